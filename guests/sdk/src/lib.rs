@@ -1,0 +1,1 @@
+//! Write a Portcullis plugin: implement one trait, call one macro.

@@ -1,0 +1,1 @@
+//! The vocabulary of Portcullis: traits and plain types, no I/O.

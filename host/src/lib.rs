@@ -1,0 +1,1 @@
+//! A plugin host: go-plugin processes and WASI components behind one trait.

@@ -1,0 +1,1 @@
+//! The go-plugin protocol, for any service.

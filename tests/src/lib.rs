@@ -1,0 +1,1 @@
+//! Tests through the doors a user would use.
