@@ -1,1 +1,45 @@
-//! The vocabulary of Portcullis: traits and plain types, no I/O.
+//! The vocabulary of Portcullis: what a plugin is, whatever runs it.
+//!
+//! Everything that a host, a backend or a shim says about plugins is said in the words of this crate:
+//!
+//! - [`Backend`] starts a plugin from a [`PluginSpec`];
+//! - [`Plugin`] is one that runs, and [`Provider`] what a plugin of that kind does for us;
+//! - [`HostService`] is what a running plugin may ask of us;
+//! - [`CallError`], [`LaunchError`] and [`HostError`] answer *why no answer*, *why did it not start*
+//!   and *why was it refused*;
+//! - [`Grants`] and [`Limits`] say what a plugin may touch, and how much of it.
+//!
+//! There is no I/O here, no clock and no runtime: traits and plain types alone. With the feature
+//! `proto` the types convert to and from the messages of the wire (`From` for what leaves us,
+//! `TryFrom` for what comes in).
+
+mod backend;
+mod descriptor;
+mod grants;
+mod host_service;
+mod json;
+mod limits;
+mod names;
+mod plugin;
+#[cfg(feature = "proto")]
+mod proto;
+mod provider;
+mod refusal;
+
+pub use backend::{Backend, Environment, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin};
+pub use descriptor::{Contact, Descriptor, Example, Link, Operation};
+pub use grants::{
+    Access, FsGrant, Grants, HttpAuthority, IdentityGrant, NamePattern, PatternError, SecretGrant,
+};
+pub use host_service::{AuthHandlers, Claims, HostError, HostService, Token, TokenRequest, UnixSeconds};
+pub use json::Json;
+pub use limits::{Limits, Resolved};
+pub use names::{BackendName, Capability, Digest, DigestError, Kind, PluginName, ProviderName};
+pub use plugin::{Amount, CallError, LimitName, Plugin, PluginInfo, StopReason};
+pub use provider::{
+    Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,
+};
+pub use refusal::{Diagnostic, Refusal, Severity};
+
+/// The application protocol that we speak, as sent in every configuration (contract spec 2.1).
+pub const PROTOCOL_VERSION: i32 = 2;

@@ -1,0 +1,161 @@
+//! How plugins are started.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::{BackendName, CallError, Digest, Grants, HostService, Limits, PluginName, Provider};
+
+/// A way of running plugins.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Returns what this way is called.
+    fn name(&self) -> BackendName;
+
+    /// Starts a plugin that offers providers, and reads what it says of itself.
+    ///
+    /// Dropping the future ends what was started. A descriptor that cannot be read does not fail the
+    /// launch: [`Provider::descriptor`] says why.
+    async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError>;
+}
+
+/// A plugin that is to be started.
+#[derive(Clone, Debug)]
+pub struct PluginSpec {
+    /// What to call it.
+    pub name: PluginName,
+    /// Its file.
+    pub path: PathBuf,
+    /// What the file has to contain; `None` takes it as it is.
+    pub digest: Option<Digest>,
+    /// What it may touch.
+    pub grants: Grants,
+    /// How much it may use.
+    pub limits: Limits,
+    /// How it is run.
+    pub run_as: RunAs,
+    /// What it may ask of us; `None` offers nothing.
+    pub host: Option<Arc<dyn HostService>>,
+}
+
+impl PluginSpec {
+    /// Makes a specification that grants nothing and limits as usual.
+    #[must_use]
+    pub fn new(name: PluginName, path: impl Into<PathBuf>) -> Self {
+        Self {
+            name,
+            path: path.into(),
+            digest: None,
+            grants: Grants::default(),
+            limits: Limits::default(),
+            run_as: RunAs::default(),
+            host: None,
+        }
+    }
+}
+
+/// How a plugin is run, as far as there is a choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunAs {
+    /// How a component's instances are used.
+    pub instances: Instances,
+    /// Where a component runs.
+    pub isolation: Isolation,
+    /// What a child process sees of our environment.
+    pub environment: Environment,
+    /// What a child process reads.
+    pub stdin: Stdin,
+}
+
+/// How a component's instances are used. A child process is one instance, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// A fresh one for every call: nothing of one call is left to the next.
+    #[default]
+    PerCall,
+    /// One for all calls, which wait for each other.
+    Single,
+    /// So many, each used again and again.
+    Pooled(u16),
+}
+
+/// Where a component runs. Only one place exists so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// In our own process.
+    #[default]
+    Sandbox,
+}
+
+/// What a child process sees of our environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Environment {
+    /// What most programs need, and what was granted by name.
+    #[default]
+    Usual,
+    /// All of it, as upstream has it.
+    Inherit,
+}
+
+/// What a child process reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing.
+    #[default]
+    Null,
+    /// What we read, as upstream has it.
+    Inherit,
+}
+
+/// Why a plugin did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it has to be.
+    #[error("{} has changed: expected {expected}, found {found}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What it had to contain.
+        expected: Digest,
+        /// What it contains.
+        found: Digest,
+    },
+    /// The file is no plugin that this backend could ever run. The text says what to do about it.
+    #[error("not a plugin that can be run")]
+    Unfit(#[source] Box<dyn Error + Send + Sync>),
+    /// It was tried and did not come up.
+    #[error("did not start")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// It came up and did not say what it offers.
+    #[error("does not say what it offers")]
+    Undescribed(#[source] CallError),
+}
+
+impl LaunchError {
+    /// Wraps the reason why a file can never be run.
+    #[must_use]
+    pub fn unfit(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unfit(source.into())
+    }
+
+    /// Wraps the reason why a plugin did not come up.
+    #[must_use]
+    pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(source.into())
+    }
+}

@@ -1,0 +1,111 @@
+//! What a provider says of itself (contract spec 1.2).
+//!
+//! A descriptor is kept as the plugin sent it. Whether it is a good one is for the registry to judge.
+
+use std::collections::BTreeMap;
+
+use crate::{Capability, Json};
+
+/// What a provider says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The name it is registered under; not always the one it is advertised under.
+    pub name: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// What it is about.
+    pub description: String,
+    /// A semantic version as text; empty when the plugin named none.
+    pub version: String,
+    /// What it belongs to.
+    pub category: String,
+    /// The modes in which it can be called, first choice first.
+    pub capabilities: Vec<Capability>,
+    /// For instance `v1`.
+    pub api_version: String,
+    /// The JSON Schema of its input.
+    pub schema: Option<Json>,
+    /// The JSON Schemas of its outputs.
+    pub output_schemas: BTreeMap<Capability, Json>,
+    /// Inputs and outputs to keep out of sight.
+    pub sensitive_fields: Vec<String>,
+    /// Values of the input `operation` that change something.
+    ///
+    /// `None` says nothing about them, an empty list that all only read. The wire cannot tell the
+    /// two apart, so a native plugin's empty list arrives as `None` (contract spec 2.4).
+    pub write_operations: Option<Vec<String>>,
+    /// Its operations one by one, if it describes them.
+    pub operations: Vec<Operation>,
+    /// Whether asking it for dependencies is worth a call.
+    pub has_extract_dependencies: bool,
+    /// What else it belongs to.
+    pub tags: Vec<String>,
+    /// The address of a picture.
+    pub icon: String,
+    /// Where more is to be read.
+    pub links: Vec<Link>,
+    /// How it is used.
+    pub examples: Vec<Example>,
+    /// Who looks after it.
+    pub maintainers: Vec<Contact>,
+    /// Whether something better has taken its place.
+    pub deprecated: bool,
+    /// Whether it may still change.
+    pub beta: bool,
+}
+
+/// One operation of a provider that has several (contract spec 1.9).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operation {
+    /// Its name: a value of the input `operation`.
+    pub name: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// What it does.
+    pub description: String,
+    /// The modes in which it can be called.
+    pub capabilities: Vec<Capability>,
+    /// Whether it changes something.
+    pub is_write: bool,
+    /// The JSON Schema of its input.
+    pub input_schema: Option<Json>,
+    /// The JSON Schema of its output.
+    pub output_schema: Option<Json>,
+    /// How it is used.
+    pub examples: Vec<Example>,
+    /// What it belongs to.
+    pub tags: Vec<String>,
+    /// Whether something better has taken its place.
+    pub deprecated: bool,
+    /// What to use instead.
+    pub deprecation_message: String,
+}
+
+/// Where more is to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// What is to be found there.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+}
+
+/// How a provider is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Example {
+    /// What it shows, in a word.
+    pub name: String,
+    /// What it shows.
+    pub description: String,
+    /// The example, in YAML.
+    pub yaml: String,
+}
+
+/// Who looks after a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// Their name.
+    pub name: String,
+    /// Their address.
+    pub email: String,
+}

@@ -1,0 +1,137 @@
+//! What a running plugin may ask of us (contract spec 5).
+
+use std::fmt;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// A moment, in whole seconds since 1970-01-01T00:00:00Z.
+pub type UnixSeconds = i64;
+
+/// What one plugin may ask of its host.
+///
+/// An implementation is made for one plugin and knows what that plugin was granted. Calls may
+/// overlap; dropping the future of one abandons it.
+#[async_trait]
+pub trait HostService: fmt::Debug + Send + Sync {
+    /// Returns a secret, or `None` when there is none of that name.
+    async fn get_secret(&self, name: &str) -> Result<Option<String>, HostError>;
+
+    /// Stores a secret, replacing one of the same name.
+    async fn set_secret(&self, name: &str, value: &str) -> Result<(), HostError>;
+
+    /// Forgets a secret. Forgetting what is not there succeeds.
+    async fn delete_secret(&self, name: &str) -> Result<(), HostError>;
+
+    /// Returns the names of the secrets that match a regular expression; an empty one matches all.
+    async fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, HostError>;
+
+    /// Returns who is logged in with a handler; the empty name is the host's default handler.
+    async fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, HostError>;
+
+    /// Returns the auth handlers that may be asked. Never fails: what is not there is left out.
+    async fn auth_handlers(&self) -> AuthHandlers;
+
+    /// Returns an access token.
+    async fn auth_token(&self, request: &TokenRequest) -> Result<Token, HostError>;
+
+    /// Returns the groups that the user is in. The texts are opaque.
+    async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError>;
+}
+
+/// Why the host did not do what a plugin asked, in upstream's sentence. The plugin reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The host has nothing of the kind.
+    #[error("{0} not available")]
+    Unavailable(&'static str),
+    /// The plugin asked for something that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The plugin asked for something that it was not granted.
+    #[error("access denied: {0}")]
+    Denied(String),
+    /// The host tried and failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Who somebody is, according to an identity provider. Empty texts are unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Who says so.
+    pub issuer: String,
+    /// Who it is, to the issuer.
+    pub subject: String,
+    /// The tenant.
+    pub tenant_id: String,
+    /// The directory object.
+    pub object_id: String,
+    /// The application.
+    pub client_id: String,
+    /// The e-mail address.
+    pub email: String,
+    /// The name for people.
+    pub name: String,
+    /// The login name.
+    pub username: String,
+    /// Since when it is so.
+    pub issued_at: Option<UnixSeconds>,
+    /// Until when it is so.
+    pub expires_at: Option<UnixSeconds>,
+}
+
+/// The auth handlers that a plugin may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthHandlers {
+    /// Their names.
+    pub names: Vec<String>,
+    /// The one that is meant when none is named; empty when there is none.
+    pub default: String,
+}
+
+/// Which token is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// The handler; empty for the host's default one.
+    pub handler: String,
+    /// What the token is for.
+    pub scope: String,
+    /// How long it has to stay valid, in seconds.
+    pub min_valid_for: i64,
+    /// Whether a cached token will not do.
+    pub force_refresh: bool,
+    /// The account that is meant, of several.
+    pub profile: Option<String>,
+}
+
+/// An access token.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Token {
+    /// The token itself.
+    pub access_token: String,
+    /// For instance `Bearer`.
+    pub token_type: String,
+    /// Until when it is valid.
+    pub expires_at: Option<UnixSeconds>,
+    /// What it is for.
+    pub scope: String,
+    /// Since when it is known.
+    pub cached_at: Option<UnixSeconds>,
+    /// How it was obtained.
+    pub flow: String,
+    /// The session that it belongs to.
+    pub session_id: String,
+}
+
+/// Shows everything but the token.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("token_type", &self.token_type)
+            .field("expires_at", &self.expires_at)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,194 @@
+//! A running plugin, and why a call to it gave no answer.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::{BackendName, Digest, Kind, PluginName, Refusal};
+
+/// A running plugin, whatever it does for us.
+///
+/// A caller cannot tell whether it holds a child process or a component, and never asks. Both
+/// promise the same:
+///
+/// - Calls may overlap. An implementation that can serve one at a time queues them itself.
+/// - Dropping the future or the stream of a call abandons that call and nothing else.
+/// - After [`shutdown`](Self::shutdown), every call fails with [`CallError::Gone`].
+/// - Dropping the plugin stops it at once, without the grace that `shutdown` gives.
+#[async_trait]
+pub trait Plugin: fmt::Debug + Send + Sync {
+    /// Returns what is known of the plugin since its launch. Never does I/O.
+    fn info(&self) -> &PluginInfo;
+
+    /// Asks the plugin to finish, then stops it once `grace` has passed.
+    ///
+    /// Shutting down twice is the same as shutting down once.
+    async fn shutdown(&self, grace: Duration);
+}
+
+/// What is known of a plugin since its launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// What it is called.
+    pub name: PluginName,
+    /// What it is for.
+    pub kind: Kind,
+    /// What runs it.
+    pub backend: BackendName,
+    /// The file that it was launched from.
+    pub path: PathBuf,
+    /// The digest of that file's content, as it was launched.
+    pub digest: Digest,
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The plugin understood the request and declined it. Retrying changes nothing.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The plugin does not offer this call. Upstream's fallbacks start here (contract spec 4.7).
+    #[error("the plugin does not implement this call")]
+    Unimplemented,
+    /// The plugin, or a request to it, reached one of its limits.
+    #[error("limit {which} reached: asked {asked}, allowed {allowed}")]
+    Limit {
+        /// Which one, by its name in the policy.
+        which: LimitName,
+        /// What it would have taken.
+        asked: Amount,
+        /// What the policy gives.
+        allowed: Amount,
+    },
+    /// The plugin answered in a form that the contract does not allow.
+    #[error("the plugin broke the contract")]
+    Contract(#[source] Box<dyn Error + Send + Sync>),
+    /// The plugin died under the call, or before it.
+    #[error("the plugin stopped before it answered")]
+    Stopped(#[source] StopReason),
+    /// The caller's own deadline passed.
+    #[error("no answer within {limit:?}")]
+    TimedOut {
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// The plugin had been shut down before the call.
+    #[error("the plugin is shut down")]
+    Gone,
+}
+
+impl CallError {
+    /// Wraps what shows that the plugin broke the contract.
+    #[must_use]
+    pub fn contract(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Contract(source.into())
+    }
+}
+
+/// A limit, by its name in the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitName {
+    /// Bytes of all memories and tables of an instance, or of a child.
+    Memory,
+    /// Processor time of one call.
+    Cpu,
+    /// Time of one call, waiting included.
+    Wall,
+    /// Bytes of one request or result.
+    Message,
+    /// Bytes that one call prints.
+    Output,
+    /// Calls at the same time.
+    Concurrency,
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Message => "message",
+            Self::Output => "output",
+            Self::Concurrency => "concurrency",
+        })
+    }
+}
+
+/// How much of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes.
+    Bytes(u64),
+    /// Time.
+    Time(Duration),
+    /// Things to count.
+    Count(u64),
+    /// More than there are numbers for, or an amount that its user did not name.
+    Unknown,
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) if *bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => {
+                write!(f, "{}MiB", bytes >> 20)
+            }
+            Self::Bytes(bytes) if *bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => {
+                write!(f, "{}KiB", bytes >> 10)
+            }
+            Self::Bytes(bytes) => write!(f, "{bytes}B"),
+            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Unknown => f.write_str("more"),
+        }
+    }
+}
+
+/// How a plugin came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Its process ended by itself or was ended from outside.
+    Exited {
+        /// How: an exit code or a signal, in words.
+        status: String,
+        /// The last of what it wrote to stderr; may be empty.
+        stderr: String,
+    },
+    /// Its instance trapped.
+    Trapped {
+        /// Why, in words.
+        reason: String,
+        /// The last of what it wrote to stderr; may be empty.
+        stderr: String,
+    },
+    /// It can no longer be talked to, and nobody knows why.
+    Lost {
+        /// What was seen of it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (how, stderr) = match self {
+            Self::Exited { status, stderr } => (status, stderr.trim_end()),
+            Self::Trapped { reason, stderr } => (reason, stderr.trim_end()),
+            Self::Lost { reason } => (reason, ""),
+        };
+        f.write_str(how)?;
+        if !stderr.is_empty() {
+            write!(f, "; its last words: {stderr}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for StopReason {}

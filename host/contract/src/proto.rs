@@ -1,0 +1,1 @@
+//! Conversions between the vocabulary and the messages of the wire.

@@ -1,0 +1,206 @@
+//! What a provider plugin does for us, and the messages of doing it.
+//!
+//! The trait has the eight calls of the contract (contract spec 1.1): two of them are asked once at
+//! launch and answered from memory ever after.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+
+use crate::{CallError, Capability, Descriptor, Diagnostic, Json, Plugin, ProviderName};
+
+/// A plugin that offers providers.
+///
+/// No method here waits for a deadline: whoever calls drops the future when the time has come.
+/// [`Call::deadline`] merely tells the plugin.
+#[async_trait]
+pub trait Provider: Plugin {
+    /// Returns the names under which the plugin offers providers, in its own order. Never does I/O.
+    fn providers(&self) -> &[ProviderName];
+
+    /// Returns the descriptor of one provider, as read at launch. Never does I/O.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being read; [`CallError::Refused`] for a name that the plugin does not offer.
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError>;
+
+    /// Prepares one provider. A plugin that makes an instance anew configures it again by itself.
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError>;
+
+    /// Runs one request to its end.
+    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError>;
+
+    /// Runs one request and hands over what it shows as it appears.
+    ///
+    /// The stream ends after exactly one [`Chunk::Result`] or one error, never both. A reader who is
+    /// slow slows the plugin; one who drops the stream abandons the call. A plugin that does not
+    /// stream ends with [`CallError::Unimplemented`].
+    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>>;
+
+    /// Says in words what a request would do; empty when the plugin leaves that to the host.
+    async fn describe_what_if(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        input: Json,
+    ) -> Result<String, CallError>;
+
+    /// Names the resolvers that raw inputs refer to; empty when the plugin leaves that to the host.
+    async fn extract_dependencies(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        inputs: Json,
+    ) -> Result<Vec<String>, CallError>;
+
+    /// Ends one provider, or all of them. The plugin goes on running.
+    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError>;
+}
+
+/// What goes with every call besides its request.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// When the caller will have given up.
+    pub deadline: Option<Instant>,
+}
+
+/// What a host tells a provider before it calls it (contract spec 1.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Whether to say less.
+    pub quiet: bool,
+    /// Whether to do without colours.
+    pub no_color: bool,
+    /// The name of the host's command.
+    pub binary_name: String,
+    /// Whatever else there is to set.
+    pub settings: Settings,
+    /// The account that is meant, of several.
+    pub profile: Option<String>,
+}
+
+/// The names of settings to their values, each JSON of its own.
+pub type Settings = BTreeMap<String, Json>;
+
+/// A request to execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execute {
+    /// The provider that is meant, by its advertised name.
+    pub provider: ProviderName,
+    /// A JSON object, or `null`.
+    pub input: Json,
+    /// What surrounds the input.
+    pub context: Context,
+}
+
+impl Execute {
+    /// Makes a request without any context.
+    #[must_use]
+    pub fn new(provider: ProviderName, input: Json) -> Self {
+        Self { provider, input, context: Context::default() }
+    }
+}
+
+/// What surrounds the input of an execution.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// A JSON object whose key `resolverContext` holds what was resolved so far.
+    pub context: Option<Json>,
+    /// Whether to change nothing.
+    pub dry_run: bool,
+    /// The capability in which the provider is called.
+    pub mode: Option<Capability>,
+    /// The directory that relative paths start from.
+    pub working_directory: Option<String>,
+    /// The directory that actions write to.
+    pub output_directory: Option<String>,
+    /// What to do about a file that exists: `error`, `overwrite`, `skip`, `skip-unchanged`, `append`.
+    pub conflict_strategy: Option<String>,
+    /// Whether to keep a copy of what is overwritten.
+    pub backup: bool,
+    /// Where the call stands in a loop.
+    pub iteration: Option<Iteration>,
+    /// A JSON object.
+    pub parameters: Option<Json>,
+    /// The solution on whose behalf the call is made.
+    pub solution: Option<Solution>,
+    /// The account that is meant, of several.
+    pub auth_profile: Option<String>,
+    /// Settings of this call, merged over those of the configuration.
+    pub settings: Settings,
+}
+
+/// Where a call stands in a loop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Iteration {
+    /// What this turn is about.
+    pub item: Option<Json>,
+    /// Which turn it is, from 0.
+    pub index: i32,
+    /// The name that the item goes by.
+    pub item_alias: String,
+    /// The name that the index goes by.
+    pub index_alias: String,
+}
+
+/// The solution on whose behalf a call is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Solution {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// What it is about.
+    pub description: String,
+    /// What it belongs to.
+    pub category: String,
+    /// What else it belongs to.
+    pub tags: Vec<String>,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// What an execution returned (contract spec 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The value itself; any JSON.
+    pub data: Json,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// A JSON object of things beside the value.
+    pub metadata: Option<Json>,
+    /// Whether the user has seen the value already.
+    pub streamed: bool,
+    /// What the plugin remarked. Upstream shows none of a success; we log them.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Output {
+    /// Makes an output of nothing but a value.
+    #[must_use]
+    pub fn new(data: Json) -> Self {
+        Self { data, warnings: Vec::new(), metadata: None, streamed: false, diagnostics: Vec::new() }
+    }
+}
+
+/// One thing that a streaming execution hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// What it printed, cut anywhere.
+    Stdout(Bytes),
+    /// What it complained of, cut anywhere.
+    Stderr(Bytes),
+    /// Its end.
+    Result(Output),
+}
