@@ -1,1 +1,26 @@
-//! A plugin host: go-plugin processes and WASI components behind one trait.
+//! A plugin host: go-plugin child processes and WASI 0.2 components behind one trait.
+//!
+//! [`Host`] is the way in: it finds plugins in directories, starts them under a [`Policy`](policy::Policy) and runs
+//! their providers. Underneath, a [`Backend`] starts plugins of one sort, and a
+//! [`Provider`] is a running one, whichever sort it is; both come from the vocabulary in
+//! [`portcullis_contract`], which is re-exported here as [`contract`].
+//!
+//! Cargo features take away and never change: `process` and `component` are the two backends,
+//! `compile` is the compiler of components.
+
+pub use portcullis_contract as contract;
+pub use portcullis_contract::{Backend, Provider};
+
+mod backends;
+#[cfg(feature = "compile")]
+pub mod compile;
+#[cfg(feature = "component")]
+pub mod component;
+pub mod host;
+pub mod policy;
+#[cfg(feature = "process")]
+pub mod process;
+pub mod secrets;
+
+pub use backends::backends;
+pub use host::Host;

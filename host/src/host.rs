@@ -1,0 +1,5 @@
+//! The rooms, joined.
+
+/// (being written)
+#[derive(Debug)]
+pub struct Host;
