@@ -1,0 +1,147 @@
+//! JSON as text.
+//!
+//! Between a plugin and its user JSON is text that nobody takes apart on the way, so that numbers, key
+//! order and duplicate keys arrive as they were written. A plugin parses what it wants to look into,
+//! into a type of its own choice, and nothing else.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Text that is meant to be JSON. That it is UTF-8 is all that was checked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Json(String);
+
+impl Json {
+    /// The text of `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self("null".to_owned())
+    }
+
+    /// Takes text as it is.
+    #[must_use]
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    ///
+    /// For a value that JSON cannot hold, such as a map whose keys are no texts.
+    pub fn from_value(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Self> {
+        serde_json::to_string(value).map(Self)
+    }
+
+    /// Parses the text. The value may borrow from it.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no JSON, or JSON of another form.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0)
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the text, owned.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Parses the text as an object would be: nothing and `null` stand for the empty one.
+    pub(crate) fn parse_object<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        match self.0.trim_ascii() {
+            "" | "null" => serde_json::from_str("{}"),
+            text => serde_json::from_str(text),
+        }
+    }
+}
+
+/// Shows how long the text is, never what it says: it may hold a secret.
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.to_string())
+    }
+}
+
+/// The names of settings to their values. Taken apart when one is asked for, not before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings(Json);
+
+impl Settings {
+    /// Takes a JSON object as it is.
+    #[must_use]
+    pub fn from_json(object: Json) -> Self {
+        Self(object)
+    }
+
+    /// Returns one setting, or `None` when it is not set.
+    ///
+    /// # Errors
+    ///
+    /// When the setting has another form.
+    pub fn setting<'a, T: Deserialize<'a>>(&'a self, name: &str) -> serde_json::Result<Option<T>> {
+        let all: BTreeMap<Cow<'a, str>, &'a RawValue> = self.0.parse_object()?;
+        all.get(name).map(|value| serde_json::from_str(value.get())).transpose()
+    }
+
+    /// Returns all of them, as a JSON object.
+    #[must_use]
+    pub fn as_json(&self) -> &Json {
+        &self.0
+    }
+}
+
+/// No settings at all.
+impl Default for Settings {
+    fn default() -> Self {
+        Self(Json::from_text("{}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(settings: &str, name: &str, expected: Option<u8>) {
+        let settings = Settings::from_json(Json::from_text(settings));
+        assert_eq!(settings.setting(name).expect("the setting has this form"), expected, "{settings:?}");
+    }
+
+    #[test]
+    fn a_setting_is_found_by_its_name() {
+        check(r#"{"a":1,"b":2}"#, "b", Some(2));
+        check(r#"{"\u0061":1}"#, "a", Some(1));
+        check(r#"{"a":1}"#, "b", None);
+        check("", "a", None);
+        check("null", "a", None);
+    }
+
+    #[test]
+    fn a_setting_of_another_form_is_an_error_and_its_neighbour_is_none() {
+        let settings = Settings::from_json(Json::from_text(r#"{"a":"text","b":2}"#));
+        assert!(settings.setting::<u8>("a").is_err());
+        assert_eq!(settings.setting::<u8>("b").expect("b is a number"), Some(2));
+    }
+
+    #[test]
+    fn debug_does_not_show_what_a_text_says() {
+        assert_eq!(format!("{:?}", Json::from_text(r#""hush""#)), "Json(6 bytes)");
+    }
+}
