@@ -22,7 +22,7 @@ mod limits;
 mod names;
 mod plugin;
 #[cfg(feature = "proto")]
-mod proto;
+pub mod proto;
 mod provider;
 mod refusal;
 
