@@ -1,1 +1,297 @@
-//! The guest acrobat.
+//! A guest that does anything on request, what no guest should do included.
+//!
+//! Two providers that differ in one thing: `acrobat` streams, `acrobat-unary` does not. The input
+//! `operation` says what to do.
+//!
+//! | `operation` | Inputs | `data` of its output, or what happens |
+//! |---|---|---|
+//! | `ok` | | `{"success":true}` |
+//! | `warn` | `streamed` | the same, with two warnings, metadata, and `streamed` as the input has it |
+//! | `context` | | everything that came with the request; see `sight.rs` |
+//! | `configured` | | everything that came with the configuration; `null` before it came |
+//! | `count` | | `{"count":n}`: the calls of `count` that this instance has seen |
+//! | `fail` | `message`, `exitCode`, `diagnostics` | an error of just that |
+//! | `stream` | `chunks`, `size`, `stderrEvery` | `{"chunks":n,"bytes":n}`, `streamed`; see `stream` below |
+//! | `stream-fail` | | one chunk `before the end`, then the error `failed after a chunk` |
+//! | `slow` | `millis` | sleeps, then `{"millis":n}` |
+//! | `time-left` | | `{"millis":n}`, or `{"millis":null}` when nothing limits the call |
+//! | `cancelled` | | `{"cancelled":bool}` |
+//! | `log` | `level`, `message` | logs it with the fields `who` (`acrobat`) and `n` (1), then as `ok` |
+//! | `print` | `stream`, `text`, `repeat` | prints to its own `stdout` or `stderr`, then `{"bytes":n}` |
+//! | `read` | `path` | `{"text":text}` |
+//! | `write` | `path`, `text` | `{"bytes":n}` |
+//! | `env` | `name` | `{"set":bool,"value":text}` |
+//! | `connect` | `address` | `{"connected":true}` |
+//! | `http` | `url` | `{"status":n,"body":text}`; components only |
+//! | `panic` | `message` | panics |
+//! | `exit` | `code` | ends the whole plugin |
+//! | `spin` | | never ends, and never waits for anything either |
+//! | `recurse` | | calls itself until the stack has no more room |
+//! | `hoard` | `mib` | takes and touches that much memory, then `{"mib":n}` |
+//! | `big` | `bytes` | a text of that many letters `x` |
+//! | `invalid-json` | | `{oops` |
+//! | `invalid-utf8` | | a text with the byte FF in it |
+//!
+//! Another operation is refused with `unknown operation: NAME`. Inputs that are left out are empty, 0
+//! or false; `print` prints once when `repeat` is 0.
+//!
+//! `describe-what-if` answers `Would OPERATION`; nothing for `quiet-what-if`; the error `what-if failed`
+//! for `fail-what-if`. `extract-dependencies` returns the text of every `rslvr` in the inputs, the keys of
+//! an object in the order of their bytes. A setting `refuse` makes `configure` fail with its text.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portcullis_sdk::{
+    Capability, Configuration, Descriptor, Diagnostic, Error, Execute, Host, Json, Level, Output, Provider,
+    Refusal, Severity, Sink,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+mod harm;
+#[cfg(target_family = "wasm")]
+mod http;
+mod reach;
+mod sight;
+
+#[derive(Debug, Default)]
+struct Acrobat {
+    /// By the name of the provider.
+    configurations: Mutex<BTreeMap<String, Configuration>>,
+    counted: AtomicU64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Input {
+    operation: String,
+    address: String,
+    bytes: usize,
+    chunks: usize,
+    code: i32,
+    diagnostics: Vec<Remark>,
+    exit_code: i32,
+    level: String,
+    message: String,
+    mib: usize,
+    millis: u64,
+    name: String,
+    path: String,
+    repeat: usize,
+    size: usize,
+    stderr_every: usize,
+    stream: String,
+    streamed: bool,
+    text: String,
+    #[cfg(target_family = "wasm")]
+    url: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Remark {
+    severity: String,
+    summary: String,
+    detail: String,
+    attribute: String,
+}
+
+impl Provider for Acrobat {
+    fn providers(&self) -> Result<Vec<String>, Error> {
+        Ok(["acrobat", "acrobat-unary"].map(str::to_owned).into())
+    }
+
+    fn describe(&self, provider: &str) -> Result<Descriptor, Error> {
+        let description = match provider {
+            "acrobat" => "Does anything on request, and streams.",
+            "acrobat-unary" => "Does anything on request, without streaming.",
+            other => return Err(Error::unknown_provider(other)),
+        };
+        let done = r#"{"properties":{"success":{"type":"boolean"}},"type":"object"}"#;
+        Ok(Descriptor {
+            name: provider.to_owned(),
+            description: description.to_owned(),
+            version: "1.2.3".to_owned(),
+            category: "test".to_owned(),
+            capabilities: vec![Capability::FROM, Capability::ACTION],
+            schema: Some(Json::from_text(include_str!("schema.json").trim_end())),
+            output_schemas: BTreeMap::from([
+                (Capability::FROM, Json::from_text("{}")),
+                (Capability::ACTION, Json::from_text(done)),
+            ]),
+            has_extract_dependencies: true,
+            ..Descriptor::default()
+        })
+    }
+
+    fn configure(&self, _host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
+        if let Some(text) = configuration.settings.setting::<String>("refuse")? {
+            return Err(Error::new(text));
+        }
+        let mut configurations = self.configurations.lock()?;
+        configurations.insert(provider.to_owned(), configuration);
+        Ok(())
+    }
+
+    fn execute(&self, host: &Host<'_>, request: Execute) -> Result<Output, Error> {
+        self.perform(host, &request, None)
+    }
+
+    fn execute_stream(
+        &self,
+        host: &Host<'_>,
+        request: Execute,
+        sink: &mut Sink<'_>,
+    ) -> Result<Output, Error> {
+        match request.provider.as_str() {
+            "acrobat" => self.perform(host, &request, Some(sink)),
+            _ => Err(Error::Unimplemented),
+        }
+    }
+
+    fn describe_what_if(&self, _host: &Host<'_>, _provider: &str, input: &Json) -> Result<String, Error> {
+        let Input { operation, .. } = input.parse()?;
+        match operation.as_str() {
+            "quiet-what-if" => Ok(String::new()),
+            "fail-what-if" => Err(Error::new("what-if failed")),
+            other => Ok(format!("Would {other}")),
+        }
+    }
+
+    fn extract_dependencies(
+        &self,
+        _host: &Host<'_>,
+        _provider: &str,
+        inputs: &Json,
+    ) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        resolvers(&inputs.parse()?, &mut found);
+        Ok(found)
+    }
+}
+
+impl Acrobat {
+    fn perform(
+        &self,
+        host: &Host<'_>,
+        request: &Execute,
+        sink: Option<&mut Sink<'_>>,
+    ) -> Result<Output, Error> {
+        let input: Input = request.input_as()?;
+        let data = match input.operation.as_str() {
+            "ok" => json!({ "success": true }),
+            "warn" => return Ok(warn(&input)),
+            "context" => sight::of_request(&request.context)?,
+            "configured" => match self.configurations.lock()?.get(&request.provider) {
+                Some(configuration) => sight::of_configuration(configuration)?,
+                None => Value::Null,
+            },
+            "count" => json!({ "count": self.counted.fetch_add(1, Ordering::Relaxed) + 1 }),
+            "fail" => return Err(fail(input)),
+            "stream" => return stream(&input, sink),
+            "stream-fail" => {
+                if let Some(sink) = sink {
+                    sink.stdout("before the end")?;
+                }
+                return Err(Error::new("failed after a chunk"));
+            }
+            "slow" => reach::sleep(input.millis),
+            "time-left" => json!({ "millis": host.time_left().map(|left| left.as_millis() as u64) }),
+            "cancelled" => json!({ "cancelled": host.cancelled() }),
+            "log" => {
+                let level = level(&input.level)?;
+                host.log(level, &input.message, &[("who", "acrobat".into()), ("n", 1.into())]);
+                json!({ "success": true })
+            }
+            "print" => reach::print(&input.stream, &input.text, input.repeat.max(1))?,
+            "read" => reach::read(&input.path)?,
+            "write" => reach::write(&input.path, &input.text)?,
+            "env" => reach::env(&input.name),
+            "connect" => reach::connect(&input.address)?,
+            #[cfg(target_family = "wasm")]
+            "http" => http::get(&input.url)?,
+            "panic" => panic!("{}", input.message),
+            "exit" => std::process::exit(input.code),
+            "spin" => harm::spin(),
+            "recurse" => json!({ "depth": harm::recurse(0) }),
+            "hoard" => harm::hoard(input.mib),
+            "big" => Value::from("x".repeat(input.bytes)),
+            "invalid-json" => return Ok(Output::new(Json::from_text("{oops"))),
+            "invalid-utf8" => return Ok(Output::new(harm::invalid_utf8())),
+            other => return Err(Error::new(format!("unknown operation: {other}"))),
+        };
+        Ok(Output::new(data.into()))
+    }
+}
+
+fn warn(input: &Input) -> Output {
+    Output {
+        warnings: vec!["first warning".to_owned(), "second warning".to_owned()],
+        metadata: Some(json!({ "n": 1, "who": "acrobat" }).into()),
+        streamed: input.streamed,
+        ..Output::new(json!({ "success": true }).into())
+    }
+}
+
+fn fail(input: Input) -> Error {
+    let mut refusal = Refusal::new(input.message).exit_code(input.exit_code);
+    for remark in input.diagnostics {
+        let severity = match remark.severity.as_str() {
+            "error" => Severity::Error,
+            "warning" => Severity::Warning,
+            _ => Severity::Invalid,
+        };
+        let Remark { summary, detail, attribute, .. } = remark;
+        refusal = refusal.diagnostic(Diagnostic { severity, summary, detail, attribute });
+    }
+    refusal.into()
+}
+
+/// Writes `chunks` chunks of `size` bytes, the first of letters `a`, the next of letters `b` and so on
+/// from `z` to `a`; after every `stderr_every`-th the line `chunk N` goes to stderr, counted from 1.
+fn stream(input: &Input, sink: Option<&mut Sink<'_>>) -> Result<Output, Error> {
+    let streamed = sink.is_some();
+    if let Some(sink) = sink {
+        let mut chunk = vec![0; input.size];
+        for (n, letter) in (1..=input.chunks).zip((b'a'..=b'z').cycle()) {
+            chunk.fill(letter);
+            sink.stdout(&chunk)?;
+            if input.stderr_every != 0 && n % input.stderr_every == 0 {
+                sink.stderr(format!("chunk {n}\n"))?;
+            }
+        }
+    }
+    let bytes = input.chunks.saturating_mul(input.size);
+    Ok(Output { streamed, ..Output::new(json!({ "chunks": input.chunks, "bytes": bytes }).into()) })
+}
+
+fn level(name: &str) -> Result<Level, Error> {
+    match name {
+        "trace" => Ok(Level::Trace),
+        "debug" => Ok(Level::Debug),
+        "info" => Ok(Level::Info),
+        "warn" => Ok(Level::Warn),
+        "error" => Ok(Level::Error),
+        other => Err(Error::new(format!("unknown level: {other}"))),
+    }
+}
+
+/// Adds the text of every `rslvr` in a value.
+fn resolvers(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| resolvers(item, found)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(resolver) if name == "rslvr" => found.push(resolver.clone()),
+                    other => resolvers(other, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+portcullis_sdk::export!(Acrobat);
