@@ -1,1 +1,62 @@
-//! The messages of the scafctl plugin contract.
+//! The messages of the scafctl plugin contract, and the gRPC clients and servers that carry them.
+//!
+//! Everything is generated from `plugin.proto`; fields of type `bytes` are [`prost::bytes::Bytes`].
+//! What the messages mean, and which of them are believed, is for others to say: nothing here checks
+//! anything.
+
+#![expect(missing_docs, reason = "the fields of generated messages are described in `plugin.proto`")]
+#![expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code silences what it does not promise"
+)]
+
+tonic::include_proto!("plugin");
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use prost::Message;
+
+    use super::{
+        ConfigureAuthHandlerRequest, ConfigureProviderRequest, ExecuteProviderRequest,
+        ExecuteProviderStreamChunk, GetTokenRequest, Parameter, ProviderDescriptor,
+        execute_provider_stream_chunk::Chunk,
+    };
+
+    /// Asserts that `message` is these bytes on the wire and that these bytes are `message`.
+    #[track_caller]
+    fn check<M: Message + Default + Debug + PartialEq>(message: M, wire: &[u8]) {
+        assert_eq!(message.encode_to_vec(), wire);
+        assert_eq!(M::decode(wire).expect("what was encoded decodes"), message);
+    }
+
+    #[test]
+    fn the_two_kinds_of_plugin_number_their_host_service_differently() {
+        check(ConfigureProviderRequest { host_service_id: 7, ..Default::default() }, &[5 << 3, 7]);
+        check(ConfigureAuthHandlerRequest { host_service_id: 7, ..Default::default() }, &[6 << 3, 7]);
+    }
+
+    #[test]
+    fn two_byte_tags_are_upstreams() {
+        let operations = ProviderDescriptor { write_operations: vec!["w".into()], ..Default::default() };
+        check(operations, &[0xb2, 0x01, 1, b'w']);
+        check(Parameter { has_exclusive_maximum: true, ..Default::default() }, &[0xa8, 0x01, 1]);
+    }
+
+    #[test]
+    fn payloads_are_bytes_under_their_own_numbers() {
+        check(ExecuteProviderRequest { parameters: "{}".into(), ..Default::default() }, b"\x5a\x02{}");
+        check(ExecuteProviderStreamChunk { chunk: Some(Chunk::Stderr("e".into())) }, b"\x12\x01e");
+    }
+
+    #[test]
+    fn a_later_field_of_unknown_type_is_skipped_whatever_it_holds() {
+        let expected = GetTokenRequest { handler_name: "h".into(), ..Default::default() };
+        for later in [&[6 << 3, 1][..], &[6 << 3 | 2, 1, b'x'][..]] {
+            let wire = [b"\x0a\x01h", later].concat();
+            assert_eq!(GetTokenRequest::decode(&wire[..]).expect("an unknown field is skipped"), expected);
+        }
+    }
+}
