@@ -1,1 +1,174 @@
-//! (being written)
+//! The policy: a file in which a person says what each plugin may touch, and how much it may use.
+//!
+//! What a table applies to is decided by the digests in it and by nothing else; its name is a label
+//! for people. What no table names gets the default, which grants nothing. A policy is read as a
+//! whole or not at all: an unknown key is an error, because a grant or a limit that was misspelled
+//! and silently dropped is worse than none.
+//!
+//! [`Policy`] only answers questions. What the answers lead to is the business of the host, of the
+//! backends and of [`host::services`](crate::host::services).
+
+mod amounts;
+mod read;
+mod sentences;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use portcullis_contract::{Digest, Grants, Limits, NamePattern, RunAs, SecretGrant};
+use thiserror::Error;
+
+pub use sentences::{Line, sentences};
+
+/// A guess; a policy of that size names more plugins than anybody has.
+const LARGEST_FILE: u64 = 4 << 20;
+
+/// What a policy file says. The default is the empty policy, which grants nothing to anyone.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    plugins: Vec<PluginPolicy>,
+    by_digest: HashMap<Digest, usize>,
+    trusted_dirs: Vec<PathBuf>,
+}
+
+/// What a policy says of one plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginPolicy {
+    /// What people call it: the name of its table.
+    pub label: String,
+    /// The files that it applies to, one for each platform.
+    pub digests: Vec<Digest>,
+    /// What the plugin may touch.
+    pub grants: Grants,
+    /// How much it may use.
+    pub limits: Limits,
+    /// How it is run.
+    pub run_as: RunAs,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// Relative paths in it start where the file is. A file that everybody may write is refused.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, or everything that is wrong with what it says.
+    pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        let about = file.metadata().map_err(unreadable)?;
+        if about.is_file() && about.mode() & 0o002 != 0 {
+            return Err(PolicyError::Exposed { path: path.to_owned(), mode: about.mode() & 0o7777 });
+        }
+        let mut text = String::new();
+        file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(unreadable(io::Error::other(format!("it is larger than {LARGEST_FILE} bytes"))));
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a policy. `file` is where it came from: errors name it, and relative paths
+    /// start in its directory. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the text.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, PolicyError> {
+        let whole = std::path::absolute(file)
+            .map_err(|source| PolicyError::Unreadable { path: file.to_owned(), source })?;
+        let base = whole.parent().unwrap_or(Path::new("/"));
+        read::read(text, base)
+            .map_err(|problems| PolicyError::Invalid(Problems { path: file.to_owned(), problems }))
+    }
+
+    /// Returns what is said of the plugin whose file has that digest.
+    #[must_use]
+    pub fn for_digest(&self, digest: &Digest) -> Option<&PluginPolicy> {
+        self.by_digest.get(digest).and_then(|at| self.plugins.get(*at))
+    }
+
+    /// Returns everything that is said of plugins, in the order of their labels.
+    #[must_use]
+    pub fn plugins(&self) -> &[PluginPolicy] {
+        &self.plugins
+    }
+
+    /// Returns the directories in which any native file may be started to be described.
+    #[must_use]
+    pub fn trusted_dirs(&self) -> &[PathBuf] {
+        &self.trusted_dirs
+    }
+}
+
+/// Returns the grant of every secret of a store: what a person says by naming a secrets file on a
+/// run, and what is never a default.
+#[must_use]
+pub fn every_secret() -> SecretGrant {
+    let all: NamePattern = "*".parse().expect("a star is a pattern");
+    SecretGrant { read: vec![all.clone()], write: vec![all] }
+}
+
+/// Why there is no policy.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("cannot read the policy {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Whoever can log in could grant themselves anything.
+    #[error(
+        "the policy {path} can be written by everybody (mode {mode:04o}); run: chmod o-w {path}",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file says something that cannot be.
+    #[error("{0}")]
+    Invalid(Problems),
+}
+
+/// All that is wrong with a policy, in the order of the text. Shown one to a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    /// The file.
+    pub path: PathBuf,
+    /// Never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in that line, from 1.
+    pub column: usize,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Problem { line, column, text }) in self.problems.iter().enumerate() {
+            let before = if at == 0 { "" } else { "\n" };
+            write!(f, "{before}{}:{line}:{column}: {text}", self.path.display())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,449 @@
+//! From the text of a policy to what it means.
+//!
+//! Everything that is wrong is collected, each with its place, so that a person mends a file once.
+//! A policy with any problem is no policy. Nothing is opened or looked up here: whether a directory
+//! exists is found out when a plugin is started.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use portcullis_contract::{
+    Access, Digest, Environment, FsGrant, IdentityGrant, Instances, Isolation, Limits, RunAs, SecretGrant,
+    Stdin,
+};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::amounts::{duration, size};
+use super::{PluginPolicy, Policy, Problem};
+
+type Value<'t> = Spanned<DeValue<'t>>;
+
+/// Reads a policy. Relative paths in it start in `base`.
+pub(super) fn read(text: &str, base: &Path) -> Result<Policy, Vec<Problem>> {
+    let mut reader = Reader { base, found: Vec::new() };
+    let mut policy = Policy::default();
+    match DeTable::parse(text) {
+        Ok(table) => reader.policy(table.get_ref(), &mut policy),
+        Err(error) => {
+            reader
+                .found
+                .push(Found { at: error.span().map_or(0, |s| s.start), text: error.message().into() });
+        }
+    }
+    if reader.found.is_empty() {
+        return Ok(policy);
+    }
+    reader.found.sort_by_key(|found| found.at);
+    Err(reader.found.into_iter().map(|found| found.place(text)).collect())
+}
+
+/// A problem, and the byte at which it was found.
+struct Found {
+    at: usize,
+    text: String,
+}
+
+impl Found {
+    fn new(span: Range<usize>, text: impl Into<String>) -> Self {
+        Self { at: span.start, text: text.into() }
+    }
+
+    fn place(self, text: &str) -> Problem {
+        let before = text.get(..self.at).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Problem {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            text: self.text,
+        }
+    }
+}
+
+struct Reader<'b> {
+    base: &'b Path,
+    found: Vec<Found>,
+}
+
+impl Reader<'_> {
+    fn policy(&mut self, table: &DeTable<'_>, policy: &mut Policy) {
+        let mut labels = Vec::new();
+        self.keys(table, "a policy", &["plugin", "trusted-dirs"], |this, key, value| {
+            if key == "trusted-dirs" {
+                policy.trusted_dirs = this.list(value, |this, value| this.path(value))?;
+                return Ok(());
+            }
+            for (label, value) in self::table(value)? {
+                let span = label.span();
+                match this.plugin(label.get_ref(), span.clone(), value) {
+                    Ok(plugin) => labels.push((span.start, plugin)),
+                    Err(found) => this.found.push(found),
+                }
+            }
+            Ok(())
+        });
+        // Of two tables with the same digest the later one is the mistake.
+        labels.sort_by_key(|(at, _)| *at);
+        let mut first: HashMap<Digest, String> = HashMap::new();
+        for (_, (plugin, digests)) in &labels {
+            for (digest, span) in digests {
+                if let Some(other) = first.insert(*digest, plugin.label.clone()) {
+                    let text = format!(
+                        "{digest} stands in [plugin.{other}] already; a file has one entry, so put both \
+                         together or delete one"
+                    );
+                    self.found.push(Found::new(span.clone(), text));
+                }
+            }
+        }
+        labels.sort_by(|(_, (a, _)), (_, (b, _))| a.label.cmp(&b.label));
+        for (at, (_, (plugin, _))) in labels.into_iter().enumerate() {
+            policy.by_digest.extend(plugin.digests.iter().map(|digest| (*digest, at)));
+            policy.plugins.push(plugin);
+        }
+    }
+
+    fn plugin(
+        &mut self,
+        label: &str,
+        label_span: Range<usize>,
+        value: &Value<'_>,
+    ) -> Result<(PluginPolicy, Vec<(Digest, Range<usize>)>), Found> {
+        const KEYS: [&str; 11] = [
+            "digests",
+            "secrets",
+            "identity",
+            "http",
+            "fs",
+            "env",
+            "instances",
+            "isolation",
+            "environment",
+            "stdin",
+            "limits",
+        ];
+        let place = format!("[plugin.{label}]");
+        let mut digests = Vec::new();
+        let mut named = false;
+        let mut plugin = PluginPolicy { label: label.to_owned(), ..PluginPolicy::default() };
+        let PluginPolicy { grants, limits, run_as, .. } = &mut plugin;
+        self.keys(table(value)?, &place, &KEYS, |this, key, value| {
+            match key {
+                "digests" => {
+                    named = true;
+                    digests = this.list(value, |_, v| Ok((parsed::<Digest>(v)?, v.span())))?;
+                    if value.get_ref().as_array().is_some_and(|list| list.is_empty()) {
+                        return Err(no_digests(value.span(), &place));
+                    }
+                }
+                "secrets" => grants.secrets = this.secrets(value, &place)?,
+                "identity" => grants.identity = Some(this.identity(value, &place)?),
+                "http" => grants.http = this.list(value, |_, v| parsed(v))?,
+                "fs" => grants.fs = this.directories(value, &place)?,
+                "env" => grants.env = this.list(value, |_, v| variable(v))?,
+                "limits" => this.limits(value, label, limits)?,
+                _ => how_to_run(key, value, run_as)?,
+            }
+            Ok(())
+        });
+        if !named {
+            self.found.push(no_digests(label_span, &place));
+        }
+        plugin.digests = digests.iter().map(|(digest, _)| *digest).collect();
+        Ok((plugin, digests))
+    }
+
+    fn secrets(&mut self, value: &Value<'_>, place: &str) -> Result<SecretGrant, Found> {
+        let mut grant = SecretGrant::default();
+        self.keys(table(value)?, &format!("secrets of {place}"), &["read", "write"], |this, key, value| {
+            let patterns = this.list(value, |_, v| parsed(v))?;
+            *(if key == "read" { &mut grant.read } else { &mut grant.write }) = patterns;
+            Ok(())
+        });
+        Ok(grant)
+    }
+
+    fn identity(&mut self, value: &Value<'_>, place: &str) -> Result<IdentityGrant, Found> {
+        let mut grant = IdentityGrant::default();
+        let mut named = false;
+        let place = format!("identity of {place}");
+        self.keys(table(value)?, &place, &["handlers", "token"], |this, key, value| {
+            if key == "token" {
+                grant.token = value.get_ref().as_bool().ok_or_else(|| wrong(value, "true or false"))?;
+                return Ok(());
+            }
+            named = true;
+            grant.handlers = this.list(value, |_, v| match text(v)? {
+                "" => Err(Found::new(v.span(), "an auth handler has a name; name the default one, too")),
+                name => Ok(name.to_owned()),
+            })?;
+            Ok(())
+        });
+        if !named {
+            let text = format!("{place} names no handlers; add handlers = [\"NAME\"]");
+            return Err(Found::new(value.span(), text));
+        }
+        Ok(grant)
+    }
+
+    fn directories(&mut self, value: &Value<'_>, place: &str) -> Result<Vec<FsGrant>, Found> {
+        let place = format!("fs of {place}");
+        let spanned = self.list(value, |this, value| {
+            let (mut host, mut guest, mut access) = (None, None, None);
+            let before = this.found.len();
+            this.keys(table(value)?, &place, &["host", "guest", "access"], |this, key, value| {
+                match key {
+                    "host" => host = Some(this.path(value)?),
+                    "guest" => guest = Some(guest_path(value)?),
+                    _ => {
+                        let words = [("read", Access::Read), ("write", Access::Write)];
+                        access = Some(word(value, &words)?);
+                    }
+                }
+                Ok(())
+            });
+            match (host, guest, access) {
+                (Some(host), Some(guest), Some(access)) => {
+                    Ok(Some((FsGrant { host, guest, access }, value.span())))
+                }
+                // What was said wrongly was reported, and is not missing.
+                _ if this.found.len() > before => Ok(None),
+                (host, guest, _) => {
+                    let key = if host.is_none() {
+                        "host"
+                    } else if guest.is_none() {
+                        "guest"
+                    } else {
+                        "access"
+                    };
+                    let text = format!("{place} lacks {key:?}; a directory has host, guest and access");
+                    Err(Found::new(value.span(), text))
+                }
+            }
+        })?;
+        let mut grants: Vec<FsGrant> = Vec::new();
+        for (grant, span) in spanned.into_iter().flatten() {
+            if grants.iter().any(|other| other.guest == grant.guest) {
+                let text = format!("{:?} is given to the guest twice in {place}", grant.guest);
+                self.found.push(Found::new(span, text));
+            }
+            grants.push(grant);
+        }
+        Ok(grants)
+    }
+
+    fn limits(&mut self, value: &Value<'_>, label: &str, limits: &mut Limits) -> Result<(), Found> {
+        const KEYS: [&str; 6] = ["memory", "cpu", "wall", "message", "output", "concurrency"];
+        let place = format!("[plugin.{label}.limits]");
+        self.keys(table(value)?, &place, &KEYS, |_, key, value| {
+            match key {
+                "memory" => limits.memory = Some(bytes(value)?),
+                "cpu" => limits.cpu = Some(time(value)?),
+                "wall" => limits.wall = Some(time(value)?),
+                "message" => limits.message = Some(bytes(value)?),
+                "output" => limits.output = Some(bytes(value)?),
+                _ => limits.concurrency = Some(count(value)?),
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Takes each known key of a table to `each`, and reports the unknown ones and what `each` says.
+    fn keys<'v, 't>(
+        &mut self,
+        table: &'v DeTable<'t>,
+        place: &str,
+        known: &[&str],
+        mut each: impl FnMut(&mut Self, &str, &'v Value<'t>) -> Result<(), Found>,
+    ) {
+        for (key, value) in table {
+            let outcome = if known.contains(&key.get_ref().as_ref()) {
+                each(self, key.get_ref(), value)
+            } else {
+                Err(unknown(key.get_ref(), key.span(), place, known))
+            };
+            self.found.extend(outcome.err());
+        }
+    }
+
+    /// Reads a list; entries that are wrong are reported and left out.
+    fn list<'v, 't, T>(
+        &mut self,
+        value: &'v Value<'t>,
+        mut each: impl FnMut(&mut Self, &'v Value<'t>) -> Result<T, Found>,
+    ) -> Result<Vec<T>, Found> {
+        let Some(values) = value.get_ref().as_array() else { return Err(wrong(value, "a list")) };
+        let mut list = Vec::new();
+        for value in values.iter() {
+            match each(self, value) {
+                Ok(entry) => list.push(entry),
+                Err(found) => self.found.push(found),
+            }
+        }
+        Ok(list)
+    }
+
+    fn path(&mut self, value: &Value<'_>) -> Result<PathBuf, Found> {
+        let path = text(value)?;
+        let wrong = |text: &str| Err(Found::new(value.span(), text));
+        if path.is_empty() {
+            return wrong("a path is not empty; write \".\" for the directory of the policy");
+        }
+        if path.contains('\0') {
+            return wrong("a path has no NUL character");
+        }
+        if path == "~" || path.starts_with("~/") {
+            return wrong("\"~\" is not replaced here; write the path out");
+        }
+        let path: PathBuf = self.base.join(path);
+        // The components leave out every "." and trailing slash; ".." stays, as a link may precede it.
+        Ok(path.components().collect())
+    }
+}
+
+fn how_to_run(key: &str, value: &Value<'_>, run_as: &mut RunAs) -> Result<(), Found> {
+    match key {
+        "instances" => run_as.instances = instances(value)?,
+        "isolation" => run_as.isolation = word(value, &[("sandbox", Isolation::Sandbox)])?,
+        "environment" => {
+            let words = [("usual", Environment::Usual), ("inherit", Environment::Inherit)];
+            run_as.environment = word(value, &words)?;
+        }
+        _ => run_as.stdin = word(value, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?,
+    }
+    Ok(())
+}
+
+fn instances(value: &Value<'_>) -> Result<Instances, Found> {
+    let written = text(value)?;
+    let number = written.strip_prefix("pooled:");
+    let pooled = number.filter(|n| n.bytes().all(|b| b.is_ascii_digit())).and_then(|n| n.parse().ok());
+    match (written, pooled) {
+        ("per-call", _) => Ok(Instances::PerCall),
+        ("single", _) => Ok(Instances::Single),
+        (_, Some(number)) if number > 0 => Ok(Instances::Pooled(number)),
+        _ => Err(Found::new(
+            value.span(),
+            format!(
+                "{written:?} is not understood; write \"per-call\", \"single\" or \"pooled:N\", N from 1 to {}",
+                u16::MAX
+            ),
+        )),
+    }
+}
+
+fn variable(value: &Value<'_>) -> Result<String, Found> {
+    let name = text(value)?;
+    let wrong = |text: String| Err(Found::new(value.span(), text));
+    if let Some((before, _)) = name.split_once('=') {
+        return wrong(format!("{name:?} sets a value, but only names are granted; write {before:?}"));
+    }
+    if name.is_empty() || name.contains(['\0', '*']) {
+        return wrong(format!("{name:?} names no variable; write each name out, without *"));
+    }
+    Ok(name.to_owned())
+}
+
+fn guest_path(value: &Value<'_>) -> Result<String, Found> {
+    let path = text(value)?;
+    let Some(relative) = path.strip_prefix('/') else {
+        let text = format!("{path:?} is not absolute; the guest finds the directory at a path like \"/out\"");
+        return Err(Found::new(value.span(), text));
+    };
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    if relative.is_empty() || relative.split('/').all(plain) {
+        return Ok(path.to_owned());
+    }
+    let text =
+        format!("{path:?} takes detours; write it without \".\", \"..\", \"//\" and a slash at the end");
+    Err(Found::new(value.span(), text))
+}
+
+fn bytes(value: &Value<'_>) -> Result<u64, Found> {
+    size(amount(value, "a size in quotes, like \"64MiB\"")?).map_err(|text| Found::new(value.span(), text))
+}
+
+fn time(value: &Value<'_>) -> Result<Duration, Found> {
+    duration(amount(value, "a duration in quotes, like \"30s\"")?)
+        .map_err(|text| Found::new(value.span(), text))
+}
+
+fn amount<'v>(value: &'v Value<'_>, form: &str) -> Result<&'v str, Found> {
+    value.get_ref().as_str().ok_or_else(|| wrong(value, form))
+}
+
+fn count(value: &Value<'_>) -> Result<u32, Found> {
+    let number = value.get_ref().as_integer();
+    let number = number.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok()).filter(|n| *n > 0);
+    number.ok_or_else(|| {
+        Found::new(value.span(), format!("expected a whole number from 1 to {}, without quotes", u32::MAX))
+    })
+}
+
+fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, Found> {
+    let written = text(value)?;
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == written) {
+        return Ok(*meaning);
+    }
+    let known: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+    Err(Found::new(value.span(), format!("{written:?} is not understood; write {}", known.join(" or "))))
+}
+
+fn parsed<T: FromStr<Err: ToString>>(value: &Value<'_>) -> Result<T, Found> {
+    let written = text(value)?;
+    written.parse().map_err(|error: T::Err| {
+        Found::new(value.span(), format!("{written:?} is not understood: {}", error.to_string()))
+    })
+}
+
+fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, Found> {
+    value.get_ref().as_str().ok_or_else(|| wrong(value, "a text in quotes"))
+}
+
+fn table<'v, 't>(value: &'v Value<'t>) -> Result<&'v DeTable<'t>, Found> {
+    value.get_ref().as_table().ok_or_else(|| wrong(value, "a table"))
+}
+
+fn wrong(value: &Value<'_>, expected: &str) -> Found {
+    Found::new(value.span(), format!("expected {expected}, found {}", value.get_ref().type_str()))
+}
+
+fn no_digests(span: Range<usize>, place: &str) -> Found {
+    Found::new(
+        span,
+        format!(
+            "{place} applies to no file, because its name is only a label; add digests = [\"sha256:...\"], \
+             which `portcullis inspect FILE` prints"
+        ),
+    )
+}
+
+fn unknown(key: &str, span: Range<usize>, place: &str, known: &[&str]) -> Found {
+    let near =
+        known.iter().map(|k| (distance(key, k), k)).min().filter(|(far, k)| *far <= 2.max(k.len() / 3));
+    let advice = match near {
+        Some((_, near)) => format!("did you mean {near:?}?"),
+        None => format!("known are {}", known.join(", ")),
+    };
+    Found::new(span, format!("unknown key {key:?} in {place}; {advice}"))
+}
+
+/// How many letters have to be put in, taken out or replaced to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    // A key is a word; more than that is not looked at, so that a silly file costs nothing.
+    let a: Vec<char> = a.chars().take(32).collect();
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (i, letter) in b.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((other, replace), insert) in a.iter().zip(&row).zip(row.iter().skip(1)) {
+            let last = next.last().copied().unwrap_or_default();
+            next.push((replace + usize::from(*other != letter)).min(insert + 1).min(last + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}

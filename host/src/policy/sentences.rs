@@ -1,0 +1,181 @@
+//! Grants and limits in words: what a person reads before they let a plugin in.
+//!
+//! A sentence is marked as held only if this program makes it true. A native plugin runs with all
+//! rights of the user who started it; what its policy says about files and the network then describes
+//! a wish, and the sentence says so instead of implying otherwise.
+
+use portcullis_contract::{
+    Access, BackendName, Environment, Grants, IdentityGrant, Limits, NamePattern, RunAs,
+};
+
+use super::amounts::{duration_text, size_text};
+
+/// A sentence about what a plugin may do, without a subject: "may read secrets matching github.*".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The sentence, without a full stop.
+    pub text: String,
+    /// Whether this program makes it so. What is not held is said, and nothing else.
+    pub held: bool,
+}
+
+/// Says in words what a plugin may touch and how much it may use, grants first.
+#[must_use]
+pub fn sentences(grants: &Grants, limits: &Limits, run_as: &RunAs, backend: BackendName) -> Vec<Line> {
+    let mut lines = Vec::new();
+    secrets(grants, &mut lines);
+    identity(grants.identity.as_ref(), &mut lines);
+    match backend {
+        BackendName::Component => sandboxed(grants, &mut lines),
+        BackendName::Process => native(grants, run_as, &mut lines),
+    }
+    amounts(limits, backend, &mut lines);
+    lines
+}
+
+fn held(text: impl Into<String>) -> Line {
+    Line { text: text.into(), held: true }
+}
+
+fn not_held(text: impl Into<String>) -> Line {
+    Line { text: text.into(), held: false }
+}
+
+fn secrets(grants: &Grants, lines: &mut Vec<Line>) {
+    let named = |patterns: &[NamePattern]| {
+        if patterns.iter().any(|p| p.as_str() == "*") {
+            return "every secret".to_owned();
+        }
+        let patterns: Vec<_> = patterns.iter().map(NamePattern::as_str).collect();
+        format!("secrets matching {}", listed(&patterns))
+    };
+    let secrets = &grants.secrets;
+    if !secrets.read.is_empty() {
+        lines.push(held(format!("may read {}", named(&secrets.read))));
+    }
+    if !secrets.write.is_empty() {
+        lines.push(held(format!("may set and delete {}", named(&secrets.write))));
+    }
+    if secrets.read.is_empty() && secrets.write.is_empty() {
+        lines.push(held("may ask for no secret"));
+    }
+}
+
+fn identity(grant: Option<&IdentityGrant>, lines: &mut Vec<Line>) {
+    let Some(IdentityGrant { handlers, token }) = grant.filter(|grant| !grant.handlers.is_empty()) else {
+        lines.push(held("may ask for no identity and no token"));
+        return;
+    };
+    let handlers = listed(handlers);
+    lines.push(held(format!("may ask who is logged in with {handlers}")));
+    lines.push(held(if *token {
+        format!("may have access tokens of {handlers}")
+    } else {
+        "may have no access token".to_owned()
+    }));
+}
+
+fn sandboxed(grants: &Grants, lines: &mut Vec<Line>) {
+    if grants.http.is_empty() {
+        lines.push(held("may reach nothing on the network"));
+    } else {
+        let places: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
+        lines.push(held(format!("may reach {}, and nothing else on the network", listed(&places))));
+    }
+    if grants.fs.is_empty() {
+        lines.push(held("may open no file"));
+    }
+    for fs in &grants.fs {
+        let deed = match fs.access {
+            Access::Read => "read",
+            Access::Write => "read and change",
+        };
+        lines.push(held(format!(
+            "may {deed} what is in {}, which it sees as {}",
+            fs.host.display(),
+            fs.guest
+        )));
+    }
+    lines.push(held(if grants.env.is_empty() {
+        "sees no environment variable".to_owned()
+    } else {
+        format!("sees of the environment {}", listed(&grants.env))
+    }));
+}
+
+fn native(grants: &Grants, run_as: &RunAs, lines: &mut Vec<Line>) {
+    lines.push(not_held(
+        "is a native program and has the rights of the user who runs it: it may open every file that the user \
+         may, reach every network, start programs",
+    ));
+    if !grants.http.is_empty() {
+        let places: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
+        lines.push(not_held(format!("cannot be held to {} on the network", listed(&places))));
+    }
+    if !grants.fs.is_empty() {
+        let places: Vec<_> = grants.fs.iter().map(|fs| fs.host.display().to_string()).collect();
+        lines.push(not_held(format!("cannot be held to {} on the disk", listed(&places))));
+    }
+    lines.push(held(match (run_as.environment, grants.env.as_slice()) {
+        (Environment::Inherit, _) => "is handed all of the environment".to_owned(),
+        (Environment::Usual, []) => "is handed the usual part of the environment".to_owned(),
+        (Environment::Usual, names) => {
+            format!("is handed the usual part of the environment and {}", listed(names))
+        }
+    }));
+}
+
+fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
+    let resolved = limits.resolve(backend);
+    let component = backend == BackendName::Component;
+    let mut may = |text: String| lines.push(held(text));
+    if let Some(memory) = resolved.memory {
+        let what = if component { "memory in an instance" } else { "address space" };
+        may(format!("may use {} of {what}", size_text(memory)));
+    }
+    if let (Some(cpu), true) = (resolved.cpu, component) {
+        may(format!("may compute for {} a call", duration_text(cpu)));
+    }
+    if let Some(wall) = resolved.wall {
+        may(format!("may take {} a call", duration_text(wall)));
+    }
+    if let (Some(output), true) = (resolved.output, component) {
+        may(format!("may print {} a call", size_text(output)));
+    }
+    may(format!("may send and be sent {} at once", size_text(resolved.message)));
+    let calls = if resolved.concurrency == 1 { "call" } else { "calls" };
+    may(format!("may serve {} {calls} at a time", resolved.concurrency));
+    if component {
+        return;
+    }
+    // The kernel counts the time of a process and not of a call, and a child's output is its log.
+    if let Some(cpu) = resolved.cpu {
+        lines.push(not_held(format!("cannot be held to {} of processor time a call", duration_text(cpu))));
+    }
+    if let Some(output) = resolved.output {
+        lines.push(not_held(format!("cannot be held to {} of output a call", size_text(output))));
+    }
+    let mut free = Vec::new();
+    for (name, limited) in [
+        ("memory", resolved.memory.is_some()),
+        ("processor time", resolved.cpu.is_some()),
+        ("the time of a call", resolved.wall.is_some()),
+    ] {
+        if !limited {
+            free.push(name);
+        }
+    }
+    if !free.is_empty() {
+        lines.push(not_held(format!("has no limit on {}", listed(&free))));
+    }
+}
+
+/// Joins names as one says them: "a, b and c".
+fn listed(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}

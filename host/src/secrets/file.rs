@@ -1,0 +1,454 @@
+//! A store in one JSON file that its owner keeps to themselves: an object from names to texts.
+//!
+//! The file is read when it is opened, so that what is wrong with it is said before a plugin runs,
+//! and again when it has changed. All checks are made on the opened file and not on its path. A
+//! change is written beside it and moved over it; changes of several processes wait for each other by
+//! a lock on the file itself, which leaves nothing lying about.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::{SecretStore, StoreError};
+
+/// How long what was read is taken for what the file says. A guess: longer, and a secret that somebody
+/// replaced is handed out for longer; shorter, and reading one costs a system call more often.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// How long a change waits for another process that is changing the file. A guess; a change takes
+/// milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// A guess; a file of that size is something else.
+const LARGEST_FILE: u64 = 64 << 20;
+
+type Entries = BTreeMap<String, String>;
+
+/// A store in one JSON file.
+///
+/// Holds no lock across an await.
+#[derive(Clone)]
+pub struct FileStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    fresh_for: Duration,
+    known: Mutex<Known>,
+    /// Held while a change is made, so that changes of this process do not contend for the file.
+    changing: Mutex<()>,
+}
+
+/// What the file said when it was last read.
+#[derive(Clone)]
+struct Known {
+    entries: Arc<Entries>,
+    stamp: Stamp,
+    looked: Instant,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+    modified: (i64, i64),
+    mode: u32,
+    owner: u32,
+}
+
+/// Shows where it is, never what it holds.
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStore").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+impl FileStore {
+    /// Opens a store. A link is followed once, here, and changes go to the file that it led to.
+    ///
+    /// Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be used, and what to do about it.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_fresh_for(path, FRESH_FOR)
+    }
+
+    fn open_fresh_for(path: &Path, fresh_for: Duration) -> Result<Self, FileError> {
+        let path = fs::canonicalize(path)
+            .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
+        let known = read(&open(&path)?, &path)?;
+        let shared = Shared { path, fresh_for, known: Mutex::new(known), changing: Mutex::new(()) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Returns what the file says, reading it if it may have changed.
+    async fn entries(&self) -> Result<Arc<Entries>, StoreError> {
+        {
+            let known = self.shared.known();
+            if known.looked.elapsed() < self.shared.fresh_for {
+                return Ok(Arc::clone(&known.entries));
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.refresh()).await;
+        match read {
+            Ok(Ok(entries)) => Ok(entries),
+            Ok(Err(error)) => Err(StoreError::Read(error.into())),
+            Err(stopped) => Err(StoreError::Read(stopped.into())),
+        }
+    }
+
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Entries) -> bool + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || shared.change(change)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StoreError::Write(error.into())),
+            Err(stopped) => Err(StoreError::Write(stopped.into())),
+        }
+    }
+}
+
+#[async_trait]
+impl SecretStore for FileStore {
+    async fn secret(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.entries().await?.get(name).cloned())
+    }
+
+    async fn set(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.change(|entries| entries.insert(name, value.clone()) != Some(value)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.change(move |entries| entries.remove(&name).is_some()).await
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.entries().await?.keys().cloned().collect())
+    }
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing is computed under this lock: whoever panicked left a whole value.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refresh(&self) -> Result<Arc<Entries>, FileError> {
+        let file = open(&self.path)?;
+        let stamp = stamp(&file, &self.path)?;
+        let before = {
+            let mut known = self.known();
+            if known.stamp == stamp {
+                known.looked = Instant::now();
+                return Ok(Arc::clone(&known.entries));
+            }
+            known.stamp
+        };
+        let read = read(&file, &self.path)?;
+        let mut known = self.known();
+        // A change that was made meanwhile knows better than what was read before it.
+        if known.stamp == before {
+            *known = read;
+        }
+        Ok(Arc::clone(&known.entries))
+    }
+
+    /// Applies a change to what the file says now; writes it if `change` says that there was one.
+    fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<(), FileError> {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dropping it unlocks it, and that has to come after the move.
+        let locked = self.lock()?;
+        let mut known = read(&locked, &self.path)?;
+        if change(Arc::make_mut(&mut known.entries)) {
+            known.stamp = self.write(&known.entries)?;
+            known.looked = Instant::now();
+        }
+        *self.known() = known;
+        Ok(())
+    }
+
+    /// Opens the file and waits until nobody else changes it.
+    fn lock(&self) -> Result<File, FileError> {
+        let started = Instant::now();
+        loop {
+            let file = open(&self.path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Whoever had the lock may have moved another file here: that one is to be locked.
+                Ok(()) if stamp(&file, &self.path)?.names(&self.path) => return Ok(file),
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
+                Err(error) => {
+                    return Err(FileError::Unwritable { path: self.path.clone(), source: error.into() });
+                }
+            }
+            if started.elapsed() > LOCK_PATIENCE {
+                return Err(FileError::Busy { path: self.path.clone(), waited: LOCK_PATIENCE });
+            }
+        }
+    }
+
+    /// Moves a file with these entries over ours.
+    fn write(&self, entries: &Entries) -> Result<Stamp, FileError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let moved = (|| {
+            // Its mode is 0600 from the start, and it is deleted unless it is moved.
+            let mut fresh = tempfile::Builder::new().prefix(".secrets-").tempfile_in(directory)?;
+            let mut text = serde_json::to_vec_pretty(entries)?;
+            text.push(b'\n');
+            fresh.write_all(&text)?;
+            fresh.as_file().sync_all()?;
+            let file = fresh.persist(&self.path).map_err(|failed| failed.error)?;
+            // Without this the change may be undone by a power cut; with it refused, it is made all the same.
+            let _ = File::open(directory).and_then(|directory| directory.sync_all());
+            Ok(file)
+        })();
+        let file = moved.map_err(|source| FileError::Unwritable { path: self.path.clone(), source })?;
+        stamp(&file, &self.path)
+    }
+}
+
+impl Stamp {
+    /// Returns whether a path leads to the file of this stamp.
+    fn names(self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
+    }
+}
+
+fn open(path: &Path) -> Result<File, FileError> {
+    // A pipe would keep us waiting; a link was followed when the store was opened.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
+    let flags = i32::try_from(flags).unwrap_or_default();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
+}
+
+/// Looks at an opened file, and refuses it unless it is one that only its owner can read.
+fn stamp(file: &File, path: &Path) -> Result<Stamp, FileError> {
+    let about = file.metadata().map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
+    let path = || path.to_owned();
+    if !about.is_file() {
+        return Err(FileError::NotAFile { path: path() });
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if about.uid() != us && about.uid() != 0 {
+        return Err(FileError::NotOurs { path: path(), owner: about.uid(), us });
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(FileError::Exposed { path: path(), mode: about.mode() & 0o7777 });
+    }
+    if about.len() > LARGEST_FILE {
+        return Err(FileError::TooLarge { path: path(), size: about.len() });
+    }
+    Ok(Stamp {
+        device: about.dev(),
+        inode: about.ino(),
+        size: about.size(),
+        changed: (about.ctime(), about.ctime_nsec()),
+        modified: (about.mtime(), about.mtime_nsec()),
+        mode: about.mode(),
+        owner: about.uid(),
+    })
+}
+
+fn read(file: &File, path: &Path) -> Result<Known, FileError> {
+    let looked = Instant::now();
+    // Looked at before it is read: should it change in between, the stamp no longer fits, and the
+    // next look reads it again.
+    let stamp = stamp(file, path)?;
+    let mut text = Vec::new();
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut text)
+        .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(FileError::TooLarge { path: path.to_owned(), size: text.len() as u64 });
+    }
+    let entries =
+        entries(&text).map_err(|problem| FileError::Malformed { path: path.to_owned(), problem })?;
+    Ok(Known { entries: Arc::new(entries), stamp, looked })
+}
+
+/// Takes the text of a file apart. The error never quotes a value.
+fn entries(text: &[u8]) -> Result<Entries, Malformed> {
+    // What `serde_json` says of a value of the wrong kind contains the value; only its place is used.
+    let place = |error: &serde_json::Error| (error.line(), error.column());
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    if let Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') = first {
+        return Err(Malformed::NotAnObject);
+    }
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let members = reader.deserialize_map(Members).and_then(|members| reader.end().map(|()| members));
+    let members = members.map_err(|error| {
+        let (line, column) = place(&error);
+        Malformed::NotJson { line, column }
+    })?;
+    let mut entries = Entries::new();
+    for (name, value) in members {
+        if name.is_empty() {
+            return Err(Malformed::NoName);
+        }
+        let Ok(value) = serde_json::from_str::<String>(value.get()) else {
+            return Err(Malformed::NotText { name });
+        };
+        if entries.contains_key(&name) {
+            return Err(Malformed::Twice { name });
+        }
+        entries.insert(name, value);
+    }
+    Ok(entries)
+}
+
+/// Collects the members of an object as they stand, each as often as it stands there.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(members)
+    }
+}
+
+/// Why a secrets file cannot be used or changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It cannot be opened or read.
+    #[error("cannot read the secrets file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a directory, a pipe or a device.
+    #[error("the secrets file {} is not a regular file", path.display())]
+    NotAFile {
+        /// What is there instead.
+        path: PathBuf,
+    },
+    /// Somebody else owns it, and could change what it says.
+    #[error("the secrets file {} belongs to user {owner}, not to {us}; make a copy of your own", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// Others could read it.
+    #[error(
+        "the secrets file {path} is open to others (mode {mode:04o}); run: chmod 600 {path}",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is larger than any secrets file.
+    #[error("the secrets file {} has {size} bytes; at most {LARGEST_FILE} are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size, or how much of it was read.
+        size: u64,
+    },
+    /// It does not say what it has to.
+    #[error("the secrets file {} has to be a JSON object of names and texts, but {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: Malformed,
+    },
+    /// It cannot be replaced.
+    #[error("cannot write the secrets file {}; it is as it was", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has been changing it for too long.
+    #[error("the secrets file {} is locked by another process, still after {waited:?}", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+/// What is wrong with the text of a secrets file. Quotes names, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// It is no JSON.
+    #[error("it is not JSON from line {line}, column {column} on")]
+    NotJson {
+        /// The line, from 1.
+        line: usize,
+        /// The byte in that line.
+        column: usize,
+    },
+    /// It is JSON of another kind.
+    #[error("it is something else; write {{}} for an empty one")]
+    NotAnObject,
+    /// A secret has the empty name.
+    #[error("a name in it is empty")]
+    NoName,
+    /// A value is no text.
+    #[error("the value of {name:?} is no text; put it in quotes")]
+    NotText {
+        /// Its name.
+        name: String,
+    },
+    /// A name stands there twice.
+    #[error("{name:?} stands in it twice; delete one")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+}
