@@ -1,1 +1,371 @@
-//! (being written)
+//! What a running plugin may ask of us, and what it gets.
+//!
+//! [`Services`] is the one implementation of [`HostService`]; it is reached over the broker by a
+//! child and through imports by a component, and cannot tell which. It is made for one plugin, and
+//! every question goes through the same three gates in upstream's order (contract spec 5.3 to 5.5):
+//! is there anything to ask, can such a thing be, was it granted. What upstream grants when nothing
+//! was said, namely everything, has to be asked for here by name: [`SecretScope::Prefix`] and
+//! [`HandlerScope::Allowlist`].
+//!
+//! A denial reads to the plugin as upstream's; the log says what would allow it. No value is logged.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use portcullis_contract::{
+    AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, PluginName, SecretGrant, Token,
+    TokenRequest,
+};
+use thiserror::Error;
+
+use crate::secrets::{SecretStore, StoreError};
+
+mod pattern;
+mod quote;
+
+use pattern::Pattern;
+use quote::quoted;
+
+/// The longest name of a secret, in bytes (contract spec 5.3).
+const LONGEST_NAME: usize = 256;
+
+/// How many denials of one plugin are warned about. A guess: more would let a plugin flood the log,
+/// fewer could hide what a person looks for.
+const DENIALS_SHOWN: u32 = 100;
+
+/// What one plugin may ask of its host. Holds no lock; calls may overlap.
+pub struct Services {
+    plugin: PluginName,
+    secrets: Option<Arc<dyn SecretStore>>,
+    identity: Option<Arc<dyn IdentitySource>>,
+    secret_scope: SecretScope,
+    handler_scope: HandlerScope,
+    denials: AtomicU32,
+}
+
+/// Which secrets a plugin may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretScope {
+    /// Those that were granted; nothing said grants nothing.
+    Granted(SecretGrant),
+    /// Those whose names start with a text, to read and to write; the empty text means all of them.
+    /// That is upstream's rule, which knows no separator: `app` is a prefix of `application`.
+    Prefix(String),
+}
+
+/// Which auth handlers a plugin may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandlerScope {
+    /// Those that were granted; nothing said grants none.
+    Granted(Option<IdentityGrant>),
+    /// Those on a list, tokens included; the empty list means all of them. That is upstream's rule.
+    Allowlist(Vec<String>),
+}
+
+/// Knows who is logged in.
+///
+/// Calls may overlap; dropping the future of one abandons it.
+#[async_trait]
+pub trait IdentitySource: fmt::Debug + Send + Sync {
+    /// Returns whether there is such a service at all. Never does I/O.
+    fn offers(&self, service: IdentityService) -> bool;
+
+    /// Returns the auth handlers that there are, and the default one.
+    async fn handlers(&self) -> Result<AuthHandlers, IdentityError>;
+
+    /// Returns who is logged in with a handler; the empty name is the default handler.
+    async fn identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, IdentityError>;
+
+    /// Returns an access token.
+    async fn token(&self, request: &TokenRequest) -> Result<Token, IdentityError>;
+
+    /// Returns the groups that the user is in.
+    async fn groups(&self, handler: &str) -> Result<Vec<String>, IdentityError>;
+}
+
+/// A service about identities. Upstream hosts offer each of them or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityService {
+    /// Who is logged in.
+    Identity,
+    /// Access tokens.
+    Token,
+    /// The user's groups.
+    Groups,
+}
+
+/// Why an identity source gave no answer. A plugin reads the text: it holds nothing secret.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct IdentityError(pub String);
+
+impl Services {
+    /// Makes what a plugin of these grants may ask. Without a store, and without a source of identities,
+    /// it is told that there is none.
+    #[must_use]
+    pub fn new(
+        plugin: PluginName,
+        grants: &Grants,
+        secrets: Option<Arc<dyn SecretStore>>,
+        identity: Option<Arc<dyn IdentitySource>>,
+    ) -> Self {
+        let secret_scope = SecretScope::Granted(grants.secrets.clone());
+        let handler_scope = HandlerScope::Granted(grants.identity.clone());
+        Self { plugin, secrets, identity, secret_scope, handler_scope, denials: AtomicU32::new(0) }
+    }
+
+    /// Replaces what grants say about secrets and auth handlers, for a host that has upstream's rules.
+    #[must_use]
+    pub fn scoped(mut self, secret_scope: SecretScope, handler_scope: HandlerScope) -> Self {
+        self.secret_scope = secret_scope;
+        self.handler_scope = handler_scope;
+        self
+    }
+
+    fn store(&self) -> Result<&dyn SecretStore, HostError> {
+        self.secrets.as_deref().ok_or(HostError::Unavailable("secret store"))
+    }
+
+    /// Leads through the three gates to the store.
+    fn store_for(
+        &self,
+        call: &'static str,
+        access: Access,
+        name: &str,
+    ) -> Result<&dyn SecretStore, HostError> {
+        let store = self.store()?;
+        check_name(name)?;
+        if self.secret_scope.contains(name, access) {
+            return Ok(store);
+        }
+        let key = match access {
+            Access::Read => "read",
+            Access::Write => "write",
+        };
+        self.denied(call, name, || format!("secrets = {{ {key} = [{name:?}] }}"));
+        Err(HostError::Denied("secret name outside allowed scope".to_owned()))
+    }
+
+    /// Leads through the gates of an identity call; nothing can be wrong with a handler's name.
+    fn source_for(&self, service: IdentityService, handler: &str) -> Result<&dyn IdentitySource, HostError> {
+        let source = self.identity.as_deref().filter(|source| source.offers(service));
+        let source = source.ok_or(HostError::Unavailable(service.name()))?;
+        if !self.handler_scope.contains(handler) {
+            self.denied(service.call(), handler, || {
+                let (name, token) = (shown(handler), service == IdentityService::Token);
+                match handler {
+                    "" => "a call that names its auth handler; the default one is granted by name, too"
+                        .to_owned(),
+                    _ => format!("identity = {{ handlers = [{name:?}], token = {token} }}"),
+                }
+            });
+            let text = format!("auth handler {} is not in the allowed set", quoted(handler));
+            return Err(HostError::Denied(text));
+        }
+        if service == IdentityService::Token && !self.handler_scope.allows_tokens() {
+            self.denied(service.call(), handler, || {
+                format!("identity = {{ handlers = [{:?}], token = true }}", shown(handler))
+            });
+            let text = format!("access tokens of auth handler {} were not granted", quoted(handler));
+            return Err(HostError::Denied(text));
+        }
+        Ok(source)
+    }
+
+    /// Writes a denial down, with what would have allowed it.
+    fn denied(&self, call: &'static str, asked: &str, allow: impl FnOnce() -> String) {
+        // Wrapping around takes four thousand million denials, and then shows a hundred more.
+        let shown_before = self.denials.fetch_add(1, Ordering::Relaxed);
+        if shown_before < DENIALS_SHOWN {
+            let allow = allow();
+            let asked = shown(asked);
+            tracing::warn!(plugin = %self.plugin, call, ?asked, allow, "denied; the plugin's table in the policy can allow it");
+        } else if shown_before == DENIALS_SHOWN {
+            tracing::warn!(plugin = %self.plugin, "denied too often: what else is denied is not shown");
+        }
+    }
+
+    /// Turns a store's failure into upstream's sentence. Where the store is and what exactly went wrong
+    /// is for the log alone.
+    fn failed(&self, what: String, error: &StoreError) -> HostError {
+        let reason = std::error::Error::source(error).map(chain).unwrap_or_default();
+        tracing::warn!(plugin = %self.plugin, reason, "{what}: {error}");
+        HostError::Failed(format!("{what}: {error}"))
+    }
+}
+
+/// Shows whose it is and what it may be asked, nothing of what it holds.
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("plugin", &self.plugin)
+            .field("secret_scope", &self.secret_scope)
+            .field("handler_scope", &self.handler_scope)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl HostService for Services {
+    async fn get_secret(&self, name: &str) -> Result<Option<String>, HostError> {
+        let store = self.store_for("get_secret", Access::Read, name)?;
+        store.secret(name).await.map_err(|e| self.failed(format!("get secret {}", quoted(name)), &e))
+    }
+
+    async fn set_secret(&self, name: &str, value: &str) -> Result<(), HostError> {
+        let store = self.store_for("set_secret", Access::Write, name)?;
+        store.set(name, value).await.map_err(|e| self.failed(format!("set secret {}", quoted(name)), &e))
+    }
+
+    async fn delete_secret(&self, name: &str) -> Result<(), HostError> {
+        let store = self.store_for("delete_secret", Access::Write, name)?;
+        store.delete(name).await.map_err(|e| self.failed(format!("delete secret {}", quoted(name)), &e))
+    }
+
+    async fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        let names = self.store()?.names().await;
+        let mut names = names.map_err(|e| self.failed("list secrets".to_owned(), &e))?;
+        names.retain(|name| self.secret_scope.contains(name, Access::Read));
+        if pattern.is_empty() {
+            return Ok(names);
+        }
+        let pattern = Pattern::parse(pattern)?;
+        let mut matching = Vec::new();
+        // A pattern may be slow and a list long: in between, the deadline of the call has its chance.
+        for names in names.chunks(pattern::TURN) {
+            matching.extend(names.iter().filter(|name| pattern.matches(name)).cloned());
+            tokio::task::yield_now().await;
+        }
+        Ok(matching)
+    }
+
+    async fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, HostError> {
+        let source = self.source_for(IdentityService::Identity, handler)?;
+        source
+            .identity(handler, scope)
+            .await
+            .map_err(|e| HostError::Failed(format!("get auth identity: {e}")))
+    }
+
+    async fn auth_handlers(&self) -> AuthHandlers {
+        let Some(source) = &self.identity else { return AuthHandlers::default() };
+        let AuthHandlers { mut names, mut default } = match source.handlers().await {
+            Ok(handlers) => handlers,
+            Err(error) => {
+                tracing::debug!(plugin = %self.plugin, %error, "no auth handlers are listed");
+                return AuthHandlers::default();
+            }
+        };
+        names.retain(|name| self.handler_scope.contains(name));
+        if !self.handler_scope.contains(&default) {
+            default.clear();
+        }
+        AuthHandlers { names, default }
+    }
+
+    async fn auth_token(&self, request: &TokenRequest) -> Result<Token, HostError> {
+        let source = self.source_for(IdentityService::Token, &request.handler)?;
+        source.token(request).await.map_err(|e| HostError::Failed(format!("get auth token: {e}")))
+    }
+
+    async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError> {
+        let source = self.source_for(IdentityService::Groups, handler)?;
+        source.groups(handler).await.map_err(|e| HostError::Failed(format!("get auth groups: {e}")))
+    }
+}
+
+/// What is done to a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl SecretScope {
+    fn contains(&self, name: &str, access: Access) -> bool {
+        match (self, access) {
+            (Self::Granted(grant), Access::Read) => grant.may_read(name),
+            (Self::Granted(grant), Access::Write) => grant.may_write(name),
+            (Self::Prefix(prefix), _) => name.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl HandlerScope {
+    fn contains(&self, handler: &str) -> bool {
+        let listed = |names: &[String]| !handler.is_empty() && names.iter().any(|name| name == handler);
+        match self {
+            Self::Granted(grant) => grant.as_ref().is_some_and(|grant| listed(&grant.handlers)),
+            Self::Allowlist(names) => names.is_empty() || listed(names),
+        }
+    }
+
+    fn allows_tokens(&self) -> bool {
+        match self {
+            Self::Granted(grant) => grant.as_ref().is_some_and(|grant| grant.token),
+            Self::Allowlist(_) => true,
+        }
+    }
+}
+
+impl IdentityService {
+    /// Returns what a plugin is told is not available.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "auth identity",
+            Self::Token => "auth token service",
+            Self::Groups => "auth groups",
+        }
+    }
+
+    fn call(self) -> &'static str {
+        match self {
+            Self::Identity => "auth_identity",
+            Self::Token => "auth_token",
+            Self::Groups => "auth_groups",
+        }
+    }
+}
+
+/// Applies upstream's rules of names, in upstream's order (contract spec 5.3).
+fn check_name(name: &str) -> Result<(), HostError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    let problem = if name.is_empty() {
+        "secret name must not be empty".to_owned()
+    } else if name.len() > LONGEST_NAME {
+        format!("secret name exceeds maximum length of {LONGEST_NAME}")
+    } else if !name.bytes().all(plain) {
+        "secret name contains invalid characters".to_owned()
+    } else if name.contains("..") {
+        "secret name must not contain path traversal sequences".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(HostError::Invalid(problem))
+}
+
+/// Cuts what a plugin said to a length that fits in a log.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST_NAME) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
+    }
+}
+
+/// Joins an error and its sources in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Names in upstream's sentences: as Go's `%q` writes them, which hosts and plugins compare.
+
+use std::fmt::Write;
+
+/// Puts a text in quotes the way Go does.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            ' '..='~' => out.push(c),
+            // Writing to a text does not fail.
+            '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
+            // What our own language would write out is what cannot be seen.
+            _ if c.escape_debug().len() == 1 => out.push(c),
+            '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            _ => _ = write!(out, "\\U{:08x}", u32::from(c)),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(quoted(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_name_is_quoted_as_go_quotes_it() {
+        check("", "\"\"");
+        check("github", "\"github\"");
+        check("it's \"a\\b\"", "\"it's \\\"a\\\\b\\\"\"");
+        check("\u{0}\u{1b}\u{7f}\u{7}\n", "\"\\x00\\x1b\\x7f\\a\\n\"");
+        check("caf\u{e9} \u{4e16}", "\"caf\u{e9} \u{4e16}\"");
+        check("\u{200b}\u{a0}\u{10ffff}", "\"\\u200b\\u00a0\\U0010ffff\"");
+    }
+}
