@@ -140,7 +140,7 @@ fn token_value(token: Token) -> Value {
 
 portcullis_sdk::export!(Keeper);
 
-#[cfg(all(test, not(target_family = "wasm")))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
