@@ -24,7 +24,7 @@
 //! | `connect` | `address` | `{"connected":true}` |
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
 //! | `panic` | `message` | panics |
-//! | `exit` | `code` | ends the whole plugin |
+//! | `exit` | `code` | ends the whole plugin; a component can say no more than 0 or 1 |
 //! | `spin` | | never ends, and never waits for anything either |
 //! | `recurse` | | calls itself until the stack has no more room |
 //! | `hoard` | `mib` | takes and touches that much memory, then `{"mib":n}` |
@@ -55,6 +55,8 @@ mod harm;
 mod http;
 mod reach;
 mod sight;
+
+const PROVIDERS: [&str; 2] = ["acrobat", "acrobat-unary"];
 
 #[derive(Debug, Default)]
 struct Acrobat {
@@ -100,7 +102,7 @@ struct Remark {
 
 impl Provider for Acrobat {
     fn providers(&self) -> Result<Vec<String>, Error> {
-        Ok(["acrobat", "acrobat-unary"].map(str::to_owned).into())
+        Ok(PROVIDERS.map(str::to_owned).into())
     }
 
     fn describe(&self, provider: &str) -> Result<Descriptor, Error> {
@@ -179,6 +181,9 @@ impl Acrobat {
         request: &Execute,
         sink: Option<&mut Sink<'_>>,
     ) -> Result<Output, Error> {
+        if !PROVIDERS.contains(&request.provider.as_str()) {
+            return Err(Error::unknown_provider(&request.provider));
+        }
         let input: Input = request.input_as()?;
         let data = match input.operation.as_str() {
             "ok" => json!({ "success": true }),
@@ -198,7 +203,7 @@ impl Acrobat {
                 return Err(Error::new("failed after a chunk"));
             }
             "slow" => reach::sleep(input.millis),
-            "time-left" => json!({ "millis": host.time_left().map(|left| left.as_millis() as u64) }),
+            "time-left" => reach::time_left(host),
             "cancelled" => json!({ "cancelled": host.cancelled() }),
             "log" => {
                 let level = level(&input.level)?;
@@ -295,3 +300,92 @@ fn resolvers(value: &Value, found: &mut Vec<String>) {
 }
 
 portcullis_sdk::export!(Acrobat);
+
+#[cfg(test)]
+mod tests {
+    use portcullis_sdk::{Channel, Settings, Unavailable};
+
+    use super::*;
+
+    fn check(input: &str, expected: Result<Value, Error>) {
+        let request = Execute::new("acrobat", Json::from_text(input));
+        let found = Acrobat::default().execute(&Host::from_service(&Unavailable), request);
+        let found = found.map(|output| output.data.parse::<Value>().expect("what it returns is JSON"));
+        assert_eq!(found, expected, "{input}");
+    }
+
+    #[test]
+    fn it_does_what_it_is_asked() {
+        check(r#"{"operation":"ok"}"#, Ok(json!({ "success": true })));
+        check(r#"{"operation":"big","bytes":3}"#, Ok(json!("xxx")));
+        check(r#"{"operation":"count"}"#, Ok(json!({ "count": 1 })));
+        check(r#"{"operation":"time-left"}"#, Ok(json!({ "millis": null })));
+        check(r#"{"operation":"configured"}"#, Ok(Value::Null));
+        check(r#"{"operation":"fly"}"#, Err(Error::new("unknown operation: fly")));
+    }
+
+    #[test]
+    fn it_fails_as_it_is_asked() {
+        let input = r#"{"operation":"fail","message":"no","exitCode":7,
+            "diagnostics":[{"severity":"warning","summary":"s","detail":"d","attribute":"a"},{}]}"#;
+        let remark = Diagnostic::warning("s").detail("d").attribute("a");
+        let refusal = Refusal::new("no").exit_code(7).diagnostic(remark).diagnostic(Diagnostic::default());
+        check(input, Err(refusal.into()));
+    }
+
+    #[test]
+    fn it_remembers_what_it_was_configured_with_and_refuses_to_be() {
+        let acrobat = Acrobat::default();
+        let host = Host::from_service(&Unavailable);
+        let with = |settings: &str| Configuration {
+            settings: Settings::from_json(Json::from_text(settings)),
+            ..Configuration::default()
+        };
+
+        let refused = acrobat.configure(&host, "acrobat", with(r#"{"refuse":"not today"}"#));
+        let taken = acrobat.configure(&host, "acrobat", with(r#"{"a":1}"#));
+        let seen = acrobat
+            .execute(&host, Execute::new("acrobat", Json::from_text(r#"{"operation":"configured"}"#)))
+            .expect("it shows its configuration");
+
+        assert_eq!(refused, Err(Error::new("not today")));
+        assert_eq!(taken, Ok(()));
+        assert_eq!(seen.data.parse::<Value>().expect("it is JSON")["settings"], json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn it_streams_letters_and_counts_them_on_stderr() {
+        let mut seen = Vec::new();
+        let mut write = |channel, chunk: &[u8]| {
+            seen.push((channel, String::from_utf8_lossy(chunk).into_owned()));
+            Ok(())
+        };
+        let input = Json::from_text(r#"{"operation":"stream","chunks":3,"size":2,"stderrEvery":2}"#);
+
+        let output = Acrobat::default().execute_stream(
+            &Host::from_service(&Unavailable),
+            Execute::new("acrobat", input),
+            &mut Sink::from_fn(&mut write),
+        );
+
+        let output = output.expect("it streams");
+        assert!(output.streamed);
+        assert_eq!(output.data.parse::<Value>().expect("it is JSON"), json!({ "chunks": 3, "bytes": 6 }));
+        let expected = [
+            (Channel::Stdout, "aa"),
+            (Channel::Stdout, "bb"),
+            (Channel::Stderr, "chunk 2\n"),
+            (Channel::Stdout, "cc"),
+        ];
+        assert_eq!(seen, expected.map(|(channel, text)| (channel, text.to_owned())));
+    }
+
+    #[test]
+    fn every_resolver_is_found_however_deep() {
+        let inputs = json!({"z": {"rslvr": "last"}, "a": [{"rslvr": "first"}, {"b": {"rslvr": "second"}}],
+            "rslvr": {"rslvr": "third"}, "m": {"rslvr": 4}});
+        let mut found = Vec::new();
+        resolvers(&inputs, &mut found);
+        assert_eq!(found, ["first", "second", "third", "last"]);
+    }
+}

@@ -5,11 +5,16 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use portcullis_sdk::Error;
+use portcullis_sdk::{Error, Host};
 use serde_json::{Value, json};
 
 pub(crate) fn sleep(millis: u64) -> Value {
     thread::sleep(Duration::from_millis(millis));
+    json!({ "millis": millis })
+}
+
+pub(crate) fn time_left(host: &Host<'_>) -> Value {
+    let millis = host.time_left().and_then(|left| u64::try_from(left.as_millis()).ok());
     json!({ "millis": millis })
 }
 
@@ -23,7 +28,7 @@ pub(crate) fn print(stream: &str, text: &str, repeat: usize) -> Result<Value, Er
         out.write_all(text.as_bytes())?;
     }
     out.flush()?;
-    Ok(json!({ "bytes": text.len() * repeat }))
+    Ok(json!({ "bytes": text.len().saturating_mul(repeat) }))
 }
 
 pub(crate) fn read(path: &str) -> Result<Value, Error> {

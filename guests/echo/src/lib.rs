@@ -60,3 +60,39 @@ impl Provider for Echo {
 }
 
 portcullis_sdk::export!(Echo);
+
+#[cfg(test)]
+mod tests {
+    use portcullis_sdk::Unavailable;
+
+    use super::*;
+
+    fn check(provider: &str, input: &str, expected: Result<&str, &str>) {
+        let request = Execute::new(provider, Json::from_text(input));
+        let found = match Echo.execute(&Host::from_service(&Unavailable), request) {
+            Ok(output) => Ok(output.data.into_string()),
+            Err(Error::Refused(refusal)) => Err(refusal.message),
+            Err(Error::Unimplemented) => panic!("execute is implemented"),
+        };
+        assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{provider}: {input}");
+    }
+
+    #[test]
+    fn echo_gives_back_the_value_and_raw_the_text() {
+        let input = r#"{ "b": 1.0, "a": 9007199254740993, "a": 2 }"#;
+        check("echo", input, Ok(r#"{"a":2,"b":1.0}"#));
+        check("raw", input, Ok(input));
+        check("noop", input, Ok("{}"));
+        check("nobody", input, Err("unknown provider: nobody"));
+    }
+
+    #[test]
+    fn every_provider_describes_itself() {
+        for name in Echo.providers().expect("the names are known") {
+            let descriptor = Echo.describe(&name).expect("a name that is offered is described");
+            assert_eq!(descriptor.name, name);
+            let schema: Value = descriptor.schema.expect("it has a schema").parse().expect("it is JSON");
+            assert_eq!(schema["type"], "object");
+        }
+    }
+}

@@ -74,6 +74,9 @@ impl Provider for Keeper {
     }
 
     fn execute(&self, host: &Host<'_>, request: Execute) -> Result<Output, Error> {
+        if request.provider != "keeper" {
+            return Err(Error::unknown_provider(&request.provider));
+        }
         let input: Input = request.input_as()?;
         let data = match input.operation.as_str() {
             "get" => {

@@ -74,7 +74,8 @@
 //! - [`Json`] is JSON as text, parsed by whoever wants to look into it.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
-//! wasm a plugin is an ordinary type, whose tests make a [`Host`] of their own and call it.
+//! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] of their own
+//! `HostService`, or of `Unavailable`, which has nothing to offer, and call the methods.
 
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -82,17 +83,21 @@ pub mod component;
 mod descriptor;
 mod error;
 mod host;
+mod identity;
 mod json;
 mod provider;
+#[cfg(not(target_family = "wasm"))]
+mod service;
 mod sink;
 
 pub use descriptor::{Capability, Contact, Descriptor, Example, Link, Operation};
 pub use error::{Diagnostic, Error, Refusal, Severity};
-#[cfg(not(target_family = "wasm"))]
-pub use host::HostService;
-pub use host::{AuthHandlers, Claims, Host, HostError, Level, Token, TokenRequest, UnixSeconds};
+pub use host::{Host, HostError, Level};
+pub use identity::{AuthHandlers, Claims, Token, TokenRequest, UnixSeconds};
 pub use json::{Json, Settings};
 pub use provider::{Configuration, Context, Execute, Iteration, Output, Provider, Solution};
+#[cfg(not(target_family = "wasm"))]
+pub use service::{HostService, Unavailable};
 pub use sink::{Channel, Closed, Sink};
 
 /// Makes a type that implements [`Provider`] the plugin of this library.

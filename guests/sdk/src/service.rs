@@ -1,0 +1,94 @@
+//! What answers for a [`Host`](crate::Host) outside of a component.
+
+use std::time::Duration;
+
+use crate::{AuthHandlers, Claims, Level, Token, TokenRequest};
+
+/// What answers for a [`Host`](crate::Host) outside of a component.
+///
+/// An error is the host's own sentence, without any prefix. Calls may overlap.
+pub trait HostService: Send + Sync {
+    /// See [`Host::get_secret`](crate::Host::get_secret).
+    fn get_secret(&self, name: &str) -> Result<Option<String>, String>;
+    /// See [`Host::set_secret`](crate::Host::set_secret).
+    fn set_secret(&self, name: &str, value: &str) -> Result<(), String>;
+    /// See [`Host::delete_secret`](crate::Host::delete_secret).
+    fn delete_secret(&self, name: &str) -> Result<(), String>;
+    /// See [`Host::list_secrets`](crate::Host::list_secrets).
+    fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, String>;
+    /// See [`Host::auth_identity`](crate::Host::auth_identity).
+    fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, String>;
+    /// See [`Host::auth_handlers`](crate::Host::auth_handlers).
+    fn auth_handlers(&self) -> Result<AuthHandlers, String>;
+    /// See [`Host::auth_token`](crate::Host::auth_token).
+    fn auth_token(&self, request: &TokenRequest) -> Result<Token, String>;
+    /// See [`Host::auth_groups`](crate::Host::auth_groups).
+    fn auth_groups(&self, handler: &str) -> Result<Vec<String>, String>;
+    /// See [`Host::log`](crate::Host::log); `fields` is a JSON object or empty.
+    fn log(&self, level: Level, message: &str, fields: &str);
+    /// See [`Host::cancelled`](crate::Host::cancelled).
+    fn cancelled(&self) -> bool;
+    /// See [`Host::time_left`](crate::Host::time_left).
+    fn time_left(&self) -> Option<Duration>;
+}
+
+/// A host that has nothing to offer, in the words that a real one has for it.
+///
+/// ```
+/// use portcullis_sdk::{Host, Unavailable};
+///
+/// let host = Host::from_service(&Unavailable);
+/// let refused = host.get_secret("token").map_err(|e| e.to_string());
+/// assert_eq!(refused, Err("host GetSecret: secret store not available".to_owned()));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unavailable;
+
+impl Unavailable {
+    const SECRETS: &'static str = "secret store not available";
+}
+
+impl HostService for Unavailable {
+    fn get_secret(&self, _name: &str) -> Result<Option<String>, String> {
+        Err(Self::SECRETS.to_owned())
+    }
+
+    fn set_secret(&self, _name: &str, _value: &str) -> Result<(), String> {
+        Err(Self::SECRETS.to_owned())
+    }
+
+    fn delete_secret(&self, _name: &str) -> Result<(), String> {
+        Err(Self::SECRETS.to_owned())
+    }
+
+    fn list_secrets(&self, _pattern: &str) -> Result<Vec<String>, String> {
+        Err(Self::SECRETS.to_owned())
+    }
+
+    fn auth_identity(&self, _handler: &str, _scope: &str) -> Result<Option<Claims>, String> {
+        Err("auth identity not available".to_owned())
+    }
+
+    fn auth_handlers(&self) -> Result<AuthHandlers, String> {
+        Ok(AuthHandlers::default())
+    }
+
+    fn auth_token(&self, _request: &TokenRequest) -> Result<Token, String> {
+        Err("auth token service not available".to_owned())
+    }
+
+    fn auth_groups(&self, _handler: &str) -> Result<Vec<String>, String> {
+        Err("auth groups not available".to_owned())
+    }
+
+    /// Forgets the line.
+    fn log(&self, _level: Level, _message: &str, _fields: &str) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        None
+    }
+}
