@@ -154,7 +154,7 @@ impl Provider for Acrobat {
     }
 
     fn describe_what_if(&self, _host: &Host<'_>, _provider: &str, input: &Json) -> Result<String, Error> {
-        let Input { operation, .. } = input.parse()?;
+        let Input { operation, .. } = input.decode("input")?;
         match operation.as_str() {
             "quiet-what-if" => Ok(String::new()),
             "fail-what-if" => Err(Error::new("what-if failed")),
@@ -169,7 +169,7 @@ impl Provider for Acrobat {
         inputs: &Json,
     ) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
-        resolvers(&inputs.parse()?, &mut found);
+        resolvers(&inputs.decode("inputs")?, &mut found);
         Ok(found)
     }
 }

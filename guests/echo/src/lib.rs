@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_sdk::{Capability, Descriptor, Error, Execute, Host, Json, Output, Provider};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const SCHEMA: &str = include_str!("schema.json");
 
@@ -51,7 +51,10 @@ impl Provider for Echo {
 
     fn execute(&self, _host: &Host<'_>, request: Execute) -> Result<Output, Error> {
         match request.provider.as_str() {
-            "echo" => Output::json(&request.input.parse::<Value>()?),
+            "echo" => {
+                let input: Result<Option<Map<String, Value>>, _> = request.input.parse();
+                Output::json(&input.map_err(|e| Error::new(format!("failed to decode input: {e}")))?)
+            }
             "noop" => Ok(Output::new(Json::from_text("{}"))),
             "raw" => Ok(Output::new(request.input)),
             other => Err(Error::unknown_provider(other)),
@@ -83,6 +86,7 @@ mod tests {
         check("echo", input, Ok(r#"{"a":2,"b":1.0}"#));
         check("raw", input, Ok(input));
         check("noop", input, Ok("{}"));
+        check("echo", "null", Ok("null"));
         check("nobody", input, Err("unknown provider: nobody"));
     }
 

@@ -11,6 +11,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Error;
+
 /// Text that is meant to be JSON. That it is UTF-8 is all that was checked.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Json(String);
@@ -46,6 +48,23 @@ impl Json {
         serde_json::from_str(&self.0)
     }
 
+    /// Parses the text as the object `what` that a host sends; nothing and `null` stand for an empty one.
+    ///
+    /// # Errors
+    ///
+    /// `failed to decode WHAT: ..` when it has another form; ready to be returned to the host.
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self, what: &str) -> Result<T, Error> {
+        let text = match self.0.trim_ascii() {
+            "" | "null" => "{}",
+            // Left to itself, serde would take `[1]` for a struct whose first field is 1.
+            text if !text.starts_with('{') => {
+                return Err(Error::new(format!("failed to decode {what}: not an object")));
+            }
+            text => text,
+        };
+        serde_json::from_str(text).map_err(|e| Error::new(format!("failed to decode {what}: {e}")))
+    }
+
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -56,14 +75,6 @@ impl Json {
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
-    }
-
-    /// Parses the text as an object would be: nothing and `null` stand for the empty one.
-    pub(crate) fn parse_object<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
-        match self.0.trim_ascii() {
-            "" | "null" => serde_json::from_str("{}"),
-            text => serde_json::from_str(text),
-        }
     }
 }
 
@@ -95,10 +106,14 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When the setting has another form.
-    pub fn setting<'a, T: Deserialize<'a>>(&'a self, name: &str) -> serde_json::Result<Option<T>> {
-        let all: BTreeMap<Cow<'a, str>, &'a RawValue> = self.0.parse_object()?;
-        all.get(name).map(|value| serde_json::from_str(value.get())).transpose()
+    /// When the setting has another form; ready to be returned to the host.
+    pub fn setting<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, Error> {
+        let all: BTreeMap<Cow<'a, str>, &'a RawValue> = self.0.decode("settings")?;
+        let Some(value) = all.get(name) else {
+            return Ok(None);
+        };
+        let value = serde_json::from_str(value.get());
+        value.map(Some).map_err(|e| Error::new(format!("failed to decode setting {name:?}: {e}")))
     }
 
     /// Returns all of them, as a JSON object.
@@ -118,6 +133,28 @@ impl Default for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Point {
+        x: i32,
+    }
+
+    fn check_decode(text: &str, expected: Result<Point, &str>) {
+        let found = Json::from_text(text).decode::<Point>("point");
+        assert_eq!(found, expected.map_err(Error::new), "{text:?}");
+    }
+
+    #[test]
+    fn what_a_host_sends_is_an_object_or_nothing() {
+        check_decode(r#" {"x":1} "#, Ok(Point { x: 1 }));
+        check_decode("null", Ok(Point { x: 0 }));
+        check_decode("", Ok(Point { x: 0 }));
+        check_decode("[1]", Err("failed to decode point: not an object"));
+        check_decode("1", Err("failed to decode point: not an object"));
+        let unfinished = "failed to decode point: EOF while parsing an object at line 1 column 1";
+        check_decode("{", Err(unfinished));
+    }
 
     fn check(settings: &str, name: &str, expected: Option<u8>) {
         let settings = Settings::from_json(Json::from_text(settings));

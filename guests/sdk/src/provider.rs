@@ -137,7 +137,7 @@ impl Execute {
     ///
     /// When the input has another form; ready to be returned to the host.
     pub fn input_as<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        self.input.parse_object().map_err(|e| Error::new(format!("failed to decode input: {e}")))
+        self.input.decode("input")
     }
 }
 
