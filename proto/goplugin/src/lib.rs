@@ -1,1 +1,64 @@
 //! The go-plugin protocol, for any service.
+//!
+//! A go-plugin plugin is a program that serves gRPC to the process that started it. This crate is the
+//! host's side: it starts such a program, connects to it, and sees to it that it ends. It knows
+//! nothing of what the plugin serves; that is between the plugin and the caller's own client.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use portcullis_goplugin::{Cookie, Launch, Versions};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let launch = Launch::new("./kv-go-grpc", Cookie::new("BASIC_PLUGIN", "hello"), Versions::from([1]));
+//! let plugin = launch.start().await?;
+//! plugin.ping(Duration::from_secs(1)).await?;
+//! // Any tonic client takes the channel: `KvClient::new(plugin.channel())`.
+//! let exit = plugin.stop(Duration::from_secs(2)).await;
+//! println!("{exit}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The tour:
+//!
+//! - [`Launch`] is everything there is to say about a start, and [`Launch::start`] does it. Nothing is
+//!   left of a start that failed.
+//! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
+//!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about.
+//! - A [`Sink`] gets what the plugin logs and prints.
+//!
+//! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
+
+pub mod log;
+
+mod broker;
+mod channel;
+mod client;
+mod controller;
+mod handshake;
+mod health;
+mod sink;
+mod stdio;
+mod transport;
+
+pub use self::broker::{Broker, BrokerError, Serving};
+pub use self::channel::{Channel, ChannelBody, normalized};
+pub use self::client::{
+    Checksum, ChecksumError, Connection, Environment, Evidence, Executable, Exit, Gone, Launch, StartError,
+    Stdin,
+};
+pub use self::handshake::{Cookie, Handshake, HandshakeError, Versions};
+pub use self::health::PingError;
+pub use self::sink::{Discard, Sink, Stdio};
+pub use self::transport::{Address, AddressError, SocketDirError};
+
+/// The messages of go-plugin's own services, as generated.
+mod wire {
+    #![expect(
+        unreachable_pub,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("plugin");
+}

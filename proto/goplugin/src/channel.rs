@@ -1,0 +1,250 @@
+//! The channel that calls go through, and what its failures are called.
+//!
+//! tonic reports a lost connection as `Unknown`, where every peer of go-plugin expects `Unavailable`;
+//! callers tell "the plugin is gone" from "the plugin says no" by that code. [`Channel`] is tonic's with
+//! that put right (protocol spec 29.3).
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::ready;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper_util::rt::TokioIo;
+use tonic::body::Body as TonicBody;
+use tonic::transport::channel::ResponseFuture;
+use tonic::transport::{Channel as TonicChannel, Endpoint, Uri};
+use tonic::{Code, Status};
+use tower_service::Service;
+
+use crate::transport::{Address, Ended, Socket, Tethered, connect};
+
+/// Trailers of this size are taken; Go peers send long messages there. At hyper's own 16 KiB one
+/// oversized status would take the whole connection with it.
+pub(crate) const HEADER_LIST: u32 = 16 << 20;
+
+/// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
+///
+/// It is cheap to clone, and all clones share one connection. A connection that was lost while the
+/// plugin lives is opened anew by the next call. Calls whose connection is lost fail with
+/// [`Code::Unavailable`]; they do so at once when the plugin's process ends, and what the plugin had
+/// answered until then still arrives.
+///
+/// Deadlines and message limits are the caller's: tonic's clients refuse answers above 4 MiB unless
+/// `max_decoding_message_size` says otherwise.
+pub struct Channel {
+    inner: TonicChannel,
+    /// Why the last `poll_ready` failed; `call` reports it, because tonic would call it `Unknown`.
+    broken: Option<Status>,
+}
+
+impl Channel {
+    /// Opens a channel over `socket`, which leads to `address`.
+    pub(crate) fn open(socket: Socket, address: Address, ended: Ended) -> Self {
+        let mut first = Some(socket);
+        let connector = tower::service_fn(move |_: Uri| {
+            let (socket, address, ended) = (first.take(), address.clone(), ended.clone());
+            async move {
+                let socket = match socket {
+                    Some(socket) => socket,
+                    None if ended.has_come() => return Err(io::Error::from(io::ErrorKind::NotConnected)),
+                    None => connect(&address).await?,
+                };
+                Ok(TokioIo::new(Tethered::new(socket, ended.wait())))
+            }
+        });
+        // The authority is never looked at; grpc-go only insists that there is one.
+        let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(HEADER_LIST);
+        Self { inner: endpoint.connect_with_connector_lazy(connector), broken: None }
+    }
+}
+
+impl Clone for Channel {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), broken: None }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
+    }
+}
+
+impl Service<http::Request<TonicBody>> for Channel {
+    type Response = http::Response<ChannelBody>;
+    type Error = Status;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        if let Err(error) = std::task::ready!(self.inner.poll_ready(cx)) {
+            self.broken = Some(lost(error));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
+        Answer(match self.broken.take() {
+            Some(status) => Pending::Broken(ready(Some(status))),
+            None => Pending::Called(self.inner.call(request)),
+        })
+    }
+}
+
+/// The answer to a call, to come.
+pub struct Answer(Pending);
+
+enum Pending {
+    Called(ResponseFuture),
+    Broken(std::future::Ready<Option<Status>>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<http::Response<ChannelBody>, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Pending::Called(future) => {
+                let answer = std::task::ready!(Pin::new(future).poll(cx));
+                Poll::Ready(answer.map(|response| response.map(ChannelBody)).map_err(lost))
+            }
+            Pending::Broken(future) => {
+                let status = std::task::ready!(Pin::new(future).poll(cx));
+                Poll::Ready(Err(status.unwrap_or_else(|| Status::unavailable(LOST))))
+            }
+        }
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct ChannelBody(TonicBody);
+
+impl Body for ChannelBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(lost)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+const LOST: &str = "the connection to the plugin is lost";
+
+/// Names a failure of the transport as grpc-go would.
+///
+/// Only what the transport itself reports comes by here; a status that the plugin answered is an
+/// answer, and passes in trailers.
+fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
+    let error = error.into();
+    let cut_off = hyper_cancelled(error.as_ref());
+    let status = Status::from_error(error);
+    match status.code() {
+        Code::Unknown => unavailable(status),
+        // The request was dropped with its connection. A caller who gave up is no longer listening.
+        Code::Cancelled if cut_off => unavailable(status),
+        _ => status,
+    }
+}
+
+fn unavailable(cause: Status) -> Status {
+    let mut status = Status::unavailable(LOST);
+    status.set_source(std::sync::Arc::new(cause));
+    status
+}
+
+fn hyper_cancelled(error: &(dyn StdError + 'static)) -> bool {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        // hyper's own type is not among our dependencies; this is what its cancellation says.
+        if error.to_string() == "operation was canceled" {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+/// Returns `status` under the code that grpc-go gives to the same failure.
+///
+/// tonic names two of its own failures differently: a message over the limit is `OutOfRange` instead of
+/// `ResourceExhausted`, and a deadline that passed is `Cancelled` instead of `DeadlineExceeded`. Both are
+/// raised where no channel sees them, in the client's decoder or in a peer's server.
+#[must_use]
+pub fn normalized(status: Status) -> Status {
+    let code = match (status.code(), status.message()) {
+        (Code::OutOfRange, message) if message.contains("message length too large") => {
+            Code::ResourceExhausted
+        }
+        (Code::Cancelled, "Timeout expired") => Code::DeadlineExceeded,
+        _ => return status,
+    };
+    Status::with_details_and_metadata(
+        code,
+        status.message(),
+        Bytes::copy_from_slice(status.details()),
+        status.metadata().clone(),
+    )
+}
+
+/// Puts the code of an answer of ours right, as [`normalized`] does, before the plugin sees it.
+pub(crate) fn normalize_answer(mut answer: http::Response<TonicBody>) -> http::Response<TonicBody> {
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        let (found, right) = (status.code(), normalized(status).code());
+        if found != right {
+            answer.headers_mut().insert(Status::GRPC_STATUS, (right as i32).into());
+        }
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: Code, message: &str, expected: Code) {
+        let found = normalized(Status::new(code, message));
+        assert_eq!((found.code(), found.message()), (expected, message));
+    }
+
+    #[test]
+    fn what_tonic_names_differently_gets_the_name_that_go_uses() {
+        let over = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        check(Code::OutOfRange, over, Code::ResourceExhausted);
+        check(Code::Cancelled, "Timeout expired", Code::DeadlineExceeded);
+    }
+
+    #[test]
+    fn what_a_plugin_says_is_left_as_it_is() {
+        check(Code::OutOfRange, "index 7", Code::OutOfRange);
+        check(Code::Cancelled, "not today", Code::Cancelled);
+        check(Code::Unknown, "transport error", Code::Unknown);
+    }
+
+    #[test]
+    fn a_broken_transport_is_unavailable() {
+        let status = lost(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, LOST));
+        assert!(status.source().is_some());
+    }
+}

@@ -1,0 +1,313 @@
+//! The child process: how it begins, and that it ends.
+//!
+//! Three things hold, whatever happens. A child that was started is killed and reaped by whoever lets go
+//! of its [`Leash`]. It does not outlive us: the kernel kills it when our process ends, and the
+//! watcher kills the rest of its group. And nobody but it is ever killed: as long as its
+//! process is not reaped its number cannot be given to another, and the leash signals only until then.
+//!
+//! The kernel's parent-death signal is sent when the *thread* that started the child ends. So one thread
+//! starts them all, and ends with the process.
+
+mod watcher;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, pidfd_open,
+    pidfd_send_signal, set_parent_process_death_signal, waitid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::executable::{Executable, Form};
+use super::{Environment, Stdin};
+
+/// How often a start is tried again when the file is being written to, with [`BUSY_PAUSE`] between.
+///
+/// A program that just wrote the file may not be to blame: any child that it was starting at that time
+/// holds the descriptor for a moment.
+const BUSY_RETRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a dropped leash waits for a killed process. It takes a millisecond; a process that the
+/// kernel cannot interrupt is left to be reaped by init.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// What a child is started with.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) executable: Executable,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Environment,
+    /// Variables of the protocol: set whatever `environment` says, or taken away.
+    pub(super) protocol: Vec<(OsString, Option<OsString>)>,
+    pub(super) stdin: Stdin,
+    pub(super) directory: Option<PathBuf>,
+}
+
+/// A child that has just been started.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) leash: Arc<Leash>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// Starts a child. If this is dropped before it returns, the child is killed as soon as it exists.
+pub(super) async fn spawn(order: Order) -> io::Result<Child> {
+    let (reply, started) = oneshot::channel();
+    // A reply that nobody waits for any more is dropped there, and the child with it.
+    on_spawner(move || drop(reply.send(start(order))))?;
+    started.await.unwrap_or_else(|_panicked| Err(io::Error::other("starting the child panicked")))
+}
+
+/// Runs `job` on the thread that starts children, after the starts that wait there.
+pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
+
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let jobs = match spawner.take() {
+        Some(jobs) => jobs,
+        None => {
+            let (jobs, queue) = mpsc::channel::<Job>();
+            std::thread::Builder::new().name("goplugin-spawn".to_owned()).spawn(move || {
+                for job in queue {
+                    // If this thread ended, every child would be killed with it.
+                    let _panicked = catch_unwind(AssertUnwindSafe(job));
+                }
+            })?;
+            jobs
+        }
+    };
+    let sent = jobs.send(Box::new(job));
+    *spawner = Some(jobs);
+    sent.map_err(|_closed| io::Error::other("the thread that starts children is gone"))
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+fn start(order: Order) -> io::Result<Child> {
+    let mut command = command(&order)?;
+    let mut retries = 0;
+    let mut child = loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries < BUSY_RETRIES => {
+                retries += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            started => break started?,
+        }
+    };
+    // From here on an error drops the leash, and with it the child.
+    let leash = Leash::of(&child, &order.stdin)?;
+    let pipes = child.stdout.take().zip(child.stderr.take());
+    let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("the child has no pipes"))?;
+    Ok(Child { leash: Arc::new(leash), stdout: stdout.into(), stderr: stderr.into() })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place where children are started")]
+fn command(order: &Order) -> io::Result<Command> {
+    let path = std::path::absolute(order.executable.path())?;
+    let mut opened = None;
+    let mut command = match order.executable.opened() {
+        None => Command::new(&path),
+        Some((file, form)) => {
+            // Never one of the three that the child's own are put on.
+            let file = File::from(fcntl_dupfd_cloexec(file, 3)?);
+            let command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            // The kernel has the file open before it closes our descriptor. An interpreter opens it again,
+            // by that same path, and has to inherit the descriptor for it.
+            opened = Some((file, form));
+            command
+        }
+    };
+    command.arg0(order.executable.path()).args(&order.arguments);
+    match &order.environment {
+        Environment::Inherit(extra) => {
+            command.envs(extra.iter().map(|(key, value)| (key, value)));
+        }
+        Environment::Only(all) => {
+            command.env_clear().envs(all.iter().map(|(key, value)| (key, value)));
+        }
+    }
+    for (key, value) in &order.protocol {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    if let Some(directory) = &order.directory {
+        command.current_dir(directory);
+    }
+    match order.stdin {
+        Stdin::Null => command.stdin(Stdio::null()).process_group(0),
+        Stdin::Inherit => command.stdin(Stdio::inherit()),
+    };
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    before_exec(&mut command, opened);
+    Ok(command)
+}
+
+/// Has the child ask for its death with ours, and keeps `file` open where an interpreter needs it.
+#[expect(unsafe_code, reason = "only the child itself can ask for its parent-death signal")]
+fn before_exec(command: &mut Command, file: Option<(File, Form)>) {
+    let parent = getpid();
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Had we died before the call, nothing would be sent any more.
+        if getppid() != Some(parent) {
+            return Err(Errno::SRCH.into());
+        }
+        if let Some((file, Form::Script)) = &file {
+            fcntl_setfd(file, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec, in a process with other threads, only async-signal-safe calls may be
+    // made. `prepare` makes three system calls and looks at values that were made before; it takes no
+    // lock, allocates nothing, and cannot panic. Errors are made of a number alone.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// The hold on a child. Dropping the last one kills the child and reaps it.
+#[derive(Debug)]
+pub(super) struct Leash {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reach: Reach,
+    /// Whether the process is still there to be signalled, or how it ended.
+    life: Mutex<Life>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// The whole process group, which the child leads.
+    Group,
+    /// The child alone, which shares our group.
+    Child,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    Unreaped,
+    /// `None` if somebody else in this process reaped it.
+    Reaped(Option<ExitStatus>),
+}
+
+impl Leash {
+    fn of(child: &std::process::Child, stdin: &Stdin) -> io::Result<Self> {
+        let pid = Pid::from_child(child);
+        let reach = match stdin {
+            Stdin::Null => Reach::Group,
+            Stdin::Inherit => Reach::Child,
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                // Without it there is no leash that could do this.
+                let _gone = kill_process_group(pid, Signal::KILL);
+                let _gone = rustix::process::kill_process(pid, Signal::KILL);
+                let _reaped = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                return Err(error.into());
+            }
+        };
+        let leash = Self { pid, pidfd, reach, life: Mutex::new(Life::Unreaped) };
+        if reach == Reach::Group {
+            watcher::register(pid)?;
+        }
+        Ok(leash)
+    }
+
+    /// Returns the child's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Tells whether the process `pid` is the child or one of its group.
+    pub(super) fn reaches(&self, pid: i32) -> bool {
+        let Some(pid) = Pid::from_raw(pid) else { return false };
+        pid == self.pid || (self.reach == Reach::Group && rustix::process::getpgid(Some(pid)) == Ok(self.pid))
+    }
+
+    /// Kills the child and its group. Does nothing once the child was reaped.
+    pub(super) fn kill(&self) {
+        if let Life::Unreaped = *self.life() {
+            self.signal();
+        }
+    }
+
+    /// Waits until the child has ended. It is not reaped by this.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
+    pub(super) async fn ended(&self) -> io::Result<()> {
+        let pidfd = self.pidfd.try_clone()?;
+        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        pidfd.readable().await.map(drop)
+    }
+
+    /// Reaps the child after it has ended and kills what is left of its group.
+    pub(super) fn reap(&self) -> Option<ExitStatus> {
+        let mut life = self.life();
+        if let Life::Reaped(status) = *life {
+            return status;
+        }
+        // The leader's number is its group's, and both are taken until it is reaped.
+        self.signal();
+        if self.reach == Reach::Group {
+            watcher::release(self.pid);
+        }
+        let status = wait(self.pidfd.as_fd());
+        *life = Life::Reaped(status);
+        status
+    }
+
+    fn signal(&self) {
+        // That there is nobody left to kill is the only error that is left here.
+        let _gone = match self.reach {
+            Reach::Group => kill_process_group(self.pid, Signal::KILL),
+            Reach::Child => pidfd_send_signal(&self.pidfd, Signal::KILL),
+        };
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Life::Reaped(_) = *self.life() {
+            return;
+        }
+        self.kill();
+        let timeout = Timespec { tv_sec: LAST_WAIT.as_secs().cast_signed(), tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        if matches!(poll(&mut fds, Some(&timeout)), Ok(1)) {
+            self.reap();
+        }
+    }
+}
+
+/// Reaps a process that has ended.
+fn wait(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED).ok()??;
+    // As `wait` encodes it: the code in the second byte, or the signal in the first.
+    let raw = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => (code & 0xff) << 8,
+        (None, Some(signal)) => signal | if status.dumped() { 0x80 } else { 0 },
+        (None, None) => return None,
+    };
+    Some(ExitStatus::from_raw(raw))
+}

@@ -1,0 +1,148 @@
+//! The process that outlives us by a moment, and takes the children's groups along.
+//!
+//! The parent-death signal reaches the child that we started and none of its own children. When we
+//! are killed ourselves there is nobody left to kill those; so, while any child runs, so does a
+//! small process beside us: the watcher. It reads from a socket whose other end only we hold, and the
+//! numbers of the groups come in over it. The end of that stream is our end, in whatever way, and then
+//! it kills the groups that are left and ends.
+//!
+//! It is a fork of us that never executes anything: a library has no program of its own that it could
+//! rely on. It has given up every descriptor but the socket, is a session of its own, so that nothing
+//! meant for our terminal or our process group reaches it, and blocks all signals. Forking costs less than
+//! a millisecond, once per run of children that overlap, while the first of them starts up.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How many groups the watcher has room for, all made before it is forked.
+const ROOM: usize = 4096;
+
+/// How far descriptors are closed one by one on a kernel older than 5.9, which cannot close them all.
+const DESCRIPTORS: RawFd = 1 << 16;
+
+static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
+
+struct Watcher {
+    groups: BTreeSet<i32>,
+    line: UnixStream,
+    process: Child,
+}
+
+/// Has the group that `leader` leads killed when we end.
+pub(super) fn register(leader: Pid) -> io::Result<()> {
+    let group = leader.as_raw_nonzero().get();
+    let mut slot = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    let watcher = match slot.as_mut() {
+        Some(watcher) => watcher,
+        None => slot.insert(Watcher::start()?),
+    };
+    if watcher.groups.len() == ROOM {
+        return Err(io::Error::other(format!("more than {ROOM} children at once")));
+    }
+    watcher.groups.insert(group);
+    if watcher.tell(group).is_ok() {
+        return Ok(());
+    }
+    // Somebody killed it. The next one is told of all of them.
+    let new = Watcher { groups: watcher.groups.clone(), ..Watcher::start()? };
+    std::mem::replace(watcher, new).end();
+    watcher.groups.iter().try_for_each(|group| watcher.tell(*group))
+}
+
+/// Leaves the group alone from now on. It is called before the leader is reaped, after which the number
+/// may be another's.
+pub(super) fn release(leader: Pid) {
+    let group = leader.as_raw_nonzero().get();
+    let mut slot = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(watcher) = slot.as_mut() else { return };
+    if watcher.groups.remove(&group) {
+        // One that does not listen any more kills nobody either.
+        let _dead = watcher.tell(-group);
+    }
+    if watcher.groups.is_empty()
+        && let Some(watcher) = slot.take()
+    {
+        watcher.end();
+    }
+}
+
+impl Watcher {
+    #[expect(clippy::disallowed_methods, reason = "it is a child, and this file ends it")]
+    #[expect(unsafe_code, reason = "the watcher is what runs between fork and an exec that never comes")]
+    fn start() -> io::Result<Self> {
+        let (line, other) = UnixStream::pair()?;
+        let mut groups: Vec<i32> = Vec::with_capacity(ROOM);
+        // The name is never executed; it is what an error would speak of.
+        let mut command = Command::new("/proc/self/exe");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        let other_fd = other.as_raw_fd();
+        // SAFETY: this runs in a fork of a process with other threads, where only async-signal-safe calls
+        // may be made, and there it stays. `watch` makes system calls only; the one collection that it
+        // changes has all its room already, so nothing is allocated; it takes no lock and cannot panic.
+        // It ends with `_exit` and never returns to code that expects more of the process. `spawn`
+        // returns all the same, because it waits for the end of a pipe of its own, which `watch` closes.
+        unsafe { command.pre_exec(move || watch(other_fd, &mut groups)) };
+        let process = command.spawn()?;
+        drop(other);
+        Ok(Self { groups: BTreeSet::new(), line, process })
+    }
+
+    /// Sends one number: a group to watch, or, negative, one to forget.
+    fn tell(&self, group: i32) -> io::Result<()> {
+        (&self.line).write_all(&group.to_ne_bytes())
+    }
+
+    /// Ends the process and reaps it. What it still knows of is killed by it.
+    fn end(mut self) {
+        drop(self.line);
+        let _reaped_by_somebody = self.process.wait();
+    }
+}
+
+/// What the watcher does for as long as it lives.
+#[expect(unsafe_code, reason = "these calls have no safe form that may be made after a fork")]
+fn watch(line: RawFd, groups: &mut Vec<i32>) -> ! {
+    const LINE: RawFd = 3;
+
+    // SAFETY: all of these are system calls, or thin enough around one to be async-signal-safe. The
+    // descriptors that are closed belong to this process alone, whose other owners of them do not run
+    // any more: it has one thread, and this function never returns.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+        libc::setsid();
+        libc::dup2(line, LINE);
+        if libc::syscall(libc::SYS_close_range, LINE + 1, RawFd::MAX, 0) != 0 {
+            for fd in LINE + 1..DESCRIPTORS {
+                libc::close(fd);
+            }
+        }
+        loop {
+            let mut group: i32 = 0;
+            let read = libc::read(LINE, (&raw mut group).cast(), size_of::<i32>());
+            if read != size_of::<i32>().cast_signed() {
+                // The end of the stream. Numbers are never torn: they are written whole, one by one.
+                break;
+            }
+            match groups.iter().position(|known| *known == group.wrapping_neg()) {
+                Some(at) => drop(groups.swap_remove(at)),
+                None if group > 0 && groups.len() < groups.capacity() => groups.push(group),
+                None => {}
+            }
+        }
+        for group in groups.iter() {
+            if let Some(leader) = Pid::from_raw(*group) {
+                let _gone = kill_process_group(leader, Signal::KILL);
+            }
+        }
+        libc::_exit(0)
+    }
+}

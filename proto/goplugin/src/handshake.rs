@@ -1,0 +1,291 @@
+//! What both sides agree on before they connect: the cookie, the versions, the one line.
+//!
+//! The line is all a child tells us about itself before we connect, and anything may have printed
+//! it. It is therefore parsed once, here, into a [`Handshake`] that cannot hold a nonsensical value;
+//! code past this module never looks at the text again.
+//!
+//! Everything here is pure. Reading the line, and giving up on it, is the client's business.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::transport::{Address, AddressError};
+
+/// The version of the handshake itself. There has only ever been one.
+const CORE: i64 = 1;
+
+/// How much of an unrecognised line an error quotes.
+const QUOTED: usize = 512;
+
+/// Certificate texts up to this length are what plugins from before go-plugin 1.0 put there; hosts
+/// pass over them (protocol spec 5.4).
+const NOT_A_CERTIFICATE: usize = 50;
+
+/// The variable by which a plugin knows that a host started it.
+///
+/// It keeps people from starting plugins by hand, and nothing else: it is not a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// The name of the environment variable.
+    pub key: String,
+    /// What the plugin expects to find in it.
+    pub value: String,
+}
+
+impl Cookie {
+    /// Joins the two halves.
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+/// The versions of the application's own protocol that one side speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions(BTreeSet<u32>);
+
+impl Versions {
+    /// Tells whether `version` is among them.
+    #[must_use]
+    pub fn contains(&self, version: u32) -> bool {
+        self.0.contains(&version)
+    }
+}
+
+impl<const N: usize> From<[u32; N]> for Versions {
+    fn from(versions: [u32; N]) -> Self {
+        Self(versions.into())
+    }
+}
+
+impl FromIterator<u32> for Versions {
+    fn from_iter<I: IntoIterator<Item = u32>>(versions: I) -> Self {
+        Self(versions.into_iter().collect())
+    }
+}
+
+/// Writes the list as `PLUGIN_PROTOCOL_VERSIONS` carries it: decimal, commas, no spaces.
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, version) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{version}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a plugin said in its one line, once it is known to make sense to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    version: u32,
+    address: Address,
+}
+
+impl Handshake {
+    /// Reads the line of a plugin that was offered `versions`, without TLS and without multiplexing.
+    ///
+    /// The checks and their order are upstream's (protocol spec 5.4), so that a line with two faults
+    /// is refused for the same one.
+    pub fn parse(line: &str, versions: &Versions) -> Result<Self, HandshakeError> {
+        let unrecognised = || HandshakeError::Unrecognised { text: quote(line) };
+        let mut fields = line.trim().split('|');
+        let mut required = || fields.next().ok_or_else(unrecognised);
+        let (core, version, network, address) = (required()?, required()?, required()?, required()?);
+
+        // A line whose first field is no number is somebody's table, not another version of ours.
+        let core: i64 = core.parse().map_err(|_not_a_number| unrecognised())?;
+        if core != CORE {
+            return Err(HandshakeError::CoreVersion { found: core });
+        }
+        let version =
+            version.parse().ok().filter(|version| versions.contains(*version)).ok_or_else(|| {
+                HandshakeError::Version { found: quote(version), offered: versions.clone() }
+            })?;
+        let address = Address::parse(network, address)
+            .map_err(|source| HandshakeError::Address { text: quote(address), source })?;
+        // Field 5 is optional; plugins that leave it out are older than gRPC in go-plugin.
+        match fields.next() {
+            Some("grpc") => {}
+            None | Some("netrpc") => return Err(HandshakeError::NetRpc { version }),
+            Some(other) => return Err(HandshakeError::Protocol { found: quote(other), version }),
+        }
+        match fields.next() {
+            Some(certificate) if certificate.len() > NOT_A_CERTIFICATE => Err(HandshakeError::Certificate),
+            _ => Ok(Self { version, address }),
+        }
+    }
+
+    /// Returns the application version that the plugin chose, one of those it was offered.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Returns where the plugin listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// Why a line is not a handshake that we can go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// Whatever printed this is no plugin, or something printed before the plugin did.
+    #[error("the first line of its output is not a handshake: {text:?}")]
+    Unrecognised {
+        /// What came instead, shortened.
+        text: String,
+    },
+    /// There is no end to the first line.
+    #[error("the first line of its output is longer than {limit} bytes: {text:?}")]
+    TooLong {
+        /// How long it may be.
+        limit: usize,
+        /// How it begins.
+        text: String,
+    },
+    /// The plugin shakes hands in a way that did not exist when this was written.
+    #[error("speaks version {found} of the handshake, and this host version {CORE}")]
+    CoreVersion {
+        /// The version it named.
+        found: i64,
+    },
+    /// Host and plugin have no version of the application's protocol in common.
+    #[error("speaks protocol version {found}, and this host {offered}")]
+    Version {
+        /// The version it named.
+        found: String,
+        /// The versions it was offered.
+        offered: Versions,
+    },
+    /// The plugin listens where nobody can connect to.
+    #[error("its address {text:?} cannot be used")]
+    Address {
+        /// The address it named.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// The plugin speaks the older flavour of go-plugin.
+    #[error(
+        "speaks \"netrpc\" in protocol version {version}, and this host only \"grpc\": \
+         it has to be built with a gRPC server"
+    )]
+    NetRpc {
+        /// The version it chose; others of the same plugin may speak gRPC.
+        version: u32,
+    },
+    /// The plugin speaks neither flavour of go-plugin.
+    #[error("speaks {found:?} in protocol version {version}, and this host only \"grpc\"")]
+    Protocol {
+        /// The flavour it named.
+        found: String,
+        /// The version it chose.
+        version: u32,
+    },
+    /// The plugin insists on TLS, which nobody asked of it.
+    #[error("wants a TLS connection that this host did not ask for")]
+    Certificate,
+}
+
+/// Shortens what a plugin printed to what an error can carry.
+pub(crate) fn quote(text: &str) -> String {
+    let text = text.trim();
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or(text)),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Result<(u32, &str), HandshakeError>) {
+        let versions = Versions::from([1, 5]);
+        let found = Handshake::parse(line, &versions);
+        let expected = expected.map(|(version, address)| (version, address.to_owned()));
+        assert_eq!(found.map(|h| (h.version(), h.address().to_string())), expected, "{line:?}");
+    }
+
+    fn unrecognised(text: &str) -> Result<(u32, &str), HandshakeError> {
+        Err(HandshakeError::Unrecognised { text: text.to_owned() })
+    }
+
+    #[test]
+    fn a_line_of_five_six_or_more_fields_is_read() {
+        check("1|1|unix|/tmp/plugin455262699|grpc|\n", Ok((1, "/tmp/plugin455262699"))); // H-14, H-20
+        check("1|5|tcp|127.0.0.1:10000|grpc", Ok((5, "127.0.0.1:10000")));
+        check("1|5|tcp|127.0.0.1:10000|grpc||true|more|fields", Ok((5, "127.0.0.1:10000")));
+    }
+
+    #[test]
+    fn white_space_around_the_line_is_nothing() {
+        check(" \t1|1|unix|/tmp/p|grpc|\r\n", Ok((1, "/tmp/p"))); // H-13
+    }
+
+    #[test]
+    fn what_is_not_a_handshake_is_quoted() {
+        check("", unrecognised(""));
+        check("hello, world", unrecognised("hello, world")); // H-15
+        check("1|1|unix", unrecognised("1|1|unix"));
+        check("| a | b | c | d |", unrecognised("| a | b | c | d |"));
+        check("1 |1|unix|/tmp/p|grpc", unrecognised("1 |1|unix|/tmp/p|grpc"));
+    }
+
+    #[test]
+    fn another_core_version_is_refused_as_such() {
+        check("2|1|unix|/tmp/p|grpc", Err(HandshakeError::CoreVersion { found: 2 })); // H-16
+        check("-1|1|unix|/tmp/p|grpc", Err(HandshakeError::CoreVersion { found: -1 }));
+    }
+
+    #[test]
+    fn a_version_that_was_not_offered_is_refused_with_both_sides_named() {
+        let refused = |found: &str| {
+            Err(HandshakeError::Version { found: found.to_owned(), offered: Versions::from([5, 1]) })
+        };
+        check("1|2|unix|/tmp/p|grpc", refused("2")); // H-17
+        check("1|x|unix|/tmp/p|grpc", refused("x"));
+        check("1|99999999999999|unix|/tmp/p|grpc", refused("99999999999999"));
+        let text = HandshakeError::Version { found: "2".to_owned(), offered: Versions::from([5, 1]) };
+        assert_eq!(text.to_string(), "speaks protocol version 2, and this host 1,5");
+    }
+
+    #[test]
+    fn an_address_that_nobody_could_dial_is_refused() {
+        let refused = |text: &str, source| Err(HandshakeError::Address { text: text.to_owned(), source });
+        check("1|1|vsock|3:9|grpc", refused("3:9", AddressError::Network { found: "vsock".to_owned() })); // H-18
+        check("1|1|tcp|localhost|grpc", refused("localhost", AddressError::Port));
+        check("1|1|unix||grpc", refused("", AddressError::Empty));
+    }
+
+    #[test]
+    fn net_rpc_is_refused_by_name() {
+        check("1|5|unix|/tmp/p", Err(HandshakeError::NetRpc { version: 5 })); // H-19
+        check("1|5|unix|/tmp/p|netrpc|", Err(HandshakeError::NetRpc { version: 5 }));
+        check("1|5|unix|/tmp/p|", Err(HandshakeError::Protocol { found: String::new(), version: 5 }));
+        check("1|5|unix|/tmp/p|GRPC", Err(HandshakeError::Protocol { found: "GRPC".to_owned(), version: 5 }));
+    }
+
+    #[test]
+    fn a_certificate_that_was_not_asked_for_is_refused_and_a_short_text_passed_over() {
+        let line = |length: usize| format!("1|1|unix|/tmp/p|grpc|{}", "A".repeat(length));
+        check(&line(50), Ok((1, "/tmp/p"))); // H-21
+        check(&line(51), Err(HandshakeError::Certificate));
+    }
+
+    #[test]
+    fn a_long_line_is_quoted_in_part() {
+        check(&"ä".repeat(600), unrecognised(&format!("{}...", "ä".repeat(512))));
+    }
+
+    #[test]
+    fn versions_are_written_as_the_variable_wants_them() {
+        assert_eq!(Versions::from([6, 5, 5]).to_string(), "5,6"); // H-02
+        assert_eq!(Versions::default().to_string(), "");
+    }
+}

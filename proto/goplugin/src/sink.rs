@@ -1,0 +1,52 @@
+//! Where a plugin's words go.
+
+use std::fmt;
+
+use crate::log::Entry;
+
+/// Takes what a plugin logs and prints.
+///
+/// Every method is called from the task that reads that one stream, in the order of that stream, and
+/// nothing is kept while it runs: a sink that takes its time slows the plugin down and costs no
+/// memory. It must not block for long, because it holds up a thread of the runtime; one that hands
+/// over to somebody slower decides itself what to drop. What a method is not written for is
+/// discarded.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes one entry of the log: a line on the raw standard error, read by [`crate::log`].
+    fn log(&self, entry: Entry) {
+        drop(entry);
+    }
+
+    /// Takes a piece of what the plugin printed after its handshake, cut anywhere.
+    ///
+    /// This is what arrives over the plugin's stdio service.
+    fn stdio(&self, stdio: Stdio, piece: &[u8]) {
+        let _discarded = (stdio, piece);
+    }
+
+    /// Takes a piece of the raw standard error, cut anywhere, before it is read as log entries.
+    fn raw_stderr(&self, piece: &[u8]) {
+        let _discarded = piece;
+    }
+}
+
+/// Which of its two outputs a plugin printed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stdio {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Takes everything and keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl Sink for Discard {}
+
+impl fmt::Debug for dyn Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
+}

@@ -1,0 +1,43 @@
+//! What a plugin prints after its handshake.
+//!
+//! A Go plugin's own prints go through a service of it, piece by piece, and it *blocks* while nobody
+//! takes them. So the stream is opened on every connection and read for as long as that lasts, even
+//! if the sink discards it all.
+
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+
+use crate::wire::grpc_stdio_client::GrpcStdioClient;
+use crate::wire::stdio_data::Channel as Origin;
+use crate::{Channel, Sink, Stdio};
+
+/// Reads the stream to its end, which is the connection's, and never fails.
+///
+/// A Go plugin sends the headers of its answer with the first piece only; nothing may wait for this
+/// to have begun (protocol spec 10.4).
+pub(crate) async fn drain(channel: Channel, message_limit: usize, sink: Arc<dyn Sink>) {
+    match read(channel, message_limit, sink.as_ref()).await {
+        Ok(()) => {}
+        // Older plugins, and many that are not written in Go, have no such service.
+        Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unavailable | Code::Cancelled) => {
+            tracing::debug!(code = ?status.code(), "the plugin's prints are not to be had, or no longer");
+        }
+        Err(status) => {
+            tracing::warn!(code = ?status.code(), message = status.message(), "the plugin's prints broke off");
+        }
+    }
+}
+
+async fn read(channel: Channel, message_limit: usize, sink: &dyn Sink) -> Result<(), Status> {
+    let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(message_limit);
+    let mut pieces = client.stream_stdio(()).await?.into_inner();
+    while let Some(piece) = pieces.message().await? {
+        match piece.channel() {
+            Origin::Stdout => sink.stdio(Stdio::Stdout, &piece.data),
+            Origin::Stderr => sink.stdio(Stdio::Stderr, &piece.data),
+            Origin::Invalid => tracing::warn!("the plugin printed to neither of its outputs"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! The private directory of one run, and what dead runs left.
+//!
+//! Whoever may look into the directory may talk to the plugin, so only we may. Its `lock` file is
+//! held by flock for as long as we live; the kernel lets go of it however we end. A directory whose
+//! lock is free therefore belongs to nobody, and the next start removes it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use super::LONGEST_PATH;
+
+const PREFIX: &str = "goplugin-";
+const LOCK: &str = "lock";
+
+/// What a Go plugin appends to the directory: a slash, "plugin", and a random number of up to ten
+/// digits. A host that finds too little room says so, where the plugin would end without a word.
+const LONGEST_NAME: usize = "/plugin4294967295".len();
+
+/// How often a new directory is tried for when sweepers and strangers get in the way.
+const ATTEMPTS: usize = 16;
+
+/// A directory for the sockets of one plugin and of our broker. Goes, with all in it, when dropped.
+#[derive(Debug)]
+pub(crate) struct SocketDir {
+    path: PathBuf,
+    next: AtomicU32,
+    /// Held for as long as the directory is somebody's.
+    _lock: File,
+}
+
+impl SocketDir {
+    /// Creates the directory below `base`, or below the system's own place if that is `None`.
+    pub(crate) fn create(base: Option<&Path>) -> Result<Self, SocketDirError> {
+        match base {
+            Some(base) => Self::create_below(base),
+            // A `TMPDIR` too deep for any socket is common enough for a second choice.
+            None => match Self::create_below(&std::env::temp_dir()) {
+                Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp")),
+                created => created,
+            },
+        }
+    }
+
+    fn create_below(base: &Path) -> Result<Self, SocketDirError> {
+        let failed = |source| SocketDirError::Create { base: base.to_owned(), source };
+        let base = std::path::absolute(base).map_err(failed)?;
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        for _ in 0..ATTEMPTS {
+            let path = base.join(format!("{PREFIX}{}", token().map_err(failed)?));
+            let length = path.as_os_str().len() + LONGEST_NAME;
+            if length > LONGEST_PATH {
+                return Err(SocketDirError::Long { base, length });
+            }
+            match claim(&path) {
+                Ok(lock) => return Ok(Self { path, next: AtomicU32::new(1), _lock: lock }),
+                // Somebody has the name, or a sweeper came between: both end with another name.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::WouldBlock) =>
+                {
+                    last = error;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// Returns the directory, which the child gets to know by its environment.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns a path for a socket of ours that no other socket of this run has.
+    pub(crate) fn fresh(&self) -> PathBuf {
+        self.path.join(format!("host{}", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Removes the directory before its last owner is gone. Removing it twice is no error.
+    pub(crate) fn remove(&self) {
+        discard(&self.path);
+    }
+}
+
+impl Drop for SocketDir {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Why there is no directory for sockets.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SocketDirError {
+    /// A socket's path would not fit into its address.
+    #[error(
+        "sockets below {} would have paths of up to {length} bytes, and {LONGEST_PATH} fit: \
+         choose a shorter directory",
+        base.display()
+    )]
+    Long {
+        /// The directory it was to be created in.
+        base: PathBuf,
+        /// How long a path could get.
+        length: usize,
+    },
+    /// The directory cannot be created.
+    #[error("cannot create a directory for sockets in {}", base.display())]
+    Create {
+        /// The directory it was to be created in.
+        base: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Removes from `base` what dead runs of this user left.
+///
+/// Never waits, and never fails: what cannot be removed now is the next start's. It may run at any
+/// time beside [`SocketDir::create`] in this or another process.
+pub(crate) fn sweep(base: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
+        // Never through a link, and never somebody else's, however it is named.
+        let ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == user);
+        if ours {
+            sweep_one(&path);
+        }
+    }
+}
+
+fn sweep_one(path: &Path) {
+    match File::open(path.join(LOCK)) {
+        Ok(lock) => {
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                discard(path);
+            }
+        }
+        // Its owner is about to create the lock, or died before it could. Only an empty directory is
+        // removed by this, and an owner who finds it gone takes another name.
+        Err(_) => drop(fs::remove_dir(path)),
+    }
+}
+
+/// Removes a directory of ours; the lock goes last, so that a removal cut short is taken up again.
+fn discard(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        // A plugin may have put anything there; `remove_dir_all` follows no links.
+        let _left = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+            _ => fs::remove_file(entry.path()),
+        };
+    }
+    let _left = fs::remove_file(path.join(LOCK));
+    let _left = fs::remove_dir(path);
+}
+
+/// Makes `path` ours: a new directory that only we may enter, its lock created and held.
+fn claim(path: &Path) -> io::Result<File> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    let lock_path = path.join(LOCK);
+    // A sweeper may remove the directory while it is empty, or lock the file before we do.
+    let lock = File::create_new(&lock_path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    // The lock counts only while its file is the one that others will find.
+    match fs::symlink_metadata(&lock_path) {
+        Ok(found) if found.ino() == lock.metadata()?.ino() => Ok(lock),
+        _ => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Returns eight letters and digits that nobody can guess.
+fn token() -> io::Result<String> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut random = [0_u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let letter = |byte: u8| char::from(ALPHABET.get(usize::from(byte % 32)).copied().unwrap_or(b'a'));
+    Ok(random.into_iter().map(letter).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn names(base: &Path) -> Vec<PathBuf> {
+        fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn the_directory_is_private_and_goes_with_its_owner() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = SocketDir::create(Some(base.path())).unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+
+        let _socket = UnixListener::bind(dir.fresh()).unwrap();
+        fs::create_dir(dir.path().join("left by a plugin")).unwrap();
+        drop(dir);
+        assert_eq!(names(base.path()), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn sweeping_spares_the_living_and_removes_the_dead() {
+        let base = tempfile::tempdir().unwrap();
+        let living = SocketDir::create(Some(base.path())).unwrap();
+        let dead = SocketDir::create(Some(base.path())).unwrap();
+        let (dead_path, _socket) = (dead.path().to_owned(), UnixListener::bind(dead.fresh()).unwrap());
+        // As if its process had been killed: the lock is let go of, and nothing is removed.
+        let SocketDir { _lock, .. } = &dead;
+        flock(_lock, FlockOperation::Unlock).unwrap();
+        std::mem::forget(dead);
+        let unborn = base.path().join("goplugin-unborn");
+        fs::create_dir(&unborn).unwrap();
+        let stranger = base.path().join("somebody-else");
+        fs::create_dir(&stranger).unwrap();
+
+        sweep(base.path());
+
+        assert!(living.path().exists() && stranger.exists());
+        assert!(!dead_path.exists() && !unborn.exists());
+    }
+
+    #[test]
+    fn sweeping_follows_no_links() {
+        let (base, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join(LOCK), "").unwrap();
+        std::os::unix::fs::symlink(outside.path(), base.path().join("goplugin-link")).unwrap();
+
+        sweep(base.path());
+
+        assert!(outside.path().join(LOCK).exists());
+    }
+
+    #[test]
+    fn a_directory_too_deep_for_sockets_is_refused_with_the_number() {
+        let base = PathBuf::from(format!("/tmp/{}", "d".repeat(80)));
+        match SocketDir::create(Some(&base)) {
+            Err(SocketDirError::Long { length, .. }) => assert_eq!(length, 85 + 1 + 17 + LONGEST_NAME),
+            other => panic!("{other:?}"),
+        }
+    }
+}
