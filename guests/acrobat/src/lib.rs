@@ -11,7 +11,7 @@
 //! | `configured` | | everything that came with the configuration; `null` before it came |
 //! | `count` | | `{"count":n}`: the calls of `count` that this instance has seen |
 //! | `fail` | `message`, `exitCode`, `diagnostics` | an error of just that |
-//! | `stream` | `chunks`, `size`, `stderrEvery` | `{"chunks":n,"bytes":n}`, `streamed`; see `stream` below |
+//! | `stream` | `chunks`, `size`, `stderrEvery`, `pauseMillis` | `{"chunks":n,"bytes":n}`, `streamed`; see `stream` below |
 //! | `stream-fail` | | one chunk `before the end`, then the error `failed after a chunk` |
 //! | `slow` | `millis` | sleeps, then `{"millis":n}` |
 //! | `time-left` | | `{"millis":n}`, or `{"millis":null}` when nothing limits the call |
@@ -33,7 +33,8 @@
 //! | `invalid-utf8` | | a text with the byte FF in it |
 //!
 //! Another operation is refused with `unknown operation: NAME`. Inputs that are left out are empty, 0
-//! or false; `print` prints once when `repeat` is 0.
+//! or false; `print` prints once when `repeat` is 0. The schema has no `url`: the native peer has no `http`,
+//! and both describe themselves alike.
 //!
 //! `describe-what-if` answers `Would OPERATION`; nothing for `quiet-what-if`; the error `what-if failed`
 //! for `fail-what-if`. `extract-dependencies` returns the text of every `rslvr` in the inputs, the keys of
@@ -81,6 +82,7 @@ struct Input {
     millis: u64,
     name: String,
     path: String,
+    pause_millis: u64,
     repeat: usize,
     size: usize,
     stderr_every: usize,
@@ -256,11 +258,15 @@ fn fail(input: Input) -> Error {
 
 /// Writes `chunks` chunks of `size` bytes, the first of letters `a`, the next of letters `b` and so on
 /// from `z` to `a`; after every `stderr_every`-th the line `chunk N` goes to stderr, counted from 1.
+/// Between two chunks it sleeps `pause_millis`.
 fn stream(input: &Input, sink: Option<&mut Sink<'_>>) -> Result<Output, Error> {
     let streamed = sink.is_some();
     if let Some(sink) = sink {
         let mut chunk = vec![0; input.size];
         for (n, letter) in (1..=input.chunks).zip((b'a'..=b'z').cycle()) {
+            if n > 1 && input.pause_millis != 0 {
+                reach::sleep(input.pause_millis);
+            }
             chunk.fill(letter);
             sink.stdout(&chunk)?;
             if input.stderr_every != 0 && n % input.stderr_every == 0 {

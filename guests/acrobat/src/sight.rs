@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `dryRun`, `backup` | bool |
 //! | `mode`, `workingDirectory`, `outputDirectory`, `conflictStrategy`, `authProfile` | text or `null` |
-//! | `context`, `parameters` | JSON or `null` |
+//! | `context` (the resolver context), `parameters` | JSON or `null` |
 //! | `iteration` | `null` or `item` (JSON or `null`), `index`, `itemAlias`, `indexAlias` |
 //! | `solution` | `null` or `name`, `version`, `displayName`, `description`, `category`, `tags`, `source` |
 //! | `settings` | a JSON object |
@@ -32,7 +32,7 @@ pub(crate) fn of_request(seen: &Context) -> Result<Value, Error> {
         "iteration": seen.iteration.as_ref().map(of_iteration).transpose()?,
         "parameters": of_json(seen.parameters.as_ref())?,
         "solution": seen.solution.as_ref().map(of_solution),
-        "context": of_json(seen.context.as_ref())?,
+        "context": seen.resolver_context::<Value>()?,
         "authProfile": seen.auth_profile,
         "settings": of_settings(&seen.settings)?,
     }))

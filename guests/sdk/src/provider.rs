@@ -1,6 +1,7 @@
 //! What a provider plugin does, and the messages of doing it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sink};
 
@@ -170,6 +171,31 @@ pub struct Context {
     pub settings: Settings,
 }
 
+impl Context {
+    /// Parses what was resolved so far; `None` when nothing of it came, or nothing that is an object.
+    ///
+    /// # Errors
+    ///
+    /// When it has another form; ready to be returned to the host.
+    pub fn resolver_context<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, Error> {
+        #[derive(Deserialize)]
+        struct Surroundings<'a> {
+            #[serde(borrow, default, rename = "resolverContext")]
+            resolved: Option<&'a RawValue>,
+        }
+        let failed = |e: serde_json::Error| Error::new(format!("failed to decode context: {e}"));
+
+        let Some(context) = &self.context else {
+            return Ok(None);
+        };
+        let Surroundings { resolved } = context.decode("context")?;
+        match resolved.map(RawValue::get).filter(|text| text.starts_with('{')) {
+            Some(object) => serde_json::from_str(object).map(Some).map_err(failed),
+            None => Ok(None),
+        }
+    }
+}
+
 /// Where a call stands in a loop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Iteration {
@@ -262,6 +288,24 @@ mod tests {
         check("", Ok(&[]));
         check("[1]", Err("failed to decode input: "));
         check("{", Err("failed to decode input: "));
+    }
+
+    fn check_resolved(context: Option<&str>, expected: Option<&[(&str, i32)]>) {
+        let context = Context { context: context.map(Json::from_text), ..Context::default() };
+        let found: Option<BTreeMap<String, i32>> = context.resolver_context().expect("it has this form");
+        let expected = expected.map(|all| all.iter().map(|&(name, n)| (name.to_owned(), n)).collect());
+        assert_eq!(found, expected, "{context:?}");
+    }
+
+    /// Contract item 34.
+    #[test]
+    fn the_resolver_context_is_an_object_or_nothing() {
+        check_resolved(Some(r#"{"other":[],"resolverContext": {"a":1}}"#), Some(&[("a", 1)]));
+        check_resolved(Some(r#"{"resolverContext":[1]}"#), None);
+        check_resolved(Some(r#"{"resolverContext":null}"#), None);
+        check_resolved(Some("{}"), None);
+        check_resolved(Some(""), None);
+        check_resolved(None, None);
     }
 
     #[test]
