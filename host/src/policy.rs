@@ -172,3 +172,6 @@ impl fmt::Display for Problems {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

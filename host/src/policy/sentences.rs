@@ -139,8 +139,10 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
     if let Some(wall) = resolved.wall {
         may(format!("may take {} a call", duration_text(wall)));
     }
-    if let (Some(output), true) = (resolved.output, component) {
-        may(format!("may print {} a call", size_text(output)));
+    if let Some(output) = resolved.output {
+        // What a child writes outside a stream belongs to no call; it goes to its log.
+        let what = if component { "a call" } else { "a streamed call" };
+        may(format!("may print {} {what}", size_text(output)));
     }
     may(format!("may send and be sent {} at once", size_text(resolved.message)));
     let calls = if resolved.concurrency == 1 { "call" } else { "calls" };
@@ -148,12 +150,9 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
     if component {
         return;
     }
-    // The kernel counts the time of a process and not of a call, and a child's output is its log.
+    // The kernel counts the time of a process, not of a call.
     if let Some(cpu) = resolved.cpu {
         lines.push(not_held(format!("cannot be held to {} of processor time a call", duration_text(cpu))));
-    }
-    if let Some(output) = resolved.output {
-        lines.push(not_held(format!("cannot be held to {} of output a call", size_text(output))));
     }
     let mut free = Vec::new();
     for (name, limited) in [

@@ -184,7 +184,7 @@ impl Shared {
     fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<(), FileError> {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Dropping it unlocks it, and that has to come after the move.
-        let locked = self.lock()?;
+        let locked = self.lock_within(LOCK_PATIENCE)?;
         let mut known = read(&locked, &self.path)?;
         if change(Arc::make_mut(&mut known.entries)) {
             known.stamp = self.write(&known.entries)?;
@@ -195,7 +195,7 @@ impl Shared {
     }
 
     /// Opens the file and waits until nobody else changes it.
-    fn lock(&self) -> Result<File, FileError> {
+    fn lock_within(&self, patience: Duration) -> Result<File, FileError> {
         let started = Instant::now();
         loop {
             let file = open(&self.path)?;
@@ -208,8 +208,8 @@ impl Shared {
                     return Err(FileError::Unwritable { path: self.path.clone(), source: error.into() });
                 }
             }
-            if started.elapsed() > LOCK_PATIENCE {
-                return Err(FileError::Busy { path: self.path.clone(), waited: LOCK_PATIENCE });
+            if started.elapsed() > patience {
+                return Err(FileError::Busy { path: self.path.clone(), waited: patience });
             }
         }
     }
@@ -254,12 +254,16 @@ fn open(path: &Path) -> Result<File, FileError> {
 
 /// Looks at an opened file, and refuses it unless it is one that only its owner can read.
 fn stamp(file: &File, path: &Path) -> Result<Stamp, FileError> {
+    stamp_as(rustix::process::geteuid().as_raw(), file, path)
+}
+
+/// Does so on behalf of a user.
+fn stamp_as(us: u32, file: &File, path: &Path) -> Result<Stamp, FileError> {
     let about = file.metadata().map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
     let path = || path.to_owned();
     if !about.is_file() {
         return Err(FileError::NotAFile { path: path() });
     }
-    let us = rustix::process::geteuid().as_raw();
     if about.uid() != us && about.uid() != 0 {
         return Err(FileError::NotOurs { path: path(), owner: about.uid(), us });
     }
@@ -452,3 +456,6 @@ pub enum Malformed {
         name: String,
     },
 }
+
+#[cfg(test)]
+mod tests;
