@@ -11,6 +11,7 @@
 mod amounts;
 mod read;
 mod sentences;
+mod values;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -83,8 +84,7 @@ impl Policy {
         let whole = std::path::absolute(file)
             .map_err(|source| PolicyError::Unreadable { path: file.to_owned(), source })?;
         let base = whole.parent().unwrap_or(Path::new("/"));
-        read::read(text, base)
-            .map_err(|problems| PolicyError::Invalid(Problems { path: file.to_owned(), problems }))
+        read::read(text, file, base).map_err(PolicyError::Invalid)
     }
 
     /// Returns what is said of the plugin whose file has that digest.
@@ -143,13 +143,15 @@ pub enum PolicyError {
     Invalid(Problems),
 }
 
-/// All that is wrong with a policy, in the order of the text. Shown one to a line.
+/// What is wrong with a policy, in the order of the text. Shown one to a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     /// The file.
     pub path: PathBuf,
-    /// Never empty.
+    /// The first of them; never empty.
     pub problems: Vec<Problem>,
+    /// How many more there are.
+    pub more: usize,
 }
 
 /// One thing that is wrong with a policy.
@@ -168,6 +170,9 @@ impl fmt::Display for Problems {
         for (at, Problem { line, column, text }) in self.problems.iter().enumerate() {
             let before = if at == 0 { "" } else { "\n" };
             write!(f, "{before}{}:{line}:{column}: {text}", self.path.display())?;
+        }
+        if self.more > 0 {
+            write!(f, "\n{}: and {} more", self.path.display(), self.more)?;
         }
         Ok(())
     }

@@ -7,23 +7,22 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
 use portcullis_contract::{
-    Access, Digest, Environment, FsGrant, IdentityGrant, Instances, Isolation, Limits, RunAs, SecretGrant,
-    Stdin,
+    Access, Digest, Environment, FsGrant, IdentityGrant, Isolation, Limits, RunAs, SecretGrant, Stdin,
 };
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::amounts::{duration, size};
-use super::{PluginPolicy, Policy, Problem};
+use super::values::{
+    Found, Value, bytes, count, guest_path, instances, parsed, table, text, time, variable, word, wrong,
+};
+use super::{PluginPolicy, Policy, Problems};
 
-type Value<'t> = Spanned<DeValue<'t>>;
+/// How many problems are told at once. A guess; whoever has more mends these first.
+const PROBLEMS_SHOWN: usize = 20;
 
-/// Reads a policy. Relative paths in it start in `base`.
-pub(super) fn read(text: &str, base: &Path) -> Result<Policy, Vec<Problem>> {
+/// Reads a policy, which was read from `file`. Relative paths in it start in `base`.
+pub(super) fn read(text: &str, file: &Path, base: &Path) -> Result<Policy, Problems> {
     let mut reader = Reader { base, found: Vec::new() };
     let mut policy = Policy::default();
     match DeTable::parse(text) {
@@ -38,30 +37,13 @@ pub(super) fn read(text: &str, base: &Path) -> Result<Policy, Vec<Problem>> {
         return Ok(policy);
     }
     reader.found.sort_by_key(|found| found.at);
-    Err(reader.found.into_iter().map(|found| found.place(text)).collect())
+    let more = reader.found.len().saturating_sub(PROBLEMS_SHOWN);
+    let problems = reader.found.into_iter().take(PROBLEMS_SHOWN).map(|found| found.place(text)).collect();
+    Err(Problems { path: file.to_owned(), problems, more })
 }
 
-/// A problem, and the byte at which it was found.
-struct Found {
-    at: usize,
-    text: String,
-}
-
-impl Found {
-    fn new(span: Range<usize>, text: impl Into<String>) -> Self {
-        Self { at: span.start, text: text.into() }
-    }
-
-    fn place(self, text: &str) -> Problem {
-        let before = text.get(..self.at).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Problem {
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            text: self.text,
-        }
-    }
-}
+/// Digests, each with its place.
+type Digests = Vec<(Digest, Range<usize>)>;
 
 struct Reader<'b> {
     base: &'b Path,
@@ -69,14 +51,14 @@ struct Reader<'b> {
 }
 
 impl Reader<'_> {
-    fn policy(&mut self, table: &DeTable<'_>, policy: &mut Policy) {
+    fn policy(&mut self, top: &DeTable<'_>, policy: &mut Policy) {
         let mut labels = Vec::new();
-        self.keys(table, "a policy", &["plugin", "trusted-dirs"], |this, key, value| {
+        self.keys(top, "a policy", &["plugin", "trusted-dirs"], |this, key, value| {
             if key == "trusted-dirs" {
                 policy.trusted_dirs = this.list(value, |this, value| this.path(value))?;
                 return Ok(());
             }
-            for (label, value) in self::table(value)? {
+            for (label, value) in table(value)? {
                 let span = label.span();
                 match this.plugin(label.get_ref(), span.clone(), value) {
                     Ok(plugin) => labels.push((span.start, plugin)),
@@ -92,8 +74,9 @@ impl Reader<'_> {
             for (digest, span) in digests {
                 if let Some(other) = first.insert(*digest, plugin.label.clone()) {
                     let text = format!(
-                        "{digest} stands in [plugin.{other}] already; a file has one entry, so put both \
-                         together or delete one"
+                        "{digest} stands in [{}] already; a file has one entry, so put both together or \
+                         delete one",
+                        table_name(&other)
                     );
                     self.found.push(Found::new(span.clone(), text));
                 }
@@ -111,7 +94,7 @@ impl Reader<'_> {
         label: &str,
         label_span: Range<usize>,
         value: &Value<'_>,
-    ) -> Result<(PluginPolicy, Vec<(Digest, Range<usize>)>), Found> {
+    ) -> Result<(PluginPolicy, Digests), Found> {
         const KEYS: [&str; 11] = [
             "digests",
             "secrets",
@@ -125,7 +108,7 @@ impl Reader<'_> {
             "stdin",
             "limits",
         ];
-        let place = format!("[plugin.{label}]");
+        let place = format!("[{}]", table_name(label));
         let mut digests = Vec::new();
         let mut named = false;
         let mut plugin = PluginPolicy { label: label.to_owned(), ..PluginPolicy::default() };
@@ -237,7 +220,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, value: &Value<'_>, label: &str, limits: &mut Limits) -> Result<(), Found> {
         const KEYS: [&str; 6] = ["memory", "cpu", "wall", "message", "output", "concurrency"];
-        let place = format!("[plugin.{label}.limits]");
+        let place = format!("[{}.limits]", table_name(label));
         self.keys(table(value)?, &place, &KEYS, |_, key, value| {
             match key {
                 "memory" => limits.memory = Some(bytes(value)?),
@@ -318,98 +301,14 @@ fn how_to_run(key: &str, value: &Value<'_>, run_as: &mut RunAs) -> Result<(), Fo
     Ok(())
 }
 
-fn instances(value: &Value<'_>) -> Result<Instances, Found> {
-    let written = text(value)?;
-    let number = written.strip_prefix("pooled:");
-    let pooled = number.filter(|n| n.bytes().all(|b| b.is_ascii_digit())).and_then(|n| n.parse().ok());
-    match (written, pooled) {
-        ("per-call", _) => Ok(Instances::PerCall),
-        ("single", _) => Ok(Instances::Single),
-        (_, Some(number)) if number > 0 => Ok(Instances::Pooled(number)),
-        _ => Err(Found::new(
-            value.span(),
-            format!(
-                "{written:?} is not understood; write \"per-call\", \"single\" or \"pooled:N\", N from 1 to {}",
-                u16::MAX
-            ),
-        )),
+/// Writes the name of a plugin's table as TOML has it.
+fn table_name(label: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !label.is_empty() && label.bytes().all(bare) {
+        format!("plugin.{label}")
+    } else {
+        format!("plugin.{label:?}")
     }
-}
-
-fn variable(value: &Value<'_>) -> Result<String, Found> {
-    let name = text(value)?;
-    let wrong = |text: String| Err(Found::new(value.span(), text));
-    if let Some((before, _)) = name.split_once('=') {
-        return wrong(format!("{name:?} sets a value, but only names are granted; write {before:?}"));
-    }
-    if name.is_empty() || name.contains(['\0', '*']) {
-        return wrong(format!("{name:?} names no variable; write each name out, without *"));
-    }
-    Ok(name.to_owned())
-}
-
-fn guest_path(value: &Value<'_>) -> Result<String, Found> {
-    let path = text(value)?;
-    let Some(relative) = path.strip_prefix('/') else {
-        let text = format!("{path:?} is not absolute; the guest finds the directory at a path like \"/out\"");
-        return Err(Found::new(value.span(), text));
-    };
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
-    if relative.is_empty() || relative.split('/').all(plain) {
-        return Ok(path.to_owned());
-    }
-    let text =
-        format!("{path:?} takes detours; write it without \".\", \"..\", \"//\" and a slash at the end");
-    Err(Found::new(value.span(), text))
-}
-
-fn bytes(value: &Value<'_>) -> Result<u64, Found> {
-    size(amount(value, "a size in quotes, like \"64MiB\"")?).map_err(|text| Found::new(value.span(), text))
-}
-
-fn time(value: &Value<'_>) -> Result<Duration, Found> {
-    duration(amount(value, "a duration in quotes, like \"30s\"")?)
-        .map_err(|text| Found::new(value.span(), text))
-}
-
-fn amount<'v>(value: &'v Value<'_>, form: &str) -> Result<&'v str, Found> {
-    value.get_ref().as_str().ok_or_else(|| wrong(value, form))
-}
-
-fn count(value: &Value<'_>) -> Result<u32, Found> {
-    let number = value.get_ref().as_integer();
-    let number = number.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok()).filter(|n| *n > 0);
-    number.ok_or_else(|| {
-        Found::new(value.span(), format!("expected a whole number from 1 to {}, without quotes", u32::MAX))
-    })
-}
-
-fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, Found> {
-    let written = text(value)?;
-    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == written) {
-        return Ok(*meaning);
-    }
-    let known: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-    Err(Found::new(value.span(), format!("{written:?} is not understood; write {}", known.join(" or "))))
-}
-
-fn parsed<T: FromStr<Err: ToString>>(value: &Value<'_>) -> Result<T, Found> {
-    let written = text(value)?;
-    written.parse().map_err(|error: T::Err| {
-        Found::new(value.span(), format!("{written:?} is not understood: {}", error.to_string()))
-    })
-}
-
-fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, Found> {
-    value.get_ref().as_str().ok_or_else(|| wrong(value, "a text in quotes"))
-}
-
-fn table<'v, 't>(value: &'v Value<'t>) -> Result<&'v DeTable<'t>, Found> {
-    value.get_ref().as_table().ok_or_else(|| wrong(value, "a table"))
-}
-
-fn wrong(value: &Value<'_>, expected: &str) -> Found {
-    Found::new(value.span(), format!("expected {expected}, found {}", value.get_ref().type_str()))
 }
 
 fn no_digests(span: Range<usize>, place: &str) -> Found {

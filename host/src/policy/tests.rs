@@ -216,6 +216,24 @@ fn what_is_no_policy_at_all_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_file_full_of_mistakes_is_told_its_first_ones() {
+    let text: String = (0..50_000).map(|n| format!("k{n} = 1\n")).collect();
+    let error = parse(&text).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 21);
+    assert!(error.ends_with("policy.toml: and 49980 more"), "{error}");
+}
+
+#[test]
+fn a_label_may_be_any_text() {
+    let text = format!("[plugin.\"a b\\n\"]\ndigests = [\"{A}\"]\n");
+    assert_eq!(parse(&text).unwrap().plugins()[0].label, "a b\n");
+    check(
+        &format!("{text}envy = []\n"),
+        &["3:1: unknown key \"envy\" in [plugin.\"a b\\n\"]; did you mean \"env\"?"],
+    );
+}
+
+#[test]
 fn amounts_have_units_and_are_something() {
     check_plugin("limits.memory = 64", "3:17: expected a size in quotes, like \"64MiB\", found integer");
     check_plugin(

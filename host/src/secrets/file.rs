@@ -5,7 +5,6 @@
 //! change is written beside it and moved over it; changes of several processes wait for each other by
 //! a lock on the file itself, which leaves nothing lying about.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,16 +12,19 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{SecretStore, StoreError};
+
+mod text;
+
+pub use text::Malformed;
+use text::{Entries, entries};
 
 /// How long what was read is taken for what the file says. A guess: longer, and a secret that somebody
 /// replaced is handed out for longer; shorter, and reading one costs a system call more often.
@@ -35,10 +37,11 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
+/// How old a change has to be so that the next one has another time, seconds being cut off.
+const SETTLES_IN: Duration = Duration::from_secs(2);
+
 /// A guess; a file of that size is something else.
 const LARGEST_FILE: u64 = 64 << 20;
-
-type Entries = BTreeMap<String, String>;
 
 /// A store in one JSON file.
 ///
@@ -61,6 +64,9 @@ struct Shared {
 struct Known {
     entries: Arc<Entries>,
     stamp: Stamp,
+    /// Whether the file had been left alone for so long that another change is sure to have another
+    /// time: a file system's clock may stand still for some milliseconds.
+    settled: bool,
     looked: Instant,
 }
 
@@ -165,7 +171,7 @@ impl Shared {
         let stamp = stamp(&file, &self.path)?;
         let before = {
             let mut known = self.known();
-            if known.stamp == stamp {
+            if known.stamp == stamp && known.settled {
                 known.looked = Instant::now();
                 return Ok(Arc::clone(&known.entries));
             }
@@ -188,6 +194,7 @@ impl Shared {
         let mut known = read(&locked, &self.path)?;
         if change(Arc::make_mut(&mut known.entries)) {
             known.stamp = self.write(&known.entries)?;
+            known.settled = false;
             known.looked = Instant::now();
         }
         *self.known() = known;
@@ -235,6 +242,13 @@ impl Shared {
 }
 
 impl Stamp {
+    fn is_settled(self) -> bool {
+        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
+        // A clock that was set back leaves the file in the future, and it is read again each time.
+        let age = UNIX_EPOCH.elapsed().unwrap_or_default().checked_sub(changed);
+        age.is_some_and(|age| age > SETTLES_IN)
+    }
+
     /// Returns whether a path leads to the file of this stamp.
     fn names(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
@@ -298,56 +312,7 @@ fn read(file: &File, path: &Path) -> Result<Known, FileError> {
     }
     let entries =
         entries(&text).map_err(|problem| FileError::Malformed { path: path.to_owned(), problem })?;
-    Ok(Known { entries: Arc::new(entries), stamp, looked })
-}
-
-/// Takes the text of a file apart. The error never quotes a value.
-fn entries(text: &[u8]) -> Result<Entries, Malformed> {
-    // What `serde_json` says of a value of the wrong kind contains the value; only its place is used.
-    let place = |error: &serde_json::Error| (error.line(), error.column());
-    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-    if let Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') = first {
-        return Err(Malformed::NotAnObject);
-    }
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let members = reader.deserialize_map(Members).and_then(|members| reader.end().map(|()| members));
-    let members = members.map_err(|error| {
-        let (line, column) = place(&error);
-        Malformed::NotJson { line, column }
-    })?;
-    let mut entries = Entries::new();
-    for (name, value) in members {
-        if name.is_empty() {
-            return Err(Malformed::NoName);
-        }
-        let Ok(value) = serde_json::from_str::<String>(value.get()) else {
-            return Err(Malformed::NotText { name });
-        };
-        if entries.contains_key(&name) {
-            return Err(Malformed::Twice { name });
-        }
-        entries.insert(name, value);
-    }
-    Ok(entries)
-}
-
-/// Collects the members of an object as they stand, each as often as it stands there.
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(String, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(members)
-    }
+    Ok(Known { entries: Arc::new(entries), stamp, settled: stamp.is_settled(), looked })
 }
 
 /// Why a secrets file cannot be used or changed.
@@ -422,38 +387,6 @@ pub enum FileError {
         path: PathBuf,
         /// How long it was waited for.
         waited: Duration,
-    },
-}
-
-/// What is wrong with the text of a secrets file. Quotes names, never a value.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// It is no JSON.
-    #[error("it is not JSON from line {line}, column {column} on")]
-    NotJson {
-        /// The line, from 1.
-        line: usize,
-        /// The byte in that line.
-        column: usize,
-    },
-    /// It is JSON of another kind.
-    #[error("it is something else; write {{}} for an empty one")]
-    NotAnObject,
-    /// A secret has the empty name.
-    #[error("a name in it is empty")]
-    NoName,
-    /// A value is no text.
-    #[error("the value of {name:?} is no text; put it in quotes")]
-    NotText {
-        /// Its name.
-        name: String,
-    },
-    /// A name stands there twice.
-    #[error("{name:?} stands in it twice; delete one")]
-    Twice {
-        /// The name.
-        name: String,
     },
 }
 
