@@ -21,7 +21,14 @@ use portcullis_contract::{
 use thiserror::Error;
 
 pub mod discover;
+mod descriptor;
+mod inputs;
+pub mod registry;
+mod schema;
+mod sentences;
 pub mod services;
+pub mod supervise;
+mod text;
 
 use discover::{Candidate, DiscoverError};
 

@@ -1,14 +1,18 @@
 //! Directories to candidates: which files may be plugins, and of which sort.
 //!
-//! A file is told by its first bytes, never by its name (DESIGN of the house: looking is not
-//! running). Nothing here starts anything or reads more of a file than its head; who may be started,
-//! and when, is for [`Host`](super::Host) to decide.
+//! A file is told by its first bytes, never by its name. Nothing here starts anything or reads more
+//! of a file than its head; who may be started, and when, is for [`Host`](super::Host) to decide.
+//! [`executables`] is upstream's own rule, which starts whatever it returns (contract spec 4.2).
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use portcullis_contract::{BackendName, PluginName};
 use thiserror::Error;
+
+use super::Misfit;
 
 /// A file that may be a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,28 @@ pub struct Candidate {
     pub name: PluginName,
     /// What would run it.
     pub backend: BackendName,
+}
+
+/// What a file is, by its first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A WASI component.
+    Component,
+    /// A program for some machine.
+    Executable,
+    /// Something that is meant to be a plugin and cannot be; the text says why, and what to do.
+    Misfit(String),
+    /// None of these.
+    Other,
+}
+
+/// What lies in some directories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What may be plugins: directories in the order given, files by name.
+    pub candidates: Vec<Candidate>,
+    /// What is meant to be one and cannot be.
+    pub misfits: Vec<Misfit>,
 }
 
 /// Why the directories could not be looked through.
@@ -42,4 +68,283 @@ pub enum DiscoverError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Looks through directories. A file of a program needs an execute bit to count, a component none.
+///
+/// Missing directories are passed over, and so are files that cannot be opened.
+///
+/// # Errors
+///
+/// A directory that cannot be looked through.
+pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
+    let mut found = Found::default();
+    for (path, entry) in entries(dirs)? {
+        match form(&path) {
+            Ok(Form::Component) => {
+                found.candidates.push(Candidate::new(path, BackendName::Component));
+            }
+            Ok(Form::Executable) if may_run(&path, &entry) => {
+                found.candidates.push(Candidate::new(path, BackendName::Process));
+            }
+            Ok(Form::Misfit(reason)) => found.misfits.push(Misfit { path, reason }),
+            Ok(Form::Executable | Form::Other) => {}
+            Err(error) => tracing::debug!(path = %path.display(), %error, "file passed over"),
+        }
+    }
+    Ok(found)
+}
+
+/// Returns what upstream would start: every file with an execute bit, and every symbolic link.
+///
+/// # Errors
+///
+/// A directory that cannot be looked through.
+pub fn executables(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
+    let runs = |entry: &DirEntry| entry.metadata().is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
+    let entries = entries(dirs)?;
+    Ok(entries.into_iter().filter(|(_, entry)| runs(entry)).map(|(path, _)| path).collect())
+}
+
+/// Returns the files of directories: as upstream orders them, each path once.
+fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> {
+    let mut all: Vec<(PathBuf, DirEntry)> = Vec::new();
+    for dir in dirs {
+        match fs::metadata(dir) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => continue,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(DiscoverError::Stat { dir: dir.clone(), source }),
+        }
+        let unreadable = |source| DiscoverError::Read { dir: dir.clone(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                files.push(entry);
+            }
+        }
+        files.sort_by_key(DirEntry::file_name);
+        for entry in files {
+            // `.` and doubled slashes go; `..` stays, because what it leaves may be a link.
+            let path: PathBuf = dir.join(entry.file_name()).components().collect();
+            if !all.iter().any(|(seen, _)| *seen == path) {
+                all.push((path, entry));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn may_run(path: &Path, entry: &DirEntry) -> bool {
+    let own = entry.metadata().is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
+    own && (!entry.file_type().is_ok_and(|t| t.is_symlink()) || fs::metadata(path).is_ok_and(|m| m.is_file()))
+}
+
+/// Tells what a file is. Opens regular files only, and never waits for one.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub fn form(path: &Path) -> io::Result<Form> {
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path)?.is_file() {
+        return Ok(Form::Other);
+    }
+    let mut head = Vec::with_capacity(8);
+    File::open(path)?.take(8).read_to_end(&mut head)?;
+    Ok(form_of(&head))
+}
+
+fn form_of(head: &[u8]) -> Form {
+    match head {
+        [0, b'a', b's', b'm', rest @ ..] => match rest {
+            [0x0d, 0, 1, 0] => Form::Component,
+            [1, 0, 0, 0] => Form::Misfit(
+                "a core WebAssembly module, not a component; build it for wasm32-wasip2, or make a component \
+                 of it with `wasm-tools component new`"
+                    .to_owned(),
+            ),
+            [_, _, _, _] => Form::Misfit(
+                "a WebAssembly file of an unknown version; build it with a current toolchain".to_owned(),
+            ),
+            _ => Form::Misfit("a WebAssembly file that ends after a few bytes; copy it again".to_owned()),
+        },
+        [0x7f, b'E', b'L', b'F', ..]
+        | [b'M', b'Z', ..]
+        | [b'#', b'!', ..]
+        | [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
+        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
+        | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..] => Form::Executable,
+        _ => Form::Other,
+    }
+}
+
+impl Candidate {
+    /// Names a file that would be run so.
+    #[must_use]
+    pub fn new(path: PathBuf, backend: BackendName) -> Self {
+        Self { name: plugin_name(&path), path, backend }
+    }
+
+    /// Returns whether a person who names a provider means this file: it has that name, or its name
+    /// ends in `-` and that name.
+    #[must_use]
+    pub fn is_meant_by(&self, provider: &str) -> bool {
+        let name = self.name.as_str();
+        name == provider
+            || name.strip_suffix(provider).is_some_and(|n| n.ends_with('-') && !provider.is_empty())
+    }
+}
+
+/// Returns what a plugin in a file is called (contract spec 4.1): `a.b.c` is `a.b`, `.hidden` is nothing.
+#[must_use]
+pub fn plugin_name(path: &Path) -> PluginName {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.rsplit_once('.').map_or(name.as_ref(), |(stem, _)| stem);
+    PluginName::new(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+    struct Dir(tempfile::TempDir);
+
+    impl Dir {
+        fn new(files: &[(&str, &[u8], u32)]) -> Self {
+            let dir = Self(tempfile::tempdir().unwrap());
+            for (name, content, mode) in files {
+                let path = dir.path().join(name);
+                fs::write(&path, content).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+            }
+            dir
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().to_owned()
+        }
+    }
+
+    fn names(found: &Found) -> Vec<(&str, BackendName)> {
+        found.candidates.iter().map(|c| (c.name.as_str(), c.backend)).collect()
+    }
+
+    /// Contract items 65, 66 and 68.
+    #[test]
+    fn files_are_told_by_their_first_bytes() {
+        let dir = Dir::new(&[
+            ("z-native", b"\x7fELF", 0o755),
+            ("a.wasm", COMPONENT, 0o644),
+            ("script", b"#!/bin/sh\n", 0o700),
+            ("not-run", b"\x7fELF", 0o644),
+            ("text", b"hello there", 0o755),
+            ("empty", b"", 0o755),
+            ("core.wasm", MODULE, 0o755),
+            ("cut.wasm", b"\0asm\x0d", 0o755),
+            ("component-without-extension", COMPONENT, 0o755),
+        ]);
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("sub/b.wasm"), COMPONENT).unwrap();
+
+        let found = candidates(&[dir.path()]).unwrap();
+
+        let (component, process) = (BackendName::Component, BackendName::Process);
+        let expected = [
+            ("a", component),
+            ("component-without-extension", component),
+            ("script", process),
+            ("z-native", process),
+        ];
+        assert_eq!(names(&found), expected);
+        let reasons: Vec<_> = found.misfits.iter().map(|m| m.reason.as_str()).collect();
+        assert!(reasons[0].contains("not a component; build it for wasm32-wasip2"), "{reasons:?}");
+        assert!(reasons[1].contains("ends after a few bytes"), "{reasons:?}");
+    }
+
+    /// Contract items 63, 68 and 69.
+    #[test]
+    fn directories_are_looked_through_in_order_and_each_path_once() {
+        let first = Dir::new(&[("b.wasm", COMPONENT, 0o644), ("a.wasm", COMPONENT, 0o644)]);
+        let second = Dir::new(&[("0.wasm", COMPONENT, 0o644)]);
+        let a_file = second.path().join("0.wasm");
+
+        let same = first.path().join(".");
+        let dirs = [first.path(), first.path().join("missing"), a_file, second.path(), same];
+        let found = candidates(&dirs).unwrap();
+
+        let (a, b, zero) = (BackendName::Component, BackendName::Component, BackendName::Component);
+        assert_eq!(names(&found), [("a", a), ("b", b), ("0", zero)]);
+    }
+
+    /// Contract items 66, 67 and 69.
+    #[test]
+    fn upstreams_rule_takes_every_execute_bit_and_every_link() {
+        let dir =
+            Dir::new(&[("run", b"any", 0o711), ("not", b"\x7fELF", 0o644), ("c.wasm", COMPONENT, 0o755)]);
+        symlink("not", dir.path().join("link")).unwrap();
+        symlink("/", dir.path().join("root")).unwrap();
+        symlink("nowhere", dir.path().join("gone")).unwrap();
+
+        let found = executables(&[dir.path(), dir.path()]).unwrap();
+        let names: Vec<_> = found.iter().map(|p| plugin_name(p).to_string()).collect();
+        assert_eq!(names, ["c", "gone", "link", "root", "run"]);
+
+        // What is told by its content needs a file behind the link.
+        assert_eq!(candidates(&[dir.path()]).unwrap().candidates.len(), 2);
+    }
+
+    /// Contract item 64. Nothing is unreadable to root, so a name too long stands in for the rest.
+    #[test]
+    fn a_directory_that_cannot_be_looked_at_is_an_error() {
+        let dir = PathBuf::from("/").join("x".repeat(300));
+        let said = candidates(std::slice::from_ref(&dir)).unwrap_err().to_string();
+        assert_eq!(said, format!("failed to stat plugin directory {}", dir.display()));
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = Dir::new(&[]);
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o755),
+            0,
+        )
+        .unwrap();
+        assert_eq!(form(&pipe).unwrap(), Form::Other);
+    }
+
+    fn check_name(path: &str, expected: &str) {
+        assert_eq!(plugin_name(Path::new(path)).as_str(), expected, "{path}");
+    }
+
+    /// Contract item 71.
+    #[test]
+    fn a_plugin_is_called_by_its_files_name_without_the_last_extension() {
+        check_name("/p/echo", "echo");
+        check_name("my-plugin.exe", "my-plugin");
+        check_name("a.b.c", "a.b");
+        check_name(".hidden", "");
+    }
+
+    #[test]
+    fn a_file_is_meant_by_its_name_or_the_end_of_it() {
+        let check = |file: &str, provider: &str, expected: bool| {
+            let candidate = Candidate::new(PathBuf::from(file), BackendName::Process);
+            assert_eq!(candidate.is_meant_by(provider), expected, "{file} and {provider}");
+        };
+        check("scafctl-plugin-echo", "echo", true);
+        check("echo.wasm", "echo", true);
+        check("notecho", "echo", false);
+        check("echo-two", "echo", false);
+        check("x-", "", false);
+    }
 }

@@ -1,0 +1,214 @@
+//! Names to providers: who was there first keeps the name.
+//!
+//! A provider is registered under the name in its descriptor and called by the name under which its
+//! plugin advertises it; mostly the two are one (contract spec 6.1). Its descriptor is judged here,
+//! once, and what was learned of it is kept beside it. Nothing here starts, calls or ends a plugin.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use portcullis_contract::{CallError, Capability, Descriptor, Provider, ProviderName};
+use thiserror::Error;
+
+use super::descriptor::{self, InvalidDescriptor, Judged};
+use super::schema::InputSchema;
+use super::sentences::quote;
+
+/// Names to providers. Calls may overlap; no lock is held across an await.
+#[derive(Debug, Default)]
+pub struct Registry {
+    names: RwLock<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    providers: BTreeMap<String, Arc<Registered>>,
+    known: BTreeSet<String>,
+}
+
+/// A provider that was found good.
+pub struct Registered {
+    /// The name under which its plugin takes calls for it.
+    pub advertised: ProviderName,
+    /// What it says of itself.
+    pub descriptor: Descriptor,
+    /// Its version in full, without a leading `v`.
+    pub version: String,
+    /// The plugin that offers it.
+    pub plugin: Arc<dyn Provider>,
+    pub(super) schema: Option<InputSchema>,
+    /// Whether asking it to stream is known to be in vain.
+    silent: AtomicBool,
+}
+
+/// Why a provider was not registered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// What it says of itself cannot be read.
+    #[error("failed to get provider descriptor")]
+    Unreadable(#[source] CallError),
+    /// Its version is none.
+    #[error("failed to get provider descriptor")]
+    Version(#[source] InvalidDescriptor),
+    /// What it says of itself is of no use.
+    #[error("invalid provider descriptor")]
+    Invalid(#[source] InvalidDescriptor),
+    /// Another provider has the name.
+    #[error("provider {} already registered with version {version}", quote(name))]
+    Taken {
+        /// The name.
+        name: String,
+        /// The version of the one that has it.
+        version: String,
+    },
+}
+
+impl Registered {
+    /// Judges one provider of a plugin, without registering it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is of no use.
+    pub fn new(plugin: Arc<dyn Provider>, advertised: &ProviderName) -> Result<Self, RegisterError> {
+        let descriptor =
+            plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(again(e)))?.clone();
+        let version = descriptor::version(&descriptor).map_err(RegisterError::Version)?;
+        let Judged { version, schema } =
+            descriptor::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
+        let advertised = advertised.clone();
+        Ok(Self { advertised, descriptor, version, plugin, schema, silent: AtomicBool::new(false) })
+    }
+
+    /// Returns the name that it is registered under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.descriptor.name
+    }
+
+    /// Returns whether an operation changes something, as far as the provider says.
+    #[must_use]
+    pub fn writes(&self, operation: &str) -> bool {
+        let listed = self.descriptor.write_operations.iter().flatten().any(|o| o == operation);
+        listed || self.descriptor.operations.iter().any(|o| o.is_write && o.name == operation)
+    }
+
+    /// Returns whether it may stream; it may until it has once said that it does not.
+    pub(super) fn may_stream(&self) -> bool {
+        !self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that it does not stream.
+    pub(super) fn does_not_stream(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("name", &self.descriptor.name)
+            .field("version", &self.version)
+            .field("plugin", &self.plugin.info().name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Registers a provider under the name in its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::Taken`]; the provider that has the name keeps it.
+    pub fn register(&self, provider: Registered) -> Result<Arc<Registered>, RegisterError> {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let name = provider.descriptor.name.clone();
+        if let Some(first) = names.providers.get(&name) {
+            return Err(RegisterError::Taken { name, version: first.version.clone() });
+        }
+        let provider = Arc::new(provider);
+        names.providers.insert(name, Arc::clone(&provider));
+        Ok(provider)
+    }
+
+    /// Makes [`has`](Self::has) true for a name that nobody offers yet.
+    pub fn mark_known(&self, name: impl Into<String>) {
+        self.names.write().unwrap_or_else(PoisonError::into_inner).known.insert(name.into());
+    }
+
+    /// Returns the provider of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
+        self.read(|names| names.providers.get(name).cloned())
+    }
+
+    /// Returns whether a name is registered, or known to be on its way.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.read(|names| names.providers.contains_key(name) || names.known.contains(name))
+    }
+
+    /// Returns all providers, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Registered>> {
+        self.read(|names| names.providers.values().cloned().collect())
+    }
+
+    /// Returns the providers with a capability, by name.
+    #[must_use]
+    pub fn with_capability(&self, capability: &Capability) -> Vec<Arc<Registered>> {
+        let mut all = self.all();
+        all.retain(|p| p.descriptor.capabilities.contains(capability));
+        all
+    }
+
+    /// Returns the providers of a category, by name.
+    #[must_use]
+    pub fn with_category(&self, category: &str) -> Vec<Arc<Registered>> {
+        let mut all = self.all();
+        all.retain(|p| p.descriptor.category == category);
+        all
+    }
+
+    /// Forgets the provider of a name, and returns it.
+    pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner).providers.remove(name)
+    }
+
+    fn read<T>(&self, ask: impl FnOnce(&Names) -> T) -> T {
+        ask(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Says an error once more. A wrapped cause becomes its text: what it was is the first one's to tell.
+pub(super) fn again(error: &CallError) -> CallError {
+    match error {
+        CallError::Refused(refusal) => CallError::Refused(refusal.clone()),
+        CallError::Unimplemented => CallError::Unimplemented,
+        CallError::Limit { which, asked, allowed } => {
+            CallError::Limit { which: *which, asked: *asked, allowed: *allowed }
+        }
+        CallError::Stopped(reason) => CallError::Stopped(reason.clone()),
+        CallError::TimedOut { limit } => CallError::TimedOut { limit: *limit },
+        CallError::Gone => CallError::Gone,
+        CallError::Contract(source) => CallError::contract(chain(source.as_ref())),
+        other => CallError::contract(chain(other)),
+    }
+}
+
+/// Says an error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // A transparent error says what its source says.
+        if said != next && !said.ends_with(&format!(": {next}")) {
+            said = format!("{said}: {next}");
+        }
+        source = error.source();
+    }
+    said
+}

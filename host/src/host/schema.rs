@@ -1,0 +1,331 @@
+//! The JSON Schema of a provider's input: what it says of each property, and whether an input fits.
+//!
+//! A schema is the plugin's and is not trusted: nothing that it refers to is fetched, its patterns
+//! run in linear time, and a value that nests deep is judged on a stack of its own. It is compiled
+//! when an input first has to be judged, once. Formats say something and judge nothing, as upstream
+//! has it (contract spec 6.7).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use portcullis_contract::Json;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::sentences::{self, Input};
+use super::text::{self, TextError};
+
+/// Deeper values than this are judged on a stack of their own.
+const SHALLOW: usize = 64;
+
+/// What one level of nesting may take of a stack, in the worst of schemas. A guess, and four times
+/// what was seen in an unoptimised build; when it is too small, the deepest inputs end the process.
+const STACK_PER_LEVEL: usize = 64 << 10;
+
+/// A pattern may compile to so much; a larger one makes the schema unusable.
+const PATTERN_SIZE: usize = 1 << 20;
+
+/// What a schema says of an input.
+pub(super) struct InputSchema {
+    text: Json,
+    /// The declared properties; `None` when the schema declares none at all.
+    pub(super) properties: Option<BTreeMap<String, Property>>,
+    /// The properties that have to be there.
+    pub(super) required: Vec<String>,
+    validator: OnceLock<Result<Validator, String>>,
+}
+
+/// What a schema says of one property.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Property {
+    /// Its one type; empty when it has none or several.
+    pub(super) kind: String,
+    /// The text of its default.
+    pub(super) default: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Head {
+    #[serde(default)]
+    properties: Option<BTreeMap<String, Box<RawValue>>>,
+    #[serde(default)]
+    required: Option<Vec<String>>,
+}
+
+/// The input does not fit, in upstream's words: one finding, or all of them in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) struct Misfits(Vec<String>);
+
+impl fmt::Display for Misfits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.0.as_slice() {
+            return write!(f, "inputs: {one}");
+        }
+        writeln!(f, "validation failed with {} errors:", self.0.len())?;
+        self.0.iter().try_for_each(|finding| writeln!(f, "  - inputs: {finding}"))
+    }
+}
+
+/// Why an input was not found to fit.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum JudgeError {
+    /// It does not.
+    #[error(transparent)]
+    Misfits(Misfits),
+    /// The schema is of no use.
+    #[error("failed to resolve inputs schema: {0}")]
+    Schema(String),
+    /// The input cannot be looked at.
+    #[error("inputs: {0}")]
+    Text(String),
+}
+
+impl InputSchema {
+    /// Reads a schema. Compiles nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Why the text is no schema.
+    pub(super) fn read(text: &Json) -> Result<Self, String> {
+        let head = match text.as_str().trim() {
+            "true" | "false" => Head::default(),
+            text => serde_json::from_str::<Head>(text).map_err(|e| e.to_string())?,
+        };
+        let properties = head.properties.map(|properties| {
+            properties.into_iter().map(|(name, schema)| (name, Property::read(schema.get()))).collect()
+        });
+        Ok(Self {
+            text: text.clone(),
+            properties,
+            required: head.required.unwrap_or_default(),
+            validator: OnceLock::new(),
+        })
+    }
+
+    /// Judges an input that nests so deep. Values of sensitive properties are not told.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not fit, or cannot be judged.
+    pub(super) fn judge(&self, input: &str, depth: usize, sensitive: &[String]) -> Result<(), JudgeError> {
+        let validator = self
+            .validator
+            .get_or_init(|| compile(self.text.as_str()))
+            .as_ref()
+            .map_err(|reason| JudgeError::Schema(reason.clone()))?;
+        if depth <= SHALLOW {
+            return judge(validator, input, sensitive);
+        }
+        let stack = depth.saturating_mul(STACK_PER_LEVEL);
+        std::thread::scope(|scope| {
+            let judged = std::thread::Builder::new()
+                .name("judge".to_owned())
+                .stack_size(stack)
+                .spawn_scoped(scope, || judge(validator, input, sensitive));
+            match judged.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(judged)) => judged,
+                Ok(Err(_panic)) => Err(JudgeError::Text("the validator gave up".to_owned())),
+                Err(error) => Err(JudgeError::Text(format!("no stack to judge {depth} levels on: {error}"))),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for InputSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InputSchema").field("properties", &self.properties).finish_non_exhaustive()
+    }
+}
+
+impl Property {
+    fn read(schema: &str) -> Self {
+        // A schema may also be `true` or `false`, which say nothing of a type or a default.
+        let Ok(mut keywords) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(schema) else {
+            return Self::default();
+        };
+        let kind = keywords.get("type").and_then(|t| serde_json::from_str(t.get()).ok());
+        let default = keywords.remove("default").map(|d| Box::<str>::from(d).into_string());
+        Self { kind: kind.unwrap_or_default(), default }
+    }
+}
+
+fn compile(text: &str) -> Result<Validator, String> {
+    let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let draft = match schema.get("$schema").and_then(Value::as_str) {
+        None | Some("" | "https://json-schema.org/draft/2020-12/schema") => Draft::Draft202012,
+        Some("http://json-schema.org/draft-07/schema#" | "https://json-schema.org/draft-07/schema#") => {
+            Draft::Draft7
+        }
+        Some(other) => {
+            return Err(format!(
+                "cannot validate version {other}, supported versions: draft-07 and draft 2020-12"
+            ));
+        }
+    };
+    jsonschema::options()
+        .with_draft(draft)
+        .should_validate_formats(false)
+        .offline()
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
+        .build(&schema)
+        .map_err(|e| e.to_string())
+}
+
+fn judge(validator: &Validator, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {
+    let value = text::to_value(input).map_err(|e: TextError| JudgeError::Text(e.to_string()))?;
+    if validator.is_valid(&value) {
+        return Ok(());
+    }
+    let found = sentences::findings(validator.iter_errors(&value), &Input { value: &value, sensitive });
+    Err(JudgeError::Misfits(Misfits(found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(schema: &str, input: &str) -> Result<(), String> {
+        let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
+        let depth = text::members(input).unwrap().depth;
+        schema.judge(input, depth, &["secret".to_owned()]).map_err(|e| e.to_string())
+    }
+
+    fn check(schema: &str, input: &str, expected: &str) {
+        assert_eq!(judged(schema, input).err().unwrap_or_default(), expected, "{schema}: {input}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_in_upstreams_words() {
+        let one = |keywords: &str| format!(r#"{{"type":"object","properties":{{"a":{keywords}}}}}"#);
+        let at = |rest: &str| format!("inputs: validating root: validating /properties/a: {rest}");
+        let check_one = |keywords: &str, value: &str, expected: &str| {
+            check(&one(keywords), &format!("{{\"a\":{value}}}"), &at(expected));
+        };
+        check_one(r#"{"type":"string"}"#, "5", r#"type: 5 has type "integer", want "string""#);
+        check_one(
+            r#"{"type":["string","null"]}"#,
+            "1.5",
+            r#"type: 1.5 has type "number", want one of "null, string""#,
+        );
+        check_one(r#"{"enum":["x","y"]}"#, "\"z\"", "enum: z does not equal any of: [x y]");
+        check_one(r#"{"const":1}"#, "2", "const: 2 does not equal 1");
+        check_one(r#"{"minimum":3}"#, "2", "minimum: 2/1 is less than 3.000000");
+        check_one(
+            r#"{"exclusiveMaximum":2}"#,
+            "2",
+            "exclusiveMaximum: 2/1 is greater than or equal to 2.000000",
+        );
+        check_one(r#"{"multipleOf":2}"#, "3", "multipleOf: 3/1 is not a multiple of 2.000000");
+        check_one(
+            r#"{"minLength":3}"#,
+            "\"\u{1f600}b\"",
+            "minLength: \"\u{1f600}b\" contains 2 Unicode code points, fewer than 3",
+        );
+        check_one(r#"{"pattern":"^a$"}"#, "\"b\"", r#"pattern: "b" does not match regular expression "^a$""#);
+        check_one(r#"{"minItems":2}"#, "[1]", "minItems: array length 1 is less than 2");
+        check_one(r#"{"uniqueItems":true}"#, "[1,2,1]", "uniqueItems: array items 0 and 2 are equal");
+        check_one(
+            r#"{"maxProperties":0}"#,
+            "{\"b\":1}",
+            "maxProperties: object has 1 properties, greater than 0",
+        );
+        check_one(
+            r#"{"additionalProperties":false}"#,
+            "{\"b\":1}",
+            r#"unexpected additional properties ["b"]"#,
+        );
+        check_one(r#"{"required":["b","c"]}"#, "{}", r#"required: missing properties: ["b" "c"]"#);
+        check_one(
+            r#"{"items":{"type":"string"}}"#,
+            "[1]",
+            r#"validating /properties/a/items: type: 1 has type "integer", want "string""#,
+        );
+        check_one(
+            r##"{"oneOf":[{"type":"string"},{"type":"null"}]}"##,
+            "1",
+            "oneOf: did not validate against any of [<anonymous schema> <anonymous schema>]",
+        );
+    }
+
+    #[test]
+    fn a_reference_is_told_by_what_it_leads_to() {
+        let schema = r##"{"properties":{"a":{"$ref":"#/$defs/n"}},"$defs":{"n":{"type":"string"}}}"##;
+        let said = r#"inputs: validating root: validating /properties/a: validating /$defs/n: type: 1 has type "integer", want "string""#;
+        check(schema, r#"{"a":1}"#, said);
+    }
+
+    #[test]
+    fn several_findings_are_a_list() {
+        let schema = r#"{"properties":{"a":{"type":"string"},"b":{"minimum":1}}}"#;
+        let said = "validation failed with 2 errors:\n  \
+            - inputs: validating root: validating /properties/a: type: 1 has type \"integer\", want \"string\"\n  \
+            - inputs: validating root: validating /properties/b: minimum: 0/1 is less than 1.000000\n";
+        check(schema, r#"{"a":1,"b":0}"#, said);
+    }
+
+    #[test]
+    fn a_sensitive_value_is_never_told() {
+        let nested =
+            r#"{"properties":{"secret":{"pattern":"^x","minLength":9,"properties":{"k":{"const":1}}}}}"#;
+        for input in [r#"{"secret":"hunter2"}"#, r#"{"secret":{"k":"hunter2"}}"#] {
+            let said = judged(nested, input).unwrap_err();
+            assert!(!said.contains("hunter2") && said.contains(sentences::MASK), "{said}");
+        }
+        for schema in
+            [r#"{"const":1}"#, r#"{"enum":[1]}"#, r#"{"type":"string"}"#, r#"{"anyOf":[{"const":2}]}"#]
+        {
+            let said = judged(schema, r#"{"secret":"hunter2","b":3}"#).unwrap_err();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_nothing_holds_are_judged() {
+        let schema = r#"{"properties":{"a":{"type":"number","minimum":0}}}"#;
+        check(schema, r#"{"a":1e400}"#, "");
+        check(schema, r#"{"a":18446744073709551617}"#, "");
+        let said = judged(schema, r#"{"a":-1e400}"#).unwrap_err();
+        assert!(said.contains("is less than 0.000000"), "{said}");
+    }
+
+    #[test]
+    fn nothing_is_fetched() {
+        let said = judged(r#"{"$ref":"https://example.com/schema.json"}"#, "{}").unwrap_err();
+        assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+        let said = judged(r#"{"$ref":"file:///etc/passwd"}"#, "{}").unwrap_err();
+        assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+    }
+
+    #[test]
+    fn formats_judge_nothing_and_patterns_cannot_hang() {
+        check(r#"{"properties":{"a":{"format":"email"}}}"#, r#"{"a":"no"}"#, "");
+        let input = format!("{{\"a\":\"{}!\"}}", "a".repeat(100_000));
+        assert!(judged(r#"{"properties":{"a":{"pattern":"^(a+)+$"}}}"#, &input).is_err());
+        let said = judged(r#"{"properties":{"a":{"pattern":"(?=a)b"}}}"#, "{\"a\":\"b\"}").unwrap_err();
+        assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        for schema in [
+            r##"{"$ref":"#"}"##,
+            r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}]}"##,
+            r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
+            r##"{"not":{"$ref":"#"}}"##,
+        ] {
+            let _ = judged(schema, r#"{"a":1}"#);
+        }
+    }
+
+    #[test]
+    fn deep_values_are_judged_on_a_stack_of_their_own() {
+        let schema = r##"{"additionalProperties":{"anyOf":[{"$ref":"#"},{"items":{"$ref":"#"}}]},"items":{"$ref":"#"}}"##;
+        let deep =
+            format!("{{\"a\":{}{}}}", "[".repeat(text::MAX_DEPTH - 1), "]".repeat(text::MAX_DEPTH - 1));
+        check(schema, &deep, "");
+    }
+}

@@ -1,0 +1,438 @@
+//! What upstream says of an input that does not fit, word for word.
+//!
+//! Upstream's sentences come from its JSON Schema library and from the formatting verbs of its
+//! language; people know them and scripts match them. They are made here from what our validator
+//! found. Values of sensitive inputs are never part of one.
+
+use std::fmt::Write as _;
+
+use jsonschema::ValidationError;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use serde_json::Value;
+
+/// What stands in the place of a sensitive value.
+pub(super) const MASK: &str = "***REDACTED***";
+
+/// How many findings are told. The rest of them would not be read.
+const MOST_FINDINGS: usize = 50;
+
+/// The input that was judged, whole.
+pub(super) struct Input<'i> {
+    /// It.
+    pub(super) value: &'i Value,
+    /// The properties whose values are not told.
+    pub(super) sensitive: &'i [String],
+}
+
+/// Tells findings, one to a line.
+pub(super) fn findings<'i>(
+    errors: impl Iterator<Item = ValidationError<'i>>,
+    input: &Input<'_>,
+) -> Vec<String> {
+    let errors: Vec<_> = errors.take(MOST_FINDINGS).collect();
+    let said = say_all(&errors, input).join("\n");
+    said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn say_all(errors: &[ValidationError<'_>], input: &Input<'_>) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut rest = errors;
+    while let Some(first) = rest.first() {
+        // Our validator reports missing properties one by one, upstream's all of a place at once.
+        let same = |e: &&ValidationError<'_>| {
+            missing(e).is_some()
+                && e.instance_path() == first.instance_path()
+                && e.schema_path() == first.schema_path()
+        };
+        let run = rest.iter().take_while(same).count().max(1);
+        let (now, later) = rest.split_at(run);
+        let names: Vec<_> = now.iter().filter_map(missing).collect();
+        said.push(say(first, &names, input));
+        rest = later;
+    }
+    said
+}
+
+fn missing<'e>(error: &'e ValidationError<'_>) -> Option<&'e str> {
+    match error.kind() {
+        ValidationErrorKind::Required { property } => property.as_str(),
+        _ => None,
+    }
+}
+
+fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    let mut said = places(error);
+    let instance = Shown::of(error, input.sensitive);
+    let keyword = error.kind().keyword();
+    let text = match error.kind() {
+        Kind::Type { kind } => match kind {
+            TypeKind::Single(wanted) => {
+                format!(
+                    "{} has type {}, want {}",
+                    instance.plain(),
+                    instance.kind(),
+                    quote(&wanted.to_string())
+                )
+            }
+            TypeKind::Multiple(wanted) => {
+                let wanted: Vec<_> = wanted.iter().map(|w| w.to_string()).collect();
+                let wanted = quote(&wanted.join(", "));
+                format!("{} has type {}, want one of {wanted}", instance.plain(), instance.kind())
+            }
+        },
+        Kind::Enum { options } => {
+            format!("{} does not equal any of: {}", instance.plain(), plain(options))
+        }
+        Kind::Constant { expected_value } => {
+            format!("{} does not equal {}", instance.plain(), plain(expected_value))
+        }
+        Kind::MultipleOf { multiple_of } => {
+            format!("{} is not a multiple of {multiple_of:.6}", instance.ratio())
+        }
+        Kind::Minimum { limit } => format!("{} is less than {}", instance.ratio(), fixed(limit)),
+        Kind::Maximum { limit } => format!("{} is greater than {}", instance.ratio(), fixed(limit)),
+        Kind::ExclusiveMinimum { limit } => {
+            format!("{} is less than or equal to {}", instance.ratio(), fixed(limit))
+        }
+        Kind::ExclusiveMaximum { limit } => {
+            format!("{} is greater than or equal to {}", instance.ratio(), fixed(limit))
+        }
+        Kind::MinLength { limit } => {
+            let (text, length) = (instance.quoted(), instance.length());
+            format!("{text} contains {length} Unicode code points, fewer than {limit}")
+        }
+        Kind::MaxLength { limit } => {
+            let (text, length) = (instance.quoted(), instance.length());
+            format!("{text} contains {length} Unicode code points, more than {limit}")
+        }
+        Kind::Pattern { pattern } => {
+            format!("{} does not match regular expression {}", instance.quoted(), quote(pattern))
+        }
+        Kind::MinItems { limit } => format!("array length {} is less than {limit}", instance.length()),
+        Kind::MaxItems { limit } => format!("array length {} is greater than {limit}", instance.length()),
+        Kind::UniqueItems => {
+            let (first, second) = instance.twins();
+            format!("array items {first} and {second} are equal")
+        }
+        Kind::Contains => {
+            format!("{} does not have an item matching <anonymous schema>", instance.plain())
+        }
+        Kind::MinProperties { limit } => {
+            format!("object has {} properties, less than {limit}", instance.length())
+        }
+        Kind::MaxProperties { limit } => {
+            format!("object has {} properties, greater than {limit}", instance.length())
+        }
+        Kind::Required { .. } => {
+            let names = quote_all(missing.iter().copied());
+            let mut place = segments(error.evaluation_path().as_str()).into_iter().rev();
+            return match (place.next(), place.next()) {
+                (Some(trigger), Some(keyword)) if keyword == "dependentRequired" => {
+                    said + &format!("dependentRequired[{}]: missing properties {names}", quote(&trigger))
+                }
+                _ => said + &format!("required: missing properties: {names}"),
+            };
+        }
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            return said
+                + &format!(
+                    "unexpected additional properties {}",
+                    quote_all(unexpected.iter().map(String::as_str))
+                );
+        }
+        Kind::AnyOf { context } => {
+            let branches = vec!["<anonymous schema>"; context.len()].join(" ");
+            let each: Vec<_> = context.iter().flat_map(|errors| say_all(errors, input)).collect();
+            format!("did not validate against any of [{branches}]:\n{}", each.join("\n"))
+        }
+        Kind::OneOfNotValid { context } => {
+            let branches = vec!["<anonymous schema>"; context.len()].join(" ");
+            format!("did not validate against any of [{branches}]")
+        }
+        Kind::OneOfMultipleValid { .. } => {
+            "validated against both <anonymous schema> and <anonymous schema>".to_owned()
+        }
+        Kind::Not { .. } => "validated against <anonymous schema>".to_owned(),
+        Kind::FalseSchema => {
+            let rule = segments(error.evaluation_path().as_str()).pop();
+            let place = input.value.pointer(error.instance_path().as_str()).and_then(Value::as_object);
+            return match (rule.as_deref(), place) {
+                (Some("additionalProperties" | "unevaluatedProperties"), Some(object)) => {
+                    let names = quote_all(object.keys().map(String::as_str));
+                    said + &format!("unexpected additional properties {names}")
+                }
+                _ => said + "not: validated against <anonymous schema>",
+            };
+        }
+        Kind::PropertyNames { error } => {
+            return said + &say(error, &[], input);
+        }
+        // The rest has no sentence upstream. The validator's own, without the value.
+        _ => error.masked_with(MASK).to_string(),
+    };
+    let _ = write!(said, "{keyword}: {text}");
+    said
+}
+
+/// Tells by which schemas a finding was reached: `validating root: validating /properties/a: `.
+fn places(error: &ValidationError<'_>) -> String {
+    let path = segments(error.evaluation_path().as_str());
+    let canonical = segments(error.schema_path().as_str());
+    let mut said = "validating root: ".to_owned();
+    let mut here = String::new();
+    let mut at = 0;
+    while let Some(segment) = path.get(at) {
+        let left = path.len() - at;
+        let numbered = path.get(at + 1).is_some_and(|s| s.parse::<usize>().is_ok());
+        let taken = match segment.as_str() {
+            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" if left > 2 => {
+                2
+            }
+            "prefixItems" | "allOf" | "anyOf" | "oneOf" | "items" if numbered && left > 2 => 2,
+            "items"
+            | "additionalProperties"
+            | "contains"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "propertyNames"
+            | "unevaluatedItems"
+            | "unevaluatedProperties"
+                if left > 1 =>
+            {
+                1
+            }
+            "$ref" | "$dynamicRef" if left > 1 => {
+                // Where it leads is known of the last one only; the others are passed over.
+                let tail = &path[at + 1..];
+                here = match canonical.len().checked_sub(tail.len()) {
+                    Some(head) if canonical[head..] == *tail => pointer(&canonical[..head]),
+                    _ => String::new(),
+                };
+                if !here.is_empty() {
+                    let _ = write!(said, "validating {here}: ");
+                }
+                at += 1;
+                continue;
+            }
+            _ => break,
+        };
+        here.push_str(&pointer(&path[at..at + taken]));
+        let _ = write!(said, "validating {here}: ");
+        at += taken;
+    }
+    said
+}
+
+fn segments(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|s| s.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn pointer(segments: &[String]) -> String {
+    segments.iter().map(|s| format!("/{}", s.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+/// A value as it may be shown.
+struct Shown<'e> {
+    value: &'e Value,
+    hidden: bool,
+    /// The sensitive properties, if the value is the whole input.
+    within: &'e [String],
+}
+
+impl<'e> Shown<'e> {
+    fn of(error: &'e ValidationError<'_>, sensitive: &'e [String]) -> Self {
+        let path = segments(error.instance_path().as_str());
+        let hidden = path.first().is_some_and(|first| sensitive.contains(first));
+        let within = if path.is_empty() { sensitive } else { &[] };
+        Self { value: error.instance().as_ref(), hidden, within }
+    }
+
+    fn plain(&self) -> String {
+        match self.value {
+            _ if self.hidden => MASK.to_owned(),
+            Value::Object(object) if object.keys().any(|k| self.within.contains(k)) => {
+                let mut object = object.clone();
+                for (_, value) in object.iter_mut().filter(|(key, _)| self.within.contains(key)) {
+                    *value = Value::String(MASK.to_owned());
+                }
+                plain(&Value::Object(object))
+            }
+            value => plain(value),
+        }
+    }
+
+    fn quoted(&self) -> String {
+        if self.hidden { quote(MASK) } else { quote(self.value.as_str().unwrap_or_default()) }
+    }
+
+    fn ratio(&self) -> String {
+        if self.hidden { MASK.to_owned() } else { ratio(self.value) }
+    }
+
+    fn kind(&self) -> String {
+        quote(match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(n) if n.is_f64() && n.as_f64().is_some_and(|f| f.fract() != 0.0) => "number",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        })
+    }
+
+    fn length(&self) -> usize {
+        match self.value {
+            Value::String(text) => text.chars().count(),
+            Value::Array(items) => items.len(),
+            Value::Object(object) => object.len(),
+            _ => 0,
+        }
+    }
+
+    /// The first two items that are equal.
+    fn twins(&self) -> (usize, usize) {
+        let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
+        for (second, item) in items.iter().enumerate() {
+            if let Some(first) = items[..second].iter().position(|i| i == item) {
+                return (first, second);
+            }
+        }
+        (0, 0)
+    }
+}
+
+/// Prints a value as upstream's `%v` does.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Number(n) if n.is_f64() => float(n.as_f64().unwrap_or_default()),
+        Value::Number(n) => n.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(plain).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(object) => {
+            let mut pairs: Vec<_> = object.iter().collect();
+            pairs.sort_by_key(|(key, _)| key.as_str());
+            let pairs: Vec<_> = pairs.into_iter().map(|(key, v)| format!("{key}:{}", plain(v))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+    }
+}
+
+/// Prints a float as upstream's `%v` does: with an exponent below 1e-4 and from 1e6 on.
+fn float(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return format!("{value}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Prints a number as the fraction that upstream makes of it.
+fn ratio(value: &Value) -> String {
+    let Some(float) = value.as_f64().filter(|f| value.is_f64() && f.fract() != 0.0) else {
+        return match value.as_f64().filter(|_| value.is_f64()) {
+            Some(whole) => format!("{whole:.0}/1"),
+            None => format!("{value}/1"),
+        };
+    };
+    let mut denominator = 1_u128;
+    let mut numerator = float;
+    while numerator.fract() != 0.0 {
+        let Some(doubled) = denominator.checked_mul(2) else { return self::float(float) };
+        denominator = doubled;
+        numerator *= 2.0;
+    }
+    format!("{numerator:.0}/{denominator}")
+}
+
+fn fixed(value: &Value) -> String {
+    format!("{:.6}", value.as_f64().unwrap_or_default())
+}
+
+/// Quotes a text as upstream's `%q` does.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            char if char.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(char));
+            }
+            // A letter goes before it, because a mark that would join the quote is escaped for that alone.
+            char if format!("{:?}", ['a', char].iter().collect::<String>()).contains("\\u{") => {
+                let code = u32::from(char);
+                let _ = if code > 0xffff {
+                    write!(quoted, "\\U{code:08x}")
+                } else {
+                    write!(quoted, "\\u{code:04x}")
+                };
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Prints a list of texts as upstream's `%q` does.
+fn quote_all<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let quoted: Vec<_> = texts.map(quote).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(value: &Value, expected: &str) {
+        assert_eq!(plain(value), expected, "{value}");
+    }
+
+    #[test]
+    fn values_read_as_upstream_prints_them() {
+        check(&json!(null), "<nil>");
+        check(&json!({"b": [1, "x", true], "a": {}}), "map[a:map[] b:[1 x true]]");
+        check(&json!(0.5), "0.5");
+        check(&json!(1e6), "1e+06");
+        check(&json!(123456789.5), "1.234567895e+08");
+        check(&json!(99999.5), "99999.5");
+        check(&json!(1e-7), "1e-07");
+        check(&json!(0.0001), "0.0001");
+        check(&json!(2.5e300), "2.5e+300");
+    }
+
+    #[test]
+    fn numbers_are_compared_in_fractions() {
+        assert_eq!(ratio(&json!(5)), "5/1");
+        assert_eq!(ratio(&json!(-0.75)), "-3/4");
+        assert_eq!(ratio(&json!(0.1)), "3602879701896397/36028797018963968");
+        assert_eq!(ratio(&json!(1e23)), "99999999999999991611392/1");
+        assert_eq!(ratio(&json!(1e-300)), "1e-300");
+    }
+
+    #[test]
+    fn text_is_quoted_as_upstream_quotes_it() {
+        let said = r#""a\"\\\n\x00\x7fé\u0085\U000e0001\u200b""#;
+        assert_eq!(quote("a\"\\\n\u{0}\u{7f}é\u{85}\u{e0001}\u{200b}"), said);
+    }
+}

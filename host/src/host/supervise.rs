@@ -1,0 +1,562 @@
+//! A plugin that is watched: deadlines, turns, restarts and the end, for both backends in one place.
+//!
+//! [`Supervised`] is a [`Provider`] around another one. It holds the two clocks of a call, the
+//! caller's and the plugin's own, around everything that the call waits for: its turn, a restart, the
+//! answer. A plugin that stopped under a call is started anew at the next one, told again what it had
+//! been configured with, after a pause that doubles; when that has happened too often it is left in
+//! quarantine. Backends know nothing of this, and no other room keeps a clock.
+//!
+//! Whoever drops a call drops everything below it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use portcullis_contract::{
+    Amount, Backend, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError,
+    LimitName, Output, Plugin, PluginInfo, PluginSpec, Provider, ProviderName, Resolved, StopReason,
+};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::registry::{again, chain};
+
+/// How often a plugin is started again before it is left alone.
+pub const RESTARTS: u32 = 5;
+
+/// The pause before the first restart; it doubles with each.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A plugin that has run so long since its last restart has its restarts forgiven. A guess: too short,
+/// and one that dies every minute is never left alone; too long, and old sorrows end a good plugin.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+
+/// A deadline so far off that it never comes, and that no addition overflows.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// A running plugin under supervision.
+///
+/// All promises of [`Plugin`] hold. What it says of itself is what it said at its first launch.
+pub struct Supervised {
+    info: PluginInfo,
+    providers: Vec<ProviderName>,
+    descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<dyn Backend>,
+    spec: PluginSpec,
+    limits: Resolved,
+    launch_limit: Duration,
+    turns: Arc<Semaphore>,
+    life: watch::Sender<Life>,
+    /// Held while a plugin is being started again, so that one call does it and the others wait.
+    restarting: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    configurations: Mutex<BTreeMap<ProviderName, Configuration>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Up,
+    /// No new calls; those under way may end.
+    Ending,
+    /// Nothing goes on.
+    Over,
+}
+
+struct State {
+    /// The plugin, unless it is down.
+    running: Option<Arc<dyn Provider>>,
+    /// Counts the launches, so that an old plugin's death is not held against a new one.
+    launch: u64,
+    since: Instant,
+    restarts: u32,
+    /// When the next restart may be tried.
+    not_before: Instant,
+    /// Why it is down or has been.
+    last: Option<StopReason>,
+}
+
+/// The plugin took too long to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not up within {0:?}")]
+struct TooSlow(Duration);
+
+/// Starts a plugin and supervises it.
+///
+/// # Errors
+///
+/// As [`Backend::launch_provider`]; a launch that takes longer than `launch_limit` has failed.
+pub async fn launch(
+    backend: Arc<dyn Backend>,
+    spec: PluginSpec,
+    launch_limit: Duration,
+) -> Result<Supervised, LaunchError> {
+    let provider = launch_within(backend.as_ref(), &spec, launch_limit).await?;
+    let providers = provider.providers().to_vec();
+    let descriptors = providers
+        .iter()
+        .map(|name| (name.clone(), provider.descriptor(name).cloned().map_err(again)))
+        .collect();
+    let limits = spec.limits.resolve(backend.name());
+    let now = Instant::now();
+    let shared = Shared {
+        turns: Arc::new(Semaphore::new(limits.concurrency as usize)),
+        backend,
+        limits,
+        launch_limit,
+        life: watch::Sender::new(Life::Up),
+        restarting: tokio::sync::Mutex::new(()),
+        configurations: Mutex::default(),
+        state: Mutex::new(State {
+            running: Some(Arc::clone(&provider)),
+            launch: 0,
+            since: now,
+            restarts: 0,
+            not_before: now,
+            last: None,
+        }),
+        spec,
+    };
+    let info = provider.info().clone();
+    Ok(Supervised { info, providers, descriptors, shared: Arc::new(shared) })
+}
+
+async fn launch_within(
+    backend: &dyn Backend,
+    spec: &PluginSpec,
+    limit: Duration,
+) -> Result<Arc<dyn Provider>, LaunchError> {
+    match tokio::time::timeout(limit, backend.launch_provider(spec.clone())).await {
+        Ok(launched) => launched,
+        Err(_elapsed) => Err(LaunchError::failed(TooSlow(limit))),
+    }
+}
+
+impl Supervised {
+    /// Returns the limits that hold for it.
+    #[must_use]
+    pub fn limits(&self) -> &Resolved {
+        &self.shared.limits
+    }
+
+    /// Returns why it was left alone, if it was.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<String> {
+        self.shared.state().quarantine()
+    }
+
+    /// Gives a plugin in quarantine another try. Does nothing to one that is not.
+    pub fn lift_quarantine(&self) {
+        let mut state = self.shared.state();
+        if state.quarantine().is_some() {
+            state.restarts = 0;
+            state.not_before = Instant::now();
+        }
+    }
+
+    /// Ends the plugin at once, and every call to it.
+    pub async fn kill(&self) {
+        self.shared.life.send_replace(Life::Over);
+        let running = self.shared.state().running.take();
+        if let Some(running) = running {
+            running.shutdown(Duration::ZERO).await;
+        }
+    }
+}
+
+impl State {
+    fn quarantine(&self) -> Option<String> {
+        let reason = self.last.as_ref().filter(|_| self.running.is_none() && self.restarts >= RESTARTS)?;
+        Some(format!(
+            "in quarantine after {RESTARTS} restarts, the last because: {reason}; \
+             it is left alone until its quarantine is lifted or the host starts anew"
+        ))
+    }
+
+    /// Notes that a plugin came to its end, unless a newer one runs already.
+    fn note_end(&mut self, launch: u64, reason: StopReason) -> Option<Arc<dyn Provider>> {
+        if launch != self.launch {
+            return None;
+        }
+        let dead = self.running.take()?;
+        if self.since.elapsed() >= FORGIVEN_AFTER {
+            self.restarts = 0;
+        }
+        self.pause(reason);
+        Some(dead)
+    }
+
+    fn pause(&mut self, reason: StopReason) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.restarts.min(RESTARTS));
+        self.not_before = Instant::now() + pause;
+        self.last = Some(reason);
+    }
+}
+
+/// The two clocks of a call.
+#[derive(Clone, Copy)]
+struct Clocks {
+    begun: Instant,
+    caller: Option<Instant>,
+    wall: Option<Duration>,
+}
+
+/// What a call waits for, which decides what is said when its time is up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    ForTurn,
+    ForAnswer,
+}
+
+impl Clocks {
+    fn start(call: &Call, limits: &Resolved) -> Self {
+        Self { begun: Instant::now(), caller: call.deadline.map(Instant::from_std), wall: limits.wall }
+    }
+
+    fn end_of_wall(&self) -> Option<Instant> {
+        self.wall.map(|wall| self.begun + wall.min(NEVER))
+    }
+
+    fn first(&self) -> Instant {
+        let ends = [self.caller, self.end_of_wall()].into_iter().flatten();
+        ends.min().unwrap_or(self.begun + NEVER)
+    }
+
+    /// What a plugin is told of it.
+    fn call(&self) -> Call {
+        let told = self.caller.is_some() || self.wall.is_some();
+        Call { deadline: told.then(|| self.first().into_std()) }
+    }
+
+    /// Says which of the clocks ran out.
+    fn error(&self, waiting: Waiting, limits: &Resolved) -> CallError {
+        match (self.end_of_wall(), self.wall, self.caller) {
+            (Some(end), Some(wall), caller) if caller.is_none_or(|caller| end < caller) => match waiting {
+                Waiting::ForTurn => too_many(limits),
+                Waiting::ForAnswer => CallError::Limit {
+                    which: LimitName::Wall,
+                    asked: Amount::Unknown,
+                    allowed: Amount::Time(wall),
+                },
+            },
+            (.., caller) => {
+                let limit = caller.unwrap_or(self.begun).saturating_duration_since(self.begun);
+                CallError::TimedOut { limit }
+            }
+        }
+    }
+}
+
+fn too_many(limits: &Resolved) -> CallError {
+    let allowed = u64::from(limits.concurrency);
+    CallError::Limit {
+        which: LimitName::Concurrency,
+        asked: Amount::Count(allowed + 1),
+        allowed: Amount::Count(allowed),
+    }
+}
+
+/// A plugin at the moment of a call, and the turn that the call has.
+struct Turn {
+    provider: Arc<dyn Provider>,
+    launch: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one call: waits for a turn, for the plugin, and for the answer.
+    async fn call<T, F, Fut>(&self, call: &Call, make: F) -> Result<T, CallError>
+    where
+        F: FnOnce(Arc<dyn Provider>, Call) -> Fut + Send,
+        Fut: Future<Output = Result<T, CallError>> + Send,
+    {
+        let clocks = Clocks::start(call, &self.limits);
+        let turn = self.turn(clocks).await?;
+        let answer = make(Arc::clone(&turn.provider), clocks.call());
+        let answer = self.until_over(clocks, answer).await;
+        if let Err(CallError::Stopped(reason)) = &answer {
+            self.end(turn.launch, reason).await;
+        }
+        answer
+    }
+
+    /// Waits for something no longer than the clocks, and not past the end of the plugin.
+    async fn until_over<T>(
+        &self,
+        clocks: Clocks,
+        answer: impl Future<Output = Result<T, CallError>> + Send,
+    ) -> Result<T, CallError> {
+        tokio::select! {
+            // The loser is dropped, and with it the call: that is how it is abandoned.
+            answer = timeout_at(clocks.first(), answer) => {
+                answer.unwrap_or_else(|_elapsed| Err(clocks.error(Waiting::ForAnswer, &self.limits)))
+            }
+            // The loser holds nothing but a place to wait at.
+            () = self.over() => Err(CallError::Gone),
+        }
+    }
+
+    /// Waits until nothing goes on.
+    async fn over(&self) {
+        let mut life = self.life.subscribe();
+        // The sender is ours, so that waiting cannot fail.
+        let _ = life.wait_for(|life| *life == Life::Over).await;
+    }
+
+    /// Waits for a turn, and for the plugin to be up.
+    async fn turn(&self, clocks: Clocks) -> Result<Turn, CallError> {
+        if *self.life.borrow() != Life::Up {
+            return Err(CallError::Gone);
+        }
+        if self.limits.concurrency == 0 {
+            return Err(too_many(&self.limits));
+        }
+        let permit = timeout_at(clocks.first(), Arc::clone(&self.turns).acquire_owned())
+            .await
+            .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
+            .map_err(|_closed| CallError::Gone)?;
+        let (provider, launch) = self.until_over(clocks, self.provider()).await?;
+        Ok(Turn { provider, launch, _permit: permit })
+    }
+
+    /// Returns the plugin, started again if it is down.
+    async fn provider(&self) -> Result<(Arc<dyn Provider>, u64), CallError> {
+        if let Some(running) = self.running()? {
+            return Ok(running);
+        }
+        let _one_at_a_time = self.restarting.lock().await;
+        // Another call may have done it meanwhile.
+        if let Some(running) = self.running()? {
+            return Ok(running);
+        }
+        let not_before = self.state().not_before;
+        tokio::time::sleep_until(not_before).await;
+        self.restart().await
+    }
+
+    fn running(&self) -> Result<Option<(Arc<dyn Provider>, u64)>, CallError> {
+        if *self.life.borrow() != Life::Up {
+            return Err(CallError::Gone);
+        }
+        let state = self.state();
+        if let Some(running) = &state.running {
+            return Ok(Some((Arc::clone(running), state.launch)));
+        }
+        match state.quarantine() {
+            Some(reason) => Err(CallError::Stopped(StopReason::Lost { reason })),
+            None => Ok(None),
+        }
+    }
+
+    async fn restart(&self) -> Result<(Arc<dyn Provider>, u64), CallError> {
+        let attempt = self.state().restarts + 1;
+        let plugin = &self.spec.name;
+        tracing::info!(%plugin, attempt, allowed = RESTARTS, "plugin is started again");
+        let started = match launch_within(self.backend.as_ref(), &self.spec, self.launch_limit).await {
+            Ok(provider) => self.replay(provider.as_ref()).await.map(|()| provider),
+            Err(error) => {
+                Err(StopReason::Lost { reason: format!("it could not be started again: {}", chain(&error)) })
+            }
+        };
+        let mut state = self.state();
+        // Counted here and not before, because a caller who gave up halfway has tried nothing.
+        state.restarts += 1;
+        match started {
+            // The end may have come while it started; then nobody would ever end this one.
+            Ok(_) if *self.life.borrow() != Life::Up => Err(CallError::Gone),
+            Ok(provider) => {
+                state.launch += 1;
+                state.since = Instant::now();
+                state.running = Some(Arc::clone(&provider));
+                Ok((provider, state.launch))
+            }
+            Err(reason) => {
+                state.pause(reason.clone());
+                Err(CallError::Stopped(reason))
+            }
+        }
+    }
+
+    /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
+    /// that it refuses does not keep it from being called, here as at its first start.
+    async fn replay(&self, provider: &dyn Provider) -> Result<(), StopReason> {
+        let configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, configuration) in &configurations {
+            match provider.configure(&Call::default(), name, configuration).await {
+                Ok(()) | Err(CallError::Unimplemented) => {}
+                Err(CallError::Stopped(reason)) => return Err(reason),
+                Err(error) => {
+                    tracing::warn!(plugin = %self.spec.name, provider = %name, error = chain(&error), "not configured");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the plugin of a call came to its end, and clears away what is left of it.
+    async fn end(&self, launch: u64, reason: &StopReason) {
+        let dead = self.state().note_end(launch, reason.clone());
+        if let Some(dead) = dead {
+            tracing::warn!(plugin = %self.spec.name, %reason, "plugin stopped");
+            dead.shutdown(Duration::ZERO).await;
+        }
+    }
+}
+
+/// Calls and streams hold what is shared; none of them keeps the plugin alive.
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.shared.life.send_replace(Life::Over);
+        drop(self.shared.state().running.take());
+    }
+}
+
+impl fmt::Debug for Supervised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervised").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Plugin for Supervised {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.shared.life.send_if_modified(|life| {
+            let up = *life == Life::Up;
+            if up {
+                *life = Life::Ending;
+            }
+            up
+        });
+        let running = self.shared.state().running.take();
+        if let Some(running) = running {
+            tokio::select! {
+                () = running.shutdown(grace) => {}
+                // Somebody lost patience: the asking is dropped, and the plugin ended.
+                () = self.shared.over() => running.shutdown(Duration::ZERO).await,
+            }
+        }
+        self.shared.life.send_replace(Life::Over);
+    }
+}
+
+#[async_trait]
+impl Provider for Supervised {
+    fn providers(&self) -> &[ProviderName] {
+        &self.providers
+    }
+
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
+        static UNKNOWN: std::sync::LazyLock<CallError> = std::sync::LazyLock::new(|| {
+            CallError::Refused(portcullis_contract::Refusal::new(
+                "the plugin offers no provider of that name",
+            ))
+        });
+        self.descriptors.get(name).map_or(Err(&*UNKNOWN), Result::as_ref)
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        let configured = self
+            .shared
+            .call(call, |provider, call| async move { provider.configure(&call, name, configuration).await })
+            .await;
+        if configured.is_ok() {
+            let mut all = self.shared.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(name.clone(), configuration.clone());
+        }
+        configured
+    }
+
+    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
+        self.shared.call(call, |provider, call| async move { provider.execute(&call, request).await }).await
+    }
+
+    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        enum Step {
+            Begin(Execute),
+            Next(Turn, BoxStream<'static, Result<Chunk, CallError>>),
+            End,
+        }
+        let shared = Arc::clone(&self.shared);
+        let clocks = Clocks::start(call, &shared.limits);
+        let steps = stream::unfold(Step::Begin(request), move |step| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (turn, mut chunks) = match step {
+                    Step::Begin(request) => match shared.turn(clocks).await {
+                        Ok(turn) => {
+                            let chunks = turn.provider.execute_stream(&clocks.call(), request);
+                            (turn, chunks)
+                        }
+                        Err(error) => return Some((Err(error), Step::End)),
+                    },
+                    Step::Next(turn, chunks) => (turn, chunks),
+                    Step::End => return None,
+                };
+                let next = shared.until_over(clocks, async { Ok(chunks.next().await) }).await;
+                match next {
+                    Ok(Some(Ok(chunk))) => Some((Ok(chunk), Step::Next(turn, chunks))),
+                    Ok(None) => None,
+                    Ok(Some(Err(error))) | Err(error) => {
+                        if let CallError::Stopped(reason) = &error {
+                            shared.end(turn.launch, reason).await;
+                        }
+                        Some((Err(error), Step::End))
+                    }
+                }
+            }
+        });
+        steps.boxed()
+    }
+
+    async fn describe_what_if(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        input: Json,
+    ) -> Result<String, CallError> {
+        self.shared
+            .call(call, |provider, call| async move { provider.describe_what_if(&call, name, input).await })
+            .await
+    }
+
+    async fn extract_dependencies(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        inputs: Json,
+    ) -> Result<Vec<String>, CallError> {
+        self.shared
+            .call(
+                call,
+                |provider, call| async move { provider.extract_dependencies(&call, name, inputs).await },
+            )
+            .await
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
+        self.shared.call(call, |provider, call| async move { provider.stop(&call, name).await }).await
+    }
+}
