@@ -1,0 +1,126 @@
+//! Builds what the tests start: every guest for `wasm32-wasip2`, and the Go peers.
+//!
+//! Hands over `GUESTS` and `PEERS`, the directories that hold them, and the cfg `go_peers` when there
+//! is a Go toolchain. Without one it says how many tests are left out; in CI it fails instead.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rustc-check-cfg=cfg(go_peers)");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let tests = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let root = tests.parent().ok_or("the tests lie in the workspace")?;
+
+    guests(root, &out.join("guests"))?;
+    if has_go() {
+        peers(&tests.join("go"), &out.join("peers"))?;
+        println!("cargo::rustc-cfg=go_peers");
+    } else {
+        let left_out = count_go_tests(&tests.join("suite"))?;
+        let sentence =
+            format!("there is no Go toolchain on the PATH: {left_out} tests against real Go peers");
+        if env::var_os("CI").is_some() {
+            return Err(format!("{sentence} cannot be built").into());
+        }
+        println!("cargo::warning={sentence} are left out");
+    }
+    println!("cargo::rerun-if-env-changed=CI");
+    println!("cargo::rerun-if-env-changed=PATH");
+    Ok(())
+}
+
+/// Builds the guests in a target folder of their own: the outer build holds the lock of its own one.
+fn guests(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(root.join("guests"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != "sdk" && entry.path().join("Cargo.toml").is_file() {
+            names.push(format!("portcullis-guest-{name}"));
+        }
+    }
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo.current_dir(root).args(["build", "--locked", "--profile", "guest", "--target", "wasm32-wasip2"]);
+    cargo.arg("--target-dir").arg(target);
+    for name in &names {
+        cargo.args(["--package", name]);
+    }
+    // What the outer build set for itself would take the place of the workspace's own settings.
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"] {
+        cargo.env_remove(variable);
+    }
+    let done = cargo.output()?;
+    if !done.status.success() {
+        return Err(format!("the guests do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into());
+    }
+    for path in ["guests", "wit", ".cargo", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    println!("cargo::rustc-env=GUESTS={}", target.join("wasm32-wasip2/guest").display());
+    Ok(())
+}
+
+fn has_go() -> bool {
+    Command::new("go").arg("version").output().is_ok_and(|done| done.status.success())
+}
+
+fn peers(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(out)?;
+    let mut go = Command::new("go");
+    // Without C the peers are plain static programs, whatever compilers the machine has.
+    go.current_dir(module)
+        .env("CGO_ENABLED", "0")
+        // A workspace around the checkout, or a repository that git distrusts, is none of its business.
+        .env("GOWORK", "off")
+        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(out)
+        .arg("./cmd/...");
+    let done = go.output()?;
+    if !done.status.success() {
+        return Err(format!("the Go peers do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into());
+    }
+    println!("cargo::rerun-if-changed={}", module.display());
+    println!("cargo::rustc-env=PEERS={}", out.display());
+    Ok(())
+}
+
+/// Counts the tests that name the cfg: one for each door behind which a Go peer would stand, and one
+/// for each test in a module of such tests.
+fn count_go_tests(suite: &Path) -> Result<usize, Box<dyn Error>> {
+    let mut count = 0;
+    for entry in fs::read_dir(suite)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            count += count_go_tests(&path)?;
+        } else {
+            let text = fs::read_to_string(&path)?;
+            count += text.matches("cfg_attr(go_peers, test_case").count();
+            // By convention a module of such tests is the last thing in its file.
+            if let Some((_, module)) = text.split_once("#[cfg(go_peers)]\nmod ") {
+                count += count_tests(module);
+            }
+        }
+    }
+    println!("cargo::rerun-if-changed={}", suite.display());
+    Ok(count)
+}
+
+/// Counts the tests of a module, one for each case of those that have cases.
+fn count_tests(module: &str) -> usize {
+    let (mut count, mut cases) = (0, 0);
+    for line in module.lines().map(str::trim) {
+        if line.starts_with("#[test_case(") {
+            cases += 1;
+        } else if line == "#[test]" || line.starts_with("#[tokio::test") {
+            cases = cases.max(1);
+        } else if line.contains("fn ") {
+            count += cases;
+            cases = 0;
+        }
+    }
+    count
+}

@@ -1,0 +1,145 @@
+//! A child that breaks the protocol, in the way that its own file name says: `rogue-<way>`.
+//!
+//! A plugin is started without arguments and with little environment, so the name is all that a test
+//! can tell it. Nothing here uses an SDK: what a correct peer would never send has to be written by
+//! hand.
+//!
+//! Whatever the way, it ends by itself after two minutes: nobody ought to wait for that. It does not
+//! watch its parent: that no child outlives its host is the host's promise, and would go untested.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// After this long it ends, whatever it is in the middle of.
+const LIFE: Duration = Duration::from_secs(120);
+
+/// Bytes that are longer than any line may be.
+const TOO_LONG: usize = 80 * 1024;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    std::thread::spawn(move || {
+        // A parked thread may wake for no reason.
+        while let Some(left) = LIFE.checked_sub(started.elapsed()) {
+            std::thread::park_timeout(left);
+        }
+        std::process::exit(99)
+    });
+    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let way = name.strip_prefix("rogue-").unwrap_or_default();
+    // What it cannot print any more, it need not: the reader has gone.
+    match misbehave(way) {
+        Ok(code) => code,
+        Err(_gone) => ExitCode::FAILURE,
+    }
+}
+
+fn misbehave(way: &str) -> io::Result<ExitCode> {
+    match way {
+        // Prints what is no handshake and waits for applause.
+        "garbage" => say("Hello! I am a perfectly normal program.\n"),
+        // Prints the beginning of a line and never its end.
+        "half" => say("1|1|unix|/tmp/plu"),
+        // The same, and exits.
+        "half-exit" => {
+            say("1|1|un")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Prints a second line after a good one, whose socket nobody serves.
+        "two-lines" => say("1|1|unix|/nowhere/at/all|grpc|\n1|1|unix|/nowhere/else|grpc|\n"),
+        // Says nothing at all.
+        "nothing-exit0" => return Ok(ExitCode::SUCCESS),
+        // Says why on stderr.
+        "nothing-exit3-stderr" => {
+            io::stderr().write_all(b"cannot open the stderr of the universe\n")?;
+            return Ok(ExitCode::from(3));
+        }
+        // Never says anything.
+        "hang" => Ok(()),
+        // Leaves its pipes to a child that says nothing either.
+        "fork-exit" => {
+            leave_a_child()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Never stops talking, without a line.
+        "flood-stdout" => return flood(io::stdout()),
+        "flood-stderr" => return flood(io::stderr()),
+        // One line, too long to be read.
+        "long-line" => say(&format!("1|1|unix|{}|grpc|\n", "x".repeat(TOO_LONG))),
+        // A field of the line that is not what it has to be.
+        "bad-core" => say("2|1|unix|/nowhere|grpc|\n"),
+        "bad-version" => say("1|99|unix|/nowhere|grpc|\n"),
+        "bad-network" => say("1|1|carrier-pigeon|/nowhere|grpc|\n"),
+        "netrpc" => say("1|1|unix|/nowhere|netrpc|\n"),
+        "netrpc-4-fields" => say("1|1|unix|/nowhere\n"),
+        "bad-address" => say("1|1|unix|/nowhere/at/all|grpc|\n"),
+        "cert" => serve(&format!("|{}", "TUlJQ2VydGlmaWNhdGU".repeat(20)), |_| Ok(())),
+        // Accepts, and never says a word.
+        "deaf" => serve("|", |_| Ok(())),
+        // Accepts, and hangs up.
+        "hangup" => serve("|", |stream| stream.shutdown(std::net::Shutdown::Both)),
+        // Ends at the first connection.
+        "die-later" => serve("|", |_| std::process::exit(9)),
+        // Answers in another protocol.
+        "not-grpc" => serve("|", |stream| {
+            let _ = stream.read(&mut [0; 64])?;
+            stream.write_all(b"HTTP/1.1 418 I'm a teapot\r\ncontent-length: 0\r\n\r\n")
+        }),
+        _ => {
+            io::stderr().write_all(b"rogue: name the way after the program's name: rogue-<way>\n")?;
+            return Ok(ExitCode::from(2));
+        }
+    }?;
+    wait()
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn flood(mut to: impl io::Write) -> io::Result<ExitCode> {
+    loop {
+        to.write_all(&[b'x'; 4096])?;
+    }
+}
+
+/// Prints a good line, but for what follows the protocol, and does the same to every connection.
+#[expect(clippy::disallowed_methods, reason = "the host names the socket's directory in the environment")]
+fn serve(after: &str, to: impl Fn(&mut UnixStream) -> io::Result<()>) -> io::Result<()> {
+    let directory = std::env::var_os("PLUGIN_UNIX_SOCKET_DIR").map(PathBuf::from);
+    let directory = directory.unwrap_or_else(std::env::temp_dir);
+    let path = directory.join(format!("plugin{}", std::process::id()));
+    let listener = UnixListener::bind(&path)?;
+    say(&format!("1|1|unix|{}|grpc{after}\n", path.display()))?;
+    let mut open = Vec::new();
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        let _ = to(&mut stream);
+        open.push(stream);
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "leaving a child behind is what this way is about")]
+fn leave_a_child() -> io::Result<()> {
+    let own = std::env::current_exe()?;
+    let hang = own.with_file_name("rogue-hang");
+    if !hang.exists() {
+        std::fs::hard_link(&own, &hang)?;
+    }
+    Command::new(hang).spawn()?;
+    Ok(())
+}
+
+/// Waits for the end that the first thread prepares.
+fn wait() -> io::Result<ExitCode> {
+    loop {
+        std::thread::park();
+    }
+}
