@@ -8,21 +8,29 @@
 //! for by name (contract spec 4.2 is what upstream does; it stays available as
 //! a call of its own).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use portcullis_contract::{
-    Backend, BackendName, Capability, Configuration, Context, Descriptor, Digest, Grants, HostService, Json,
-    LaunchError, Limits, Output, PluginName, PluginSpec, ProviderName, Resolved, RunAs,
+    Backend, BackendName, Call, CallError, Capability, Configuration, Context, Digest, Grants, HostService,
+    Json, Limits, Output, Plugin as _, PluginSpec, RunAs,
 };
 use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 
-pub mod discover;
 mod descriptor;
+mod descriptors;
+pub mod discover;
+mod execute;
+mod find;
 mod inputs;
+mod listing;
 pub mod registry;
 mod schema;
 mod sentences;
@@ -30,7 +38,12 @@ pub mod services;
 pub mod supervise;
 mod text;
 
-use discover::{Candidate, DiscoverError};
+use descriptors::Descriptors;
+pub use execute::{ExecuteError, FailedCall, InvalidInput};
+use find::Starting;
+pub use find::{Describe, FindError, Wanted};
+pub use listing::{Listed, Listing, Misfit, Offer, Offers};
+use registry::Registry;
 
 /// What a host is made of.
 #[derive(Clone)]
@@ -107,80 +120,6 @@ impl Default for Patience {
     }
 }
 
-/// What is to be found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// A provider, by the name that it is registered under.
-    Provider(String),
-    /// The plugin in a file, and the provider that is meant if it offers several.
-    File(PathBuf, Option<String>),
-}
-
-/// Whether native programs may be started that nobody asked for by name, only to be described.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Describe {
-    /// Only those in directories that are trusted.
-    #[default]
-    Trusted,
-    /// All of them.
-    All,
-}
-
-/// What lies in the directories.
-#[derive(Debug)]
-pub struct Listing {
-    /// The plugins, in the order in which they are looked through.
-    pub plugins: Vec<Listed>,
-    /// Files that are meant to be plugins and cannot be: a core module, for instance.
-    pub misfits: Vec<Misfit>,
-}
-
-/// A file that looks like a plugin.
-#[derive(Debug)]
-pub struct Listed {
-    /// The file.
-    pub file: Candidate,
-    /// Its digest.
-    pub digest: Digest,
-    /// What the policy says of it.
-    pub settings: PluginSettings,
-    /// The limits that hold for it.
-    pub limits: Resolved,
-    /// What it offers.
-    pub offers: Offers,
-}
-
-/// What a plugin is known to offer.
-#[derive(Debug)]
-pub enum Offers {
-    /// These providers.
-    Known(Vec<Offer>),
-    /// A native program that was never started: nobody knows.
-    NotYetDescribed,
-    /// Asking it failed.
-    Failed(FindError),
-}
-
-/// A provider that a plugin offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The name it is advertised under.
-    pub advertised: ProviderName,
-    /// What it says of itself, or why that is unknown or of no use.
-    pub descriptor: Result<Descriptor, String>,
-    /// The file whose provider of the same name comes first and wins.
-    pub taken_by: Option<PathBuf>,
-}
-
-/// A file that cannot be a plugin, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
-    /// The file.
-    pub path: PathBuf,
-    /// Why, and what to do.
-    pub reason: String,
-}
-
 /// A request to run a provider once.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
@@ -221,6 +160,16 @@ pub struct Ran {
     pub dry_run: bool,
     /// How long the call itself took.
     pub took: Duration,
+    /// The fields of its value that are to be kept out of sight.
+    pub sensitive_fields: Vec<String>,
+}
+
+impl Ran {
+    /// Returns the value with its sensitive fields replaced by `[REDACTED]`, as `--redact` does upstream.
+    #[must_use]
+    pub fn redacted(&self) -> Json {
+        execute::redact(&self.output.data, &self.sensitive_fields)
+    }
 }
 
 /// Takes what a provider shows while it runs.
@@ -231,64 +180,6 @@ pub trait Sink: Send {
 
     /// Takes what it complained of, cut anywhere.
     async fn stderr(&mut self, bytes: Bytes);
-}
-
-/// Why a plugin or provider was not found, or cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FindError {
-    /// The directories could not be looked through.
-    #[error("failed to discover plugins")]
-    Discover(#[source] DiscoverError),
-    /// Nobody offers it.
-    #[error("provider {name:?} not found{}", left_out_text(left_out))]
-    NotFound {
-        /// What was wanted.
-        name: String,
-        /// Native programs that nobody asked what they offer.
-        left_out: Vec<PathBuf>,
-    },
-    /// The plugin offers several providers, and none was named.
-    #[error("{plugin} offers several providers: {}; name one of them", names.join(", "))]
-    Ambiguous {
-        /// The plugin.
-        plugin: PluginName,
-        /// What it offers.
-        names: Vec<String>,
-    },
-    /// The file can never be a plugin.
-    #[error("{}: {reason}", path.display())]
-    Misfit {
-        /// The file.
-        path: PathBuf,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// This build cannot run it.
-    #[error("{}: this build has no {backend} backend", path.display())]
-    NoBackend {
-        /// The file.
-        path: PathBuf,
-        /// What would run it.
-        backend: BackendName,
-    },
-    /// It did not start.
-    #[error("plugin {plugin}")]
-    Launch {
-        /// The plugin.
-        plugin: PluginName,
-        /// Why.
-        #[source]
-        source: LaunchError,
-    },
-}
-
-fn left_out_text(left_out: &[PathBuf]) -> String {
-    if left_out.is_empty() {
-        return String::new();
-    }
-    let paths: Vec<_> = left_out.iter().map(|p| p.display().to_string()).collect();
-    format!(" (not started to be asked, for want of --describe: {})", paths.join(", "))
 }
 
 /// Why a run gave no result.
@@ -303,7 +194,7 @@ pub enum RunError {
     Request(String),
     /// It was tried and failed; the chain of sources reads as upstream's sentence.
     #[error("provider execution failed")]
-    Execution(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Execution(#[source] ExecuteError),
     /// The time given to all of it has passed.
     #[error("no answer within {limit:?}")]
     TimedOut {
@@ -316,47 +207,49 @@ impl RunError {
     /// Returns the exit code that the plugin named with its refusal. It is not the command's.
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
-        None
+        match self {
+            Self::Execution(error) => error.refusal().and_then(|r| r.exit_code),
+            _ => None,
+        }
     }
 }
 
 /// Finds, starts and runs plugins.
 ///
-/// Dropping it ends every plugin at once. Calls may overlap.
+/// A plugin that was started stays up for the next request. Calls may overlap. Dropping the host ends
+/// every plugin at once.
 pub struct Host {
     setup: Setup,
+    descriptors: Descriptors,
+    registry: Registry,
+    /// The plugins by their files. Each is started once, by whoever comes first.
+    plugins: Mutex<BTreeMap<PathBuf, Starting>>,
+    stopping: AtomicBool,
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("directories", &self.setup.directories).finish_non_exhaustive()
+        f.debug_struct("Host").field("setup", &self.setup).finish_non_exhaustive()
     }
 }
 
 impl Host {
-    /// Makes a host. Looks at nothing and starts nothing.
+    /// Makes a host. Starts nothing.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup }
+        Self {
+            descriptors: Descriptors::new(setup.descriptors.clone()),
+            setup,
+            registry: Registry::default(),
+            plugins: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
     }
 
-    /// Lists what lies in the directories. Starts no native program but under `describe`; asks
-    /// components in their sandbox, with nothing granted.
-    ///
-    /// # Errors
-    ///
-    /// [`FindError::Discover`], when a directory cannot be read.
-    pub async fn list(&self, _describe: Describe) -> Result<Listing, FindError> {
-        unimplemented!("being written")
-    }
-
-    /// Tells about one plugin what a listing would; a file that was named is started to be asked.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not found or cannot be used.
-    pub async fn inspect(&self, _wanted: &Wanted, _describe: Describe) -> Result<Listed, FindError> {
-        unimplemented!("being written")
+    /// Returns the providers of the plugins that were started.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Finds, starts and configures a provider and runs one request. What it shows goes to `sink`;
@@ -369,17 +262,72 @@ impl Host {
     /// What went wrong, in upstream's sentences.
     pub async fn run(
         &self,
-        _wanted: &Wanted,
-        _describe: Describe,
-        _request: Run,
-        _sink: Option<&mut dyn Sink>,
+        wanted: &Wanted,
+        describe: Describe,
+        request: Run,
+        sink: Option<&mut dyn Sink>,
     ) -> Result<Ran, RunError> {
-        unimplemented!("being written")
+        let Some(limit) = request.timeout else {
+            return self.run_until(None, wanted, describe, request, sink).await;
+        };
+        let Some(deadline) = Instant::now().checked_add(limit) else {
+            return self.run_until(None, wanted, describe, request, sink).await;
+        };
+        // Around all of it, for what is no call has no clock of its own: looking, starting, checking.
+        match timeout_at(deadline, self.run_until(Some(deadline), wanted, describe, request, sink)).await {
+            Ok(Err(RunError::Execution(error)))
+                if matches!(error.call_error(), Some(CallError::TimedOut { .. })) =>
+            {
+                Err(RunError::TimedOut { limit })
+            }
+            Ok(ran) => ran,
+            Err(_elapsed) => Err(RunError::TimedOut { limit }),
+        }
+    }
+
+    async fn run_until(
+        &self,
+        deadline: Option<Instant>,
+        wanted: &Wanted,
+        describe: Describe,
+        request: Run,
+        sink: Option<&mut dyn Sink>,
+    ) -> Result<Ran, RunError> {
+        let provider = self.find(wanted, describe).await.map_err(RunError::Find)?;
+        let dry_run = request.context.dry_run;
+        let prepared = execute::prepare(&provider, request)?;
+        let call = Call { deadline: deadline.map(Instant::into_std) };
+        let (output, took) = execute::timed(execute::call(&provider, &call, prepared.request, sink)).await;
+        Ok(Ran {
+            provider: provider.name().to_owned(),
+            backend: provider.plugin.info().backend,
+            capability: prepared.capability,
+            output: output.map_err(RunError::Execution)?,
+            dry_run,
+            took,
+            sensitive_fields: provider.descriptor.sensitive_fields.clone(),
+        })
     }
 
     /// Asks every plugin to finish and ends it after the grace. A second call, made while the first
-    /// still waits, ends all of them at once.
+    /// still waits, ends all of them at once. No plugin is started any more.
     pub async fn stop_all(&self) {
-        unimplemented!("being written")
+        let again = self.stopping.swap(true, Ordering::SeqCst);
+        let plugins: Vec<_> = {
+            let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            plugins.values().filter_map(|p| p.get()).map(|p| Arc::clone(&p.plugin)).collect()
+        };
+        let grace = self.setup.patience.grace;
+        join_all(plugins.iter().map(|plugin| async move {
+            if again {
+                plugin.kill().await;
+            } else {
+                plugin.shutdown(grace).await;
+            }
+        }))
+        .await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,28 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
     Ok(found)
 }
 
+/// Looks at one file that was named.
+///
+/// # Errors
+///
+/// Why it cannot be a plugin, and what to do.
+pub fn one(path: &Path) -> Result<Candidate, String> {
+    let backend = match form(path) {
+        Ok(Form::Component) => BackendName::Component,
+        Ok(Form::Executable) => {
+            let runs = fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
+            if !runs {
+                return Err("a program that may not be executed; chmod +x it to use it".to_owned());
+            }
+            BackendName::Process
+        }
+        Ok(Form::Misfit(reason)) => return Err(reason),
+        Ok(Form::Other) => return Err("neither a component nor a program; name a plugin's file".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok(Candidate::new(path.to_owned(), backend))
+}
+
 /// Returns what upstream would start: every file with an execute bit, and every symbolic link.
 ///
 /// # Errors

@@ -122,15 +122,14 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegisterError::Taken`]; the provider that has the name keeps it.
-    pub fn register(&self, provider: Registered) -> Result<Arc<Registered>, RegisterError> {
+    pub fn register(&self, provider: Arc<Registered>) -> Result<(), RegisterError> {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let name = provider.descriptor.name.clone();
         if let Some(first) = names.providers.get(&name) {
             return Err(RegisterError::Taken { name, version: first.version.clone() });
         }
-        let provider = Arc::new(provider);
-        names.providers.insert(name, Arc::clone(&provider));
-        Ok(provider)
+        names.providers.insert(name, provider);
+        Ok(())
     }
 
     /// Makes [`has`](Self::has) true for a name that nobody offers yet.

@@ -1,0 +1,447 @@
+//! What plugins said of themselves, kept between runs under the digests of their files.
+//!
+//! With it a listing starts no native program that was described before, and a provider is found by
+//! its name without asking every plugin. Everything in it can be lost: a file that cannot be read,
+//! is damaged or of another version is as if it were not there, and a failed write is only logged.
+//!
+//! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
+//! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use portcullis_contract::{
+    Capability, Contact, Descriptor, Digest, Example, Json, Link, Operation, ProviderName,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Changes with the form of what is kept.
+const VERSION: u32 = 1;
+
+/// A folder of descriptors, or none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Descriptors {
+    dir: Option<PathBuf>,
+}
+
+/// The providers of a plugin: the name each is advertised under, and what it says of itself.
+pub(super) type Described = Vec<(ProviderName, Descriptor)>;
+
+impl Descriptors {
+    /// Uses a folder, which is made when first something is kept. One that others may write to is
+    /// not used.
+    pub(super) fn new(dir: Option<PathBuf>) -> Self {
+        let trusted = |dir: &PathBuf| match fs::metadata(dir) {
+            Ok(meta) => {
+                let ours = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+                if !ours {
+                    tracing::warn!(dir = %dir.display(), "descriptors not kept: others may write to the folder");
+                }
+                ours
+            }
+            Err(_) => true,
+        };
+        Self { dir: dir.filter(trusted) }
+    }
+
+    /// Returns what the plugin in a file of that digest said of itself.
+    pub(super) fn get(&self, digest: &Digest) -> Option<Described> {
+        let kept: Kept = self.read(&format!("{}.json", digest.to_hex()))?;
+        let kept = Some(kept).filter(|k| k.version == VERSION)?;
+        Some(
+            kept.providers
+                .into_iter()
+                .map(|p| (ProviderName::new(p.advertised), p.descriptor.into()))
+                .collect(),
+        )
+    }
+
+    /// Returns whether there is anything kept under a digest, without reading it.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.dir.as_ref().is_some_and(|dir| dir.join(format!("{}.json", digest.to_hex())).exists())
+    }
+
+    /// Keeps what the plugin in a file of that digest said of itself.
+    pub(super) fn put(&self, digest: &Digest, described: &[(ProviderName, Descriptor)]) {
+        let providers = described
+            .iter()
+            .map(|(name, d)| KeptProvider { advertised: name.as_str().to_owned(), descriptor: d.into() })
+            .collect();
+        self.write(&format!("{}.json", digest.to_hex()), &Kept { version: VERSION, providers });
+    }
+
+    /// Returns the digest that a file had when it last looked as it does now.
+    pub(super) fn digest(&self, path: &Path) -> Option<Digest> {
+        let meta = fs::metadata(path).ok()?;
+        let kept: KeptFile = self.read(&file_name(path))?;
+        let same = kept.path == path.as_os_str().as_bytes() && kept.looks == Looks::of(&meta);
+        kept.digest.parse().ok().filter(|_| same)
+    }
+
+    /// Computes the digest of a file and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read.
+    pub(super) fn compute(&self, path: &Path) -> io::Result<Digest> {
+        let mut file = fs::File::open(path)?;
+        let before = Looks::of(&file.metadata()?);
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => hash.update(&buffer[..count]),
+            }
+        }
+        let digest = Digest::from_sha256(hash.finalize().into());
+        // A file that changed under our eyes has no digest worth keeping.
+        if Looks::of(&file.metadata()?) == before {
+            let path_bytes = path.as_os_str().as_bytes().to_vec();
+            let kept = KeptFile { path: path_bytes, looks: before, digest: digest.to_string() };
+            self.write(&file_name(path), &kept);
+        }
+        Ok(digest)
+    }
+
+    /// Forgets which digest a path had.
+    pub(super) fn forget(&self, path: &Path) {
+        if let Some(dir) = &self.dir {
+            // Not there is as good as gone.
+            let _ = fs::remove_file(dir.join(file_name(path)));
+        }
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Option<T> {
+        let bytes = fs::read(self.dir.as_ref()?.join(name)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) {
+        let Some(dir) = &self.dir else { return };
+        let write = || -> io::Result<()> {
+            let text = serde_json::to_vec(value)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            file.write_all(&text)?;
+            file.persist(dir.join(name)).map_err(|e| e.error)?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            tracing::debug!(dir = %dir.display(), %error, "nothing kept");
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let digest = Digest::from_sha256(Sha256::digest(path.as_os_str().as_bytes()).into());
+    format!("path-{}.json", digest.to_hex())
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptFile {
+    path: Vec<u8>,
+    looks: Looks,
+    digest: String,
+}
+
+/// How a file looks from outside.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Looks {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Looks {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    providers: Vec<KeptProvider>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptProvider {
+    advertised: String,
+    descriptor: KeptDescriptor,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptDescriptor {
+    name: String,
+    display_name: String,
+    description: String,
+    version: String,
+    category: String,
+    capabilities: Vec<String>,
+    api_version: String,
+    schema: Option<String>,
+    output_schemas: BTreeMap<String, String>,
+    sensitive_fields: Vec<String>,
+    write_operations: Option<Vec<String>>,
+    operations: Vec<KeptOperation>,
+    has_extract_dependencies: bool,
+    tags: Vec<String>,
+    icon: String,
+    links: Vec<[String; 2]>,
+    examples: Vec<[String; 3]>,
+    maintainers: Vec<[String; 2]>,
+    deprecated: bool,
+    beta: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptOperation {
+    name: String,
+    display_name: String,
+    description: String,
+    capabilities: Vec<String>,
+    is_write: bool,
+    input_schema: Option<String>,
+    output_schema: Option<String>,
+    examples: Vec<[String; 3]>,
+    tags: Vec<String>,
+    deprecated: bool,
+    deprecation_message: String,
+}
+
+fn capability_names(capabilities: &[Capability]) -> Vec<String> {
+    capabilities.iter().map(|c| c.as_str().to_owned()).collect()
+}
+
+fn capabilities(names: Vec<String>) -> Vec<Capability> {
+    names.into_iter().map(Capability::new).collect()
+}
+
+fn kept_text(json: Option<&Json>) -> Option<String> {
+    json.map(|j| j.as_str().to_owned())
+}
+
+fn kept_examples(examples: &[Example]) -> Vec<[String; 3]> {
+    examples.iter().map(|e| [e.name.clone(), e.description.clone(), e.yaml.clone()]).collect()
+}
+
+fn examples(kept: Vec<[String; 3]>) -> Vec<Example> {
+    kept.into_iter().map(|[name, description, yaml]| Example { name, description, yaml }).collect()
+}
+
+impl From<&Descriptor> for KeptDescriptor {
+    fn from(d: &Descriptor) -> Self {
+        let schemas = d.output_schemas.iter();
+        Self {
+            name: d.name.clone(),
+            display_name: d.display_name.clone(),
+            description: d.description.clone(),
+            version: d.version.clone(),
+            category: d.category.clone(),
+            capabilities: capability_names(&d.capabilities),
+            api_version: d.api_version.clone(),
+            schema: kept_text(d.schema.as_ref()),
+            output_schemas: schemas.map(|(c, s)| (c.as_str().to_owned(), s.as_str().to_owned())).collect(),
+            sensitive_fields: d.sensitive_fields.clone(),
+            write_operations: d.write_operations.clone(),
+            operations: d.operations.iter().map(KeptOperation::from).collect(),
+            has_extract_dependencies: d.has_extract_dependencies,
+            tags: d.tags.clone(),
+            icon: d.icon.clone(),
+            links: d.links.iter().map(|l| [l.name.clone(), l.url.clone()]).collect(),
+            examples: kept_examples(&d.examples),
+            maintainers: d.maintainers.iter().map(|m| [m.name.clone(), m.email.clone()]).collect(),
+            deprecated: d.deprecated,
+            beta: d.beta,
+        }
+    }
+}
+
+impl From<KeptDescriptor> for Descriptor {
+    fn from(d: KeptDescriptor) -> Self {
+        let schemas = d.output_schemas.into_iter();
+        Self {
+            name: d.name,
+            display_name: d.display_name,
+            description: d.description,
+            version: d.version,
+            category: d.category,
+            capabilities: capabilities(d.capabilities),
+            api_version: d.api_version,
+            schema: d.schema.map(Json::from_text),
+            output_schemas: schemas.map(|(c, s)| (Capability::new(c), Json::from_text(s))).collect(),
+            sensitive_fields: d.sensitive_fields,
+            write_operations: d.write_operations,
+            operations: d.operations.into_iter().map(Operation::from).collect(),
+            has_extract_dependencies: d.has_extract_dependencies,
+            tags: d.tags,
+            icon: d.icon,
+            links: d.links.into_iter().map(|[name, url]| Link { name, url }).collect(),
+            examples: examples(d.examples),
+            maintainers: d.maintainers.into_iter().map(|[name, email]| Contact { name, email }).collect(),
+            deprecated: d.deprecated,
+            beta: d.beta,
+        }
+    }
+}
+
+impl From<&Operation> for KeptOperation {
+    fn from(o: &Operation) -> Self {
+        Self {
+            name: o.name.clone(),
+            display_name: o.display_name.clone(),
+            description: o.description.clone(),
+            capabilities: capability_names(&o.capabilities),
+            is_write: o.is_write,
+            input_schema: kept_text(o.input_schema.as_ref()),
+            output_schema: kept_text(o.output_schema.as_ref()),
+            examples: kept_examples(&o.examples),
+            tags: o.tags.clone(),
+            deprecated: o.deprecated,
+            deprecation_message: o.deprecation_message.clone(),
+        }
+    }
+}
+
+impl From<KeptOperation> for Operation {
+    fn from(o: KeptOperation) -> Self {
+        Self {
+            name: o.name,
+            display_name: o.display_name,
+            description: o.description,
+            capabilities: capabilities(o.capabilities),
+            is_write: o.is_write,
+            input_schema: o.input_schema.map(Json::from_text),
+            output_schema: o.output_schema.map(Json::from_text),
+            examples: examples(o.examples),
+            tags: o.tags,
+            deprecated: o.deprecated,
+            deprecation_message: o.deprecation_message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described() -> Described {
+        let text = |t: &str| t.to_owned();
+        let example = Example { name: text("e"), description: text("ed"), yaml: text("a: 1\n") };
+        let operation = Operation {
+            name: text("o"),
+            display_name: text("O"),
+            description: text("od"),
+            capabilities: vec![Capability::ACTION],
+            is_write: true,
+            input_schema: Some(Json::from_text("{ \"a\" : 1.0 }")),
+            output_schema: None,
+            examples: vec![example.clone()],
+            tags: vec![text("ot")],
+            deprecated: true,
+            deprecation_message: text("old"),
+        };
+        let descriptor = Descriptor {
+            name: text("n"),
+            display_name: text("N"),
+            description: text("d"),
+            version: text("v1"),
+            category: text("c"),
+            capabilities: vec![Capability::FROM, Capability::new("fly")],
+            api_version: text("v1"),
+            schema: Some(Json::from_text("{\"x\":1e400}")),
+            output_schemas: BTreeMap::from([(Capability::FROM, Json::from_text("true"))]),
+            sensitive_fields: vec![text("s")],
+            write_operations: Some(vec![]),
+            operations: vec![operation],
+            has_extract_dependencies: true,
+            tags: vec![text("t")],
+            icon: text("i"),
+            links: vec![Link { name: text("l"), url: text("u") }],
+            examples: vec![example],
+            maintainers: vec![Contact { name: text("m"), email: text("m@e") }],
+            deprecated: true,
+            beta: true,
+        };
+        vec![(ProviderName::new("advertised"), descriptor)]
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Descriptors::new(Some(dir.path().join("new")));
+        let digest = Digest::from_sha256([7; 32]);
+
+        assert_eq!(cache.get(&digest), None);
+        cache.put(&digest, &described());
+
+        assert_eq!(cache.get(&digest), Some(described()));
+        assert_eq!(cache.get(&Digest::from_sha256([8; 32])), None);
+        assert_eq!(fs::metadata(dir.path().join("new")).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_is_damaged_is_as_if_it_were_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Descriptors::new(Some(dir.path().to_owned()));
+        let digest = Digest::from_sha256([7; 32]);
+        for text in ["", "{", "{\"version\":0,\"providers\":[]}", "\0\u{1}"] {
+            fs::write(dir.path().join(format!("{}.json", digest.to_hex())), text).unwrap();
+            assert_eq!(cache.get(&digest), None, "{text:?}");
+        }
+        cache.put(&digest, &described());
+        assert!(cache.get(&digest).is_some());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(dir.path(), mode).unwrap();
+        let cache = Descriptors::new(Some(dir.path().to_owned()));
+        cache.put(&Digest::from_sha256([7; 32]), &described());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_digest_is_remembered_until_the_file_looks_different() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Descriptors::new(Some(dir.path().join("cache")));
+        let file = dir.path().join("plugin");
+        fs::write(&file, "one").unwrap();
+
+        assert_eq!(cache.digest(&file), None);
+        let digest = cache.compute(&file).unwrap();
+        assert_eq!(cache.digest(&file), Some(digest));
+
+        fs::write(&file, "other").unwrap();
+        assert_eq!(cache.digest(&file), None);
+        assert_ne!(cache.compute(&file).unwrap(), digest);
+
+        cache.forget(&file);
+        assert_eq!(cache.digest(&file), None);
+    }
+
+    #[test]
+    fn without_a_folder_nothing_is_kept_and_everything_works() {
+        let cache = Descriptors::new(None);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(cache.compute(file.path()).unwrap().to_string(), empty);
+        assert_eq!(cache.digest(file.path()), None);
+    }
+}

@@ -1,0 +1,355 @@
+//! One execution: what was given is checked, the provider is called, its answer understood.
+//!
+//! The validating path of upstream's `run provider` (contract spec 6.6) in its order: unknown keys,
+//! the capability, the inputs, write protection, the schema, the call. Each step's sentence is
+//! upstream's, and the chain of an error's sources reads as the line that upstream prints. Values of
+//! sensitive inputs are in none of them, and nothing here logs an input.
+
+use std::error::Error;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use portcullis_contract::{Call, CallError, Capability, Chunk, Execute, Json, Output, Refusal};
+use thiserror::Error;
+
+use super::inputs::{self, ResolveError};
+use super::registry::{Registered, chain};
+use super::schema::JudgeError;
+use super::sentences::quote;
+use super::text;
+use super::{InputCheck, Run, RunError, Sink};
+
+/// How long a plugin may think about dependencies (contract spec 4.5).
+const DEPENDENCIES_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why an execution gave no result. Its chain of sources is upstream's sentence.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExecuteError {
+    /// The inputs cannot be made into what the provider expects.
+    #[error("{0}")]
+    Inputs(String),
+    /// It would change something where nothing may be changed.
+    #[error(
+        "operation {} is a write operation and cannot be used in read-only execution mode {}; \
+         use a workflow action instead",
+        quote(operation),
+        quote(mode.as_str())
+    )]
+    Write {
+        /// The operation.
+        operation: String,
+        /// The capability in which it was called.
+        mode: Capability,
+    },
+    /// The inputs do not fit the provider's schema.
+    #[error("input validation failed")]
+    Invalid(#[source] InvalidInput),
+    /// The call gave no answer.
+    #[error("provider execution failed")]
+    Call(#[source] FailedCall),
+}
+
+/// Which rules an input breaks, one to a line.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct InvalidInput(String);
+
+/// A call to a provider that gave no answer.
+///
+/// It says a refusal in the plugin's words, as upstream does; the cause of anything else is its source.
+#[derive(Debug)]
+pub struct FailedCall {
+    /// The provider's registered name.
+    pub provider: String,
+    /// What the call said.
+    pub error: CallError,
+}
+
+impl fmt::Display for FailedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let provider = &self.provider;
+        match &self.error {
+            CallError::Refused(refusal) => match refusal.error_diagnostics() {
+                Some(diagnostics) => write!(f, "{provider}: {diagnostics}"),
+                None => write!(f, "{provider}: provider execution failed: {}", refusal.message),
+            },
+            _ => f.write_str(provider),
+        }
+    }
+}
+
+impl Error for FailedCall {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.error {
+            // Said already.
+            CallError::Refused(_) => None,
+            error => Some(error),
+        }
+    }
+}
+
+impl ExecuteError {
+    /// Returns what the call said, if it came to a call.
+    #[must_use]
+    pub fn call_error(&self) -> Option<&CallError> {
+        match self {
+            Self::Call(failed) => Some(&failed.error),
+            _ => None,
+        }
+    }
+
+    /// Returns the plugin's own refusal, if that is what it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self.call_error() {
+            Some(CallError::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+impl From<ResolveError> for ExecuteError {
+    fn from(error: ResolveError) -> Self {
+        Self::Inputs(error.to_string())
+    }
+}
+
+impl From<JudgeError> for ExecuteError {
+    fn from(error: JudgeError) -> Self {
+        Self::Invalid(InvalidInput(error.to_string()))
+    }
+}
+
+/// A request that was found good.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What is sent.
+    pub(super) request: Execute,
+    /// The capability in which it is sent.
+    pub(super) capability: Capability,
+}
+
+/// Checks a request against a provider and makes what is sent. Calls nobody.
+///
+/// # Errors
+///
+/// What does not fit.
+pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
+    let Run { input, capability, mut context, input_check, .. } = run;
+    let checked = input_check == InputCheck::Full;
+    let input = match input {
+        Some(input) => input,
+        None if checked => Json::from_text("{}"),
+        // Upstream's other path sends what it has, which is no map at all.
+        None => Json::null(),
+    };
+    let name = provider.name();
+    let given = match text::members(input.as_str()) {
+        Ok(given) => given,
+        Err(_) if !checked && input == Json::null() => text::Members::default(),
+        Err(error) => return Err(RunError::Request(format!("{name}: {error}"))),
+    };
+
+    if checked {
+        inputs::check_keys(name, provider.schema.as_ref(), &given).map_err(RunError::Request)?;
+    }
+    let operation = inputs::operation(&given);
+    let capability = choose(provider, capability.as_deref(), operation.as_deref())?;
+    let sensitive = &provider.descriptor.sensitive_fields;
+    let text = if checked {
+        let schema = provider.schema.as_ref();
+        let resolved = inputs::resolve(&input, &given, schema, sensitive, context.context.as_ref())
+            .map_err(|e| RunError::Execution(e.into()))?;
+        protect(provider, &capability, resolved.operation.as_deref()).map_err(RunError::Execution)?;
+        if let Some(schema) = schema {
+            schema
+                .judge(resolved.text.as_str(), resolved.depth, sensitive)
+                .map_err(|e| RunError::Execution(e.into()))?;
+        }
+        resolved.text
+    } else {
+        protect(provider, &capability, operation.as_deref()).map_err(RunError::Execution)?;
+        input
+    };
+
+    context.mode = Some(capability.clone());
+    let request = Execute { provider: provider.advertised.clone(), input: text, context };
+    Ok(Prepared { request, capability })
+}
+
+/// Chooses the capability: what was asked for, else `action` for an operation that changes
+/// something, else the provider's first.
+fn choose(
+    provider: &Registered,
+    asked: Option<&str>,
+    operation: Option<&str>,
+) -> Result<Capability, RunError> {
+    let name = quote(provider.name());
+    let all = &provider.descriptor.capabilities;
+    if let Some(asked) = asked {
+        let capability = Capability::new(asked);
+        let asked = quote(asked);
+        if !capability.is_known() {
+            return Err(RunError::Request(format!(
+                "invalid capability {asked} (valid: from, transform, validation, authentication, action)"
+            )));
+        }
+        if all.contains(&capability) {
+            return Ok(capability);
+        }
+        let all: Vec<_> = all.iter().map(Capability::as_str).collect();
+        return Err(RunError::Request(format!(
+            "provider {name} does not support capability {asked} (supported: [{}])",
+            all.join(" ")
+        )));
+    }
+    let Some(first) = all.first() else {
+        return Err(RunError::Request(format!("provider {name} declares no capabilities")));
+    };
+    let writes = operation.is_some_and(|o| provider.writes(o));
+    if writes && all.contains(&Capability::ACTION) {
+        return Ok(Capability::ACTION);
+    }
+    Ok(first.clone())
+}
+
+/// Refuses an operation that changes something, unless it is called as an action (contract spec 6.5).
+fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) -> Result<(), ExecuteError> {
+    match operation.filter(|o| *mode != Capability::ACTION && provider.writes(o)) {
+        Some(operation) => Err(ExecuteError::Write { operation: operation.to_owned(), mode: mode.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Calls a provider: streaming first if somebody watches, else at once.
+///
+/// # Errors
+///
+/// What the call said.
+pub(super) async fn call(
+    provider: &Registered,
+    call: &Call,
+    request: Execute,
+    sink: Option<&mut dyn Sink>,
+) -> Result<Output, ExecuteError> {
+    let answer = match sink {
+        Some(sink) if provider.may_stream() => match streamed(provider, call, request.clone(), sink).await {
+            Err(CallError::Unimplemented) => {
+                provider.does_not_stream();
+                provider.plugin.execute(call, request).await
+            }
+            answer => answer,
+        },
+        _ => provider.plugin.execute(call, request).await,
+    };
+    let output = answer
+        .map_err(|error| ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), error }))?;
+    log_remarks(provider, &output);
+    Ok(output)
+}
+
+async fn streamed(
+    provider: &Registered,
+    call: &Call,
+    request: Execute,
+    sink: &mut dyn Sink,
+) -> Result<Output, CallError> {
+    let mut chunks = provider.plugin.execute_stream(call, request);
+    let mut result = None;
+    while let Some(chunk) = chunks.next().await {
+        match chunk? {
+            Chunk::Stdout(bytes) => sink.stdout(bytes).await,
+            Chunk::Stderr(bytes) => sink.stderr(bytes).await,
+            Chunk::Result(output) => result = Some(output),
+        }
+    }
+    Ok(result.unwrap_or_else(|| {
+        let mut empty = Output::new(Json::null());
+        empty.warnings.push("the plugin ended its stream without a result".to_owned());
+        empty
+    }))
+}
+
+/// Logs what a plugin remarked on a success. One with sensitive inputs may quote them, so that only
+/// the number of its remarks is told.
+fn log_remarks(provider: &Registered, output: &Output) {
+    let name = provider.name();
+    if !provider.descriptor.sensitive_fields.is_empty() {
+        if !output.diagnostics.is_empty() {
+            tracing::debug!(provider = name, remarks = output.diagnostics.len(), "the plugin remarked on it");
+        }
+        return;
+    }
+    for remark in &output.diagnostics {
+        tracing::debug!(provider = name, severity = ?remark.severity, %remark, "the plugin remarked on it");
+    }
+}
+
+impl Registered {
+    /// Says in words what a request would do: the plugin's words, or upstream's general ones when it
+    /// has none or fails.
+    pub async fn what_if(&self, call: &Call, input: Json) -> String {
+        match self.plugin.describe_what_if(call, &self.advertised, input).await {
+            Ok(words) if !words.is_empty() => return words,
+            Ok(_) | Err(CallError::Unimplemented) => {}
+            Err(error) => {
+                tracing::debug!(provider = self.name(), error = chain(&error), "no words of its own");
+            }
+        }
+        format!("Would execute {} provider", self.name())
+    }
+
+    /// Names the resolvers that raw inputs refer to; `None` leaves it to the caller's general way.
+    ///
+    /// The plugin is asked only if its descriptor says that this is worth it. Upstream takes an empty
+    /// answer for none, and so does this.
+    pub async fn dependencies(&self, inputs: Json) -> Option<Vec<String>> {
+        if !self.descriptor.has_extract_dependencies {
+            return None;
+        }
+        let deadline = tokio::time::Instant::now() + DEPENDENCIES_LIMIT;
+        let call = Call { deadline: Some(deadline.into_std()) };
+        let asked = self.plugin.extract_dependencies(&call, &self.advertised, inputs);
+        match tokio::time::timeout_at(deadline, asked).await {
+            Ok(Ok(names)) => Some(names).filter(|names| !names.is_empty()),
+            Ok(Err(CallError::Unimplemented)) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(provider = self.name(), error = chain(&error), "dependencies not extracted");
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+}
+
+/// Replaces the values of sensitive fields at the top of an output, as `--redact` does upstream.
+///
+/// An object that cannot be taken apart is replaced as a whole.
+pub(super) fn redact(data: &Json, sensitive: &[String]) -> Json {
+    const REDACTED: &str = "\"[REDACTED]\"";
+    if sensitive.is_empty() || !data.as_str().trim_start().starts_with('{') {
+        return data.clone();
+    }
+    let Ok(object) = text::members(data.as_str()) else { return Json::from_text(REDACTED) };
+    if !object.members.iter().any(|m| sensitive.contains(&m.key)) {
+        return data.clone();
+    }
+    let pairs: Vec<_> = object
+        .members
+        .iter()
+        .map(|m| format!("{}:{}", m.key_text, if sensitive.contains(&m.key) { REDACTED } else { m.value }))
+        .collect();
+    Json::from_text(format!("{{{}}}", pairs.join(",")))
+}
+
+/// Measures how long something takes.
+pub(super) async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let begun = Instant::now();
+    let done = work.await;
+    (done, begun.elapsed())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What lies in the directories, told without running what nobody asked for.
+//!
+//! A component is described in its sandbox, with nothing granted. A native program is described from
+//! what is kept of an earlier start, or not at all.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use portcullis_contract::{Descriptor, Digest, ProviderName, Resolved};
+
+use super::discover::{self, Candidate};
+use super::find::Known;
+use super::registry::chain;
+use super::{Describe, FindError, Host, PluginSettings, Wanted, descriptor};
+
+/// What lies in the directories.
+#[derive(Debug)]
+pub struct Listing {
+    /// The plugins, in the order in which they are looked through.
+    pub plugins: Vec<Listed>,
+    /// Files that are meant to be plugins and cannot be: a core module, for instance.
+    pub misfits: Vec<Misfit>,
+}
+
+/// A file that looks like a plugin.
+#[derive(Debug)]
+pub struct Listed {
+    /// The file.
+    pub file: Candidate,
+    /// Its digest.
+    pub digest: Digest,
+    /// What the policy says of it.
+    pub settings: PluginSettings,
+    /// The limits that hold for it.
+    pub limits: Resolved,
+    /// What it offers.
+    pub offers: Offers,
+}
+
+/// What a plugin is known to offer.
+#[derive(Debug)]
+pub enum Offers {
+    /// These providers.
+    Known(Vec<Offer>),
+    /// A native program that was never started: nobody knows.
+    NotYetDescribed,
+    /// Asking it failed.
+    Failed(FindError),
+}
+
+/// A provider that a plugin offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The name it is advertised under.
+    pub advertised: ProviderName,
+    /// What it says of itself, or why that is unknown or of no use.
+    pub descriptor: Result<Descriptor, String>,
+    /// The file whose provider of the same name comes first and wins.
+    pub taken_by: Option<PathBuf>,
+}
+
+/// A file that cannot be a plugin, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The file.
+    pub path: PathBuf,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl Host {
+    /// Lists what lies in the directories. Starts no native program but under `describe`; asks
+    /// components in their sandbox, with nothing granted.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError::Discover`], when a directory cannot be read.
+    pub async fn list(&self, describe: Describe) -> Result<Listing, FindError> {
+        let found = discover::candidates(&self.setup.directories).map_err(FindError::Discover)?;
+        let mut listing = Listing { plugins: Vec::new(), misfits: found.misfits };
+        let mut first: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for file in found.candidates {
+            let path = file.path.clone();
+            let may_start = self.may_describe(&file, describe);
+            match self.listed(file, may_start).await {
+                Ok(mut listed) => {
+                    note_taken(&mut listed, &mut first);
+                    listing.plugins.push(listed);
+                }
+                Err(error) => listing.misfits.push(Misfit { path, reason: chain(&error) }),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Tells about one plugin what a listing would. One that is asked for by its name or its file is
+    /// started to be asked.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not found or cannot be used.
+    pub async fn inspect(&self, wanted: &Wanted, describe: Describe) -> Result<Listed, FindError> {
+        let file = match wanted {
+            Wanted::File(path, _) => discover_one(path)?,
+            Wanted::Provider(name) => self.locate(name, describe).await?,
+        };
+        self.listed(file, true).await
+    }
+
+    async fn listed(&self, file: Candidate, may_start: bool) -> Result<Listed, FindError> {
+        let digest = self.digest(&file).await?.digest;
+        let settings = (self.setup.policy)(&digest);
+        let limits = settings.limits.resolve(file.backend);
+        let offers = match self.described(&file, &digest, may_start).await {
+            Ok(Known::Described(described)) => Offers::Known(described.into_iter().map(offer).collect()),
+            Ok(Known::Nothing) => Offers::NotYetDescribed,
+            Err(error) => Offers::Failed(error),
+        };
+        Ok(Listed { file, digest, settings, limits, offers })
+    }
+}
+
+/// Looks at one file that was named.
+pub(super) fn discover_one(path: &std::path::Path) -> Result<Candidate, FindError> {
+    discover::one(path).map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
+}
+
+fn offer((advertised, described): (ProviderName, Result<Descriptor, String>)) -> Offer {
+    let judged = described.and_then(|d| {
+        let judged = descriptor::version(&d).and_then(|version| descriptor::judge(&d, version));
+        judged.map(|_| d).map_err(|e| format!("invalid provider descriptor: {e}"))
+    });
+    Offer { advertised, descriptor: judged, taken_by: None }
+}
+
+/// Notes which offers come too late: the first file with a name keeps it.
+fn note_taken(listed: &mut Listed, first: &mut BTreeMap<String, PathBuf>) {
+    let Offers::Known(offers) = &mut listed.offers else { return };
+    for offer in offers {
+        let Ok(descriptor) = &offer.descriptor else { continue };
+        match first.get(&descriptor.name) {
+            Some(winner) => offer.taken_by = Some(winner.clone()),
+            None => drop(first.insert(descriptor.name.clone(), listed.file.path.clone())),
+        }
+    }
+}
