@@ -1,1 +1,138 @@
-//! (being written)
+//! The process backend: a plugin is a child that speaks go-plugin.
+//!
+//! Any program that serves the contract runs unchanged. What a child gets of us is listed, never
+//! inherited by accident: its environment, its standard input, its place in a process group of its own.
+//! What it may ask is served over the broker and announced when it is first configured.
+//!
+//! A [`ProcessProvider`] owns its child, and nothing else does: a call, a stream or a clone of a channel
+//! never keeps one alive. However a launch ends, no child is left of one that failed.
+//!
+//! How go-plugin works is not known here but in `portcullis_goplugin`; deadlines and restarts are whoever
+//! calls'.
+
+mod channel;
+mod host_service;
+mod load;
+mod output;
+mod provider;
+mod state;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portcullis_contract::{
+    self as contract, Backend, BackendName, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
+};
+use portcullis_goplugin::{Cookie, Environment, Executable, Launch, Stdin, Versions};
+
+use channel::Channel;
+use host_service::HostDoor;
+use output::Words;
+pub use provider::ProcessProvider;
+use state::Child;
+
+/// What every child has in common.
+#[derive(Clone)]
+pub struct ProcessOptions {
+    /// Our environment, as it was when we were started; children see of it what they may.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where the private directories for sockets are made; `None` takes the system's place for them.
+    pub runtime_dir: Option<PathBuf>,
+    /// How long a child may take until it can be called.
+    pub start_timeout: Duration,
+}
+
+/// An empty environment, the system's place for sockets, and upstream's minute to start.
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        Self { environment: Vec::new(), runtime_dir: None, start_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// Leaves the environment out: it holds secrets.
+impl fmt::Debug for ProcessOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessOptions")
+            .field("runtime_dir", &self.runtime_dir)
+            .field("start_timeout", &self.start_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs plugins as go-plugin child processes.
+#[derive(Debug)]
+pub struct ProcessBackend {
+    options: ProcessOptions,
+}
+
+impl ProcessBackend {
+    /// Makes a backend. Nothing is started yet.
+    #[must_use]
+    pub fn new(options: ProcessOptions) -> Self {
+        Self { options }
+    }
+}
+
+#[async_trait]
+impl Backend for ProcessBackend {
+    fn name(&self) -> BackendName {
+        BackendName::Process
+    }
+
+    async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
+        let path = spec.path.clone();
+        let program = blocking(move || load::open(&path)).await?;
+        let reading = program.executable.clone();
+        let digest = blocking(move || load::verify(&reading, spec.digest));
+        let limits = spec.limits.resolve(BackendName::Process);
+        let launch = self.launch(&spec, program.to_start(spec.digest), limits.message);
+        let start = async { launch.start().await.map_err(LaunchError::failed) };
+        // A file that may be run whatever it contains is read while it starts.
+        let (digest, connection) = match spec.digest {
+            Some(_) => (digest.await?, start.await?),
+            None => futures_util::future::try_join(digest, start).await?,
+        };
+        let channel = Channel::new(&connection, limits.clone());
+        let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
+        let child = Child::hold(connection, &spec.name, &limits).map_err(LaunchError::failed)?;
+        let info = PluginInfo {
+            name: spec.name,
+            kind: Kind::Provider,
+            backend: BackendName::Process,
+            path: spec.path,
+            digest,
+        };
+        Ok(Arc::new(ProcessProvider::describe(info, channel, host, child).await?))
+    }
+}
+
+impl ProcessBackend {
+    /// Says how the plugin is started. The constants are upstream's (contract spec 2.1).
+    fn launch(&self, spec: &PluginSpec, executable: Executable, message_limit: u64) -> Launch {
+        let cookie = Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin");
+        let environment = load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
+        Launch {
+            environment: Environment::Only(environment),
+            stdin: match spec.run_as.stdin {
+                contract::Stdin::Null => Stdin::Null,
+                contract::Stdin::Inherit => Stdin::Inherit,
+            },
+            start_timeout: self.options.start_timeout,
+            message_limit: usize::try_from(message_limit).unwrap_or(usize::MAX),
+            socket_base: self.options.runtime_dir.clone(),
+            sink: Arc::new(Words::new(spec.name.clone())),
+            ..Launch::new(executable, cookie, Versions::from([1]))
+        }
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LaunchError> + Send + 'static,
+) -> Result<T, LaunchError> {
+    tokio::task::spawn_blocking(work).await.map_err(LaunchError::failed)?
+}

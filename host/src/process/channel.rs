@@ -1,0 +1,328 @@
+//! A connection of go-plugin that speaks the contract.
+//!
+//! Here a gRPC status becomes the reason why a call gave no answer. What the plugin said, what its
+//! library said for it and what the connection said are different things under the same codes; they
+//! are told apart by where the status was made.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis_contract::proto::{Answer, ConvertError};
+use portcullis_contract::{Amount, Call, CallError, LimitName, Refusal, Resolved, StopReason};
+use portcullis_goplugin::{Connection, Gone, normalized};
+use portcullis_proto::plugin_service_client::PluginServiceClient;
+use prost::Message;
+use tonic::{Code, Request, Response, Status};
+
+/// The client of the contract's calls, over a connection of go-plugin.
+pub(super) type Client = PluginServiceClient<portcullis_goplugin::Channel>;
+
+/// How long a child may take to be seen dead after its connection broke. The kernel closes the one
+/// and reports the other within milliseconds; when it takes longer, the child is said to be lost
+/// instead of dead, and nothing else depends on it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long before a deadline, and after it, an error is put down to it. The wire and tokio both round
+/// to milliseconds.
+const ROUNDING: Duration = Duration::from_millis(2);
+
+/// How long a caller may take to give up once its deadline has passed. It knows what the limit was, and
+/// says so; one that does not watch its own deadline hears it from us, this much later.
+const COURTESY: Duration = Duration::from_millis(250);
+
+/// A connection that speaks the contract. Clones share it; none of them keeps the child alive.
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    client: Client,
+    gone: Gone,
+    limits: Arc<Resolved>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Channel {
+    /// Makes a channel of the connection to a child.
+    pub(super) fn new(connection: &Connection, limits: Resolved) -> Self {
+        let size = usize::try_from(limits.message).unwrap_or(usize::MAX);
+        let client =
+            Client::new(connection.channel()).max_decoding_message_size(size).max_encoding_message_size(size);
+        Self { client, gone: connection.gone(), limits: Arc::new(limits), closed: Arc::default() }
+    }
+
+    /// Makes every call from now on fail with [`CallError::Gone`].
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Fails once [`close`](Self::close) was called.
+    pub(super) fn open(&self) -> Result<(), CallError> {
+        if self.closed.load(Ordering::Acquire) { Err(CallError::Gone) } else { Ok(()) }
+    }
+
+    /// Makes a call that is to begin later.
+    pub(super) fn pending(&self, call: &Call) -> Pending {
+        Pending { channel: self.clone(), deadline: call.deadline, began: Instant::now() }
+    }
+
+    /// Makes one call and waits for its answer.
+    pub(super) async fn unary<Q: Message, R>(
+        &self,
+        call: &Call,
+        request: Q,
+        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, CallError> {
+        self.pending(call).send(request, send).await
+    }
+
+    /// Makes one call and waits for what the plugin answers.
+    pub(super) async fn ask<Q: Message, R, T>(
+        &self,
+        call: &Call,
+        request: Q,
+        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<T, CallError>
+    where
+        Answer<T>: TryFrom<R, Error = ConvertError>,
+    {
+        let pending = self.pending(call);
+        let response = pending.send(request, send).await?;
+        match Answer::try_from(response) {
+            Ok(Answer(Ok(value))) => Ok(value),
+            Ok(Answer(Err(refusal))) => Err(pending.settle(CallError::Refused(refusal)).await),
+            Err(error) => Err(CallError::contract(error)),
+        }
+    }
+}
+
+/// One call, from before it is made until its last answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    channel: Channel,
+    deadline: Option<Instant>,
+    began: Instant,
+}
+
+impl Pending {
+    /// Returns how much the call may print.
+    pub(super) fn output_limit(&self) -> Option<u64> {
+        self.channel.limits.output
+    }
+
+    /// Sends the request, unless it is too large, and waits for the answer or its beginning.
+    pub(super) async fn send<Q: Message, R>(
+        &self,
+        request: Q,
+        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, CallError> {
+        self.channel.open()?;
+        let (asked, allowed) = (request.encoded_len() as u64, self.channel.limits.message);
+        if asked > allowed {
+            let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
+            return Err(CallError::Limit { which: LimitName::Message, asked, allowed });
+        }
+        let mut request = Request::new(request);
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        match send(self.channel.client.clone(), request).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(self.failed(status).await),
+        }
+    }
+
+    /// Returns why there is no answer.
+    async fn failed(&self, status: Status) -> CallError {
+        // Naming a status anew forgets its source, which is what tells whose it is.
+        let status = if status.source().is_none() { normalized(status) } else { status };
+        let error = match Meaning::of(&status) {
+            Meaning::Unimplemented => return CallError::Unimplemented,
+            Meaning::TooLarge { asked, allowed } => {
+                return CallError::Limit { which: LimitName::Message, asked, allowed };
+            }
+            Meaning::Garbled => return CallError::contract(status),
+            Meaning::Broken => return self.stopped(&status).await,
+            // One that comes before our deadline is the plugin's own, for something else.
+            Meaning::Late | Meaning::Refused => CallError::Refused(Refusal::new(sentence(&status))),
+        };
+        self.settle(error).await
+    }
+
+    /// Returns what an error means that came when it did.
+    ///
+    /// A plugin that was told of a deadline fails when it passes, in words of its own. Those race with
+    /// the caller's clock, and the caller's word counts.
+    pub(super) async fn settle(&self, error: CallError) -> CallError {
+        match self.deadline {
+            Some(deadline) if Instant::now() + ROUNDING >= deadline => {
+                tokio::time::sleep(COURTESY).await;
+                let limit = deadline.saturating_duration_since(self.began) + Duration::from_micros(500);
+                CallError::TimedOut {
+                    limit: Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+                }
+            }
+            _ => error,
+        }
+    }
+
+    /// Returns why a stream broke off. Upstream puts a word before the status of one.
+    pub(super) async fn failed_stream(&self, status: Status) -> CallError {
+        match self.failed(status).await {
+            CallError::Refused(Refusal { message, .. }) => {
+                CallError::Refused(Refusal::new(format!("stream receive error: {message}")))
+            }
+            other => other,
+        }
+    }
+
+    /// Finds out what became of a child whose connection broke.
+    async fn stopped(&self, status: &Status) -> CallError {
+        let end = tokio::time::timeout(LAST_WORDS, self.channel.gone.clone().wait()).await;
+        if let Err(gone) = self.channel.open() {
+            return gone;
+        }
+        CallError::Stopped(match end {
+            Ok(exit) => StopReason::Exited {
+                status: exit
+                    .status
+                    .map_or_else(|| "exit status unknown".to_owned(), |status| status.to_string()),
+                stderr: exit.stderr,
+            },
+            Err(_elapsed) => StopReason::Lost { reason: lost(status) },
+        })
+    }
+}
+
+/// Says what was seen of a connection: the innermost cause, which is the one that is not "transport
+/// error".
+fn lost(status: &Status) -> String {
+    chain(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+/// Returns what upstream's client prints of a status, in whatever language it came.
+fn sentence(status: &Status) -> String {
+    format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
+}
+
+/// What a status means to the contract.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The plugin does not know the call.
+    Unimplemented,
+    /// A message was too large for one side.
+    TooLarge { asked: Amount, allowed: Amount },
+    /// The deadline that went with the call has passed.
+    Late,
+    /// The connection failed under the call.
+    Broken,
+    /// What came was not an answer.
+    Garbled,
+    /// The plugin says so.
+    Refused,
+}
+
+impl Meaning {
+    fn of(status: &Status) -> Self {
+        if let Some((asked, allowed)) = sizes(status) {
+            return Self::TooLarge { asked, allowed };
+        }
+        // Only a status that was made on this side, of an error, has a source.
+        let made_here = status.source().is_some();
+        match status.code() {
+            Code::Cancelled if made_here && is_timeout(status) => Self::Late,
+            Code::DeadlineExceeded => Self::Late,
+            _ if made_here => Self::Broken,
+            Code::Unimplemented => Self::Unimplemented,
+            // gRPC libraries on both sides say so of bytes that are no message.
+            Code::Internal => Self::Garbled,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Reads the two sizes that gRPC libraries name when a message is too large for them.
+///
+/// The codes alone do not say it: a plugin's author may use them, too. Both libraries that matter
+/// write two numbers, and no other number: `(5000000 vs. 4194304)`, or `found 5 bytes, the limit is:
+/// 4 bytes`. A text in another form is taken for an author's.
+fn sizes(status: &Status) -> Option<(Amount, Amount)> {
+    if !matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange) {
+        return None;
+    }
+    let mut numbers =
+        status.message().split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
+    let (asked, allowed, None) = (numbers.next()?, numbers.next()?, numbers.next()) else { return None };
+    (asked > allowed).then_some((Amount::Bytes(asked), Amount::Bytes(allowed)))
+}
+
+fn is_timeout(status: &Status) -> bool {
+    chain(status).any(|error| error.is::<tonic::TimeoutExpired>())
+}
+
+fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |error| (*error).source())
+}
+
+/// Returns a code's name as Go has it.
+fn name(code: Code) -> String {
+    match code {
+        Code::Ok => "OK".to_owned(),
+        Code::Cancelled => "Canceled".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: Status, expected: Meaning) {
+        assert_eq!(Meaning::of(&status), expected, "{status:?}");
+    }
+
+    fn made_here(code: Code, source: impl Error + Send + Sync + 'static) -> Status {
+        let mut status = Status::new(code, "made here");
+        status.set_source(Arc::new(source));
+        status
+    }
+
+    #[test]
+    fn a_status_means_what_whoever_made_it_meant() {
+        check(Status::unimplemented(""), Meaning::Unimplemented);
+        check(Status::unknown("GetProviders: no"), Meaning::Refused);
+        check(Status::unavailable("later"), Meaning::Refused);
+        check(Status::internal("failed to decode Protobuf message"), Meaning::Garbled);
+        check(Status::deadline_exceeded("late"), Meaning::Late);
+        check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
+        check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
+        check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
+        check(Status::cancelled("the author's own"), Meaning::Refused);
+    }
+
+    /// The texts of grpc-go and of tonic, as they are today.
+    #[test]
+    fn a_message_too_large_is_told_from_an_authors_use_of_the_code() {
+        let [asked, allowed] = [5_000_000, 4_194_304].map(Amount::Bytes);
+        let too_large = || Meaning::TooLarge { asked, allowed };
+        check(
+            Status::resource_exhausted("grpc: received message larger than max (5000000 vs. 4194304)"),
+            too_large(),
+        );
+        check(
+            Status::out_of_range(
+                "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
+            ),
+            too_large(),
+        );
+        check(Status::resource_exhausted("quota of 5 used up"), Meaning::Refused);
+        check(Status::out_of_range("3 is not within 5 and 9"), Meaning::Refused);
+        check(Status::unknown("found 5000000 bytes, the limit is: 4194304 bytes"), Meaning::Refused);
+    }
+
+    #[test]
+    fn a_status_reads_as_it_does_upstream() {
+        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
+        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
+        assert_eq!(sentence(&Status::permission_denied("x")), "rpc error: code = PermissionDenied desc = x");
+    }
+}

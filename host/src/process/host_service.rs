@@ -1,0 +1,170 @@
+//! What the host does for a child, served over the broker.
+//!
+//! Every failure of ours is a sentence in the answer, never a status, because the plugin's library
+//! reads it there (contract spec 5.4). Which plugin may ask for what was decided by whoever made the
+//! [`HostService`]; this only carries it.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_contract::proto::HostAnswer;
+use portcullis_contract::{CallError, HostError, HostService, StopReason};
+use portcullis_goplugin::{Broker, BrokerError, Serving};
+use portcullis_proto as proto;
+use portcullis_proto::host_service_server::{self, HostServiceServer};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+/// What a child may ask of us, and since when it knows where.
+///
+/// Its library wants to be told shortly before it is configured: it forgets an announcement within
+/// five seconds (contract spec 5.1). So nothing is served until somebody configures. Dropping this ends what
+/// is served.
+#[derive(Debug)]
+pub(super) struct HostDoor {
+    host: Option<Arc<dyn HostService>>,
+    broker: Broker,
+    message_limit: usize,
+    serving: Mutex<Servings>,
+}
+
+/// What is served now, and what was before.
+#[derive(Debug, Default)]
+struct Servings {
+    current: Option<Serving>,
+    /// Kept for a provider that was configured with it and does not know that another one was stopped.
+    previous: Option<Serving>,
+}
+
+impl HostDoor {
+    /// Makes a door to `host`, or one to nothing. Nothing is served yet.
+    pub(super) fn new(host: Option<Arc<dyn HostService>>, broker: Broker, message_limit: u64) -> Self {
+        let message_limit = usize::try_from(message_limit).unwrap_or(usize::MAX);
+        Self { host, broker, message_limit, serving: Mutex::default() }
+    }
+
+    /// Serves and announces the host, unless that was done, and returns the number to tell the child.
+    ///
+    /// A child without a broker has no way to ask, and is told that there is nobody.
+    pub(super) async fn announce(&self) -> Result<Option<NonZeroU32>, CallError> {
+        let Some(host) = &self.host else { return Ok(None) };
+        if let Some(id) = self.announced() {
+            return Ok(Some(id));
+        }
+        // Upstream takes 4 MiB here; a policy's own limit says the same of all messages.
+        let server = HostServiceServer::new(Served(Arc::clone(host)))
+            .max_decoding_message_size(self.message_limit)
+            .max_encoding_message_size(self.message_limit);
+        let serving = match self.broker.serve(Routes::new(server)).await {
+            Ok(serving) => serving,
+            Err(BrokerError::Closed) => return Ok(None),
+            Err(error) => {
+                let reason = format!("it cannot be offered what the host does: {error}");
+                return Err(CallError::Stopped(StopReason::Lost { reason }));
+            }
+        };
+        // Of two that came here at once the first is kept; an announcement that nobody dials is harmless.
+        let mut servings = self.servings();
+        Ok(NonZeroU32::new(servings.current.get_or_insert(serving).id()))
+    }
+
+    /// Has whoever is configured next hear of us anew.
+    pub(super) fn forget(&self) {
+        let mut servings = self.servings();
+        if let Some(current) = servings.current.take() {
+            servings.previous = Some(current);
+        }
+    }
+
+    /// Ends what is served.
+    pub(super) fn close(&self) {
+        *self.servings() = Servings::default();
+    }
+
+    fn announced(&self) -> Option<NonZeroU32> {
+        self.servings().current.as_ref().and_then(|serving| NonZeroU32::new(serving.id()))
+    }
+
+    fn servings(&self) -> MutexGuard<'_, Servings> {
+        // Nothing in there can be half done; a panic elsewhere does not spoil it.
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A host service, as the wire has it.
+#[derive(Debug)]
+struct Served(Arc<dyn HostService>);
+
+fn answer<T, M: From<HostAnswer<T>>>(answer: Result<T, HostError>) -> Result<Response<M>, Status> {
+    Ok(Response::new(HostAnswer(answer).into()))
+}
+
+#[tonic::async_trait]
+impl host_service_server::HostService for Served {
+    async fn get_secret(
+        &self,
+        request: Request<proto::GetSecretRequest>,
+    ) -> Result<Response<proto::GetSecretResponse>, Status> {
+        answer(self.0.get_secret(&request.get_ref().name).await)
+    }
+
+    async fn set_secret(
+        &self,
+        request: Request<proto::SetSecretRequest>,
+    ) -> Result<Response<proto::SetSecretResponse>, Status> {
+        let proto::SetSecretRequest { name, value } = request.get_ref();
+        answer(self.0.set_secret(name, value).await)
+    }
+
+    async fn delete_secret(
+        &self,
+        request: Request<proto::DeleteSecretRequest>,
+    ) -> Result<Response<proto::DeleteSecretResponse>, Status> {
+        answer(self.0.delete_secret(&request.get_ref().name).await)
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<proto::ListSecretsRequest>,
+    ) -> Result<Response<proto::ListSecretsResponse>, Status> {
+        answer(self.0.list_secrets(&request.get_ref().pattern).await)
+    }
+
+    async fn get_auth_identity(
+        &self,
+        request: Request<proto::GetAuthIdentityRequest>,
+    ) -> Result<Response<proto::GetAuthIdentityResponse>, Status> {
+        let proto::GetAuthIdentityRequest { handler_name, scope } = request.get_ref();
+        answer(self.0.auth_identity(handler_name, scope).await)
+    }
+
+    async fn list_auth_handlers(
+        &self,
+        _: Request<proto::ListAuthHandlersRequest>,
+    ) -> Result<Response<proto::ListAuthHandlersResponse>, Status> {
+        Ok(Response::new(self.0.auth_handlers().await.into()))
+    }
+
+    async fn get_auth_token(
+        &self,
+        request: Request<proto::GetAuthTokenRequest>,
+    ) -> Result<Response<proto::GetAuthTokenResponse>, Status> {
+        answer(self.0.auth_token(&request.into_inner().into()).await)
+    }
+
+    async fn get_auth_groups(
+        &self,
+        request: Request<proto::GetAuthGroupsRequest>,
+    ) -> Result<Response<proto::GetAuthGroupsResponse>, Status> {
+        answer(self.0.auth_groups(&request.get_ref().handler_name).await)
+    }
+
+    /// Belongs to auth handlers, and this host runs none that could need it. A plugin takes the status
+    /// for that of an older host (contract spec 1.9).
+    async fn prompt_auth_response(
+        &self,
+        _: Request<proto::PromptAuthResponseRequest>,
+    ) -> Result<Response<proto::PromptAuthResponseResponse>, Status> {
+        Err(Status::unimplemented("this host has no browser to ask"))
+    }
+}

@@ -1,0 +1,368 @@
+//! Is it a program, and what a child is started with.
+//!
+//! A file is judged by its first bytes before anything runs it: what the kernel would refuse with
+//! four words is refused here with a sentence, and what nobody meant to run (a component, a text
+//! somebody set a bit on) never reaches it. The digest is taken of the file that is then run, whatever stands under its path by then.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use portcullis_contract::{Digest, Environment, Grants, LaunchError};
+use portcullis_goplugin::Executable;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use thiserror::Error;
+
+/// A program that was found fit to run, and the file that is held open for it.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// What was opened.
+    pub(super) executable: Executable,
+    /// What the kernel makes of it.
+    pub(super) form: Form,
+}
+
+/// How the kernel runs a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// By itself.
+    Image,
+    /// By an interpreter, which opens it by the name that it was started under.
+    Script,
+}
+
+impl Program {
+    /// Returns what to start.
+    ///
+    /// A script that was asked for by its content is started as what was opened, and finds a descriptor
+    /// in its `$0`. Any other is started by its path, so that one that looks for its files beside
+    /// itself finds them.
+    pub(super) fn to_start(&self, expected: Option<Digest>) -> Executable {
+        match (self.form, expected) {
+            (Form::Script, None) => Executable::at(self.executable.path()),
+            (Form::Script, Some(_)) | (Form::Image, _) => self.executable.clone(),
+        }
+    }
+}
+
+/// Opens a file for running, and refuses it unless it is a program for this machine. Blocks.
+pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
+    let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
+    // A FIFO must not hold us up: opened like this it is refused a few lines on.
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if kind.is_dir() {
+        return Err(LaunchError::unfit(Misfit::Directory));
+    }
+    if !kind.is_file() {
+        return Err(LaunchError::unfit(Misfit::Special));
+    }
+    let mut head = [0; HEAD];
+    let length = read_at_start(&file, &mut head).map_err(unreadable)?;
+    let form = recognise(head.get(..length).unwrap_or_default()).map_err(LaunchError::unfit)?;
+    // Asked of the kernel, because only it knows of mounts, lists and who we are.
+    if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        return Err(LaunchError::unfit(Misfit::NotExecutable { source: error.into() }));
+    }
+    // Opened a second time: what was looked at decides nothing but which sentence is said.
+    let executable = Executable::open(path).map_err(unreadable)?;
+    Ok(Program { executable, form })
+}
+
+/// Returns the digest of what is open, and refuses it unless it is what it has to be. Blocks.
+pub(super) fn verify(executable: &Executable, expected: Option<Digest>) -> Result<Digest, LaunchError> {
+    let path = || executable.path().to_owned();
+    let checksum =
+        executable.checksum().map_err(|source| LaunchError::Unreadable { path: path(), source })?;
+    let found = Digest::from_sha256(checksum.into());
+    match expected {
+        Some(expected) if expected != found => Err(LaunchError::Changed { path: path(), expected, found }),
+        _ => Ok(found),
+    }
+}
+
+fn read_at_start(mut file: &File, head: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(room) = head.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// How many bytes say what a file is: an ELF header up to its machine, or the start of a script.
+const HEAD: usize = 20;
+
+/// Why a file can never be run as a child.
+#[derive(Debug, Error)]
+pub(super) enum Misfit {
+    #[error("it is a directory")]
+    Directory,
+    #[error("it is not a regular file")]
+    Special,
+    #[error("it may not be executed here; `chmod +x` it, unless its file system is mounted without programs")]
+    NotExecutable {
+        #[source]
+        source: io::Error,
+    },
+    #[error("it is empty")]
+    Empty,
+    #[error("it is a WebAssembly component, and not for this backend to run")]
+    Component,
+    #[error("it is a core WebAssembly module; a plugin has to be a component or a program")]
+    CoreModule,
+    #[error("it is a program for {system}, and this is Linux")]
+    Foreign { system: &'static str },
+    #[error("it is a program for {machine}, and this machine is {}", Machine::OURS)]
+    Machine { machine: Machine },
+    #[error("it is a damaged or unfinished ELF file")]
+    Damaged,
+    #[error("it is an ELF file, but no program")]
+    NotAProgram,
+    #[error("it is neither a program nor a script with an interpreter (`#!`)")]
+    Neither,
+}
+
+/// Tells from its first bytes how the kernel runs a file, if it does.
+fn recognise(head: &[u8]) -> Result<Form, Misfit> {
+    match head {
+        [] => Err(Misfit::Empty),
+        [b'#', b'!', ..] => Ok(Form::Script),
+        [0x7f, b'E', b'L', b'F', rest @ ..] => elf(rest).map(|()| Form::Image),
+        // The version of a core module is 1; a component's layer is 1.
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Err(Misfit::Component),
+        [0, b'a', b's', b'm', ..] => Err(Misfit::CoreModule),
+        [b'M', b'Z', ..] => Err(Misfit::Foreign { system: "Windows" }),
+        [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
+        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
+        | [0xca, 0xfe, 0xba, 0xbe, ..] => Err(Misfit::Foreign { system: "macOS" }),
+        _ => Err(Misfit::Neither),
+    }
+}
+
+/// Judges an ELF header from behind its magic number: class, byte order, and later type and machine.
+fn elf(rest: &[u8]) -> Result<(), Misfit> {
+    let [_class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1] = rest else {
+        return Err(Misfit::Damaged);
+    };
+    let number = |bytes| match order {
+        1 => Ok(u16::from_le_bytes(bytes)),
+        2 => Ok(u16::from_be_bytes(bytes)),
+        _ => Err(Misfit::Damaged),
+    };
+    // 2 is a program at a fixed address, 3 one that can be moved (or a library, which looks the same).
+    if !matches!(number([*k0, *k1])?, 2 | 3) {
+        return Err(Misfit::NotAProgram);
+    }
+    let machine = Machine(number([*m0, *m1])?);
+    if machine.runs_here() { Ok(()) } else { Err(Misfit::Machine { machine }) }
+}
+
+/// A processor, by its number in ELF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Machine(u16);
+
+impl Machine {
+    const X86: Self = Self(3);
+    const ARM: Self = Self(40);
+    const X86_64: Self = Self(62);
+    const AARCH64: Self = Self(183);
+    const RISCV: Self = Self(243);
+
+    const OURS: Self = if cfg!(target_arch = "x86_64") {
+        Self::X86_64
+    } else if cfg!(target_arch = "aarch64") {
+        Self::AARCH64
+    } else if cfg!(target_arch = "riscv64") {
+        Self::RISCV
+    } else {
+        Self(0)
+    };
+
+    /// Returns whether a kernel of ours can run it. One of a machine that is not listed may.
+    fn runs_here(self) -> bool {
+        self == Self::OURS
+            || Self::OURS == Self(0)
+            || (Self::OURS == Self::X86_64 && self == Self::X86)
+            || (Self::OURS == Self::AARCH64 && self == Self::ARM)
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::X86 => f.write_str("386"),
+            Self::ARM => f.write_str("arm"),
+            Self::X86_64 => f.write_str("amd64"),
+            Self::AARCH64 => f.write_str("arm64"),
+            Self::RISCV => f.write_str("riscv64"),
+            Self(number) => write!(f, "machine {number}"),
+        }
+    }
+}
+
+/// Variables that most programs need, by name.
+const USUAL: [&str; 15] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// Variables that most programs need, by how their names begin.
+const USUAL_FAMILIES: [&str; 3] = ["LC_", "XDG_", "SSL_CERT_"];
+
+/// Returns what a child sees of our environment.
+pub(super) fn environment(
+    ours: &[(OsString, OsString)],
+    how: Environment,
+    grants: &Grants,
+) -> Vec<(OsString, OsString)> {
+    let seen = |name: &OsStr| match how {
+        Environment::Inherit => true,
+        Environment::Usual => {
+            USUAL.iter().any(|usual| name == *usual)
+                || USUAL_FAMILIES.iter().any(|f| name.as_encoded_bytes().starts_with(f.as_bytes()))
+                || grants.env.iter().any(|granted| name == granted.as_str())
+        }
+    };
+    ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn check(head: &[u8], expected: &str) {
+        let found = recognise(head).map_or_else(|misfit| misfit.to_string(), |_| "fit".to_owned());
+        assert_eq!(found, expected, "{head:?}");
+    }
+
+    fn header(order: u8, kind: u8, machine: u16) -> Vec<u8> {
+        let number = |n: u16| if order == 2 { n.to_be_bytes() } else { n.to_le_bytes() };
+        let mut head = b"\x7fELF\x02".to_vec();
+        head.extend([order, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        head.extend(number(kind.into()));
+        head.extend(number(machine));
+        head
+    }
+
+    #[test]
+    fn a_program_for_this_machine_is_fit_and_others_are_named() {
+        check(&header(1, 2, Machine::OURS.0), "fit");
+        check(&header(1, 3, Machine::OURS.0), "fit");
+        check(&header(1, 1, Machine::OURS.0), "it is an ELF file, but no program");
+        check(&header(1, 4, Machine::OURS.0), "it is an ELF file, but no program");
+        check(&header(3, 2, Machine::OURS.0), "it is a damaged or unfinished ELF file");
+        check(b"\x7fELF\x02\x01", "it is a damaged or unfinished ELF file");
+        if Machine::OURS != Machine(0) {
+            let ours = Machine::OURS;
+            check(&header(2, 2, 22), &format!("it is a program for machine 22, and this machine is {ours}"));
+            check(&header(1, 2, 243), &format!("it is a program for riscv64, and this machine is {ours}"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_program_is_said_to_be_what_it_is() {
+        check(b"#!/bin/sh\n", "fit");
+        check(b"", "it is empty");
+        check(
+            b"hello, world, this is text\n",
+            "it is neither a program nor a script with an interpreter (`#!`)",
+        );
+        check(b"\0asm\x0d\0\x01\0", "it is a WebAssembly component, and not for this backend to run");
+        check(
+            b"\0asm\x01\0\0\0",
+            "it is a core WebAssembly module; a plugin has to be a component or a program",
+        );
+        check(b"MZ\x90", "it is a program for Windows, and this is Linux");
+        check(b"\xcf\xfa\xed\xfe", "it is a program for macOS, and this is Linux");
+    }
+
+    #[test]
+    fn a_file_is_opened_only_when_it_can_be_run() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        let found = |path: &Path| match open(path) {
+            Ok(_) => "fit".to_owned(),
+            Err(LaunchError::Unfit(misfit)) => misfit.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found(&path), format!("cannot read {}", path.display()));
+        assert_eq!(found(dir.path()), "it is a directory");
+
+        std::fs::write(&path, "#!/bin/true\n").expect("a file");
+        assert!(found(&path).starts_with("it may not be executed here"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        assert_eq!(found(&path), "fit");
+
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, 0o777.into(), 0).expect("a fifo");
+        assert_eq!(found(&fifo), "it is not a regular file");
+    }
+
+    #[test]
+    fn a_file_is_what_it_was_when_it_was_opened_or_it_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        let write = |content: &str| {
+            let _none = std::fs::remove_file(&path);
+            std::fs::write(&path, content).expect("a file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        };
+        write("#!/bin/true\n");
+        let opened = open(&path).expect("it is a script").executable;
+        let digest = verify(&opened, None).expect("it can be read");
+        write("#!/bin/false\n");
+        assert_eq!(verify(&opened, Some(digest)).expect("the old file is open"), digest);
+
+        let other = open(&path).expect("it is a script").executable;
+        let error = verify(&other, Some(digest)).expect_err("it has changed");
+        assert!(
+            matches!(error, LaunchError::Changed { expected, found, .. } if expected == digest && found != digest)
+        );
+    }
+
+    #[test]
+    fn a_child_sees_what_is_usual_and_what_was_granted() {
+        let names = |how, granted: &[&str]| {
+            let ours =
+                ["PATH", "LC_ALL", "LC", "XDG_DATA_HOME", "SSL_CERT_FILE", "https_proxy", "AWS_KEY", "A"];
+            let ours: Vec<_> = ours.iter().map(|name| (OsString::from(name), OsString::from("v"))).collect();
+            let grants =
+                Grants { env: granted.iter().map(|g| (*g).to_owned()).collect(), ..Grants::default() };
+            let seen = environment(&ours, how, &grants).into_iter();
+            seen.map(|(name, _)| name.into_string().expect("it is text")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(Environment::Usual, &[]), "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy");
+        assert_eq!(
+            names(Environment::Usual, &["A", "B"]),
+            "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy A"
+        );
+        assert_eq!(
+            names(Environment::Inherit, &[]),
+            "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy AWS_KEY A"
+        );
+    }
+}

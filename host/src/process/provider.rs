@@ -1,0 +1,303 @@
+//! A child that offers providers.
+//!
+//! The eight calls of the contract, with the fallbacks that older plugins need (contract spec 4.7):
+//! to them a host that configures or stops is new, and so is one that streams.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use futures_util::stream::{self, StreamExt};
+use portcullis_contract::proto::{Answer, Configure, StreamItem};
+use portcullis_contract::{
+    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
+    PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName, Refusal,
+};
+use portcullis_proto as proto;
+use tonic::Streaming;
+
+use super::channel::{Channel, Pending};
+use super::host_service::HostDoor;
+use super::state::Child;
+
+/// A child process that offers providers.
+#[derive(Debug)]
+pub struct ProcessProvider {
+    info: PluginInfo,
+    names: Vec<ProviderName>,
+    descriptors: HashMap<ProviderName, Result<Descriptor, CallError>>,
+    channel: Channel,
+    host: HostDoor,
+    child: Child,
+}
+
+impl ProcessProvider {
+    /// Asks a child what it offers. Dropping the future, or an error, ends the child.
+    pub(super) async fn describe(
+        info: PluginInfo,
+        channel: Channel,
+        host: HostDoor,
+        child: Child,
+    ) -> Result<Self, LaunchError> {
+        let call = Call::default();
+        let names = channel
+            .unary(&call, proto::GetProvidersRequest {}, async |mut client, request| {
+                client.get_providers(request).await
+            })
+            .await
+            .map_err(LaunchError::Undescribed)?
+            .provider_names;
+        let names: Vec<_> = names.into_iter().map(ProviderName::new).collect();
+        let mut descriptors = HashMap::new();
+        for name in &names {
+            // A name that is advertised twice is asked for once.
+            if descriptors.contains_key(name) {
+                continue;
+            }
+            match describe(&channel, &call, name).await {
+                Err(stopped @ CallError::Stopped(_)) => return Err(LaunchError::Undescribed(stopped)),
+                described => descriptors.insert(name.clone(), described),
+            };
+        }
+        Ok(Self { info, names, descriptors, channel, host, child })
+    }
+}
+
+/// What is said of a name that the plugin does not offer.
+static UNKNOWN: LazyLock<CallError> =
+    LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
+
+async fn describe(channel: &Channel, call: &Call, name: &ProviderName) -> Result<Descriptor, CallError> {
+    let request = proto::GetProviderDescriptorRequest { provider_name: name.as_str().to_owned() };
+    let response = channel
+        .unary(call, request, async |mut client, request| client.get_provider_descriptor(request).await)
+        .await?;
+    Descriptor::try_from(response).map_err(CallError::contract)
+}
+
+/// Takes a call that an older plugin does not know for one that it had nothing to do for.
+fn or_default<T: Default>(answer: Result<T, CallError>) -> Result<T, CallError> {
+    match answer {
+        Err(CallError::Unimplemented) => Ok(T::default()),
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Plugin for ProcessProvider {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.channel.close();
+        // A plugin may still ask us while it finishes.
+        self.child.stop(grace).await;
+        self.host.close();
+    }
+}
+
+#[async_trait]
+impl Provider for ProcessProvider {
+    fn providers(&self) -> &[ProviderName] {
+        &self.names
+    }
+
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
+        self.descriptors.get(name).map_or_else(|| Err(&*UNKNOWN), Result::as_ref)
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        self.channel.open()?;
+        let configure = Configure {
+            provider: name.clone(),
+            configuration: configuration.clone(),
+            host_service: self.host.announce().await?,
+            protocol_version: PROTOCOL_VERSION,
+        };
+        let request = proto::ConfigureProviderRequest::from(configure);
+        let answer = self
+            .channel
+            .ask(call, request, async |mut client, request| client.configure_provider(request).await)
+            .await;
+        or_default(answer)
+    }
+
+    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
+        let request = proto::ExecuteProviderRequest::from(request);
+        self.channel
+            .ask(call, request, async |mut client, request| client.execute_provider(request).await)
+            .await
+    }
+
+    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        let request = proto::ExecuteProviderRequest::from(request);
+        let pending = self.channel.pending(call);
+        let start = Running::Asked { pending, request: Box::new(request) };
+        stream::unfold(start, |running| running.next()).boxed()
+    }
+
+    async fn describe_what_if(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        input: Json,
+    ) -> Result<String, CallError> {
+        let request = proto::DescribeWhatIfRequest {
+            provider_name: name.as_str().to_owned(),
+            input: input.into_string().into(),
+        };
+        let answer = self
+            .channel
+            .ask(call, request, async |mut client, request| client.describe_what_if(request).await)
+            .await;
+        or_default(answer)
+    }
+
+    async fn extract_dependencies(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        inputs: Json,
+    ) -> Result<Vec<String>, CallError> {
+        let request = proto::ExtractDependenciesRequest {
+            provider_name: name.as_str().to_owned(),
+            inputs: inputs.into_string().into(),
+        };
+        let answer = self
+            .channel
+            .ask(call, request, async |mut client, request| client.extract_dependencies(request).await)
+            .await;
+        or_default(answer)
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
+        let request = proto::StopProviderRequest {
+            provider_name: name.map(|name| name.as_str().to_owned()).unwrap_or_default(),
+        };
+        let answer = self
+            .channel
+            .ask(call, request, async |mut client, request| client.stop_provider(request).await)
+            .await;
+        or_default(answer)?;
+        // The plugin's library has now forgotten us for all of its providers (contract spec 3.7).
+        self.host.forget();
+        Ok(())
+    }
+}
+
+/// Where a streaming execution stands.
+enum Running {
+    /// Nothing was sent.
+    Asked { pending: Pending, request: Box<proto::ExecuteProviderRequest> },
+    /// The plugin is answering.
+    Answering {
+        pending: Pending,
+        items: Box<Streaming<proto::ExecuteProviderStreamChunk>>,
+        progress: Progress,
+    },
+    /// There is nothing more to say.
+    Over,
+}
+
+impl Running {
+    /// Returns the next chunk that the reader is to see.
+    async fn next(mut self) -> Option<(Result<Chunk, CallError>, Self)> {
+        loop {
+            self = match self {
+                Self::Asked { pending, request } => {
+                    let items = pending
+                        .send(*request, async |mut client, request| {
+                            client.execute_provider_stream(request).await
+                        })
+                        .await;
+                    match items {
+                        Ok(items) => {
+                            let progress = Progress::new(pending.output_limit());
+                            Self::Answering { pending, items: Box::new(items), progress }
+                        }
+                        Err(error) => return Some((Err(error), Self::Over)),
+                    }
+                }
+                Self::Answering { pending, mut items, mut progress } => match items.message().await {
+                    Ok(Some(message)) => match progress.take(message) {
+                        Ok(None) => Self::Answering { pending, items, progress },
+                        Ok(Some(chunk)) => {
+                            return Some((Ok(chunk), Self::Answering { pending, items, progress }));
+                        }
+                        Err(error) => return Some((Err(pending.settle(error).await), Self::Over)),
+                    },
+                    Ok(None) => return Some((Ok(Chunk::Result(progress.end())), Self::Over)),
+                    Err(status) => {
+                        let error = pending.failed_stream(status).await;
+                        return Some((Err(error), Self::Over));
+                    }
+                },
+                Self::Over => return None,
+            };
+        }
+    }
+}
+
+/// What a stream has brought so far.
+#[derive(Debug)]
+struct Progress {
+    result: Option<Output>,
+    printed: u64,
+    allowed: Option<u64>,
+}
+
+impl Progress {
+    fn new(allowed: Option<u64>) -> Self {
+        Self { result: None, printed: 0, allowed }
+    }
+
+    /// Takes one message in, and returns what of it the reader sees at once.
+    fn take(&mut self, message: proto::ExecuteProviderStreamChunk) -> Result<Option<Chunk>, CallError> {
+        match StreamItem::try_from(message).map_err(CallError::contract)? {
+            StreamItem::Stdout(bytes) => {
+                self.count(bytes.len())?;
+                Ok(Some(Chunk::Stdout(bytes)))
+            }
+            StreamItem::Stderr(bytes) => {
+                self.count(bytes.len())?;
+                Ok(Some(Chunk::Stderr(bytes)))
+            }
+            StreamItem::Result(Answer(Ok(output))) => {
+                // The last of several counts (contract spec 4.6), and only the end shows which that is.
+                self.result = Some(output);
+                Ok(None)
+            }
+            StreamItem::Result(Answer(Err(refusal))) => Err(CallError::Refused(refusal)),
+            StreamItem::Unknown => Ok(None),
+        }
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), CallError> {
+        self.printed = self.printed.saturating_add(bytes as u64);
+        match self.allowed {
+            Some(allowed) if self.printed > allowed => Err(CallError::Limit {
+                which: LimitName::Output,
+                asked: Amount::Bytes(self.printed),
+                allowed: Amount::Bytes(allowed),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what a stream came to that ended cleanly.
+    fn end(self) -> Output {
+        self.result.unwrap_or_else(|| {
+            let mut output = Output::new(Json::null());
+            output.warnings.push("the plugin ended its stream without a result".to_owned());
+            output
+        })
+    }
+}

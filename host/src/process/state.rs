@@ -1,0 +1,61 @@
+//! What bounds a child: which limits the kernel holds for us, and which nobody can.
+//!
+//! | limit | held by |
+//! |---|---|
+//! | memory | the kernel, as address space of the child and of each child of its own |
+//! | cpu | nobody: the kernel counts a process, not a call, and cannot take time back |
+//! | wall | whoever makes the call; dropping it cancels it in the child |
+//! | message | the channel, both ways, and what the host is asked |
+//! | output | the stream of the call |
+//! | concurrency | whoever makes the calls |
+//!
+//! Of the grants, the environment and what the host does are held. A child reaches files and the
+//! network as its user does, whatever was granted.
+
+use std::time::Duration;
+
+use portcullis_contract::{LimitName, PluginName, Resolved};
+use portcullis_goplugin::Connection;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tracing::warn;
+
+/// A child that runs under its limits. Dropping it kills the child and its group.
+#[derive(Debug)]
+pub(super) struct Child {
+    connection: Connection,
+}
+
+impl Child {
+    /// Takes a child that has just been started, and holds it to what the kernel can hold.
+    ///
+    /// It has been running for some milliseconds by then. That gains it nothing: what it holds counts,
+    /// and past the limit it gets no more.
+    pub(super) fn hold(
+        connection: Connection,
+        plugin: &PluginName,
+        limits: &Resolved,
+    ) -> Result<Self, std::io::Error> {
+        if let Some(bytes) = limits.memory
+            && connection.gone().exit().is_none()
+            && let Some(pid) = i32::try_from(connection.pid()).ok().and_then(Pid::from_raw)
+        {
+            let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+            prlimit(Some(pid), Resource::As, limit)?;
+        }
+        for limit in unheld(limits) {
+            warn!(%plugin, %limit, "this limit cannot be held for a native plugin");
+        }
+        Ok(Self { connection })
+    }
+
+    /// Asks the child to end and kills it once `grace` has passed.
+    pub(super) async fn stop(&self, grace: Duration) {
+        let exit = self.connection.stop(grace).await;
+        tracing::debug!(%exit, "stopped");
+    }
+}
+
+/// Returns the limits that a policy may ask for and that a child is not held to.
+fn unheld(limits: &Resolved) -> Vec<LimitName> {
+    limits.cpu.map(|_| LimitName::Cpu).into_iter().collect()
+}
