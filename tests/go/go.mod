@@ -1,6 +1,6 @@
 module github.com/portcullis-host/portcullis/tests/go
 
-go 1.26
+go 1.25.0
 
 require (
 	github.com/bufbuild/protocompile v0.14.1
