@@ -1,1 +1,182 @@
-//! (being written)
+//! The compiler of components, in a process of its own.
+//!
+//! Compiling is done by a worker that lives for one component: a program, usually ourselves, that ends
+//! up in [`worker_main`]. It limits its own memory and processor time before it reads a byte of the
+//! component, so that one made to choke a compiler chokes nobody else.
+//!
+//! The worker reads from stdin the length of the component (8 bytes, little endian) and the component,
+//! and writes to stdout, which is the file to be mapped later, the compiled form and a byte that says
+//! its class. The rest of stdin stays open and empty: its end means that whoever asked is gone.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::component::engine::{Class, config};
+
+/// Processor time of a worker. The slowest component known, a JavaScript engine, takes 20 s.
+const CPU: Duration = Duration::from_secs(120);
+/// Time of a worker, on a machine that has other things to do.
+const WALL: Duration = Duration::from_secs(240);
+/// Address space of a worker. The slowest component known takes a quarter of it.
+const MEMORY: u64 = 4 << 30;
+/// What a worker may write.
+const OUTPUT: u64 = 1 << 30;
+/// How much of what a worker says about a failure is kept.
+const WORDS: usize = 4 << 10;
+
+/// A worker ends so when the component, and not the worker, is to blame.
+const BAD_COMPONENT: u8 = 2;
+
+/// A command that ends up in [`worker_main`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// The program. The command line passes itself.
+    pub program: PathBuf,
+    /// What makes it a worker.
+    pub args: Vec<OsString>,
+}
+
+/// Why there is no compiled component.
+#[derive(Debug, Error)]
+pub(crate) enum CompileError {
+    /// The component cannot be compiled.
+    #[error("{0}")]
+    Unfit(String),
+    /// The worker did not start.
+    #[error("cannot start the compile worker {}", program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The worker was too slow.
+    #[error("compiling took longer than {WALL:?}")]
+    TooSlow,
+    /// The worker failed.
+    #[error("the compile worker failed ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
+    Failed { status: String, words: String },
+}
+
+impl Worker {
+    /// Compiles a component into a file. Dropping the future ends the worker.
+    pub(crate) async fn compile(&self, wasm: &[u8], into: &File) -> Result<(), CompileError> {
+        let start = |source| CompileError::Start { program: self.program.clone(), source };
+        let into = into.try_clone().map_err(start)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the worker's one start; it is ended on drop, and by itself"
+        )]
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env_clear().stdin(Stdio::piped()).stdout(into).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().map_err(start)?;
+        match timeout(WALL, converse(&mut child, wasm)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(CompileError::TooSlow),
+        }
+    }
+}
+
+async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
+    let (mut stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let feed = async {
+        let Some(stdin) = &mut stdin else { return };
+        let length = u64::try_from(wasm.len()).unwrap_or(u64::MAX).to_le_bytes();
+        // A worker that hangs up has a reason, and gives it elsewhere.
+        if stdin.write_all(&length).await.is_ok() {
+            drop(stdin.write_all(wasm).await);
+        }
+    };
+    let listen = async {
+        let mut words = Vec::new();
+        if let Some(stderr) = stderr {
+            let most = u64::try_from(WORDS).unwrap_or(u64::MAX);
+            drop(stderr.take(most).read_to_end(&mut words).await);
+        }
+        String::from_utf8_lossy(&words).trim().to_owned()
+    };
+    let ((), words) = futures_util::join!(feed, listen);
+    let status = child.wait().await;
+    drop(stdin);
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) if status.code() == Some(BAD_COMPONENT.into()) => Err(CompileError::Unfit(words)),
+        Ok(status) => Err(CompileError::Failed { status: status.to_string(), words }),
+        Err(error) => Err(CompileError::Failed { status: error.to_string(), words }),
+    }
+}
+
+/// Is a compile worker: compiles the component on stdin to stdout.
+///
+/// Limits this process for good and ends it when stdin ends early, so it is all that a process does.
+#[must_use]
+pub fn worker_main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, text }) => {
+            // Nobody is left to be told of an error in telling.
+            drop(writeln!(io::stderr(), "{text}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure { code: 1, text: format!("cannot {what}: {error}") }
+}
+
+fn work() -> Result<(), Failure> {
+    limit().map_err(failed("limit itself"))?;
+    let mut stdin = io::stdin();
+    let mut length = [0; 8];
+    stdin.read_exact(&mut length).map_err(failed("read the component"))?;
+    let length = u64::from_le_bytes(length);
+    let mut wasm = Vec::new();
+    stdin.by_ref().take(length).read_to_end(&mut wasm).map_err(failed("read the component"))?;
+    if u64::try_from(wasm.len()) != Ok(length) {
+        return Err(Failure { code: 1, text: "the component ends early".to_owned() });
+    }
+    // Ends with the process, which it is there to end.
+    std::thread::spawn(move || {
+        drop(io::copy(&mut stdin, &mut io::sink()));
+        std::process::exit(1);
+    });
+    let unfit = |error: wasmtime::Error| Failure { code: BAD_COMPONENT, text: format!("{error:#}") };
+    let engine = Engine::new(&config()).map_err(unfit)?;
+    let mut compiled = engine.precompile_component(&wasm).map_err(unfit)?;
+    #[expect(unsafe_code, reason = "our own compiler made it a moment ago")]
+    // SAFETY: these are the bytes that the engine's compiler returned, unchanged.
+    let component = unsafe { Component::deserialize(&engine, &compiled) }.map_err(unfit)?;
+    compiled.push(Class::of(&component).encode());
+    io::stdout().write_all(&compiled).map_err(failed("write the compiled component"))
+}
+
+fn limit() -> io::Result<()> {
+    let limits = [
+        (Resource::Cpu, CPU.as_secs()),
+        (Resource::As, MEMORY),
+        (Resource::Fsize, OUTPUT),
+        (Resource::Core, 0),
+    ];
+    for (resource, most) in limits {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(resource, limit)?;
+    }
+    Ok(())
+}

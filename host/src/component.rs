@@ -1,1 +1,391 @@
-//! (being written)
+//! The component backend: plugins as WASI 0.2 components, in a sandbox of our own process.
+//!
+//! A component goes through one door after the other. [`load`](inspect) reads its file and refuses what
+//! can never run. A [`Worker`](crate::compile::Worker) compiles it, once; the cache keeps the result. An
+//! engine maps it and makes instances, and a provider asks them. What an instance may touch is in its
+//! store and nowhere else, and how long it may run is for the clock to say.
+//!
+//! Nothing here reads the environment or decides a grant, and no type of the engine shows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portcullis_contract::{
+    Backend, BackendName, Instances as Policy, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
+};
+use thiserror::Error;
+
+mod bindings;
+mod cache;
+mod clock;
+mod convert;
+pub(crate) mod engine;
+mod host_service;
+mod http;
+mod instances;
+mod load;
+mod output;
+mod provider;
+mod state;
+
+pub use cache::CacheOptions;
+pub use load::{Inspection, Sniffed, inspect, sniff};
+
+use bindings::ProviderPluginPre;
+use cache::{Cache, Compiled};
+use engine::{Class, EngineKit, Engines};
+use instances::Instances;
+use load::Source;
+use provider::ComponentProvider;
+use state::Ground;
+
+/// What the backend is made of.
+#[derive(Clone)]
+pub struct ComponentOptions {
+    /// How many instances each pool has room for; calls beyond that wait. With none there are no
+    /// pools: best for a process that makes a few calls and ends.
+    pub slots: u16,
+    /// Where compiled components are kept; `None` keeps none.
+    pub cache: Option<CacheOptions>,
+    /// What compiles; `None` loads only what is in the cache.
+    #[cfg(feature = "compile")]
+    pub worker: Option<crate::compile::Worker>,
+    /// Is told when compiling begins and ends. Called from the task that launches.
+    pub on_compile: Option<CompileListener>,
+    /// The variables from which plugins are given those that they were granted.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Takes what there is to tell of compiling.
+pub type CompileListener = Arc<dyn Fn(&Compiling) + Send + Sync>;
+
+/// A component is being compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compiling {
+    /// It begins, or waits for another process that does the same.
+    Begun {
+        /// The component's file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It has ended, well or not.
+    Ended {
+        /// The component's file.
+        path: PathBuf,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+impl Default for ComponentOptions {
+    /// Neither a cache nor a worker nor variables. 64 slots are a guess: enough for the calls that a
+    /// few processors can have under way, and cheap to set up.
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            cache: None,
+            #[cfg(feature = "compile")]
+            worker: None,
+            on_compile: None,
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for ComponentOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ComponentOptions");
+        debug.field("slots", &self.slots).field("cache", &self.cache);
+        #[cfg(feature = "compile")]
+        debug.field("worker", &self.worker);
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// Runs components. Plugins outlive it if they have to.
+#[derive(Debug)]
+pub struct ComponentBackend {
+    options: ComponentOptions,
+    engines: Arc<Engines>,
+    cache: Option<Arc<Cache>>,
+}
+
+/// The backend could not be set up.
+#[derive(Debug, Error)]
+#[error("cannot start the clock of the component backend")]
+pub struct SetupError(#[source] std::io::Error);
+
+impl ComponentBackend {
+    /// Sets the backend up. A cache that cannot be used is logged and done without.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread to give.
+    pub fn new(options: ComponentOptions) -> Result<Self, SetupError> {
+        let cache = options.cache.as_ref().and_then(|places| match Cache::open(places) {
+            Ok(cache) => Some(Arc::new(cache)),
+            Err(error) => {
+                tracing::warn!("compiled components are not kept: {error}");
+                None
+            }
+        });
+        let engines = Arc::new(Engines::new(options.slots).map_err(SetupError)?);
+        Ok(Self { options, engines, cache })
+    }
+
+    /// Gets a component from the cache, or has it compiled, and makes it ready to be instantiated.
+    async fn load(&self, spec: &PluginSpec, source: Source) -> Result<Loaded, LaunchError> {
+        let (source, cached) = {
+            let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
+            let policy = spec.run_as.instances;
+            blocking(move || {
+                let compiled = cache.and_then(|cache| cache.find(&source.inspection.digest));
+                let loaded = compiled.and_then(|compiled| match prepare(&engines, policy, &compiled) {
+                    Ok(loaded) => Some(loaded),
+                    Err(error) => {
+                        tracing::info!("compiled component made anew, it does not load here: {error:#}");
+                        None
+                    }
+                });
+                (source, loaded)
+            })
+            .await
+        };
+        match cached {
+            Some(loaded) => loaded.into_result(),
+            None => self.compile(spec, source).await,
+        }
+    }
+
+    #[cfg(not(feature = "compile"))]
+    async fn compile(&self, _spec: &PluginSpec, _source: Source) -> Result<Loaded, LaunchError> {
+        Err(LaunchError::failed(NotCompiled::NoCompiler))
+    }
+
+    #[cfg(feature = "compile")]
+    async fn compile(&self, spec: &PluginSpec, source: Source) -> Result<Loaded, LaunchError> {
+        let Some(worker) = &self.options.worker else {
+            return Err(LaunchError::failed(NotCompiled::NoWorker));
+        };
+        let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
+        let progress = Progress::begin(self.options.on_compile.clone(), &spec.path, size);
+        let compiled = self.compiled(worker, &source).await;
+        drop(progress);
+        let (compiled, engines, policy) = (compiled?, Arc::clone(&self.engines), spec.run_as.instances);
+        let loaded = blocking(move || prepare(&engines, policy, &compiled)).await;
+        loaded.map_err(|error| LaunchError::failed(Text::from(error)))?.into_result()
+    }
+
+    #[cfg(feature = "compile")]
+    async fn compiled(
+        &self,
+        worker: &crate::compile::Worker,
+        source: &Source,
+    ) -> Result<Compiled, LaunchError> {
+        let digest = &source.inspection.digest;
+        let failed = |error: std::io::Error| LaunchError::failed(error);
+        let place = match &self.cache {
+            None => None,
+            Some(cache) => {
+                let lock = turn(cache, digest).await;
+                if let Some(compiled) = cache.find(digest) {
+                    return Ok(compiled);
+                }
+                match cache.begin() {
+                    Ok(file) => Some((cache, file, lock)),
+                    Err(error) => {
+                        tracing::warn!("the compiled component is not kept: {error}");
+                        None
+                    }
+                }
+            }
+        };
+        if let Some((cache, file, lock)) = place {
+            match worker.compile(&source.bytes, file.as_file()).await {
+                Ok(()) => match cache.keep(file, digest) {
+                    Ok(compiled) => return Ok(compiled),
+                    Err(error) => tracing::warn!("the compiled component is not kept: {error}"),
+                },
+                Err(error @ crate::compile::CompileError::Failed { .. }) => {
+                    // Its disk may be full. If it is not that, the second try says so.
+                    tracing::warn!("compiling into the cache: {error}");
+                }
+                Err(error) => return Err(compile_error(error)),
+            }
+            drop(lock);
+        }
+        let file = tempfile::tempfile().map_err(failed)?;
+        worker.compile(&source.bytes, &file).await.map_err(compile_error)?;
+        Compiled::unkept(file).map_err(failed)
+    }
+}
+
+/// Waits until nobody else compiles the same component, but not longer than a worker may take. Two that
+/// do so at once only waste time.
+#[cfg(feature = "compile")]
+async fn turn(cache: &Cache, digest: &portcullis_contract::Digest) -> Option<std::fs::File> {
+    for _ in 0..5_000 {
+        match cache.try_lock(digest) {
+            Ok(Some(lock)) => return Some(lock),
+            Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => {
+                tracing::debug!("no lock on the compiled component: {error}");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+#[cfg(feature = "compile")]
+fn compile_error(error: crate::compile::CompileError) -> LaunchError {
+    match error {
+        crate::compile::CompileError::Unfit(_) => LaunchError::unfit(error),
+        _ => LaunchError::failed(error),
+    }
+}
+
+#[async_trait]
+impl Backend for ComponentBackend {
+    fn name(&self) -> BackendName {
+        BackendName::Component
+    }
+
+    async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
+        let path = spec.path.clone();
+        let source = blocking(move || Source::new(&path)).await?;
+        let digest = source.inspection.digest;
+        if let Some(expected) = spec.digest.filter(|expected| *expected != digest) {
+            return Err(LaunchError::Changed { path: spec.path, expected, found: digest });
+        }
+        source.check_provider()?;
+        let environment = |name: &str| self.options.environment.get(name).cloned();
+        let limits = spec.limits.resolve(BackendName::Component);
+        let ground = Arc::new(Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?);
+        let Loaded { kit, pre } = self.load(&spec, source).await?;
+        let info = PluginInfo {
+            name: spec.name,
+            kind: Kind::Provider,
+            backend: BackendName::Component,
+            path: spec.path,
+            digest,
+        };
+        let instances = Instances::new(ground, kit, pre, Arc::clone(&self.engines), spec.run_as.instances);
+        Ok(Arc::new(ComponentProvider::launch(info, Arc::new(instances)).await?))
+    }
+}
+
+/// A component that is ready to be instantiated.
+struct Loaded {
+    kit: Arc<EngineKit>,
+    pre: ProviderPluginPre<state::State>,
+}
+
+/// A component that an engine took, whether its imports and exports fit or not.
+struct Mapped {
+    kit: Arc<EngineKit>,
+    pre: wasmtime::Result<ProviderPluginPre<state::State>>,
+}
+
+impl Mapped {
+    fn into_result(self) -> Result<Loaded, LaunchError> {
+        let Self { kit, pre } = self;
+        let pre = pre.map_err(|error| LaunchError::unfit(Text::from(error)))?;
+        Ok(Loaded { kit, pre })
+    }
+}
+
+/// Maps a compiled component where its instances will live.
+fn prepare(engines: &Engines, policy: Policy, compiled: &Compiled) -> wasmtime::Result<Mapped> {
+    let pooled = match policy {
+        Policy::PerCall => compiled.class,
+        // A slot that is never given back is no use to a pool.
+        Policy::Single | Policy::Pooled(_) => Class::Anywhere,
+    };
+    let classes: &[Class] = match pooled {
+        Class::Small => &[Class::Small, Class::Large, Class::Anywhere],
+        Class::Large => &[Class::Large, Class::Anywhere],
+        Class::Anywhere => &[Class::Anywhere],
+    };
+    let mut last = None;
+    for class in classes {
+        let kit = engines.kit(*class)?;
+        // What is too large for one pool may fit the next.
+        match compiled.load(&kit.engine) {
+            Ok(component) => {
+                let pre = kit.linker.instantiate_pre(&component).and_then(ProviderPluginPre::new);
+                return Ok(Mapped { kit, pre });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| wasmtime::Error::msg("there is no engine")))
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, Error)]
+enum NotCompiled {
+    #[cfg(not(feature = "compile"))]
+    #[error("it is not compiled yet, and this build has no compiler")]
+    NoCompiler,
+    #[cfg(feature = "compile")]
+    #[error("it is not compiled yet, and no compile worker was named: set `ComponentOptions::worker`")]
+    NoWorker,
+}
+
+/// What the engine said, as text: its own errors stay behind the wall.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Text(String);
+
+impl From<wasmtime::Error> for Text {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+/// Tells a listener that compiling has begun, and when dropped, that it has ended.
+#[cfg(feature = "compile")]
+struct Progress {
+    listener: Option<CompileListener>,
+    path: PathBuf,
+    begun: std::time::Instant,
+}
+
+#[cfg(feature = "compile")]
+impl Progress {
+    fn begin(listener: Option<CompileListener>, path: &std::path::Path, size: u64) -> Self {
+        let path = path.to_owned();
+        if let Some(listener) = &listener {
+            listener(&Compiling::Begun { path: path.clone(), size });
+        }
+        Self { listener, path, begun: std::time::Instant::now() }
+    }
+}
+
+#[cfg(feature = "compile")]
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener(&Compiling::Ended { path: self.path.clone(), took: self.begun.elapsed() });
+        }
+    }
+}
+
+/// Does work that waits for a disk, where that disturbs nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down cancels such work, and it polls nobody who could see this.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,317 @@
+//! Compiled components on disk.
+//!
+//! To load a compiled component is to run what is in the file. So a file is used only when it carries
+//! an authentication code made with a key of ours over everything in it and everything it stands for:
+//! the component's digest, our settings, its class. Whatever is wrong with a file, it is as if it were
+//! not there. This keeps out other users and accidents; a program of the same user can read the key.
+//!
+//! A file that others may have mapped is never written to. It is made under another name and renamed.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+#[cfg(feature = "compile")]
+use std::io::{Seek, SeekFrom};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use portcullis_contract::Digest;
+use sha2::Sha256;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::component::engine::{Class, fingerprint};
+
+/// Where compiled components are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// The directory of the files; made when it is missing, for our user alone.
+    pub directory: PathBuf,
+    /// The directory of the key; made when it is missing, for our user alone.
+    pub key_directory: PathBuf,
+}
+
+/// Ends every file of ours.
+const MAGIC: &[u8; 8] = b"PCWASM01";
+/// Class, authentication code, magic.
+const TRAILER: usize = 1 + 32 + MAGIC.len();
+const KEY_FILE: &str = "component-cache.key";
+
+/// The compiled components of earlier runs.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    directory: PathBuf,
+    key: Key,
+}
+
+struct Key([u8; 32]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// A compiled component in an open file that is known to be ours.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    file: File,
+    pub(crate) class: Class,
+}
+
+impl Cache {
+    /// Finds the directory and the key, or makes them.
+    pub(crate) fn open(options: &CacheOptions) -> io::Result<Self> {
+        private_directory(&options.directory)?;
+        private_directory(&options.key_directory)?;
+        let key = Key::read_or_make(&options.key_directory)?;
+        Ok(Self { directory: options.directory.clone(), key })
+    }
+
+    /// Returns the compiled form of a component, if it is there and ours.
+    pub(crate) fn find(&self, digest: &Digest) -> Option<Compiled> {
+        let path = self.path(digest);
+        match self.read(&path, digest) {
+            Ok(compiled) => Some(compiled),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), "compiled component not used, made anew: {error}");
+                None
+            }
+        }
+    }
+
+    fn read(&self, path: &Path, digest: &Digest) -> io::Result<Compiled> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(io::Error::other("others could have written it"));
+        }
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let Some(body) = length.checked_sub(TRAILER) else {
+            return Err(io::Error::other("it is too short"));
+        };
+        let mut mac = self.key.mac(digest);
+        let mut buffer = vec![0; 128 << 10];
+        let mut left = body;
+        while left > 0 {
+            let most = left.min(buffer.len());
+            let part = buffer.get_mut(..most).unwrap_or_default();
+            file.read_exact(part)?;
+            mac.update(part);
+            left -= most;
+        }
+        let mut trailer = [0; TRAILER];
+        file.read_exact(&mut trailer)?;
+        let [class, trailer @ ..] = &trailer;
+        let (code, magic) = trailer.split_at(32);
+        if magic != MAGIC {
+            return Err(io::Error::other("it is not of our making"));
+        }
+        mac.update(&[*class]);
+        mac.verify_slice(code).map_err(|_| io::Error::other("its authentication code is wrong"))?;
+        let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
+        Ok(Compiled { file, class })
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        let code = self.key.mac(digest).finalize().into_bytes();
+        let tag: String = code.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.directory.join(format!("{}-{tag}.cwasm", digest.to_hex()))
+    }
+
+    /// Makes a file to compile into. It has no name of its own until it is [kept](Self::keep).
+    #[cfg(feature = "compile")]
+    pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
+        tempfile::Builder::new().prefix(".compiling-").tempfile_in(&self.directory)
+    }
+
+    /// Seals a file that a worker wrote and gives it its name.
+    #[cfg(feature = "compile")]
+    pub(crate) fn keep(&self, mut file: tempfile::NamedTempFile, digest: &Digest) -> io::Result<Compiled> {
+        let mut mac = self.key.mac(digest);
+        let mut last = None;
+        file.seek(SeekFrom::Start(0))?;
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let read = file.read(&mut buffer)?;
+            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
+            mac.update(part);
+            last = part.last().copied();
+        }
+        let class =
+            last.and_then(Class::decode).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
+        file.write_all(&mac.finalize().into_bytes())?;
+        file.write_all(MAGIC)?;
+        let file = file.persist(self.path(digest)).map_err(|error| error.error)?;
+        Ok(Compiled { file, class })
+    }
+
+    /// Tries to be the one process that compiles a component. The lock ends with the file.
+    #[cfg(feature = "compile")]
+    pub(crate) fn try_lock(&self, digest: &Digest) -> io::Result<Option<File>> {
+        let path = self.path(digest).with_extension("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Compiled {
+    /// Takes what a worker of ours just wrote into a file that nobody else has.
+    #[cfg(feature = "compile")]
+    pub(crate) fn unkept(mut file: File) -> io::Result<Self> {
+        let mut class = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut class)?;
+        let [class] = class;
+        let class = Class::decode(class).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
+        Ok(Self { file, class })
+    }
+
+    /// Maps it.
+    pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // The path leads to the very file that was verified, whatever its name stands for by now.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        #[expect(unsafe_code, reason = "what is mapped was made by our own compiler")]
+        // SAFETY: the file was either written by a worker of ours into a file that nobody else was
+        // given, or carries our authentication code over its whole content, checked on this very
+        // file. It belongs to us, others cannot write to it, and we never write to a file that has its
+        // name; so it is what the engine's compiler made, and stays so while it is mapped.
+        unsafe {
+            Component::deserialize_file(engine, path)
+        }
+    }
+}
+
+impl Key {
+    fn read_or_make(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(KEY_FILE);
+        match Self::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
+        let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(directory)?;
+        file.write_all(&key)?;
+        file.as_file().sync_all()?;
+        // Whoever comes second uses the key of whoever came first.
+        match file.persist_noclobber(&path) {
+            Ok(_) => Ok(Self(key)),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
+            Err(error) => Err(error.error),
+        }
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+            return Err(io::Error::other(format!("others can read the key {}", path.display())));
+        }
+        let mut key = [0; 32];
+        file.read_exact(&mut key)?;
+        Ok(Self(key))
+    }
+
+    /// Begins a code over what a compiled component stands for.
+    fn mac(&self, digest: &Digest) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key may have any length");
+        mac.update(digest.as_bytes());
+        let fingerprint = fingerprint();
+        mac.update(&u64::try_from(fingerprint.len()).unwrap_or_default().to_le_bytes());
+        mac.update(fingerprint.as_bytes());
+        mac
+    }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let metadata = path.metadata()?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{} belongs to another user", path.display())));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(all(test, feature = "compile"))]
+mod tests {
+    use super::*;
+
+    fn cache(root: &Path) -> Cache {
+        let options = CacheOptions { directory: root.join("cache"), key_directory: root.join("data") };
+        Cache::open(&options).unwrap()
+    }
+
+    fn keep(cache: &Cache, digest: &Digest, content: &[u8]) -> PathBuf {
+        let mut file = cache.begin().unwrap();
+        file.write_all(content).unwrap();
+        file.write_all(&[Class::Large.encode()]).unwrap();
+        cache.keep(file, digest).unwrap();
+        cache.path(digest)
+    }
+
+    #[test]
+    fn what_was_kept_is_found_again_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let digest = Digest::from_sha256([7; 32]);
+        let first = cache(root.path());
+        assert!(first.find(&digest).is_none());
+        keep(&first, &digest, b"compiled");
+
+        // Another process has the same key, and another component another name.
+        let second = cache(root.path());
+        assert_eq!(second.find(&digest).unwrap().class, Class::Large);
+        assert!(second.find(&Digest::from_sha256([8; 32])).is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_changed_moved_or_cut_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = cache(root.path());
+        let digest = Digest::from_sha256([7; 32]);
+        let path = keep(&cache, &digest, b"compiled");
+        let good = std::fs::read(&path).unwrap();
+
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(cache.find(&digest).is_none(), "byte {at}");
+        }
+        for length in [0, 1, TRAILER - 1, TRAILER, good.len() - 1] {
+            std::fs::write(&path, &good[..length]).unwrap();
+            assert!(cache.find(&digest).is_none(), "length {length}");
+        }
+        let other = Digest::from_sha256([8; 32]);
+        std::fs::write(cache.path(&other), &good).unwrap();
+        assert!(cache.find(&other).is_none());
+
+        std::fs::write(&path, &good).unwrap();
+        assert!(cache.find(&digest).is_some());
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert!(cache.find(&digest).is_none());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_no_key() {
+        let root = tempfile::tempdir().unwrap();
+        drop(cache(root.path()));
+        let key = root.path().join("data").join(KEY_FILE);
+        std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        let options =
+            CacheOptions { directory: root.path().join("cache"), key_directory: root.path().join("data") };
+        assert!(Cache::open(&options).is_err());
+    }
+}

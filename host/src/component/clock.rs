@@ -1,0 +1,290 @@
+//! Time for guests: who yields, and who has run for too long.
+//!
+//! Compiled guests look at a counter, the epoch, whenever they enter a function or go round a loop.
+//! One thread counts it up: every 10 ms while any guest runs, and exactly when the processor time of
+//! some guest may be used up. The guest then asks its [`Meter`], which compares clocks. So one guest's
+//! end never touches its neighbour, and a guest that spins yields often enough to be dropped.
+//!
+//! The thread sleeps when nothing runs. Entering and leaving a guest costs two atomic additions; no
+//! lock is taken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Engine, EngineWeak, UpdateDeadline};
+
+use crate::component::state::LimitHit;
+use portcullis_contract::{Amount, LimitName};
+
+/// How long a guest may run before it yields.
+const TICK: Duration = Duration::from_millis(10);
+/// How many ticks the thread waits, with nothing running, before it goes to sleep. Waking it costs a
+/// call of the kernel, which a plugin that is called all the time should not pay every time.
+const IDLE_TICKS: u32 = 10;
+/// The processor time that is too short to be estimated.
+const SHORT: Duration = Duration::from_millis(200);
+/// No wake-up is asked for.
+const NEVER: u64 = u64::MAX;
+
+/// The thread that counts the epoch up. Dropping it ends the thread.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    face: Arc<Face>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What those who run guests see of the clock.
+pub(crate) struct Face {
+    start: Instant,
+    /// Guests that are being polled right now.
+    running: AtomicUsize,
+    /// When some guest may have used up its time, in nanoseconds since `start`.
+    wanted: AtomicU64,
+    parked: AtomicBool,
+    ended: AtomicBool,
+    engines: std::sync::Mutex<Vec<EngineWeak>>,
+    thread: std::sync::OnceLock<Thread>,
+}
+
+impl std::fmt::Debug for Face {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Face").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+impl Clock {
+    /// Starts the thread.
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let face = Arc::new(Face {
+            start: Instant::now(),
+            running: AtomicUsize::new(0),
+            wanted: AtomicU64::new(NEVER),
+            parked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            engines: std::sync::Mutex::new(Vec::new()),
+            thread: std::sync::OnceLock::new(),
+        });
+        let thread = thread::Builder::new().name("portcullis-clock".to_owned()).spawn({
+            let face = Arc::clone(&face);
+            move || face.run()
+        })?;
+        face.thread.get_or_init(|| thread.thread().clone());
+        Ok(Self { face, thread: Some(thread) })
+    }
+
+    /// Counts up the epoch of one more engine.
+    pub(crate) fn drive(&self, engine: &Engine) {
+        let mut engines = self.face.engines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        engines.push(engine.weak());
+    }
+
+    pub(crate) fn face(&self) -> &Arc<Face> {
+        &self.face
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.face.ended.store(true, Ordering::SeqCst);
+        self.face.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook already.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Face {
+    fn run(&self) {
+        let mut idle = 0;
+        while !self.ended.load(Ordering::SeqCst) {
+            if idle >= IDLE_TICKS {
+                self.parked.store(true, Ordering::SeqCst);
+                // Whoever enters a guest adds itself first and looks at `parked` then; one of the two
+                // sees the other.
+                if self.running.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst) {
+                    thread::park();
+                }
+                self.parked.store(false, Ordering::SeqCst);
+                idle = 0;
+            }
+            let tick = Instant::now() + TICK;
+            let wanted = loop {
+                let now = Instant::now();
+                let wanted = self.wanted.load(Ordering::SeqCst);
+                let at = if wanted == NEVER { tick } else { tick.min(self.moment(wanted)) };
+                if at <= now || self.ended.load(Ordering::SeqCst) {
+                    break wanted;
+                }
+                thread::park_timeout(at - now);
+            };
+            if wanted != NEVER && self.moment(wanted) <= Instant::now() {
+                // Whoever wants to be woken later than this asks again, because the count makes it look.
+                self.wanted.compare_exchange(wanted, NEVER, Ordering::SeqCst, Ordering::SeqCst).ok();
+            }
+            if self.running.load(Ordering::SeqCst) == 0 {
+                idle += 1;
+            } else {
+                idle = 0;
+                self.count();
+            }
+        }
+    }
+
+    fn count(&self) {
+        let mut engines = self.engines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        engines.retain(|engine| engine.upgrade().map(|engine| engine.increment_epoch()).is_some());
+    }
+
+    fn moment(&self, nanos: u64) -> Instant {
+        self.start + Duration::from_nanos(nanos)
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.start.elapsed())
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Has the epoch counted up at that moment, or earlier.
+    fn wake_at(&self, moment: u64) {
+        if self.wanted.fetch_min(moment, Ordering::SeqCst) > moment {
+            self.wake();
+        }
+    }
+
+    fn enter(&self) {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn leave(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How much processor time one call has used.
+///
+/// Reading the clock of a thread is a call of the kernel, which costs more than a whole short call of
+/// a guest. So the first stretch of a poll, until the first tick, is charged as it passed on the wall,
+/// and everything after that exactly. A short limit is measured exactly from the start.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    face: Arc<Face>,
+    /// In nanoseconds; [`NEVER`] is no limit.
+    limit: AtomicU64,
+    used: AtomicU64,
+    /// When the poll began, or when it last yielded, in nanoseconds since the clock's start.
+    since: AtomicU64,
+    /// The thread's processor time when it was last read in this poll; [`NEVER`] if it was not.
+    read: AtomicU64,
+}
+
+// All of it is written by one thread at a time, the one that polls the guest; whoever hands the guest
+// from one thread to another orders the accesses.
+const ORDER: Ordering = Ordering::Relaxed;
+
+impl Meter {
+    pub(crate) fn new(face: Arc<Face>) -> Self {
+        let unread = || AtomicU64::new(NEVER);
+        Self { face, limit: unread(), used: AtomicU64::new(0), since: AtomicU64::new(0), read: unread() }
+    }
+
+    /// Starts again at nothing, for the next call.
+    pub(crate) fn restart(&self, limit: Option<Duration>) {
+        self.limit.store(limit.map_or(NEVER, nanos), ORDER);
+        self.used.store(0, ORDER);
+    }
+
+    /// Runs one poll of a guest.
+    pub(crate) fn run<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let limit = self.limit.load(ORDER);
+        let now = self.face.now();
+        self.since.store(now, ORDER);
+        self.read.store(if limit <= nanos(SHORT) { thread_time() } else { NEVER }, ORDER);
+        let left = limit.saturating_sub(self.used.load(ORDER));
+        let _running = Running::new(&self.face);
+        if left <= nanos(TICK) {
+            self.face.wake_at(now.saturating_add(left));
+        }
+        let result = poll();
+        self.charge(Charge::End);
+        result
+    }
+
+    /// Answers a guest that noticed the count.
+    pub(crate) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        let stretch = Duration::from_nanos(self.face.now().saturating_sub(self.since.load(ORDER)));
+        self.charge(Charge::GoOn);
+        let (limit, used) = (self.limit.load(ORDER), self.used.load(ORDER));
+        if used >= limit {
+            let [asked, allowed] = [used, limit].map(|n| Amount::Time(Duration::from_nanos(n)));
+            return Err(LimitHit { which: LimitName::Cpu, asked, allowed }.into());
+        }
+        let left = limit - used;
+        if left <= nanos(TICK) {
+            // Not sooner than a wake-up is worth: another thread may have had the processor meanwhile.
+            self.face.wake_at(self.face.now().saturating_add(left.max(100_000)));
+        }
+        // A call that only now came back from the host has not run for a tick.
+        let yields = stretch >= TICK.mul_f32(0.8);
+        Ok(if yields { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+    }
+
+    fn charge(&self, then: Charge) {
+        let read = self.read.load(ORDER);
+        let spent = match (read, then) {
+            (NEVER, Charge::End) => self.face.now().saturating_sub(self.since.load(ORDER)),
+            (NEVER, Charge::GoOn) => {
+                self.read.store(thread_time(), ORDER);
+                self.face.now().saturating_sub(self.since.load(ORDER))
+            }
+            (read, _) => {
+                let now = thread_time();
+                self.read.store(now, ORDER);
+                now.saturating_sub(read)
+            }
+        };
+        self.used.fetch_add(spent, ORDER);
+    }
+}
+
+enum Charge {
+    End,
+    GoOn,
+}
+
+/// Says that a guest runs, for as long as it does, even if it panics.
+struct Running<'a>(&'a Face);
+
+impl<'a> Running<'a> {
+    fn new(face: &'a Face) -> Self {
+        face.enter();
+        Self(face)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let [seconds, rest] = [time.tv_sec, time.tv_nsec].map(|n| u64::try_from(n).unwrap_or_default());
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}

@@ -1,0 +1,213 @@
+//! Engines: how guests are compiled, and where their instances live.
+//!
+//! All engines share one configuration, so that a component that was compiled once loads in each; they
+//! differ in where instances get their memory from. Small guests share a pool whose slots keep their
+//! memory resident, which makes a fresh instance per call cheap. Guests that start with much memory or
+//! large tables have a pool without that. What is kept between calls, what fits into neither pool, and
+//! everything where pools were not wanted is allocated as it is needed.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Semaphore;
+#[cfg(feature = "compile")]
+use wasmtime::component::Component;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::component::bindings::ProviderPlugin;
+use crate::component::clock::Clock;
+use crate::component::state::State;
+
+/// Counted up when [`config`] changes anything that compiled components depend on.
+const SETTINGS: u32 = 1;
+
+/// Up to how much memory a guest of the small class starts with: what a slot keeps resident. More is
+/// copied back after every call, which costs more than it saves.
+const RESIDENT: usize = 2 << 20;
+/// Entries of the largest table of the small class.
+const SMALL_TABLE: usize = 1_000;
+/// Entries of the largest table of the large class.
+const LARGE_TABLE: usize = 20_000;
+#[cfg(feature = "compile")]
+const WASM_PAGE: u64 = 64 << 10;
+
+/// What compiles and runs every component of ours.
+///
+/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: it is code
+/// in which a guest could find a mistake.
+pub(crate) fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .gc_support(false)
+        .shared_memory(false)
+        .wasm_component_model(true)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    config
+}
+
+/// Names everything besides the component itself that a compiled component depends on. The
+/// features of the processor are left out: the engine looks at those when it loads.
+pub(crate) fn fingerprint() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let [arch, os] = [std::env::consts::ARCH, std::env::consts::OS];
+    format!("portcullis {version}, settings {SETTINGS}, wasmtime 48.0.8, {arch}-{os}")
+}
+
+/// Where a component's instances live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// In the pool for guests that start small.
+    Small,
+    /// In the pool for guests that start large, and therefore slowly.
+    Large,
+    /// Wherever there is room.
+    Anywhere,
+}
+
+impl Class {
+    /// Returns the class as a byte, as it stands beside a compiled component.
+    #[cfg(feature = "compile")]
+    pub(crate) fn encode(self) -> u8 {
+        match self {
+            Self::Small => 1,
+            Self::Large => 2,
+            Self::Anywhere => 3,
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(crate) fn decode(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Small),
+            2 => Some(Self::Large),
+            3 => Some(Self::Anywhere),
+            _ => None,
+        }
+    }
+
+    /// Returns the class that a component needs.
+    #[cfg(feature = "compile")]
+    pub(crate) fn of(component: &Component) -> Self {
+        let Some(needs) = component.resources_required() else { return Self::Anywhere };
+        let memory = needs.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE);
+        let table = needs.max_initial_table_size.unwrap_or(0);
+        let within = |n: u64, most: usize| usize::try_from(n).is_ok_and(|n| n <= most);
+        if needs.num_memories <= 1
+            && needs.num_tables <= 2
+            && within(memory, RESIDENT)
+            && within(table, SMALL_TABLE)
+        {
+            Self::Small
+        } else {
+            Self::Large
+        }
+    }
+}
+
+/// The engines of one backend, made when they are first needed, and their clock.
+#[derive(Debug)]
+pub(crate) struct Engines {
+    slots: u16,
+    pub(crate) clock: Clock,
+    small: OnceLock<Arc<EngineKit>>,
+    large: OnceLock<Arc<EngineKit>>,
+    anywhere: OnceLock<Arc<EngineKit>>,
+}
+
+/// An engine, and what goes with it.
+pub(crate) struct EngineKit {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<State>,
+    /// One permit for each slot of the pool: a full pool does not wait, it fails.
+    pub(crate) slots: Option<Arc<Semaphore>>,
+    pub(crate) class: Class,
+}
+
+impl std::fmt::Debug for EngineKit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineKit").field("class", &self.class).finish_non_exhaustive()
+    }
+}
+
+impl Engines {
+    /// Starts the clock. A pool has that many slots; with none there are no pools.
+    pub(crate) fn new(slots: u16) -> std::io::Result<Self> {
+        Ok(Self {
+            slots,
+            clock: Clock::start()?,
+            small: OnceLock::new(),
+            large: OnceLock::new(),
+            anywhere: OnceLock::new(),
+        })
+    }
+
+    /// Returns the engine for a class of components.
+    pub(crate) fn kit(&self, class: Class) -> wasmtime::Result<Arc<EngineKit>> {
+        let class = if self.slots == 0 { Class::Anywhere } else { class };
+        let place = match class {
+            Class::Small => &self.small,
+            Class::Large => &self.large,
+            Class::Anywhere => &self.anywhere,
+        };
+        if let Some(kit) = place.get() {
+            return Ok(Arc::clone(kit));
+        }
+        let kit = Arc::new(EngineKit::new(class, self.slots)?);
+        Ok(Arc::clone(place.get_or_init(|| {
+            self.clock.drive(&kit.engine);
+            kit
+        })))
+    }
+}
+
+impl EngineKit {
+    fn new(class: Class, slots: u16) -> wasmtime::Result<Self> {
+        let mut config = config();
+        let pooled = class != Class::Anywhere;
+        if pooled {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, slots)));
+        }
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        let slots = pooled.then(|| Arc::new(Semaphore::new(slots.into())));
+        Ok(Self { engine, linker, slots, class })
+    }
+}
+
+fn pool(class: Class, slots: u16) -> PoolingAllocationConfig {
+    let slots = u32::from(slots);
+    let mut pool = PoolingAllocationConfig::new();
+    // A scan of the page map can leave data of the last call in a slot (wasmtime before 50).
+    pool.pagemap_scan(Enabled::No).total_component_instances(slots).total_stacks(slots);
+    pool.max_memory_size(usize::try_from(1_u64 << 32).unwrap_or(usize::MAX));
+    if class == Class::Small {
+        pool.total_core_instances(slots.saturating_mul(16))
+            .max_core_instances_per_component(16)
+            .total_memories(slots)
+            .max_memories_per_component(1)
+            .total_tables(slots.saturating_mul(2))
+            .max_tables_per_component(2)
+            .table_elements(SMALL_TABLE)
+            .table_keep_resident(SMALL_TABLE.saturating_mul(8))
+            .linear_memory_keep_resident(RESIDENT);
+    } else {
+        pool.total_core_instances(slots.saturating_mul(64))
+            .max_core_instances_per_component(64)
+            .total_memories(slots.saturating_mul(3))
+            .max_memories_per_component(3)
+            .total_tables(slots.saturating_mul(4))
+            .max_tables_per_component(4)
+            .table_elements(LARGE_TABLE)
+            .max_component_instance_size(4 << 20);
+    }
+    pool
+}

@@ -1,0 +1,96 @@
+//! What a guest may ask of us, as component imports.
+//!
+//! Each call goes straight to the [`HostService`] that the plugin was launched with; what was granted
+//! is decided there, once for both backends. A guest that drops out of a call drops the request too.
+
+use std::sync::Arc;
+
+use portcullis_contract::{HostError, HostService};
+
+use crate::component::bindings::portcullis::plugin::identity::{
+    HandlerList, Host as IdentityHost, TokenRequest,
+};
+use crate::component::bindings::portcullis::plugin::secrets::Host as SecretsHost;
+use crate::component::bindings::portcullis::plugin::types::{Claims, Token};
+use crate::component::state::State;
+
+const NO_SECRETS: HostError = HostError::Unavailable("secret store");
+const NO_CLAIMS: HostError = HostError::Unavailable("auth identity");
+const NO_TOKENS: HostError = HostError::Unavailable("auth token service");
+const NO_GROUPS: HostError = HostError::Unavailable("auth groups");
+
+impl State {
+    fn ask(&self, without: HostError) -> Result<&Arc<dyn HostService>, HostError> {
+        self.host().ok_or(without)
+    }
+}
+
+/// An answer for the guest: the host's sentence is all that it sees of an error.
+fn answer<T, U: From<T>>(result: Result<T, HostError>) -> wasmtime::Result<Result<U, String>> {
+    Ok(result.map(U::from).map_err(|error| error.to_string()))
+}
+
+impl SecretsHost for State {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Result<Option<String>, String>> {
+        answer(match self.ask(NO_SECRETS) {
+            Ok(host) => host.get_secret(&name).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn set(&mut self, name: String, value: String) -> wasmtime::Result<Result<(), String>> {
+        answer(match self.ask(NO_SECRETS) {
+            Ok(host) => host.set_secret(&name, &value).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn delete(&mut self, name: String) -> wasmtime::Result<Result<(), String>> {
+        answer(match self.ask(NO_SECRETS) {
+            Ok(host) => host.delete_secret(&name).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn list(&mut self, pattern: String) -> wasmtime::Result<Result<Vec<String>, String>> {
+        answer(match self.ask(NO_SECRETS) {
+            Ok(host) => host.list_secrets(&pattern).await,
+            Err(error) => Err(error),
+        })
+    }
+}
+
+impl IdentityHost for State {
+    async fn get_claims(
+        &mut self,
+        handler: String,
+        scope: String,
+    ) -> wasmtime::Result<Result<Option<Claims>, String>> {
+        let claims = match self.ask(NO_CLAIMS) {
+            Ok(host) => host.auth_identity(&handler, &scope).await,
+            Err(error) => Err(error),
+        };
+        answer(claims.map(|claims| claims.map(Claims::from)))
+    }
+
+    async fn get_token(&mut self, request: TokenRequest) -> wasmtime::Result<Result<Token, String>> {
+        answer(match self.ask(NO_TOKENS) {
+            Ok(host) => host.auth_token(&request.into()).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn get_groups(&mut self, handler: String) -> wasmtime::Result<Result<Vec<String>, String>> {
+        answer(match self.ask(NO_GROUPS) {
+            Ok(host) => host.auth_groups(&handler).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn list_handlers(&mut self) -> wasmtime::Result<HandlerList> {
+        Ok(match self.host() {
+            Some(host) => host.auth_handlers().await.into(),
+            None => HandlerList { names: Vec::new(), default: String::new() },
+        })
+    }
+}

@@ -1,0 +1,481 @@
+//! Instances: fresh for every call, prepared ahead of it, single, pooled.
+//!
+//! A call takes an instance, configures it if nobody has yet, and asks its question. A store that saw
+//! a trap, a limit, or a call that was dropped is never used again: it is simply not put back. Whether
+//! a guest may go on is decided on the outside of every poll, by the clock and by the plugin's end, so
+//! that neither depends on the guest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use portcullis_contract::{
+    Amount, Call, CallError, Chunk, Instances as Policy, LimitName, ProviderName, StopReason,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
+use crate::component::bindings::{ProviderPlugin, ProviderPluginPre};
+use crate::component::clock::Meter;
+use crate::component::engine::{Class, EngineKit, Engines};
+use crate::component::state::{Errand, Ground, LimitHit, State};
+
+/// How many instances wait ahead of the calls. One is taken while the next is made; the second
+/// smooths a burst. More would cost memory for little.
+const AHEAD: usize = 2;
+
+/// A question to a guest.
+pub(crate) trait Ask<T>:
+    for<'a> FnOnce(&'a ProviderPlugin, &'a mut Store<State>) -> Asked<'a, T> + Send
+{
+}
+
+impl<T, F> Ask<T> for F where
+    F: for<'a> FnOnce(&'a ProviderPlugin, &'a mut Store<State>) -> Asked<'a, T> + Send
+{
+}
+
+/// The answer to come.
+pub(crate) type Asked<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, PluginError>>>;
+
+/// The instances of one plugin.
+pub(crate) struct Instances {
+    pub(crate) ground: Arc<Ground>,
+    kit: Arc<EngineKit>,
+    pre: ProviderPluginPre<State>,
+    /// Kept as long as the plugin: their clock is what ends a guest.
+    engines: Arc<Engines>,
+    /// One permit for each call that may run at a time.
+    turns: Semaphore,
+    /// What each provider was last configured with.
+    configurations: RwLock<BTreeMap<ProviderName, Arc<Remembered>>>,
+    supply: Supply,
+}
+
+/// Where instances come from.
+enum Supply {
+    /// Made when a call comes.
+    Fresh,
+    /// Made before a call comes, if there is time.
+    Ahead(Ahead),
+    /// Used again, so many of them.
+    Kept { turns: Semaphore, idle: Mutex<Vec<Live>> },
+}
+
+struct Ahead {
+    ready: Mutex<Vec<Live>>,
+    /// Whether a call has come before. A plugin that is called once needs no second instance.
+    called: AtomicBool,
+    preparing: Mutex<JoinSet<()>>,
+}
+
+/// A configuration that a guest has accepted, and has to be told to every new instance.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) configuration: types::Configuration,
+}
+
+/// An instance.
+pub(crate) struct Live {
+    guest: ProviderPlugin,
+    store: Store<State>,
+    meter: Arc<Meter>,
+    configured: Vec<(ProviderName, Arc<Remembered>)>,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl std::fmt::Debug for Instances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instances").field("ground", &self.ground).finish_non_exhaustive()
+    }
+}
+
+impl Instances {
+    pub(crate) fn new(
+        ground: Arc<Ground>,
+        kit: Arc<EngineKit>,
+        pre: ProviderPluginPre<State>,
+        engines: Arc<Engines>,
+        policy: Policy,
+    ) -> Self {
+        let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
+        let supply = match policy {
+            Policy::PerCall if kit.class == Class::Large => Supply::Ahead(Ahead {
+                ready: Mutex::default(),
+                called: AtomicBool::new(false),
+                preparing: Mutex::default(),
+            }),
+            Policy::PerCall => Supply::Fresh,
+            Policy::Single => kept(1),
+            Policy::Pooled(n) => kept(n.into()),
+        };
+        let turns = Semaphore::new(usize::try_from(ground.limits.concurrency).unwrap_or(usize::MAX).max(1));
+        Self { ground, kit, pre, engines, turns, configurations: RwLock::default(), supply }
+    }
+
+    /// Asks a guest, in an instance that is configured for that provider.
+    pub(crate) async fn ask<T>(
+        self: &Arc<Self>,
+        call: &Call,
+        provider: Option<&ProviderName>,
+        reader: Option<mpsc::Sender<Chunk>>,
+        question: impl Ask<T>,
+    ) -> Result<T, CallError> {
+        self.ask_in(None, call, provider, reader, question).await
+    }
+
+    /// Asks a guest in an instance that is there already, if one is.
+    pub(crate) async fn ask_in<T>(
+        self: &Arc<Self>,
+        live: Option<Live>,
+        call: &Call,
+        provider: Option<&ProviderName>,
+        reader: Option<mpsc::Sender<Chunk>>,
+        question: impl Ask<T>,
+    ) -> Result<T, CallError> {
+        self.open()?;
+        let wall = self.ground.limits.wall.map(|wall| Instant::now() + wall);
+        let deadline = call.deadline.into_iter().chain(wall).min();
+        let _turn = self.turns.acquire().await.map_err(|_| CallError::Gone)?;
+        let kept = match &self.supply {
+            Supply::Kept { turns, .. } => Some(turns.acquire().await.map_err(|_| CallError::Gone)?),
+            Supply::Fresh | Supply::Ahead(_) => None,
+        };
+        self.open()?;
+        let errand = Errand { deadline, reader };
+        let mut live = match live.or_else(|| self.ready(provider)) {
+            Some(live) => live,
+            None => self.make(Errand { deadline, reader: None }).await?,
+        };
+        if let Supply::Ahead(ahead) = &self.supply {
+            self.prepare(ahead, provider);
+        }
+        State::begin(&mut live.store, errand, self.ground.limits.cpu);
+        let meter = Arc::clone(&live.meter);
+        let remembered = provider.and_then(|name| self.remembered(name));
+        let work = async {
+            if let Some((name, remembered)) = provider.zip(remembered) {
+                live.configure(name, remembered).await?;
+            }
+            question(&live.guest, &mut live.store).await
+        };
+        let result = Watch::new(&meter, &self.ground.ending, pin!(work)).await;
+        live.store.data_mut().end();
+        let answer = match result {
+            None => return Err(shut_down()),
+            Some(Err(error)) => return Err(self.explain(&error, &live.store)),
+            Some(Ok(answer)) => answer,
+        };
+        if let Supply::Kept { idle, .. } = &self.supply {
+            lock(idle).push(live);
+        }
+        drop(kept);
+        answer.map_err(CallError::from)
+    }
+
+    /// Makes instances to come start with this configuration.
+    pub(crate) fn remember(&self, name: &ProviderName, configuration: Option<types::Configuration>) {
+        let mut all = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
+        match configuration {
+            Some(configuration) => all.insert(name.clone(), Arc::new(Remembered { configuration })),
+            None => all.remove(name),
+        };
+    }
+
+    fn remembered(&self, name: &ProviderName) -> Option<Arc<Remembered>> {
+        self.configurations.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn open(&self) -> Result<(), CallError> {
+        if self.ground.ending.asked() { Err(CallError::Gone) } else { Ok(()) }
+    }
+
+    /// Takes an instance that waits to be used.
+    fn ready(&self, provider: Option<&ProviderName>) -> Option<Live> {
+        match &self.supply {
+            Supply::Fresh => None,
+            Supply::Kept { idle, .. } => lock(idle).pop(),
+            Supply::Ahead(ahead) => {
+                let remembered = provider.and_then(|name| self.remembered(name));
+                let mut ready = lock(&ahead.ready);
+                // One that was configured for something else, or before that changed, is not fresh.
+                ready.retain(|live| live.configured.iter().all(|(name, old)| self.is_current(name, old)));
+                let fits = |live: &Live| match (provider.zip(remembered.as_ref()), live.configured.first()) {
+                    (_, None) => true,
+                    (None, Some(_)) => false,
+                    (Some((name, _)), Some((for_whom, _))) => name == for_whom,
+                };
+                let at = ready.iter().position(fits)?;
+                Some(ready.swap_remove(at))
+            }
+        }
+    }
+
+    fn is_current(&self, name: &ProviderName, remembered: &Arc<Remembered>) -> bool {
+        self.remembered(name).is_some_and(|now| Arc::ptr_eq(&now, remembered))
+    }
+
+    /// Makes the first instance, which shows whether the component starts at all.
+    pub(crate) async fn first(&self) -> Result<Live, CallError> {
+        self.make(Errand::default()).await
+    }
+
+    /// Makes an instance, and waits for a slot if it has to.
+    async fn make(&self, errand: Errand) -> Result<Live, CallError> {
+        let slot = match &self.kit.slots {
+            Some(slots) => Some(Arc::clone(slots).acquire_owned().await.map_err(|_| CallError::Gone)?),
+            None => None,
+        };
+        self.make_in(slot, errand).await
+    }
+
+    async fn make_in(&self, slot: Option<OwnedSemaphorePermit>, errand: Errand) -> Result<Live, CallError> {
+        let meter = Arc::new(Meter::new(Arc::clone(self.engines.clock.face())));
+        let mut store = State::store(&self.ground, &self.kit, Arc::clone(&meter))
+            .map_err(|error| CallError::Stopped(StopReason::Lost { reason: chain(&error) }))?;
+        State::begin(&mut store, errand, self.ground.limits.cpu);
+        let result = {
+            let work = pin!(self.pre.instantiate_async(&mut store));
+            Watch::new(&meter, &self.ground.ending, work).await
+        };
+        match result {
+            None => Err(shut_down()),
+            Some(Err(error)) => Err(self.explain(&error, &store)),
+            Some(Ok(guest)) => Ok(Live { guest, store, meter, configured: Vec::new(), _slot: slot }),
+        }
+    }
+
+    /// Has instances made that wait for calls to come, without keeping a call from its slot.
+    fn prepare(self: &Arc<Self>, ahead: &Ahead, provider: Option<&ProviderName>) {
+        if !ahead.called.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut preparing = lock(&ahead.preparing);
+        while preparing.try_join_next().is_some() {}
+        if preparing.len() + lock(&ahead.ready).len() >= AHEAD {
+            return;
+        }
+        let slot = match &self.kit.slots {
+            None => None,
+            Some(slots) if slots.available_permits() <= AHEAD => return,
+            Some(slots) => match Arc::clone(slots).try_acquire_owned() {
+                Ok(slot) => Some(slot),
+                Err(_) => return,
+            },
+        };
+        let whom = provider.and_then(|name| Some((name.clone(), self.remembered(name)?)));
+        let this = Arc::downgrade(self);
+        preparing.spawn(async move {
+            let Some(this) = this.upgrade() else { return };
+            if let Err(error) = this.prepare_one(slot, whom).await {
+                tracing::debug!(plugin = %this.ground.name, "no instance ahead of the calls: {}", chain(&error));
+            }
+        });
+    }
+
+    async fn prepare_one(
+        &self,
+        slot: Option<OwnedSemaphorePermit>,
+        whom: Option<(ProviderName, Arc<Remembered>)>,
+    ) -> Result<(), CallError> {
+        let mut live = self.make_in(slot, Errand::default()).await?;
+        if let Some((name, remembered)) = whom {
+            State::begin(&mut live.store, Errand::default(), self.ground.limits.cpu);
+            let meter = Arc::clone(&live.meter);
+            let result = {
+                let work = pin!(live.configure(&name, remembered));
+                Watch::new(&meter, &self.ground.ending, work).await
+            };
+            match result {
+                None => return Err(shut_down()),
+                Some(Err(error)) => return Err(self.explain(&error, &live.store)),
+                Some(Ok(())) => {}
+            }
+        }
+        if let Supply::Ahead(ahead) = &self.supply
+            && !self.ground.ending.asked()
+        {
+            lock(&ahead.ready).push(live);
+        }
+        Ok(())
+    }
+
+    /// Lets running calls finish for so long, and then ends them.
+    pub(crate) async fn shut_down(&self, grace: Duration) {
+        self.ground.ending.ask();
+        let all = self.ground.limits.concurrency.max(1);
+        // Queued calls find the plugin gone when their turn comes.
+        drop(timeout(grace, self.turns.acquire_many(all)).await);
+        self.end();
+    }
+
+    /// Ends every call at once.
+    pub(crate) fn end(&self) {
+        self.ground.ending.end();
+        match &self.supply {
+            Supply::Fresh => {}
+            Supply::Ahead(ahead) => {
+                lock(&ahead.preparing).abort_all();
+                lock(&ahead.ready).clear();
+            }
+            Supply::Kept { idle, .. } => lock(idle).clear(),
+        }
+    }
+
+    /// Says why a guest did not answer.
+    fn explain(&self, error: &wasmtime::Error, store: &Store<State>) -> CallError {
+        let state = store.data();
+        if let Some(hit) = error.downcast_ref::<LimitHit>() {
+            return hit.clone().into();
+        }
+        let stderr = state.printed().last_words();
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            // WASI 0.2 tells no more of an exit than whether it was a good one.
+            let status = if exit.0 == 0 { "it ended itself" } else { "it ended itself with an error" };
+            return CallError::Stopped(StopReason::Exited { status: status.to_owned(), stderr });
+        }
+        if let Some(trap) = error.downcast_ref::<Trap>() {
+            // A guest that is refused memory mostly gives up, and only we know why.
+            if let Some(hit) = state.refused_memory() {
+                return hit.into();
+            }
+            return CallError::Stopped(StopReason::Trapped { reason: trap.to_string(), stderr });
+        }
+        let root = error.root_cause().to_string();
+        if root.contains("fuel allocated for hostcalls has been exhausted") {
+            // The engine has a type for it and keeps it to itself.
+            let allowed = Amount::Bytes(self.ground.limits.message);
+            return CallError::Limit { which: LimitName::Message, asked: Amount::Unknown, allowed };
+        }
+        CallError::contract(root)
+    }
+}
+
+impl Live {
+    /// Tells the instance its configuration, unless it knows it.
+    async fn configure(&mut self, name: &ProviderName, new: Arc<Remembered>) -> wasmtime::Result<()> {
+        if self.configured.iter().any(|(known, old)| known == name && Arc::ptr_eq(old, &new)) {
+            return Ok(());
+        }
+        let provider = self.guest.portcullis_plugin_provider();
+        let answer = provider.call_configure(&mut self.store, name.as_str(), &new.configuration).await?;
+        if let Err(error) = answer {
+            // It took the very same before. What it says now is for its author, not for the caller.
+            tracing::warn!(plugin = %self.store.data().plugin(), provider = %name,
+                "a new instance refuses the configuration: {}", chain(&CallError::from(error)));
+        }
+        self.configured.retain(|(known, _)| known != name);
+        self.configured.push((name.clone(), new));
+        Ok(())
+    }
+}
+
+fn shut_down() -> CallError {
+    CallError::Stopped(StopReason::Lost { reason: "it was shut down under the call".to_owned() })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes an error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// How far a plugin's end has come.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    phase: AtomicU8,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waker>>,
+}
+
+impl Ending {
+    const ASKED: u8 = 1;
+    const ENDED: u8 = 2;
+
+    /// Returns whether no more calls may begin.
+    pub(crate) fn asked(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) >= Self::ASKED
+    }
+
+    fn ended(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) >= Self::ENDED
+    }
+
+    fn ask(&self) {
+        self.phase.fetch_max(Self::ASKED, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.phase.fetch_max(Self::ENDED, Ordering::SeqCst);
+        for (_, waker) in lock(&self.waiting).drain() {
+            waker.wake();
+        }
+    }
+}
+
+/// Polls a guest under its clock, for as long as the plugin is there. `None` when it is not.
+struct Watch<'a, F> {
+    meter: &'a Meter,
+    ending: &'a Ending,
+    work: Pin<&'a mut F>,
+    /// Under which number, and with which waker, the plugin's end will wake us. Only a guest that
+    /// waits for something needs that.
+    waiting: Option<(u64, Waker)>,
+}
+
+impl<'a, F: Future> Watch<'a, F> {
+    fn new(meter: &'a Meter, ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
+        Self { meter, ending, work, waiting: None }
+    }
+}
+
+impl<F: Future> Future for Watch<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ending.ended() {
+            return Poll::Ready(None);
+        }
+        let work = this.work.as_mut();
+        if let Poll::Ready(result) = this.meter.run(|| work.poll(cx)) {
+            return Poll::Ready(Some(result));
+        }
+        if this.waiting.as_ref().is_none_or(|(_, waker)| !waker.will_wake(cx.waker())) {
+            let number = match &this.waiting {
+                Some((number, _)) => *number,
+                None => this.ending.next.fetch_add(1, Ordering::Relaxed),
+            };
+            lock(&this.ending.waiting).insert(number, cx.waker().clone());
+            this.waiting = Some((number, cx.waker().clone()));
+        }
+        // The end may have come before we were on the list.
+        if this.ending.ended() { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl<F> Drop for Watch<'_, F> {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.waiting.take() {
+            lock(&self.ending.waiting).remove(&number);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What a file is, and whether it may be run: read once, looked at, never executed here.
+//!
+//! A component says by its imports all that it could ever ask for, and by its exports what it is. Both
+//! are read from the outermost layer of the file; the modules inside are not looked at.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use portcullis_contract::{Digest, Kind, LaunchError};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use wasmparser::{Chunk, Parser, Payload};
+
+/// The largest file that is read. The largest components that people make hold a whole browser
+/// engine, and a tenth of this.
+const LARGEST: u64 = 256 << 20;
+
+/// The versions of our own package that a component may be built for.
+const OURS: &[&str] = &["0.1.0"];
+/// Our interfaces that a provider may import.
+const SERVICES: &[&str] = &["types", "secrets", "identity", "output", "control", "log"];
+/// The packages of WASI 0.2 that are linked. What was not granted is not in them.
+const WASI: &[&str] = &["cli", "clocks", "filesystem", "random", "io", "sockets", "http"];
+
+/// What the first bytes of a file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniffed {
+    /// A component.
+    Component,
+    /// A WebAssembly module, which is not yet a component.
+    CoreModule,
+    /// Something else.
+    Other,
+}
+
+/// Tells a component by the first eight bytes of its file.
+#[must_use]
+pub fn sniff(head: &[u8]) -> Sniffed {
+    match head {
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Sniffed::Component,
+        [0, b'a', b's', b'm', ..] => Sniffed::CoreModule,
+        _ => Sniffed::Other,
+    }
+}
+
+/// What a component says of itself without being run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The digest of the file.
+    pub digest: Digest,
+    /// What it is for; `None` when it exports neither of our worlds.
+    pub kind: Option<Kind>,
+    /// The interfaces that it imports, in its own order.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports, in its own order.
+    pub exports: Vec<String>,
+}
+
+/// Reads what a component could ask for. Neither compiles nor runs it.
+///
+/// # Errors
+///
+/// [`LaunchError::Unreadable`], or [`LaunchError::Unfit`] when it is no component.
+pub fn inspect(path: &Path) -> Result<Inspection, LaunchError> {
+    Ok(Source::new(path)?.inspection)
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) inspection: Inspection,
+}
+
+/// Why a file can never be run by this backend. Says what to do about it.
+#[derive(Debug, Error)]
+enum Unfit {
+    #[error(
+        "it is a core WebAssembly module, not a component: build it for wasm32-wasip2, or wrap it with \
+         `wasm-tools component new`"
+    )]
+    CoreModule,
+    #[error("it is not a WebAssembly component")]
+    NotWasm,
+    #[error("it is larger than {} MiB", LARGEST >> 20)]
+    TooLarge,
+    #[error("it is damaged")]
+    Damaged(#[source] wasmparser::BinaryReaderError),
+    #[error("it imports {0}, which no plugin is given: {1}")]
+    Import(String, Hint),
+    #[error(
+        "it exports no {} of portcullis:plugin: build it with the SDK, or for the world provider-plugin",
+        if .0.is_empty() { "interface" } else { "version that is known here" }
+    )]
+    NoWorld(String),
+    #[error("it is an auth handler, not a provider: it offers no providers to run")]
+    AuthHandler,
+}
+
+/// What to do about an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hint {
+    Version,
+    Interface,
+    Wasi,
+    Other,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Version => "build it for a version of portcullis:plugin that this host knows (0.1.0)",
+            Self::Interface => "a provider may import secrets, identity, output, control and log",
+            Self::Wasi => "build it for WASI 0.2",
+            Self::Other => "a component may import portcullis:plugin and WASI 0.2 and nothing else",
+        })
+    }
+}
+
+impl Source {
+    pub(crate) fn new(path: &Path) -> Result<Self, LaunchError> {
+        let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(std::io::Error::other("not a regular file")));
+        }
+        if metadata.len() > LARGEST {
+            return Err(LaunchError::unfit(Unfit::TooLarge));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
+        file.by_ref().take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
+        match sniff(&bytes) {
+            Sniffed::Component => {}
+            Sniffed::CoreModule => return Err(LaunchError::unfit(Unfit::CoreModule)),
+            Sniffed::Other => return Err(LaunchError::unfit(Unfit::NotWasm)),
+        }
+        let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
+        let (imports, exports) =
+            outermost(&bytes).map_err(|error| LaunchError::unfit(Unfit::Damaged(error)))?;
+        let kind = exports.iter().find_map(|name| kind(name));
+        Ok(Self { bytes, inspection: Inspection { digest, kind, imports, exports } })
+    }
+
+    /// Checks that it is a provider, and asks for nothing that no plugin is given.
+    pub(crate) fn check_provider(&self) -> Result<(), LaunchError> {
+        let Inspection { kind, imports, exports, .. } = &self.inspection;
+        let unfit = match kind {
+            Some(Kind::Provider) => None,
+            Some(Kind::AuthHandler) => Some(Unfit::AuthHandler),
+            None => {
+                let near = exports.iter().find(|name| name.starts_with("portcullis:plugin/"));
+                Some(Unfit::NoWorld(near.cloned().unwrap_or_default()))
+            }
+        };
+        let refused = || imports.iter().find_map(|name| Some(Unfit::Import(name.clone(), refusal(name)?)));
+        unfit.or_else(refused).map_or(Ok(()), |unfit| Err(LaunchError::unfit(unfit)))
+    }
+}
+
+/// Returns what an export makes of a component.
+fn kind(export: &str) -> Option<Kind> {
+    let (interface, version) = export.strip_prefix("portcullis:plugin/")?.split_once('@')?;
+    match interface {
+        _ if !OURS.contains(&version) => None,
+        "provider" => Some(Kind::Provider),
+        "auth-handler" => Some(Kind::AuthHandler),
+        _ => None,
+    }
+}
+
+/// Returns why an import is refused.
+fn refusal(import: &str) -> Option<Hint> {
+    let Some((package, rest)) = import.split_once('/') else { return Some(Hint::Other) };
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    match package.split_once(':') {
+        Some(("portcullis", "plugin")) if !OURS.contains(&version) => Some(Hint::Version),
+        Some(("portcullis", "plugin")) if !SERVICES.contains(&interface) => Some(Hint::Interface),
+        Some(("portcullis", "plugin")) => None,
+        Some(("wasi", package)) if WASI.contains(&package) => {
+            let is_0_2 = version.strip_prefix("0.2.").is_some_and(|patch| patch.parse::<u32>().is_ok());
+            (!is_0_2).then_some(Hint::Wasi)
+        }
+        _ => Some(Hint::Other),
+    }
+}
+
+type Names = Vec<String>;
+
+/// Reads the imports and exports of a component itself, past whatever is nested in it.
+fn outermost(mut rest: &[u8]) -> Result<(Names, Names), wasmparser::BinaryReaderError> {
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut parser = Parser::new(0);
+    loop {
+        let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
+            return Ok((imports, exports));
+        };
+        let mut skipped = consumed;
+        match payload {
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    exports.push(export?.name.name.to_owned());
+                }
+            }
+            Payload::ModuleSection { unchecked_range, .. }
+            | Payload::ComponentSection { unchecked_range, .. } => {
+                skipped = consumed.saturating_add(unchecked_range.len());
+            }
+            Payload::End(_) => return Ok((imports, exports)),
+            _ => {}
+        }
+        // A length that reaches past the end leaves nothing to read, and the next step says so.
+        rest = rest.get(skipped..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(import: &str, expected: Option<Hint>) {
+        assert_eq!(refusal(import), expected, "{import}");
+    }
+
+    #[test]
+    fn a_component_may_import_our_package_and_wasi_0_2() {
+        for good in [
+            "portcullis:plugin/types@0.1.0",
+            "portcullis:plugin/log@0.1.0",
+            "wasi:cli/environment@0.2.0",
+            "wasi:io/poll@0.2.12",
+            "wasi:http/outgoing-handler@0.2.9",
+            "wasi:sockets/tcp@0.2.3",
+        ] {
+            check(good, None);
+        }
+        check("portcullis:plugin/log@0.2.0", Some(Hint::Version));
+        check("portcullis:plugin/log", Some(Hint::Version));
+        check("portcullis:plugin/prompts@0.1.0", Some(Hint::Interface));
+        check("wasi:cli/environment@0.3.0", Some(Hint::Wasi));
+        check("wasi:cli/environment@0.2.0-rc", Some(Hint::Wasi));
+        check("wasi:cli/environment", Some(Hint::Wasi));
+        check("wasi:keyvalue/store@0.2.0", Some(Hint::Other));
+        check("evil:cli/environment@0.2.0", Some(Hint::Other));
+        check("log", Some(Hint::Other));
+    }
+
+    #[test]
+    fn a_component_is_told_by_its_first_bytes() {
+        assert_eq!(sniff(b"\0asm\x0d\0\x01\0rest"), Sniffed::Component);
+        assert_eq!(sniff(b"\0asm\x01\0\0\0"), Sniffed::CoreModule);
+        assert_eq!(sniff(b"\0asm"), Sniffed::CoreModule);
+        assert_eq!(sniff(b"\x7fELF\x02\x01\x01\0"), Sniffed::Other);
+        assert_eq!(sniff(b""), Sniffed::Other);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_panic() {
+        let whole = b"\0asm\x0d\0\x01\0";
+        assert_eq!(outermost(whole).unwrap(), (Vec::new(), Vec::new()));
+        for tail in [&[1, 0xff, 0xff, 3][..], &[4, 200, 1, 0], &[10, 5, 1], &[0xff]] {
+            let bytes = [&whole[..], tail].concat();
+            assert!(outermost(&bytes).is_err(), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_known_version_of_our_world_makes_a_plugin() {
+        assert_eq!(kind("portcullis:plugin/provider@0.1.0"), Some(Kind::Provider));
+        assert_eq!(kind("portcullis:plugin/auth-handler@0.1.0"), Some(Kind::AuthHandler));
+        assert_eq!(kind("portcullis:plugin/provider@9.0.0"), None);
+        assert_eq!(kind("wasi:cli/run@0.2.0"), None);
+    }
+}

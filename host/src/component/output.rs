@@ -1,0 +1,279 @@
+//! What a guest prints and logs, into our own log.
+//!
+//! A guest has three ways to speak beside its result: its standard streams, the interface `log`, and
+//! the chunks of a streaming call. All of it counts against one limit, and going past that limit ends
+//! the call. Lines of the standard streams are logged under the plugin's name; the last of stderr is
+//! also kept, because a guest that traps leaves no other word behind.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use portcullis_contract::{Amount, Chunk, LimitName, PluginName};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
+
+use crate::component::bindings::portcullis::plugin::log::{Host as LogHost, Level};
+use crate::component::bindings::portcullis::plugin::output::{Channel, Host as OutputHost, WriteError};
+use crate::component::state::{LimitHit, State};
+
+/// How much of a guest's stderr is kept for the error that may follow.
+const LAST_WORDS: usize = 4 << 10;
+/// The longest line that is logged in one piece.
+const LINE: usize = 8 << 10;
+/// What a stream takes at once.
+const PERMIT: usize = 64 << 10;
+
+/// What the guest of one call has printed so far. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Printed(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    plugin: PluginName,
+    limit: u64,
+    used: u64,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    last_words: VecDeque<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Printed {
+    pub(crate) fn new(plugin: PluginName, limit: Option<u64>) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            plugin,
+            limit: limit.unwrap_or(u64::MAX),
+            used: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            last_words: VecDeque::new(),
+        })))
+    }
+
+    /// Forgets what earlier calls printed.
+    pub(crate) fn restart(&self) {
+        let mut inner = self.lock();
+        inner.used = 0;
+        inner.last_words.clear();
+    }
+
+    /// Counts bytes that were said in some way.
+    pub(crate) fn count(&self, bytes: usize) -> Result<(), LimitHit> {
+        self.lock().count(bytes)
+    }
+
+    /// Logs lines that were begun and not ended.
+    pub(crate) fn flush(&self) {
+        let mut inner = self.lock();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            inner.end_line(stream);
+        }
+    }
+
+    /// Returns the last of what went to stderr.
+    pub(crate) fn last_words(&self) -> String {
+        let mut inner = self.lock();
+        let kept = String::from_utf8_lossy(inner.last_words.make_contiguous());
+        kept.trim_start_matches(char::REPLACEMENT_CHARACTER).trim_end().to_owned()
+    }
+
+    /// Returns the guest's stdout.
+    pub(crate) fn stdout(&self) -> GuestStream {
+        GuestStream { printed: self.clone(), stream: Stream::Stdout }
+    }
+
+    /// Returns the guest's stderr.
+    pub(crate) fn stderr(&self) -> GuestStream {
+        GuestStream { printed: self.clone(), stream: Stream::Stderr }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, bytes: usize) -> Result<(), LimitHit> {
+        self.used = self.used.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.used <= self.limit {
+            return Ok(());
+        }
+        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
+        Err(LimitHit { which: LimitName::Output, asked, allowed })
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), LimitHit> {
+        self.count(bytes.len())?;
+        if let Stream::Stderr = stream {
+            let kept = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or_default();
+            self.last_words.extend(kept);
+            let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
+            self.last_words.drain(..surplus);
+        }
+        if !tracing::enabled!(target: "portcullis::plugin", tracing::Level::DEBUG) {
+            return Ok(());
+        }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            for part in text.chunks(LINE) {
+                let line = self.line(stream);
+                let full = line.len().saturating_add(part.len()) > LINE;
+                if full {
+                    self.end_line(stream);
+                }
+                self.line(stream).extend_from_slice(part);
+            }
+            if ended {
+                self.end_line(stream);
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let line = std::mem::take(self.line(stream));
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches('\r');
+        if text.is_empty() {
+            return;
+        }
+        let plugin = &self.plugin;
+        match stream {
+            Stream::Stdout => {
+                tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stdout", "{text}");
+            }
+            Stream::Stderr => {
+                tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stderr", "{text}");
+            }
+        }
+    }
+}
+
+/// One of a guest's standard streams.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestStream {
+    printed: Printed,
+    stream: Stream,
+}
+
+impl IsTerminal for GuestStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this one, and no guest of it is linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for GuestStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait::async_trait]
+impl OutputStream for GuestStream {
+    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        self.printed.lock().take(self.stream, &bytes).map_err(|hit| StreamError::Trap(hit.into()))
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        Ok(PERMIT)
+    }
+}
+
+impl OutputHost for State {
+    async fn write(&mut self, channel: Channel, chunk: Vec<u8>) -> wasmtime::Result<Result<(), WriteError>> {
+        let Some(reader) = self.reader() else { return Ok(Err(WriteError::Closed)) };
+        self.printed().count(chunk.len())?;
+        if chunk.is_empty() {
+            return Ok(Ok(()));
+        }
+        let chunk = match channel {
+            Channel::Stdout => Chunk::Stdout(chunk.into()),
+            Channel::Stderr => Chunk::Stderr(chunk.into()),
+        };
+        Ok(reader.send(chunk).await.map_err(|_| WriteError::Closed))
+    }
+}
+
+impl LogHost for State {
+    fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
+        self.printed().count(message.len().saturating_add(fields.len()))?;
+        let plugin = self.plugin();
+        macro_rules! log {
+            ($level:ident) => {
+                if fields.is_empty() {
+                    tracing::event!(target: "portcullis::plugin", tracing::Level::$level, %plugin, "{message}")
+                } else {
+                    tracing::event!(target: "portcullis::plugin", tracing::Level::$level, %plugin, %fields, "{message}")
+                }
+            };
+        }
+        match level {
+            Level::Trace => log!(TRACE),
+            Level::Debug => log!(DEBUG),
+            Level::Info => log!(INFO),
+            Level::Warn => log!(WARN),
+            Level::Error => log!(ERROR),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(limit: u64) -> Printed {
+        Printed::new(PluginName::new("p"), Some(limit))
+    }
+
+    #[test]
+    fn what_is_printed_is_allowed_up_to_the_limit_and_not_a_byte_more() {
+        let printed = printed(10);
+        assert!(printed.stdout().write(Bytes::from_static(b"12345")).is_ok());
+        assert!(printed.stderr().write(Bytes::from_static(b"67890")).is_ok());
+        let hit = printed.count(1).unwrap_err();
+        assert_eq!((hit.which, hit.asked), (LimitName::Output, Amount::Bytes(11)));
+
+        printed.restart();
+        assert!(printed.count(10).is_ok());
+    }
+
+    #[test]
+    fn the_last_words_are_the_end_of_stderr() {
+        let printed = printed(u64::MAX);
+        printed.stdout().write(Bytes::from_static(b"not this")).unwrap();
+        printed.stderr().write(Bytes::from(vec![b'a'; 3 * LAST_WORDS])).unwrap();
+        printed.stderr().write(Bytes::from_static(b"the end\n")).unwrap();
+        let words = printed.last_words();
+        assert!(words.ends_with("aathe end"), "{words}");
+        assert!(words.len() <= LAST_WORDS);
+    }
+}

@@ -1,0 +1,277 @@
+//! A component that offers providers, as a caller holds it.
+//!
+//! Names and descriptors are read once, at launch. Every other call goes to an instance of its own.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use futures_core::stream::BoxStream;
+use futures_util::future::BoxFuture;
+use portcullis_contract::{
+    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
+    Plugin, PluginInfo, Provider, ProviderName, Refusal,
+};
+use tokio::sync::mpsc;
+
+use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::output_size;
+use crate::component::instances::Instances;
+
+/// Chunks that wait for their reader before the guest has to. A guess: a few hide the reader's
+/// delays, many hold memory.
+const CHUNKS: usize = 16;
+
+/// A component that offers providers.
+#[derive(Debug)]
+pub(crate) struct ComponentProvider {
+    info: PluginInfo,
+    names: Vec<ProviderName>,
+    descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
+    unknown: CallError,
+    instances: Arc<Instances>,
+}
+
+impl ComponentProvider {
+    /// Makes the first instance and asks what it offers.
+    pub(crate) async fn launch(info: PluginInfo, instances: Arc<Instances>) -> Result<Self, LaunchError> {
+        // Made first, so that everything ends with it when this future is dropped.
+        let mut this = Self {
+            info,
+            names: Vec::new(),
+            descriptors: BTreeMap::new(),
+            unknown: CallError::Refused(Refusal::new("the plugin offers no provider of that name")),
+            instances,
+        };
+        let call = Call::default();
+        let first = this.instances.first().await.map_err(LaunchError::failed)?;
+        let names = this.instances.ask_in(Some(first), &call, None, None, |guest, store| {
+            Box::pin(async { guest.portcullis_plugin_provider().call_list_providers(store).await })
+        });
+        for name in names.await.map_err(LaunchError::Undescribed)? {
+            let name = ProviderName::new(name);
+            if this.descriptors.contains_key(&name) {
+                tracing::warn!(plugin = %this.info.name, provider = %name, "the plugin names a provider twice");
+                continue;
+            }
+            let descriptor = this.describe(&call, &name).await;
+            this.descriptors.insert(name.clone(), descriptor);
+            this.names.push(name);
+        }
+        Ok(this)
+    }
+
+    async fn describe(&self, call: &Call, name: &ProviderName) -> Result<Descriptor, CallError> {
+        let provider = name.as_str().to_owned();
+        let descriptor = self.instances.ask(call, None, None, move |guest, store| {
+            Box::pin(async move { guest.portcullis_plugin_provider().call_describe(store, &provider).await })
+        });
+        Ok(Descriptor::try_from(descriptor.await?)?)
+    }
+}
+
+impl Drop for ComponentProvider {
+    fn drop(&mut self) {
+        self.instances.end();
+    }
+}
+
+#[async_trait]
+impl Plugin for ComponentProvider {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.instances.shut_down(grace).await;
+    }
+}
+
+#[async_trait]
+impl Provider for ComponentProvider {
+    fn providers(&self) -> &[ProviderName] {
+        &self.names
+    }
+
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
+        self.descriptors.get(name).map_or(Err(&self.unknown), Result::as_ref)
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        let configuration = types::Configuration::from(configuration);
+        self.instances.fits(&[&configuration.settings])?;
+        // Not replayed first: the question itself is the configuration.
+        let (provider, told) = (name.as_str().to_owned(), configuration.clone());
+        let answer = self.instances.ask(call, None, None, move |guest, store| {
+            Box::pin(async move {
+                guest.portcullis_plugin_provider().call_configure(store, &provider, &told).await
+            })
+        });
+        match answer.await {
+            Ok(()) => {
+                self.instances.remember(name, Some(configuration));
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, CallError::Unimplemented) {
+                    self.instances.remember(name, None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
+        execute(&self.instances, call, request, None).await
+    }
+
+    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let (instances, call) = (Arc::clone(&self.instances), call.clone());
+        let call = Box::pin(async move { execute(&instances, &call, request, Some(sender)).await });
+        Box::pin(Streaming { chunks, state: Streamed::Running(call) })
+    }
+
+    async fn describe_what_if(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        input: Json,
+    ) -> Result<String, CallError> {
+        self.instances.fits(&[input.as_str()])?;
+        let (provider, input) = (name.as_str().to_owned(), input.into_string());
+        let answer = self.instances.ask(call, Some(name), None, move |guest, store| {
+            Box::pin(async move {
+                let guest = guest.portcullis_plugin_provider();
+                guest.call_describe_what_if(store, &provider, &input).await
+            })
+        });
+        answer.await
+    }
+
+    async fn extract_dependencies(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        inputs: Json,
+    ) -> Result<Vec<String>, CallError> {
+        self.instances.fits(&[inputs.as_str()])?;
+        let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
+        let answer = self.instances.ask(call, Some(name), None, move |guest, store| {
+            Box::pin(async move {
+                let guest = guest.portcullis_plugin_provider();
+                guest.call_extract_dependencies(store, &provider, &inputs).await
+            })
+        });
+        answer.await
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
+        let provider = name.map(|name| name.as_str().to_owned());
+        let answer = self.instances.ask(call, name, None, move |guest, store| {
+            Box::pin(
+                async move { guest.portcullis_plugin_provider().call_stop(store, provider.as_deref()).await },
+            )
+        });
+        answer.await
+    }
+}
+
+async fn execute(
+    instances: &Arc<Instances>,
+    call: &Call,
+    request: Execute,
+    reader: Option<mpsc::Sender<Chunk>>,
+) -> Result<Output, CallError> {
+    let Execute { provider, input, context } = request;
+    let (input, context) = (input.into_string(), types::ExecutionContext::from(context));
+    let texts = [&context.context, &context.parameters, &context.settings];
+    let [surroundings, parameters, settings] = texts.map(|text| text.as_deref().unwrap_or_default());
+    instances.fits(&[&input, surroundings, parameters, settings])?;
+    let (name, streams) = (provider.as_str().to_owned(), reader.is_some());
+    let answer = instances.ask(call, Some(&provider), reader, move |guest, store| {
+        Box::pin(async move {
+            let guest = guest.portcullis_plugin_provider();
+            if streams {
+                guest.call_execute_stream(store, &name, &input, &context).await
+            } else {
+                guest.call_execute(store, &name, &input, &context).await
+            }
+        })
+    });
+    let output = answer.await?;
+    fits(output_size(&output), instances.ground.limits.message)?;
+    Ok(Output::try_from(output)?)
+}
+
+fn fits(size: u64, limit: u64) -> Result<(), CallError> {
+    if size <= limit {
+        return Ok(());
+    }
+    let [asked, allowed] = [size, limit].map(Amount::Bytes);
+    Err(CallError::Limit { which: LimitName::Message, asked, allowed })
+}
+
+impl Instances {
+    /// Refuses a request that is larger than a message may be.
+    fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
+        let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
+        fits(size.fold(0, u64::saturating_add), self.ground.limits.message)
+    }
+}
+
+/// A call and what it shows, polled together: nobody reading means nobody running.
+struct Streaming {
+    chunks: mpsc::Receiver<Chunk>,
+    state: Streamed,
+}
+
+enum Streamed {
+    Running(BoxFuture<'static, Result<Output, CallError>>),
+    Answered(Box<Result<Output, CallError>>),
+    Done,
+}
+
+impl Stream for Streaming {
+    type Item = Result<Chunk, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Poll::Ready(Some(chunk)) = this.chunks.poll_recv(cx) {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            match std::mem::replace(&mut this.state, Streamed::Done) {
+                Streamed::Done => return Poll::Ready(None),
+                Streamed::Answered(answer) => {
+                    // What is left in the channel comes first.
+                    let Ok(chunk) = this.chunks.try_recv() else {
+                        return Poll::Ready(Some((*answer).map(Chunk::Result)));
+                    };
+                    this.state = Streamed::Answered(answer);
+                    return Poll::Ready(Some(Ok(chunk)));
+                }
+                Streamed::Running(mut call) => match call.as_mut().poll(cx) {
+                    Poll::Ready(answer) => this.state = Streamed::Answered(Box::new(answer)),
+                    Poll::Pending => {
+                        this.state = Streamed::Running(call);
+                        // It may have shown something just now.
+                        return match this.chunks.poll_recv(cx) {
+                            Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(chunk))),
+                            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                        };
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What a store holds, and where the limits and grants of a component bite.
+//!
+//! Every store has its own of everything: file handles, environment, random numbers, output, memory
+//! count. What was not granted is not there: all of WASI is linked, and finds an empty context.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_contract::{
+    Access, Amount, CallError, Chunk, Grants, HostService, LimitName, PluginName, PluginSpec, Resolved,
+};
+use tokio::sync::mpsc;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::component::bindings::portcullis::plugin::control::Host as ControlHost;
+use crate::component::bindings::portcullis::plugin::types::Host as TypesHost;
+use crate::component::clock::Meter;
+use crate::component::engine::EngineKit;
+use crate::component::http::Egress;
+use crate::component::instances::Ending;
+use crate::component::output::Printed;
+
+/// What a guest may keep open at a time: files, streams, requests. A guess; one that is too small is
+/// noticed by a guest that opens thousands of files at once.
+const RESOURCES: usize = 10_000;
+/// Bytes of a table's entry, as we count them against the limit on memory.
+const TABLE_ENTRY: u64 = 8;
+/// What records weigh beside the text in them. A message at its limit has to fit, wrapped.
+const WRAPPING: u64 = 256 << 10;
+
+/// What is the same for all stores of one plugin.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) name: PluginName,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) limits: Resolved,
+    pub(crate) host: Option<Arc<dyn HostService>>,
+    /// The variables that were granted, with their values.
+    environment: Vec<(String, String)>,
+    pub(crate) ending: Arc<Ending>,
+}
+
+impl Ground {
+    /// Looks up what was granted and tries the directories.
+    pub(crate) fn new(
+        spec: &PluginSpec,
+        limits: Resolved,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, GrantError> {
+        for grant in &spec.grants.fs {
+            let refuse = |source| GrantError { path: grant.host.clone(), source };
+            let metadata = std::fs::symlink_metadata(&grant.host).map_err(refuse)?;
+            if !metadata.is_dir() {
+                // A link could be turned elsewhere between the grant and its use.
+                let kind = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
+                return Err(refuse(std::io::Error::other(kind)));
+            }
+        }
+        let granted = spec.grants.env.iter();
+        Ok(Self {
+            name: spec.name.clone(),
+            grants: Arc::new(spec.grants.clone()),
+            limits,
+            host: spec.host.clone(),
+            environment: granted.filter_map(|name| Some((name.clone(), environment(name)?))).collect(),
+            ending: Arc::new(Ending::default()),
+        })
+    }
+}
+
+/// A directory that was granted cannot be.
+#[derive(Debug)]
+pub(crate) struct GrantError {
+    path: std::path::PathBuf,
+    source: std::io::Error,
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot give access to {}", self.path.display())
+    }
+}
+
+impl Error for GrantError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// What a store holds.
+pub(crate) struct State {
+    ground: Arc<Ground>,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
+    table: ResourceTable,
+    memory: Memory,
+    printed: Printed,
+    meter: Arc<Meter>,
+    now: Errand,
+}
+
+/// What a store's guest is doing now.
+#[derive(Debug, Default)]
+pub(crate) struct Errand {
+    /// When it has to be done.
+    pub(crate) deadline: Option<Instant>,
+    /// Who reads what it shows.
+    pub(crate) reader: Option<mpsc::Sender<Chunk>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("ground", &self.ground)
+            .field("memory", &self.memory)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Makes a store for a guest of that plugin.
+    pub(crate) fn store(
+        ground: &Arc<Ground>,
+        kit: &EngineKit,
+        meter: Arc<Meter>,
+    ) -> Result<Store<Self>, GrantError> {
+        let limits = &ground.limits;
+        let printed = Printed::new(ground.name.clone(), limits.output);
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(printed.stdout()).stderr(printed.stderr()).max_random_size(1 << 20);
+        wasi.envs(&ground.environment);
+        for grant in &ground.grants.fs {
+            let perms = match grant.access {
+                Access::Read => FsPerms::ReadOnly,
+                Access::Write => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(&grant.host, &grant.guest, perms).map_err(|error| GrantError {
+                path: grant.host.clone(),
+                source: std::io::Error::other(error.to_string()),
+            })?;
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
+        let state = Self {
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            egress: Egress::new(Arc::clone(&ground.grants), limits.message),
+            table,
+            memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
+            printed,
+            meter: Arc::clone(&meter),
+            now: Errand::default(),
+            ground: Arc::clone(ground),
+        };
+        let mut store = Store::new(&kit.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| meter.tick());
+        let fuel = limits.message.saturating_add(WRAPPING);
+        store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
+        store.set_max_component_handles(RESOURCES);
+        Ok(store)
+    }
+
+    /// Begins another call with what is left of the last one: memory, handles, files.
+    pub(crate) fn begin(store: &mut Store<Self>, errand: Errand, cpu: Option<Duration>) {
+        store.set_epoch_deadline(1);
+        let state = store.data_mut();
+        state.meter.restart(cpu);
+        state.printed.restart();
+        state.memory.refused = None;
+        state.now = errand;
+    }
+
+    /// Ends a call: who read is told that there is no more.
+    pub(crate) fn end(&mut self) {
+        self.now = Errand::default();
+        self.printed.flush();
+    }
+
+    pub(crate) fn plugin(&self) -> &PluginName {
+        &self.ground.name
+    }
+
+    pub(crate) fn host(&self) -> Option<&Arc<dyn HostService>> {
+        self.ground.host.as_ref()
+    }
+
+    pub(crate) fn reader(&self) -> Option<mpsc::Sender<Chunk>> {
+        self.now.reader.clone()
+    }
+
+    pub(crate) fn printed(&self) -> &Printed {
+        &self.printed
+    }
+
+    /// Returns the memory that was refused in this call.
+    pub(crate) fn refused_memory(&self) -> Option<LimitHit> {
+        self.memory.refused.clone()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+    }
+}
+
+impl TypesHost for State {}
+
+impl ControlHost for State {
+    fn cancelled(&mut self) -> wasmtime::Result<bool> {
+        let late = self.now.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        Ok(late || self.ground.ending.asked())
+    }
+
+    fn time_left(&mut self) -> wasmtime::Result<Option<u64>> {
+        let left = self.now.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        Ok(left.map(|left| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A guest went past one of its limits. Travels through the engine as an error of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LimitHit {
+    pub(crate) which: LimitName,
+    pub(crate) asked: Amount,
+    pub(crate) allowed: Amount,
+}
+
+impl fmt::Display for LimitHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {} reached: asked {}, allowed {}", self.which, self.asked, self.allowed)
+    }
+}
+
+impl Error for LimitHit {}
+
+impl From<LimitHit> for CallError {
+    fn from(LimitHit { which, asked, allowed }: LimitHit) -> Self {
+        Self::Limit { which, asked, allowed }
+    }
+}
+
+/// Counts the bytes of all memories and tables of a store.
+#[derive(Debug)]
+struct Memory {
+    limit: u64,
+    used: u64,
+    refused: Option<LimitHit>,
+}
+
+impl Memory {
+    /// Lets something grow, or not. What a guest starts with has no second chance, so that is an
+    /// error; later it is told that there is no more, and may make do.
+    fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<bool> {
+        let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).saturating_mul(unit);
+        let used = self.used.saturating_sub(bytes(current)).saturating_add(bytes(desired));
+        if used <= self.limit {
+            self.used = used;
+            return Ok(true);
+        }
+        let [asked, allowed] = [used, self.limit].map(Amount::Bytes);
+        let hit = LimitHit { which: LimitName::Memory, asked, allowed };
+        if current == 0 {
+            return Err(hit.into());
+        }
+        self.refused = Some(hit);
+        Ok(false)
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // More than the guest itself allows is never taken, and so never counted.
+        Ok(maximum.is_none_or(|most| desired <= most) && self.grow(current, desired, 1)?)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(maximum.is_none_or(|most| desired <= most) && self.grow(current, desired, TABLE_ENTRY)?)
+    }
+
+    fn instances(&self) -> usize {
+        1_000
+    }
+
+    fn tables(&self) -> usize {
+        1_000
+    }
+
+    fn memories(&self) -> usize {
+        100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_and_tables_count_together() {
+        let mut memory = Memory { limit: 300_000, used: 0, refused: None };
+        assert!(memory.memory_growing(0, 131_072, None).unwrap());
+        assert!(memory.table_growing(0, 1_000, None).unwrap());
+        assert!(memory.memory_growing(65_536, 131_072, None).unwrap());
+        assert!(!memory.memory_growing(131_072, 262_144, None).unwrap());
+        let hit = memory.refused.clone().unwrap();
+        assert_eq!((hit.asked, hit.allowed), (Amount::Bytes(335_680), Amount::Bytes(300_000)));
+        // What was refused was not taken.
+        assert!(memory.memory_growing(131_072, 196_608, None).unwrap());
+    }
+
+    #[test]
+    fn what_a_guest_starts_with_has_to_fit() {
+        let mut memory = Memory { limit: 65_536, used: 0, refused: None };
+        let error = memory.memory_growing(0, 4 << 30, None).unwrap_err();
+        let hit = error.downcast_ref::<LimitHit>().unwrap();
+        assert_eq!(hit.asked, Amount::Bytes(4 << 30));
+    }
+}
