@@ -28,6 +28,8 @@ mod descriptor;
 mod descriptors;
 pub mod discover;
 mod execute;
+#[cfg(test)]
+mod fake;
 mod find;
 mod inputs;
 mod listing;

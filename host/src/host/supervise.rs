@@ -560,3 +560,6 @@ impl Provider for Supervised {
         self.shared.call(call, |provider, call| async move { provider.stop(&call, name).await }).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! A backend that runs no plugin: what it launches reads its providers' names from its file and
+//! answers by a script. For the tests of the rooms.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use portcullis_contract::{
+    Backend, BackendName, Call, CallError, Capability, Chunk, Configuration, Descriptor, Digest, Execute,
+    Json, Kind, LaunchError, Output, Plugin, PluginInfo, PluginName, PluginSpec, Provider, ProviderName,
+    Refusal, StopReason,
+};
+use sha2::{Digest as _, Sha256};
+
+/// How a fake answers one execution.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// With its input.
+    Echo,
+    /// With its input, after a while.
+    EchoAfter(Duration),
+    /// By dying.
+    Die,
+    /// Never.
+    Hang,
+    /// With a refusal.
+    Refuse(Refusal),
+    /// It does not know the call.
+    Unimplemented,
+    /// With these pieces, if it is asked to stream.
+    Pieces(Vec<Chunk>),
+}
+
+/// What fakes do and what was done to them.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// The next answers; then echoes.
+    pub(super) answers: Mutex<VecDeque<Answer>>,
+    /// What comes of the next launches; then they succeed.
+    pub(super) launches: Mutex<VecDeque<Option<Duration>>>,
+    /// Everything that happened, in words.
+    pub(super) log: Mutex<Vec<String>>,
+    /// The requests that arrived.
+    pub(super) requests: Mutex<Vec<Execute>>,
+    /// The specifications that were launched.
+    pub(super) specs: Mutex<Vec<PluginSpec>>,
+    /// How descriptors are changed.
+    pub(super) descriptor: Mutex<Option<fn(&mut Descriptor)>>,
+}
+
+impl World {
+    pub(super) fn next(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.answers.lock().unwrap().extend(answers);
+    }
+
+    pub(super) fn note(&self, what: impl Into<String>) {
+        self.log.lock().unwrap().push(what.into());
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FakeBackend(pub(super) BackendName, pub(super) Arc<World>);
+
+#[async_trait]
+impl Backend for FakeBackend {
+    fn name(&self) -> BackendName {
+        self.0
+    }
+
+    async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
+        self.1.note(format!("launch {}", spec.name));
+        self.1.specs.lock().unwrap().push(spec.clone());
+        let delay = self.1.launches.lock().unwrap().pop_front();
+        match delay {
+            Some(Some(delay)) => tokio::time::sleep(delay).await,
+            Some(None) => return Err(LaunchError::failed("the fake does not start")),
+            None => {}
+        }
+        let content = fs::read(&spec.path).unwrap_or_default();
+        let found = Digest::from_sha256(Sha256::digest(&content).into());
+        if let Some(expected) = spec.digest.filter(|expected| *expected != found) {
+            return Err(LaunchError::Changed { path: spec.path, expected, found });
+        }
+        let names = String::from_utf8_lossy(content.get(8..).unwrap_or_default()).into_owned();
+        let providers: Vec<_> = names.split_whitespace().map(ProviderName::new).collect();
+        let descriptors = providers.iter().map(|n| descriptor(n.as_str(), &self.1)).collect();
+        let info = PluginInfo {
+            name: spec.name,
+            kind: Kind::Provider,
+            backend: self.0,
+            path: spec.path,
+            digest: found,
+        };
+        Ok(Arc::new(FakeProvider { info, providers, descriptors, world: Arc::clone(&self.1) }))
+    }
+}
+
+/// A good descriptor.
+pub(super) fn descriptor(name: &str, world: &World) -> Descriptor {
+    let mut descriptor = Descriptor {
+        name: name.to_owned(),
+        description: "A fake.".to_owned(),
+        version: "1.0.0".to_owned(),
+        api_version: "v1".to_owned(),
+        capabilities: vec![Capability::FROM],
+        output_schemas: [(Capability::FROM, Json::from_text("{}"))].into(),
+        ..Descriptor::default()
+    };
+    if let Some(change) = *world.descriptor.lock().unwrap() {
+        change(&mut descriptor);
+    }
+    descriptor
+}
+
+/// A specification that needs no file.
+pub(super) fn spec(name: &str) -> PluginSpec {
+    PluginSpec::new(PluginName::new(name), "/nowhere")
+}
+
+#[derive(Debug)]
+pub(super) struct FakeProvider {
+    pub(super) info: PluginInfo,
+    pub(super) providers: Vec<ProviderName>,
+    pub(super) descriptors: Vec<Descriptor>,
+    pub(super) world: Arc<World>,
+}
+
+impl FakeProvider {
+    fn next(&self) -> Answer {
+        self.world.answers.lock().unwrap().pop_front().unwrap_or(Answer::Echo)
+    }
+}
+
+async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
+    match answer {
+        Answer::Echo | Answer::Pieces(_) => Ok(Output::new(input)),
+        Answer::EchoAfter(delay) => {
+            tokio::time::sleep(delay).await;
+            Ok(Output::new(input))
+        }
+        Answer::Die => Err(died()),
+        Answer::Hang => std::future::pending().await,
+        Answer::Refuse(refusal) => Err(CallError::Refused(refusal)),
+        Answer::Unimplemented => Err(CallError::Unimplemented),
+    }
+}
+
+pub(super) fn died() -> CallError {
+    CallError::Stopped(StopReason::Exited { status: "exit status 3".to_owned(), stderr: String::new() })
+}
+
+#[async_trait]
+impl Plugin for FakeProvider {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.world.note(format!("shutdown {} {grace:?}", self.info.name));
+        tokio::time::sleep(grace).await;
+    }
+}
+
+impl Drop for FakeProvider {
+    fn drop(&mut self) {
+        self.world.note(format!("drop {}", self.info.name));
+    }
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    fn providers(&self) -> &[ProviderName] {
+        &self.providers
+    }
+
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
+        let at = self.providers.iter().position(|n| n == name).expect("tests name what there is");
+        Ok(&self.descriptors[at])
+    }
+
+    async fn configure(
+        &self,
+        _call: &Call,
+        name: &ProviderName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        self.world.note(format!("configure {name} as {}", configuration.binary_name));
+        Ok(())
+    }
+
+    async fn execute(&self, _call: &Call, request: Execute) -> Result<Output, CallError> {
+        self.world.requests.lock().unwrap().push(request.clone());
+        unary(self.next(), request.input).await
+    }
+
+    fn execute_stream(&self, _call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        self.world.note("stream");
+        match self.next() {
+            Answer::Pieces(pieces) => stream::iter(pieces.into_iter().map(Ok)).boxed(),
+            answer => {
+                stream::once(async move { unary(answer, request.input).await.map(Chunk::Result) }).boxed()
+            }
+        }
+    }
+
+    async fn describe_what_if(
+        &self,
+        _call: &Call,
+        _name: &ProviderName,
+        input: Json,
+    ) -> Result<String, CallError> {
+        match self.next() {
+            Answer::Echo => Ok(String::new()),
+            answer => unary(answer, input).await.map(|o| o.data.into_string()),
+        }
+    }
+
+    async fn extract_dependencies(
+        &self,
+        _call: &Call,
+        _name: &ProviderName,
+        inputs: Json,
+    ) -> Result<Vec<String>, CallError> {
+        match self.next() {
+            Answer::Echo => Ok(Vec::new()),
+            answer => unary(answer, inputs).await.map(|_| vec!["a".to_owned()]),
+        }
+    }
+
+    async fn stop(&self, _call: &Call, _name: Option<&ProviderName>) -> Result<(), CallError> {
+        Err(CallError::Unimplemented)
+    }
+}
