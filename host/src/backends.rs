@@ -1,4 +1,50 @@
-//! (being written)
+//! The backends of this build.
+//!
+//! The only file that names them. Everywhere else a backend is a `dyn Backend`.
 
-/// (being written)
-pub fn backends() {}
+use std::error::Error;
+use std::sync::Arc;
+
+use portcullis_contract::{Backend, BackendName};
+
+/// What the backends of this build are given.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What every child process has in common.
+    #[cfg(feature = "process")]
+    pub process: crate::process::ProcessOptions,
+    /// What every component has in common.
+    #[cfg(feature = "component")]
+    pub component: crate::component::ComponentOptions,
+}
+
+/// A backend could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the {backend} backend")]
+pub struct SetupError {
+    backend: BackendName,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// Returns every backend that was compiled in. None starts a plugin before it is asked to.
+///
+/// # Errors
+///
+/// Which of them could not be set up, and why.
+pub fn backends(options: Options) -> Result<Vec<Arc<dyn Backend>>, SetupError> {
+    let Options {
+        #[cfg(feature = "process")]
+        process,
+        #[cfg(feature = "component")]
+        component,
+    } = options;
+    Ok(vec![
+        #[cfg(feature = "process")]
+        Arc::new(crate::process::ProcessBackend::new(process)),
+        #[cfg(feature = "component")]
+        Arc::new(
+            crate::component::ComponentBackend::new(component)
+                .map_err(|error| SetupError { backend: BackendName::Component, source: error.into() })?,
+        ),
+    ])
+}

@@ -22,5 +22,5 @@ pub mod policy;
 pub mod process;
 pub mod secrets;
 
-pub use backends::backends;
+pub use backends::{Options, SetupError, backends};
 pub use host::Host;

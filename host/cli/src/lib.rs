@@ -1,1 +1,209 @@
-//! The portcullis command.
+//! The `portcullis` command.
+//!
+//! The program is this library, so that a test's package can build it too; every command has a file of its
+//! own. Data goes to stdout, everything else to stderr. The environment is read in one place
+//! ([`environment`](Environment)) and errors are printed in one place, here.
+//!
+//! Nothing is done before it is needed: a run of a cached component takes less time than most programs
+//! take to start.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+mod describe;
+mod duration;
+mod environment;
+mod errors;
+mod exit;
+mod inputs;
+mod inspect;
+mod json;
+mod list;
+mod logging;
+mod output;
+mod progress;
+mod run;
+mod setup;
+mod signals;
+mod table;
+mod yaml;
+
+use environment::Environment;
+use exit::{Exit, Failure, OrExit as _};
+use logging::LogFormat;
+
+/// The hidden command with which this program starts itself to compile one component. People have no use
+/// for it.
+const COMPILE_WORKER: &str = "__compile-worker";
+
+/// Runs plugins: go-plugin child processes and sandboxed WASI components, one like the other.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Debug)]
+struct Global {
+    /// How much to log: none, error, warn, info, debug, trace (default: warn)
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
+    log_level: Option<String>,
+
+    /// Log for debugging (short for --log-level debug)
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    debug: bool,
+
+    /// Form of the log: console, json
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
+    log_format: Option<String>,
+
+    /// Print nothing beside data and errors
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+
+    /// Do without colours
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_color: bool,
+
+    /// Change to a directory first
+    #[arg(short = 'C', long, global = true, value_name = "DIR", help_heading = "Global options")]
+    cwd: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the plugins in directories
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// Tell everything about one plugin: inputs, rights, limits, digest
+    Inspect(inspect::InspectArgs),
+    /// Execute a provider once
+    Run(Box<run::RunArgs>),
+    /// Compile a component
+    #[command(name = COMPILE_WORKER, hide = true)]
+    CompileWorker,
+}
+
+/// What holds for the whole of one command.
+#[derive(Debug)]
+struct Session {
+    environment: Environment,
+    /// Whether to print nothing beside data and errors.
+    quiet: bool,
+    /// Whether somebody asked for no colours.
+    no_color: bool,
+    /// Where the person who types wants it to happen, if they said so.
+    working_directory: Option<String>,
+}
+
+/// Does what the command line says. Both binaries call this and nothing else.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and ends well; a reader who has gone does not matter.
+            let exit = if error.use_stderr() { Exit::Failed } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    // A worker reads nothing but the component: it is started with an empty environment.
+    if matches!(cli.command, Command::CompileWorker) {
+        return portcullis::compile::worker_main();
+    }
+    let environment = Environment::read();
+    let colours = environment.stderr_is_terminal && !environment.no_color && !cli.global.no_color;
+    match Session::new(environment, &cli.global, colours).and_then(|session| session.execute(cli.command)) {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, problem }) => {
+            output::complain(error_text(&exit::chain(&problem), colours).as_bytes());
+            exit.into()
+        }
+    }
+}
+
+/// Returns an error as upstream prints it: on a terminal in red, behind a mark.
+fn error_text(text: &str, colours: bool) -> String {
+    if !colours {
+        return format!("{text}\n");
+    }
+    let red: Vec<_> =
+        output::visible(text).lines().map(|line| format!("\u{1b}[31m{line}\u{1b}[0m")).collect();
+    format!(" \u{274c} {}\n", red.join("\n"))
+}
+
+impl Session {
+    fn new(environment: Environment, global: &Global, colours: bool) -> Result<Self, Failure> {
+        let level = match (&global.log_level, global.debug) {
+            (_, true) => "debug",
+            (Some(level), false) => level,
+            (None, false) => environment.log_level.as_deref().unwrap_or("warn"),
+        };
+        let level = logging::parse_level(level).or_exit(Exit::InvalidInput)?;
+        let format = global.log_format.as_deref().or(environment.log_format.as_deref());
+        let format = LogFormat::parse(format.unwrap_or_default()).or_exit(Exit::InvalidInput)?;
+        logging::start(level, format, colours);
+        Ok(Self {
+            quiet: global.quiet,
+            no_color: global.no_color || environment.no_color,
+            working_directory: global.cwd.as_deref().map(change_directory).transpose()?,
+            environment,
+        })
+    }
+
+    fn execute(&self, command: Command) -> Result<Exit, Failure> {
+        // One thread: what runs beside it is a child, a compiler or a write that waits.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ended = runtime.block_on(async {
+            match command {
+                Command::List(args) => list::main(self, args).await,
+                Command::Inspect(args) => inspect::main(self, args).await,
+                Command::Run(args) => run::main(self, *args).await,
+                // Was seen to before there was a session.
+                Command::CompileWorker => Ok(Exit::Done),
+            }
+        });
+        // A write to a reader who never reads would otherwise keep us from ending.
+        runtime.shutdown_background();
+        ended
+    }
+}
+
+fn change_directory(directory: &Path) -> anyhow::Result<String> {
+    let change = || {
+        std::env::set_current_dir(directory)?;
+        std::env::current_dir()
+    };
+    let now = change().with_context(|| format!("--cwd: {}", directory.display()))?;
+    Ok(now.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_is_a_plain_line_but_on_a_terminal() {
+        assert_eq!(error_text("no\u{1b}[2J", false), "no\u{1b}[2J\n");
+        assert_eq!(
+            error_text("a\u{7}\nb", true),
+            " \u{274c} \u{1b}[31ma\\u{7}\u{1b}[0m\n\u{1b}[31mb\u{1b}[0m\n"
+        );
+    }
+}

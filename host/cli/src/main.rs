@@ -1,3 +1,7 @@
-//! The `portcullis` command.
+//! The `portcullis` command; the program is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portcullis_cli::main()
+}

@@ -1,0 +1,345 @@
+//! A plugin in words and in data: what `list` and `inspect` tell of it.
+//!
+//! Both show the same facts; `inspect` shows all of them. What a plugin says of itself is quoted, never
+//! believed: what it may touch is what the policy says, and what can be held to that.
+
+use std::collections::BTreeMap;
+
+use portcullis::host::{Listed, Offer, Offers};
+use portcullis::policy::{self, Line};
+use portcullis_contract::{
+    BackendName, Contact, Descriptor, Environment, Example, Grants, Instances, Json, Kind, Link, Operation,
+    RunAs, Stdin,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A line of `list`: one provider, or a plugin of which nobody knows what it offers.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Row {
+    /// What `run` is told to run it.
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    backend: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    digest: String,
+    may_touch: Vec<String>,
+    plugin: String,
+    path: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    note: String,
+}
+
+/// Returns the lines of `list` for one plugin.
+pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
+    let row = |name: &str, kind: Option<Kind>, version: &str, note: String| Row {
+        name: name.to_owned(),
+        kind: kind.map(|kind| kind.to_string()),
+        backend: listed.file.backend.to_string(),
+        version: version.to_owned(),
+        digest: listed.digest.to_string(),
+        may_touch: touches(&listed.settings.grants, listed.file.backend),
+        plugin: listed.file.name.to_string(),
+        path: listed.file.path.display().to_string(),
+        note,
+    };
+    match &listed.offers {
+        Offers::NotYetDescribed => {
+            vec![row(listed.file.name.as_str(), None, "", "not yet described".to_owned())]
+        }
+        Offers::Failed(error) => vec![row(listed.file.name.as_str(), None, "", error_chain(error))],
+        Offers::Known(offers) if offers.is_empty() => {
+            vec![row(listed.file.name.as_str(), Some(Kind::Provider), "", "offers nothing".to_owned())]
+        }
+        Offers::Known(offers) => offers
+            .iter()
+            .map(|offer| match &offer.descriptor {
+                Ok(descriptor) => {
+                    let note = note(offer, descriptor);
+                    row(&descriptor.name, Some(Kind::Provider), &descriptor.version, note)
+                }
+                Err(problem) => row(offer.advertised.as_str(), Some(Kind::Provider), "", problem.clone()),
+            })
+            .collect(),
+    }
+}
+
+fn note(offer: &Offer, descriptor: &Descriptor) -> String {
+    let mut notes = Vec::new();
+    if let Some(path) = &offer.taken_by {
+        notes.push(format!("hidden by {}", path.display()));
+    }
+    if descriptor.deprecated {
+        notes.push("deprecated".to_owned());
+    }
+    if descriptor.beta {
+        notes.push("beta".to_owned());
+    }
+    notes.join(", ")
+}
+
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text += &format!(": {source}");
+        next = source.source();
+    }
+    text
+}
+
+impl Row {
+    /// Returns the cells of its line.
+    pub(crate) fn cells(&self) -> Vec<String> {
+        let unknown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        vec![
+            self.name.clone(),
+            unknown(self.kind.as_deref().unwrap_or_default()),
+            self.backend.clone(),
+            unknown(&self.version),
+            // Twelve digits tell files apart; a policy needs all of them, and `inspect` prints those.
+            self.digest.chars().take("sha256:".len() + 12).collect(),
+            self.may_touch.join(", "),
+            self.note.clone(),
+        ]
+    }
+}
+
+/// Says in a few words what a plugin may touch.
+fn touches(grants: &Grants, backend: BackendName) -> Vec<String> {
+    let mut touches = Vec::new();
+    if backend == BackendName::Process {
+        touches.push("all that its user may".to_owned());
+    }
+    let mut some = |count: usize, what: &str| {
+        if count > 0 {
+            touches.push(what.to_owned());
+        }
+    };
+    let Grants { secrets, identity, http, fs, env } = grants;
+    some(secrets.read.len() + secrets.write.len(), "secrets");
+    some(identity.as_ref().map_or(0, |identity| identity.handlers.len()), "identity");
+    if backend == BackendName::Component {
+        some(http.len(), "http");
+        some(fs.len(), "files");
+    }
+    some(env.len(), "env");
+    if touches.is_empty() {
+        touches.push("nothing".to_owned());
+    }
+    touches
+}
+
+/// All that is known of a plugin.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Plugin<'a> {
+    pub(crate) plugin: String,
+    pub(crate) path: String,
+    pub(crate) backend: String,
+    pub(crate) digest: String,
+    /// What people call the entry of the policy that applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<&'a str>,
+    pub(crate) run_as: String,
+    /// What it could ask for at all; only a component says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) could_ask_for: Option<Vec<String>>,
+    /// What it may do, each made true by this program.
+    pub(crate) may: Vec<String>,
+    /// What is true of it all the same, whatever the policy says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) not_held: Vec<String>,
+    pub(crate) limits: BTreeMap<&'static str, String>,
+    pub(crate) providers: Vec<Provider<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+}
+
+/// Returns all that is known of a plugin.
+pub(crate) fn plugin<'a>(listed: &'a Listed, imports: Option<Vec<String>>) -> Plugin<'a> {
+    let settings = &listed.settings;
+    let backend = listed.file.backend;
+    let lines = policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend);
+    let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
+    let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
+    let (providers, problem) = match &listed.offers {
+        Offers::Known(offers) => (offers.iter().map(Provider::new).collect(), None),
+        Offers::NotYetDescribed => (Vec::new(), Some("not yet described".to_owned())),
+        Offers::Failed(error) => (Vec::new(), Some(error_chain(error))),
+    };
+    Plugin {
+        plugin: listed.file.name.to_string(),
+        path: listed.file.path.display().to_string(),
+        backend: backend.to_string(),
+        digest: listed.digest.to_string(),
+        policy: settings.label.as_deref(),
+        run_as: run_as(&settings.run_as, backend),
+        could_ask_for: imports,
+        may: texts(held),
+        not_held: texts(not_held),
+        limits: limits(&listed.limits),
+        providers,
+        problem,
+    }
+}
+
+fn run_as(run_as: &RunAs, backend: BackendName) -> String {
+    match backend {
+        BackendName::Component => match run_as.instances {
+            Instances::PerCall => "a sandboxed component, a fresh instance for every call".to_owned(),
+            Instances::Single => "a sandboxed component, one instance for all calls".to_owned(),
+            Instances::Pooled(count) => format!("a sandboxed component, {count} instances that are kept"),
+        },
+        BackendName::Process => {
+            let environment = match run_as.environment {
+                Environment::Usual => "the usual environment",
+                Environment::Inherit => "all of the environment",
+            };
+            let stdin = match run_as.stdin {
+                Stdin::Null => "nothing to read",
+                Stdin::Inherit => "our stdin",
+            };
+            format!("a native go-plugin process with {environment} and {stdin}")
+        }
+    }
+}
+
+fn limits(limits: &portcullis_contract::Resolved) -> BTreeMap<&'static str, String> {
+    use portcullis_contract::Amount::{Bytes, Count, Time};
+    let or_none = |amount: Option<portcullis_contract::Amount>| {
+        amount.map_or_else(|| "none".to_owned(), |amount| amount.to_string())
+    };
+    BTreeMap::from([
+        ("memory", or_none(limits.memory.map(Bytes))),
+        ("cpu", or_none(limits.cpu.map(Time))),
+        ("wall", or_none(limits.wall.map(Time))),
+        ("message", Bytes(limits.message).to_string()),
+        ("output", or_none(limits.output.map(Bytes))),
+        ("concurrency", Count(limits.concurrency.into()).to_string()),
+    ])
+}
+
+/// A provider, as upstream's `get provider` shows it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Provider<'a> {
+    pub(crate) name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) display_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) api_version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) description: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) capabilities: Vec<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    category: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    icon: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deprecated: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) beta: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    output_schemas: BTreeMap<&'a str, Box<RawValue>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) sensitive_fields: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_operations: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    operations: Vec<BTreeMap<&'static str, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    examples: Vec<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    maintainers: Vec<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<&'a str>,
+}
+
+impl<'a> Provider<'a> {
+    fn new(offer: &'a Offer) -> Self {
+        let hidden_by = offer.taken_by.as_ref().map(|path| path.display().to_string());
+        let d = match &offer.descriptor {
+            Ok(descriptor) => descriptor,
+            Err(problem) => {
+                let name = offer.advertised.as_str();
+                return Self { name, hidden_by, problem: Some(problem), ..Self::default() };
+            }
+        };
+        Self {
+            name: &d.name,
+            display_name: &d.display_name,
+            api_version: &d.api_version,
+            version: &d.version,
+            description: &d.description,
+            capabilities: d.capabilities.iter().map(portcullis_contract::Capability::as_str).collect(),
+            category: &d.category,
+            tags: &d.tags,
+            icon: &d.icon,
+            deprecated: d.deprecated,
+            beta: d.beta,
+            schema: d.schema.as_ref().and_then(raw),
+            output_schemas: d
+                .output_schemas
+                .iter()
+                .filter_map(|(capability, schema)| Some((capability.as_str(), raw(schema)?)))
+                .collect(),
+            sensitive_fields: &d.sensitive_fields,
+            write_operations: d.write_operations.as_deref(),
+            operations: d.operations.iter().map(operation).collect(),
+            links: d.links.iter().map(|Link { name, url }| pairs([("name", name), ("url", url)])).collect(),
+            examples: d
+                .examples
+                .iter()
+                .map(|Example { name, description, yaml }| {
+                    pairs([("name", name), ("description", description), ("yaml", yaml)])
+                })
+                .collect(),
+            maintainers: d
+                .maintainers
+                .iter()
+                .map(|Contact { name, email }| pairs([("name", name), ("email", email)]))
+                .collect(),
+            hidden_by,
+            problem: None,
+        }
+    }
+}
+
+/// Returns a schema as it was written; what is not even JSON is left out.
+fn raw(schema: &Json) -> Option<Box<RawValue>> {
+    RawValue::from_string(schema.as_str().to_owned()).ok()
+}
+
+fn pairs<'a, const N: usize>(all: [(&'static str, &'a String); N]) -> BTreeMap<&'static str, &'a str> {
+    all.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, text)| (key, text.as_str())).collect()
+}
+
+fn operation(operation: &Operation) -> BTreeMap<&'static str, serde_json::Value> {
+    let mut all = BTreeMap::from([
+        ("name", operation.name.clone().into()),
+        ("isWrite", operation.is_write.into()),
+        ("capabilities", operation.capabilities.iter().map(|c| c.as_str().to_owned()).collect()),
+    ]);
+    if !operation.description.is_empty() {
+        all.insert("description", operation.description.clone().into());
+    }
+    if operation.deprecated {
+        all.insert("deprecated", operation.deprecation_message.clone().into());
+    }
+    all
+}

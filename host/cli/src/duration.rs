@@ -1,0 +1,82 @@
+//! Durations as people write them, in upstream's notation: `500ms`, `1m30s`, `2.5s`.
+
+use std::time::Duration;
+
+use anyhow::bail;
+
+/// Reads a duration: numbers, each with its unit.
+pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(number);
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => bail!("a duration is a number with a unit, for instance 500ms, 30s or 1m30s"),
+        };
+        let part = digits.parse::<f64>().ok().and_then(|n| Duration::try_from_secs_f64(n * seconds).ok());
+        let Some(sum) = part.and_then(|part| total.checked_add(part)) else {
+            bail!("{digits:?} is not a number of {unit}");
+        };
+        total = sum;
+        rest = after;
+    }
+    if total.is_zero() {
+        bail!("a duration is longer than nothing");
+    }
+    Ok(total)
+}
+
+/// Writes a duration, rounded to milliseconds.
+pub(crate) fn to_text(duration: Duration) -> String {
+    let millis = (duration.as_nanos() + 500_000) / 1_000_000;
+    let (seconds, rest) = (millis / 1000, millis % 1000);
+    if seconds == 0 {
+        return if rest == 0 { "0s".to_owned() } else { format!("{rest}ms") };
+    }
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let fraction = format!(".{rest:03}");
+    let tail = format!("{}{}s", seconds % 60, fraction.trim_end_matches('0').trim_end_matches('.'));
+    match (hours, minutes) {
+        (0, 0) => tail,
+        (0, _) => format!("{minutes}m{tail}"),
+        _ => format!("{hours}h{minutes}m{tail}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, millis: u64, written: &str) {
+        let parsed = parse(text).unwrap();
+        assert_eq!(parsed, Duration::from_millis(millis), "{text:?}");
+        assert_eq!(to_text(parsed), written);
+    }
+
+    #[test]
+    fn durations_are_read_and_written_as_upstream_does() {
+        check("500ms", 500, "500ms");
+        check("1s", 1000, "1s");
+        check("2.5s", 2500, "2.5s");
+        check("1m30s", 90_000, "1m30s");
+        check("60m", 3_600_000, "1h0m0s");
+        assert_eq!(to_text(Duration::from_micros(400)), "0s");
+        assert_eq!(to_text(Duration::from_micros(1500)), "2ms");
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for bad in ["", "0s", "5", "s", "-1s", "1x", "1..s", "99999999999999999999h"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the environment says: the only place that reads it.
+//!
+//! Everything else gets values. A variable that is empty counts as not set.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, stderr, stdout};
+use std::path::{Path, PathBuf};
+
+/// What the environment says.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Where plugins are looked for when no option says so; `PORTCULLIS_PLUGIN_DIR`, separated like `PATH`.
+    pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// What can be made anew: `PORTCULLIS_CACHE_DIR`, or `portcullis` in the user's cache directory.
+    pub(crate) cache: Option<PathBuf>,
+    /// What cannot: `PORTCULLIS_DATA_DIR`, or `portcullis` in the user's data directory.
+    pub(crate) data: Option<PathBuf>,
+    /// How much is logged: `PORTCULLIS_LOG_LEVEL`, or `PORTCULLIS_DEBUG`.
+    pub(crate) log_level: Option<String>,
+    /// In which form: `PORTCULLIS_LOG_FORMAT`.
+    pub(crate) log_format: Option<String>,
+    /// Whether somebody asked for no colours: `NO_COLOR`.
+    pub(crate) no_color: bool,
+    /// Whether a person reads what goes to stdout.
+    pub(crate) stdout_is_terminal: bool,
+    /// Whether a person reads what goes to stderr.
+    pub(crate) stderr_is_terminal: bool,
+    /// All variables: what plugins get is taken from them.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub(crate) fn read() -> Self {
+        let mut environment = Self::from_variables(std::env::vars_os().collect());
+        environment.stdout_is_terminal = stdout().is_terminal();
+        environment.stderr_is_terminal = stderr().is_terminal();
+        environment
+    }
+
+    fn from_variables(variables: Vec<(OsString, OsString)>) -> Self {
+        let get = |name: &str| {
+            variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value)
+        };
+        let text = |name: &str| get(name).and_then(|value| value.to_str()).map(str::to_owned);
+        // What is relative says nothing to a program that may be started anywhere (the XDG rules).
+        let absolute = |name: &str| get(name).map(Path::new).filter(|path| path.is_absolute());
+        let directory = |own: &str, xdg: &str, below_home: &str| {
+            get(own).map(PathBuf::from).or_else(|| {
+                let base = absolute(xdg)
+                    .map(Path::to_owned)
+                    .or_else(|| absolute("HOME").map(|home| home.join(below_home)))?;
+                Some(base.join("portcullis"))
+            })
+        };
+        let debug = text("PORTCULLIS_DEBUG").filter(|value| value != "0" && value != "false");
+        Self {
+            plugin_dirs: get("PORTCULLIS_PLUGIN_DIR")
+                .map(|paths| std::env::split_paths(paths).filter(|p| !p.as_os_str().is_empty()).collect())
+                .unwrap_or_default(),
+            cache: directory("PORTCULLIS_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
+            data: directory("PORTCULLIS_DATA_DIR", "XDG_DATA_HOME", ".local/share"),
+            log_level: text("PORTCULLIS_LOG_LEVEL").or(debug.map(|_| "debug".to_owned())),
+            log_format: text("PORTCULLIS_LOG_FORMAT"),
+            no_color: get("NO_COLOR").is_some() || get("TERM").is_some_and(|term| term == "dumb"),
+            stdout_is_terminal: false,
+            stderr_is_terminal: false,
+            variables,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::from_variables(variables.iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+
+    fn check_cache(variables: &[(&str, &str)], expected: Option<&str>) {
+        assert_eq!(environment(variables).cache.as_deref(), expected.map(Path::new), "{variables:?}");
+    }
+
+    #[test]
+    fn directories_follow_xdg_and_can_be_named() {
+        check_cache(&[], None);
+        check_cache(&[("HOME", "/h")], Some("/h/.cache/portcullis"));
+        check_cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")], Some("/c/portcullis"));
+        check_cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "c")], Some("/h/.cache/portcullis"));
+        check_cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "")], Some("/h/.cache/portcullis"));
+        check_cache(&[("HOME", "/h"), ("PORTCULLIS_CACHE_DIR", "c")], Some("c"));
+    }
+
+    #[test]
+    fn plugin_directories_are_separated_like_a_path() {
+        let found = environment(&[("PORTCULLIS_PLUGIN_DIR", "/a::b")]).plugin_dirs;
+        assert_eq!(found, [PathBuf::from("/a"), PathBuf::from("b")]);
+    }
+
+    #[test]
+    fn the_log_level_has_two_names() {
+        let level = |variables: &[(&str, &str)]| environment(variables).log_level;
+        assert_eq!(level(&[]), None);
+        assert_eq!(level(&[("PORTCULLIS_DEBUG", "1")]).as_deref(), Some("debug"));
+        assert_eq!(level(&[("PORTCULLIS_DEBUG", "false")]), None);
+        assert_eq!(
+            level(&[("PORTCULLIS_DEBUG", "1"), ("PORTCULLIS_LOG_LEVEL", "info")]).as_deref(),
+            Some("info")
+        );
+    }
+}

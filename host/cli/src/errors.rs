@@ -1,0 +1,102 @@
+//! Why a plugin was not found or a run failed, in upstream's sentences and exit codes.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::anyhow;
+use portcullis::host::{FindError, RunError};
+use portcullis_contract::LaunchError;
+
+use crate::exit::{Exit, Failure};
+
+/// Returns how the command ends when something was not found or cannot be used.
+pub(crate) fn find(error: FindError) -> Failure {
+    match error {
+        FindError::NotFound { name, left_out } => {
+            let mut text =
+                format!("provider {name:?} not found (use 'portcullis list' to list available providers)");
+            if Path::new(&name).is_file() {
+                text += &format!("; there is a file of that name: to run it, write ./{name}");
+            }
+            if !left_out.is_empty() {
+                let files: Vec<_> = left_out.iter().map(|path| path.display().to_string()).collect();
+                text += &format!(
+                    "; nobody knows what these native plugins offer, and --describe would start them to ask: {}",
+                    files.join(", ")
+                );
+            }
+            Failure { exit: Exit::NotFound, problem: anyhow!(text) }
+        }
+        FindError::Launch { source: LaunchError::Unreadable { ref source, .. }, .. }
+            if source.kind() == ErrorKind::NotFound =>
+        {
+            Failure { exit: Exit::NotFound, problem: error.into() }
+        }
+        FindError::Ambiguous { plugin, names } => Failure {
+            exit: Exit::InvalidInput,
+            problem: anyhow!(
+                "{plugin} offers several providers: {}; choose one with --provider",
+                names.join(", ")
+            ),
+        },
+        other => other.into(),
+    }
+}
+
+/// Returns how the command ends when a run gave no result.
+pub(crate) fn run(error: RunError) -> Failure {
+    let exit = match error {
+        RunError::Find(error) => return find(error),
+        RunError::Request(_) => Exit::InvalidInput,
+        RunError::TimedOut { .. } => Exit::TimedOut,
+        _ => Exit::Failed,
+    };
+    Failure { exit, problem: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis::host::{ExecuteError, FailedCall};
+    use portcullis_contract::{CallError, PluginName, Refusal};
+
+    use super::*;
+
+    fn check(error: RunError, exit: Exit, text: &str) {
+        let Failure { exit: found, problem } = run(error);
+        assert_eq!((found, crate::exit::chain(&problem).as_str()), (exit, text));
+    }
+
+    #[test]
+    fn every_failure_has_upstreams_code() {
+        check(
+            RunError::Find(FindError::NotFound { name: "nosuch".to_owned(), left_out: vec![] }),
+            Exit::NotFound,
+            "provider \"nosuch\" not found (use 'portcullis list' to list available providers)",
+        );
+        check(
+            RunError::Find(FindError::NotFound { name: "nosuch".to_owned(), left_out: vec!["d/x".into()] }),
+            Exit::NotFound,
+            "provider \"nosuch\" not found (use 'portcullis list' to list available providers); nobody knows what \
+             these native plugins offer, and --describe would start them to ask: d/x",
+        );
+        check(RunError::Request("no".to_owned()), Exit::InvalidInput, "no");
+        let refused = CallError::Refused(Refusal::new("no"));
+        let refused = ExecuteError::Call(FailedCall { provider: "echo".to_owned(), error: refused });
+        check(
+            RunError::Execution(refused),
+            Exit::Failed,
+            "provider execution failed: provider execution failed: echo: provider execution failed: no",
+        );
+        let limit = Duration::from_secs(1);
+        check(RunError::TimedOut { limit }, Exit::TimedOut, "no answer within 1s");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_found() {
+        let source = LaunchError::Unreadable { path: "x".into(), source: ErrorKind::NotFound.into() };
+        let error = FindError::Launch { plugin: PluginName::new("x"), source };
+        assert_eq!(find(error).exit, Exit::NotFound);
+    }
+}

@@ -1,0 +1,67 @@
+//! How the command ends: its exit codes, and the errors that lead to them.
+//!
+//! The numbers are upstream's (contract spec 3.2). A plugin's exit code is never the command's: a run that
+//! failed, however it failed, ends with [`Exit::Failed`].
+
+use std::process::ExitCode;
+
+/// The exit codes of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what it was asked.
+    Done = 0,
+    /// It tried and failed, or it did not understand its arguments.
+    Failed = 1,
+    /// An input has a form that the command or the provider does not take.
+    InvalidInput = 3,
+    /// There is no such provider or file.
+    NotFound = 4,
+    /// The policy or the secrets file cannot be used.
+    Configuration = 7,
+    /// The time given with `--timeout` has passed.
+    TimedOut = 9,
+    /// The terminal was closed.
+    HungUp = 129,
+    /// Ctrl-C.
+    Interrupted = 130,
+    /// It was asked to end.
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked, and how it ends because of that.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) problem: anyhow::Error,
+}
+
+/// An error without an opinion is a plain failure.
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(problem: E) -> Self {
+        Self { exit: Exit::Failed, problem: problem.into() }
+    }
+}
+
+/// Says how the command ends because of an error.
+pub(crate) trait OrExit<T> {
+    /// Makes an error end the command that way.
+    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
+        self.map_err(|problem| Failure { exit, problem: problem.into() })
+    }
+}
+
+/// Returns an error and everything that led to it. No error of ours repeats its source, so nothing is
+/// said twice unless two places say it, as upstream's do.
+pub(crate) fn chain(problem: &anyhow::Error) -> String {
+    format!("{problem:#}")
+}

@@ -1,0 +1,176 @@
+//! `portcullis inspect`: everything about one plugin.
+//!
+//! For people it is a page of sentences that ends with what to paste into a policy; the other forms hold
+//! the same.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use portcullis::component;
+use portcullis_contract::BackendName;
+
+use crate::describe::{self, Plugin, Provider};
+use crate::exit::{Exit, Failure};
+use crate::list::json_of;
+use crate::output::{Format, print, visible};
+use crate::setup::{Personal, PluginArgs, wanted};
+use crate::signals::Signals;
+use crate::{Session, errors, run, setup};
+
+mod parameters;
+
+/// Options of `inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Name of a provider, or path of a plugin's file (with a slash in it)
+    #[arg(value_name = "NAME|FILE")]
+    target: String,
+
+    #[command(flatten)]
+    plugins: PluginArgs,
+
+    /// Form of the output: table, json, yaml, quiet (default: table)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    let host = setup::host(session, &args.plugins, &Personal::default())?;
+    let wanted = wanted(&args.target, None);
+    let mut signals = Signals::new()?;
+    let listed = tokio::select! {
+        listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),
+        exit = signals.next() => Err(exit),
+    };
+    run::stop(&host, &mut signals).await;
+    let listed = match listed {
+        Ok(listed) => listed.map_err(errors::find)?,
+        Err(exit) => return Ok(exit),
+    };
+
+    let imports = match listed.file.backend {
+        BackendName::Component => Some(component::inspect(&listed.file.path)?.imports),
+        BackendName::Process => None,
+    };
+    let plugin = describe::plugin(&listed, imports);
+    let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
+    print(text).await?;
+    Ok(Exit::Done)
+}
+
+/// Writes the page that people read.
+fn page(plugin: &Plugin<'_>) -> String {
+    let mut out = String::new();
+    for provider in &plugin.providers {
+        write_provider(&mut out, provider);
+    }
+    let _ = writeln!(out, "Plugin {}", plugin.plugin);
+    let _ = writeln!(out, "  file    {}", plugin.path);
+    let _ = writeln!(out, "  digest  {}", plugin.digest);
+    let _ = writeln!(out, "  run as  {}", plugin.run_as);
+    let _ = writeln!(out, "  policy  {}", plugin.policy.unwrap_or("none applies: nothing is granted"));
+    if let Some(problem) = &plugin.problem {
+        let _ = writeln!(out, "  problem {problem}");
+    }
+    if let Some(imports) = &plugin.could_ask_for {
+        section(&mut out, "It could ask for", imports, "nothing");
+    }
+    section(&mut out, "It", &plugin.may, "may do nothing");
+    if !plugin.not_held.is_empty() {
+        section(&mut out, "What cannot be held for it", &plugin.not_held, "");
+    }
+    out.push_str("\nLimits\n");
+    for (name, amount) in &plugin.limits {
+        let _ = writeln!(out, "  {name:<12}{amount}");
+    }
+    let _ = write!(
+        out,
+        "\nTo grant it something, write into a policy file:\n\n  [plugin.{}]\n  digests = [\"{}\"]\n",
+        toml_key(&plugin.plugin),
+        plugin.digest
+    );
+    visible(&out)
+}
+
+fn write_provider(out: &mut String, provider: &Provider<'_>) {
+    let _ = write!(out, "Provider {}", provider.name);
+    for (before, text) in [(" ", provider.version), (", ", provider.display_name)] {
+        if !text.is_empty() {
+            let _ = write!(out, "{before}{text}");
+        }
+    }
+    for (is, text) in [(provider.deprecated, "deprecated"), (provider.beta, "beta")] {
+        if is {
+            let _ = write!(out, " ({text})");
+        }
+    }
+    out.push('\n');
+    if let Some(problem) = provider.problem {
+        let _ = writeln!(out, "  cannot be used: {problem}");
+    }
+    for line in provider.description.lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    if !provider.capabilities.is_empty() {
+        let _ = writeln!(out, "  capabilities: {}", provider.capabilities.join(", "));
+    }
+    let inputs = provider.schema.as_ref().map(|schema| parameters::of(schema.get())).unwrap_or_default();
+    if !inputs.is_empty() {
+        out.push_str("\nInputs\n");
+        for line in inputs {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    if !provider.sensitive_fields.is_empty() {
+        let _ = writeln!(out, "\nSensitive fields: {}", provider.sensitive_fields.join(", "));
+    }
+    out.push('\n');
+}
+
+fn section(out: &mut String, title: &str, lines: &[String], none: &str) {
+    let _ = writeln!(out, "\n{title}");
+    if lines.is_empty() {
+        let _ = writeln!(out, "  {none}");
+    }
+    for line in lines {
+        let _ = writeln!(out, "  - {line}");
+    }
+}
+
+/// Returns a name as the key of a table.
+fn toml_key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if bare { name.to_owned() } else { crate::json::string(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_page_ends_with_what_to_paste_into_a_policy() {
+        let plugin = Plugin {
+            plugin: "a.b".to_owned(),
+            path: "d/a.b.wasm".to_owned(),
+            backend: "component".to_owned(),
+            digest: "sha256:00".to_owned(),
+            policy: None,
+            run_as: "a thing".to_owned(),
+            could_ask_for: Some(vec![]),
+            may: vec!["may open no file".to_owned()],
+            not_held: vec![],
+            limits: BTreeMap::from([("memory", "64MiB".to_owned())]),
+            providers: vec![],
+            problem: None,
+        };
+        let expected = "Plugin a.b\n  file    d/a.b.wasm\n  digest  sha256:00\n  run as  a thing\n  \
+                        policy  none applies: nothing is granted\n\nIt could ask for\n  nothing\n\nIt\n  \
+                        - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
+                        policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
+        assert_eq!(page(&plugin), expected);
+    }
+}

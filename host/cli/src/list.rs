@@ -1,0 +1,67 @@
+//! `portcullis list`: what lies in the plugin directories.
+//!
+//! Looking is not running: no native plugin is started, unless somebody asks for it with `--describe`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::describe::{self, Row};
+use crate::exit::{Exit, Failure};
+use crate::output::{Format, complain, print, visible};
+use crate::setup::{Personal, PluginArgs};
+use crate::signals::Signals;
+use crate::{Session, errors, run, setup, table};
+
+/// Options of `list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    plugins: PluginArgs,
+
+    /// Form of the output: table, json, yaml, quiet (default: table)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    let host = setup::host(session, &args.plugins, &Personal::default())?;
+    let mut signals = Signals::new()?;
+    let listing = tokio::select! {
+        listing = host.list(args.plugins.describe()) => Ok(listing),
+        exit = signals.next() => Err(exit),
+    };
+    run::stop(&host, &mut signals).await;
+    let listing = match listing {
+        Ok(listing) => listing.map_err(errors::find)?,
+        Err(exit) => return Ok(exit),
+    };
+
+    if !session.quiet {
+        for misfit in &listing.misfits {
+            complain(format!("{}: {}\n", misfit.path.display(), visible(&misfit.reason)).as_bytes());
+        }
+        if args.plugins.directories(session).is_empty() {
+            complain(b"no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR\n");
+        }
+    }
+    let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
+    print(render(&rows, format)?).await?;
+    Ok(Exit::Done)
+}
+
+fn render(rows: &[Row], format: Format) -> anyhow::Result<String> {
+    if format != Format::Table {
+        return json_of(rows, format);
+    }
+    let headings = ["NAME", "KIND", "BACKEND", "VERSION", "DIGEST", "MAY TOUCH", "NOTE"];
+    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    Ok(if rows.is_empty() { String::new() } else { table::set(&headings, &cells) })
+}
+
+/// Gives anything its form.
+pub(crate) fn json_of<T: Serialize + ?Sized>(data: &T, format: Format) -> anyhow::Result<String> {
+    let text = serde_json::to_string(data)?;
+    Ok(format.render(&crate::json::Document::parse(&text)?))
+}

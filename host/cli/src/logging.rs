@@ -1,0 +1,107 @@
+//! Log lines, to stderr.
+//!
+//! Set up only when something is to be logged, and without patterns: a whole run takes less time than
+//! compiling one.
+
+use anyhow::bail;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// These have much to say of themselves that helps nobody who uses us.
+const TALKATIVE: [&str; 10] = [
+    "cranelift_codegen",
+    "cranelift_frontend",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "mio",
+    "tokio",
+    "tonic",
+    "tower",
+    "wasmtime",
+];
+
+/// In which form log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Console,
+    /// One JSON object to a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Reads the value of `--log-format`.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        match text {
+            "console" | "text" | "" => Ok(Self::Console),
+            "json" => Ok(Self::Json),
+            _ => bail!("invalid log format {text:?}: must be one of console, json"),
+        }
+    }
+}
+
+/// Reads the value of `--log-level`. Numbers are upstream's: the higher, the more.
+pub(crate) fn parse_level(text: &str) -> anyhow::Result<LevelFilter> {
+    Ok(match text.trim().to_ascii_lowercase().as_str() {
+        "none" | "" => LevelFilter::OFF,
+        "error" => LevelFilter::ERROR,
+        "warn" => LevelFilter::WARN,
+        "info" | "0" => LevelFilter::INFO,
+        "debug" | "1" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        other if other.parse::<u32>().is_ok() => LevelFilter::TRACE,
+        _ => bail!(
+            "invalid log level {text:?}: must be one of none, error, warn, info, debug, trace, or a numeric V-level"
+        ),
+    })
+}
+
+/// Starts to log.
+pub(crate) fn start(level: LevelFilter, format: LogFormat, colours: bool) {
+    if level == LevelFilter::OFF {
+        return;
+    }
+    let targets = Targets::new()
+        .with_default(level)
+        .with_targets(TALKATIVE.map(|target| (target, level.min(LevelFilter::WARN))));
+    let registry = tracing_subscriber::registry();
+    // A second subscriber is refused, and then the first one goes on: nothing is lost.
+    let _ = match format {
+        LogFormat::Console => registry.with(console(colours).with_filter(targets)).try_init(),
+        LogFormat::Json => registry.with(json().with_filter(targets)).try_init(),
+    };
+}
+
+fn console(colours: bool) -> impl Layer<Registry> {
+    tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).without_time().compact()
+}
+
+fn json<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<LevelFilter>) {
+        assert_eq!(parse_level(text).ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn levels_have_upstreams_names_and_numbers() {
+        check("none", Some(LevelFilter::OFF));
+        check("Debug", Some(LevelFilter::DEBUG));
+        check("1", Some(LevelFilter::DEBUG));
+        check("3", Some(LevelFilter::TRACE));
+        check("loud", None);
+    }
+}

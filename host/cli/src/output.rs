@@ -1,0 +1,122 @@
+//! What goes to stdout, and in which form.
+//!
+//! Data is made as JSON text and only then given its form, so that every form says the same. A reader who
+//! has gone away ends the output quietly: that is how `head` says it has enough.
+
+use std::io::{self, ErrorKind, Write as _};
+
+use anyhow::{Context as _, bail};
+
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::json::Document;
+use crate::{table, yaml};
+
+/// The form of what goes to stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Yaml,
+    /// Nothing: the exit code says it all.
+    Quiet,
+}
+
+impl Format {
+    /// Reads the value of `-o`; without one, it is the command's own.
+    pub(crate) fn parse(text: Option<&str>, default: Self) -> Result<Self, Failure> {
+        let parsed = match text {
+            None | Some("") => Ok(default),
+            Some("table" | "auto") => Ok(Self::Table),
+            Some("json") => Ok(Self::Json),
+            Some("yaml") => Ok(Self::Yaml),
+            Some("quiet") => Ok(Self::Quiet),
+            Some(other) => {
+                (|| bail!("invalid output type: '{other}'. Valid types are: auto, table, json, yaml, quiet"))(
+                )
+            }
+        };
+        parsed.or_exit(Exit::InvalidInput)
+    }
+
+    /// Gives JSON its form.
+    pub(crate) fn render(self, document: &Document<'_>) -> String {
+        match self {
+            Self::Table => table::from_json(document),
+            Self::Json => document.to_pretty() + "\n",
+            Self::Yaml => yaml::from_json(document),
+            Self::Quiet => String::new(),
+        }
+    }
+}
+
+/// Writes to stdout. The writing happens beside the runtime: whoever reads slowly must not keep a signal
+/// or a deadline waiting.
+///
+/// Returns whether somebody still reads.
+pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::Result<bool> {
+    if bytes.as_ref().is_empty() {
+        return Ok(true);
+    }
+    let written = tokio::task::spawn_blocking(move || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes.as_ref())?;
+        stdout.flush()
+    });
+    match written.await? {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to stdout"),
+    }
+}
+
+/// Writes to stderr. There is nowhere to say that it failed.
+pub(crate) fn complain(bytes: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+}
+
+/// Returns a text with everything that could move a terminal's cursor made visible.
+pub(crate) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            // The marks that turn the direction of text around hide as well as a cursor does.
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                out.extend(c.escape_unicode());
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<Format>) {
+        assert_eq!(Format::parse(Some(text), Format::Json).ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn an_output_type_is_one_of_a_few() {
+        check("", Some(Format::Json));
+        check("json", Some(Format::Json));
+        check("yaml", Some(Format::Yaml));
+        check("auto", Some(Format::Table));
+        check("quiet", Some(Format::Quiet));
+        check("JSON", None);
+        let Failure { exit, problem } = Format::parse(Some("xml"), Format::Table).unwrap_err();
+        assert_eq!(exit, Exit::InvalidInput);
+        assert_eq!(
+            problem.to_string(),
+            "invalid output type: 'xml'. Valid types are: auto, table, json, yaml, quiet"
+        );
+    }
+
+    #[test]
+    fn what_could_fool_a_terminal_is_made_visible() {
+        assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\nd\\u{9b}");
+    }
+}

@@ -1,0 +1,253 @@
+//! `portcullis run`: one execution of one provider.
+//!
+//! Options, sentences and the printed result are those of upstream's `run provider` (contract spec 10.4).
+
+use std::io::stdin;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, ValueEnum};
+use portcullis::Host;
+use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
+use portcullis_contract::{Context, Environment, Stdin};
+use tokio::sync::Notify;
+
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::output::{Format, complain, print};
+use crate::setup::{Personal, PluginArgs, wanted};
+use crate::signals::Signals;
+use crate::{Session, duration, errors, inputs, setup};
+
+mod result;
+mod streams;
+
+use streams::Streams;
+
+/// What may be done about a file that exists.
+const CONFLICT_STRATEGIES: [&str; 5] = ["error", "overwrite", "skip", "skip-unchanged", "append"];
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Name of a provider, or path of a plugin's file (with a slash in it)
+    #[arg(value_name = "PROVIDER|FILE")]
+    target: String,
+
+    /// Inputs: key=value, key=@file, or @file to load several from YAML or JSON (@- is stdin)
+    #[arg(value_name = "KEY=VALUE|@FILE")]
+    arguments: Vec<String>,
+
+    #[command(flatten)]
+    plugins: PluginArgs,
+
+    /// Provider that is meant when a file offers several
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+
+    /// Provider input parameters (key=value or @file.yaml); may be given several times
+    #[arg(long = "input", value_name = "KEY=VALUE|@FILE")]
+    inputs: Vec<String>,
+
+    /// Capability to execute (default: first declared capability)
+    #[arg(long, value_name = "CAPABILITY")]
+    capability: Option<String>,
+
+    /// Ask the provider to change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Show execution metrics after completion (on stderr)
+    #[arg(long)]
+    show_metrics: bool,
+
+    /// Redact sensitive fields in the output
+    #[arg(long)]
+    redact: bool,
+
+    /// Directory for file operations of actions (applies when the capability is action)
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+
+    /// What to do about a file that exists (error|overwrite|skip|skip-unchanged|append)
+    #[arg(long, value_name = "STRATEGY")]
+    on_conflict: Option<String>,
+
+    /// Keep a .bak copy of a file before changing it
+    #[arg(long)]
+    backup: bool,
+
+    /// Form of the output: json, yaml, table, quiet (default: json)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+
+    /// File of secrets (a JSON object) that the plugin may have for this run
+    #[arg(long, value_name = "FILE")]
+    secrets_file: Option<PathBuf>,
+
+    /// Do not ask for output while the provider runs
+    #[arg(long)]
+    no_stream: bool,
+
+    /// What a native plugin sees of the environment
+    #[arg(long, value_name = "WHAT")]
+    env: Option<EnvArg>,
+
+    /// What a native plugin reads from stdin
+    #[arg(long, value_name = "WHAT")]
+    stdin: Option<StdinArg>,
+
+    /// How long all of it may take, for instance 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+
+    /// Hand the inputs over as they are: no defaults, no coercion, no validation
+    #[arg(long)]
+    no_validate: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EnvArg {
+    /// What most programs need, and what the policy names
+    Usual,
+    /// All of it
+    Inherit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StdinArg {
+    /// Nothing
+    Null,
+    /// What this command would read
+    Inherit,
+}
+
+/// Runs the command.
+pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Json)?;
+    let request = request(session, &args)?;
+    let personal = Personal {
+        secrets: args.secrets_file,
+        environment: args.env.map(|env| match env {
+            EnvArg::Usual => Environment::Usual,
+            EnvArg::Inherit => Environment::Inherit,
+        }),
+        stdin: args.stdin.map(|stdin| match stdin {
+            StdinArg::Null => Stdin::Null,
+            StdinArg::Inherit => Stdin::Inherit,
+        }),
+    };
+    let host = setup::host(session, &args.plugins, &personal)?;
+    let wanted = wanted(&args.target, args.provider.as_deref());
+
+    let mut signals = Signals::new()?;
+    let nobody_reads = Arc::new(Notify::new());
+    let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
+    let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
+    let started = Instant::now();
+    // A branch that loses is dropped, and to drop the run is to abandon it; the plugin is stopped below.
+    let ended = tokio::select! {
+        outcome = host.run(&wanted, args.plugins.describe(), request, sink) => Ended::ByItself(outcome),
+        exit = signals.next() => Ended::BySignal(exit),
+        () = nobody_reads.notified() => Ended::Unread,
+    };
+    let elapsed = started.elapsed();
+    stop(&host, &mut signals).await;
+
+    let outcome = match ended {
+        Ended::ByItself(outcome) => outcome,
+        Ended::BySignal(exit) => return Ok(exit),
+        Ended::Unread => return Ok(Exit::Done),
+    };
+    let metrics = args.show_metrics && !session.quiet;
+    match outcome {
+        Ok(ran) => {
+            let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
+            let text = result::render(&ran, shown, format)?;
+            // The reader of a pipe may go away; what was asked for was done all the same.
+            tokio::select! {
+                written = print(text) => { written?; }
+                exit = signals.next() => return Ok(exit),
+            }
+            if metrics {
+                complain(result::metrics(&ran.provider, elapsed, true).as_bytes());
+            }
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            if metrics && matches!(error, RunError::Execution(_)) {
+                complain(result::metrics(&args.target, elapsed, false).as_bytes());
+            }
+            Err(errors::run(error))
+        }
+    }
+}
+
+enum Ended {
+    ByItself(Result<Ran, RunError>),
+    BySignal(Exit),
+    /// Whoever read the output has gone.
+    Unread,
+}
+
+fn request(session: &Session, args: &RunArgs) -> Result<Run, Failure> {
+    if let Some(strategy) = &args.on_conflict
+        && !CONFLICT_STRATEGIES.contains(&strategy.as_str())
+    {
+        let valid = CONFLICT_STRATEGIES.join(", ");
+        return Err(anyhow!("invalid --on-conflict value {strategy:?} (valid: {valid})"))
+            .or_exit(Exit::InvalidInput);
+    }
+    if args.stdin.is_some_and(|stdin| matches!(stdin, StdinArg::Inherit))
+        && inputs::reads_stdin(&args.inputs, &args.arguments)
+    {
+        return Err(anyhow!("--stdin inherit and @- both read stdin")).or_exit(Exit::InvalidInput);
+    }
+    let input = inputs::read(&args.inputs, &args.arguments, stdin()).or_exit(Exit::InvalidInput)?;
+    let output_directory = args.output_dir.as_deref().map(|directory| output_directory(directory, args));
+    Ok(Run {
+        input: Some(input),
+        capability: args.capability.clone().filter(|capability| !capability.is_empty()),
+        context: Context {
+            dry_run: args.dry_run,
+            working_directory: session.working_directory.clone(),
+            output_directory: output_directory.transpose()?.flatten(),
+            conflict_strategy: args.on_conflict.clone(),
+            backup: args.backup,
+            ..Context::default()
+        },
+        timeout: args.timeout,
+        input_check: if args.no_validate { InputCheck::None } else { InputCheck::Full },
+    })
+}
+
+/// Returns the directory of an action's files, and makes it. What is no action has none.
+///
+/// Which capability it will be is known here only if somebody said so; else there is one.
+fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<String>, Failure> {
+    if args.capability.as_deref().is_some_and(|capability| capability != "action") {
+        return Ok(None);
+    }
+    let shown = directory.display().to_string();
+    let whole = std::path::absolute(directory)
+        .with_context(|| format!("failed to resolve output directory {shown:?}"))
+        .or_exit(Exit::InvalidInput)?;
+    if !args.dry_run {
+        std::fs::create_dir_all(&whole)
+            .with_context(|| format!("failed to create output directory {:?}", whole.display().to_string()))
+            .or_exit(Exit::InvalidInput)?;
+    }
+    Ok(Some(whole.display().to_string()))
+}
+
+/// Ends every plugin: asks, waits and kills. A signal that comes meanwhile kills at once.
+pub(crate) async fn stop(host: &Host, signals: &mut Signals) {
+    let mut stopping = pin!(host.stop_all());
+    tokio::select! {
+        () = &mut stopping => return,
+        _ = signals.next() => {}
+    }
+    tokio::join!(stopping, host.stop_all());
+}

@@ -1,0 +1,66 @@
+//! Where a provider's own words go while it runs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use portcullis::host::Sink;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+
+use crate::output::{Format, complain, print};
+
+/// Shows what a provider prints. Next to data on stdout there is room for nothing else, so that in those
+/// forms all of it goes to stderr.
+#[derive(Debug)]
+pub(super) struct Streams {
+    stdout: Place,
+    stderr: Place,
+    nobody_reads: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Stdout,
+    Stderr,
+    Nowhere,
+}
+
+impl Streams {
+    /// Makes the streams that go with a form. `nobody_reads` is told when a reader of stdout has gone.
+    pub(super) fn new(format: Format, nobody_reads: Arc<Notify>) -> Self {
+        let (stdout, stderr) = match format {
+            Format::Table => (Place::Stdout, Place::Stderr),
+            Format::Json | Format::Yaml => (Place::Stderr, Place::Stderr),
+            Format::Quiet => (Place::Nowhere, Place::Nowhere),
+        };
+        Self { stdout, stderr, nobody_reads }
+    }
+
+    async fn show(&self, place: Place, bytes: Bytes) {
+        match place {
+            Place::Nowhere => {}
+            Place::Stdout => {
+                if !matches!(print(bytes).await, Ok(true)) {
+                    self.nobody_reads.notify_one();
+                }
+            }
+            // Waiting for it keeps the order, and a slow reader slows the plugin. A task that panicked
+            // has nothing to tell.
+            Place::Stderr => {
+                let _ = spawn_blocking(move || complain(&bytes)).await;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for Streams {
+    async fn stdout(&mut self, bytes: Bytes) {
+        self.show(self.stdout, bytes).await;
+    }
+
+    async fn stderr(&mut self, bytes: Bytes) {
+        self.show(self.stderr, bytes).await;
+    }
+}

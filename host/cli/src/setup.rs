@@ -1,0 +1,155 @@
+//! From options and environment to a host that can be asked.
+//!
+//! Nothing is started here. What a plugin may touch comes from the policy file and from the options of the
+//! person who types, and from nowhere else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use portcullis::compile::Worker;
+use portcullis::component::{CacheOptions, ComponentOptions};
+use portcullis::host::services::Services;
+use portcullis::host::{Describe, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted};
+use portcullis::policy::{Policy, every_secret};
+use portcullis::process::ProcessOptions;
+use portcullis::secrets::{FileStore, SecretStore};
+use portcullis::{Host, Options};
+use portcullis_contract::{Configuration, Digest, HostService, PluginSpec, RunAs};
+
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::{COMPILE_WORKER, Session, progress};
+
+/// Options of every command that looks for plugins.
+#[derive(Args, Debug)]
+pub(crate) struct PluginArgs {
+    /// Directory to look for plugins in; may be given several times
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    plugin_dirs: Vec<PathBuf>,
+
+    /// File that says what plugins may touch, and how much they may use
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Start native plugins that nobody asked for by name, to learn what they offer
+    #[arg(long)]
+    pub(crate) describe: bool,
+}
+
+/// What the person who types grants for one run.
+#[derive(Debug, Default)]
+pub(crate) struct Personal {
+    /// A file of secrets; naming it grants all of them.
+    pub(crate) secrets: Option<PathBuf>,
+    /// How a child is run, where it differs from the policy.
+    pub(crate) environment: Option<portcullis_contract::Environment>,
+    /// What a child reads, where it differs from the policy.
+    pub(crate) stdin: Option<portcullis_contract::Stdin>,
+}
+
+impl PluginArgs {
+    pub(crate) fn describe(&self) -> Describe {
+        if self.describe { Describe::All } else { Describe::Trusted }
+    }
+
+    /// Returns the directories to look in.
+    pub(crate) fn directories<'a>(&'a self, session: &'a Session) -> &'a [PathBuf] {
+        if self.plugin_dirs.is_empty() { &session.environment.plugin_dirs } else { &self.plugin_dirs }
+    }
+}
+
+/// Makes a host of everything that was said.
+pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal) -> Result<Host, Failure> {
+    let policy = match &plugins.policy {
+        Some(path) => Policy::load(path).or_exit(Exit::Configuration)?,
+        None => Policy::default(),
+    };
+    let store = match &personal.secrets {
+        Some(path) => Some(FileStore::open(path).or_exit(Exit::Configuration)?),
+        None => None,
+    };
+    let environment = &session.environment;
+    let setup = Setup {
+        backends: portcullis::backends(backends(session))?,
+        directories: plugins.directories(session).to_vec(),
+        trusted: policy.trusted_dirs().to_vec(),
+        descriptors: environment.cache.as_ref().map(|cache| cache.join("descriptors")),
+        policy: lookup(policy, personal),
+        services: services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>)),
+        configuration: Configuration {
+            quiet: session.quiet,
+            no_color: session.no_color,
+            binary_name: "portcullis".to_owned(),
+            ..Configuration::default()
+        },
+        patience: Patience::default(),
+    };
+    Ok(Host::new(setup))
+}
+
+fn backends(session: &Session) -> Options {
+    let environment = &session.environment;
+    let variables = environment.variables.iter();
+    let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    let tells = environment.stderr_is_terminal && !session.quiet;
+    Options {
+        process: ProcessOptions { environment: environment.variables.clone(), ..ProcessOptions::default() },
+        component: ComponentOptions {
+            // Whoever makes one call and ends gains nothing from a pool.
+            slots: 0,
+            cache: match (&environment.cache, &environment.data) {
+                (Some(cache), Some(data)) => {
+                    Some(CacheOptions { directory: cache.join("components"), key_directory: data.clone() })
+                }
+                _ => None,
+            },
+            worker: worker(),
+            on_compile: tells.then(progress::listener),
+            environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        },
+    }
+}
+
+/// Returns what compiles components: this program, by itself.
+fn worker() -> Option<Worker> {
+    let program = std::env::current_exe().ok()?;
+    Some(Worker { program, args: vec![COMPILE_WORKER.into()] })
+}
+
+fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
+    let (environment, stdin) = (personal.environment, personal.stdin);
+    let secrets = personal.secrets.is_some().then(every_secret);
+    Arc::new(move |digest: &Digest| {
+        let said = policy.for_digest(digest).cloned();
+        let mut settings = said.map_or_else(PluginSettings::default, |said| PluginSettings {
+            label: Some(said.label),
+            grants: said.grants,
+            limits: said.limits,
+            run_as: said.run_as,
+        });
+        if let Some(secrets) = &secrets {
+            settings.grants.secrets.clone_from(secrets);
+        }
+        let RunAs { environment: own_environment, stdin: own_stdin, .. } = &mut settings.run_as;
+        *own_environment = environment.unwrap_or(*own_environment);
+        *own_stdin = stdin.unwrap_or(*own_stdin);
+        settings
+    })
+}
+
+/// Every plugin gets a host service, so that one without grants is told the same by both backends.
+fn services(store: Option<Arc<dyn SecretStore>>) -> ServiceFactory {
+    Arc::new(move |spec: &PluginSpec| {
+        let services = Services::new(spec.name.clone(), &spec.grants, store.clone(), None);
+        Some(Arc::new(services) as Arc<dyn HostService>)
+    })
+}
+
+/// Tells a file from the name of a provider, as shells do: a file has a slash in it.
+pub(crate) fn wanted(text: &str, provider: Option<&str>) -> Wanted {
+    if text.contains('/') {
+        Wanted::File(PathBuf::from(text), provider.map(str::to_owned))
+    } else {
+        Wanted::Provider(text.to_owned())
+    }
+}

@@ -1,0 +1,114 @@
+//! Tables of plain text: columns two spaces apart, headings in capitals, no lines.
+//!
+//! What stands in a cell comes from plugins, so nothing in it reaches a terminal as more than text.
+
+use std::borrow::Cow;
+
+use crate::json::{Document, Id, Node};
+use crate::output::visible;
+
+/// Wider cells are cut, but for those of a last column: a guess at what still lines up on a screen.
+const WIDEST: usize = 60;
+
+/// Sets rows under headings.
+pub(crate) fn set(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let mut lines: Vec<Vec<String>> = vec![headings.iter().map(ToString::to_string).collect()];
+    lines.extend(rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()));
+    let last = headings.len().saturating_sub(1);
+    for line in &mut lines {
+        for cell in line.iter_mut().take(last) {
+            if cell.chars().count() > WIDEST {
+                *cell = cell.chars().take(WIDEST - 3).chain("...".chars()).collect();
+            }
+        }
+    }
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..last).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            row.push_str(cell);
+            if let Some(width) = widths.get(column) {
+                row.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+            }
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Shows JSON as a table: a list of objects by their keys, an object key by key, anything else as it is.
+pub(crate) fn from_json(document: &Document<'_>) -> String {
+    match document.node(0) {
+        Node::Object(fields) if !fields.is_empty() => {
+            let rows: Vec<_> = fields
+                .iter()
+                .flat_map(|(key, id)| match document.node(*id) {
+                    // One level more: what a provider returns stands in `data`.
+                    Node::Object(inner) if !inner.is_empty() => inner
+                        .iter()
+                        .map(|(name, id)| {
+                            vec![format!("{}.{}", key.text(), name.text()), cell(document, *id)]
+                        })
+                        .collect(),
+                    _ => vec![vec![key.text().into_owned(), cell(document, *id)]],
+                })
+                .collect();
+            set(&["KEY", "VALUE"], &rows)
+        }
+        _ => cell(document, 0) + "\n",
+    }
+}
+
+fn cell(document: &Document<'_>, id: Id) -> String {
+    match document.node(id) {
+        Node::Text(raw) => raw.text().into_owned(),
+        _ => {
+            let mut text = String::new();
+            document.write_compact(id, &mut text);
+            text
+        }
+    }
+}
+
+/// Returns a text on one line.
+fn one_line(text: &str) -> String {
+    let text: Cow<'_, str> = if text.contains(['\n', '\t']) {
+        text.replace('\n', "\\n").replace('\t', " ").into()
+    } else {
+        text.into()
+    };
+    visible(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, expected: &str) {
+        assert_eq!(from_json(&Document::parse(json).unwrap()), expected, "{json}");
+    }
+
+    #[test]
+    fn an_object_is_shown_key_by_key() {
+        check(r#"{"data":{"b":"x","a":[1,{"c":null}]},"warnings":["w"]}"#, {
+            "KEY       VALUE\ndata.a    [1,{\"c\":null}]\ndata.b    x\nwarnings  [\"w\"]\n"
+        });
+        check(r#"{"data":"two\nlines\u001b[2J"}"#, "KEY   VALUE\ndata  two\\nlines\\u{1b}[2J\n");
+        check("{}", "{}\n");
+        check("\"x\"", "x\n");
+    }
+
+    #[test]
+    fn columns_line_up_and_long_cells_are_cut() {
+        let long = "x".repeat(80);
+        let rows = [vec![long.clone(), "1".to_owned()], vec!["y".to_owned(), long.clone()]];
+        let cut = format!("{}...", "x".repeat(57));
+        let expected = format!("A{}  B\n{cut}  1\ny{}  {long}\n", " ".repeat(59), " ".repeat(59));
+        assert_eq!(set(&["A", "B"], &rows), expected);
+    }
+}

@@ -1,0 +1,352 @@
+//! YAML as JSON text.
+//!
+//! The first document of a stream, read as upstream reads it: YAML 1.2 with the numbers of 1.1 (`0x1f`,
+//! `017`, `1_000`) and the words of 1.2 (`yes` is text). Two differences: a number keeps all its digits, and
+//! a date is the text that it was, not a moment.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use anyhow::bail;
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+
+use crate::json;
+
+/// Deeper than anybody writes by hand, and shallow enough to recurse.
+const DEEPEST: usize = 500;
+
+/// What aliases may make of a document. A few hundred bytes of them can stand for terabytes.
+const LARGEST: usize = 64 << 20;
+
+/// Reads the first document of a text. Nothing at all is `null`.
+pub(crate) fn to_json(text: &str) -> anyhow::Result<String> {
+    let mut reader = Reader::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|e| anyhow::anyhow!("line {}: {}", e.marker().line(), e.info()))?;
+        match reader.take(event) {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(problem) => bail!("line {}: {problem}", span.start.line()),
+        }
+    }
+    let mut out = String::new();
+    match reader.root {
+        Some(root) => root.write(&mut out)?,
+        None => out.push_str("null"),
+    }
+    Ok(out)
+}
+
+#[derive(Debug)]
+enum Value {
+    /// JSON text.
+    Scalar(String),
+    List(Vec<Rc<Value>>),
+    Map(Fields),
+}
+
+type Fields = Vec<(String, Rc<Value>)>;
+
+impl Value {
+    fn write(&self, out: &mut String) -> anyhow::Result<()> {
+        if out.len() > LARGEST {
+            bail!("aliases make the document larger than {} MiB", LARGEST >> 20);
+        }
+        match self {
+            Self::Scalar(text) => out.push_str(text),
+            Self::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write(out)?;
+                }
+                out.push(']');
+            }
+            Self::Map(fields) => {
+                out.push('{');
+                for (at, (key, value)) in fields.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    write!(out, "{}:", json::string(key))?;
+                    value.write(out)?;
+                }
+                out.push('}');
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    open: Vec<(Open, usize)>,
+    anchors: HashMap<usize, Rc<Value>>,
+    root: Option<Rc<Value>>,
+}
+
+enum Open {
+    List(Vec<Rc<Value>>),
+    Map { fields: Fields, merged: Fields, key: Option<Key> },
+}
+
+enum Key {
+    Named(String),
+    /// `<<`: what follows is merged in.
+    Merge,
+}
+
+impl Reader {
+    /// Takes one event; returns whether the document has ended.
+    fn take(&mut self, event: Event<'_>) -> Result<bool, String> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
+            Event::StreamEnd | Event::DocumentEnd => return Ok(true),
+            Event::Alias(anchor) => {
+                let value = self.anchors.get(&anchor).ok_or("an alias stands within what it stands for")?;
+                self.put(Rc::clone(value), 0)?;
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                if let Some((Open::Map { key: key @ None, .. }, _)) = self.open.last_mut() {
+                    let merges = text == "<<" && style == ScalarStyle::Plain && tag.is_none();
+                    *key = Some(if merges { Key::Merge } else { Key::Named(text.clone().into_owned()) });
+                    if anchor > 0 {
+                        self.anchors.insert(anchor, Rc::new(Value::Scalar(json::string(&text))));
+                    }
+                } else {
+                    self.put(Rc::new(Value::Scalar(scalar(&text, style, tag.as_deref())?)), anchor)?;
+                }
+            }
+            Event::SequenceStart(anchor, _) => self.enter(Open::List(Vec::new()), anchor)?,
+            Event::MappingStart(anchor, _) => {
+                self.enter(Open::Map { fields: Vec::new(), merged: Vec::new(), key: None }, anchor)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some((open, anchor)) = self.open.pop() else { return Ok(true) };
+                let value = match open {
+                    Open::List(items) => Value::List(items),
+                    Open::Map { mut fields, merged, .. } => {
+                        for (key, value) in merged {
+                            if !fields.iter().any(|(k, _)| *k == key) {
+                                fields.push((key, value));
+                            }
+                        }
+                        Value::Map(fields)
+                    }
+                };
+                self.put(Rc::new(value), anchor)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn enter(&mut self, open: Open, anchor: usize) -> Result<(), String> {
+        if let Some((Open::Map { key: None, .. }, _)) = self.open.last() {
+            return Err("a key has to be a single word or text".to_owned());
+        }
+        if self.open.len() >= DEEPEST {
+            return Err(format!("nested more than {DEEPEST} deep"));
+        }
+        self.open.push((open, anchor));
+        Ok(())
+    }
+
+    fn put(&mut self, value: Rc<Value>, anchor: usize) -> Result<(), String> {
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&value));
+        }
+        match self.open.last_mut() {
+            None => self.root = Some(value),
+            Some((Open::List(items), _)) => items.push(value),
+            Some((Open::Map { fields, merged, key }, _)) => match key.take() {
+                Some(Key::Named(name)) if fields.iter().any(|(k, _)| *k == name) => {
+                    return Err(format!("mapping key {name:?} already defined"));
+                }
+                Some(Key::Named(name)) => fields.push((name, value)),
+                Some(Key::Merge) => merge(merged, &value)?,
+                None => match &*value {
+                    // An alias in the place of a key.
+                    Value::Scalar(text) => {
+                        let name = serde_json::from_str(text).unwrap_or_else(|_| text.clone());
+                        *key = Some(Key::Named(name));
+                    }
+                    Value::List(_) | Value::Map(_) => {
+                        return Err("a key has to be a single word or text".to_owned());
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+}
+
+fn merge(into: &mut Fields, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Map(fields) => {
+            for (key, value) in fields {
+                if !into.iter().any(|(k, _)| k == key) {
+                    into.push((key.clone(), Rc::clone(value)));
+                }
+            }
+            Ok(())
+        }
+        Value::List(items) => items.iter().try_for_each(|item| merge(into, item)),
+        Value::Scalar(_) => Err("map merge requires map or sequence of maps as the value".to_owned()),
+    }
+}
+
+/// Returns the JSON of a scalar.
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<String, String> {
+    let tag = tag.map(|tag| if tag.is_yaml_core_schema() { tag.suffix.as_str() } else { "str" });
+    let resolved = match (tag, style) {
+        (None, ScalarStyle::Plain) => resolve(text)?,
+        (None, _) | (Some("str"), _) => None,
+        (Some(wanted @ ("null" | "bool" | "int" | "float")), _) => {
+            let resolved = resolve(text)?;
+            let fits = match wanted {
+                "null" => resolved.as_deref() == Some("null"),
+                "bool" => matches!(resolved.as_deref(), Some("true" | "false")),
+                "int" => resolved.as_deref().is_some_and(|n| !n.contains(['.', 'e', 'E', 'u', 'a'])),
+                _ => resolved.as_deref().is_some_and(|n| !n.contains(['u', 'a'])),
+            };
+            if !fits {
+                return Err(format!("cannot decode `{text}` as a !!{wanted}"));
+            }
+            resolved
+        }
+        (Some(_), _) => None,
+    };
+    Ok(resolved.unwrap_or_else(|| json::string(text)))
+}
+
+/// Returns the JSON of a plain scalar that is more than text.
+fn resolve(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Ok(Some("null".to_owned())),
+        "true" | "True" | "TRUE" => return Ok(Some("true".to_owned())),
+        "false" | "False" | "FALSE" => return Ok(Some("false".to_owned())),
+        _ => {}
+    }
+    let (sign, number) = match text.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    if matches!(number, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return Err(format!("{text} cannot be said in JSON"));
+    }
+    if !number.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Ok(None);
+    }
+    let number = number.replace('_', "");
+    Ok(with_radix(&number).or_else(|| decimal(&number)).map(|number| format!("{sign}{number}")))
+}
+
+/// Returns the decimal digits of a number in base 2, 8 or 16.
+fn with_radix(number: &str) -> Option<String> {
+    let rest = number.strip_prefix('0')?;
+    let (radix, digits) = match rest.as_bytes().first()? {
+        b'x' | b'X' => (16, &rest[1..]),
+        b'o' | b'O' => (8, &rest[1..]),
+        b'b' | b'B' => (2, &rest[1..]),
+        _ => (8, rest),
+    };
+    let digits = (!digits.starts_with(['+', '-'])).then_some(digits)?;
+    u64::from_str_radix(digits, radix).ok().map(|number| number.to_string())
+}
+
+/// Returns a decimal number in the form of JSON, with all its digits.
+fn decimal(number: &str) -> Option<String> {
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (number, None),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let mut out = match whole.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        whole => whole.to_owned(),
+    };
+    if !fraction.is_empty() {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    if let Some(exponent) = exponent {
+        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        if digits.is_empty() || !all_digits(digits) {
+            return None;
+        }
+        out.push('e');
+        out.push_str(exponent);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(yaml: &str, expected: &str) {
+        let found = to_json(yaml).unwrap_or_else(|problem| format!("error: {problem}"));
+        assert_eq!(found, expected, "{yaml:?}");
+    }
+
+    #[test]
+    fn maps_lists_and_scalars_become_json() {
+        check("", "null");
+        check("a: 1\nb:\n  - x\n  - {c: true}\n", r#"{"a":1,"b":["x",{"c":true}]}"#);
+        check("a: |\n  one\n  two\nb: >-\n  one\n  two\n", r#"{"a":"one\ntwo\n","b":"one two"}"#);
+        check("a: 1\n---\nb: 2\n", r#"{"a":1}"#);
+        check(r#"{"a": [1, "b\u0041"]}"#, r#"{"a":[1,"bA"]}"#);
+    }
+
+    #[test]
+    fn a_number_keeps_all_its_digits() {
+        check(
+            "[9007199254740993, 1e400, 1.10, -0, 123456789012345678901]",
+            "[9007199254740993,1e400,1.10,-0,123456789012345678901]",
+        );
+        check("[+1, 1., .5, 007.5, 1_000, -.5E-3]", "[1,1,0.5,7.5,1000,-0.5e-3]");
+        check("[0x1f, 0o17, 017, 0b11, 089]", "[31,15,15,3,89]");
+    }
+
+    #[test]
+    fn what_looks_like_something_else_is_text() {
+        check("[yes, off, y, 1:30, 2024-01-15, 1.2.3, 0xzz, ., 1e, _1]", {
+            r#"["yes","off","y","1:30","2024-01-15","1.2.3","0xzz",".","1e","_1"]"#
+        });
+        check("['1', \"true\", !!str 1, !mine 1]", r#"["1","true","1","1"]"#);
+        check("[~, Null, '', TRUE, !!float 1]", r#"[null,null,"",true,1]"#);
+    }
+
+    #[test]
+    fn aliases_and_merges_are_resolved() {
+        check("a: &x [1, 2]\nb: *x\n", r#"{"a":[1,2],"b":[1,2]}"#);
+        check("a: &x {k: 1, l: 2}\nb:\n  <<: *x\n  l: 3\n", r#"{"a":{"k":1,"l":2},"b":{"l":3,"k":1}}"#);
+    }
+
+    #[test]
+    fn trouble_is_named_with_its_line() {
+        check("a: 1\na: 2\n", "error: line 2: mapping key \"a\" already defined");
+        check("a: .inf\n", "error: line 1: .inf cannot be said in JSON");
+        check("a: !!int x\n", "error: line 1: cannot decode `x` as a !!int");
+        check("? [a]\n: 1\n", "error: line 1: a key has to be a single word or text");
+        assert!(to_json("a: [1\nb: 2").is_err());
+    }
+
+    #[test]
+    fn a_document_that_explodes_is_refused() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let before = level - 1;
+            bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", "));
+        }
+        check(&bomb, "error: aliases make the document larger than 64 MiB");
+        assert!(to_json(&("[".repeat(100_000) + &"]".repeat(100_000))).is_err());
+    }
+}
