@@ -28,9 +28,8 @@ pub(super) fn read(text: &str, file: &Path, base: &Path) -> Result<Policy, Probl
     match DeTable::parse(text) {
         Ok(table) => reader.policy(table.get_ref(), &mut policy),
         Err(error) => {
-            reader
-                .found
-                .push(Found { at: error.span().map_or(0, |s| s.start), text: error.message().into() });
+            let at = error.span().map_or(0, |span| span.start);
+            reader.found.push(Found { at, text: error.message().to_owned() });
         }
     }
     if reader.found.is_empty() {
@@ -322,8 +321,11 @@ fn no_digests(span: Range<usize>, place: &str) -> Found {
 }
 
 fn unknown(key: &str, span: Range<usize>, place: &str, known: &[&str]) -> Found {
-    let near =
-        known.iter().map(|k| (distance(key, k), k)).min().filter(|(far, k)| *far <= 2.max(k.len() / 3));
+    let near = known
+        .iter()
+        .map(|k| (distance(key, k), k))
+        .min()
+        .filter(|(far, k)| *far <= 2.min(k.len().div_ceil(2)));
     let advice = match near {
         Some((_, near)) => format!("did you mean {near:?}?"),
         None => format!("known are {}", known.join(", ")),

@@ -32,7 +32,7 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// How long a change waits for another process that is changing the file. A guess; a change takes
 /// milliseconds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it looks.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);

@@ -47,14 +47,15 @@ fn check(text: impl AsRef<[u8]>, expected: &str) {
 
 #[tokio::test]
 async fn a_store_says_what_its_file_says_sorted_by_name() {
-    let (_dir, path) = file(r#" { "b": "2", "a.x": "", "B": "\u00e9\u0000\n", "\u0061": "1" } "#, 0o600);
+    let (_dir, path) =
+        file(r#" { "b": "2", "a.x": "", "B": "\u00e9\u0000\n", "\u0061": "hunter2" } "#, 0o600);
     let store = FileStore::open(&path).unwrap();
     assert_eq!(store.names().await.unwrap(), ["B", "a", "a.x", "b"]);
-    assert_eq!(store.secret("a").await.unwrap().as_deref(), Some("1"));
+    assert_eq!(store.secret("a").await.unwrap().as_deref(), Some("hunter2"));
     assert_eq!(store.secret("a.x").await.unwrap().as_deref(), Some(""));
     assert_eq!(store.secret("B").await.unwrap().as_deref(), Some("\u{e9}\0\n"));
     assert_eq!(store.secret("c").await.unwrap(), None);
-    assert!(!format!("{store:?}").contains('1'), "{store:?}");
+    assert!(!format!("{store:?}").contains("hunter"), "{store:?}");
 }
 
 #[test]
@@ -197,7 +198,7 @@ async fn changes_made_at_the_same_time_are_all_kept() {
     let (dir, path) = file(r#"{"first":"1"}"#, 0o600);
     let stores = [opened(&path), opened(&path), opened(&path)];
     let mut changes = tokio::task::JoinSet::new();
-    for n in 0..60 {
+    for n in 0..24 {
         let store = stores[n % stores.len()].clone();
         changes.spawn(async move { store.set(&format!("n{n}"), &n.to_string()).await });
     }
@@ -205,7 +206,7 @@ async fn changes_made_at_the_same_time_are_all_kept() {
         change.unwrap().unwrap();
     }
     let names: BTreeSet<_> = opened(&path).names().await.unwrap().into_iter().collect();
-    let expected: BTreeSet<_> = (0..60).map(|n| format!("n{n}")).chain(["first".to_owned()]).collect();
+    let expected: BTreeSet<_> = (0..24).map(|n| format!("n{n}")).chain(["first".to_owned()]).collect();
     assert_eq!(names, expected);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
@@ -233,8 +234,9 @@ fn a_file_that_is_locked_for_too_long_is_busy() {
     flock(&other, FlockOperation::LockExclusive).unwrap();
     let outcome = store.shared.lock_within(Duration::ZERO);
     assert!(matches!(outcome, Err(FileError::Busy { .. })), "{outcome:?}");
+    // Patient, because a child that another test has just forked may still hold what we closed.
     drop(other);
-    assert!(store.shared.lock_within(Duration::ZERO).is_ok());
+    assert!(store.shared.lock_within(LOCK_PATIENCE).is_ok());
 }
 
 #[tokio::test]
