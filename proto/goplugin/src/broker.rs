@@ -102,6 +102,9 @@ impl Broker {
     /// The server listens before it is announced, and is announced before this returns. It ends when
     /// the returned [`Serving`] is dropped, or with the broker.
     pub async fn serve_as(&self, id: u32, routes: Routes) -> Result<Serving, BrokerError> {
+        if *self.0.closed.borrow() || self.0.ended.has_come() {
+            return Err(BrokerError::Closed);
+        }
         let listener = Listener::bind(self.0.sockets.fresh()).map_err(BrokerError::Listen)?;
         let address = listener.address();
         let announcement = ConnInfo {

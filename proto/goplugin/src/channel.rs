@@ -50,7 +50,9 @@ impl Channel {
             async move {
                 let socket = match socket {
                     Some(socket) => socket,
-                    None if ended.has_come() => return Err(io::Error::from(io::ErrorKind::NotConnected)),
+                    None if ended.has_come() => {
+                        return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED));
+                    }
                     None => connect(&address).await?,
                 };
                 Ok(TokioIo::new(Tethered::new(socket, ended.wait())))
@@ -149,6 +151,7 @@ impl Body for ChannelBody {
     }
 }
 
+const ENDED: &str = "the plugin has ended";
 const LOST: &str = "the connection to the plugin is lost";
 
 /// Names a failure of the transport as grpc-go would.

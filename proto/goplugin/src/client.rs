@@ -10,6 +10,7 @@ mod connection;
 mod executable;
 mod output;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -18,10 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use self::connection::Starting;
 pub(crate) use self::connection::Task;
-pub use self::connection::{Connection, Exit, Gone};
+pub use self::connection::{Connection, Exit, Gone, stop_all};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
 use crate::handshake::quote;
@@ -31,8 +34,9 @@ use crate::{Address, Channel, Cookie, Discard, Handshake, HandshakeError, Sink, 
 /// How long the first line may be. Upstream's hosts read no longer ones either.
 const FIRST_LINE: usize = 64 * 1024;
 
-/// How long a child that closed its output may take to end, before that is what it is blamed for.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a child that did something wrong may take to end by itself. How it ends, and what it says
+/// then, is worth more than that we killed it. A guess; a child that takes longer is killed unheard.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Variables of the protocol that must not reach a child from our own start as a plugin.
 const INHERITED: [&str; 4] =
@@ -109,41 +113,94 @@ impl Launch {
             }
         };
         let until = Instant::now() + self.start_timeout;
-        let (mut starting, first_line) = connection::Starting::watch(child, self, sockets)
-            .map_err(|source| StartError::Watch { source })?;
+        let (mut starting, first_line) =
+            Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
+        match self.connect(&mut starting, first_line, until).await {
+            Ok((handshake, channel)) => Ok(starting.finish(handshake, channel)),
+            Err(failure) => {
+                let error = self.explain(failure, &starting).await;
+                starting.end().await;
+                Err(error)
+            }
+        }
+    }
 
+    /// Waits for the line, and connects to where it says.
+    async fn connect(
+        &self,
+        starting: &mut Starting,
+        mut first_line: oneshot::Receiver<FirstLine>,
+        until: Instant,
+    ) -> Result<(Handshake, Channel), Failure> {
         let line = tokio::select! {
             // The line wins over the end: it says more about why a child ended.
             biased;
-            line = first_line => line.unwrap_or_default(),
-            exit = starting.gone().wait() => return Err(self.exited(exit).await),
-            () = tokio::time::sleep_until(until) => return Err(self.timed_out(&starting)),
+            line = &mut first_line => line.unwrap_or_default(),
+            _ = starting.gone().wait() => return Err(Failure::Ended),
+            () = sleep_until(until) => {
+                // Its output ends with it, and what there was of a line then comes by.
+                starting.kill();
+                let line = timeout(FAREWELL, first_line).await.map(Result::unwrap_or_default);
+                return Err(Failure::Slow { printed: line.map(FirstLine::into_text).unwrap_or_default() });
+            }
         };
-        let handshake = match self.read(line) {
-            Ok(handshake) => handshake,
-            Err(Silence::Nothing) => match timeout(FAREWELL, starting.gone().wait()).await {
-                Ok(exit) => return Err(self.exited(exit).await),
-                Err(_elapsed) => {
-                    let source = HandshakeError::Unrecognised { text: String::new() };
-                    return Err(self.refused(source, starting).await);
-                }
-            },
-            Err(Silence::Words(source)) => return Err(self.refused(source, starting).await),
-        };
+        let handshake = self.read(line)?;
         let address = handshake.address().clone();
         let socket = match timeout_at(until, connect(&address)).await {
             Ok(Ok(socket)) => socket,
-            Ok(Err(source)) => {
-                let evidence = self.evidence(starting).await;
-                return Err(StartError::Connect { address, evidence, source });
-            }
-            Err(_elapsed) => return Err(self.timed_out(&starting)),
+            Ok(Err(error)) => return Err(Failure::Deaf { address, error }),
+            Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),
         };
         starting.connected(&socket, &address);
-        let channel = Channel::open(socket, address, starting.ended());
-        match starting.gone().exit() {
-            None => Ok(starting.finish(handshake, channel)),
-            Some(exit) => Err(self.exited(exit).await),
+        if starting.gone().exit().is_some() {
+            return Err(Failure::Ended);
+        }
+        Ok((handshake, Channel::open(socket, address, starting.ended())))
+    }
+
+    fn read(&self, line: FirstLine) -> Result<Handshake, Failure> {
+        match line {
+            FirstLine::Endless(_) => {
+                let text = quote(&line.into_text());
+                Err(Failure::Words(HandshakeError::TooLong { limit: FIRST_LINE, text }))
+            }
+            FirstLine::Whole(_) => match line.into_text() {
+                blank if blank.trim().is_empty() => Err(Failure::Silent),
+                text => Handshake::parse(&text, &self.versions).map_err(Failure::Words),
+            },
+        }
+    }
+
+    /// Adds to a failure what the child left to say about it.
+    async fn explain(&self, failure: Failure, starting: &Starting) -> StartError {
+        match failure {
+            Failure::Slow { printed } => {
+                let evidence = starting.evidence(Duration::ZERO).await;
+                StartError::TimedOut { limit: self.start_timeout, printed, evidence }
+            }
+            Failure::Ended => {
+                StartError::Exited { exit: starting.gone().wait().await, notes: self.diagnose().await }
+            }
+            Failure::Silent => match timeout(FAREWELL, starting.gone().wait()).await {
+                Ok(exit) => StartError::Exited { exit, notes: self.diagnose().await },
+                Err(_elapsed) => StartError::Handshake {
+                    error: HandshakeError::Unrecognised { text: String::new() },
+                    evidence: starting.evidence(Duration::ZERO).await,
+                    notes: self.diagnose().await,
+                },
+            },
+            // A plugin that speaks so clearly is not about to end, and has nothing wrong with its file.
+            Failure::Words(error) if error.is_of_a_plugin() => {
+                let evidence = starting.evidence(Duration::ZERO).await;
+                StartError::Handshake { error, evidence, notes: Vec::new() }
+            }
+            Failure::Words(error) => {
+                let evidence = starting.evidence(FAREWELL).await;
+                StartError::Handshake { error, evidence, notes: self.diagnose().await }
+            }
+            Failure::Deaf { address, error } => {
+                StartError::Connect { address, error, evidence: starting.evidence(FAREWELL).await }
+            }
         }
     }
 
@@ -180,60 +237,24 @@ impl Launch {
         }
     }
 
-    fn read(&self, line: FirstLine) -> Result<Handshake, Silence> {
-        let line = match line {
-            FirstLine::Whole(line) => line,
-            FirstLine::Endless(start) => {
-                let text = quote(&String::from_utf8_lossy(&start));
-                return Err(Silence::Words(HandshakeError::TooLong { limit: FIRST_LINE, text }));
-            }
-        };
-        let line = String::from_utf8_lossy(&line);
-        if line.trim().is_empty() {
-            return Err(Silence::Nothing);
-        }
-        Handshake::parse(&line, &self.versions).map_err(Silence::Words)
-    }
-
-    async fn exited(&self, exit: Exit) -> StartError {
-        StartError::Exited { notes: self.diagnose().await, exit }
-    }
-
-    fn timed_out(&self, starting: &connection::Starting) -> StartError {
-        StartError::TimedOut { limit: self.start_timeout, stderr: starting.stderr() }
-    }
-
-    async fn refused(&self, source: HandshakeError, starting: connection::Starting) -> StartError {
-        let notes = match source {
-            HandshakeError::Unrecognised { .. } | HandshakeError::TooLong { .. } => self.diagnose().await,
-            // A plugin that speaks so clearly has nothing wrong with its file.
-            _ => Vec::new(),
-        };
-        StartError::Handshake { notes, evidence: self.evidence(starting).await, source }
-    }
-
-    /// Ends the child, and returns what it leaves to say about it.
-    async fn evidence(&self, starting: connection::Starting) -> Evidence {
-        // It may be about to end by itself, and its own last words are worth more than our signal.
-        let own = timeout(FAREWELL, starting.gone().wait()).await.ok();
-        Evidence {
-            stderr: own.as_ref().map_or_else(|| starting.stderr(), |exit| exit.stderr.clone()),
-            exit: own,
-        }
-    }
-
     async fn diagnose(&self) -> Vec<String> {
         let path = self.executable.path().to_owned();
         blocking(move || executable::diagnose(&path)).await.unwrap_or_default()
     }
 }
 
-/// A first line that is no handshake.
-enum Silence {
-    /// There was none.
-    Nothing,
-    /// There was another.
+/// What went wrong after the child was started.
+enum Failure {
+    /// It ended before it said anything.
+    Ended,
+    /// It closed its output without a line, or printed an empty one.
+    Silent,
+    /// It said something else.
     Words(HandshakeError),
+    /// It does not listen where it said.
+    Deaf { address: Address, error: io::Error },
+    /// It took too long, and had printed this.
+    Slow { printed: String },
 }
 
 /// What a child finds in its environment besides the variables of the protocol.
@@ -273,7 +294,7 @@ pub enum Stdin {
     Inherit,
 }
 
-/// Why a plugin did not start. Whatever it was, no process of it is left.
+/// Why a plugin did not start. Whatever it was, the child and its group are gone by now.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -305,60 +326,71 @@ pub enum StartError {
         source: io::Error,
     },
     /// The plugin ended before it was connected to.
-    #[error("ended before it served: {exit}{}", Listed(notes))]
+    #[error("ended before it served{}", Listed(notes))]
     Exited {
-        /// How it ended.
-        exit: Exit,
         /// What looking at the file shows.
         notes: Vec<String>,
+        /// How it ended.
+        #[source]
+        exit: Exit,
     },
     /// The plugin took too long.
-    #[error("does not serve after {limit:?}{}", Quoted(stderr))]
+    #[error("does not serve after {limit:?}{}", Printed(printed))]
     TimedOut {
         /// How long it had.
         limit: Duration,
-        /// The end of what it wrote to its standard error.
-        stderr: String,
+        /// The beginning of a first line that it did not finish.
+        printed: String,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
     },
     /// The plugin said something that we cannot go on with.
-    #[error("shook no hands{evidence}{}", Listed(notes))]
+    #[error("handshake failed: {error}{}", Listed(notes))]
     Handshake {
         /// What it said.
-        source: HandshakeError,
-        /// What it left.
-        evidence: Evidence,
+        error: HandshakeError,
         /// What looking at the file shows, if the line is none of a plugin.
         notes: Vec<String>,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
     },
     /// The plugin does not listen where it said.
-    #[error("cannot connect to it at {address}{evidence}")]
+    #[error("cannot connect to it at {address}: {error}")]
     Connect {
         /// Where it said.
         address: Address,
-        /// What it left.
-        evidence: Evidence,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
     },
 }
 
 /// What a plugin that failed to start left to say about it.
-#[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// How it ended, if it did so by itself.
-    pub exit: Option<Exit>,
-    /// The end of what it wrote to its standard error.
-    pub stderr: String,
+///
+/// It is where the chain of a [`StartError`] ends, because it may have many lines.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// It ended by itself, in this way.
+    Exit(Exit),
+    /// It had to be killed, and this is the end of what it wrote to its standard error.
+    LastWords(String),
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.exit {
-            Some(exit) => write!(f, ", and ended: {exit}"),
-            None => Quoted(&self.stderr).fmt(f),
+        match self {
+            Self::Exit(exit) => write!(f, "it ended: {exit}"),
+            Self::LastWords(words) => write!(f, "its last words: {}", words.trim()),
         }
     }
 }
+
+impl Error for Evidence {}
 
 /// Appends notes to a message.
 struct Listed<'a>(&'a [String]);
@@ -369,14 +401,14 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Appends the last lines of standard error to a message.
-struct Quoted<'a>(&'a str);
+/// Appends what was printed of a first line to a message.
+struct Printed<'a>(&'a str);
 
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.trim() {
+        match self.0 {
             "" => Ok(()),
-            words => write!(f, "; its last words: {words}"),
+            text => write!(f, "; it printed {text:?} and did not end the line"),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Handshake {
                 HandshakeError::Version { found: quote(version), offered: versions.clone() }
             })?;
         let address = Address::parse(network, address)
-            .map_err(|source| HandshakeError::Address { text: quote(address), source })?;
+            .map_err(|error| HandshakeError::Address { text: quote(address), error })?;
         // Field 5 is optional; plugins that leave it out are older than gRPC in go-plugin.
         match fields.next() {
             Some("grpc") => {}
@@ -163,12 +163,12 @@ pub enum HandshakeError {
         offered: Versions,
     },
     /// The plugin listens where nobody can connect to.
-    #[error("its address {text:?} cannot be used")]
+    #[error("its address {text:?} cannot be used: {error}")]
     Address {
         /// The address it named.
         text: String,
         /// What is wrong with it.
-        source: AddressError,
+        error: AddressError,
     },
     /// The plugin speaks the older flavour of go-plugin.
     #[error(
@@ -190,6 +190,13 @@ pub enum HandshakeError {
     /// The plugin insists on TLS, which nobody asked of it.
     #[error("wants a TLS connection that this host did not ask for")]
     Certificate,
+}
+
+impl HandshakeError {
+    /// Tells whether only a go-plugin plugin would say this.
+    pub(crate) fn is_of_a_plugin(&self) -> bool {
+        !matches!(self, Self::Unrecognised { .. } | Self::TooLong { .. })
+    }
 }
 
 /// Shortens what a plugin printed to what an error can carry.
@@ -257,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_address_that_nobody_could_dial_is_refused() {
-        let refused = |text: &str, source| Err(HandshakeError::Address { text: text.to_owned(), source });
+        let refused = |text: &str, error| Err(HandshakeError::Address { text: text.to_owned(), error });
         check("1|1|vsock|3:9|grpc", refused("3:9", AddressError::Network { found: "vsock".to_owned() })); // H-18
         check("1|1|tcp|localhost|grpc", refused("localhost", AddressError::Port));
         check("1|1|unix||grpc", refused("", AddressError::Empty));

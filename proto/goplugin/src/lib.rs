@@ -24,7 +24,7 @@
 //! - [`Launch`] is everything there is to say about a start, and [`Launch::start`] does it. Nothing is
 //!   left of a start that failed.
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
-//!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about.
+//!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
 //! - A [`Sink`] gets what the plugin logs and prints.
 //!
 //! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
@@ -45,7 +45,7 @@ pub use self::broker::{Broker, BrokerError, Serving};
 pub use self::channel::{Channel, ChannelBody, normalized};
 pub use self::client::{
     Checksum, ChecksumError, Connection, Environment, Evidence, Executable, Exit, Gone, Launch, StartError,
-    Stdin,
+    Stdin, stop_all,
 };
 pub use self::handshake::{Cookie, Handshake, HandshakeError, Versions};
 pub use self::health::PingError;
@@ -56,7 +56,6 @@ pub use self::transport::{Address, AddressError, SocketDirError};
 mod wire {
     #![expect(
         unreachable_pub,
-        clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         reason = "generated code"
     )]

@@ -10,14 +10,17 @@
 
 mod watcher;
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString, c_char};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -119,35 +122,15 @@ fn start(order: Order) -> io::Result<Child> {
 
 #[expect(clippy::disallowed_methods, reason = "this is the place where children are started")]
 fn command(order: &Order) -> io::Result<Command> {
-    let path = std::path::absolute(order.executable.path())?;
-    let mut opened = None;
-    let mut command = match order.executable.opened() {
-        None => Command::new(&path),
-        Some((file, form)) => {
-            // Never one of the three that the child's own are put on.
-            let file = File::from(fcntl_dupfd_cloexec(file, 3)?);
-            let command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            // The kernel has the file open before it closes our descriptor. An interpreter opens it again,
-            // by that same path, and has to inherit the descriptor for it.
-            opened = Some((file, form));
-            command
-        }
-    };
-    command.arg0(order.executable.path()).args(&order.arguments);
-    match &order.environment {
-        Environment::Inherit(extra) => {
-            command.envs(extra.iter().map(|(key, value)| (key, value)));
-        }
-        Environment::Only(all) => {
-            command.env_clear().envs(all.iter().map(|(key, value)| (key, value)));
-        }
+    let mut path = std::path::absolute(order.executable.path())?;
+    let mut script = None;
+    if let Some((file, form)) = order.executable.opened() {
+        // Never one of the three that the child's own are put on.
+        let file = File::from(fcntl_dupfd_cloexec(file, 3)?);
+        path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        script = Some((file, form));
     }
-    for (key, value) in &order.protocol {
-        match value {
-            Some(value) => command.env(key, value),
-            None => command.env_remove(key),
-        };
-    }
+    let mut command = Command::new(&path);
     if let Some(directory) = &order.directory {
         command.current_dir(directory);
     }
@@ -156,15 +139,20 @@ fn command(order: &Order) -> io::Result<Command> {
         Stdin::Inherit => command.stdin(Stdio::inherit()),
     };
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    before_exec(&mut command, opened);
+    execute(&mut command, Image::new(&path, order)?, script);
     Ok(command)
 }
 
-/// Has the child ask for its death with ours, and keeps `file` open where an interpreter needs it.
-#[expect(unsafe_code, reason = "only the child itself can ask for its parent-death signal")]
-fn before_exec(command: &mut Command, file: Option<(File, Form)>) {
+/// Has the child ask for its death with ours, and then execute `image`.
+///
+/// It does so itself, because `Command` would leave it to `execvp`, and that hands whatever the kernel
+/// does not know over to a shell: a program for another machine, or a text. The opened `file` is named
+/// by its descriptor. The kernel has it open before it closes ours; an interpreter opens it again by
+/// that same name, and has to inherit the descriptor for that.
+#[expect(unsafe_code, reason = "only the child itself can ask for its parent-death signal, and execute")]
+fn execute(command: &mut Command, image: Image, file: Option<(File, Form)>) {
     let parent = getpid();
-    let prepare = move || {
+    let child = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // Had we died before the call, nothing would be sent any more.
         if getppid() != Some(parent) {
@@ -173,12 +161,75 @@ fn before_exec(command: &mut Command, file: Option<(File, Form)>) {
         if let Some((file, Form::Script)) = &file {
             fcntl_setfd(file, FdFlags::empty())?;
         }
-        Ok(())
+        Err(image.execute())
     };
     // SAFETY: between fork and exec, in a process with other threads, only async-signal-safe calls may be
-    // made. `prepare` makes three system calls and looks at values that were made before; it takes no
+    // made. `child` makes four system calls and looks at values that were made before; it takes no
     // lock, allocates nothing, and cannot panic. Errors are made of a number alone.
-    unsafe { command.pre_exec(prepare) };
+    unsafe { command.pre_exec(child) };
+}
+
+/// What the kernel is given to execute, ready before the fork.
+struct Image {
+    path: CString,
+    arguments: Strings,
+    environment: Strings,
+}
+
+impl Image {
+    fn new(path: &Path, order: &Order) -> io::Result<Self> {
+        let mut variables: BTreeMap<OsString, OsString> = match &order.environment {
+            Environment::Inherit(extra) => std::env::vars_os().chain(extra.iter().cloned()).collect(),
+            Environment::Only(all) => all.iter().cloned().collect(),
+        };
+        for (key, value) in &order.protocol {
+            match value {
+                Some(value) => drop(variables.insert(key.clone(), value.clone())),
+                None => drop(variables.remove(key)),
+            }
+        }
+        let name = order.executable.path().as_os_str().to_owned();
+        let variables = variables.into_iter().map(|(mut variable, value)| {
+            variable.push("=");
+            variable.push(value);
+            variable
+        });
+        Ok(Self {
+            path: CString::new(path.as_os_str().as_bytes())?,
+            arguments: Strings::new(std::iter::once(name).chain(order.arguments.iter().cloned()))?,
+            environment: Strings::new(variables)?,
+        })
+    }
+
+    /// Executes it, or returns why not.
+    #[expect(unsafe_code, reason = "executing has no safe form that takes an environment")]
+    fn execute(&self) -> io::Error {
+        // SAFETY: all three point to memory that `self` owns and that nobody changes: a string that ends
+        // in a zero, and two lists of such strings that end in a null.
+        unsafe { libc::execve(self.path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
+        io::Error::last_os_error()
+    }
+}
+
+/// A list of strings as the kernel takes it. (Atomic pointers are laid out as plain ones and may be
+/// moved between threads.)
+struct Strings {
+    pointers: Vec<AtomicPtr<c_char>>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Self> {
+        let strings = strings.map(|string| CString::new(string.into_vec()));
+        let owned: Vec<_> = strings.collect::<Result<_, _>>()?;
+        let pointers = owned.iter().map(|string| string.as_ptr().cast_mut());
+        let pointers = pointers.chain([std::ptr::null_mut()]).map(AtomicPtr::new).collect();
+        Ok(Self { pointers, _owned: owned })
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr().cast()
+    }
 }
 
 /// The hold on a child. Dropping the last one kills the child and reaps it.
@@ -274,11 +325,12 @@ impl Leash {
     }
 
     fn signal(&self) {
-        // That there is nobody left to kill is the only error that is left here.
-        let _gone = match self.reach {
-            Reach::Group => kill_process_group(self.pid, Signal::KILL),
-            Reach::Child => pidfd_send_signal(&self.pidfd, Signal::KILL),
-        };
+        // That there is nobody left to kill is the only error that is left here. The child itself is
+        // named as well: it may have gone over to another group.
+        if self.reach == Reach::Group {
+            let _gone = kill_process_group(self.pid, Signal::KILL);
+        }
+        let _gone = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {

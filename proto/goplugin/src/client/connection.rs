@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::child::{Child, Leash};
 use super::output::{FirstLine, Tail, read_stderr, read_stdout};
-use super::{Launch, Quoted};
+use super::{Evidence, Launch};
 use crate::transport::{Ended, Socket, SocketDir};
 use crate::{Address, Broker, Channel, Handshake, PingError, controller, health, stdio};
 
@@ -120,13 +121,16 @@ impl Connection {
             return exit;
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
-        self.kill();
-        timeout(AFTER_KILL, gone.wait()).await.unwrap_or_else(|_elapsed| Exit {
-            status: None,
-            requested: true,
-            stderr: self.starting.stderr(),
-        })
+        self.starting.end().await
     }
+}
+
+/// Stops all of `connections` at the same time, each as [`Connection::stop`] does.
+pub async fn stop_all<'a>(
+    connections: impl IntoIterator<Item = &'a Connection>,
+    grace: Duration,
+) -> Vec<Exit> {
+    join_all(connections.into_iter().map(|connection| connection.stop(grace))).await
 }
 
 /// A child that is watched, and not yet a plugin. Dropping it kills the child.
@@ -193,10 +197,6 @@ impl Starting {
         self.ended.clone()
     }
 
-    pub(super) fn stderr(&self) -> String {
-        self.tail.text()
-    }
-
     /// Remembers the plugin's socket, to be removed with the plugin, if it is the plugin's.
     ///
     /// A plugin that heeds our directory has it there. One that does not leaves it when it is killed.
@@ -224,7 +224,27 @@ impl Starting {
         }
     }
 
-    fn kill(&self) {
+    /// Kills what is left of the child, and returns what it says when it is gone.
+    pub(super) async fn end(&self) -> Exit {
+        if let Some(exit) = self.gone.exit() {
+            return exit;
+        }
+        self.kill();
+        let stuck = |_elapsed| Exit { status: None, requested: true, stderr: self.tail.text() };
+        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
+    }
+
+    /// Ends the child after it had `patience` to end by itself, and returns what it left to say.
+    pub(super) async fn evidence(&self, patience: Duration) -> Option<Evidence> {
+        match timeout(patience, self.gone().wait()).await {
+            Ok(exit) if !exit.requested => Some(Evidence::Exit(exit)),
+            _ => Some(self.end().await.stderr)
+                .filter(|words| !words.trim().is_empty())
+                .map(Evidence::LastWords),
+        }
+    }
+
+    pub(super) fn kill(&self) {
         self.requested.store(true, Ordering::Relaxed);
         self.leash.kill();
     }
@@ -310,7 +330,7 @@ pub struct Exit {
     pub status: Option<ExitStatus>,
     /// Whether we had asked it to, or killed it.
     pub requested: bool,
-    /// The end of what it wrote to its standard error, some kilobytes at most.
+    /// The end of what it wrote to its standard error, some kilobytes at most and made readable.
     pub stderr: String,
 }
 
@@ -320,10 +340,10 @@ impl fmt::Display for Exit {
             Some(status) => write!(f, "{status}")?,
             None => f.write_str("exit status unknown")?,
         }
-        if self.requested {
-            return Ok(());
+        match self.stderr.trim() {
+            words if !self.requested && !words.is_empty() => write!(f, "; its last words: {words}"),
+            _ => Ok(()),
         }
-        Quoted(&self.stderr).fmt(f)
     }
 }
 

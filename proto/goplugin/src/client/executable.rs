@@ -214,7 +214,8 @@ pub(super) fn diagnose(path: &Path) -> Vec<String> {
 
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
-        Err(error) => return vec![format!("the file cannot be looked at: {error}")],
+        // What the kernel said of it says as much.
+        Err(_) => return Vec::new(),
     };
     let mut notes = Vec::new();
     let mode = metadata.mode() & 0o7777;
@@ -231,12 +232,11 @@ pub(super) fn diagnose(path: &Path) -> Vec<String> {
             Err(error) => notes.push(format!("it cannot be read: {error}")),
         }
     }
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    notes.push(format!(
-        "its mode is {mode:o}, its owner {}:{}, and we are {user}:{group}",
-        metadata.uid(),
-        metadata.gid()
-    ));
+    let user = rustix::process::geteuid().as_raw();
+    if user != metadata.uid() || mode & 0o500 != 0o500 {
+        notes
+            .push(format!("its mode is {mode:o}, its owner user {}, and we are user {user}", metadata.uid()));
+    }
     notes
 }
 

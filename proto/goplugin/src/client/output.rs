@@ -4,6 +4,7 @@
 //! full stops. Standard output carries the one line and then nothing that anybody asked for. An end
 //! of the child bounds the end of its pipes: a descendant that still holds one is not waited for.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::FIRST_LINE;
 use crate::Sink;
-use crate::log::LogReader;
+use crate::log::{Entry, Level, LogReader};
 use crate::transport::Ended;
 
 /// How much of the end of standard error is kept for errors.
@@ -35,6 +36,14 @@ pub(super) enum FirstLine {
     Whole(Vec<u8>),
     /// The beginning of a line that has no end.
     Endless(Vec<u8>),
+}
+
+impl FirstLine {
+    /// Returns what there is of it.
+    pub(super) fn into_text(self) -> String {
+        let (Self::Whole(line) | Self::Endless(line)) = self;
+        String::from_utf8_lossy(&line).into_owned()
+    }
 }
 
 impl Default for FirstLine {
@@ -84,12 +93,17 @@ pub(super) async fn read_stderr(
     loop {
         let chunk = pipe.read().await;
         if chunk.is_empty() {
-            log.finish(|entry| sink.log(entry));
+            log.finish(|entry| {
+                tail.push(&entry);
+                sink.log(entry);
+            });
             return Ok(());
         }
-        tail.push(chunk);
         sink.raw_stderr(chunk);
-        log.read(chunk, |entry| sink.log(entry));
+        log.read(chunk, |entry| {
+            tail.push(&entry);
+            sink.log(entry);
+        });
     }
 }
 
@@ -137,28 +151,40 @@ impl Pipe {
     }
 }
 
-/// The end of what was written to standard error.
+/// The end of what was written to standard error, as a person would want to read it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tail(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Tail(Arc<Mutex<String>>);
 
 impl Tail {
-    fn push(&self, chunk: &[u8]) {
+    fn push(&self, entry: &Entry) {
+        let structured = entry.timestamp.is_some() || entry.target.is_some() || !entry.fields.is_empty();
+        // What a plugin logs of its own accord says why it ended only from this level on.
+        if structured && entry.level < Level::Info {
+            return;
+        }
         let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend_from_slice(chunk);
-        let surplus = tail.len().saturating_sub(TAIL);
-        tail.drain(..surplus);
+        if structured {
+            // Writing to a string does not fail.
+            let _written = write!(tail, "[{}] ", entry.level.name().to_uppercase());
+        }
+        tail.push_str(&entry.message);
+        for (key, value) in &entry.fields {
+            let _written = write!(tail, " {key}={value}");
+        }
+        tail.push('\n');
+        if tail.len() > TAIL {
+            // Whole lines are left, unless the last one alone is too long.
+            let surplus = tail.len() - TAIL;
+            let cut = tail.ceil_char_boundary(surplus);
+            let end = tail.get(cut..).and_then(|rest| rest.find('\n')).map_or(cut, |end| cut + end + 1);
+            let cut = if end == tail.len() { cut } else { end };
+            tail.drain(..cut);
+        }
     }
 
-    /// Returns it as text. A first line that is cut is left out, unless it is all there is.
+    /// Returns it as text, one line each.
     pub(super) fn text(&self) -> String {
-        let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut whole = tail.as_slice();
-        if tail.len() == TAIL
-            && let Some(end) = tail.iter().position(|byte| *byte == b'\n').filter(|end| end + 1 < tail.len())
-        {
-            whole = tail.get(end + 1..).unwrap_or_default();
-        }
-        String::from_utf8_lossy(whole).into_owned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -166,21 +192,32 @@ impl Tail {
 mod tests {
     use super::*;
 
-    fn check(chunks: &[&str], expected: &str) {
-        let tail = Tail::default();
-        for chunk in chunks {
-            tail.push(chunk.as_bytes());
-        }
+    fn check(written: &str, expected: &str) {
+        let (tail, mut log) = (Tail::default(), LogReader::new(FIRST_LINE));
+        log.read(written.as_bytes(), |entry| tail.push(&entry));
+        log.finish(|entry| tail.push(&entry));
         assert_eq!(tail.text(), expected);
     }
 
     #[test]
+    fn the_tail_is_readable() {
+        check("", "");
+        check("panic: no\n\tat once", "panic: no\n\tat once\n");
+        check(
+            concat!(
+                r#"{"@level":"debug","@message":"plugin address","@timestamp":"2026-01-01T00:00:00.000000Z"}"#,
+                "\n",
+                r#"{"@level":"error","@message":"plugin init error","error":"no room","@module":"x"}"#,
+            ),
+            "[ERROR] plugin init error error=\"no room\"\n",
+        );
+    }
+
+    #[test]
     fn the_tail_is_the_last_whole_lines() {
-        check(&[], "");
-        check(&["one\n", "two"], "one\ntwo");
         let line = format!("{}\n", "x".repeat(999));
-        check(&[&line, &line, &line, &line, &line, "end"], &format!("{0}{0}{0}{0}end", line));
-        let endless = "y".repeat(TAIL);
-        check(&["lost", &endless], &endless);
+        check(&line.repeat(6), &line.repeat(4));
+        check(&format!("lost\n{}", "y".repeat(TAIL)), &format!("{}\n", "y".repeat(TAIL - 1)));
+        check(&"ä".repeat(TAIL), &format!("{}\n", "ä".repeat((TAIL - 1) / 2)));
     }
 }

@@ -119,6 +119,7 @@ fn watch(line: RawFd, groups: &mut Vec<i32>) -> ! {
         libc::sigfillset(&raw mut all);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
         libc::setsid();
+        libc::prctl(libc::PR_SET_NAME, c"goplugin-watch".as_ptr());
         libc::dup2(line, LINE);
         if libc::syscall(libc::SYS_close_range, LINE + 1, RawFd::MAX, 0) != 0 {
             for fd in LINE + 1..DESCRIPTORS {
