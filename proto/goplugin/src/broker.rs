@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, stream};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -39,6 +39,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many of our announcements may wait for the plugin to read them. A guess; further ones wait in
 /// their caller.
 const OUTGOING: usize = 64;
+
+/// How many connections a plugin may have to one server of ours. A guess, and one is what a plugin needs;
+/// further ones wait to be accepted.
+const CONNECTIONS: usize = 64;
+
+/// How long an announcement can be. No address is nearly as long, and what is kept stays small.
+const ANNOUNCEMENT: usize = 1024;
 
 /// How long accepting rests when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -157,8 +164,10 @@ impl Broker {
         let mut stream = client.start_stream(ReceiverStream::new(queue)).await?.into_inner();
         while let Some(info) = stream.message().await? {
             // Knocks belong to multiplexing, which was not agreed on; they announce nothing.
-            if info.knock.is_none() {
+            if info.knock.is_none() && info.network.len() + info.address.len() <= ANNOUNCEMENT {
                 self.announced().arrived(info);
+            } else {
+                tracing::debug!(id = info.service_id, "the plugin announced what is no address");
             }
         }
         Ok(())
@@ -215,11 +224,17 @@ impl Serving {
 
 async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watch::Receiver<()>) {
     let closed = broker.closed();
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     let incoming = stream::unfold(listener, move |listener| {
         let (ended, closed, mut stopped) = (broker.0.ended.clone().wait(), broker.closed(), stopped.clone());
+        let room = Arc::clone(&room);
         async move {
+            // Nobody closes the semaphore; if somebody did, nothing more would be accepted.
+            let place = room.acquire_owned().await.ok()?;
             let socket = accept(&listener).await;
             let over = async move {
+                // Given back when the connection is dropped, which holds this future.
+                let _place = place;
                 tokio::select! {
                     () = ended => {}
                     () = closed => {}

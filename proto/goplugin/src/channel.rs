@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::ready;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -160,27 +161,23 @@ const LOST: &str = "the connection to the plugin is lost";
 /// answer, and passes in trailers.
 fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let error = error.into();
-    let cut_off = hyper_cancelled(error.as_ref());
+    let whole = ends_connection(error.as_ref());
     let status = Status::from_error(error);
-    match status.code() {
-        Code::Unknown => unavailable(status),
-        // The request was dropped with its connection. A caller who gave up is no longer listening.
-        Code::Cancelled if cut_off => unavailable(status),
-        _ => status,
+    if !whole && status.code() != Code::Unknown {
+        return status;
     }
+    let mut unavailable = Status::unavailable(LOST);
+    unavailable.set_source(Arc::new(status));
+    unavailable
 }
 
-fn unavailable(cause: Status) -> Status {
-    let mut status = Status::unavailable(LOST);
-    status.set_source(std::sync::Arc::new(cause));
-    status
-}
-
-fn hyper_cancelled(error: &(dyn StdError + 'static)) -> bool {
+/// Tells whether the failure is the whole connection's and not the one call's, whose code counts.
+fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
     let mut link = Some(error);
     while let Some(error) = link {
-        // hyper's own type is not among our dependencies; this is what its cancellation says.
-        if error.to_string() == "operation was canceled" {
+        // The request was dropped with its connection; a caller who gave up is no longer listening.
+        let dropped = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        if dropped || error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away) {
             return true;
         }
         link = error.source();
@@ -249,5 +246,11 @@ mod tests {
         let status = lost(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!((status.code(), status.message()), (Code::Unavailable, LOST));
         assert!(status.source().is_some());
+    }
+
+    #[test]
+    fn the_end_of_one_call_keeps_its_name() {
+        assert_eq!(lost(h2::Error::from(h2::Reason::CANCEL)).code(), Code::Cancelled);
+        assert_eq!(lost(h2::Error::from(h2::Reason::INTERNAL_ERROR)).code(), Code::Internal);
     }
 }

@@ -54,10 +54,6 @@ pub use self::transport::{Address, AddressError, SocketDirError};
 
 /// The messages of go-plugin's own services, as generated.
 mod wire {
-    #![expect(
-        unreachable_pub,
-        clippy::allow_attributes_without_reason,
-        reason = "generated code"
-    )]
+    #![expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
     tonic::include_proto!("plugin");
 }
