@@ -33,6 +33,7 @@ mod fake;
 mod find;
 mod inputs;
 mod listing;
+mod references;
 pub mod registry;
 mod schema;
 mod sentences;

@@ -232,10 +232,11 @@ impl Host {
         components.sort_by_key(|file| !file.is_meant_by(name));
         for file in components {
             match self.offers(&file, name, Purpose::Look).await {
-                Ok(Some(_)) => match self.offers(&file, name, purpose).await? {
-                    Some(provider) => return Ok((file, provider)),
-                    None => {}
-                },
+                Ok(Some(_)) => {
+                    if let Some(provider) = self.offers(&file, name, purpose).await? {
+                        return Ok((file, provider));
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "component passed over");

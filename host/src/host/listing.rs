@@ -127,8 +127,10 @@ pub(super) fn discover_one(path: &std::path::Path) -> Result<Candidate, FindErro
 
 fn offer((advertised, described): (ProviderName, Result<Descriptor, String>)) -> Offer {
     let judged = described.and_then(|d| {
-        let judged = descriptor::version(&d).and_then(|version| descriptor::judge(&d, version));
-        judged.map(|_| d).map_err(|e| format!("invalid provider descriptor: {e}"))
+        let version =
+            descriptor::version(&d).map_err(|e| format!("failed to get provider descriptor: {e}"))?;
+        descriptor::judge(&d, version).map_err(|e| format!("invalid provider descriptor: {e}"))?;
+        Ok(d)
     });
     Offer { advertised, descriptor: judged, taken_by: None }
 }

@@ -202,11 +202,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let next = error.to_string();
-        // A transparent error says what its source says.
-        if said != next && !said.ends_with(&format!(": {next}")) {
-            said = format!("{said}: {next}");
-        }
+        said = format!("{said}: {error}");
         source = error.source();
     }
     said

@@ -16,15 +16,23 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::references::{self, References};
 use super::sentences::{self, Input};
 use super::text::{self, TextError};
 
-/// Deeper values than this are judged on a stack of their own.
-const SHALLOW: usize = 64;
+/// Deeper values than this are judged on a stack of their own, and so is what follows more references.
+const SHALLOW: usize = 16;
 
-/// What one level of nesting may take of a stack, in the worst of schemas. A guess, and four times
-/// what was seen in an unoptimised build; when it is too small, the deepest inputs end the process.
-const STACK_PER_LEVEL: usize = 64 << 10;
+/// What one step, a level of nesting or a reference, may take of a stack in the worst of schemas. A
+/// guess, and four times what was seen in an unoptimised build; when it is too small, the deepest
+/// inputs end the process.
+const STACK_PER_STEP: usize = 32 << 10;
+
+/// More of a stack is not asked for. It is only set aside; what is used of it counts.
+const MOST_STACK: usize = 8 << 30;
+
+/// A schema may have so many references.
+const MOST_REFERENCES: usize = 1000;
 
 /// A pattern may compile to so much; a larger one makes the schema unusable.
 const PATTERN_SIZE: usize = 1 << 20;
@@ -36,7 +44,12 @@ pub(super) struct InputSchema {
     pub(super) properties: Option<BTreeMap<String, Property>>,
     /// The properties that have to be there.
     pub(super) required: Vec<String>,
-    validator: OnceLock<Result<Validator, String>>,
+    compiled: OnceLock<Result<Compiled, String>>,
+}
+
+struct Compiled {
+    validator: Validator,
+    references: References,
 }
 
 /// What a schema says of one property.
@@ -102,7 +115,7 @@ impl InputSchema {
             text: text.clone(),
             properties,
             required: head.required.unwrap_or_default(),
-            validator: OnceLock::new(),
+            compiled: OnceLock::new(),
         })
     }
 
@@ -112,27 +125,31 @@ impl InputSchema {
     ///
     /// Why it does not fit, or cannot be judged.
     pub(super) fn judge(&self, input: &str, depth: usize, sensitive: &[String]) -> Result<(), JudgeError> {
-        let validator = self
-            .validator
-            .get_or_init(|| compile(self.text.as_str()))
-            .as_ref()
-            .map_err(|reason| JudgeError::Schema(reason.clone()))?;
-        if depth <= SHALLOW {
-            return judge(validator, input, sensitive);
-        }
-        let stack = depth.saturating_mul(STACK_PER_LEVEL);
-        std::thread::scope(|scope| {
-            let judged = std::thread::Builder::new()
-                .name("judge".to_owned())
-                .stack_size(stack)
-                .spawn_scoped(scope, || judge(validator, input, sensitive));
-            match judged.map(std::thread::ScopedJoinHandle::join) {
-                Ok(Ok(judged)) => judged,
-                Ok(Err(_panic)) => Err(JudgeError::Text("the validator gave up".to_owned())),
-                Err(error) => Err(JudgeError::Text(format!("no stack to judge {depth} levels on: {error}"))),
-            }
-        })
+        let compiled = self.compiled.get_or_init(|| compile(self.text.as_str()));
+        let compiled = compiled.as_ref().map_err(|reason| JudgeError::Schema(reason.clone()))?;
+        let references = compiled.references.count;
+        let steps = depth.saturating_add(1).saturating_mul(references.saturating_add(1));
+        on_stack(steps, || judge(compiled, input, sensitive)).unwrap_or_else(|why| Err(JudgeError::Text(why)))
     }
+}
+
+/// Does something that may go so many steps deep, where there is the stack for it.
+fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    if steps <= SHALLOW {
+        return Ok(work());
+    }
+    let stack = steps.saturating_mul(STACK_PER_STEP);
+    if stack > MOST_STACK {
+        return Err("nested too deep for a schema with so many references".to_owned());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("judge".to_owned()).stack_size(stack);
+        match thread.spawn_scoped(scope, work).map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_panic)) => Err("the validator gave up".to_owned()),
+            Err(error) => Err(format!("no stack for {steps} steps: {error}")),
+        }
+    })
 }
 
 impl fmt::Debug for InputSchema {
@@ -153,8 +170,17 @@ impl Property {
     }
 }
 
-fn compile(text: &str) -> Result<Validator, String> {
+fn compile(text: &str) -> Result<Compiled, String> {
+    // The reader itself refuses what nests deeper than 128 levels.
     let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let references = references::count(&schema);
+    if references > MOST_REFERENCES {
+        return Err(format!("{references} references, of {MOST_REFERENCES} that a schema may have"));
+    }
+    on_stack(16 * references, || compile_value(&schema))?
+}
+
+fn compile_value(schema: &Value) -> Result<Compiled, String> {
     let draft = match schema.get("$schema").and_then(Value::as_str) {
         None | Some("" | "https://json-schema.org/draft/2020-12/schema") => Draft::Draft202012,
         Some("http://json-schema.org/draft-07/schema#" | "https://json-schema.org/draft-07/schema#") => {
@@ -166,27 +192,57 @@ fn compile(text: &str) -> Result<Validator, String> {
             ));
         }
     };
-    jsonschema::options()
+    let references = references::references(schema)?;
+    let validator = jsonschema::options()
         .with_draft(draft)
         .should_validate_formats(false)
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
-        .build(&schema)
-        .map_err(|e| e.to_string())
+        .build(schema)
+        .map_err(|e| e.to_string())?;
+    Ok(Compiled { validator, references })
 }
 
-fn judge(validator: &Validator, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {
+fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {
     let value = text::to_value(input).map_err(|e: TextError| JudgeError::Text(e.to_string()))?;
+    let validator = &compiled.validator;
     if validator.is_valid(&value) {
         return Ok(());
     }
-    let found = sentences::findings(validator.iter_errors(&value), &Input { value: &value, sensitive });
+    let found = if compiled.references.finite {
+        sentences::findings(validator.iter_errors(&value), &Input { value: &value, sensitive })
+    } else {
+        culprits(validator, value)
+    };
     Err(JudgeError::Misfits(Misfits(found)))
+}
+
+/// Tells which properties do not fit, where telling why could take for ever: those without which the
+/// rest does.
+fn culprits(validator: &Validator, mut value: Value) -> Vec<String> {
+    const MOST_TRIES: usize = 100;
+    let keys: Vec<_> =
+        value.as_object().map(|o| o.keys().take(MOST_TRIES).cloned().collect()).unwrap_or_default();
+    let mut found = Vec::new();
+    for key in keys {
+        let Some(taken) = value.as_object_mut().and_then(|o| o.remove(&key)) else { continue };
+        if validator.is_valid(&value) {
+            found.push(format!("validating root: property {} does not fit", sentences::quote(&key)));
+        }
+        if let Some(object) = value.as_object_mut() {
+            object.insert(key, taken);
+        }
+    }
+    if found.is_empty() {
+        found.push("validating root: the properties do not fit".to_owned());
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write as _;
 
     fn judged(schema: &str, input: &str) -> Result<(), String> {
         let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
@@ -319,6 +375,51 @@ mod tests {
         ] {
             let _ = judged(schema, r#"{"a":1}"#);
         }
+    }
+
+    #[test]
+    fn a_schema_that_doubles_at_every_step_is_refused() {
+        let mut defs = String::new();
+        for i in 0..40 {
+            let next = i + 1;
+            let _ = write!(
+                defs,
+                r##""a{i}":{{"allOf":[{{"$ref":"#/$defs/a{next}"}},{{"$ref":"#/$defs/a{next}"}}]}},"##
+            );
+        }
+        let schema = format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{defs}"a40":{{"required":["b"]}}}}}}"##);
+        let much = "failed to resolve inputs schema: its references stand for more than 20000 schemas";
+        check(&schema, r#"{"b":1}"#, much);
+    }
+
+    #[test]
+    fn a_schema_that_doubles_at_every_level_of_the_input_ends() {
+        let schema = r##"{"additionalProperties":{"allOf":[{"$ref":"#"},{"$ref":"#"}]},"type":"object"}"##;
+        let nested = |inner: &str| format!("{}{inner}{}", "{\"a\":".repeat(60), "}".repeat(60));
+        check(schema, &nested("{}"), "");
+        check(schema, &nested("1"), "inputs: validating root: property \"a\" does not fit");
+    }
+
+    #[test]
+    fn a_long_chain_of_references_ends() {
+        let chain = |length: usize| {
+            let links: Vec<_> =
+                (0..length).map(|i| format!(r##""a{i}":{{"$ref":"#/$defs/a{}"}}"##, i + 1)).collect();
+            let links = links.join(",");
+            format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{links},"a{length}":{{"required":["b"]}}}}}}"##)
+        };
+        assert!(judged(&chain(900), r#"{"a":1}"#).is_err());
+        assert!(judged(&chain(900), r#"{"b":1}"#).is_ok());
+        let many = "failed to resolve inputs schema: 1501 references, of 1000 that a schema may have";
+        check(&chain(1500), "{}", many);
+    }
+
+    #[test]
+    fn what_does_not_fit_a_schema_that_refers_to_itself_is_told_by_property() {
+        let schema = r##"{"properties":{"tree":{"$ref":"#/$defs/t"},"n":{}},
+            "$defs":{"t":{"type":"object","additionalProperties":{"$ref":"#/$defs/t"}}}}"##;
+        check(schema, r#"{"tree":{"a":{}},"n":1}"#, "");
+        check(schema, r#"{"tree":{"a":1},"n":1}"#, "inputs: validating root: property \"tree\" does not fit");
     }
 
     #[test]

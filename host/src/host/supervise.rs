@@ -266,10 +266,15 @@ fn too_many(limits: &Resolved) -> CallError {
     }
 }
 
-/// A plugin at the moment of a call, and the turn that the call has.
-struct Turn {
+/// A plugin that is up, and which launch it came of.
+struct Up {
     provider: Arc<dyn Provider>,
     launch: u64,
+}
+
+/// A plugin at the moment of a call, and the turn that the call has.
+struct Turn {
+    up: Up,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -286,10 +291,10 @@ impl Shared {
     {
         let clocks = Clocks::start(call, &self.limits);
         let turn = self.turn(clocks).await?;
-        let answer = make(Arc::clone(&turn.provider), clocks.call());
+        let answer = make(Arc::clone(&turn.up.provider), clocks.call());
         let answer = self.until_over(clocks, answer).await;
         if let Err(CallError::Stopped(reason)) = &answer {
-            self.end(turn.launch, reason).await;
+            self.end(turn.up.launch, reason).await;
         }
         answer
     }
@@ -329,12 +334,12 @@ impl Shared {
             .await
             .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
             .map_err(|_closed| CallError::Gone)?;
-        let (provider, launch) = self.until_over(clocks, self.provider()).await?;
-        Ok(Turn { provider, launch, _permit: permit })
+        let up = self.until_over(clocks, self.provider()).await?;
+        Ok(Turn { up, _permit: permit })
     }
 
     /// Returns the plugin, started again if it is down.
-    async fn provider(&self) -> Result<(Arc<dyn Provider>, u64), CallError> {
+    async fn provider(&self) -> Result<Up, CallError> {
         if let Some(running) = self.running()? {
             return Ok(running);
         }
@@ -348,13 +353,13 @@ impl Shared {
         self.restart().await
     }
 
-    fn running(&self) -> Result<Option<(Arc<dyn Provider>, u64)>, CallError> {
+    fn running(&self) -> Result<Option<Up>, CallError> {
         if *self.life.borrow() != Life::Up {
             return Err(CallError::Gone);
         }
         let state = self.state();
         if let Some(running) = &state.running {
-            return Ok(Some((Arc::clone(running), state.launch)));
+            return Ok(Some(Up { provider: Arc::clone(running), launch: state.launch }));
         }
         match state.quarantine() {
             Some(reason) => Err(CallError::Stopped(StopReason::Lost { reason })),
@@ -362,7 +367,7 @@ impl Shared {
         }
     }
 
-    async fn restart(&self) -> Result<(Arc<dyn Provider>, u64), CallError> {
+    async fn restart(&self) -> Result<Up, CallError> {
         let attempt = self.state().restarts + 1;
         let plugin = &self.spec.name;
         tracing::info!(%plugin, attempt, allowed = RESTARTS, "plugin is started again");
@@ -382,7 +387,7 @@ impl Shared {
                 state.launch += 1;
                 state.since = Instant::now();
                 state.running = Some(Arc::clone(&provider));
-                Ok((provider, state.launch))
+                Ok(Up { provider, launch: state.launch })
             }
             Err(reason) => {
                 state.pause(reason.clone());
@@ -495,19 +500,19 @@ impl Provider for Supervised {
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
         enum Step {
-            Begin(Execute),
+            Begin(Box<Execute>),
             Next(Turn, BoxStream<'static, Result<Chunk, CallError>>),
             End,
         }
         let shared = Arc::clone(&self.shared);
         let clocks = Clocks::start(call, &shared.limits);
-        let steps = stream::unfold(Step::Begin(request), move |step| {
+        let steps = stream::unfold(Step::Begin(Box::new(request)), move |step| {
             let shared = Arc::clone(&shared);
             async move {
                 let (turn, mut chunks) = match step {
                     Step::Begin(request) => match shared.turn(clocks).await {
                         Ok(turn) => {
-                            let chunks = turn.provider.execute_stream(&clocks.call(), request);
+                            let chunks = turn.up.provider.execute_stream(&clocks.call(), *request);
                             (turn, chunks)
                         }
                         Err(error) => return Some((Err(error), Step::End)),
@@ -521,7 +526,7 @@ impl Provider for Supervised {
                     Ok(None) => None,
                     Ok(Some(Err(error))) | Err(error) => {
                         if let CallError::Stopped(reason) = &error {
-                            shared.end(turn.launch, reason).await;
+                            shared.end(turn.up.launch, reason).await;
                         }
                         Some((Err(error), Step::End))
                     }

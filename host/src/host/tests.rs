@@ -1,1 +1,306 @@
-//! (tests)
+//! The rooms together, over directories of files that a fake backend runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use portcullis_contract::{Access, FsGrant, SecretGrant};
+
+use super::fake::{Answer, FakeBackend, World};
+use super::registry::chain;
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A directory, a world and a host over both.
+struct House {
+    dir: tempfile::TempDir,
+    world: Arc<World>,
+}
+
+impl House {
+    /// Files are components when their name says so, and programs otherwise; each with its providers.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let house = Self { dir: tempfile::tempdir().unwrap(), world: Arc::default() };
+        files.iter().for_each(|(name, providers)| house.write(name, providers));
+        house
+    }
+
+    fn write(&self, name: &str, providers: &str) {
+        let head: &[u8] = if name.ends_with(".wasm") { b"\0asm\x0d\0\x01\0" } else { b"\x7fELF----" };
+        let path = self.dir.path().join("plugins").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, [head, providers.as_bytes()].concat()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("plugins").join(name)
+    }
+
+    fn setup(&self) -> Setup {
+        let backends = [BackendName::Component, BackendName::Process];
+        let backend = |name| Arc::new(FakeBackend(name, Arc::clone(&self.world))) as Arc<dyn Backend>;
+        Setup {
+            backends: backends.map(backend).into(),
+            directories: vec![self.dir.path().join("plugins")],
+            trusted: Vec::new(),
+            descriptors: Some(self.dir.path().join("cache")),
+            policy: Arc::new(|_| PluginSettings::default()),
+            services: Arc::new(|_| None),
+            configuration: Configuration { binary_name: "portcullis".to_owned(), ..Configuration::default() },
+            // The fake takes all of the grace that it is given.
+            patience: Patience { grace: Duration::ZERO, ..Patience::default() },
+        }
+    }
+
+    fn host(&self) -> Host {
+        Host::new(self.setup())
+    }
+
+    fn launches(&self) -> Vec<String> {
+        self.world.log().into_iter().filter(|l| l.starts_with("launch")).collect()
+    }
+
+    async fn run(&self, host: &Host, name: &str) -> Result<String, String> {
+        let request = Run { input: Some(Json::from_text("{\"a\":1.0}")), ..Run::default() };
+        let ran = host.run(&Wanted::Provider(name.to_owned()), Describe::Trusted, request, None).await;
+        ran.map(|r| r.output.data.into_string()).map_err(|e| chain(&e))
+    }
+}
+
+fn offers(listing: &Listing) -> Vec<String> {
+    let mut all = Vec::new();
+    for listed in &listing.plugins {
+        let name = &listed.file.name;
+        match &listed.offers {
+            Offers::NotYetDescribed => all.push(format!("{name}: ?")),
+            Offers::Failed(error) => all.push(format!("{name}: {}", chain(error))),
+            Offers::Known(offers) => all.extend(offers.iter().map(|o| {
+                let taken = if o.taken_by.is_some() { " taken" } else { "" };
+                match &o.descriptor {
+                    Ok(descriptor) => format!("{name}: {}{taken}", descriptor.name),
+                    Err(why) => format!("{name}: {why}"),
+                }
+            })),
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn listing_starts_no_program_and_asks_components_with_nothing_granted() {
+    let house = House::new(&[("a.wasm", "one two"), ("native", "three"), ("z.wasm", "two")]);
+    let mut setup = house.setup();
+    let granted = FsGrant { host: "/".into(), guest: "/".to_owned(), access: Access::Write };
+    let settings = PluginSettings {
+        grants: Grants {
+            fs: vec![granted],
+            secrets: SecretGrant { read: vec!["*".parse().unwrap()], write: vec![] },
+            ..Grants::default()
+        },
+        ..PluginSettings::default()
+    };
+    let kept = settings.clone();
+    setup.policy = Arc::new(move |_| settings.clone());
+    let host = Host::new(setup);
+
+    let listing = host.list(Describe::Trusted).await.unwrap();
+
+    assert_eq!(offers(&listing), ["a: one", "a: two", "native: ?", "z: two taken"]);
+    assert_eq!(house.launches(), ["launch a", "launch z"]);
+    let mut specs = std::mem::take(&mut *house.world.specs.lock().unwrap());
+    assert!(specs.iter().all(|s| s.grants == Grants::default() && s.host.is_none()));
+    assert_eq!(listing.plugins[0].settings, kept);
+
+    // Looking twice asks nobody twice, not even a host of another day.
+    let again = house.host().list(Describe::Trusted).await.unwrap();
+    assert_eq!(offers(&again), offers(&listing));
+    assert_eq!(house.launches(), Vec::<String>::new());
+
+    // What runs gets what the policy gives.
+    assert!(house.run(&host, "one").await.is_ok());
+    specs = std::mem::take(&mut *house.world.specs.lock().unwrap());
+    assert_eq!(specs[0].grants, kept.grants);
+}
+
+#[tokio::test]
+async fn programs_are_described_where_that_was_allowed() {
+    let house = House::new(&[("native", "three")]);
+    let listing = house.host().list(Describe::All).await.unwrap();
+    assert_eq!(offers(&listing), ["native: three"]);
+
+    let house = House::new(&[("native", "three")]);
+    let mut setup = house.setup();
+    setup.trusted = vec![house.dir.path().join("plugins/../plugins")];
+    let listing = Host::new(setup).list(Describe::Trusted).await.unwrap();
+    assert_eq!(offers(&listing), ["native: three"]);
+}
+
+#[tokio::test]
+async fn a_name_is_looked_for_among_what_was_asked_for_only() {
+    let files = [("x.wasm", "x"), ("scafctl-plugin-echo", "echo"), ("other", "hidden"), ("late", "late")];
+    let house = House::new(&files);
+    let host = house.host();
+
+    assert_eq!(house.run(&host, "echo").await.as_deref(), Ok("{\"a\":1.0}"));
+    assert_eq!(house.launches(), ["launch x", "launch scafctl-plugin-echo"]);
+
+    let said = house.run(&host, "hidden").await.unwrap_err();
+    let left_out = [house.path("late"), house.path("other")].map(|p| p.display().to_string()).join(", ");
+    let why = "not started to be asked, for want of --describe";
+    assert_eq!(said, format!("provider \"hidden\" not found ({why}: {left_out})"));
+    assert_eq!(house.launches(), Vec::<String>::new());
+
+    let wanted = Wanted::Provider("hidden".to_owned());
+    assert!(host.find(&wanted, Describe::All).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_was_described_once_is_found_without_asking_the_others() {
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b"), ("c", "c")]);
+    house.host().list(Describe::All).await.unwrap();
+    house.launches();
+
+    assert!(house.run(&house.host(), "c").await.is_ok());
+    assert!(house.run(&house.host(), "b").await.is_ok());
+    assert_eq!(house.launches(), ["launch c", "launch b"]);
+}
+
+#[tokio::test]
+async fn a_plugin_is_started_and_configured_once_however_many_ask() {
+    let house = House::new(&[("a.wasm", "one two")]);
+    let host = house.host();
+    house.host().list(Describe::Trusted).await.unwrap();
+    house.world.log();
+
+    let (first, second) = tokio::join!(house.run(&host, "one"), house.run(&host, "two"));
+
+    assert!(first.is_ok() && second.is_ok());
+    let expected = ["launch a", "configure one as portcullis", "configure two as portcullis"];
+    assert_eq!(house.world.log(), expected);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_not_run_under_the_old_files_grants() {
+    let house = House::new(&[("a.wasm", "one")]);
+    house.host().list(Describe::Trusted).await.unwrap();
+    let path = house.path("a.wasm");
+    let cache = Descriptors::new(Some(house.dir.path().join("cache")));
+    let old = cache.digest(&path).unwrap();
+
+    // As large as before, and with the time that it had: only the content tells.
+    let meta = fs::metadata(&path).unwrap();
+    house.write("a.wasm", "two");
+    fs::File::options().write(true).open(&path).unwrap().set_modified(meta.modified().unwrap()).unwrap();
+
+    let host = house.host();
+    let wanted = Wanted::File(path.clone(), None);
+    let provider = host.find(&wanted, Describe::Trusted).await.unwrap();
+    assert_eq!(provider.name(), "two");
+    assert_ne!(provider.plugin.info().digest, old);
+}
+
+/// Contract items 77 and 78.
+#[tokio::test]
+async fn a_name_taken_twice_belongs_to_the_first() {
+    let house = House::new(&[("a.wasm", "same own"), ("b.wasm", "same")]);
+    let host = house.host();
+    let first =
+        host.find(&Wanted::File(house.path("a.wasm"), Some("same".to_owned())), Describe::Trusted).await;
+    let second = host.find(&Wanted::File(house.path("b.wasm"), None), Describe::Trusted).await;
+
+    // Who names the file gets the file; who names the provider gets the first.
+    let named = host.find(&Wanted::Provider("same".to_owned()), Describe::Trusted).await.unwrap();
+    assert!(Arc::ptr_eq(&named, &first.unwrap()));
+    assert_eq!(second.unwrap().plugin.info().name.as_str(), "b");
+
+    let whole = host.find(&Wanted::File(house.path("a.wasm"), None), Describe::Trusted).await;
+    assert_eq!(whole.unwrap_err().to_string(), "a offers several providers: same, own; name one of them");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_plugin_says_what_to_do() {
+    let house = House::new(&[("bad.wasm", "bad")]);
+    fs::write(house.path("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    fs::write(house.path("text"), b"hello").unwrap();
+    house.world.launches.lock().unwrap().push_back(None);
+    let host = house.host();
+
+    let core = house.run(&host, "core").await.unwrap_err();
+    assert!(core.contains("a core WebAssembly module, not a component"), "{core}");
+    let text = host.find(&Wanted::File(house.path("text"), None), Describe::Trusted).await.unwrap_err();
+    assert!(text.to_string().ends_with("neither a component nor a program; name a plugin's file"), "{text}");
+    let missing = host.find(&Wanted::File(house.path("no"), None), Describe::Trusted).await.unwrap_err();
+    assert!(missing.to_string().contains("No such file"), "{missing}");
+
+    house.world.launches.lock().unwrap().push_back(None);
+    let failed = house.run(&host, "bad").await.unwrap_err();
+    assert_eq!(failed, "plugin bad: did not start: the fake does not start");
+    assert_eq!(house.run(&host, "nobody").await, Err("provider \"nobody\" not found".to_owned()));
+}
+
+/// Contract item 77.
+#[tokio::test]
+async fn a_descriptor_that_is_of_no_use_is_told_and_not_run() {
+    let house = House::new(&[("a.wasm", "a")]);
+    *house.world.descriptor.lock().unwrap() = Some(|d| d.version = "latest".to_owned());
+    let host = house.host();
+
+    let listing = host.list(Describe::Trusted).await.unwrap();
+    let reason = "failed to get provider descriptor: plugin \"a\" has invalid semver version \"latest\": invalid semantic version";
+    assert_eq!(offers(&listing), [format!("a: {reason}")]);
+
+    let run = host.find(&Wanted::File(house.path("a.wasm"), None), Describe::Trusted).await.unwrap_err();
+    let useless = "plugin a offers no provider that can be used: a";
+    assert_eq!(run.to_string(), format!("{useless}: {reason}"));
+}
+
+/// Contract items 67 and 70.
+#[tokio::test]
+async fn upstreams_discovery_starts_everything() {
+    let house = House::new(&[("a.wasm", "a"), ("b", "b"), ("c", "a")]);
+    let all = house.host().start_everything().await.unwrap();
+    assert_eq!(all.iter().map(|p| p.name()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(house.launches(), ["launch a", "launch b", "launch c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runs_timeout_is_around_all_of_it() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+    let request = || Run { timeout: Some(5 * SECOND), ..Run::default() };
+    house.world.launches.lock().unwrap().push_back(Some(9 * SECOND));
+    let said = host.run(&wanted, Describe::Trusted, request(), None).await.unwrap_err();
+    assert_eq!(said.to_string(), "no answer within 5s");
+
+    house.world.next([Answer::Hang]);
+    let said = host.run(&wanted, Describe::Trusted, request(), None).await.unwrap_err();
+    assert_eq!(said.to_string(), "no answer within 5s");
+    assert!(host.run(&wanted, Describe::Trusted, request(), None).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_plugins_are_stopped_at_once_and_killed_when_asked_twice() {
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
+    let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
+    for name in ["a.wasm", "b.wasm"] {
+        host.find(&Wanted::File(house.path(name), None), Describe::Trusted).await.unwrap();
+    }
+    house.world.log();
+    let begun = Instant::now();
+
+    tokio::join!(host.stop_all(), async {
+        tokio::time::sleep(SECOND).await;
+        host.stop_all().await;
+    });
+
+    assert_eq!(begun.elapsed(), SECOND);
+    let mut log = house.world.log();
+    log.sort();
+    let expected = ["drop a", "drop b", "shutdown a 0ns", "shutdown a 2s", "shutdown b 0ns", "shutdown b 2s"];
+    assert_eq!(log, expected);
+
+    house.write("c.wasm", "c");
+    assert_eq!(house.run(&host, "c").await, Err("the host is shut down".to_owned()));
+}

@@ -82,11 +82,7 @@ pub(super) fn members(text: &str) -> Result<Members<'_>, TextError> {
         found.depth = found.depth.max(reader.stack.len());
         // What begins and ends at the top is the object itself; one level in are its values.
         match (event, reader.stack.len()) {
-            (Event::Open(_), 1) => {
-                if !text[reader.token..].starts_with('{') {
-                    return Err(TextError::NotObject(go_type(text)));
-                }
-            }
+            (Event::Open(Container::Array), 1) => return Err(TextError::NotObject(go_type(text))),
             (Event::Key(key_text), 1) => key = Some(key_text),
             (Event::Open(_), 2) => start = reader.token,
             (Event::Scalar(value), 1) => found.push(&mut key, value),

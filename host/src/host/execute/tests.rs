@@ -1,1 +1,284 @@
-//! (tests)
+//! One execution against a plugin that answers by a script.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use portcullis_contract::{
+    BackendName, Context, Descriptor, Diagnostic, Digest, Kind, PluginInfo, PluginName, ProviderName,
+    Severity,
+};
+
+use super::super::fake::{Answer, FakeProvider, World, descriptor};
+use super::*;
+
+const WRITES: &str = r#"{"properties":{"operation":{"type":"string"},"n":{"type":"integer","maximum":9},
+    "pin":{"type":"string","maxLength":3},"x":{}}}"#;
+
+fn provider(change: fn(&mut Descriptor)) -> (Arc<World>, Registered) {
+    let world = Arc::new(World::default());
+    let mut descriptor = descriptor("gh", &world);
+    descriptor.capabilities = vec![Capability::FROM, Capability::ACTION];
+    let action = Json::from_text(r#"{"properties":{"success":{"type":"boolean"}}}"#);
+    descriptor.output_schemas.insert(Capability::ACTION, action);
+    descriptor.schema = Some(Json::from_text(WRITES));
+    descriptor.sensitive_fields = vec!["pin".to_owned()];
+    descriptor.write_operations = Some(vec!["create".to_owned()]);
+    change(&mut descriptor);
+    let advertised = ProviderName::new("gh-advertised");
+    let plugin = FakeProvider {
+        info: PluginInfo {
+            name: PluginName::new("p"),
+            kind: Kind::Provider,
+            backend: BackendName::Component,
+            path: PathBuf::from("/nowhere"),
+            digest: Digest::from_sha256([0; 32]),
+        },
+        providers: vec![advertised.clone()],
+        descriptors: vec![descriptor],
+        world: Arc::clone(&world),
+    };
+    (world, Registered::new(Arc::new(plugin), &advertised).unwrap())
+}
+
+fn with_input(input: &str) -> Run {
+    Run { input: Some(Json::from_text(input)), ..Run::default() }
+}
+
+fn check(run: Run, expected: Result<(&str, &str), &str>) {
+    let (_world, provider) = provider(|_| {});
+    let prepared = prepare(&provider, run);
+    let said = match &prepared {
+        Ok(p) => Ok((p.capability.as_str(), p.request.input.as_str())),
+        Err(error) => Err(chain(error)),
+    };
+    assert_eq!(said, expected.map_err(str::to_owned));
+}
+
+/// Contract items 82, 95 and 119.
+#[test]
+fn a_request_goes_out_under_the_advertised_name_with_what_surrounds_it() {
+    let (_world, provider) = provider(|_| {});
+    let context = Context { dry_run: true, backup: true, ..Context::default() };
+    let run = Run { context: context.clone(), ..with_input("{ }") };
+    let Prepared { request, .. } = prepare(&provider, run).unwrap();
+    assert_eq!(request.provider.as_str(), "gh-advertised");
+    assert_eq!(request.input.as_str(), "{ }");
+    assert_eq!(request.context, Context { mode: Some(Capability::FROM), ..context });
+}
+
+#[test]
+fn the_capability_is_the_one_asked_for_or_the_one_that_fits() {
+    check(with_input("{}"), Ok(("from", "{}")));
+    let writing = r#"{"operation":"create"}"#;
+    check(with_input(writing), Ok(("action", writing)));
+    let reading = r#"{"operation":"list"}"#;
+    check(with_input(reading), Ok(("from", reading)));
+    let asked =
+        |capability: &str, input: &str| Run { capability: Some(capability.to_owned()), ..with_input(input) };
+    check(asked("action", reading), Ok(("action", reading)));
+    check(
+        asked("fly", "{}"),
+        Err("invalid capability \"fly\" (valid: from, transform, validation, authentication, action)"),
+    );
+    check(
+        asked("transform", "{}"),
+        Err("provider \"gh\" does not support capability \"transform\" (supported: [from action])"),
+    );
+}
+
+/// Contract item 88, which upstream has to leave out.
+#[test]
+fn write_protection_holds() {
+    let refused = "provider execution failed: operation \"create\" is a write operation and cannot be used in \
+        read-only execution mode \"from\"; use a workflow action instead";
+    let from = |input: &str| Run { capability: Some("from".to_owned()), ..with_input(input) };
+    check(from(r#"{"operation":"create"}"#), Err(refused));
+    check(from(r#"{"operation":{"literal":"create"}}"#), Err(refused));
+    check(Run { input_check: InputCheck::None, ..from(r#"{"operation":"create"}"#) }, Err(refused));
+    check(from(r#"{"operation":"list"}"#), Ok(("from", r#"{"operation":"list"}"#)));
+}
+
+/// Contract items 91 and 92, 120 to 122.
+#[test]
+fn inputs_are_checked_unless_the_caller_says_otherwise() {
+    check(Run::default(), Ok(("from", "{}")));
+    check(Run { input_check: InputCheck::None, ..Run::default() }, Ok(("from", "null")));
+    check(with_input("[]"), Err("gh: expected map[string]any, got []interface {}"));
+    check(
+        with_input(r#"{"m":1}"#),
+        Err(
+            "provider \"gh\" does not accept input \"m\" — did you mean \"n\"? (valid inputs: n, operation, pin, x)",
+        ),
+    );
+    check(
+        with_input(r#"{"n":"no"}"#),
+        Err(
+            "provider execution failed: failed to resolve inputs: failed to coerce property \"n\" to type integer: \
+             cannot convert \"no\" to integer: strconv.ParseInt: parsing \"no\": invalid syntax",
+        ),
+    );
+    check(
+        with_input(r#"{"n":"10"}"#),
+        Err("provider execution failed: input validation failed: inputs: validating root: validating \
+             /properties/n: maximum: 10/1 is greater than 9.000000"),
+    );
+    check(
+        with_input(r#"{"pin":"hunter2"}"#),
+        Err("provider execution failed: input validation failed: inputs: validating root: validating \
+             /properties/pin: maxLength: \"***REDACTED***\" contains 7 Unicode code points, more than 3"),
+    );
+    let twice = "gh: key \"n\" is given more than once in one object; give it once";
+    check(with_input(r#"{"n":1,"n":99}"#), Err(twice));
+    check(with_input(r#"{"x":{"n":1,"n":99}}"#), Err(twice));
+
+    let raw = r#"{"n":"no","m":1}"#;
+    check(Run { input_check: InputCheck::None, ..with_input(raw) }, Ok(("from", raw)));
+}
+
+#[derive(Default)]
+struct Seen(Vec<String>);
+
+#[async_trait]
+impl Sink for Seen {
+    async fn stdout(&mut self, bytes: Bytes) {
+        self.0.push(format!("out {}", String::from_utf8_lossy(&bytes)));
+    }
+
+    async fn stderr(&mut self, bytes: Bytes) {
+        self.0.push(format!("err {}", String::from_utf8_lossy(&bytes)));
+    }
+}
+
+async fn called(provider: &Registered, sink: Option<&mut dyn Sink>) -> Result<Output, ExecuteError> {
+    let Prepared { request, .. } = prepare(provider, with_input("{}")).unwrap();
+    call(provider, &Call::default(), request, sink).await
+}
+
+/// Contract items 96 and 100.
+#[tokio::test]
+async fn what_a_provider_shows_is_handed_on_as_it_appears() {
+    let (world, provider) = provider(|_| {});
+    let mut seen = Seen::default();
+    let pieces = vec![
+        Chunk::Stdout("a".into()),
+        Chunk::Stderr("b".into()),
+        Chunk::Result(Output::new(Json::from_text("1"))),
+    ];
+    world.next([Answer::Pieces(pieces), Answer::Pieces(vec![])]);
+
+    let output = called(&provider, Some(&mut seen)).await.unwrap();
+    assert_eq!(output.data.as_str(), "1");
+    assert_eq!(seen.0, ["out a", "err b"]);
+
+    let output = called(&provider, Some(&mut seen)).await.unwrap();
+    assert_eq!(output.data.as_str(), "null");
+    assert_eq!(output.warnings, ["the plugin ended its stream without a result"]);
+}
+
+/// Contract items 97 to 99; unlike upstream, it is remembered.
+#[tokio::test]
+async fn a_provider_that_does_not_stream_is_asked_once() {
+    let (world, provider) = provider(|_| {});
+    let mut seen = Seen::default();
+    world.next([Answer::Unimplemented]);
+    assert!(called(&provider, Some(&mut seen)).await.is_ok());
+    assert!(called(&provider, Some(&mut seen)).await.is_ok());
+    assert_eq!(world.log(), ["stream"]);
+
+    let (world, provider) = self::provider(|_| {});
+    world.next([Answer::Die]);
+    assert!(called(&provider, Some(&mut seen)).await.is_err());
+    assert_eq!(world.requests.lock().unwrap().len(), 0);
+    assert!(called(&provider, None).await.is_ok());
+}
+
+/// Contract items 102, 103, 106 to 108.
+#[tokio::test]
+async fn a_refusal_reads_as_it_does_upstream() {
+    let (world, provider) = provider(|_| {});
+    let remark = |severity, summary: &str| Diagnostic {
+        severity,
+        summary: summary.to_owned(),
+        ..Diagnostic::default()
+    };
+    let mut refusal = Refusal::new("boom");
+    refusal.exit_code = Some(7);
+    refusal.diagnostics = vec![remark(Severity::Warning, "w")];
+    let mut worse = refusal.clone();
+    worse.diagnostics.extend([remark(Severity::Error, "one"), remark(Severity::Error, "two")]);
+    world.next([Answer::Refuse(refusal), Answer::Refuse(worse), Answer::Die]);
+
+    let mut said = Vec::new();
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        let error = RunError::Execution(called(&provider, None).await.unwrap_err());
+        said.push(chain(&error));
+        codes.push(error.exit_code());
+    }
+    let twice = "provider execution failed: provider execution failed: gh";
+    assert_eq!(
+        said,
+        [
+            format!("{twice}: provider execution failed: boom"),
+            format!("{twice}: one\ntwo"),
+            format!("{twice}: the plugin stopped before it answered: exit status 3"),
+        ]
+    );
+    assert_eq!(codes, [Some(7), Some(7), None]);
+}
+
+/// Contract item 112.
+#[tokio::test]
+async fn without_words_of_its_own_a_provider_gets_upstreams() {
+    let (world, provider) = provider(|_| {});
+    let general = "Would execute gh provider";
+    let now = Call::default();
+    let ask = || provider.what_if(&now, Json::from_text("words"));
+    world.next([Answer::EchoAfter(Duration::ZERO), Answer::Echo, Answer::Unimplemented, Answer::Die]);
+    assert_eq!(ask().await, "words");
+    for _ in 0..3 {
+        assert_eq!(ask().await, general);
+    }
+}
+
+/// Contract items 113 and 114.
+#[tokio::test(start_paused = true)]
+async fn dependencies_are_asked_for_only_where_it_is_worth_it() {
+    let (world, provider) = provider(|d| d.has_extract_dependencies = true);
+    let ask = || provider.dependencies(Json::from_text("{}"));
+    world.next([
+        Answer::EchoAfter(Duration::ZERO),
+        Answer::Echo,
+        Answer::Unimplemented,
+        Answer::Die,
+        Answer::Hang,
+    ]);
+    assert_eq!(ask().await, Some(vec!["a".to_owned()]));
+    for _ in 0..3 {
+        assert_eq!(ask().await, None);
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(ask().await, None);
+    assert_eq!(begun.elapsed(), DEPENDENCIES_LIMIT);
+
+    let (world, provider) = self::provider(|_| {});
+    world.next([Answer::EchoAfter(Duration::ZERO)]);
+    assert_eq!(provider.dependencies(Json::from_text("{}")).await, None);
+    assert_eq!(world.answers.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn redaction_replaces_sensitive_fields_at_the_top_and_nothing_else() {
+    let check = |data: &str, expected: &str| {
+        let redacted = redact(&Json::from_text(data), &["pin".to_owned()]);
+        assert_eq!(redacted.as_str(), expected, "{data}");
+    };
+    check(r#"{ "a" : 1.0, "pin" : {"b":2} }"#, r#"{"a":1.0,"pin":"[REDACTED]"}"#);
+    check(r#"{ "a" : {"pin":1} }"#, r#"{ "a" : {"pin":1} }"#);
+    check(r#"["pin"]"#, r#"["pin"]"#);
+    check(r#"{"\u0070in":1}"#, r#"{"\u0070in":"[REDACTED]"}"#);
+    check(r#"{"pin":1,"pin":2}"#, r#""[REDACTED]""#);
+    check(r#"{"pin":1"#, r#""[REDACTED]""#);
+}
