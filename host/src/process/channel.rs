@@ -141,7 +141,7 @@ impl Pending {
                 return CallError::Limit { which: LimitName::Message, asked, allowed };
             }
             Meaning::Garbled => return CallError::contract(status),
-            Meaning::Broken => return self.stopped(&status).await,
+            Meaning::Broken => return self.broken(status).await,
             // One that comes before our deadline is the plugin's own, for something else.
             Meaning::Late | Meaning::Refused => CallError::Refused(Refusal::new(sentence(&status))),
         };
@@ -176,20 +176,24 @@ impl Pending {
     }
 
     /// Finds out what became of a child whose connection broke.
-    async fn stopped(&self, status: &Status) -> CallError {
+    async fn broken(&self, status: Status) -> CallError {
         let end = tokio::time::timeout(LAST_WORDS, self.channel.gone.clone().wait()).await;
         if let Err(gone) = self.channel.open() {
             return gone;
         }
-        CallError::Stopped(match end {
-            Ok(exit) => StopReason::Exited {
+        match end {
+            Ok(exit) => CallError::Stopped(StopReason::Exited {
                 status: exit
                     .status
                     .map_or_else(|| "exit status unknown".to_owned(), |status| status.to_string()),
                 stderr: exit.stderr,
-            },
-            Err(_elapsed) => StopReason::Lost { reason: lost(status) },
-        })
+            }),
+            Err(_elapsed) if status.code() == Code::Unavailable => {
+                CallError::Stopped(StopReason::Lost { reason: lost(&status) })
+            }
+            // It lives and speaks, but not HTTP/2 as it should be.
+            Err(_elapsed) => CallError::contract(status),
+        }
     }
 }
 

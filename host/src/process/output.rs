@@ -5,11 +5,13 @@
 //! text: it goes to `tracing` under one target, with the plugin's name beside it, in pieces of bounded
 //! length, and nothing here keeps more than the line that is not finished yet.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_contract::PluginName;
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{Sink, Stdio};
+use tracing::field::display;
 use tracing::{debug, error, info, trace, warn};
 
 /// The target of everything that a plugin says. Targets cannot be made at run time, so the plugin's
@@ -39,9 +41,8 @@ impl Sink for Words {
     fn log(&self, entry: Entry) {
         let Self { plugin, .. } = self;
         let Entry { level, message, target, timestamp, fields } = entry;
-        // Joined, because the names of fields cannot be made at run time either.
-        let fields = fields.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
-        let (module, at) = (target.as_deref().unwrap_or_default(), timestamp.as_deref().unwrap_or_default());
+        let (module, at) = (target.as_deref(), timestamp.as_deref());
+        let fields = (!fields.is_empty()).then(|| display(Fields(fields)));
         match level {
             Level::Trace => trace!(target: TARGET, %plugin, module, at, fields, "{message}"),
             Level::Debug => debug!(target: TARGET, %plugin, module, at, fields, "{message}"),
@@ -59,6 +60,18 @@ impl Sink for Words {
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.take(piece, |line| debug!(target: TARGET, %plugin, stream, "{line}"));
+    }
+}
+
+/// What else belongs to an entry, as one text: the names of fields cannot be made at run time either.
+struct Fields(Vec<(String, serde_json::Value)>);
+
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(index, (key, value))| {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{key}={value}")
+        })
     }
 }
 

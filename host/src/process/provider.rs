@@ -301,3 +301,71 @@ impl Progress {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn stdout(text: &'static str) -> StreamItem {
+        StreamItem::Stdout(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn result(text: &str) -> StreamItem {
+        StreamItem::Result(Answer(Ok(Output::new(Json::from_text(text)))))
+    }
+
+    /// Plays a stream that ends cleanly, unless an item ends it.
+    fn play<const N: usize>(allowed: Option<u64>, items: [StreamItem; N]) -> (usize, Result<Output, String>) {
+        let (mut progress, mut seen) = (Progress::new(allowed), 0);
+        for item in items {
+            match progress.take(item.into()) {
+                Ok(chunk) => seen += usize::from(chunk.is_some()),
+                Err(error) => return (seen, Err(error.to_string())),
+            }
+        }
+        (seen, Ok(progress.end()))
+    }
+
+    /// Contract items 100 and 101.
+    #[test]
+    fn the_last_result_of_a_stream_counts_and_none_is_an_empty_one_with_a_warning() {
+        let (seen, output) =
+            play(None, [stdout("a"), result("1"), StreamItem::Unknown, stdout("b"), result("2")]);
+        assert_eq!((seen, output), (2, Ok(Output::new(Json::from_text("2")))));
+
+        let (seen, output) = play(None, [stdout("a")]);
+        let output = output.expect("it ended cleanly");
+        assert_eq!((seen, output.data, output.warnings.len()), (1, Json::null(), 1));
+    }
+
+    #[test]
+    fn a_refusal_ends_a_stream_whatever_came_before() {
+        let refused = StreamItem::Result(Answer(Err(Refusal::new("no"))));
+        let (seen, output) = play(None, [stdout("a"), result("1"), refused, stdout("b")]);
+        assert_eq!((seen, output), (1, Err("no".to_owned())));
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_read_ends_a_stream() {
+        let broken = proto::ExecuteProviderResponse { output: "{".into(), ..Default::default() };
+        let chunk = proto::execute_provider_stream_chunk::Chunk::Result(broken);
+        let message = proto::ExecuteProviderStreamChunk { chunk: Some(chunk) };
+        assert!(matches!(Progress::new(None).take(message), Err(CallError::Contract(_))));
+    }
+
+    #[test]
+    fn what_a_stream_prints_is_counted_on_both_outputs_together() {
+        let items = || [stdout("12345"), StreamItem::Stderr(Bytes::from_static(b"67890")), result("1")];
+        assert_eq!(play(Some(10), items()).0, 2);
+        let (seen, output) = play(Some(9), items());
+        assert_eq!((seen, output), (1, Err("limit output reached: asked 10B, allowed 9B".to_owned())));
+    }
+
+    #[test]
+    fn a_call_that_an_older_plugin_does_not_know_had_nothing_to_do() {
+        assert!(matches!(or_default::<String>(Err(CallError::Unimplemented)), Ok(text) if text.is_empty()));
+        assert!(matches!(or_default::<()>(Err(CallError::Gone)), Err(CallError::Gone)));
+    }
+}

@@ -59,3 +59,18 @@ impl Child {
 fn unheld(limits: &Resolved) -> Vec<LimitName> {
     limits.cpu.map(|_| LimitName::Cpu).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_contract::{BackendName, Limits};
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nobody_holds_is_named_only_if_a_policy_sets_it() {
+        let limits = Limits::default().resolve(BackendName::Process);
+        assert_eq!(unheld(&limits), []);
+        let limits = Limits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        assert_eq!(unheld(&limits.resolve(BackendName::Process)), [LimitName::Cpu]);
+    }
+}
