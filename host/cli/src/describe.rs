@@ -145,9 +145,12 @@ pub(crate) struct Plugin<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<&'a str>,
     pub(crate) run_as: String,
-    /// What it could ask for at all; only a component says so.
+    /// The interfaces that it imports; only a component says so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) could_ask_for: Option<Vec<String>>,
+    pub(crate) imports: Option<Vec<String>>,
+    /// What it could ask for at all, because of its imports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) could_ask_for: Option<Vec<&'static str>>,
     /// What it may do, each made true by this program.
     pub(crate) may: Vec<String>,
     /// What is true of it all the same, whatever the policy says.
@@ -155,22 +158,31 @@ pub(crate) struct Plugin<'a> {
     pub(crate) not_held: Vec<String>,
     pub(crate) limits: BTreeMap<&'static str, String>,
     pub(crate) providers: Vec<Provider<'a>>,
+    /// The names of those that were not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also_offers: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
 }
 
-/// Returns all that is known of a plugin.
-pub(crate) fn plugin<'a>(listed: &'a Listed, imports: Option<Vec<String>>) -> Plugin<'a> {
+/// Returns all that is known of a plugin; of its providers, if one was asked for, that one.
+pub(crate) fn plugin<'a>(
+    listed: &'a Listed,
+    asked: Option<&str>,
+    imports: Option<Vec<String>>,
+) -> Plugin<'a> {
     let settings = &listed.settings;
     let backend = listed.file.backend;
     let lines = policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend);
     let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
     let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
-    let (providers, problem) = match &listed.offers {
+    let (providers, problem): (Vec<Provider<'_>>, _) = match &listed.offers {
         Offers::Known(offers) => (offers.iter().map(Provider::new).collect(), None),
         Offers::NotYetDescribed => (Vec::new(), Some("not yet described".to_owned())),
         Offers::Failed(error) => (Vec::new(), Some(error_chain(error))),
     };
+    let (providers, others): (Vec<_>, Vec<_>) =
+        providers.into_iter().partition(|provider| asked.is_none_or(|asked| asked == provider.name));
     Plugin {
         plugin: listed.file.name.to_string(),
         path: listed.file.path.display().to_string(),
@@ -178,13 +190,36 @@ pub(crate) fn plugin<'a>(listed: &'a Listed, imports: Option<Vec<String>>) -> Pl
         digest: listed.digest.to_string(),
         policy: settings.label.as_deref(),
         run_as: run_as(&settings.run_as, backend),
-        could_ask_for: imports,
+        could_ask_for: imports.as_deref().map(could_ask_for),
+        imports,
         may: texts(held),
         not_held: texts(not_held),
         limits: limits(&listed.limits),
         providers,
+        also_offers: others.into_iter().map(|provider| provider.name).collect(),
         problem,
     }
+}
+
+/// What an import lets a component ask for. To import is not to be given: the grants decide.
+const IMPORTS: [(&str, &str); 12] = [
+    ("portcullis:plugin/secrets", "secrets"),
+    ("portcullis:plugin/identity", "who is logged in, and access tokens"),
+    ("portcullis:plugin/output", "showing output while it runs"),
+    ("portcullis:plugin/log", "writing to the log"),
+    ("portcullis:plugin/control", "whether its call was cancelled, and how much time is left"),
+    ("wasi:cli/environment", "environment variables"),
+    ("wasi:cli/std", "its own stdin, stdout and stderr"),
+    ("wasi:clocks/", "the time, and waiting"),
+    ("wasi:filesystem/", "files"),
+    ("wasi:http/", "the network, by HTTP"),
+    ("wasi:random/", "random numbers"),
+    ("wasi:sockets/", "the network, by sockets, which is never granted"),
+];
+
+fn could_ask_for(imports: &[String]) -> Vec<&'static str> {
+    let asked = IMPORTS.iter().filter(|(prefix, _)| imports.iter().any(|import| import.starts_with(prefix)));
+    asked.map(|(_, what)| *what).collect()
 }
 
 fn run_as(run_as: &RunAs, backend: BackendName) -> String {
@@ -342,4 +377,36 @@ fn operation(operation: &Operation) -> BTreeMap<&'static str, serde_json::Value>
         all.insert("deprecated", operation.deprecation_message.clone().into());
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_imports(imports: &[&str], expected: &[&str]) {
+        let imports: Vec<_> = imports.iter().map(ToString::to_string).collect();
+        assert_eq!(could_ask_for(&imports), expected);
+    }
+
+    #[test]
+    fn imports_are_told_in_words_each_once() {
+        check_imports(&[], &[]);
+        check_imports(
+            &[
+                "wasi:cli/stdout@0.2.6",
+                "wasi:cli/stderr@0.2.6",
+                "portcullis:plugin/secrets@0.1.0",
+                "wasi:io/poll@0.2.6",
+            ],
+            &["secrets", "its own stdin, stdout and stderr"],
+        );
+    }
+
+    #[test]
+    fn a_native_plugin_is_never_said_to_touch_nothing() {
+        assert_eq!(touches(&Grants::default(), BackendName::Process), ["all that its user may"]);
+        assert_eq!(touches(&Grants::default(), BackendName::Component), ["nothing"]);
+        let env = Grants { env: vec!["LANG".to_owned()], ..Grants::default() };
+        assert_eq!(touches(&env, BackendName::Component), ["env"]);
+    }
 }

@@ -39,6 +39,10 @@ pub(crate) fn find(error: FindError) -> Failure {
                 names.join(", ")
             ),
         },
+        // Upstream's code for a file that "was not found or could not be parsed".
+        FindError::Discover(_) | FindError::Unreadable { .. } | FindError::Misfit { .. } => {
+            Failure { exit: Exit::NotFound, problem: error.into() }
+        }
         other => other.into(),
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// An input has a form that the command or the provider does not take.
     InvalidInput = 3,
-    /// There is no such provider or file.
+    /// There is no such provider or file, or the file is no plugin.
     NotFound = 4,
     /// The policy or the secrets file cannot be used.
     Configuration = 7,

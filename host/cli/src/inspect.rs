@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use portcullis::component;
+use portcullis::host::Wanted;
 use portcullis_contract::BackendName;
 
 use crate::describe::{self, Plugin, Provider};
@@ -54,7 +55,11 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
         BackendName::Component => Some(component::inspect(&listed.file.path)?.imports),
         BackendName::Process => None,
     };
-    let plugin = describe::plugin(&listed, imports);
+    let asked = match &wanted {
+        Wanted::Provider(name) => Some(name.as_str()),
+        Wanted::File(..) => None,
+    };
+    let plugin = describe::plugin(&listed, asked, imports);
     let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
     print(text).await?;
     Ok(Exit::Done)
@@ -74,12 +79,15 @@ fn page(plugin: &Plugin<'_>) -> String {
     if let Some(problem) = &plugin.problem {
         let _ = writeln!(out, "  problem {problem}");
     }
-    if let Some(imports) = &plugin.could_ask_for {
-        section(&mut out, "It could ask for", imports, "nothing");
+    if !plugin.also_offers.is_empty() {
+        let _ = writeln!(out, "  offers  {} as well", plugin.also_offers.join(", "));
     }
-    section(&mut out, "It", &plugin.may, "may do nothing");
+    if let Some(asks) = &plugin.could_ask_for {
+        section(&mut out, "What it could ask for", asks, "nothing");
+    }
+    section(&mut out, "What holds for it", &plugin.may, "nothing");
     if !plugin.not_held.is_empty() {
-        section(&mut out, "What cannot be held for it", &plugin.not_held, "");
+        section(&mut out, "What cannot be held for it", &plugin.not_held, "nothing");
     }
     out.push_str("\nLimits\n");
     for (name, amount) in &plugin.limits {
@@ -129,13 +137,13 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
     out.push('\n');
 }
 
-fn section(out: &mut String, title: &str, lines: &[String], none: &str) {
+fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>], none: &str) {
     let _ = writeln!(out, "\n{title}");
     if lines.is_empty() {
         let _ = writeln!(out, "  {none}");
     }
     for line in lines {
-        let _ = writeln!(out, "  - {line}");
+        let _ = writeln!(out, "  - {}", line.as_ref());
     }
 }
 
@@ -160,7 +168,9 @@ mod tests {
             digest: "sha256:00".to_owned(),
             policy: None,
             run_as: "a thing".to_owned(),
+            imports: Some(vec![]),
             could_ask_for: Some(vec![]),
+            also_offers: vec!["c"],
             may: vec!["may open no file".to_owned()],
             not_held: vec![],
             limits: BTreeMap::from([("memory", "64MiB".to_owned())]),
@@ -168,7 +178,8 @@ mod tests {
             problem: None,
         };
         let expected = "Plugin a.b\n  file    d/a.b.wasm\n  digest  sha256:00\n  run as  a thing\n  \
-                        policy  none applies: nothing is granted\n\nIt could ask for\n  nothing\n\nIt\n  \
+                        policy  none applies: nothing is granted\n  offers  c as well\n\n\
+                        What it could ask for\n  nothing\n\nWhat holds for it\n  \
                         - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
                         policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
         assert_eq!(page(&plugin), expected);

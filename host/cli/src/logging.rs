@@ -25,6 +25,9 @@ const TALKATIVE: [&str; 10] = [
     "wasmtime",
 ];
 
+/// What these warn of also stands in the error that ends the command.
+const TOLD_BY_ERRORS: [&str; 1] = ["portcullis::host::supervise"];
+
 /// In which form log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -68,13 +71,19 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, colours: bool) {
     }
     let targets = Targets::new()
         .with_default(level)
-        .with_targets(TALKATIVE.map(|target| (target, level.min(LevelFilter::WARN))));
+        .with_targets(TALKATIVE.map(|target| (target, level.min(LevelFilter::WARN))))
+        .with_targets(TOLD_BY_ERRORS.map(|target| (target, told_by_errors(level))));
     let registry = tracing_subscriber::registry();
     // A second subscriber is refused, and then the first one goes on: nothing is lost.
     let _ = match format {
         LogFormat::Console => registry.with(console(colours).with_filter(targets)).try_init(),
         LogFormat::Json => registry.with(json().with_filter(targets)).try_init(),
     };
+}
+
+/// Whoever wants more than warnings wants the order of events, and gets everything.
+fn told_by_errors(level: LevelFilter) -> LevelFilter {
+    if level > LevelFilter::WARN { level } else { level.min(LevelFilter::ERROR) }
 }
 
 fn console(colours: bool) -> impl Layer<Registry> {

@@ -154,6 +154,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
         () = nobody_reads.notified() => Ended::Unread,
     };
     let elapsed = started.elapsed();
+    let failed = matches!(ended, Ended::ByItself(Err(_)));
+    streams.finish(failed || session.environment.stderr_is_terminal).await;
     stop(&host, &mut signals).await;
 
     let outcome = match ended {
@@ -172,7 +174,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
                 exit = signals.next() => return Ok(exit),
             }
             if metrics {
-                complain(result::metrics(&ran.provider, elapsed, true).as_bytes());
+                complain(result::metrics(&ran.provider, ran.took, true).as_bytes());
             }
             Ok(Exit::Done)
         }

@@ -16,6 +16,8 @@ use crate::output::{Format, complain, print};
 pub(super) struct Streams {
     stdout: Place,
     stderr: Place,
+    /// Where the last line has no end yet.
+    unfinished: Option<Place>,
     nobody_reads: Arc<Notify>,
 }
 
@@ -34,10 +36,23 @@ impl Streams {
             Format::Json | Format::Yaml => (Place::Stderr, Place::Stderr),
             Format::Quiet => (Place::Nowhere, Place::Nowhere),
         };
-        Self { stdout, stderr, nobody_reads }
+        Self { stdout, stderr, unfinished: None, nobody_reads }
     }
 
-    async fn show(&self, place: Place, bytes: Bytes) {
+    /// Ends a line that a person would otherwise find something else on: on stdout in any case, for only a
+    /// table follows there, on stderr if `stderr` says so.
+    pub(super) async fn finish(&mut self, stderr: bool) {
+        match self.unfinished {
+            Some(place @ Place::Stdout) => self.show(place, Bytes::from_static(b"\n")).await,
+            Some(place @ Place::Stderr) if stderr => self.show(place, Bytes::from_static(b"\n")).await,
+            _ => {}
+        }
+    }
+
+    async fn show(&mut self, place: Place, bytes: Bytes) {
+        if let Some(last) = bytes.last() {
+            self.unfinished = (*last != b'\n').then_some(place);
+        }
         match place {
             Place::Nowhere => {}
             Place::Stdout => {
