@@ -26,7 +26,7 @@ const SHALLOW: usize = 16;
 /// What one step, a level of nesting or a reference, may take of a stack in the worst of schemas. A
 /// guess, and four times what was seen in an unoptimised build; when it is too small, the deepest
 /// inputs end the process.
-const STACK_PER_STEP: usize = 32 << 10;
+const STACK_PER_STEP: usize = 8 << 10;
 
 /// More of a stack is not asked for. It is only set aside; what is used of it counts.
 const MOST_STACK: usize = 8 << 30;
@@ -44,6 +44,10 @@ pub(super) struct InputSchema {
     pub(super) properties: Option<BTreeMap<String, Property>>,
     /// The properties that have to be there.
     pub(super) required: Vec<String>,
+    /// Whether it says nothing but types and names.
+    plain: bool,
+    /// Whether other properties than those declared are forbidden; only of one that is plain.
+    closed: bool,
     compiled: OnceLock<Result<Compiled, String>>,
 }
 
@@ -111,7 +115,10 @@ impl InputSchema {
         let properties = head.properties.map(|properties| {
             properties.into_iter().map(|(name, schema)| (name, Property::read(schema.get()))).collect()
         });
+        let plain = Plain::read(text.as_str());
         Ok(Self {
+            plain: plain.is_some(),
+            closed: plain.is_some_and(|p| p.closed),
             text: text.clone(),
             properties,
             required: head.required.unwrap_or_default(),
@@ -125,6 +132,12 @@ impl InputSchema {
     ///
     /// Why it does not fit, or cannot be judged.
     pub(super) fn judge(&self, input: &str, depth: usize, sensitive: &[String]) -> Result<(), JudgeError> {
+        if self.plain
+            && depth <= SHALLOW
+            && text::to_value(input).is_ok_and(|value| self.plainly_fits(&value))
+        {
+            return Ok(());
+        }
         let compiled = self.compiled.get_or_init(|| compile(self.text.as_str()));
         let compiled = compiled.as_ref().map_err(|reason| JudgeError::Schema(reason.clone()))?;
         let references = compiled.references.count;
@@ -132,6 +145,68 @@ impl InputSchema {
         on_stack(steps, || judge(compiled, input, sensitive)).unwrap_or_else(|why| Err(JudgeError::Text(why)))
     }
 }
+
+impl InputSchema {
+    /// Returns whether an input fits a schema that says nothing but types and names. Most say no more,
+    /// and compiling one takes longer than everything else that a run of a small component does.
+    fn plainly_fits(&self, input: &Value) -> bool {
+        let (Some(input), Some(properties)) = (input.as_object(), &self.properties) else { return false };
+        let fits = |(key, value): (&String, &Value)| match properties.get(key) {
+            Some(property) => property.admits(value),
+            None => !self.closed,
+        };
+        input.iter().all(fits) && self.required.iter().all(|key| input.contains_key(key))
+    }
+}
+
+/// A schema that says nothing but types and names.
+struct Plain {
+    closed: bool,
+}
+
+impl Plain {
+    /// Returns `None` for one that says more, or that cannot be read.
+    fn read(text: &str) -> Option<Self> {
+        const REMARKS: [&str; 9] = [
+            "$comment",
+            "default",
+            "deprecated",
+            "description",
+            "examples",
+            "format",
+            "readOnly",
+            "title",
+            "writeOnly",
+        ];
+        let schema: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
+        let mut closed = false;
+        for (keyword, value) in &schema {
+            match (keyword.as_str(), value.get()) {
+                ("$schema", "\"https://json-schema.org/draft/2020-12/schema\"") => {}
+                ("type", "\"object\"") | ("required", _) | ("additionalProperties", "true") => {}
+                ("additionalProperties", "false") => closed = true,
+                ("properties", properties) => {
+                    let properties: BTreeMap<String, BTreeMap<String, Box<RawValue>>> =
+                        serde_json::from_str(properties).ok()?;
+                    let plain = |(keyword, value): (&String, &RawValue)| {
+                        // A list of types, or a type that there is not, is for the validator.
+                        REMARKS.contains(&keyword.as_str())
+                            || keyword == "type"
+                                && KINDS.iter().any(|kind| value.get() == format!("\"{kind}\""))
+                    };
+                    if !properties.values().flatten().map(|(k, v)| (k, v.as_ref())).all(plain) {
+                        return None;
+                    }
+                }
+                (keyword, _) if REMARKS.contains(&keyword) => {}
+                _ => return None,
+            }
+        }
+        Some(Self { closed })
+    }
+}
+
+const KINDS: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// Does something that may go so many steps deep, where there is the stack for it.
 fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
@@ -167,6 +242,22 @@ impl Property {
         let kind = keywords.get("type").and_then(|t| serde_json::from_str(t.get()).ok());
         let default = keywords.remove("default").map(|d| Box::<str>::from(d).into_string());
         Self { kind: kind.unwrap_or_default(), default }
+    }
+}
+
+impl Property {
+    /// Returns whether a value is of its type.
+    fn admits(&self, value: &Value) -> bool {
+        match self.kind.as_str() {
+            "" => true,
+            "string" => value.is_string(),
+            "integer" => value.as_f64().is_some_and(|f| f.fract() == 0.0),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => false,
+        }
     }
 }
 
@@ -305,6 +396,37 @@ mod tests {
             "1",
             "oneOf: did not validate against any of [<anonymous schema> <anonymous schema>]",
         );
+    }
+
+    /// The short way says yes where the long one does, and leaves every no to it.
+    #[test]
+    fn a_plain_schema_is_judged_without_being_compiled() {
+        let check = |schema: &str, input: &str, plain: bool| {
+            let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
+            let value = text::to_value(input).unwrap();
+            assert_eq!(schema.plain && schema.plainly_fits(&value), plain, "{input}");
+            if plain {
+                let compiled = compile(schema.text.as_str()).unwrap();
+                assert_eq!(judge(&compiled, input, &[]), Ok(()), "{input}");
+            }
+        };
+        let types = r#"{"type":"object","required":["s"],"additionalProperties":false,"properties":{
+            "s":{"type":"string","description":"d","format":"email"},"i":{"type":"integer"},"x":{}}}"#;
+        check(types, r#"{"s":"a","i":1,"x":null}"#, true);
+        check(types, r#"{"s":"a","i":1.0}"#, true);
+        check(types, r#"{"s":"a","i":1e400}"#, true);
+        check(types, r#"{"s":"a","i":1.5}"#, false);
+        check(types, r#"{"i":1}"#, false);
+        check(types, r#"{"s":"a","other":1}"#, false);
+        for more in [
+            r#"{"properties":{"s":{"maxLength":1}}}"#,
+            r#"{"properties":{"s":{"type":["string"]}}}"#,
+            r#"{"properties":{"s":false}}"#,
+            r#"{"properties":{"s":{}},"minProperties":1}"#,
+            r#"{"properties":{"s":{}},"additionalProperties":{"type":"string"}}"#,
+        ] {
+            check(more, r#"{"s":"a"}"#, false);
+        }
     }
 
     #[test]
