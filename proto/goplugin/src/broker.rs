@@ -29,7 +29,7 @@ use self::announced::Announced;
 use crate::Channel;
 use crate::channel::{HEADER_LIST, normalize_answer};
 use crate::client::Task;
-use crate::transport::{Address, AddressError, Ended, Listener, SocketDir, Tethered, connect};
+use crate::transport::{Address, AddressError, Ended, Listener, SocketDir, Strays, Tethered, connect};
 use crate::wire::ConnInfo;
 use crate::wire::grpc_broker_client::GrpcBrokerClient;
 
@@ -62,22 +62,30 @@ struct Shared {
     outgoing: mpsc::Sender<ConnInfo>,
     announced: Mutex<Announced>,
     closed: watch::Sender<bool>,
-    sockets: Arc<SocketDir>,
+    places: Places,
     ended: Ended,
+}
+
+/// Where sockets are.
+pub(crate) struct Places {
+    /// Ours.
+    pub(crate) sockets: Arc<SocketDir>,
+    /// The plugin's, that it may leave behind.
+    pub(crate) strays: Arc<Strays>,
 }
 
 impl Broker {
     /// Opens the side channel in the background and returns the broker with the task that reads it.
     ///
     /// Never waits for the plugin: a Go plugin answers only when it has something to announce.
-    pub(crate) fn open(channel: Channel, sockets: Arc<SocketDir>, ended: Ended) -> (Self, Task) {
+    pub(crate) fn open(channel: Channel, places: Places, ended: Ended) -> (Self, Task) {
         let (outgoing, queue) = mpsc::channel(OUTGOING);
         let broker = Self(Arc::new(Shared {
             next: AtomicU32::new(1),
             outgoing,
             announced: Mutex::default(),
             closed: watch::Sender::new(false),
-            sockets,
+            places,
             ended,
         }));
         let closing = Closing(broker.clone());
@@ -112,7 +120,7 @@ impl Broker {
         if *self.0.closed.borrow() || self.0.ended.has_come() {
             return Err(BrokerError::Closed);
         }
-        let listener = Listener::bind(self.0.sockets.fresh()).map_err(BrokerError::Listen)?;
+        let listener = Listener::bind(self.0.places.sockets.fresh()).map_err(BrokerError::Listen)?;
         let address = listener.address();
         let announcement = ConnInfo {
             service_id: id,
@@ -153,7 +161,10 @@ impl Broker {
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         };
         match socket {
-            Ok(socket) => Ok(Channel::open(socket, address, self.0.ended.clone())),
+            Ok(socket) => {
+                self.0.places.strays.note(&socket, &address);
+                Ok(Channel::open(socket, address, self.0.ended.clone()))
+            }
             Err(source) => Err(BrokerError::Connect { id, address, source }),
         }
     }

@@ -56,7 +56,7 @@ impl Channel {
                     }
                     None => connect(&address).await?,
                 };
-                Ok(TokioIo::new(Tethered::new(socket, ended.wait())))
+                Ok(TokioIo::new(Tethered::new(socket, ended.settle())))
             }
         });
         // The authority is never looked at; grpc-go only insists that there is one.

@@ -113,9 +113,9 @@ impl Launch {
             }
         };
         let until = Instant::now() + self.start_timeout;
-        let (mut starting, first_line) =
+        let (starting, first_line) =
             Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
-        match self.connect(&mut starting, first_line, until).await {
+        match self.connect(&starting, first_line, until).await {
             Ok((handshake, channel)) => Ok(starting.finish(handshake, channel)),
             Err(failure) => {
                 let error = self.explain(failure, &starting).await;
@@ -128,7 +128,7 @@ impl Launch {
     /// Waits for the line, and connects to where it says.
     async fn connect(
         &self,
-        starting: &mut Starting,
+        starting: &Starting,
         mut first_line: oneshot::Receiver<FirstLine>,
         until: Instant,
     ) -> Result<(Handshake, Channel), Failure> {

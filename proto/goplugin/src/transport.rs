@@ -5,11 +5,14 @@
 
 mod dir;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -155,22 +158,32 @@ impl Ended {
     pub(crate) async fn wait(mut self) {
         let _gone = self.0.wait_for(|ended| *ended).await;
     }
+
+    /// Waits until nothing that was sent before the moment is still on its way.
+    pub(crate) async fn settle(self) {
+        self.wait().await;
+        tokio::time::sleep(LINGER).await;
+    }
 }
+
+/// How long after the end of its process a connection lasts that the kernel did not end. What had arrived
+/// is read by then.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// A connection that ends with the plugin's process, whoever else still holds the other end.
 ///
-/// The kernel ends it for us as a rule. A descendant that left the plugin's process group may have
-/// inherited the socket, however, and calls would then wait for an answer that nobody gives. What had
-/// arrived before the end is still read.
+/// The kernel ends it for us as a rule, and at once. A descendant that left the plugin's process group may have
+/// inherited the socket, however, and calls would then wait for an answer that nobody gives.
 pub(crate) struct Tethered {
     socket: Socket,
-    ended: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// `None` once it has come; such a future must not be polled again.
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl Tethered {
     /// Ties `socket` to what `ended` waits for.
     pub(crate) fn new(socket: Socket, ended: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self { socket, ended: Box::pin(ended) }
+        Self { socket, ended: Some(Box::pin(ended)) }
     }
 }
 
@@ -192,7 +205,11 @@ impl AsyncRead for Tethered {
         };
         match read {
             Poll::Pending => {
-                self.ended.as_mut().poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+                if let Some(ended) = &mut self.ended {
+                    std::task::ready!(ended.as_mut().poll(cx));
+                    self.ended = None;
+                }
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
             ready => ready,
         }
@@ -243,6 +260,49 @@ impl tonic::transport::server::Connected for Tethered {
     fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
+/// Socket files of the plugin that we know of, to be removed when it is gone.
+///
+/// A plugin that heeds our directory has them there, and they go with that. One that does not leaves them
+/// behind when it is killed. Any path may be announced, so what counts is that a process of the plugin
+/// listens there.
+pub(crate) struct Strays {
+    is_plugin: Box<dyn Fn(i32) -> bool + Send + Sync>,
+    paths: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Strays {
+    /// Starts with none. `is_plugin` tells whether a process is one of the plugin's.
+    pub(crate) fn new(is_plugin: impl Fn(i32) -> bool + Send + Sync + 'static) -> Self {
+        Self { is_plugin: Box::new(is_plugin), paths: Mutex::default() }
+    }
+
+    /// Remembers the file behind `address`, to which `socket` is connected, if it is the plugin's.
+    pub(crate) fn note(&self, socket: &Socket, address: &Address) {
+        if let Address::Unix(path) = address
+            && socket.listener().is_some_and(&self.is_plugin)
+        {
+            self.paths.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        }
+    }
+
+    /// Removes what is still there.
+    pub(crate) fn remove(&self) {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        for path in std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner)) {
+            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket()) {
+                let _gone = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Strays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Strays").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
 /// A listener of ours, whose socket file goes with it.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -281,6 +341,25 @@ mod tests {
     fn check(network: &str, text: &str, expected: Result<&str, AddressError>) {
         let found = Address::parse(network, text).map(|address| address.to_string());
         assert_eq!(found, expected.map(str::to_owned), "{network} {text:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_process_after_all_was_read() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (sender, ended) = Ended::new();
+        let mut tethered = Tethered::new(Socket::Unix(ours), ended.settle());
+        theirs.write_all(b"last").await.unwrap();
+        sender.send_replace(true);
+
+        let mut read = [0; 4];
+        tethered.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"last");
+        for _ in 0..2 {
+            let error = tethered.read(&mut read).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
     }
 
     #[test]

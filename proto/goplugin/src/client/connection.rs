@@ -7,10 +7,9 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -21,7 +20,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::child::{Child, Leash};
 use super::output::{FirstLine, Tail, read_stderr, read_stdout};
 use super::{Evidence, Launch};
-use crate::transport::{Ended, Socket, SocketDir};
+use crate::broker::Places;
+use crate::transport::{Ended, Socket, SocketDir, Strays};
 use crate::{Address, Broker, Channel, Handshake, PingError, controller, health, stdio};
 
 /// How long the request to end may take, however long the grace is.
@@ -140,7 +140,7 @@ pub(super) struct Starting {
     launch_limit: usize,
     sink: SinkOf,
     sockets: Arc<SocketDir>,
-    stray: Arc<OnceLock<PathBuf>>,
+    strays: Arc<Strays>,
     requested: Arc<AtomicBool>,
     ended: Ended,
     gone: Gone,
@@ -160,12 +160,14 @@ impl Starting {
         let (first, first_line) = oneshot::channel();
         let (has_ended, ended) = Ended::new();
         let (tell, told) = watch::channel(None);
+        // Weakly, because a broker that somebody keeps must not keep the child.
+        let of = Arc::downgrade(&leash);
         let starting = Self {
             leash: Arc::clone(&leash),
             launch_limit: launch.message_limit,
             sink: Arc::clone(&launch.sink),
             sockets: Arc::clone(&sockets),
-            stray: Arc::default(),
+            strays: Arc::new(Strays::new(move |pid| of.upgrade().is_some_and(|leash| leash.reaches(pid)))),
             requested: Arc::default(),
             ended: ended.clone(),
             gone: Gone(told),
@@ -182,7 +184,7 @@ impl Starting {
             tell,
             readers,
             sockets,
-            stray: Arc::clone(&starting.stray),
+            strays: Arc::clone(&starting.strays),
             requested: Arc::clone(&starting.requested),
             tail: starting.tail.clone(),
         }));
@@ -197,21 +199,18 @@ impl Starting {
         self.ended.clone()
     }
 
-    /// Remembers the plugin's socket, to be removed with the plugin, if it is the plugin's.
-    ///
-    /// A plugin that heeds our directory has it there. One that does not leaves it when it is killed.
-    /// Any name may be in the line, so it has to be a process of the plugin that listens there.
-    pub(super) fn connected(&mut self, socket: &Socket, address: &Address) {
-        if let Address::Unix(path) = address
-            && socket.listener().is_some_and(|pid| self.leash.reaches(pid))
-        {
-            let _only_once = self.stray.set(path.clone());
-        }
+    /// Remembers the plugin's socket, to be removed with the plugin.
+    pub(super) fn connected(&self, socket: &Socket, address: &Address) {
+        self.strays.note(socket, address);
     }
 
     /// Opens what every connection has, and makes a plugin of the child.
     pub(super) fn finish(self, handshake: Handshake, channel: Channel) -> Connection {
-        let (broker, broker_task) = Broker::open(channel.clone(), Arc::clone(&self.sockets), self.ended());
+        let (broker, broker_task) = Broker::open(
+            channel.clone(),
+            Places { sockets: Arc::clone(&self.sockets), strays: Arc::clone(&self.strays) },
+            self.ended(),
+        );
         let prints = stdio::drain(channel.clone(), self.launch_limit, Arc::clone(&self.sink));
         Connection {
             handshake,
@@ -262,13 +261,13 @@ struct Watched {
     tell: watch::Sender<Option<Exit>>,
     readers: [JoinHandle<io::Result<()>>; 2],
     sockets: Arc<SocketDir>,
-    stray: Arc<OnceLock<PathBuf>>,
+    strays: Arc<Strays>,
     requested: Arc<AtomicBool>,
     tail: Tail,
 }
 
 async fn monitor(watched: Watched) {
-    let Watched { leash, has_ended, tell, readers, sockets, stray, requested, tail } = watched;
+    let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = watched;
     if let Err(error) = leash.ended().await {
         // A child that cannot be watched is not kept; reaping then waits for the moment it takes.
         tracing::error!(error = &error as &dyn Error, "a child cannot be watched, and is killed");
@@ -283,20 +282,10 @@ async fn monitor(watched: Watched) {
             Err(error) => tracing::warn!(error = &error as &dyn Error, "a sink failed"),
         }
     }
-    if let Some(path) = stray.get() {
-        remove_socket(path);
-    }
+    strays.remove();
     sockets.remove();
     let exit = Exit { status, requested: requested.load(Ordering::Relaxed), stderr: tail.text() };
     tell.send_replace(Some(exit));
-}
-
-fn remove_socket(path: &std::path::Path) {
-    use std::os::unix::fs::FileTypeExt as _;
-
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
-        let _gone = std::fs::remove_file(path);
-    }
 }
 
 /// What tells of a plugin's end. Cheap to clone, and it outlives the [`Connection`].
