@@ -89,7 +89,7 @@ impl Backend for ProcessBackend {
         let reading = program.executable.clone();
         let digest = blocking(move || load::verify(&reading, spec.digest));
         let limits = spec.limits.resolve(BackendName::Process);
-        let launch = self.launch(&spec, program.to_start(spec.digest), limits.message);
+        let launch = self.launch(&spec, program.to_start(spec.digest));
         let start = async { launch.start().await.map_err(LaunchError::failed) };
         // A file that may be run whatever it contains is read while it starts.
         let (digest, connection) = match spec.digest {
@@ -112,7 +112,7 @@ impl Backend for ProcessBackend {
 
 impl ProcessBackend {
     /// Says how the plugin is started. The constants are upstream's (contract spec 2.1).
-    fn launch(&self, spec: &PluginSpec, executable: Executable, message_limit: u64) -> Launch {
+    fn launch(&self, spec: &PluginSpec, executable: Executable) -> Launch {
         let cookie = Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin");
         let environment = load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
         Launch {
@@ -122,7 +122,8 @@ impl ProcessBackend {
                 contract::Stdin::Inherit => Stdin::Inherit,
             },
             start_timeout: self.options.start_timeout,
-            message_limit: usize::try_from(message_limit).unwrap_or(usize::MAX),
+            // The limit of messages is not set here: it is for what the plugin prints, which we pass on in
+            // pieces, and a plugin whose prints nobody takes stands still.
             socket_base: self.options.runtime_dir.clone(),
             sink: Arc::new(Words::new(spec.name.clone())),
             ..Launch::new(executable, cookie, Versions::from([1]))

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_contract::proto::{Answer, ConvertError};
-use portcullis_contract::{Amount, Call, CallError, LimitName, Refusal, Resolved, StopReason};
+use portcullis_contract::{
+    Amount, BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason,
+};
 use portcullis_goplugin::{Connection, Gone, normalized};
 use portcullis_proto::plugin_service_client::PluginServiceClient;
 use prost::Message;
@@ -48,6 +50,19 @@ impl Channel {
         let client =
             Client::new(connection.channel()).max_decoding_message_size(size).max_encoding_message_size(size);
         Self { client, gone: connection.gone(), limits: Arc::new(limits), closed: Arc::default() }
+    }
+
+    /// Returns the same channel with the size of messages that holds where no policy says another.
+    ///
+    /// What a plugin says of itself is no request or result, and a policy that is tight about those must
+    /// not make it unknown.
+    pub(super) fn for_descriptions(&self) -> Self {
+        let usual = Limits::default().resolve(BackendName::Process).message;
+        let mut limits = Resolved::clone(&self.limits);
+        limits.message = limits.message.max(usual);
+        let size = usize::try_from(limits.message).unwrap_or(usize::MAX);
+        let client = self.client.clone().max_decoding_message_size(size).max_encoding_message_size(size);
+        Self { client, limits: Arc::new(limits), ..self.clone() }
     }
 
     /// Makes every call from now on fail with [`CallError::Gone`].
@@ -140,7 +155,7 @@ impl Pending {
             Meaning::TooLarge { asked, allowed } => {
                 return CallError::Limit { which: LimitName::Message, asked, allowed };
             }
-            Meaning::Garbled => return CallError::contract(status),
+            Meaning::Garbled => return CallError::contract(sentence(&status)),
             Meaning::Broken => return self.broken(status).await,
             // One that comes before our deadline is the plugin's own, for something else.
             Meaning::Late | Meaning::Refused => CallError::Refused(Refusal::new(sentence(&status))),
@@ -192,7 +207,7 @@ impl Pending {
                 CallError::Stopped(StopReason::Lost { reason: lost(&status) })
             }
             // It lives and speaks, but not HTTP/2 as it should be.
-            Err(_elapsed) => CallError::contract(status),
+            Err(_elapsed) => CallError::contract(lost(&status)),
         }
     }
 }

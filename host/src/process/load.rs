@@ -115,7 +115,7 @@ pub(super) enum Misfit {
     },
     #[error("it is empty")]
     Empty,
-    #[error("it is a WebAssembly component, and not for this backend to run")]
+    #[error("it is a WebAssembly component, which only the component backend runs")]
     Component,
     #[error("it is a core WebAssembly module; a plugin has to be a component or a program")]
     CoreModule,
@@ -291,7 +291,7 @@ mod tests {
             b"hello, world, this is text\n",
             "it is neither a program nor a script with an interpreter (`#!`)",
         );
-        check(b"\0asm\x0d\0\x01\0", "it is a WebAssembly component, and not for this backend to run");
+        check(b"\0asm\x0d\0\x01\0", "it is a WebAssembly component, which only the component backend runs");
         check(
             b"\0asm\x01\0\0\0",
             "it is a core WebAssembly module; a plugin has to be a component or a program",

@@ -41,8 +41,8 @@ impl ProcessProvider {
         host: HostDoor,
         child: Child,
     ) -> Result<Self, LaunchError> {
-        let call = Call::default();
-        let names = channel
+        let (call, reader) = (Call::default(), channel.for_descriptions());
+        let names = reader
             .unary(&call, proto::GetProvidersRequest {}, async |mut client, request| {
                 client.get_providers(request).await
             })
@@ -56,7 +56,7 @@ impl ProcessProvider {
             if descriptors.contains_key(name) {
                 continue;
             }
-            match describe(&channel, &call, name).await {
+            match describe(&reader, &call, name).await {
                 Err(stopped @ CallError::Stopped(_)) => return Err(LaunchError::Undescribed(stopped)),
                 described => descriptors.insert(name.clone(), described),
             };
