@@ -9,8 +9,8 @@ mod child;
 mod connection;
 mod executable;
 mod output;
+mod start_error;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -27,8 +26,9 @@ pub(crate) use self::connection::Task;
 pub use self::connection::{Connection, Exit, Gone, stop_all};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
+pub use self::start_error::{Evidence, StartError};
 use crate::handshake::quote;
-use crate::transport::{SocketDir, SocketDirError, connect, sweep};
+use crate::transport::{SocketDir, connect, sweep};
 use crate::{Address, Channel, Cookie, Discard, Handshake, HandshakeError, Sink, Versions};
 
 /// How long the first line may be. Upstream's hosts read no longer ones either.
@@ -152,7 +152,8 @@ impl Launch {
             Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),
         };
         starting.connected(&socket, &address);
-        if starting.gone().exit().is_some() {
+        // Somebody else may serve there: what it forked, say, which has just been killed.
+        if starting.ended().has_come() {
             return Err(Failure::Ended);
         }
         Ok((handshake, Channel::open(socket, address, starting.ended())))
@@ -292,125 +293,6 @@ pub enum Stdin {
     /// A group of its own would be stopped at its first look at the terminal. In ours, only the
     /// child itself is killed in the end, and not what it started.
     Inherit,
-}
-
-/// Why a plugin did not start. Whatever it was, the child and its group are gone by now.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// There is no place for its sockets.
-    #[error(transparent)]
-    Sockets(#[from] SocketDirError),
-    /// The file is not the one that was meant, or cannot be read.
-    #[error("{} is not what it should be", path.display())]
-    Checksum {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: ChecksumError,
-    },
-    /// The kernel would not run the file.
-    #[error("cannot run {}{}", path.display(), Listed(notes))]
-    Spawn {
-        /// The file.
-        path: PathBuf,
-        /// What looking at the file shows.
-        notes: Vec<String>,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The child runs, and we cannot follow what it does.
-    #[error("cannot watch the child")]
-    Watch {
-        /// Why not.
-        source: io::Error,
-    },
-    /// The plugin ended before it was connected to.
-    #[error("ended before it served{}", Listed(notes))]
-    Exited {
-        /// What looking at the file shows.
-        notes: Vec<String>,
-        /// How it ended.
-        #[source]
-        exit: Exit,
-    },
-    /// The plugin took too long.
-    #[error("does not serve after {limit:?}{}", Printed(printed))]
-    TimedOut {
-        /// How long it had.
-        limit: Duration,
-        /// The beginning of a first line that it did not finish.
-        printed: String,
-        /// What it left to say about it.
-        #[source]
-        evidence: Option<Evidence>,
-    },
-    /// The plugin said something that we cannot go on with.
-    #[error("handshake failed: {error}{}", Listed(notes))]
-    Handshake {
-        /// What it said.
-        error: HandshakeError,
-        /// What looking at the file shows, if the line is none of a plugin.
-        notes: Vec<String>,
-        /// What it left to say about it.
-        #[source]
-        evidence: Option<Evidence>,
-    },
-    /// The plugin does not listen where it said.
-    #[error("cannot connect to it at {address}: {error}")]
-    Connect {
-        /// Where it said.
-        address: Address,
-        /// Why not.
-        error: io::Error,
-        /// What it left to say about it.
-        #[source]
-        evidence: Option<Evidence>,
-    },
-}
-
-/// What a plugin that failed to start left to say about it.
-///
-/// It is where the chain of a [`StartError`] ends, because it may have many lines.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Evidence {
-    /// It ended by itself, in this way.
-    Exit(Exit),
-    /// It had to be killed, and this is the end of what it wrote to its standard error.
-    LastWords(String),
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exit(exit) => write!(f, "it ended: {exit}"),
-            Self::LastWords(words) => write!(f, "its last words: {}", words.trim()),
-        }
-    }
-}
-
-impl Error for Evidence {}
-
-/// Appends notes to a message.
-struct Listed<'a>(&'a [String]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|note| write!(f, "; {note}"))
-    }
-}
-
-/// Appends what was printed of a first line to a message.
-struct Printed<'a>(&'a str);
-
-impl fmt::Display for Printed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            "" => Ok(()),
-            text => write!(f, "; it printed {text:?} and did not end the line"),
-        }
-    }
 }
 
 /// Has what dead runs left beside `sockets` removed, the first time a directory is used.

@@ -488,3 +488,18 @@ fn a_runtime_that_ends_takes_its_plugins_along() -> TestResult {
     scene.expect_nothing_left();
     Ok(())
 }
+
+#[tokio::test]
+async fn a_plugin_whose_first_process_is_gone_did_not_start() {
+    // It serves, in a way: the line is fine, and somebody listens. But its process ended.
+    let base = tempfile::tempdir().expect("there is room for a directory");
+    let path = base.path().join("ours");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).expect("the directory is new");
+    let line = format!("1|1|unix|{}|grpc|", path.display());
+    let scene = scene(&["line-and-exit", &line]);
+    match scene.launch.start().await {
+        Err(error) => assert_eq!(chain(&error), "ended before it served: exit status: 0"),
+        // The line came first. Then its end is told like that of any other plugin.
+        Ok(plugin) => assert!(!plugin.gone().wait().await.requested),
+    }
+}

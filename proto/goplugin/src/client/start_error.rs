@@ -1,0 +1,132 @@
+//! Why a plugin did not start, and what it left to say about it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{ChecksumError, Exit};
+use crate::transport::SocketDirError;
+use crate::{Address, HandshakeError};
+
+/// Why a plugin did not start. Whatever it was, the child and its group are gone by now.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no place for its sockets.
+    #[error(transparent)]
+    Sockets(#[from] SocketDirError),
+    /// The file is not the one that was meant, or cannot be read.
+    #[error("{} is not what it should be", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ChecksumError,
+    },
+    /// The kernel would not run the file.
+    #[error("cannot run {}{}", path.display(), Listed(notes))]
+    Spawn {
+        /// The file.
+        path: PathBuf,
+        /// What looking at the file shows.
+        notes: Vec<String>,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The child runs, and we cannot follow what it does.
+    #[error("cannot watch the child")]
+    Watch {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The plugin ended before it was connected to.
+    #[error("ended before it served{}", Listed(notes))]
+    Exited {
+        /// What looking at the file shows.
+        notes: Vec<String>,
+        /// How it ended.
+        #[source]
+        exit: Exit,
+    },
+    /// The plugin took too long.
+    #[error("does not serve after {limit:?}{}", Printed(printed))]
+    TimedOut {
+        /// How long it had.
+        limit: Duration,
+        /// The beginning of a first line that it did not finish.
+        printed: String,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
+    },
+    /// The plugin said something that we cannot go on with.
+    #[error("handshake failed: {error}{}", Listed(notes))]
+    Handshake {
+        /// What it said.
+        error: HandshakeError,
+        /// What looking at the file shows, if the line is none of a plugin.
+        notes: Vec<String>,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
+    },
+    /// The plugin does not listen where it said.
+    #[error("cannot connect to it at {address}: {error}")]
+    Connect {
+        /// Where it said.
+        address: Address,
+        /// Why not.
+        error: io::Error,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
+    },
+}
+
+/// What a plugin that failed to start left to say about it.
+///
+/// It is where the chain of a [`StartError`] ends, because it may have many lines.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// It ended by itself, in this way.
+    Exit(Exit),
+    /// It had to be killed, and this is the end of what it wrote to its standard error.
+    LastWords(String),
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(exit) => write!(f, "it ended: {exit}"),
+            Self::LastWords(words) => write!(f, "its last words: {}", words.trim()),
+        }
+    }
+}
+
+impl Error for Evidence {}
+
+/// Appends notes to a message.
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|note| write!(f, "; {note}"))
+    }
+}
+
+/// Appends what was printed of a first line to a message.
+struct Printed<'a>(&'a str);
+
+impl fmt::Display for Printed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            text => write!(f, "; it printed {text:?} and did not end the line"),
+        }
+    }
+}
