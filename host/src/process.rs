@@ -21,11 +21,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    self as contract, Backend, BackendName, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
+    self as contract, Backend, BackendName, CallError, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
 };
 use portcullis_goplugin::{Cookie, Environment, Executable, Launch, Stdin, Versions};
 
@@ -42,7 +42,7 @@ pub struct ProcessOptions {
     pub environment: Vec<(OsString, OsString)>,
     /// Where the private directories for sockets are made; `None` takes the system's place for them.
     pub runtime_dir: Option<PathBuf>,
-    /// How long a child may take until it can be called.
+    /// How long a child may take until it has said what it offers.
     pub start_timeout: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Backend for ProcessBackend {
     }
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
-        let path = spec.path.clone();
+        let (path, began) = (spec.path.clone(), Instant::now());
         let program = blocking(move || load::open(&path)).await?;
         let reading = program.executable.clone();
         let digest = blocking(move || load::verify(&reading, spec.digest));
@@ -106,7 +106,12 @@ impl Backend for ProcessBackend {
             path: spec.path,
             digest,
         };
-        Ok(Arc::new(ProcessProvider::describe(info, channel, host, child).await?))
+        let describing = ProcessProvider::describe(info, channel, host, child);
+        let limit = self.options.start_timeout;
+        match tokio::time::timeout(limit.saturating_sub(began.elapsed()), describing).await {
+            Ok(provider) => Ok(Arc::new(provider?)),
+            Err(_elapsed) => Err(LaunchError::Undescribed(CallError::TimedOut { limit })),
+        }
     }
 }
 

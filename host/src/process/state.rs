@@ -10,7 +10,9 @@
 //! | concurrency | whoever makes the calls |
 //!
 //! A child that gets no more memory ends in its own way. That is told as its end and not as a limit,
-//! because nobody but it knows the reason. Of the grants, the environment and what the host does are held. A child reaches files and the
+//! because nobody but it knows the reason.
+//!
+//! Of the grants, the environment and what the host does are held. A child reaches files and the
 //! network as its user does, whatever was granted.
 
 use std::time::Duration;
