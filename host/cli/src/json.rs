@@ -203,7 +203,10 @@ impl<'a> Raw<'a> {
                 Ok('\t') => out.push_str("\\t"),
                 Ok('\u{8}') => out.push_str("\\b"),
                 Ok('\u{c}') => out.push_str("\\f"),
-                Ok(c @ ('\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}')) => {
+                // Past ASCII there are controls, too; upstream prints those, and terminals obey them.
+                Ok(
+                    c @ ('\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}'),
+                ) => {
                     out.push_str(&format!("\\u{:04x}", u32::from(c)));
                 }
                 Ok(c) => out.push(c),
@@ -301,7 +304,8 @@ mod tests {
         check(r#""\/\u0041\"\\""#, r#""/A\"\\""#);
         check("\"\\u2028\u{2029}\"", r#""\u2028\u2029""#);
         check(r#""\ud83d\ude00""#, "\"\u{1f600}\"");
-        check(r#""\u0000\u001f\u007f""#, "\"\\u0000\\u001f\u{7f}\"");
+        check(r#""\u0000\u001f\u007f""#, r#""\u0000\u001f\u007f""#);
+        check("\"\u{9b}\u{a0}\"", "\"\\u009b\u{a0}\"");
     }
 
     #[test]

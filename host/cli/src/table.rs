@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn an_object_is_shown_key_by_key() {
         check(r#"{"data":{"b":"x","a":[1,{"c":null}]},"warnings":["w"]}"#, {
-            "KEY       VALUE\ndata.a    [1,{\"c\":null}]\ndata.b    x\nwarnings  [\"w\"]\n"
+            "KEY       VALUE\ndata.a    [1,{\"c\": null}]\ndata.b    x\nwarnings  [\"w\"]\n"
         });
         check(r#"{"data":"two\nlines\u001b[2J"}"#, "KEY   VALUE\ndata  two\\nlines\\u{1b}[2J\n");
         check("{}", "{}\n");
