@@ -1,8 +1,8 @@
 //! The `portcullis` command.
 //!
 //! The program is this library, so that a test's package can build it too; every command has a file of its
-//! own. Data goes to stdout, everything else to stderr. The environment is read in one place
-//! ([`environment`](Environment)) and errors are printed in one place, here.
+//! own. Data goes to stdout, everything else to stderr. The environment is read in one place,
+//! `environment.rs`, and errors are printed in one place, here.
 //!
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Write as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
@@ -24,18 +24,17 @@ pub(crate) enum Format {
 impl Format {
     /// Reads the value of `-o`; without one, it is the command's own.
     pub(crate) fn parse(text: Option<&str>, default: Self) -> Result<Self, Failure> {
-        let parsed = match text {
+        match text {
             None | Some("") => Ok(default),
             Some("table" | "auto") => Ok(Self::Table),
             Some("json") => Ok(Self::Json),
             Some("yaml") => Ok(Self::Yaml),
             Some("quiet") => Ok(Self::Quiet),
-            Some(other) => {
-                (|| bail!("invalid output type: '{other}'. Valid types are: auto, table, json, yaml, quiet"))(
-                )
-            }
-        };
-        parsed.or_exit(Exit::InvalidInput)
+            Some(other) => Err(anyhow!(
+                "invalid output type: '{other}'. Valid types are: auto, table, json, yaml, quiet"
+            ))
+            .or_exit(Exit::InvalidInput),
+        }
     }
 
     /// Gives JSON its form.

@@ -153,3 +153,41 @@ pub(crate) fn wanted(text: &str, provider: Option<&str>) -> Wanted {
         Wanted::Provider(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, provider: Option<&str>, expected: Wanted) {
+        assert_eq!(wanted(text, provider), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_file_is_told_from_a_name_by_its_slash() {
+        check("echo", None, Wanted::Provider("echo".to_owned()));
+        check("echo.wasm", None, Wanted::Provider("echo.wasm".to_owned()));
+        check("./echo", None, Wanted::File("./echo".into(), None));
+        check("/p/echo.wasm", Some("raw"), Wanted::File("/p/echo.wasm".into(), Some("raw".to_owned())));
+    }
+
+    #[test]
+    fn what_a_person_types_wins_over_the_policy_and_secrets_are_granted_by_naming_them() {
+        let digest = Digest::from_sha256([7; 32]);
+        let text = format!("[plugin.a]\ndigests = [\"{digest}\"]\nenvironment = \"inherit\"\n");
+        let policy = Policy::parse(&text, std::path::Path::new("policy.toml")).unwrap();
+
+        let said = lookup(policy.clone(), &Personal::default())(&digest);
+        assert_eq!(said.label.as_deref(), Some("a"));
+        assert_eq!(said.run_as.environment, portcullis_contract::Environment::Inherit);
+        assert!(!said.grants.secrets.may_read("x"));
+
+        let personal = Personal {
+            secrets: Some("file".into()),
+            environment: Some(portcullis_contract::Environment::Usual),
+            stdin: None,
+        };
+        let said = lookup(policy, &personal)(&digest);
+        assert_eq!(said.run_as.environment, portcullis_contract::Environment::Usual);
+        assert!(said.grants.secrets.may_read("x"));
+    }
+}
