@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use portcullis::component;
-use portcullis::host::Wanted;
+use portcullis::host::{Offers, Wanted};
 use portcullis_contract::BackendName;
 
 use crate::describe::{self, Plugin, Provider};
@@ -62,7 +62,8 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
     let plugin = describe::plugin(&listed, asked, imports);
     let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
     print(text).await?;
-    Ok(Exit::Done)
+    // What is known was told; that the plugin does not even start is no success all the same.
+    Ok(if matches!(listed.offers, Offers::Failed(_)) { Exit::Failed } else { Exit::Done })
 }
 
 /// Writes the page that people read.
