@@ -24,6 +24,12 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     /// Returns what is known of the plugin since its launch. Never does I/O.
     fn info(&self) -> &PluginInfo;
 
+    /// Returns whether the plugin can still be called. Never does I/O.
+    ///
+    /// A child that died cannot. A component can until it is shut down: whatever ended one of its
+    /// instances under a call ended that call alone.
+    fn is_running(&self) -> bool;
+
     /// Asks the plugin to finish, then stops it once `grace` has passed.
     ///
     /// Shutting down twice is the same as shutting down once.

@@ -86,6 +86,10 @@ impl Plugin for ComponentProvider {
         &self.info
     }
 
+    fn is_running(&self) -> bool {
+        !self.instances.ground.ending.asked()
+    }
+
     async fn shutdown(&self, grace: Duration) {
         self.instances.shut_down(grace).await;
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) enum Answer {
     EchoAfter(Duration),
     /// By dying.
     Die,
+    /// By ending the call as if it had died, and living on.
+    Trap,
     /// Never.
     Hang,
     /// With a refusal.
@@ -99,7 +102,13 @@ impl Backend for FakeBackend {
             path: spec.path,
             digest: found,
         };
-        Ok(Arc::new(FakeProvider { info, providers, descriptors, world: Arc::clone(&self.1) }))
+        Ok(Arc::new(FakeProvider {
+            info,
+            providers,
+            descriptors,
+            world: Arc::clone(&self.1),
+            dead: AtomicBool::new(false),
+        }))
     }
 }
 
@@ -131,11 +140,16 @@ pub(super) struct FakeProvider {
     pub(super) providers: Vec<ProviderName>,
     pub(super) descriptors: Vec<Descriptor>,
     pub(super) world: Arc<World>,
+    pub(super) dead: AtomicBool,
 }
 
 impl FakeProvider {
     fn next(&self) -> Answer {
-        self.world.answers.lock().unwrap().pop_front().unwrap_or(Answer::Echo)
+        let answer = self.world.answers.lock().unwrap().pop_front().unwrap_or(Answer::Echo);
+        if let Answer::Die = answer {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        answer
     }
 }
 
@@ -146,7 +160,7 @@ async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
             tokio::time::sleep(delay).await;
             Ok(Output::new(input))
         }
-        Answer::Die => Err(died()),
+        Answer::Die | Answer::Trap => Err(died()),
         Answer::Hang => std::future::pending().await,
         Answer::Refuse(refusal) => Err(CallError::Refused(refusal)),
         Answer::Unimplemented => Err(CallError::Unimplemented),
@@ -161,6 +175,10 @@ pub(super) fn died() -> CallError {
 impl Plugin for FakeProvider {
     fn info(&self) -> &PluginInfo {
         &self.info
+    }
+
+    fn is_running(&self) -> bool {
+        !self.dead.load(Ordering::SeqCst)
     }
 
     async fn shutdown(&self, grace: Duration) {

@@ -188,7 +188,8 @@ impl State {
         if launch != self.launch {
             return None;
         }
-        let dead = self.running.take()?;
+        // What ended an instance of a component ended that call alone.
+        let dead = self.running.take_if(|provider| !provider.is_running())?;
         if self.since.elapsed() >= FORGIVEN_AFTER {
             self.restarts = 0;
         }
@@ -412,7 +413,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes that the plugin of a call came to its end, and clears away what is left of it.
+    /// Notes that the plugin of a call came to its end, if it did, and clears away what is left of it.
     async fn end(&self, launch: u64, reason: &StopReason) {
         let dead = self.state().note_end(launch, reason.clone());
         if let Some(dead) = dead {
@@ -440,6 +441,11 @@ impl fmt::Debug for Supervised {
 impl Plugin for Supervised {
     fn info(&self) -> &PluginInfo {
         &self.info
+    }
+
+    /// A plugin that died can be called, too: it is started again.
+    fn is_running(&self) -> bool {
+        *self.shared.life.borrow() == Life::Up
     }
 
     async fn shutdown(&self, grace: Duration) {

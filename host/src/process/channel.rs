@@ -70,6 +70,11 @@ impl Channel {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Returns whether there is anybody to call.
+    pub(super) fn is_open(&self) -> bool {
+        self.open().is_ok() && self.gone.exit().is_none()
+    }
+
     /// Fails once [`close`](Self::close) was called.
     pub(super) fn open(&self) -> Result<(), CallError> {
         if self.closed.load(Ordering::Acquire) { Err(CallError::Gone) } else { Ok(()) }

@@ -91,6 +91,10 @@ impl Plugin for ProcessProvider {
         &self.info
     }
 
+    fn is_running(&self) -> bool {
+        self.channel.is_open()
+    }
+
     async fn shutdown(&self, grace: Duration) {
         self.channel.close();
         // A plugin may still ask us while it finishes.

@@ -38,6 +38,7 @@ fn provider(change: fn(&mut Descriptor)) -> (Arc<World>, Registered) {
         providers: vec![advertised.clone()],
         descriptors: vec![descriptor],
         world: Arc::clone(&world),
+        dead: std::sync::atomic::AtomicBool::new(false),
     };
     (world, Registered::new(Arc::new(plugin), &advertised).unwrap())
 }

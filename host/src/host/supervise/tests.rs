@@ -121,6 +121,20 @@ async fn a_plugin_that_died_is_started_again_and_told_what_it_had_been_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ends_a_call_and_not_the_plugin_costs_no_restart() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next(vec![Answer::Trap; 10]);
+    world.log();
+    let begun = Instant::now();
+    for _ in 0..10 {
+        assert!(ask(&plugin, Call::default()).await.is_err());
+    }
+    assert!(ask(&plugin, Call::default()).await.is_ok());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(world.log(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pauses_double_and_then_it_is_left_alone() {
     let (world, plugin) = launched(Limits::default()).await;
     world.next(vec![Answer::Die; 6]);
