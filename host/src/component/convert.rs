@@ -16,7 +16,6 @@ use crate::component::bindings::portcullis::plugin::{identity, types};
 
 /// What a guest said does not fit the contract.
 #[derive(Debug, Error)]
-#[expect(unreachable_pub, reason = "the error of a conversion has to be as public as its types")]
 pub enum Misfit {
     #[error("{what} is not JSON")]
     NotJson {

@@ -318,7 +318,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         let [_, _, w, x, y, z, ..] = address.octets();
         return is_public_v4(Ipv4Addr::new(w, x, y, z));
     }
-    let special = (a == 0x2001 && b < 0x200) || (a == 0x2001 && b == 0xdb8) || (a == 0x3fff && b < 0x1000);
+    let special = (a == 0x2001 && (b < 0x200 || b == 0xdb8)) || (a == 0x3fff && b < 0x1000);
     a & 0xe000 == 0x2000 && !special
 }
 

@@ -70,6 +70,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, LaunchError> {
 /// A file that was read.
 #[derive(Debug)]
 pub(crate) struct Source {
+    /// What a worker would compile.
+    #[cfg(feature = "compile")]
     pub(crate) bytes: Vec<u8>,
     pub(crate) inspection: Inspection,
 }
@@ -87,7 +89,9 @@ enum Unfit {
     #[error("it is larger than {} MiB", LARGEST >> 20)]
     TooLarge,
     #[error("it is damaged")]
-    Damaged(#[source] wasmparser::BinaryReaderError),
+    Damaged(#[from] wasmparser::BinaryReaderError),
+    #[error("it is cut short")]
+    CutShort,
     #[error("it imports {0}, which no plugin is given: {1}")]
     Import(String, Hint),
     #[error(
@@ -138,10 +142,13 @@ impl Source {
             Sniffed::Other => return Err(LaunchError::unfit(Unfit::NotWasm)),
         }
         let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
-        let (imports, exports) =
-            outermost(&bytes).map_err(|error| LaunchError::unfit(Unfit::Damaged(error)))?;
+        let (imports, exports) = outermost(&bytes).map_err(LaunchError::unfit)?;
         let kind = exports.iter().find_map(|name| kind(name));
-        Ok(Self { bytes, inspection: Inspection { digest, kind, imports, exports } })
+        Ok(Self {
+            #[cfg(feature = "compile")]
+            bytes,
+            inspection: Inspection { digest, kind, imports, exports },
+        })
     }
 
     /// Checks that it is a provider, and asks for nothing that no plugin is given.
@@ -190,7 +197,7 @@ fn refusal(import: &str) -> Option<Hint> {
 type Names = Vec<String>;
 
 /// Reads the imports and exports of a component itself, past whatever is nested in it.
-fn outermost(mut rest: &[u8]) -> Result<(Names, Names), wasmparser::BinaryReaderError> {
+fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut parser = Parser::new(0);
     loop {
@@ -216,8 +223,7 @@ fn outermost(mut rest: &[u8]) -> Result<(Names, Names), wasmparser::BinaryReader
             Payload::End(_) => return Ok((imports, exports)),
             _ => {}
         }
-        // A length that reaches past the end leaves nothing to read, and the next step says so.
-        rest = rest.get(skipped..).unwrap_or_default();
+        rest = rest.get(skipped..).ok_or(Unfit::CutShort)?;
     }
 }
 
@@ -265,9 +271,9 @@ mod tests {
     fn a_damaged_file_is_an_error_and_no_panic() {
         let whole = b"\0asm\x0d\0\x01\0";
         assert_eq!(outermost(whole).unwrap(), (Vec::new(), Vec::new()));
-        for tail in [&[1, 0xff, 0xff, 3][..], &[4, 200, 1, 0], &[10, 5, 1], &[0xff]] {
-            let bytes = [&whole[..], tail].concat();
-            assert!(outermost(&bytes).is_err(), "{tail:?}");
+        for (tail, cut) in [(&[1, 0xff, 0xff, 3][..], true), (&[4, 200, 1, 0], true), (&[10, 5, 1], false)] {
+            let error = outermost(&[&whole[..], tail].concat()).unwrap_err();
+            assert_eq!(matches!(error, Unfit::CutShort), cut, "{tail:?}: {error}");
         }
     }
 
