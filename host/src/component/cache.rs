@@ -169,6 +169,9 @@ impl Compiled {
     #[cfg(feature = "compile")]
     pub(crate) fn unkept(mut file: File) -> io::Result<Self> {
         let mut class = [0];
+        if file.metadata()?.len() == 0 {
+            return Err(io::Error::other("the worker wrote nothing"));
+        }
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut class)?;
         let [class] = class;

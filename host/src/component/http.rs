@@ -20,7 +20,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
-use portcullis_contract::{Grants, HttpAuthority};
+use portcullis_contract::{Grants, HttpAuthority, PluginName};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -38,17 +38,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The way out of one store.
 #[derive(Debug)]
 pub(crate) struct Egress {
+    plugin: PluginName,
     grants: Arc<Grants>,
     /// The most bytes of one body.
     most: u64,
     connections: Option<Arc<Semaphore>>,
+    /// Whether a denial was logged. One is enough: a guest could ask for ever.
+    denied: bool,
 }
 
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Egress {
-    pub(crate) fn new(grants: Arc<Grants>, most: u64) -> Self {
-        Self { grants, most, connections: None }
+    pub(crate) fn new(plugin: PluginName, grants: Arc<Grants>, most: u64) -> Self {
+        Self { plugin, grants, most, connections: None, denied: false }
     }
 }
 
@@ -61,7 +64,15 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Sent), Error>> + Send> {
         let target = match Target::new(request.uri(), &self.grants) {
             Ok(target) => target,
-            Err(error) => return Box::new(std::future::ready(Err(error))),
+            Err(error) => {
+                let first = !std::mem::replace(&mut self.denied, true);
+                if first
+                    && let Some((scheme, authority)) = request.uri().scheme().zip(request.uri().authority())
+                {
+                    tracing::warn!(plugin = %self.plugin, "no request to {scheme}://{authority}: {error}");
+                }
+                return Box::new(std::future::ready(Err(error)));
+            }
         };
         let connections = self.connections.get_or_insert_with(|| Arc::new(Semaphore::new(CONNECTIONS)));
         let Ok(permit) = Arc::clone(connections).try_acquire_owned() else {

@@ -125,12 +125,11 @@ impl Provider for ComponentProvider {
                 self.instances.remember(name, Some(configuration));
                 Ok(())
             }
-            Err(error) => {
-                if matches!(error, CallError::Unimplemented) {
-                    self.instances.remember(name, None);
-                }
-                Err(error)
+            Err(CallError::Unimplemented) => {
+                self.instances.remember(name, None);
+                Ok(())
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -186,7 +185,10 @@ impl Provider for ComponentProvider {
                 async move { guest.portcullis_plugin_provider().call_stop(store, provider.as_deref()).await },
             )
         });
-        answer.await
+        match answer.await {
+            Err(CallError::Unimplemented) => Ok(()),
+            answer => answer,
+        }
     }
 }
 

@@ -151,7 +151,7 @@ impl State {
         let state = Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            egress: Egress::new(Arc::clone(&ground.grants), limits.message),
+            egress: Egress::new(ground.name.clone(), Arc::clone(&ground.grants), limits.message),
             table,
             memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
             printed,
