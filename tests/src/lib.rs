@@ -1,1 +1,203 @@
-//! Tests through the doors a user would use.
+//! What the tests stand on: a host of their own, and the plugins to start in it.
+//!
+//! A [`TestHost`] starts real plugins through the library's own backends, each with a scratch
+//! directory that nothing else uses. Dropping it fails the test if a process or a file that belongs
+//! to a plugin is left, so no test has to remember to look.
+
+pub mod cli;
+pub mod fixtures;
+mod leftovers;
+
+pub use leftovers::{expect_no_process, expect_nothing_left};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use portcullis::contract::{
+    Backend, Call, CallError, Chunk, Execute, Grants, HostService, Json, LaunchError, Limits, Output,
+    PluginName, PluginSpec, Provider, ProviderName, RunAs,
+};
+
+/// Fails unless a value matches a pattern; shows the value. The standard library's is not stable yet.
+#[macro_export]
+macro_rules! assert_matches {
+    ($value:expr, $pattern:pat $(if $guard:expr)? $(,)?) => {
+        match $value {
+            $pattern $(if $guard)? => {}
+            value => panic!("{value:?} is no {}", stringify!($pattern $(if $guard)?)),
+        }
+    };
+    ($value:expr, $pattern:pat $(if $guard:expr)?, $($context:tt)+) => {
+        match $value {
+            $pattern $(if $guard)? => {}
+            value => panic!("{value:?} is no {}: {}", stringify!($pattern $(if $guard)?), format_args!($($context)+)),
+        }
+    };
+}
+
+/// What a test returns.
+pub type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Longer than anything that works takes, on a machine that has much else to do.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Long enough for a call to be under way, short enough to wait for.
+pub const SOON: Duration = Duration::from_millis(300);
+
+/// A way into a plugin. Behaviour is the same behind each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A Go plugin on the published go-plugin, in a process of its own.
+    Process,
+    /// A component, in a sandbox.
+    Component,
+}
+
+/// A host for one test.
+#[derive(Debug)]
+pub struct TestHost {
+    scratch: tempfile::TempDir,
+    backend: Arc<dyn Backend>,
+    plugins: Vec<Arc<dyn Provider>>,
+    /// What the plugins it launches may touch.
+    pub grants: Grants,
+    /// How much they may use.
+    pub limits: Limits,
+    /// How they are run.
+    pub run_as: RunAs,
+    /// What they may ask of us.
+    pub host: Option<Arc<dyn HostService>>,
+}
+
+impl TestHost {
+    /// Makes a host behind one of the doors.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        Self::patient(door, LONG)
+    }
+
+    /// Makes a host of child processes that gives a child no longer than [`SOON`] to start.
+    #[must_use]
+    pub fn impatient() -> Self {
+        Self::patient(Door::Process, SOON)
+    }
+
+    fn patient(door: Door, start_timeout: Duration) -> Self {
+        let scratch =
+            tempfile::Builder::new().prefix("portcullis-test").tempdir().expect("a temporary directory");
+        let backend = fixtures::backend(door, scratch.path(), start_timeout);
+        Self {
+            scratch,
+            backend,
+            plugins: Vec::new(),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            run_as: RunAs::default(),
+            host: None,
+        }
+    }
+
+    /// Returns a directory that goes with the host.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Starts one of the plugins that stand behind every door.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from starting.
+    pub async fn launch(&mut self, name: &str) -> Result<TestPlugin, LaunchError> {
+        let path = fixtures::plugin(self.backend.name(), name);
+        self.launch_file(path).await
+    }
+
+    /// Starts the plugin in a file.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from starting.
+    pub async fn launch_file(&mut self, path: PathBuf) -> Result<TestPlugin, LaunchError> {
+        let name = path.file_stem().expect("a plugin has a name").to_string_lossy().into_owned();
+        let spec = PluginSpec {
+            grants: self.grants.clone(),
+            limits: self.limits.clone(),
+            run_as: self.run_as.clone(),
+            host: self.host.clone(),
+            ..PluginSpec::new(PluginName::new(name), path)
+        };
+        let provider = self.backend.launch_provider(spec).await?;
+        self.plugins.push(Arc::clone(&provider));
+        Ok(TestPlugin { provider })
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        self.plugins.clear();
+        if !std::thread::panicking() {
+            expect_nothing_left(self.scratch.path());
+        }
+    }
+}
+
+/// A running plugin, with the calls that tests make most.
+#[derive(Clone, Debug)]
+pub struct TestPlugin {
+    /// The plugin itself.
+    pub provider: Arc<dyn Provider>,
+}
+
+impl TestPlugin {
+    /// Executes a request of one of the plugin's providers, under [`LONG`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::execute`].
+    pub async fn execute(&self, provider: &str, input: &str) -> Result<Output, CallError> {
+        self.request(request(provider, input)).await
+    }
+
+    /// Executes a request that may carry a context, under [`LONG`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::execute`].
+    pub async fn request(&self, request: Execute) -> Result<Output, CallError> {
+        generous(self.provider.execute(&Call::default(), request)).await
+    }
+
+    /// Executes a request and returns everything it showed and its end, under [`LONG`].
+    pub async fn stream(&self, provider: &str, input: &str) -> (Vec<Chunk>, Option<CallError>) {
+        let mut stream = self.provider.execute_stream(&Call::default(), request(provider, input));
+        generous(async move {
+            let mut chunks = Vec::new();
+            while let Some(next) = stream.next().await {
+                match next {
+                    Ok(chunk) => chunks.push(chunk),
+                    Err(error) => return (chunks, Some(error)),
+                }
+            }
+            (chunks, None)
+        })
+        .await
+    }
+}
+
+/// Makes a request without a context.
+#[must_use]
+pub fn request(provider: &str, input: &str) -> Execute {
+    Execute::new(ProviderName::new(provider), Json::from_text(input))
+}
+
+/// Waits for something that has to happen.
+///
+/// # Panics
+///
+/// When it does not happen within [`LONG`].
+pub async fn generous<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.expect("this takes no minute")
+}

@@ -29,6 +29,8 @@ pub trait Provider: Plugin {
     fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError>;
 
     /// Prepares one provider. A plugin that makes an instance anew configures it again by itself.
+    ///
+    /// One that has nothing to prepare, because it does not know the call, is prepared (contract spec 4.7).
     async fn configure(
         &self,
         call: &Call,
@@ -62,7 +64,8 @@ pub trait Provider: Plugin {
         inputs: Json,
     ) -> Result<Vec<String>, CallError>;
 
-    /// Ends one provider, or all of them. The plugin goes on running.
+    /// Ends one provider, or all of them. The plugin goes on running. One that does not know the call
+    /// has nothing to end.
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError>;
 }
 

@@ -17,13 +17,13 @@ use crate::component::bindings::portcullis::plugin::{identity, types};
 /// What a guest said does not fit the contract.
 #[derive(Debug, Error)]
 pub enum Misfit {
-    #[error("failed to decode output: {what} is not JSON")]
+    #[error("{what} is not JSON")]
     NotJson {
         what: &'static str,
         #[source]
         source: serde_json::Error,
     },
-    #[error("failed to decode output: {0} is not a JSON object")]
+    #[error("{0} is not a JSON object")]
     NotAnObject(&'static str),
 }
 

@@ -33,6 +33,12 @@ type Plugin interface {
 	Stop(ctx context.Context, provider string) error
 }
 
+// Undecoder is a plugin that takes the input of some providers as it was written, from [Request.Input].
+// A plugin that speaks the wire by itself can do so; one on the published SDK cannot.
+type Undecoder interface {
+	Undecoded(provider string) bool
+}
+
 // Plain answers every call that a plugin without configuration, streaming and the rest need not write.
 type Plain struct{}
 

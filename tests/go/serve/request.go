@@ -64,11 +64,14 @@ func decodeMap(what string, text []byte) (map[string]any, error) {
 }
 
 // decodeRequest decodes in the order that decides which of several failures is told: input, context,
-// iteration item, parameters (contract spec 3.3).
-func decodeRequest(wire *pluginpb.ExecuteProviderRequest) (map[string]any, *Request, error) {
-	input, err := decodeMap("input", wire.GetInput())
-	if err != nil {
-		return nil, nil, err
+// iteration item, parameters (contract spec 3.3). An [Undecoder] may do without the first.
+func decodeRequest(plugin Plugin, wire *pluginpb.ExecuteProviderRequest) (map[string]any, *Request, error) {
+	var input map[string]any
+	var err error
+	if u, ok := plugin.(Undecoder); !ok || !u.Undecoded(wire.GetProviderName()) {
+		if input, err = decodeMap("input", wire.GetInput()); err != nil {
+			return nil, nil, err
+		}
 	}
 	surroundings, err := decodeMap("context", wire.GetContext())
 	if err != nil {

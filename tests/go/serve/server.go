@@ -79,7 +79,7 @@ func (s *server) ConfigureProvider(
 func (s *server) ExecuteProvider(
 	ctx context.Context, wire *pluginpb.ExecuteProviderRequest,
 ) (*pluginpb.ExecuteProviderResponse, error) {
-	input, request, err := decodeRequest(wire)
+	input, request, err := decodeRequest(s.plugin, wire)
 	if err != nil {
 		return &pluginpb.ExecuteProviderResponse{Error: err.Error()}, nil
 	}
@@ -92,7 +92,7 @@ func (s *server) ExecuteProviderStream(
 	wire *pluginpb.ExecuteProviderRequest, stream pluginpb.PluginService_ExecuteProviderStreamServer,
 ) error {
 	forward := &forwarder{stream: stream}
-	input, request, err := decodeRequest(wire)
+	input, request, err := decodeRequest(s.plugin, wire)
 	if err != nil {
 		forward.send(Chunk{Err: err})
 		return nil

@@ -48,6 +48,9 @@ func (echo) Describe(_ context.Context, provider string) (*serve.Descriptor, err
 	}, nil
 }
 
+// Undecoded keeps what Go cannot decode, 1e400 for one, from being refused before it is seen.
+func (echo) Undecoded(provider string) bool { return provider == "raw" }
+
 func (echo) Execute(ctx context.Context, provider string, input map[string]any) (*serve.Output, error) {
 	switch provider {
 	case "echo":

@@ -1,0 +1,51 @@
+//! The main job on real input: the same provider from a Go plugin and from a component.
+//!
+//! Puts each in a plugin directory of its own under `target/demo` and runs the command on it, as a
+//! user would; what it types is printed before what came of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use portcullis::contract::BackendName;
+use portcullis_tests::fixtures;
+
+fn main() -> ExitCode {
+    let target =
+        fixtures::portcullis().ancestors().nth(2).expect("binaries lie in target/<profile>").join("demo");
+    let native = place(BackendName::Process, &target.join("native"), "echo");
+    let component = place(BackendName::Component, &target.join("component"), "echo.wasm");
+
+    let mut fine = true;
+    for directory in [native, component].into_iter().flatten() {
+        fine &= run(&["list", "--plugin-dir"], &directory, &[]);
+        fine &= run(&["run", "echo", "--plugin-dir"], &directory, &["message=hello", "times=3"]);
+    }
+    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Copies a plugin into a directory of its own, and returns the directory.
+fn place(backend: BackendName, directory: &Path, name: &str) -> Option<PathBuf> {
+    if backend == BackendName::Process && !cfg!(go_peers) {
+        println!("Without Go there is no native plugin to show; install it and run this again.\n");
+        return None;
+    }
+    let file = directory.join(name);
+    fs::create_dir_all(directory).expect("the target directory takes a directory");
+    // A running plugin's file cannot be written, but it can be replaced.
+    let _ = fs::remove_file(&file);
+    fs::copy(fixtures::plugin(backend, "echo"), &file).expect("the target directory takes a file");
+    Some(directory.to_owned())
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what it is for")]
+#[expect(clippy::disallowed_methods, reason = "it does what a user does, and waits for the end of it")]
+fn run(first: &[&str], directory: &Path, last: &[&str]) -> bool {
+    let directory = directory.strip_prefix(std::env::current_dir().unwrap_or_default()).unwrap_or(directory);
+    println!("$ portcullis {} {} {}", first.join(" "), directory.display(), last.join(" "));
+    let started = Instant::now();
+    let status = Command::new(fixtures::portcullis()).args(first).arg(directory).args(last).status();
+    println!("[{:.1} ms]\n", started.elapsed().as_secs_f64() * 1e3);
+    status.is_ok_and(|status| status.success())
+}

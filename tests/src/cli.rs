@@ -1,0 +1,51 @@
+//! The command as a child of a test, with an environment that holds nothing of the machine's own.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+use crate::fixtures;
+
+/// Makes a command that keeps what it writes in `scratch`, but for what is compiled, which tests share.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a test ends what it starts")]
+pub fn command(scratch: &Path) -> Command {
+    let mut command = Command::new(fixtures::portcullis());
+    command.env_clear();
+    command.env("HOME", scratch).env("TMPDIR", scratch);
+    command.env("PORTCULLIS_CACHE_DIR", fixtures::shared_cache().join("cache"));
+    command.env("PORTCULLIS_DATA_DIR", fixtures::shared_cache().join("data"));
+    command
+}
+
+/// Sends a signal to a child that was not waited for yet.
+///
+/// # Errors
+///
+/// When it has ended.
+pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
+    let pid = Pid::from_child(child);
+    Ok(kill_process(pid, signal)?)
+}
+
+/// Returns every file below a directory.
+#[must_use]
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_below(&entry.path()),
+            _ => vec![entry.path()],
+        })
+        .collect()
+}
+
+/// Returns how long a file is; what is not there is empty.
+#[must_use]
+pub fn len(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |meta| meta.len())
+}

@@ -1,0 +1,150 @@
+//! The plugins that tests start, and where they are.
+//!
+//! Guests and Go peers are built by the build script. What no guest in Rust could express, a
+//! component that loops before it was ever called, say, is put together here from the component
+//! contract itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::compile::Worker;
+use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions};
+use portcullis::contract::{Backend, BackendName};
+use portcullis::process::{ProcessBackend, ProcessOptions};
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
+
+use crate::Door;
+
+/// Makes the backend behind a door; whatever it writes for its children stands in `scratch`.
+///
+/// # Panics
+///
+/// When it cannot be made.
+#[must_use]
+pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn Backend> {
+    match door {
+        Door::Process => Arc::new(ProcessBackend::new(ProcessOptions {
+            environment: vec![("TMPDIR".into(), scratch.into()), ("PATH".into(), "/usr/bin:/bin".into())],
+            runtime_dir: Some(scratch.to_owned()),
+            start_timeout,
+        })),
+        Door::Component => {
+            let options = ComponentOptions {
+                cache: Some(CacheOptions {
+                    directory: shared_cache().join("cache/components"),
+                    key_directory: shared_cache().join("data"),
+                }),
+                worker: Some(Worker { program: portcullis(), args: vec!["__compile-worker".into()] }),
+                environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+                ..ComponentOptions::default()
+            };
+            Arc::new(ComponentBackend::new(options).expect("this machine can run components"))
+        }
+    }
+}
+
+/// Returns the file of a plugin that stands behind every door.
+///
+/// # Panics
+///
+/// When there is none of that name.
+#[must_use]
+pub fn plugin(backend: BackendName, name: &str) -> PathBuf {
+    let found = match backend {
+        BackendName::Process => peer(name),
+        BackendName::Component => guest(name),
+    };
+    assert!(found.is_file(), "{} is built by the build script", found.display());
+    found
+}
+
+/// Returns the component of a guest of this repository.
+#[must_use]
+pub fn guest(name: &str) -> PathBuf {
+    Path::new(env!("GUESTS")).join(format!("portcullis_guest_{name}.wasm"))
+}
+
+/// Returns a Go plugin.
+#[must_use]
+pub fn peer(name: &str) -> PathBuf {
+    Path::new(option_env!("PEERS").unwrap_or("go-peers-were-not-built")).join(name)
+}
+
+/// Returns the command, as it was built for the tests.
+///
+/// # Panics
+///
+/// When it is not where Cargo puts it.
+#[must_use]
+pub fn portcullis() -> PathBuf {
+    beside_the_tests("portcullis")
+}
+
+/// Returns the child that breaks the protocol, under the name that makes it break it in that way.
+///
+/// # Panics
+///
+/// When the link cannot be made.
+#[must_use]
+pub fn rogue(way: &str, scratch: &Path) -> PathBuf {
+    let path = scratch.join(format!("rogue-{way}"));
+    if !path.exists() {
+        std::fs::copy(beside_the_tests("rogue"), &path).expect("the scratch directory takes a file");
+    }
+    path
+}
+
+/// A test runs from Cargo's `deps` folder, the binaries of the package lie above it.
+fn beside_the_tests(name: &str) -> PathBuf {
+    let path = profile_dir().join(name);
+    assert!(path.is_file(), "{} is built with the tests", path.display());
+    path
+}
+
+fn profile_dir() -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    own.parent().and_then(Path::parent).expect("tests run from <profile>/deps").to_owned()
+}
+
+/// Tests share what was compiled, as the user's programs do; otherwise each would compile for itself.
+pub(crate) fn shared_cache() -> PathBuf {
+    profile_dir().join("portcullis-tests")
+}
+
+/// A component of the provider world whose every function traps when it is called, after `change`
+/// had its way with the text of its core module.
+///
+/// # Panics
+///
+/// When the changed text is no module.
+#[must_use]
+pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
+    let (resolve, world) = contract();
+    let module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    let text = change(wasmprinter::print_bytes(&module).expect("a dummy module prints"));
+    encode(wat::parse_str(&text).expect("the changed text is a module"), &resolve, world)
+}
+
+/// Appends fields to the text of a core module.
+#[must_use]
+pub fn with_fields(module: &str, fields: &str) -> String {
+    let open = module.trim_end().strip_suffix(')').expect("a module ends with a parenthesis");
+    format!("{open}{fields})")
+}
+
+fn contract() -> (Resolve, WorldId) {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(wit).expect("the component contract parses");
+    let world = resolve.select_world(&[package], Some("provider-plugin")).expect("the world of providers");
+    (resolve, world)
+}
+
+fn encode(mut module: Vec<u8>, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    wit_component::embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)
+        .expect("the world fits the module");
+    let encoder = ComponentEncoder::default().validate(false).module(&module).expect("a module");
+    { encoder }.encode().expect("a component")
+}

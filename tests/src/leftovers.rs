@@ -1,0 +1,82 @@
+//! Whether a plugin left anything behind.
+//!
+//! Every child of a test gets the test's scratch directory as its `TMPDIR`, and so do its own
+//! children; a process is therefore known by its environment, whoever started it and whoever its
+//! parent is now.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::cli::files_below;
+
+/// A killed process is gone within milliseconds; this is for a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nobody looks, where the system tells of no end.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits for what is ending and panics over a process or a socket that stays.
+///
+/// # Panics
+///
+/// Over anything that is left.
+pub fn expect_nothing_left(scratch: &Path) {
+    expect_no_process(scratch);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let sockets: Vec<_> = files_below(scratch).into_iter().filter(|p| is_socket(p)).collect();
+        if sockets.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "sockets are left: {sockets:?}");
+        // Whoever reaps a child removes its sockets, a moment later and on another thread.
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// Waits for what is ending and panics over a process that stays.
+///
+/// # Panics
+///
+/// Over a process that is left.
+pub fn expect_no_process(scratch: &Path) {
+    let until = Instant::now() + PATIENCE;
+    while let Some(pid) = processes(scratch).first().copied() {
+        let left = until.saturating_duration_since(Instant::now());
+        assert!(wait_for_end(pid, left), "process {pid:?} is left: {}", command_line(pid));
+    }
+}
+
+fn processes(scratch: &Path) -> Vec<Pid> {
+    let marker = [b"TMPDIR=", scratch.as_os_str().as_encoded_bytes(), b"\0"].concat();
+    let numbers = fs::read_dir("/proc").expect("/proc is readable").flatten();
+    let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(Pid::from_raw).filter(|pid| belongs(*pid, &marker)).collect()
+}
+
+/// A zombie has no environment, and it is its parent's to reap.
+fn belongs(pid: Pid, marker: &[u8]) -> bool {
+    let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    environ.windows(marker.len()).any(|window| window == marker)
+}
+
+fn wait_for_end(pid: Pid, left: Duration) -> bool {
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(1))
+}
+
+fn command_line(pid: Pid) -> String {
+    let bytes = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}

@@ -1,0 +1,273 @@
+//! What only a component can do to us, or for us.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use portcullis::contract::{
+    Access, Amount, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits, StopReason,
+};
+use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request};
+use test_case::test_case;
+use tokio::time::timeout;
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Writes a file and returns the whole chain of why it is refused.
+async fn refusal(bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
+    let mut host = TestHost::new(Door::Component);
+    let path = host.scratch().join("plugin.wasm");
+    fs::write(&path, bytes)?;
+    match generous(host.launch_file(path)).await {
+        Err(error) => Ok(chain(&error)),
+        Ok(plugin) => panic!("{:?} started", plugin.provider.info()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_module_is_refused_with_what_to_do() -> TestResult {
+    let refusal = refusal(b"\0asm\x01\0\0\0").await?;
+    assert!(refusal.contains("core WebAssembly module") && refusal.contains("wasm32-wasip2"), "{refusal}");
+    Ok(())
+}
+
+#[test_case(0; "empty")]
+#[test_case(8; "nothing but its first bytes")]
+#[test_case(1000; "cut early")]
+#[test_case(-1; "cut by one byte")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncated_component_is_refused(keep: isize) -> TestResult {
+    let whole = fs::read(fixtures::guest("echo"))?;
+    let keep = usize::try_from(keep).unwrap_or(whole.len() - 1);
+    let refusal = refusal(&whole[..keep]).await?;
+    assert!(!refusal.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupt_component_is_refused() -> TestResult {
+    let mut bytes = fs::read(fixtures::guest("echo"))?;
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xff);
+    assert!(!refusal(&bytes).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_imports_what_nobody_offers_is_refused_by_the_imports_name() -> TestResult {
+    let component = wat::parse_str(
+        r#"(component
+            (import "evil:corp/backdoor@6.6.6" (instance))
+            (instance $provider)
+            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#,
+    )?;
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("evil:corp/backdoor@6.6.6"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_of_no_known_world_is_refused() -> TestResult {
+    let component = wat::parse_str("(component)")?;
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("portcullis:plugin"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_loops_before_it_is_called_is_stopped() -> TestResult {
+    let component = fixtures::trapping_provider(|module| {
+        fixtures::with_fields(&module, "(func $forever (loop br 0)) (start $forever)")
+    });
+    let started = Instant::now();
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("limit cpu reached"), "{refusal}");
+    assert!(started.elapsed() < LONG);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_begins_with_4_gib_reaches_its_memory_limit() -> TestResult {
+    let component = fixtures::trapping_provider(|module| {
+        assert!(module.contains(" 0)"), "the dummy's memory is empty: {module}");
+        let at = module.find("(memory").expect("a dummy has a memory");
+        let end = at + module[at..].find(" 0)").expect("its size ends its line");
+        format!("{} 65536){}", &module[..end], &module[end + " 0)".len()..])
+    });
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("limit memory reached") && refusal.contains("64MiB"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_whose_every_call_traps_is_refused_for_what_it_does_not_say() -> TestResult {
+    let component = fixtures::trapping_provider(|module| module);
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("does not say what it offers"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_spins_is_stopped_at_its_cpu_limit() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { cpu: Some(Duration::from_millis(200)), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let stuck = plugin.execute("acrobat", r#"{"operation":"spin"}"#).await;
+    let Err(CallError::Limit { which, allowed, .. }) = stuck else { panic!("a limit, not {stuck:?}") };
+    assert_eq!((which, allowed), (LimitName::Cpu, Amount::Time(Duration::from_millis(200))));
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+/// The caller's task is the guest's, so a guest that did not yield could never be dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_spins_can_be_abandoned() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { cpu: Some(LONG), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let spin = request("acrobat", r#"{"operation":"spin"}"#);
+    assert_matches!(timeout(SOON, plugin.provider.execute(&Call::default(), spin)).await, Err(_elapsed));
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_plugins_deadline_does_not_touch_its_neighbour() -> TestResult {
+    let mut hasty = TestHost::new(Door::Component);
+    hasty.limits = Limits { cpu: Some(Duration::from_millis(50)), ..Limits::default() };
+    let hasty = hasty.launch("acrobat").await?;
+    let mut calm = TestHost::new(Door::Component);
+    let calm = calm.launch("acrobat").await?;
+    let spins = (0..5).map(|_| hasty.execute("acrobat", r#"{"operation":"spin"}"#));
+    let waits = (0..5).map(|_| calm.execute("acrobat", r#"{"operation":"slow","millis":300}"#));
+    let (spins, waits) = tokio::join!(join_all(spins), join_all(waits));
+    for spin in spins {
+        assert_matches!(spin, Err(CallError::Limit { which: LimitName::Cpu, .. }));
+    }
+    for wait in waits {
+        assert_matches!(wait, Ok(_));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { memory: Some(16 << 20), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let hoard = plugin.execute("acrobat", r#"{"operation":"hoard","mib":64}"#).await;
+    let Err(CallError::Limit { which, allowed, .. }) = hoard else { panic!("a limit, not {hoard:?}") };
+    assert_eq!((which, allowed), (LimitName::Memory, Amount::Bytes(16 << 20)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_recurses_without_end_traps() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    let fell = plugin.execute("acrobat", r#"{"operation":"recurse"}"#).await;
+    assert_matches!(fell, Err(CallError::Stopped(StopReason::Trapped { .. })));
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_one_call_is_left_to_the_next() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    for _ in 0..3 {
+        let count = plugin.execute("acrobat", r#"{"operation":"count"}"#).await?;
+        assert_eq!(count.data.as_str(), r#"{"count":1}"#);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_instance_remembers_until_it_traps() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.run_as.instances = Instances::Single;
+    let plugin = host.launch("acrobat").await?;
+    let count =
+        async || Ok::<_, CallError>(plugin.execute("acrobat", r#"{"operation":"count"}"#).await?.data);
+    let first = count().await?;
+    assert_ne!(count().await?, first);
+    assert_matches!(
+        plugin.execute("acrobat", r#"{"operation":"panic","message":"oh"}"#).await,
+        Err(CallError::Stopped(_))
+    );
+    assert_eq!(count().await?, first);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_granted_is_nothing_seen() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    let manifest = env!("CARGO_MANIFEST_DIR");
+    for input in [
+        format!(r#"{{"operation":"read","path":"{manifest}/Cargo.toml"}}"#),
+        r#"{"operation":"read","path":"/etc/passwd"}"#.to_owned(),
+        format!(r#"{{"operation":"write","path":"{}/x","text":"x"}}"#, host.scratch().display()),
+        r#"{"operation":"connect","address":"127.0.0.1:9"}"#.to_owned(),
+    ] {
+        assert_matches!(plugin.execute("acrobat", &input).await, Err(CallError::Refused(_)), "{input}");
+    }
+    let path = plugin.execute("acrobat", r#"{"operation":"env","name":"PATH"}"#).await;
+    match path {
+        Err(CallError::Refused(_)) => {}
+        Ok(output) => assert!(!output.data.as_str().contains('/'), "{}", output.data.as_str()),
+        Err(error) => panic!("{error}"),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_granted_directory_is_all_that_is_seen_and_reading_is_not_writing() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let (inside, outside) = (host.scratch().join("inside"), host.scratch().join("outside"));
+    fs::create_dir(&inside)?;
+    fs::create_dir(&outside)?;
+    fs::write(inside.join("note"), "hello")?;
+    fs::write(outside.join("note"), "secret")?;
+    std::os::unix::fs::symlink(&outside, inside.join("way-out"))?;
+    let grant = |access| vec![FsGrant { host: inside.clone(), guest: "/data".to_owned(), access }];
+
+    host.grants.fs = grant(Access::Read);
+    let plugin = host.launch("acrobat").await?;
+    let read = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/note"}"#).await?;
+    assert!(read.data.as_str().contains("hello"), "{}", read.data.as_str());
+    for input in [
+        r#"{"operation":"read","path":"/data/../outside/note"}"#,
+        r#"{"operation":"read","path":"/data/way-out/note"}"#,
+        r#"{"operation":"write","path":"/data/new","text":"x"}"#,
+    ] {
+        assert_matches!(plugin.execute("acrobat", input).await, Err(CallError::Refused(_)), "{input}");
+    }
+
+    host.grants.fs = grant(Access::Write);
+    let plugin = host.launch("acrobat").await?;
+    plugin.execute("acrobat", r#"{"operation":"write","path":"/data/new","text":"x"}"#).await?;
+    assert_eq!(fs::read_to_string(inside.join("new"))?, "x");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_was_swapped_is_not_run() -> TestResult {
+    let host = TestHost::new(Door::Component);
+    let backend = fixtures::backend(Door::Component, host.scratch(), LONG);
+    let mut spec = portcullis::contract::PluginSpec::new(
+        portcullis::contract::PluginName::new("echo"),
+        fixtures::guest("echo"),
+    );
+    spec.digest = Some(portcullis::contract::Digest::from_sha256([7; 32]));
+    assert_matches!(backend.launch_provider(spec).await, Err(LaunchError::Changed { .. }));
+    Ok(())
+}

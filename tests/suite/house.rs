@@ -1,0 +1,80 @@
+//! The house rules that a compiler does not hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use portcullis_tests::TestResult;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, std::io::Error> {
+    let mut names: Vec<_> = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, std::io::Error>>()?;
+    names.sort();
+    Ok(names)
+}
+
+#[test]
+fn every_test_file_is_part_of_the_suite() -> TestResult {
+    for (parent, dir) in [("main.rs", ""), ("parity.rs", "parity")] {
+        let suite = root().join("tests/suite");
+        let text = fs::read_to_string(suite.join(parent))?;
+        for name in names(&suite.join(dir))?.iter().filter_map(|n| n.strip_suffix(".rs")) {
+            assert!(name == "main" || text.contains(&format!("mod {name};")), "{dir}/{name} is in no suite");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_guest_is_tested() -> TestResult {
+    let mut suite = String::new();
+    for dir in ["tests/suite", "tests/suite/parity"] {
+        for name in names(&root().join(dir))?.iter().filter(|n| n.ends_with(".rs")) {
+            suite += &fs::read_to_string(root().join(dir).join(name))?;
+        }
+    }
+    for guest in names(&root().join("guests"))?.iter().filter(|n| *n != "sdk") {
+        assert!(suite.contains(&format!("\"{guest}\"")), "no test starts the guest {guest}");
+    }
+    Ok(())
+}
+
+/// The walls of the house (README, "Who may know whom") as far as no build shows them.
+#[test]
+fn rooms_do_not_know_the_backends_and_the_backends_do_not_know_each_other() -> TestResult {
+    let source = root().join("host/src");
+    let strangers = |path: PathBuf, words: &[&str]| -> TestResult {
+        for file in walk(&path)? {
+            let text = fs::read_to_string(&file)?;
+            for word in words {
+                assert!(!text.contains(word), "{} speaks of {word}", file.display());
+            }
+        }
+        Ok(())
+    };
+    for room in ["host", "host.rs", "policy", "policy.rs", "secrets", "secrets.rs"] {
+        strangers(source.join(room), &["crate::process", "crate::component", "wasmtime", "tonic::"])?;
+    }
+    for file in ["process", "process.rs"] {
+        strangers(source.join(file), &["crate::component", "wasmtime"])?;
+    }
+    for file in ["component", "component.rs", "compile.rs"] {
+        strangers(source.join(file), &["crate::process", "tonic::"])?;
+    }
+    Ok(())
+}
+
+fn walk(path: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for name in if path.is_dir() { names(path)? } else { Vec::new() } {
+        files.extend(walk(&path.join(name))?);
+    }
+    Ok(files)
+}

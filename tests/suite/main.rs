@@ -1,0 +1,10 @@
+//! The only test binary: everything that holds of Portcullis, seen through the doors a user would use.
+//!
+//! Tests of behaviour are written once and run through every door (`parity`). What only one backend
+//! can do to us, or for us, stands under that backend's name.
+
+mod cli;
+mod component;
+mod house;
+mod parity;
+mod process;

@@ -1,0 +1,10 @@
+//! One behaviour each, through every door: the same plugin as a Go child process and as a component.
+
+mod callbacks;
+mod cancellation;
+mod concurrency;
+mod configuration;
+mod errors;
+mod json;
+mod results;
+mod streaming;

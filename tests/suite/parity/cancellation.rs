@@ -1,0 +1,42 @@
+//! Dropping a call is what ends it, and nothing else.
+
+use portcullis::contract::Call;
+use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, request};
+use test_case::test_case;
+use tokio::time::timeout;
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_never_ends_does_not_spoil_the_next(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    let slow = request("acrobat", r#"{"operation":"slow","millis":600000}"#);
+
+    let stuck = timeout(SOON, plugin.provider.execute(&Call::default(), slow)).await;
+    let fine = plugin.execute("acrobat", r#"{"operation":"ok"}"#).await;
+
+    assert_matches!(stuck, Err(_elapsed));
+    assert_matches!(fine, Ok(_));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_abandoned_calls_cost_nothing_that_stays(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    for _ in 0..100 {
+        let slow = request("acrobat", r#"{"operation":"slow","millis":600000}"#);
+        let call = Call::default();
+        let mut stuck = std::pin::pin!(plugin.provider.execute(&call, slow));
+        // Far enough to have been started.
+        for _ in 0..3 {
+            assert!(futures_util::poll!(&mut stuck).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! What only a child process can do to us, or for us.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use portcullis::contract::LaunchError;
+use portcullis_tests::{Door, SOON, TestHost, TestResult, fixtures, generous};
+use test_case::test_case;
+
+/// Returns the whole chain of why a child did not start.
+async fn refusal(host: &mut TestHost, path: PathBuf) -> String {
+    let error = match generous(host.launch_file(path)).await {
+        Err(error) => error,
+        Ok(plugin) => panic!("{:?} started", plugin.provider.info()),
+    };
+    chain(&error)
+}
+
+fn chain(error: &LaunchError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Each way of breaking the protocol is refused, says what was seen, and leaves nothing behind: the
+/// host's own check for that comes with its drop.
+#[test_case("garbage", "not a handshake"; "prints something else")]
+#[test_case("half-exit", "not a handshake"; "prints half a line and exits")]
+#[test_case("nothing-exit0", "ended before it served"; "exits at once as if all were well")]
+#[test_case("nothing-exit3-stderr", "exit status: 3"; "exits at once and says why")]
+#[test_case("long-line", "longer than 65536 bytes"; "prints a line without end")]
+#[test_case("bad-core", "version 2 of the handshake"; "speaks another core protocol")]
+#[test_case("bad-version", "version"; "speaks another version of the application")]
+#[test_case("bad-network", "network"; "listens on another kind of network")]
+#[test_case("netrpc", "netrpc"; "speaks net rpc")]
+#[test_case("netrpc-4-fields", "netrpc"; "speaks net rpc without saying so")]
+#[test_case("bad-address", "connect"; "names a socket that is not there")]
+#[test_case("cert", "TLS"; "sends a certificate that nobody asked for")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_breaks_the_protocol_is_refused_by_what_it_did(way: &str, says: &str) -> TestResult {
+    let mut host = TestHost::new(Door::Process);
+    let rogue = fixtures::rogue(way, host.scratch());
+    let refusal = refusal(&mut host, rogue).await;
+    assert!(refusal.to_lowercase().contains(&says.to_lowercase()), "{refusal}");
+    Ok(())
+}
+
+#[test_case("half"; "prints half a line and hangs")]
+#[test_case("hang"; "prints nothing and hangs")]
+#[test_case("fork-exit"; "leaves its pipes to a child and exits")]
+#[test_case("flood-stdout"; "floods stdout")]
+#[test_case("flood-stderr"; "floods stderr")]
+#[test_case("two-lines"; "prints two lines")]
+#[test_case("hangup"; "accepts and hangs up")]
+#[test_case("not-grpc"; "speaks another protocol")]
+#[test_case("die-later"; "dies at the first connection")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_hangs_or_floods_is_given_up(way: &str) -> TestResult {
+    let mut host = TestHost::impatient();
+    let rogue = fixtures::rogue(way, host.scratch());
+    let refusal = refusal(&mut host, rogue).await;
+    assert!(!refusal.is_empty());
+    Ok(())
+}
+
+/// Who waits no longer drops the launch, and everything that it has begun ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_that_is_dropped_leaves_nothing() -> TestResult {
+    for way in ["deaf", "hang"] {
+        let mut host = TestHost::new(Door::Process);
+        let rogue = fixtures::rogue(way, host.scratch());
+        assert!(tokio::time::timeout(SOON, host.launch_file(rogue)).await.is_err(), "{way} never starts");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_words_of_a_child_that_did_not_start_are_in_the_error() -> TestResult {
+    let mut host = TestHost::new(Door::Process);
+    let rogue = fixtures::rogue("nothing-exit3-stderr", host.scratch());
+    let refusal = refusal(&mut host, rogue).await;
+    assert!(refusal.contains("exit status: 3"), "{refusal}");
+    assert!(refusal.contains("stderr"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_file_with_the_run_bit_is_no_plugin() -> TestResult {
+    let mut host = TestHost::new(Door::Process);
+    let path = host.scratch().join("notes");
+    fs::write(&path, "buy milk\n")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    let refusal = refusal(&mut host, path).await;
+    assert!(refusal.contains("script"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_without_the_run_bit_is_no_plugin_and_the_error_says_what_to_do() -> TestResult {
+    let mut host = TestHost::new(Door::Process);
+    let path = fixtures::rogue("hang", host.scratch());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    let refusal = refusal(&mut host, path).await;
+    assert!(refusal.contains("chmod"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_file_is_named() -> TestResult {
+    let mut host = TestHost::new(Door::Process);
+    let path = host.scratch().join("nobody");
+    let refusal = refusal(&mut host, path).await;
+    assert!(refusal.contains("nobody"), "{refusal}");
+    Ok(())
+}
+
+/// Contract spec 4.7: what an older plugin lacks, its host does without.
+#[cfg(go_peers)]
+mod elder {
+
+    use portcullis::contract::{Call, CallError, Configuration, Json, ProviderName};
+    use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_plugin_of_the_oldest_generation_runs() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let plugin = host.launch("elder").await?;
+        let name = ProviderName::new("elder");
+        let call = Call::default();
+
+        // Contract item 111.
+        generous(plugin.provider.configure(&call, &name, &Configuration::default())).await?;
+        generous(plugin.provider.stop(&call, Some(&name))).await?;
+
+        // Contract item 97: falling back is the caller's.
+        let (chunks, error) = plugin.stream("elder", "{}").await;
+        assert_matches!((&chunks[..], error), ([], Some(CallError::Unimplemented)));
+        assert_eq!(plugin.execute("elder", r#"{"a":1}"#).await?.data.as_str(), r#"{"a":1}"#);
+
+        // Contract items 112 and 113.
+        let input = || Json::from_text("{}");
+        let what_if = generous(plugin.provider.describe_what_if(&call, &name, input())).await;
+        assert_matches!(what_if, Err(CallError::Unimplemented));
+        let dependencies = generous(plugin.provider.extract_dependencies(&call, &name, input())).await;
+        assert_matches!(dependencies, Err(CallError::Unimplemented));
+        Ok(())
+    }
+
+    /// Contract item 86.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_structured_schema_is_read_as_json_schema() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let plugin = host.launch("elder").await?;
+        let descriptor = plugin.provider.descriptor(&ProviderName::new("elder")).expect("elder is described");
+        let schema = descriptor.schema.as_ref().expect("a schema");
+        let schema: serde_json::Value = serde_json::from_str(schema.as_str())?;
+        assert_eq!(schema["type"], "object");
+        assert!(schema["properties"].is_object(), "{schema}");
+        Ok(())
+    }
+
+    /// Contract item 77.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_provider_that_cannot_be_described_does_not_hide_the_others() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let plugin = host.launch("halves").await?;
+        let described: Vec<_> = plugin
+            .provider
+            .providers()
+            .iter()
+            .map(|name| (name.as_str(), plugin.provider.descriptor(name).is_ok()))
+            .collect();
+        assert!(described.contains(&("half", true)), "{described:?}");
+        assert!(described.iter().any(|(_, described)| !described), "{described:?}");
+        Ok(())
+    }
+
+    /// Contract item 72.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_plugin_that_cannot_list_its_providers_is_ended() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let refused = generous(host.launch("broken-list")).await;
+        assert_matches!(refused, Err(portcullis::contract::LaunchError::Undescribed(_)));
+        Ok(())
+    }
+
+    /// Contract item 100.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stream_that_ends_without_a_result_is_an_empty_result_with_a_warning() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let plugin = host.launch("acrobat").await?;
+        let (chunks, error) = plugin.stream("acrobat", r#"{"operation":"stream-no-result"}"#).await;
+        assert_matches!(error, None);
+        let Some(portcullis::contract::Chunk::Result(output)) = chunks.last() else { panic!("{chunks:?}") };
+        assert_eq!(output.data.as_str(), "null");
+        assert_eq!(output.warnings.len(), 1);
+        Ok(())
+    }
+
+    /// A descendant that stayed in the group ends with its plugin; the drop of the host looks for it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_plugin_started_ends_with_it() -> TestResult {
+        let mut host = TestHost::new(Door::Process);
+        let plugin = host.launch("acrobat").await?;
+        plugin.execute("acrobat", r#"{"operation":"fork"}"#).await?;
+        Ok(())
+    }
+}
