@@ -96,7 +96,7 @@ pub fn rogue(way: &str, scratch: &Path) -> PathBuf {
     path
 }
 
-/// A test runs from Cargo's `deps` folder, the binaries of the package lie above it.
+/// A test runs from Cargo's `deps` folder; the binaries of the package lie above it.
 fn beside_the_tests(name: &str) -> PathBuf {
     let path = profile_dir().join(name);
     assert!(path.is_file(), "{} is built with the tests", path.display());
@@ -105,7 +105,9 @@ fn beside_the_tests(name: &str) -> PathBuf {
 
 fn profile_dir() -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
-    own.parent().and_then(Path::parent).expect("tests run from <profile>/deps").to_owned()
+    let directory = own.parent().expect("a program lies in a directory");
+    let above = directory.parent().filter(|_| directory.ends_with("deps"));
+    above.unwrap_or(directory).to_owned()
 }
 
 /// Tests share what was compiled, as the user's programs do; otherwise each would compile for itself.
