@@ -6,6 +6,9 @@
 //!
 //! `cargo bench -p portcullis-tests`; a name behind `--` runs only the tables whose title contains it.
 
+#![expect(clippy::print_stdout, reason = "its tables are what it is for")]
+#![expect(clippy::disallowed_methods, reason = "it starts the command as a user does, and waits for its end")]
+
 use std::hint::black_box;
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -248,7 +248,8 @@ fn private_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, feature = "compile"))]
+#[cfg(test)]
+#[cfg(feature = "compile")]
 mod tests {
     use super::*;
 
