@@ -382,7 +382,7 @@ fn shut_down() -> CallError {
     CallError::Stopped(StopReason::Lost { reason: "it was shut down under the call".to_owned() })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

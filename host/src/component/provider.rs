@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,10 +17,13 @@ use portcullis_contract::{
     Plugin, PluginInfo, Provider, ProviderName, Refusal,
 };
 use tokio::sync::mpsc;
+use wasmtime::Store;
 
+use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types;
 use crate::component::convert::output_size;
-use crate::component::instances::Instances;
+use crate::component::instances::{Ask, Instances, lock};
+use crate::component::state::State;
 
 /// Chunks that wait for their reader before the guest has to. A guess: a few hide the reader's
 /// delays, many hold memory.
@@ -49,16 +52,29 @@ impl ComponentProvider {
         };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
-        let names = this.instances.ask_in(Some(first), &call, None, None, |guest, store| {
-            Box::pin(async { guest.portcullis_plugin_provider().call_list_providers(store).await })
-        });
-        for name in names.await.map_err(LaunchError::Undescribed)? {
-            let name = ProviderName::new(name);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
+        let Told { names, mut descriptors } = std::mem::take(&mut *lock(&told));
+        // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
+        let mut end = asked.err();
+        if names.is_none()
+            && let Some(error) = end
+        {
+            return Err(LaunchError::Undescribed(error));
+        }
+        for name in names.unwrap_or_default().into_iter().map(ProviderName::new) {
             if this.descriptors.contains_key(&name) {
                 tracing::warn!(plugin = %this.info.name, provider = %name, "the plugin names a provider twice");
                 continue;
             }
-            let descriptor = this.describe(&call, &name).await;
+            let descriptor = match (descriptors.remove(name.as_str()), end.take()) {
+                (Some(told), later) => {
+                    end = later;
+                    told.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?))
+                }
+                (None, Some(error)) => Err(error),
+                (None, None) => this.describe(&call, &name).await,
+            };
             this.descriptors.insert(name.clone(), descriptor);
             this.names.push(name);
         }
@@ -71,6 +87,32 @@ impl ComponentProvider {
             Box::pin(async move { guest.portcullis_plugin_provider().call_describe(store, &provider).await })
         });
         Ok(Descriptor::try_from(descriptor.await?)?)
+    }
+}
+
+/// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
+#[derive(Default)]
+struct Told {
+    names: Option<Vec<String>>,
+    descriptors: BTreeMap<String, Result<types::Descriptor, types::PluginError>>,
+}
+
+/// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
+fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
+    move |guest: &ProviderPlugin, store: &mut Store<State>| {
+        Box::pin(async move {
+            let guest = guest.portcullis_plugin_provider();
+            let names = match guest.call_list_providers(&mut *store).await? {
+                Ok(names) => names,
+                Err(error) => return Ok(Err(error)),
+            };
+            lock(&told).names = Some(names.clone());
+            for name in &names {
+                let descriptor = guest.call_describe(&mut *store, name).await?;
+                lock(&told).descriptors.entry(name.clone()).or_insert(descriptor);
+            }
+            Ok(Ok(()))
+        })
     }
 }
 
