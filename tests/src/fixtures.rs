@@ -17,6 +17,9 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
 
 use crate::Door;
 
+/// What is set in the environment of every test host, for its plugins to see or not to see.
+const VARIABLES: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin"), ("HOST_TOKEN", "hush")];
+
 /// Makes the backend behind a door; whatever it writes for its children stands in `scratch`.
 ///
 /// # Panics
@@ -26,7 +29,10 @@ use crate::Door;
 pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn Backend> {
     match door {
         Door::Process => Arc::new(ProcessBackend::new(ProcessOptions {
-            environment: vec![("TMPDIR".into(), scratch.into()), ("PATH".into(), "/usr/bin:/bin".into())],
+            environment: [("TMPDIR".into(), scratch.into())]
+                .into_iter()
+                .chain(VARIABLES.map(|(name, value)| (name.into(), value.into())))
+                .collect(),
             runtime_dir: Some(scratch.to_owned()),
             start_timeout,
         })),
@@ -37,7 +43,7 @@ pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn B
                     key_directory: shared_cache().join("data"),
                 }),
                 worker: Some(Worker { program: portcullis(), args: vec!["__compile-worker".into()] }),
-                environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+                environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
                 ..ComponentOptions::default()
             };
             Arc::new(ComponentBackend::new(options).expect("this machine can run components"))

@@ -177,6 +177,15 @@ fn a_sensitive_value_is_in_no_error_and_no_log() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn a_run_ends_when_its_time_is_over() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
+    fails(&late, 9, "no answer within 200ms");
+    Ok(())
+}
+
 /// Looking is not running (DESIGN 16): the script would leave a trace if it were started.
 #[test]
 fn listing_executes_no_native_program() -> TestResult {

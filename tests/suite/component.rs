@@ -271,3 +271,60 @@ async fn a_component_that_was_swapped_is_not_run() -> TestResult {
     assert_matches!(backend.launch_provider(spec).await, Err(LaunchError::Changed { .. }));
     Ok(())
 }
+
+/// A server that answers one request with 200 and a body, and counts how many came.
+fn serve_hello() -> Result<(String, std::sync::Arc<std::sync::atomic::AtomicUsize>), std::io::Error> {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let count = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = std::sync::Arc::clone(&count);
+    // It waits for requests until the process of the tests ends.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 4096]);
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    Ok((format!("http://{address}"), count))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_reaches_the_authority_that_was_granted_and_no_other() -> TestResult {
+    let (granted, came) = serve_hello()?;
+    let (other, strayed) = serve_hello()?;
+    let ask = |url: &str| format!(r#"{{"operation":"http","url":"{url}/path"}}"#);
+
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    assert_matches!(plugin.execute("acrobat", &ask(&granted)).await, Err(CallError::Refused(_)));
+    assert_eq!(came.load(std::sync::atomic::Ordering::SeqCst), 0);
+
+    host.grants.http = vec![granted.parse()?];
+    let plugin = host.launch("acrobat").await?;
+    let answer = plugin.execute("acrobat", &ask(&granted)).await?;
+    let answer: serde_json::Value = serde_json::from_str(answer.data.as_str())?;
+    assert_eq!(answer, serde_json::json!({"status": 200, "body": "hello"}));
+    assert_matches!(plugin.execute("acrobat", &ask(&other)).await, Err(CallError::Refused(_)));
+    assert_eq!(strayed.load(std::sync::atomic::Ordering::SeqCst), 0);
+    Ok(())
+}
+
+/// `localhost.` and friends resolve to us; a grant of a name is a grant of what is public under it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_granted_name_that_leads_to_a_private_address_leads_nowhere() -> TestResult {
+    let (address, came) = serve_hello()?;
+    let port = address.rsplit(':').next().unwrap_or_default();
+    let url = format!("http://localhost.:{port}");
+    let mut host = TestHost::new(Door::Component);
+    host.grants.http = vec![url.parse()?];
+    let plugin = host.launch("acrobat").await?;
+    let input = format!(r#"{{"operation":"http","url":"{url}/"}}"#);
+    assert_matches!(plugin.execute("acrobat", &input).await, Err(CallError::Refused(_)));
+    assert_eq!(came.load(std::sync::atomic::Ordering::SeqCst), 0);
+    Ok(())
+}

@@ -119,3 +119,23 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
     }
     Ok(())
 }
+
+/// What is set for us is not set for plugins: a child gets what most programs need, a component nothing,
+/// and each what it was granted by name.
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_is_seen_when_it_was_granted(door: Door) -> TestResult {
+    let env = async |plugin: &TestPlugin, name: &str| {
+        seen(plugin, request("acrobat", &format!(r#"{{"operation":"env","name":"{name}"}}"#))).await
+    };
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    assert_eq!(env(&plugin, "HOST_TOKEN").await?["set"], false);
+    assert_eq!(env(&plugin, "PATH").await?["set"], door == Door::Process);
+
+    host.grants.env = vec!["HOST_TOKEN".to_owned()];
+    let plugin = host.launch("acrobat").await?;
+    assert_eq!(env(&plugin, "HOST_TOKEN").await?, json!({"set": true, "value": "hush"}));
+    Ok(())
+}
