@@ -507,32 +507,45 @@ impl Provider for Supervised {
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
         enum Step {
             Begin(Box<Execute>),
-            Next(Turn, BoxStream<'static, Result<Chunk, CallError>>),
+            Next(Streaming),
             End,
+        }
+        /// What a stream keeps. Not the plugin: nobody may ever look at it again.
+        struct Streaming {
+            chunks: BoxStream<'static, Result<Chunk, CallError>>,
+            launch: u64,
+            _permit: OwnedSemaphorePermit,
         }
         let shared = Arc::clone(&self.shared);
         let clocks = Clocks::start(call, &shared.limits);
         let steps = stream::unfold(Step::Begin(Box::new(request)), move |step| {
             let shared = Arc::clone(&shared);
             async move {
-                let (turn, mut chunks) = match step {
+                let mut streaming = match step {
                     Step::Begin(request) => match shared.turn(clocks).await {
-                        Ok(turn) => {
-                            let chunks = turn.up.provider.execute_stream(&clocks.call(), *request);
-                            (turn, chunks)
+                        Ok(Turn { up: Up { provider, launch }, _permit }) => {
+                            let chunks = provider.execute_stream(&clocks.call(), *request);
+                            Streaming { chunks, launch, _permit }
                         }
                         Err(error) => return Some((Err(error), Step::End)),
                     },
-                    Step::Next(turn, chunks) => (turn, chunks),
+                    Step::Next(streaming) => streaming,
                     Step::End => return None,
                 };
-                let next = shared.until_over(clocks, async { Ok(chunks.next().await) }).await;
+                let next = shared.until_over(clocks, async { Ok(streaming.chunks.next().await) }).await;
                 match next {
-                    Ok(Some(Ok(chunk))) => Some((Ok(chunk), Step::Next(turn, chunks))),
+                    Ok(Some(Ok(Chunk::Result(output)))) => {
+                        Some((Ok(Chunk::Result(output)), Step::Next(streaming)))
+                    }
+                    // To a plugin that is always ahead of its reader nobody waits, and so no clock strikes.
+                    Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
+                        Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
+                    }
+                    Ok(Some(Ok(chunk))) => Some((Ok(chunk), Step::Next(streaming))),
                     Ok(None) => None,
                     Ok(Some(Err(error))) | Err(error) => {
                         if let CallError::Stopped(reason) = &error {
-                            shared.end(turn.up.launch, reason).await;
+                            shared.end(streaming.launch, reason).await;
                         }
                         Some((Err(error), Step::End))
                     }

@@ -63,6 +63,21 @@ async fn a_stream_that_goes_on_and_on_meets_its_wall() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_is_always_ahead_of_its_reader_meets_its_wall_too() {
+    let (world, plugin) = launched(Limits { wall: Some(5 * SECOND), ..Limits::default() }).await;
+    world.next([Answer::Pieces(vec![Chunk::Stdout("more".into()); 100])]);
+    let mut chunks = plugin.execute_stream(&Call::default(), request());
+    let (mut read, mut last) = (0, None);
+    while let Some(chunk) = chunks.next().await {
+        read += 1;
+        last = Some(chunk);
+        tokio::time::advance(SECOND).await;
+    }
+    let said = last.unwrap().unwrap_err().to_string();
+    assert_eq!((read, said.as_str()), (6, "limit wall reached: asked more, allowed 5s"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_beyond_the_limit_wait_for_their_turn_on_their_own_clock() {
     let limits = Limits { concurrency: Some(1), wall: Some(5 * SECOND), ..Limits::default() };
     let (world, plugin) = launched(limits).await;
@@ -252,4 +267,17 @@ async fn a_plugin_ends_when_it_is_dropped_whatever_goes_on() {
 
     assert!(matches!(waiting.await, Ok(Some(Err(CallError::Gone)))));
     assert_eq!(world.log(), ["stream", "drop p"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_reads_keeps_no_plugin_alive() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::Pieces(vec![Chunk::Stdout("a".into()), Chunk::Stdout("b".into())])]);
+    let mut chunks = plugin.execute_stream(&Call::default(), request());
+    assert!(chunks.next().await.is_some());
+
+    drop(plugin);
+
+    assert_eq!(world.log(), ["stream", "drop p"]);
+    drop(chunks);
 }
