@@ -121,24 +121,49 @@ pub fn main() -> ExitCode {
         return portcullis::compile::worker_main();
     }
     let environment = Environment::read();
-    let colours = environment.stderr_is_terminal && !environment.no_color && !cli.global.no_color;
+    let reader = Reader::of_stderr(&environment, &cli.global);
+    let colours = reader == Reader::TerminalInColour;
     match Session::new(environment, &cli.global, colours).and_then(|session| session.execute(cli.command)) {
         Ok(exit) => exit.into(),
         Err(Failure { exit, problem }) => {
-            output::complain(error_text(&exit::chain(&problem), colours).as_bytes());
+            output::complain(error_text(&exit::chain(&problem), reader).as_bytes());
             exit.into()
         }
     }
 }
 
-/// Returns an error as upstream prints it: on a terminal in red, behind a mark.
-fn error_text(text: &str, colours: bool) -> String {
-    if !colours {
-        return format!("{text}\n");
+/// What reads the errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// A file or a pipe, which gets every character as it is.
+    Program,
+    /// A terminal that is to do without colours. What could move its cursor is no matter of colours.
+    PlainTerminal,
+    /// A terminal.
+    TerminalInColour,
+}
+
+impl Reader {
+    fn of_stderr(environment: &Environment, global: &Global) -> Self {
+        match (environment.stderr_is_terminal, environment.no_color || global.no_color) {
+            (false, _) => Self::Program,
+            (true, true) => Self::PlainTerminal,
+            (true, false) => Self::TerminalInColour,
+        }
     }
-    let red: Vec<_> =
-        output::visible(text).lines().map(|line| format!("\u{1b}[31m{line}\u{1b}[0m")).collect();
-    format!(" \u{274c} {}\n", red.join("\n"))
+}
+
+/// Returns an error as upstream prints it: on a terminal in red, behind a mark.
+fn error_text(text: &str, reader: Reader) -> String {
+    match reader {
+        Reader::Program => format!("{text}\n"),
+        Reader::PlainTerminal => format!("{}\n", output::visible(text)),
+        Reader::TerminalInColour => {
+            let text = output::visible(text);
+            let red: Vec<_> = text.lines().map(|line| format!("\u{1b}[31m{line}\u{1b}[0m")).collect();
+            format!(" \u{274c} {}\n", red.join("\n"))
+        }
+    }
 }
 
 impl Session {
@@ -200,10 +225,15 @@ mod tests {
 
     #[test]
     fn an_error_is_a_plain_line_but_on_a_terminal() {
-        assert_eq!(error_text("no\u{1b}[2J", false), "no\u{1b}[2J\n");
+        assert_eq!(error_text("no\u{1b}[2J", Reader::Program), "no\u{1b}[2J\n");
         assert_eq!(
-            error_text("a\u{7}\nb", true),
+            error_text("a\u{7}\nb", Reader::TerminalInColour),
             " \u{274c} \u{1b}[31ma\\u{7}\u{1b}[0m\n\u{1b}[31mb\u{1b}[0m\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_without_colours_is_not_moved_about_either() {
+        assert_eq!(error_text("no\u{1b}[2J", Reader::PlainTerminal), "no\\u{1b}[2J\n");
     }
 }

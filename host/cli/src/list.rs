@@ -40,14 +40,15 @@ pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
 
     if !session.quiet {
         for misfit in &listing.misfits {
-            complain(format!("{}: {}\n", misfit.path.display(), visible(&misfit.reason)).as_bytes());
+            let text = format!("{}: {}", misfit.path.display(), misfit.reason);
+            complain(format!("{}\n", visible(&text)).as_bytes());
         }
         let directories = args.plugins.directories(session);
         if directories.is_empty() {
             complain(b"no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR\n");
         } else if listing.plugins.is_empty() {
             let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
-            complain(format!("no plugins in {}\n", directories.join(", ")).as_bytes());
+            complain(format!("no plugins in {}\n", visible(&directories.join(", "))).as_bytes());
         }
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
