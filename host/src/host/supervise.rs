@@ -19,14 +19,18 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use portcullis_contract::{
-    Amount, Backend, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError,
-    LimitName, Output, Plugin, PluginInfo, PluginSpec, Provider, ProviderName, Resolved, StopReason,
+    Backend, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
+    PluginInfo, PluginSpec, Provider, ProviderName, Resolved, StopReason,
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::registry::{again, chain};
+
+mod clocks;
+
+use clocks::{Clocks, Waiting, too_many};
 
 /// How often a plugin is started again before it is left alone.
 pub const RESTARTS: u32 = 5;
@@ -37,9 +41,6 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A plugin that has run so long since its last restart has its restarts forgiven. A guess: too short,
 /// and one that dies every minute is never left alone; too long, and old sorrows end a good plugin.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
-
-/// A deadline so far off that it never comes, and that no addition overflows.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// A running plugin under supervision.
 ///
@@ -201,69 +202,6 @@ impl State {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.restarts.min(RESTARTS));
         self.not_before = Instant::now() + pause;
         self.last = Some(reason);
-    }
-}
-
-/// The two clocks of a call.
-#[derive(Clone, Copy)]
-struct Clocks {
-    begun: Instant,
-    caller: Option<Instant>,
-    wall: Option<Duration>,
-}
-
-/// What a call waits for, which decides what is said when its time is up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    ForTurn,
-    ForAnswer,
-}
-
-impl Clocks {
-    fn start(call: &Call, limits: &Resolved) -> Self {
-        Self { begun: Instant::now(), caller: call.deadline.map(Instant::from_std), wall: limits.wall }
-    }
-
-    fn end_of_wall(&self) -> Option<Instant> {
-        self.wall.map(|wall| self.begun + wall.min(NEVER))
-    }
-
-    fn first(&self) -> Instant {
-        let ends = [self.caller, self.end_of_wall()].into_iter().flatten();
-        ends.min().unwrap_or(self.begun + NEVER)
-    }
-
-    /// What a plugin is told of it.
-    fn call(&self) -> Call {
-        let told = self.caller.is_some() || self.wall.is_some();
-        Call { deadline: told.then(|| self.first().into_std()) }
-    }
-
-    /// Says which of the clocks ran out.
-    fn error(&self, waiting: Waiting, limits: &Resolved) -> CallError {
-        match (self.end_of_wall(), self.wall, self.caller) {
-            (Some(end), Some(wall), caller) if caller.is_none_or(|caller| end < caller) => match waiting {
-                Waiting::ForTurn => too_many(limits),
-                Waiting::ForAnswer => CallError::Limit {
-                    which: LimitName::Wall,
-                    asked: Amount::Unknown,
-                    allowed: Amount::Time(wall),
-                },
-            },
-            (.., caller) => {
-                let limit = caller.unwrap_or(self.begun).saturating_duration_since(self.begun);
-                CallError::TimedOut { limit }
-            }
-        }
-    }
-}
-
-fn too_many(limits: &Resolved) -> CallError {
-    let allowed = u64::from(limits.concurrency);
-    CallError::Limit {
-        which: LimitName::Concurrency,
-        asked: Amount::Count(allowed + 1),
-        allowed: Amount::Count(allowed),
     }
 }
 

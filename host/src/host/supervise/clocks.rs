@@ -1,0 +1,78 @@
+//! The two clocks of a call: its caller's, and the wall of its plugin.
+//!
+//! Both run from the moment the call is made, whatever it waits for. Which of them struck, and what the
+//! call waited for then, decides what is said. Nothing here waits.
+
+use std::time::Duration;
+
+use portcullis_contract::{Amount, Call, CallError, LimitName, Resolved};
+use tokio::time::Instant;
+
+/// A deadline so far off that it never comes, and that no addition overflows.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// The two clocks of a call.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks {
+    begun: Instant,
+    caller: Option<Instant>,
+    wall: Option<Duration>,
+}
+
+/// What a call waits for, which decides what is said when its time is up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    ForTurn,
+    ForAnswer,
+}
+
+impl Clocks {
+    /// Starts both.
+    pub(super) fn start(call: &Call, limits: &Resolved) -> Self {
+        Self { begun: Instant::now(), caller: call.deadline.map(Instant::from_std), wall: limits.wall }
+    }
+
+    fn end_of_wall(&self) -> Option<Instant> {
+        self.wall.map(|wall| self.begun + wall.min(NEVER))
+    }
+
+    /// Returns when the first of them strikes.
+    pub(super) fn first(&self) -> Instant {
+        let ends = [self.caller, self.end_of_wall()].into_iter().flatten();
+        ends.min().unwrap_or(self.begun + NEVER)
+    }
+
+    /// What a plugin is told of it.
+    pub(super) fn call(&self) -> Call {
+        let told = self.caller.is_some() || self.wall.is_some();
+        Call { deadline: told.then(|| self.first().into_std()) }
+    }
+
+    /// Says which of the clocks ran out.
+    pub(super) fn error(&self, waiting: Waiting, limits: &Resolved) -> CallError {
+        match (self.end_of_wall(), self.wall, self.caller) {
+            (Some(end), Some(wall), caller) if caller.is_none_or(|caller| end < caller) => match waiting {
+                Waiting::ForTurn => too_many(limits),
+                Waiting::ForAnswer => CallError::Limit {
+                    which: LimitName::Wall,
+                    asked: Amount::Unknown,
+                    allowed: Amount::Time(wall),
+                },
+            },
+            (.., caller) => {
+                let limit = caller.unwrap_or(self.begun).saturating_duration_since(self.begun);
+                CallError::TimedOut { limit }
+            }
+        }
+    }
+}
+
+/// Says that a call found no turn.
+pub(super) fn too_many(limits: &Resolved) -> CallError {
+    let allowed = u64::from(limits.concurrency);
+    CallError::Limit {
+        which: LimitName::Concurrency,
+        asked: Amount::Count(allowed + 1),
+        allowed: Amount::Count(allowed),
+    }
+}
