@@ -21,6 +21,7 @@ use portcullis_contract::{
 };
 use thiserror::Error;
 
+use super::registry::chain;
 use crate::secrets::{SecretStore, StoreError};
 
 mod pattern;
@@ -353,18 +354,6 @@ fn shown(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
     }
-}
-
-/// Joins an error and its sources in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
