@@ -97,7 +97,7 @@ impl Plugin for ProcessProvider {
 
     async fn shutdown(&self, grace: Duration) {
         self.channel.close();
-        // A plugin may still ask us while it finishes.
+        // Its way back to us closes before it is asked to end, as upstream has it; this only tidies up.
         self.child.stop(grace).await;
         self.host.close();
     }
