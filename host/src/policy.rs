@@ -17,10 +17,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portcullis_contract::{Digest, Grants, Limits, NamePattern, RunAs, SecretGrant};
+use rustix::fs::OFlags;
 use thiserror::Error;
 
 pub use sentences::{Line, sentences};
@@ -61,8 +62,14 @@ impl Policy {
     /// Why it cannot be read, or everything that is wrong with what it says.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
         let unreadable = |source| PolicyError::Unreadable { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
+        // A pipe would make us wait for whoever writes to it, if anybody does.
+        let mut options = File::options();
+        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(path).map_err(unreadable)?;
         let about = file.metadata().map_err(unreadable)?;
+        if about.file_type().is_fifo() {
+            return Err(unreadable(io::Error::other("it is a pipe; write the policy to a file")));
+        }
         if about.is_file() && about.mode() & 0o002 != 0 {
             return Err(PolicyError::Exposed { path: path.to_owned(), mode: about.mode() & 0o7777 });
         }

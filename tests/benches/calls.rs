@@ -170,7 +170,7 @@ fn whole_run() {
     let runs = |plugin: &std::path::Path| {
         let start = Instant::now();
         let status = Command::new(fixtures::portcullis())
-            .args(["run", "--no-stream"])
+            .args(["run", "--no-stream", "--provider", "echo"])
             .arg(plugin)
             .args(["message=hello", "-o", "quiet"])
             .stdout(Stdio::null())

@@ -32,6 +32,16 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
+/// Makes a named pipe.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn make_pipe(path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    Ok(mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+}
+
 /// Returns every file below a directory.
 #[must_use]
 pub fn files_below(directory: &Path) -> Vec<PathBuf> {

@@ -186,6 +186,25 @@ fn a_run_ends_when_its_time_is_over() -> TestResult {
     Ok(())
 }
 
+/// Nobody writes to these pipes, and nobody could read the whole of that file.
+#[test]
+fn what_never_ends_is_not_waited_for() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    cli::make_pipe(&person.path("pipe"))?;
+    fails(&person.types(&["run", "echo", "--policy", "pipe"])?, 7, "it is a pipe");
+
+    cli::make_pipe(&person.path("plugins").join("pipe.wasm"))?;
+    let sparse = fs::File::create(person.path("plugins").join("sparse.wasm"))?;
+    std::io::Write::write_all(&mut &sparse, b"\0asm\x0d\0\x01\0")?;
+    sparse.set_len(1 << 40)?;
+    let listing = person.types(&["list"])?;
+    assert!(stdout(&listing).contains("echo"), "{}", stderr(&listing));
+    assert!(stderr(&listing).contains("sparse.wasm") || stdout(&listing).contains("sparse.wasm"));
+    answer(&person.types(&["run", "echo", "message=hello"])?);
+    Ok(())
+}
+
 /// Looking is not running (DESIGN 16): the script would leave a trace if it were started.
 #[test]
 fn listing_executes_no_native_program() -> TestResult {

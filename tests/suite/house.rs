@@ -43,7 +43,7 @@ fn every_guest_is_tested() -> TestResult {
     Ok(())
 }
 
-/// The walls of the house (README, "Who may know whom") as far as no build shows them.
+/// The walls of the house (README, "Architecture") as far as no build shows them.
 #[test]
 fn rooms_do_not_know_the_backends_and_the_backends_do_not_know_each_other() -> TestResult {
     let source = root().join("host/src");

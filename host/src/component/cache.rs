@@ -36,6 +36,12 @@ pub struct CacheOptions {
 const MAGIC: &[u8; 8] = b"PCWASM01";
 /// Class, authentication code, magic.
 const TRAILER: usize = 1 + 32 + MAGIC.len();
+/// Begins the name of a file that is being compiled into.
+#[cfg(feature = "compile")]
+const UNFINISHED: &str = ".compiling-";
+/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
+#[cfg(feature = "compile")]
+const NEWBORN: std::time::Duration = std::time::Duration::from_secs(60);
 const KEY_FILE: &str = "component-cache.key";
 
 /// The compiled components of earlier runs.
@@ -127,7 +133,26 @@ impl Cache {
     /// Makes a file to compile into. It has no name of its own until it is [kept](Self::keep).
     #[cfg(feature = "compile")]
     pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
-        tempfile::Builder::new().prefix(".compiling-").tempfile_in(&self.directory)
+        self.sweep();
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.directory)?;
+        // Held for as long as we live: what nobody holds was left by somebody who was killed.
+        file.as_file().try_lock().map_err(io::Error::from)?;
+        Ok(file)
+    }
+
+    /// Removes what processes left that were killed while they compiled.
+    #[cfg(feature = "compile")]
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            // One that has just been made may not be locked yet.
+            let abandoned = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+                && old().is_some_and(|age| age > NEWBORN)
+                && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if abandoned && let Err(error) = std::fs::remove_file(entry.path()) {
+                tracing::debug!(%error, "an unfinished compilation stays");
+            }
+        }
     }
 
     /// Seals a file that a worker wrote and gives it its name.

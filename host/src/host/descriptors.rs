@@ -32,6 +32,9 @@ pub(super) struct Descriptors {
 /// The providers of a plugin: the name each is advertised under, and what it says of itself.
 pub(super) type Described = Vec<(ProviderName, Descriptor)>;
 
+/// The largest file that is looked at as a whole. A sparse file can be larger than anybody would wait for.
+const LARGEST: u64 = 1 << 30;
+
 impl Descriptors {
     /// Uses a folder, which is made when first something is kept. One that others may write to is
     /// not used.
@@ -90,7 +93,12 @@ impl Descriptors {
     /// Why the file cannot be read.
     pub(super) fn compute(&self, path: &Path) -> io::Result<Digest> {
         let mut file = fs::File::open(path)?;
-        let before = Looks::of(&file.metadata()?);
+        let metadata = file.metadata()?;
+        if metadata.len() > LARGEST {
+            let text = format!("it is larger than {} GiB, as no plugin is", LARGEST >> 30);
+            return Err(io::Error::other(text));
+        }
+        let before = Looks::of(&metadata);
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
         loop {
