@@ -236,10 +236,7 @@ pub(super) async fn call(
 ) -> Result<Output, ExecuteError> {
     let answer = match sink {
         Some(sink) if provider.may_stream() => match streamed(provider, call, request.clone(), sink).await {
-            Err(CallError::Unimplemented) => {
-                provider.does_not_stream();
-                provider.plugin.execute(call, request).await
-            }
+            Err(CallError::Unimplemented) => provider.plugin.execute(call, request).await,
             answer => answer,
         },
         _ => provider.plugin.execute(call, request).await,
@@ -250,6 +247,8 @@ pub(super) async fn call(
     Ok(output)
 }
 
+/// Calls a provider and shows what it streams. One that does not know the call is asked no more; one
+/// that says so after it had streamed does know it, and something else is amiss (contract item 97).
 async fn streamed(
     provider: &Registered,
     call: &Call,
@@ -258,7 +257,12 @@ async fn streamed(
 ) -> Result<Output, CallError> {
     let mut chunks = provider.plugin.execute_stream(call, request);
     let mut result = None;
+    let mut streams = false;
     while let Some(chunk) = chunks.next().await {
+        if !streams && matches!(chunk, Err(CallError::Unimplemented)) {
+            provider.does_not_stream();
+        }
+        streams = true;
         match chunk? {
             Chunk::Stdout(bytes) => sink.stdout(bytes).await,
             Chunk::Stderr(bytes) => sink.stderr(bytes).await,

@@ -36,6 +36,8 @@ pub(super) enum Answer {
     Unimplemented,
     /// With these pieces, if it is asked to stream.
     Pieces(Vec<Chunk>),
+    /// With these pieces, if it is asked to stream, and then it does not know the call.
+    PiecesAndUnimplemented(Vec<Chunk>),
 }
 
 /// What fakes do and what was done to them.
@@ -163,7 +165,7 @@ async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
         Answer::Die | Answer::Trap => Err(died()),
         Answer::Hang => std::future::pending().await,
         Answer::Refuse(refusal) => Err(CallError::Refused(refusal)),
-        Answer::Unimplemented => Err(CallError::Unimplemented),
+        Answer::Unimplemented | Answer::PiecesAndUnimplemented(_) => Err(CallError::Unimplemented),
     }
 }
 
@@ -223,6 +225,10 @@ impl Provider for FakeProvider {
         self.world.note("stream");
         match self.next() {
             Answer::Pieces(pieces) => stream::iter(pieces.into_iter().map(Ok)).boxed(),
+            Answer::PiecesAndUnimplemented(pieces) => {
+                let end = stream::once(async { Err(CallError::Unimplemented) });
+                stream::iter(pieces.into_iter().map(Ok)).chain(end).boxed()
+            }
             answer => {
                 stream::once(async move { unary(answer, request.input).await.map(Chunk::Result) }).boxed()
             }

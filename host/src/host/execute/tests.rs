@@ -188,6 +188,14 @@ async fn a_provider_that_does_not_stream_is_asked_once() {
     assert!(called(&provider, Some(&mut seen)).await.is_ok());
     assert_eq!(world.log(), ["stream"]);
 
+    // It had begun to: the next call may stream again.
+    let (world, provider) = self::provider(|_| {});
+    world.next([Answer::PiecesAndUnimplemented(vec![Chunk::Stdout("a".into())])]);
+    assert_eq!(called(&provider, Some(&mut seen)).await.unwrap().data.as_str(), "{}");
+    assert_eq!(seen.0, ["out a"]);
+    assert!(called(&provider, Some(&mut seen)).await.is_ok());
+    assert_eq!(world.log(), ["stream", "stream"]);
+
     let (world, provider) = self::provider(|_| {});
     world.next([Answer::Die]);
     assert!(called(&provider, Some(&mut seen)).await.is_err());
