@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -22,7 +22,8 @@ mod pairs;
 
 use fields::Fields;
 
-/// The most that is read for one value, or from stdin: somebody might point at an endless stream.
+/// The most that is read for one value, from one file or from stdin: somebody might point at an endless
+/// stream.
 const LARGEST_READ: u64 = 1 << 20;
 
 /// Reads the inputs of one run: those of `--input`, then those that stand by themselves.
@@ -170,9 +171,13 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 
 fn from_file(path: &Path) -> anyhow::Result<Fields> {
     let shown = path.display().to_string();
-    let text = fs::read_to_string(path)
+    let text = File::open(path)
+        .and_then(bounded)
         .map_err(|error| system(&error, "open", &shown))
         .with_context(|| format!("failed to read parameter file {shown:?}"))?;
+    let Some(text) = text else {
+        bail!("parameter file {shown:?} exceeds maximum allowed size ({LARGEST_READ} bytes)");
+    };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     match extension.as_str() {
         "yaml" | "yml" => {
@@ -185,11 +190,9 @@ fn from_file(path: &Path) -> anyhow::Result<Fields> {
 }
 
 fn from_stdin(stdin: impl Read) -> anyhow::Result<Fields> {
-    let mut text = String::new();
-    stdin.take(LARGEST_READ + 1).read_to_string(&mut text).context("failed to read parameters from stdin")?;
-    if text.len() as u64 > LARGEST_READ {
+    let Some(text) = bounded(stdin).context("failed to read parameters from stdin")? else {
         bail!("parameters from stdin exceed maximum allowed size ({LARGEST_READ} bytes)");
-    }
+    };
     if text.trim().is_empty() {
         bail!("no data received from stdin");
     }
@@ -232,14 +235,9 @@ fn system(error: &io::Error, call: &str, file: &str) -> anyhow::Error {
 
 /// Reads a text and takes off the line break that `echo` adds.
 fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
-    let mut text = String::new();
-    reader
-        .take(LARGEST_READ + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("failed to read from {source}"))?;
-    if text.len() as u64 > LARGEST_READ {
+    let Some(text) = bounded(reader).with_context(|| format!("failed to read from {source}"))? else {
         bail!("{source} exceeds maximum raw read size ({LARGEST_READ} bytes)");
-    }
+    };
     if text.trim().is_empty() {
         bail!("no data received from {source}");
     }
@@ -247,8 +245,23 @@ fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
+/// Reads a text that may be as large as is allowed; `None` is one that is larger.
+fn bounded(reader: impl Read) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    reader.take(LARGEST_READ + 1).read_to_end(&mut bytes)?;
+    // Asked before the text is: the limit may fall into the middle of a character.
+    if bytes.len() as u64 > LARGEST_READ {
+        return Ok(None);
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn check(arguments: &[&str], stdin: &str, expected: &str) {
@@ -304,6 +317,33 @@ mod tests {
              duplicate key \"a\" at line 1 column 10"
             ),
         );
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_larger_than_allowed_is_said_to_be() {
+        let directory = std::env::temp_dir().join(format!("portcullis-large-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("large.yaml");
+        let shown = path.display().to_string();
+        let most = usize::try_from(LARGEST_READ).unwrap();
+
+        let fits = format!("a: {}", "x".repeat(most - 3));
+        fs::write(&path, &fits).unwrap();
+        check(&[&format!("@{shown}")], "", &format!("{{\"a\":\"{}\"}}", &fits[3..]));
+
+        // One byte more, in the middle of a character.
+        let large = format!("a: {}\u{e9}", "x".repeat(most - 4));
+        fs::write(&path, format!("{large} and more")).unwrap();
+        let refused = |argument: &str, what: &str| {
+            let error = format!("error: failed to parse input parameters: {what} (1048576 bytes)");
+            check(&[argument], &large, &error);
+        };
+        let parameters = format!("parameter file {shown:?} exceeds maximum allowed size");
+        refused(&format!("@{shown}"), &parameters);
+        refused(&format!("k=@{shown}"), &format!("file {shown:?} exceeds maximum raw read size"));
+        refused("@-", "parameters from stdin exceed maximum allowed size");
+        refused("k=@-", "stdin exceeds maximum raw read size");
         fs::remove_dir_all(&directory).unwrap();
     }
 
