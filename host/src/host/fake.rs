@@ -26,6 +26,8 @@ pub(super) enum Answer {
     EchoAfter(Duration),
     /// By dying.
     Die,
+    /// With its input, and then it dies with nobody asking anything.
+    EchoAndDie,
     /// By ending the call as if it had died, and living on.
     Trap,
     /// Never.
@@ -148,7 +150,7 @@ pub(super) struct FakeProvider {
 impl FakeProvider {
     fn next(&self) -> Answer {
         let answer = self.world.answers.lock().unwrap().pop_front().unwrap_or(Answer::Echo);
-        if let Answer::Die = answer {
+        if let Answer::Die | Answer::EchoAndDie = answer {
             self.dead.store(true, Ordering::SeqCst);
         }
         answer
@@ -157,7 +159,7 @@ impl FakeProvider {
 
 async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
     match answer {
-        Answer::Echo | Answer::Pieces(_) => Ok(Output::new(input)),
+        Answer::Echo | Answer::EchoAndDie | Answer::Pieces(_) => Ok(Output::new(input)),
         Answer::EchoAfter(delay) => {
             tokio::time::sleep(delay).await;
             Ok(Output::new(input))

@@ -2,7 +2,7 @@
 //!
 //! [`Supervised`] is a [`Provider`] around another one. It holds the two clocks of a call, the
 //! caller's and the plugin's own, around everything that the call waits for: its turn, a restart, the
-//! answer. A plugin that stopped under a call is started anew at the next one, told again what it had
+//! answer. A plugin that stopped, under a call or between two, is started anew at the next one, told again what it had
 //! been configured with, after a pause that doubles; when that has happened too often it is left in
 //! quarantine. Backends know nothing of this, and no other room keeps a clock.
 //!
@@ -279,12 +279,12 @@ impl Shared {
 
     /// Returns the plugin, started again if it is down.
     async fn provider(&self) -> Result<Up, CallError> {
-        if let Some(running) = self.running()? {
+        if let Some(running) = self.running().await? {
             return Ok(running);
         }
         let _one_at_a_time = self.restarting.lock().await;
         // Another call may have done it meanwhile.
-        if let Some(running) = self.running()? {
+        if let Some(running) = self.running().await? {
             return Ok(running);
         }
         let not_before = self.state().not_before;
@@ -292,7 +292,11 @@ impl Shared {
         self.restart().await
     }
 
-    fn running(&self) -> Result<Option<Up>, CallError> {
+    /// Returns the plugin, unless it is down. One that died with nobody asking anything of it is found
+    /// out here, so that it costs a restart and not a call.
+    async fn running(&self) -> Result<Option<Up>, CallError> {
+        let launch = self.state().launch;
+        self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
         if *self.life.borrow() != Life::Up {
             return Err(CallError::Gone);
         }
@@ -351,13 +355,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes that the plugin of a call came to its end, if it did, and clears away what is left of it.
+    /// Notes that the plugin came to its end, if it did, and clears away what is left of it.
     async fn end(&self, launch: u64, reason: &StopReason) {
         let dead = self.state().note_end(launch, reason.clone());
         if let Some(dead) = dead {
             tracing::warn!(plugin = %self.spec.name, %reason, "plugin stopped");
             dead.shutdown(Duration::ZERO).await;
         }
+    }
+}
+
+/// A shutdown under way. Once it has done its work, or was dropped and the plugin with it, nothing goes on.
+struct Ending<'a>(&'a watch::Sender<Life>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Life::Over);
     }
 }
 
@@ -386,14 +399,23 @@ impl Plugin for Supervised {
         *self.shared.life.borrow() == Life::Up
     }
 
+    /// Whoever comes second waits for the end that the first one brings about, under the first one's
+    /// grace. Only who gives none at all does not wait: that is [`kill`](Self::kill).
     async fn shutdown(&self, grace: Duration) {
-        self.shared.life.send_if_modified(|life| {
+        if grace.is_zero() {
+            return self.kill().await;
+        }
+        let first = self.shared.life.send_if_modified(|life| {
             let up = *life == Life::Up;
             if up {
                 *life = Life::Ending;
             }
             up
         });
+        if !first {
+            return self.shared.over().await;
+        }
+        let _ending = Ending(&self.shared.life);
         let running = self.shared.state().running.take();
         if let Some(running) = running {
             tokio::select! {
@@ -402,7 +424,6 @@ impl Plugin for Supervised {
                 () = self.shared.over() => running.shutdown(Duration::ZERO).await,
             }
         }
-        self.shared.life.send_replace(Life::Over);
     }
 }
 

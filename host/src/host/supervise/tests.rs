@@ -136,6 +136,24 @@ async fn a_plugin_that_died_is_started_again_and_told_what_it_had_been_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_plugin_that_died_between_two_calls_costs_a_restart_and_no_call() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next(vec![Answer::EchoAndDie; 6]);
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        let begun = Instant::now();
+        assert!(ask(&plugin, Call::default()).await.is_ok());
+        pauses.push(begun.elapsed().as_secs());
+    }
+    assert_eq!(pauses, [0, 1, 2, 4, 8, 16]);
+    assert_eq!(world.log()[..4], ["shutdown p 0ns", "drop p", "launch p", "shutdown p 0ns"]);
+
+    let said = last_of_stream(&plugin, Call::default()).await.unwrap_err();
+    let quarantine = "in quarantine after 5 restarts, the last because: it ended between two calls;";
+    assert!(said.contains(quarantine), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_ends_a_call_and_not_the_plugin_costs_no_restart() {
     let (world, plugin) = launched(Limits::default()).await;
     world.next(vec![Answer::Trap; 10]);
@@ -245,14 +263,51 @@ async fn a_shutdown_lets_calls_end_and_takes_no_new_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_overtakes_a_shutdown() {
+    for grace in [None, Some(Duration::ZERO)] {
+        let (world, plugin) = launched(Limits::default()).await;
+        let begun = Instant::now();
+        tokio::join!(plugin.shutdown(9 * SECOND), async {
+            tokio::time::sleep(SECOND).await;
+            match grace {
+                None => plugin.kill().await,
+                Some(none) => plugin.shutdown(none).await,
+            }
+        });
+        assert_eq!(begun.elapsed(), SECOND);
+        assert_eq!(world.log(), ["shutdown p 9s", "shutdown p 0ns", "drop p"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_leaves_the_first_ones_grace_and_ends_with_it() {
     let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::EchoAfter(3 * SECOND)]);
     let begun = Instant::now();
-    tokio::join!(plugin.shutdown(9 * SECOND), async {
-        tokio::time::sleep(SECOND).await;
-        plugin.kill().await;
-    });
-    assert_eq!(begun.elapsed(), SECOND);
-    assert_eq!(world.log(), ["shutdown p 9s", "shutdown p 0ns", "drop p"]);
+    let (answer, (), ended) = tokio::join!(
+        ask(&plugin, Call::default()),
+        async {
+            tokio::task::yield_now().await;
+            plugin.shutdown(4 * SECOND).await;
+        },
+        async {
+            tokio::time::sleep(SECOND).await;
+            plugin.shutdown(SECOND).await;
+            begun.elapsed()
+        }
+    );
+    assert!(answer.is_ok());
+    assert_eq!(ended, 4 * SECOND);
+    assert_eq!(world.log(), ["shutdown p 4s", "drop p"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_shutdown_that_was_given_up() {
+    let (world, plugin) = launched(Limits::default()).await;
+    let given_up = tokio::time::timeout(SECOND, plugin.shutdown(4 * SECOND)).await;
+    assert!(given_up.is_err());
+    assert_eq!(world.log(), ["shutdown p 4s", "drop p"]);
+
+    assert!(tokio::time::timeout(SECOND, plugin.shutdown(4 * SECOND)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
