@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) answers: Mutex<VecDeque<Answer>>,
     /// What comes of the next launches; then they succeed.
     pub(super) launches: Mutex<VecDeque<Option<Duration>>>,
+    /// How long a provider takes to be configured.
+    pub(super) configuring: Mutex<Duration>,
     /// Everything that happened, in words.
     pub(super) log: Mutex<Vec<String>>,
     /// The requests that arrived.
@@ -215,6 +217,8 @@ impl Provider for FakeProvider {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         self.world.note(format!("configure {name} as {}", configuration.binary_name));
+        let takes = *self.world.configuring.lock().unwrap();
+        tokio::time::sleep(takes).await;
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! From a name or a file to a provider that runs.
 //!
 //! Looking is not running. A name is looked for in this order: what is known of files from earlier
-//! runs; components, asked in their sandbox with nothing granted; native programs whose own name
-//! says that they are meant, which are started because they were asked for; and any other native
-//! program only where that was allowed. Who comes first among equals is upstream's order of files.
+//! runs; components, asked in their sandbox; native programs whose own name says that they are meant,
+//! which are started because they were asked for; and any other native program only where that was
+//! allowed. All of them are asked with nothing granted; only who offers the name is then started to
+//! stay. Who comes first among equals is upstream's order of files.
 //!
 //! A file's digest decides what it is granted. It may come from a note of how the file looked
 //! earlier; the backend is told it and refuses a file that no longer has it.
@@ -230,43 +231,27 @@ impl Host {
         }
         // Most are called what they offer; asking those first asks the fewest.
         components.sort_by_key(|file| !file.is_meant_by(name));
-        for file in components {
-            match self.offers(&file, name, Purpose::Look).await {
-                Ok(Some(_)) => {
-                    if let Some(provider) = self.offers(&file, name, purpose).await? {
-                        return Ok((file, provider));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "component passed over");
-                    if file.is_meant_by(name) {
-                        failure = failure.or(Some(error));
-                    }
-                }
-            }
-        }
-        for file in meant {
-            match self.offers(&file, name, purpose).await {
-                Ok(Some(provider)) => return Ok((file, provider)),
-                Ok(None) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
         let mut left_out = Vec::new();
-        for file in others {
-            if !self.may_describe(&file, describe) {
+        for file in components.into_iter().chain(meant).chain(others) {
+            let is_meant = file.is_meant_by(name);
+            if !is_meant && !self.may_describe(&file, describe) {
                 left_out.push(file.path);
                 continue;
             }
-            match self.offers(&file, name, Purpose::Look).await {
-                Ok(Some(_)) => {
-                    if let Some(provider) = self.offers(&file, name, purpose).await? {
-                        return Ok((file, provider));
+            // A name promises nothing: only what says that it offers it is given anything.
+            let (offered, should_have_it) = match self.offers(&file, name, Purpose::Look).await {
+                Ok(Some(_)) => (self.offers(&file, name, purpose).await, true),
+                looked => (looked, is_meant),
+            };
+            match offered {
+                Ok(Some(provider)) => return Ok((file, provider)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "file passed over");
+                    if should_have_it {
+                        failure = failure.or(Some(error));
                     }
                 }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(error = chain(&error), "program passed over"),
             }
         }
         for misfit in found.misfits {
@@ -291,8 +276,8 @@ impl Host {
                 Ok(started.providers.iter().find(|p| p.name() == name).cloned().map(Some))
             }
             Purpose::Look => {
-                let digest = self.digest(file).await?.digest;
-                let Known::Described(all) = self.described(file, &digest, true).await? else {
+                let mut known = self.digest(file).await?;
+                let Known::Described(all) = self.described(file, &mut known, true).await? else {
                     return Ok(None);
                 };
                 let offered = all.iter().any(|(_, d)| d.as_ref().is_ok_and(|d| d.name == name));
@@ -324,8 +309,25 @@ impl Host {
     }
 
     /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
-    /// nothing granted.
+    /// nothing granted. A digest that was remembered and no longer holds is put right.
     pub(super) async fn described(
+        &self,
+        file: &Candidate,
+        known: &mut KnownDigest,
+        may_start: bool,
+    ) -> Result<Known, FindError> {
+        match self.described_under(file, &known.digest, may_start).await {
+            // As at a start: the file itself knows better than what was remembered of it.
+            Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
+                self.descriptors.forget(&file.path);
+                *known = self.digest(file).await?;
+                self.described_under(file, &known.digest, may_start).await
+            }
+            described => described,
+        }
+    }
+
+    async fn described_under(
         &self,
         file: &Candidate,
         digest: &Digest,
@@ -353,7 +355,30 @@ impl Host {
             let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(plugins.entry(file.path.clone()).or_default())
         };
-        starting.get_or_try_init(|| self.start_anew(file)).await.cloned()
+        let mut is_new = false;
+        let started = starting
+            .get_or_try_init(|| {
+                is_new = true;
+                self.start_anew(file)
+            })
+            .await?;
+        if self.is_stopping() {
+            // One that was up before is among those that are being stopped, and has its grace.
+            if is_new {
+                started.plugin.kill().await;
+            }
+            return Err(FindError::Stopping);
+        }
+        Ok(started.clone())
+    }
+
+    /// Returns whether the host is being stopped.
+    ///
+    /// Asked under the lock under which [`stop_all`](Self::stop_all) looks for what is up: either it
+    /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
+    fn is_stopping(&self) -> bool {
+        let _plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stopping.load(Ordering::SeqCst)
     }
 
     async fn start_anew(&self, file: &Candidate) -> Result<Started, FindError> {
@@ -368,7 +393,7 @@ impl Host {
             launched => (known.digest, launched),
         };
         let plugin = Arc::new(plugin.map_err(|source| failed(file, source))?);
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.is_stopping() {
             plugin.kill().await;
             return Err(FindError::Stopping);
         }

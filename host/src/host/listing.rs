@@ -108,14 +108,16 @@ impl Host {
     }
 
     async fn listed(&self, file: Candidate, may_start: bool) -> Result<Listed, FindError> {
-        let digest = self.digest(&file).await?.digest;
-        let settings = (self.setup.policy)(&digest);
-        let limits = settings.limits.resolve(file.backend);
-        let offers = match self.described(&file, &digest, may_start).await {
+        let mut known = self.digest(&file).await?;
+        let offers = match self.described(&file, &mut known, may_start).await {
             Ok(Known::Described(described)) => Offers::Known(described.into_iter().map(offer).collect()),
             Ok(Known::Nothing) => Offers::NotYetDescribed,
             Err(error) => Offers::Failed(error),
         };
+        // Only now, for it may have turned out to be another file than was remembered.
+        let digest = known.digest;
+        let settings = (self.setup.policy)(&digest);
+        let limits = settings.limits.resolve(file.backend);
         Ok(Listed { file, digest, settings, limits, offers })
     }
 }

@@ -143,7 +143,8 @@ async fn a_name_is_looked_for_among_what_was_asked_for_only() {
     let host = house.host();
 
     assert_eq!(house.run(&host, "echo").await.as_deref(), Ok("{\"a\":1.0}"));
-    assert_eq!(house.launches(), ["launch x", "launch scafctl-plugin-echo"]);
+    let echo = "launch scafctl-plugin-echo";
+    assert_eq!(house.launches(), ["launch x", echo, echo]);
 
     let said = house.run(&host, "hidden").await.unwrap_err();
     let left_out = [house.path("late"), house.path("other")].map(|p| p.display().to_string()).join(", ");
@@ -153,6 +154,30 @@ async fn a_name_is_looked_for_among_what_was_asked_for_only() {
 
     let wanted = Wanted::Provider("hidden".to_owned());
     assert!(host.find(&wanted, Describe::All).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_program_that_only_bears_the_name_is_given_nothing_and_does_not_stay() {
+    let house = House::new(&[("evil-github", "evil"), ("good-github", "github")]);
+    let mut setup = house.setup();
+    let grants = Grants {
+        secrets: SecretGrant { read: vec!["*".parse().unwrap()], write: vec![] },
+        ..Grants::default()
+    };
+    let settings = PluginSettings { grants: grants.clone(), ..PluginSettings::default() };
+    setup.policy = Arc::new(move |_| settings.clone());
+    let host = Host::new(setup);
+
+    assert!(house.run(&host, "github").await.is_ok());
+
+    let (evil, good) = ("evil-github", "good-github");
+    let asked = |name| [format!("launch {name}"), format!("shutdown {name} 0ns"), format!("drop {name}")];
+    let run = [format!("launch {good}"), "configure github as portcullis".to_owned()];
+    assert_eq!(house.world.log(), [&asked(evil)[..], &asked(good)[..], &run[..]].concat());
+    let specs = std::mem::take(&mut *house.world.specs.lock().unwrap());
+    let granted: Vec<_> = specs.iter().map(|s| (s.name.as_str(), s.grants == grants)).collect();
+    assert_eq!(granted, [(evil, false), (good, false), (good, true)]);
+    assert!(host.registry().get("evil").is_none());
 }
 
 #[tokio::test]
@@ -198,6 +223,31 @@ async fn a_file_that_changed_is_not_run_under_the_old_files_grants() {
     let provider = host.find(&wanted, Describe::Trusted).await.unwrap();
     assert_eq!(provider.name(), "two");
     assert_ne!(provider.plugin.info().digest, old);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_described_as_what_it_is_now() {
+    let house = House::new(&[("a.wasm", "one")]);
+    let path = house.path("a.wasm");
+    let cache = Descriptors::new(Some(house.dir.path().join("cache")));
+    let now = cache.compute(&path).unwrap();
+    // What is remembered of the file is of another day, though it looks as it did.
+    let old = Digest::from_sha256([7; 32]);
+    for entry in fs::read_dir(house.dir.path().join("cache")).unwrap() {
+        let entry = entry.unwrap().path();
+        let kept = fs::read_to_string(&entry).unwrap();
+        fs::write(&entry, kept.replace(&now.to_string(), &old.to_string())).unwrap();
+    }
+    assert_eq!(cache.digest(&path), Some(old));
+
+    let mut setup = house.setup();
+    let label = |digest: &Digest| PluginSettings { label: Some(digest.to_string()), ..Default::default() };
+    setup.policy = Arc::new(label);
+    let listing = Host::new(setup).list(Describe::Trusted).await.unwrap();
+
+    assert_eq!(offers(&listing), ["a: one"]);
+    let listed = &listing.plugins[0];
+    assert_eq!((listed.digest, &listed.settings), (now, &label(&now)));
 }
 
 /// Contract items 77 and 78.
@@ -303,4 +353,38 @@ async fn all_plugins_are_stopped_at_once_and_killed_when_asked_twice() {
 
     house.write("c.wasm", "c");
     assert_eq!(house.run(&host, "c").await, Err("the host is shut down".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_comes_up_while_all_are_stopped_does_not_stay() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    *house.world.configuring.lock().unwrap() = 2 * SECOND;
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+
+    let (found, ()) = tokio::join!(host.find(&wanted, Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        host.stop_all().await;
+    });
+
+    assert!(matches!(found, Err(FindError::Stopping)));
+    let expected = ["launch a", "configure a as portcullis", "shutdown a 0ns", "drop a"];
+    assert_eq!(house.world.log(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_a_plugin_that_is_being_stopped_cuts_no_grace() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+    host.find(&wanted, Describe::Trusted).await.unwrap();
+    house.world.log();
+
+    let ((), found) = tokio::join!(host.stop_all(), async {
+        tokio::time::sleep(SECOND).await;
+        host.find(&wanted, Describe::Trusted).await
+    });
+
+    assert!(matches!(found, Err(FindError::Stopping)));
+    assert_eq!(house.world.log(), ["shutdown a 2s", "drop a"]);
 }
