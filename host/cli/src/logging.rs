@@ -3,6 +3,8 @@
 //! Set up only when something is to be logged, and without patterns: a whole run takes less time than
 //! compiling one.
 
+use std::io;
+
 use anyhow::bail;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -87,7 +89,37 @@ fn told_by_errors(level: LevelFilter) -> LevelFilter {
 }
 
 fn console(colours: bool) -> impl Layer<Registry> {
-    tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).without_time().compact()
+    tracing_subscriber::fmt::layer().with_writer(|| OneLine).with_ansi(colours).without_time().compact()
+}
+
+/// Writes an event to stderr in one line, whatever a plugin wrote into it: a line that somebody could
+/// begin is one that somebody could forge.
+struct OneLine;
+
+impl io::Write for OneLine {
+    /// An event comes as one piece, its end of line included.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(&one_line(event))?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+fn one_line(event: &[u8]) -> Vec<u8> {
+    let (text, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |text| (text, b"\n"));
+    let mut line = Vec::with_capacity(event.len());
+    for byte in text {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            byte => line.push(*byte),
+        }
+    }
+    line.extend_from_slice(end);
+    line
 }
 
 fn json<S>() -> impl Layer<S>
@@ -103,6 +135,12 @@ mod tests {
 
     fn check(text: &str, expected: Option<LevelFilter>) {
         assert_eq!(parse_level(text).ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        assert_eq!(one_line(b"ERROR a\r\nERROR fake\n"), b"ERROR a\\r\\nERROR fake\n");
+        assert_eq!(one_line(b"half"), b"half");
     }
 
     #[test]
