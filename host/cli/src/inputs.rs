@@ -22,9 +22,11 @@ mod pairs;
 
 use fields::Fields;
 
-/// The most that is read for one value, from one file or from stdin: somebody might point at an endless
-/// stream.
+/// The most that is read for one value, or from stdin: somebody might point at an endless stream.
 const LARGEST_READ: u64 = 1 << 20;
+/// The most that is read of a file of inputs. Upstream reads all of it, endless ones included; no plugin
+/// takes a request that is larger than this.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// Reads the inputs of one run: those of `--input`, then those that stand by themselves.
 pub(crate) fn read(flags: &[String], arguments: &[String], stdin: impl Read) -> anyhow::Result<Json> {
@@ -172,11 +174,11 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 fn from_file(path: &Path) -> anyhow::Result<Fields> {
     let shown = path.display().to_string();
     let text = File::open(path)
-        .and_then(bounded)
+        .and_then(|file| bounded(file, LARGEST_FILE))
         .map_err(|error| system(&error, "open", &shown))
         .with_context(|| format!("failed to read parameter file {shown:?}"))?;
     let Some(text) = text else {
-        bail!("parameter file {shown:?} exceeds maximum allowed size ({LARGEST_READ} bytes)");
+        bail!("parameter file {shown:?} exceeds maximum allowed size ({LARGEST_FILE} bytes)");
     };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     match extension.as_str() {
@@ -190,7 +192,7 @@ fn from_file(path: &Path) -> anyhow::Result<Fields> {
 }
 
 fn from_stdin(stdin: impl Read) -> anyhow::Result<Fields> {
-    let Some(text) = bounded(stdin).context("failed to read parameters from stdin")? else {
+    let Some(text) = bounded(stdin, LARGEST_READ).context("failed to read parameters from stdin")? else {
         bail!("parameters from stdin exceed maximum allowed size ({LARGEST_READ} bytes)");
     };
     if text.trim().is_empty() {
@@ -235,7 +237,9 @@ fn system(error: &io::Error, call: &str, file: &str) -> anyhow::Error {
 
 /// Reads a text and takes off the line break that `echo` adds.
 fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
-    let Some(text) = bounded(reader).with_context(|| format!("failed to read from {source}"))? else {
+    let Some(text) =
+        bounded(reader, LARGEST_READ).with_context(|| format!("failed to read from {source}"))?
+    else {
         bail!("{source} exceeds maximum raw read size ({LARGEST_READ} bytes)");
     };
     if text.trim().is_empty() {
@@ -246,11 +250,11 @@ fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
 }
 
 /// Reads a text that may be as large as is allowed; `None` is one that is larger.
-fn bounded(reader: impl Read) -> io::Result<Option<String>> {
+fn bounded(reader: impl Read, limit: u64) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    reader.take(LARGEST_READ + 1).read_to_end(&mut bytes)?;
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
     // Asked before the text is: the limit may fall into the middle of a character.
-    if bytes.len() as u64 > LARGEST_READ {
+    if bytes.len() as u64 > limit {
         return Ok(None);
     }
     let text = String::from_utf8(bytes);
@@ -339,11 +343,16 @@ mod tests {
             let error = format!("error: failed to parse input parameters: {what} (1048576 bytes)");
             check(&[argument], &large, &error);
         };
-        let parameters = format!("parameter file {shown:?} exceeds maximum allowed size");
-        refused(&format!("@{shown}"), &parameters);
         refused(&format!("k=@{shown}"), &format!("file {shown:?} exceeds maximum raw read size"));
         refused("@-", "parameters from stdin exceed maximum allowed size");
         refused("k=@-", "stdin exceeds maximum raw read size");
+
+        // A file of inputs may be as large as a request; one without end is given up.
+        check(&[&format!("@{shown}")], "", &format!("{{\"a\":\"{} and more\"}}", &large[3..]));
+        check(&["@/dev/zero"], "", {
+            "error: failed to parse input parameters: parameter file \"/dev/zero\" exceeds maximum allowed size \
+             (67108864 bytes)"
+        });
         fs::remove_dir_all(&directory).unwrap();
     }
 
