@@ -13,17 +13,17 @@ use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use futures_util::future::BoxFuture;
 use portcullis_contract::{
-    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
-    Plugin, PluginInfo, Provider, ProviderName, Refusal,
+    Amount, BackendName, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError,
+    LimitName, Limits, Output, Plugin, PluginInfo, Provider, ProviderName, Refusal,
 };
 use tokio::sync::mpsc;
 use wasmtime::Store;
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::output_size;
+use crate::component::convert::{descriptor_size, output_size};
 use crate::component::instances::{Ask, Instances, lock};
-use crate::component::state::State;
+use crate::component::state::{LimitHit, State};
 
 /// Chunks that wait for their reader before the guest has to. A guess: a few hide the reader's
 /// delays, many hold memory.
@@ -53,8 +53,9 @@ impl ComponentProvider {
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
         let told = Arc::new(Mutex::new(Told::default()));
-        let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
-        let Told { names, mut descriptors } = std::mem::take(&mut *lock(&told));
+        let all = tell_all(Arc::clone(&told), this.instances.room_for_descriptors());
+        let asked = this.instances.ask_in(Some(first), &call, None, None, all).await;
+        let Told { mut size, names, mut descriptors } = std::mem::take(&mut *lock(&told));
         // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
         let mut end = asked.err();
         if names.is_none()
@@ -73,7 +74,7 @@ impl ComponentProvider {
                     told.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?))
                 }
                 (None, Some(error)) => Err(error),
-                (None, None) => this.describe(&call, &name).await,
+                (None, None) => this.describe(&call, &name, &mut size).await,
             };
             this.descriptors.insert(name.clone(), descriptor);
             this.names.push(name);
@@ -81,24 +82,36 @@ impl ComponentProvider {
         Ok(this)
     }
 
-    async fn describe(&self, call: &Call, name: &ProviderName) -> Result<Descriptor, CallError> {
+    /// Asks for one descriptor; `size` is what all of them come to.
+    async fn describe(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        size: &mut u64,
+    ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
         let descriptor = self.instances.ask(call, None, None, move |guest, store| {
             Box::pin(async move { guest.portcullis_plugin_provider().call_describe(store, &provider).await })
         });
-        Ok(Descriptor::try_from(descriptor.await?)?)
+        let descriptor = descriptor.await?;
+        *size = size.saturating_add(descriptor_size(&descriptor));
+        fits(*size, self.instances.room_for_descriptors())?;
+        Ok(Descriptor::try_from(descriptor)?)
     }
 }
 
 /// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
 #[derive(Default)]
 struct Told {
+    /// About how many bytes the descriptors are.
+    size: u64,
     names: Option<Vec<String>>,
     descriptors: BTreeMap<String, Result<types::Descriptor, types::PluginError>>,
 }
 
 /// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
-fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
+/// All of them together may be as large as one message.
+fn tell_all(told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
     move |guest: &ProviderPlugin, store: &mut Store<State>| {
         Box::pin(async move {
             let guest = guest.portcullis_plugin_provider();
@@ -109,7 +122,13 @@ fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
             lock(&told).names = Some(names.clone());
             for name in &names {
                 let descriptor = guest.call_describe(&mut *store, name).await?;
-                lock(&told).descriptors.entry(name.clone()).or_insert(descriptor);
+                let mut told = lock(&told);
+                told.size = told.size.saturating_add(descriptor.as_ref().map_or(0, descriptor_size));
+                if told.size > limit {
+                    let [asked, allowed] = [told.size, limit].map(Amount::Bytes);
+                    return Err(LimitHit { which: LimitName::Message, asked, allowed }.into());
+                }
+                told.descriptors.entry(name.clone()).or_insert(descriptor);
             }
             Ok(Ok(()))
         })
@@ -270,6 +289,13 @@ fn fits(size: u64, limit: u64) -> Result<(), CallError> {
 }
 
 impl Instances {
+    /// Returns how large all descriptors may be together. What a plugin says of itself is no request or
+    /// result, and a policy that is tight about those must not make it unknown.
+    fn room_for_descriptors(&self) -> u64 {
+        let usual = Limits::default().resolve(BackendName::Component).message;
+        self.ground.limits.message.max(usual)
+    }
+
     /// Refuses a request that is larger than a message may be.
     fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
         let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
