@@ -341,6 +341,13 @@ pub(crate) fn output_size(output: &types::Output) -> u64 {
     texts.into_iter().chain(warnings).chain(remarks).map(|n| u64::try_from(n).unwrap_or(u64::MAX)).sum()
 }
 
+/// Returns about how many bytes a refusal takes: those of the texts in it.
+pub(crate) fn refusal_size(error: &types::PluginError) -> u64 {
+    let types::PluginError::Failed(failure) = error else { return 0 };
+    let remarks = failure.diagnostics.iter().map(|d| d.summary.len() + d.detail.len() + d.attribute.len());
+    u64::try_from(failure.message.len() + remarks.sum::<usize>()).unwrap_or(u64::MAX)
+}
+
 /// Returns about how many bytes a descriptor takes: those of the texts in it that can be long.
 pub(crate) fn descriptor_size(descriptor: &types::Descriptor) -> u64 {
     let some = |text: &Option<String>| text.as_ref().map_or(0, String::len);

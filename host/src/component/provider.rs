@@ -21,7 +21,7 @@ use wasmtime::Store;
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::{descriptor_size, output_size};
+use crate::component::convert::{descriptor_size, output_size, refusal_size};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::state::{LimitHit, State};
 
@@ -123,7 +123,8 @@ fn tell_all(told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
             for name in &names {
                 let descriptor = guest.call_describe(&mut *store, name).await?;
                 let mut told = lock(&told);
-                told.size = told.size.saturating_add(descriptor.as_ref().map_or(0, descriptor_size));
+                told.size =
+                    told.size.saturating_add(descriptor.as_ref().map_or_else(refusal_size, descriptor_size));
                 if told.size > limit {
                     let [asked, allowed] = [told.size, limit].map(Amount::Bytes);
                     return Err(LimitHit { which: LimitName::Message, asked, allowed }.into());
