@@ -24,6 +24,7 @@ mod cache;
 mod clock;
 mod convert;
 pub(crate) mod engine;
+mod guest;
 mod host_service;
 mod http;
 mod instances;
@@ -35,13 +36,13 @@ mod state;
 pub use cache::CacheOptions;
 pub use load::{Inspection, Sniffed, inspect, sniff};
 
-use bindings::ProviderPluginPre;
 use cache::{Cache, Compiled};
 use engine::{Class, EngineKit, Engines};
 use instances::Instances;
 use load::Source;
-use provider::ComponentProvider;
-use state::Ground;
+use provider::{Calls, ComponentProvider};
+use state::{Ground, State};
+use wasmtime::component::InstancePre;
 
 /// What the backend is made of.
 #[derive(Clone)]
@@ -269,6 +270,7 @@ impl Backend for ComponentBackend {
         let limits = spec.limits.resolve(BackendName::Component);
         let ground = Arc::new(Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?);
         let Loaded { kit, pre } = self.load(&spec, source).await?;
+        let calls = Calls::find(pre.component()).map_err(|error| LaunchError::unfit(Text::from(error)))?;
         let info = PluginInfo {
             name: spec.name,
             kind: Kind::Provider,
@@ -276,21 +278,22 @@ impl Backend for ComponentBackend {
             path: spec.path,
             digest,
         };
-        let instances = Instances::new(ground, kit, pre, Arc::clone(&self.engines), spec.run_as.instances);
-        Ok(Arc::new(ComponentProvider::launch(info, Arc::new(instances)).await?))
+        let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
+        let instances = Instances::new(ground, kit, pre, calls.configure, engines, policy);
+        Ok(Arc::new(ComponentProvider::launch(info, calls, Arc::new(instances)).await?))
     }
 }
 
 /// A component that is ready to be instantiated.
 struct Loaded {
     kit: Arc<EngineKit>,
-    pre: ProviderPluginPre<state::State>,
+    pre: InstancePre<State>,
 }
 
 /// A component that an engine took, whether its imports and exports fit or not.
 struct Mapped {
     kit: Arc<EngineKit>,
-    pre: wasmtime::Result<ProviderPluginPre<state::State>>,
+    pre: wasmtime::Result<InstancePre<State>>,
 }
 
 impl Mapped {
@@ -319,7 +322,7 @@ fn prepare(engines: &Engines, policy: Policy, compiled: &Compiled) -> wasmtime::
         // What is too large for one pool may fit the next.
         match compiled.load(&kit.engine) {
             Ok(component) => {
-                let pre = kit.linker.instantiate_pre(&component).and_then(ProviderPluginPre::new);
+                let pre = kit.linker.instantiate_pre(&component);
                 return Ok(Mapped { kit, pre });
             }
             Err(error) => last = Some(error),

@@ -19,13 +19,14 @@ use portcullis_contract::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use wasmtime::component::InstancePre;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
-use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
-use crate::component::bindings::{ProviderPlugin, ProviderPluginPre};
+use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::engine::{Class, EngineKit, Engines};
+use crate::component::guest::{Function, Guest};
 use crate::component::state::{Errand, Ground, LimitHit, State};
 
 /// How many instances wait ahead of the calls. One is taken while the next is made; the second
@@ -33,15 +34,9 @@ use crate::component::state::{Errand, Ground, LimitHit, State};
 const AHEAD: usize = 2;
 
 /// A question to a guest.
-pub(crate) trait Ask<T>:
-    for<'a> FnOnce(&'a ProviderPlugin, &'a mut Store<State>) -> Asked<'a, T> + Send
-{
-}
+pub(crate) trait Ask<T>: for<'a> FnOnce(&'a mut Guest) -> Asked<'a, T> + Send {}
 
-impl<T, F> Ask<T> for F where
-    F: for<'a> FnOnce(&'a ProviderPlugin, &'a mut Store<State>) -> Asked<'a, T> + Send
-{
-}
+impl<T, F> Ask<T> for F where F: for<'a> FnOnce(&'a mut Guest) -> Asked<'a, T> + Send {}
 
 /// The answer to come.
 pub(crate) type Asked<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, PluginError>>>;
@@ -50,13 +45,15 @@ pub(crate) type Asked<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, PluginEr
 pub(crate) struct Instances {
     pub(crate) ground: Arc<Ground>,
     kit: Arc<EngineKit>,
-    pre: ProviderPluginPre<State>,
+    pre: InstancePre<State>,
+    /// Tells an instance its configuration.
+    configure: Function,
     /// Kept as long as the plugin: their clock is what ends a guest.
     engines: Arc<Engines>,
     /// One permit for each call that may run at a time.
     turns: Semaphore,
     /// What each provider was last configured with.
-    configurations: RwLock<BTreeMap<ProviderName, Arc<Remembered>>>,
+    configurations: RwLock<BTreeMap<ProviderName, Arc<Configuration>>>,
     supply: Supply,
 }
 
@@ -77,18 +74,10 @@ struct Ahead {
     preparing: Mutex<JoinSet<()>>,
 }
 
-/// A configuration that a guest has accepted, and has to be told to every new instance.
-#[derive(Debug)]
-pub(crate) struct Remembered {
-    pub(crate) configuration: types::Configuration,
-}
-
 /// An instance.
 pub(crate) struct Live {
-    guest: ProviderPlugin,
-    store: Store<State>,
+    guest: Guest,
     meter: Arc<Meter>,
-    configured: Vec<(ProviderName, Arc<Remembered>)>,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -102,7 +91,8 @@ impl Instances {
     pub(crate) fn new(
         ground: Arc<Ground>,
         kit: Arc<EngineKit>,
-        pre: ProviderPluginPre<State>,
+        pre: InstancePre<State>,
+        configure: Function,
         engines: Arc<Engines>,
         policy: Policy,
     ) -> Self {
@@ -118,7 +108,7 @@ impl Instances {
             Policy::Pooled(n) => kept(n.into()),
         };
         let turns = Semaphore::new(usize::try_from(ground.limits.concurrency).unwrap_or(usize::MAX).max(1));
-        Self { ground, kit, pre, engines, turns, configurations: RwLock::default(), supply }
+        Self { ground, kit, pre, configure, engines, turns, configurations: RwLock::default(), supply }
     }
 
     /// Asks a guest, in an instance that is configured for that provider.
@@ -158,39 +148,39 @@ impl Instances {
         if let Supply::Ahead(ahead) = &self.supply {
             self.prepare(ahead, provider);
         }
-        State::begin(&mut live.store, errand, self.ground.limits.cpu);
+        State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
         let meter = Arc::clone(&live.meter);
         let remembered = provider.and_then(|name| self.remembered(name));
         let work = async {
             if let Some((name, remembered)) = provider.zip(remembered) {
-                live.configure(name, remembered).await?;
+                live.guest.configure(self.configure, name, remembered).await?;
             }
-            question(&live.guest, &mut live.store).await
+            question(&mut live.guest).await
         };
         let result = Watch::new(&meter, &self.ground.ending, pin!(work)).await;
-        live.store.data_mut().end();
+        live.guest.store.data_mut().end();
         let answer = match result {
             None => return Err(shut_down()),
-            Some(Err(error)) => return Err(self.explain(&error, &live.store)),
+            Some(Err(error)) => return Err(self.explain(&error, &live.guest.store)),
             Some(Ok(answer)) => answer,
         };
         if let Supply::Kept { idle, .. } = &self.supply {
-            lock(idle).push(live);
+            self.put(idle, live);
         }
         drop(kept);
         answer.map_err(CallError::from)
     }
 
     /// Makes instances to come start with this configuration.
-    pub(crate) fn remember(&self, name: &ProviderName, configuration: Option<types::Configuration>) {
+    pub(crate) fn remember(&self, name: &ProviderName, configuration: Option<Arc<Configuration>>) {
         let mut all = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
         match configuration {
-            Some(configuration) => all.insert(name.clone(), Arc::new(Remembered { configuration })),
+            Some(configuration) => all.insert(name.clone(), configuration),
             None => all.remove(name),
         };
     }
 
-    fn remembered(&self, name: &ProviderName) -> Option<Arc<Remembered>> {
+    fn remembered(&self, name: &ProviderName) -> Option<Arc<Configuration>> {
         self.configurations.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
@@ -207,19 +197,22 @@ impl Instances {
                 let remembered = provider.and_then(|name| self.remembered(name));
                 let mut ready = lock(&ahead.ready);
                 // One that was configured for something else, or before that changed, is not fresh.
-                ready.retain(|live| live.configured.iter().all(|(name, old)| self.is_current(name, old)));
-                let fits = |live: &Live| match (provider.zip(remembered.as_ref()), live.configured.first()) {
-                    (_, None) => true,
-                    (None, Some(_)) => false,
-                    (Some((name, _)), Some((for_whom, _))) => name == for_whom,
-                };
+                ready.retain(|live| {
+                    live.guest.configured.iter().all(|(name, old)| self.is_current(name, old))
+                });
+                let fits =
+                    |live: &Live| match (provider.zip(remembered.as_ref()), live.guest.configured.first()) {
+                        (_, None) => true,
+                        (None, Some(_)) => false,
+                        (Some((name, _)), Some((for_whom, _))) => name == for_whom,
+                    };
                 let at = ready.iter().position(fits)?;
                 Some(ready.swap_remove(at))
             }
         }
     }
 
-    fn is_current(&self, name: &ProviderName, remembered: &Arc<Remembered>) -> bool {
+    fn is_current(&self, name: &ProviderName, remembered: &Arc<Configuration>) -> bool {
         self.remembered(name).is_some_and(|now| Arc::ptr_eq(&now, remembered))
     }
 
@@ -249,7 +242,10 @@ impl Instances {
         match result {
             None => Err(shut_down()),
             Some(Err(error)) => Err(self.explain(&error, &store)),
-            Some(Ok(guest)) => Ok(Live { guest, store, meter, configured: Vec::new(), _slot: slot }),
+            Some(Ok(instance)) => {
+                let guest = Guest::new(store, instance);
+                Ok(Live { guest, meter, _slot: slot })
+            }
         }
     }
 
@@ -284,28 +280,35 @@ impl Instances {
     async fn prepare_one(
         &self,
         slot: Option<OwnedSemaphorePermit>,
-        whom: Option<(ProviderName, Arc<Remembered>)>,
+        whom: Option<(ProviderName, Arc<Configuration>)>,
     ) -> Result<(), CallError> {
         let mut live = self.make_in(slot, Errand::default()).await?;
         if let Some((name, remembered)) = whom {
-            State::begin(&mut live.store, Errand::default(), self.ground.limits.cpu);
+            State::begin(&mut live.guest.store, Errand::default(), self.ground.limits.cpu);
             let meter = Arc::clone(&live.meter);
             let result = {
-                let work = pin!(live.configure(&name, remembered));
+                let work = pin!(live.guest.configure(self.configure, &name, remembered));
                 Watch::new(&meter, &self.ground.ending, work).await
             };
             match result {
                 None => return Err(shut_down()),
-                Some(Err(error)) => return Err(self.explain(&error, &live.store)),
+                Some(Err(error)) => return Err(self.explain(&error, &live.guest.store)),
                 Some(Ok(())) => {}
             }
         }
-        if let Supply::Ahead(ahead) = &self.supply
-            && !self.ground.ending.asked()
-        {
-            lock(&ahead.ready).push(live);
+        if let Supply::Ahead(ahead) = &self.supply {
+            self.put(&ahead.ready, live);
         }
         Ok(())
+    }
+
+    /// Puts an instance where the next call finds it, unless the plugin has ended.
+    fn put(&self, place: &Mutex<Vec<Live>>, live: Live) {
+        // The end takes the same lock to clear the place, so nothing is put there after it.
+        let mut place = lock(place);
+        if !self.ground.ending.asked() {
+            place.push(live);
+        }
     }
 
     /// Lets running calls finish for so long, and then ends them.
@@ -356,25 +359,6 @@ impl Instances {
             return CallError::Limit { which: LimitName::Message, asked: Amount::Unknown, allowed };
         }
         CallError::contract(root)
-    }
-}
-
-impl Live {
-    /// Tells the instance its configuration, unless it knows it.
-    async fn configure(&mut self, name: &ProviderName, new: Arc<Remembered>) -> wasmtime::Result<()> {
-        if self.configured.iter().any(|(known, old)| known == name && Arc::ptr_eq(old, &new)) {
-            return Ok(());
-        }
-        let provider = self.guest.portcullis_plugin_provider();
-        let answer = provider.call_configure(&mut self.store, name.as_str(), &new.configuration).await?;
-        if let Err(error) = answer {
-            // It took the very same before. What it says now is for its author, not for the caller.
-            tracing::warn!(plugin = %self.store.data().plugin(), provider = %name,
-                "a new instance refuses the configuration: {}", chain(&CallError::from(error)));
-        }
-        self.configured.retain(|(known, _)| known != name);
-        self.configured.push((name.clone(), new));
-        Ok(())
     }
 }
 

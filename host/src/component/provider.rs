@@ -17,13 +17,14 @@ use portcullis_contract::{
     LimitName, Limits, Output, Plugin, PluginInfo, Provider, ProviderName, Refusal,
 };
 use tokio::sync::mpsc;
-use wasmtime::Store;
+use wasmtime::component::Component;
 
 use crate::component::bindings::ProviderPlugin;
-use crate::component::bindings::portcullis::plugin::types;
+use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
 use crate::component::convert::{descriptor_size, output_size, refusal_size};
+use crate::component::guest::{Exported, Function, Guest};
 use crate::component::instances::{Ask, Instances, lock};
-use crate::component::state::{LimitHit, State};
+use crate::component::state::LimitHit;
 
 /// Chunks that wait for their reader before the guest has to. A guess: a few hide the reader's
 /// delays, many hold memory.
@@ -36,24 +37,60 @@ pub(crate) struct ComponentProvider {
     names: Vec<ProviderName>,
     descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
     unknown: CallError,
+    calls: Calls,
     instances: Arc<Instances>,
+}
+
+/// What a provider's guest exports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calls {
+    list_providers: Function,
+    describe: Function,
+    pub(crate) configure: Function,
+    execute: Function,
+    execute_stream: Function,
+    describe_what_if: Function,
+    extract_dependencies: Function,
+    stop: Function,
+}
+
+impl Calls {
+    /// Finds them all in a component, or says which is missing.
+    pub(crate) fn find(component: &Component) -> wasmtime::Result<Self> {
+        let provider = Exported::new(component, "portcullis:plugin/provider@0.1.0")?;
+        Ok(Self {
+            list_providers: provider.function("list-providers")?,
+            describe: provider.function("describe")?,
+            configure: provider.function("configure")?,
+            execute: provider.function("execute")?,
+            execute_stream: provider.function("execute-stream")?,
+            describe_what_if: provider.function("describe-what-if")?,
+            extract_dependencies: provider.function("extract-dependencies")?,
+            stop: provider.function("stop")?,
+        })
+    }
 }
 
 impl ComponentProvider {
     /// Makes the first instance and asks what it offers.
-    pub(crate) async fn launch(info: PluginInfo, instances: Arc<Instances>) -> Result<Self, LaunchError> {
+    pub(crate) async fn launch(
+        info: PluginInfo,
+        calls: Calls,
+        instances: Arc<Instances>,
+    ) -> Result<Self, LaunchError> {
         // Made first, so that everything ends with it when this future is dropped.
         let mut this = Self {
             info,
             names: Vec::new(),
             descriptors: BTreeMap::new(),
             unknown: CallError::Refused(Refusal::new("the plugin offers no provider of that name")),
+            calls,
             instances,
         };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
         let told = Arc::new(Mutex::new(Told::default()));
-        let all = tell_all(Arc::clone(&told), this.instances.room_for_descriptors());
+        let all = tell_all(calls, Arc::clone(&told), this.instances.room_for_descriptors());
         let asked = this.instances.ask_in(Some(first), &call, None, None, all).await;
         let Told { mut size, names, mut descriptors } = std::mem::take(&mut *lock(&told));
         // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
@@ -90,10 +127,11 @@ impl ComponentProvider {
         size: &mut u64,
     ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
-        let descriptor = self.instances.ask(call, None, None, move |guest, store| {
-            Box::pin(async move { guest.portcullis_plugin_provider().call_describe(store, &provider).await })
+        let describe = self.calls.describe;
+        let descriptor = self.instances.ask(call, None, None, move |guest| {
+            Box::pin(async move { guest.call(describe, (provider.as_str(),)).await })
         });
-        let descriptor = descriptor.await?;
+        let descriptor: types::Descriptor = descriptor.await?;
         *size = size.saturating_add(descriptor_size(&descriptor));
         fits(*size, self.instances.room_for_descriptors())?;
         Ok(Descriptor::try_from(descriptor)?)
@@ -111,17 +149,17 @@ struct Told {
 
 /// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
 /// All of them together may be as large as one message.
-fn tell_all(told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
-    move |guest: &ProviderPlugin, store: &mut Store<State>| {
+fn tell_all(calls: Calls, told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
+    move |guest: &mut Guest| {
         Box::pin(async move {
-            let guest = guest.portcullis_plugin_provider();
-            let names = match guest.call_list_providers(&mut *store).await? {
+            guest.check(|store, instance| ProviderPlugin::new(store, instance))?;
+            let names: Vec<String> = match guest.call(calls.list_providers, ()).await? {
                 Ok(names) => names,
                 Err(error) => return Ok(Err(error)),
             };
             lock(&told).names = Some(names.clone());
             for name in &names {
-                let descriptor = guest.call_describe(&mut *store, name).await?;
+                let descriptor: Result<_, PluginError> = guest.call(calls.describe, (name.as_str(),)).await?;
                 let mut told = lock(&told);
                 told.size =
                     told.size.saturating_add(descriptor.as_ref().map_or_else(refusal_size, descriptor_size));
@@ -176,11 +214,10 @@ impl Provider for ComponentProvider {
         let configuration = types::Configuration::from(configuration);
         self.instances.fits(&[&configuration.settings])?;
         // Not replayed first: the question itself is the configuration.
-        let (provider, told) = (name.as_str().to_owned(), configuration.clone());
-        let answer = self.instances.ask(call, None, None, move |guest, store| {
-            Box::pin(async move {
-                guest.portcullis_plugin_provider().call_configure(store, &provider, &told).await
-            })
+        let configuration = Arc::new(configuration);
+        let (configure, provider, told) = (self.calls.configure, name.clone(), Arc::clone(&configuration));
+        let answer = self.instances.ask(call, None, None, move |guest| {
+            Box::pin(async move { guest.configure_anew(configure, &provider, told).await })
         });
         match answer.await {
             Ok(()) => {
@@ -196,13 +233,13 @@ impl Provider for ComponentProvider {
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
-        execute(&self.instances, call, request, None).await
+        execute(self.calls, &self.instances, call, request, None).await
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
         let (sender, chunks) = mpsc::channel(CHUNKS);
-        let (instances, call) = (Arc::clone(&self.instances), call.clone());
-        let call = Box::pin(async move { execute(&instances, &call, request, Some(sender)).await });
+        let (calls, instances, call) = (self.calls, Arc::clone(&self.instances), call.clone());
+        let call = Box::pin(async move { execute(calls, &instances, &call, request, Some(sender)).await });
         Box::pin(Streaming { chunks, state: Streamed::Running(call) })
     }
 
@@ -214,11 +251,9 @@ impl Provider for ComponentProvider {
     ) -> Result<String, CallError> {
         self.instances.fits(&[input.as_str()])?;
         let (provider, input) = (name.as_str().to_owned(), input.into_string());
-        let answer = self.instances.ask(call, Some(name), None, move |guest, store| {
-            Box::pin(async move {
-                let guest = guest.portcullis_plugin_provider();
-                guest.call_describe_what_if(store, &provider, &input).await
-            })
+        let describe_what_if = self.calls.describe_what_if;
+        let answer = self.instances.ask(call, Some(name), None, move |guest| {
+            Box::pin(async move { guest.call(describe_what_if, (provider.as_str(), input.as_str())).await })
         });
         answer.await
     }
@@ -231,21 +266,20 @@ impl Provider for ComponentProvider {
     ) -> Result<Vec<String>, CallError> {
         self.instances.fits(&[inputs.as_str()])?;
         let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
-        let answer = self.instances.ask(call, Some(name), None, move |guest, store| {
-            Box::pin(async move {
-                let guest = guest.portcullis_plugin_provider();
-                guest.call_extract_dependencies(store, &provider, &inputs).await
-            })
+        let extract_dependencies = self.calls.extract_dependencies;
+        let answer = self.instances.ask(call, Some(name), None, move |guest| {
+            Box::pin(
+                async move { guest.call(extract_dependencies, (provider.as_str(), inputs.as_str())).await },
+            )
         });
         answer.await
     }
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
         let provider = name.map(|name| name.as_str().to_owned());
-        let answer = self.instances.ask(call, name, None, move |guest, store| {
-            Box::pin(
-                async move { guest.portcullis_plugin_provider().call_stop(store, provider.as_deref()).await },
-            )
+        let stop = self.calls.stop;
+        let answer = self.instances.ask(call, name, None, move |guest| {
+            Box::pin(async move { guest.call(stop, (provider.as_deref(),)).await })
         });
         match answer.await {
             Err(CallError::Unimplemented) => Ok(()),
@@ -255,6 +289,7 @@ impl Provider for ComponentProvider {
 }
 
 async fn execute(
+    calls: Calls,
     instances: &Arc<Instances>,
     call: &Call,
     request: Execute,
@@ -265,18 +300,12 @@ async fn execute(
     let texts = [&context.context, &context.parameters, &context.settings];
     let [surroundings, parameters, settings] = texts.map(|text| text.as_deref().unwrap_or_default());
     instances.fits(&[&input, surroundings, parameters, settings])?;
-    let (name, streams) = (provider.as_str().to_owned(), reader.is_some());
-    let answer = instances.ask(call, Some(&provider), reader, move |guest, store| {
-        Box::pin(async move {
-            let guest = guest.portcullis_plugin_provider();
-            if streams {
-                guest.call_execute_stream(store, &name, &input, &context).await
-            } else {
-                guest.call_execute(store, &name, &input, &context).await
-            }
-        })
+    let name = provider.as_str().to_owned();
+    let execute = if reader.is_some() { calls.execute_stream } else { calls.execute };
+    let answer = instances.ask(call, Some(&provider), reader, move |guest| {
+        Box::pin(async move { guest.call(execute, (name.as_str(), input.as_str(), &context)).await })
     });
-    let output = answer.await?;
+    let output: types::Output = answer.await?;
     fits(output_size(&output), instances.ground.limits.message)?;
     Ok(Output::try_from(output)?)
 }
