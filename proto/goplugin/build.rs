@@ -6,6 +6,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     // All three declare the package `plugin`, as go-plugin does; they share one generated module.
     let files = protox::compile(["broker.proto", "controller.proto", "stdio.proto"], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).bytes(".").compile_fds(files)?;
+    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     Ok(())
 }

@@ -6,9 +6,14 @@
 //! who asks first waits (protocol spec 14).
 //!
 //! Both sides count their own numbers from 1. Equal numbers in opposite directions do not meet:
-//! announcements that arrive are about servers of the plugin, and those that leave about ours.
+//! announcements that arrive are about servers of the other side, and those that leave about ours.
+//!
+//! Nothing here knows which side it is on. Messages come in by [`Broker::arrived`] and go out by
+//! [`Broker::outgoing`]; whoever runs the stream joins them to it: the host in `broker/host.rs`.
 
 mod announced;
+mod host;
+mod outgoing;
 
 use std::fmt;
 use std::io;
@@ -16,86 +21,79 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, stream};
+use futures_util::FutureExt as _;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use self::announced::Announced;
+pub(crate) use self::host::open;
+pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
 use crate::channel::{HEADER_LIST, normalize_answer};
-use crate::client::Task;
-use crate::transport::{Address, AddressError, Ended, Listener, SocketDir, Strays, Tethered, connect};
+use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
+use crate::task::Task;
+use crate::tls::Tls;
+use crate::transport::{Address, AddressError, Ended, Listener, Place, Route, Socket, Strays, incoming};
 use crate::wire::ConnInfo;
-use crate::wire::grpc_broker_client::GrpcBrokerClient;
 
 /// How long a dial waits for the announcement. Go peers wait as long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many of our announcements may wait for the plugin to read them. A guess; further ones wait in
-/// their caller.
-const OUTGOING: usize = 64;
-
-/// How many connections a plugin may have to one server of ours. A guess, and one is what a plugin needs;
+/// How many connections the other side may have to one server of ours. A guess, and one is what it needs;
 /// further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
 
 /// How long an announcement can be. No address is nearly as long, and what is kept stays small.
 const ANNOUNCEMENT: usize = 1024;
 
-/// How long accepting rests when the process is out of descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(50);
-
-/// The host's end of the broker. Cheap to clone; all clones are one broker.
+/// One side's end of the broker. Cheap to clone; all clones are one broker.
 ///
-/// It closes when the connection to the plugin ends, or at once if the plugin has no broker. Everything
-/// it serves ends with it.
+/// It closes when the connection to the other side ends; a host's also closes at once if the plugin has no
+/// broker. Everything it serves ends with it.
 #[derive(Clone)]
 pub struct Broker(Arc<Shared>);
 
 struct Shared {
     next: AtomicU32,
-    outgoing: mpsc::Sender<ConnInfo>,
+    queue: Queue,
     announced: Mutex<Announced>,
     closed: watch::Sender<bool>,
-    places: Places,
+    medium: Medium,
+    tls: Option<Tls>,
     ended: Ended,
 }
 
-/// Where sockets are.
-pub(crate) struct Places {
-    /// Ours.
-    pub(crate) sockets: Arc<SocketDir>,
-    /// The plugin's, that it may leave behind.
-    pub(crate) strays: Arc<Strays>,
+/// What brokered connections are made of.
+#[derive(Clone, Debug)]
+pub(crate) enum Medium {
+    /// A socket for each server, and a connection to it for each dial.
+    Sockets {
+        /// Where ours are.
+        place: Place,
+        /// What remembers the other side's, if they are to be removed with it.
+        strays: Option<Arc<Strays>>,
+    },
+    /// A stream of the one session for each dial.
+    Mux(Mux),
 }
 
 impl Broker {
-    /// Opens the side channel in the background and returns the broker with the task that reads it.
+    /// Creates a broker that nothing is joined to yet; what it announces waits.
     ///
-    /// Never waits for the plugin: a Go plugin answers only when it has something to announce.
-    pub(crate) fn open(channel: Channel, places: Places, ended: Ended) -> (Self, Task) {
-        let (outgoing, queue) = mpsc::channel(OUTGOING);
-        let broker = Self(Arc::new(Shared {
+    /// `queue` is new, and the session's if there is one. `ended` is when the other side does not exist any more, or we are about to end.
+    pub(crate) fn new(queue: Queue, medium: Medium, tls: Option<Tls>, ended: Ended) -> Self {
+        Self(Arc::new(Shared {
             next: AtomicU32::new(1),
-            outgoing,
+            queue,
             announced: Mutex::default(),
             closed: watch::Sender::new(false),
-            places,
+            medium,
+            tls,
             ended,
-        }));
-        let closing = Closing(broker.clone());
-        let task = Task::spawn(async move {
-            let Closing(broker) = &closing;
-            if let Err(status) = broker.read(channel, queue).await {
-                tracing::debug!(code = ?status.code(), "the plugin's broker is not to be had, or no longer");
-            }
-        });
-        (broker, task)
+        }))
     }
 
     /// Returns the next number. 0 is never among them.
@@ -107,12 +105,12 @@ impl Broker {
         }
     }
 
-    /// Serves `routes` to the plugin under a new number, which [`Serving::id`] returns.
+    /// Serves `routes` to the other side under a new number, which [`Serving::id`] returns.
     pub async fn serve(&self, routes: Routes) -> Result<Serving, BrokerError> {
         self.serve_as(self.next_id(), routes).await
     }
 
-    /// Serves `routes` to the plugin under a number that both sides know.
+    /// Serves `routes` to the other side under a number that both know.
     ///
     /// The server listens before it is announced, and is announced before this returns. It ends when
     /// the returned [`Serving`] is dropped, or with the broker.
@@ -120,30 +118,45 @@ impl Broker {
         if *self.0.closed.borrow() || self.0.ended.has_come() {
             return Err(BrokerError::Closed);
         }
-        let listener = Listener::bind(self.0.places.sockets.fresh()).map_err(BrokerError::Listen)?;
-        let address = listener.address();
-        let announcement = ConnInfo {
-            service_id: id,
-            network: address.network().to_owned(),
-            address: address.to_string(),
-            knock: None,
-        };
-        tokio::select! {
+        let listener = tokio::select! {
             // Closing wins: what would be announced then, nobody reads.
             biased;
             () = self.closed() => return Err(BrokerError::Closed),
-            sent = self.0.outgoing.send(announcement) => sent.map_err(|_| BrokerError::Closed)?,
-        }
+            listener = self.listen(id) => listener?,
+        };
         let (stop, stopped) = watch::channel(());
         let server = serve(listener, routes, self.clone(), stopped);
         Ok(Serving { id, _stop: stop, _task: Task::spawn(server) })
     }
 
-    /// Connects to what the plugin serves under `id`.
+    /// Listens for a server of ours, and tells the other side where.
+    async fn listen(&self, id: u32) -> Result<Listener, BrokerError> {
+        match &self.0.medium {
+            Medium::Sockets { place, .. } => {
+                let listener = place.bind().map_err(BrokerError::Listen)?;
+                let announcement = listener.announcement(id).map_err(BrokerError::Listen)?;
+                self.0.queue.send(announcement).await.map_err(|_| BrokerError::Closed)?;
+                Ok(listener)
+            }
+            // There is nothing to tell: who dials will knock.
+            Medium::Mux(mux) => {
+                mux.serve(id).await.map(Listener::Streams).map_err(|error| dialled(id, error))
+            }
+        }
+    }
+
+    /// Connects to what the other side serves under `id`.
     ///
-    /// Waits 5 seconds for the plugin to announce it. Each announcement is good for one dial; the
-    /// channel may be cloned and connects anew by itself.
+    /// Waits 5 seconds for the other side to announce it, or, with multiplexing, to let us in. Each
+    /// announcement is good for one dial; the channel may be cloned and connects anew by itself.
     pub async fn dial(&self, id: u32) -> Result<Channel, BrokerError> {
+        match &self.0.medium {
+            Medium::Sockets { strays, .. } => self.dial_announced(id, strays.as_deref()).await,
+            Medium::Mux(mux) => self.dial_stream(id, mux).await,
+        }
+    }
+
+    async fn dial_announced(&self, id: u32, strays: Option<&Strays>) -> Result<Channel, BrokerError> {
         let announcement = self.announced().expect(id);
         let info = tokio::select! {
             info = timeout(PATIENCE, announcement) => info,
@@ -156,32 +169,58 @@ impl Broker {
         };
         let address = Address::parse(&info.network, &info.address)
             .map_err(|source| BrokerError::Address { id, text: info.address, source })?;
-        let socket = match timeout(PATIENCE, connect(&address)).await {
-            Ok(connected) => connected,
-            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        match socket {
-            Ok(socket) => {
-                self.0.places.strays.note(&socket, &address);
-                Ok(Channel::open(socket, address, self.0.ended.clone()))
+        let route = Route::to_address(address.clone(), self.0.tls.clone());
+        let linked = timeout(PATIENCE, async {
+            let socket = route.socket().await?;
+            if let Some(strays) = strays {
+                strays.note(&socket, &address);
             }
+            route.secure(socket).await
+        });
+        let link = tokio::select! {
+            link = linked => link.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())),
+            () = self.closed() => return Err(BrokerError::Closed),
+        };
+        match link {
+            Ok(link) => Ok(Channel::open(link, route, self.0.ended.clone())),
             Err(source) => Err(BrokerError::Connect { id, address, source }),
         }
     }
 
-    /// Reads announcements until the stream ends.
-    async fn read(&self, channel: Channel, queue: mpsc::Receiver<ConnInfo>) -> Result<(), Status> {
-        let mut client = GrpcBrokerClient::new(channel);
-        let mut stream = client.start_stream(ReceiverStream::new(queue)).await?.into_inner();
-        while let Some(info) = stream.message().await? {
-            // Knocks belong to multiplexing, which was not agreed on; they announce nothing.
-            if info.knock.is_none() && info.network.len() + info.address.len() <= ANNOUNCEMENT {
-                self.announced().arrived(info);
-            } else {
-                tracing::debug!(id = info.service_id, "the plugin announced what is no address");
+    async fn dial_stream(&self, id: u32, mux: &Mux) -> Result<Channel, BrokerError> {
+        let route = Route::to_server(mux.clone(), id, self.0.tls.clone());
+        let linked = async {
+            let stream = mux.dial(Some(id)).await.map_err(|error| dialled(id, error))?;
+            match timeout(PATIENCE, route.secure(Socket::Stream(stream))).await {
+                Ok(link) => link.map_err(|source| BrokerError::Stream { id, source }),
+                Err(_elapsed) => Err(BrokerError::Stream { id, source: io::ErrorKind::TimedOut.into() }),
             }
+        };
+        let link = tokio::select! {
+            link = linked => link?,
+            () = self.closed() => return Err(BrokerError::Closed),
+        };
+        Ok(Channel::open(link, route, self.0.ended.clone()))
+    }
+
+    /// Takes one message of the other side. What makes no sense is passed over.
+    pub(crate) fn arrived(&self, info: ConnInfo) {
+        let ConnInfo { service_id: id, network, address, knock } = &info;
+        match (&self.0.medium, knock) {
+            (Medium::Sockets { .. }, None) if network.len() + address.len() <= ANNOUNCEMENT => {
+                self.announced().arrived(info);
+            }
+            (Medium::Mux(mux), Some(knock)) => mux.heard(*id, knock.clone()),
+            _ => tracing::debug!(id, "a message of the broker makes no sense"),
         }
-        Ok(())
+    }
+
+    /// Returns the messages for the other side.
+    ///
+    /// They end when somebody else asks for them, who gets what is left: a stream that lost its connection
+    /// may not know it when the next one begins. Closing ends them, too.
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        self.0.queue.outgoing(self.closed())
     }
 
     /// Ends everything that the broker serves and refuses what comes after.
@@ -207,16 +246,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Closes the broker when the task that reads announcements ends, in whatever way.
-struct Closing(Broker);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// A server of ours that the plugin may call. Dropping it ends the server and its connections.
+/// A server of ours that the other side may call. Dropping it ends the server and its connections.
 #[derive(Debug)]
 pub struct Serving {
     id: u32,
@@ -226,7 +256,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Returns the number to tell the plugin.
+    /// Returns the number to tell the other side.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
@@ -235,47 +265,37 @@ impl Serving {
 
 async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watch::Receiver<()>) {
     let closed = broker.closed();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let incoming = stream::unfold(listener, move |listener| {
-        let (ended, closed, mut stopped) = (broker.0.ended.clone().wait(), broker.closed(), stopped.clone());
-        let room = Arc::clone(&room);
-        async move {
-            // Nobody closes the semaphore; if somebody did, nothing more would be accepted.
-            let place = room.acquire_owned().await.ok()?;
-            let socket = accept(&listener).await;
-            let over = async move {
-                // Given back when the connection is dropped, which holds this future.
-                let _place = place;
+    let over = {
+        let broker = broker.clone();
+        move || {
+            let (ended, closed, mut stopped) =
+                (broker.0.ended.clone().wait(), broker.closed(), stopped.clone());
+            async move {
                 tokio::select! {
                     () = ended => {}
                     () = closed => {}
                     // The sender never sends; this ends when it is dropped.
                     _ = stopped.changed() => {}
                 }
-            };
-            Some((Ok::<_, io::Error>(Tethered::new(socket, over)), listener))
+            }
         }
-    });
+    };
+    let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
     let server = Server::builder()
         .http2_max_header_list_size(HEADER_LIST)
         .layer(tower::util::MapResponseLayer::new(normalize_answer))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, closed.map(drop));
+        .serve_with_incoming_shutdown(links, closed.map(drop));
     if let Err(error) = server.await {
         tracing::debug!(error = &error as &dyn std::error::Error, "a brokered server ended");
     }
 }
 
-/// Waits for the next connection, however often accepting fails.
-async fn accept(listener: &Listener) -> crate::transport::Socket {
-    loop {
-        match listener.accept().await {
-            Ok(socket) => return socket,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a callback cannot be accepted");
-                tokio::time::sleep(EXHAUSTED).await;
-            }
-        }
+fn dialled(id: u32, error: DialError) -> BrokerError {
+    match error {
+        DialError::Closed => BrokerError::Closed,
+        DialError::Unanswered => BrokerError::Unanswered { id },
+        DialError::Refused { reason } => BrokerError::Refused { id, reason },
     }
 }
 
@@ -283,17 +303,17 @@ async fn accept(listener: &Listener) -> crate::transport::Socket {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The plugin has no broker, or the connection to it has ended.
+    /// The plugin has no broker, or the connection has ended.
     #[error("broker closed")]
     Closed,
-    /// The plugin announced nothing under this number in time.
-    #[error("the plugin announced no server {id} within {PATIENCE:?}")]
+    /// The other side announced nothing under this number in time.
+    #[error("no server {id} was announced within {PATIENCE:?}")]
     Unannounced {
         /// The number.
         id: u32,
     },
-    /// The plugin announced an address that nobody can connect to.
-    #[error("the address {text:?} of the plugin's server {id} cannot be used")]
+    /// The other side announced an address that nobody can connect to.
+    #[error("the address {text:?} that was announced for server {id} cannot be used")]
     Address {
         /// The number.
         id: u32,
@@ -302,8 +322,8 @@ pub enum BrokerError {
         /// What is wrong with it.
         source: AddressError,
     },
-    /// Nobody answers at the address that the plugin announced.
-    #[error("cannot connect to the plugin's server {id} at {address}")]
+    /// Nobody answers at the address that the other side announced, or not as agreed.
+    #[error("cannot connect to server {id} at {address}")]
     Connect {
         /// The number.
         id: u32,
@@ -312,7 +332,29 @@ pub enum BrokerError {
         /// Why not.
         source: io::Error,
     },
+    /// The other side let nobody in under this number in time. Multiplexing only.
+    #[error("nobody answered for server {id} within {KNOCK_PATIENCE:?}")]
+    Unanswered {
+        /// The number.
+        id: u32,
+    },
+    /// The other side would not let us in. Multiplexing only.
+    #[error("server {id} was refused: {reason}")]
+    Refused {
+        /// The number.
+        id: u32,
+        /// What it said.
+        reason: String,
+    },
+    /// The stream to the server is not as agreed. Multiplexing only.
+    #[error("cannot connect to server {id}")]
+    Stream {
+        /// The number.
+        id: u32,
+        /// Why not.
+        source: io::Error,
+    },
     /// We have no socket to offer.
-    #[error("cannot listen for the plugin")]
+    #[error("cannot listen for callbacks")]
     Listen(#[source] io::Error),
 }

@@ -21,7 +21,8 @@ use tonic::transport::{Channel as TonicChannel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use crate::transport::{Address, Ended, Socket, Tethered, connect};
+use crate::tls::is_rejection;
+use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Trailers of this size are taken; Go peers send long messages there. At hyper's own 16 KiB one
 /// oversized status would take the whole connection with it.
@@ -43,20 +44,20 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Opens a channel over `socket`, which leads to `address`.
-    pub(crate) fn open(socket: Socket, address: Address, ended: Ended) -> Self {
-        let mut first = Some(socket);
+    /// Opens a channel over `link`, and over what `route` leads to once that is lost.
+    pub(crate) fn open(link: Link, route: Route, ended: Ended) -> Self {
+        let mut first = Some(link);
         let connector = tower::service_fn(move |_: Uri| {
-            let (socket, address, ended) = (first.take(), address.clone(), ended.clone());
+            let (link, route, ended) = (first.take(), route.clone(), ended.clone());
             async move {
-                let socket = match socket {
-                    Some(socket) => socket,
+                let link = match link {
+                    Some(link) => link,
                     None if ended.has_come() => {
                         return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED));
                     }
-                    None => connect(&address).await?,
+                    None => route.open().await?,
                 };
-                Ok(TokioIo::new(Tethered::new(socket, ended.settle())))
+                Ok(TokioIo::new(Tethered::new(link, ended.settle())))
             }
         });
         // The authority is never looked at; grpc-go only insists that there is one.
@@ -153,6 +154,7 @@ impl Body for ChannelBody {
 }
 
 const ENDED: &str = "the plugin has ended";
+const REJECTED: &str = "the plugin does not accept our certificate";
 const LOST: &str = "the connection to the plugin is lost";
 
 /// Names a failure of the transport as grpc-go would.
@@ -161,6 +163,11 @@ const LOST: &str = "the connection to the plugin is lost";
 /// answer, and passes in trailers.
 fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let error = error.into();
+    if is_rejection(error.as_ref()) {
+        let mut unauthenticated = Status::unauthenticated(REJECTED);
+        unauthenticated.set_source(Arc::from(error));
+        return unauthenticated;
+    }
     let whole = ends_connection(error.as_ref());
     let status = Status::from_error(error);
     if !whole && status.code() != Code::Unknown {

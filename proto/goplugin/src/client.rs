@@ -22,14 +22,23 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use self::connection::Starting;
-pub(crate) use self::connection::Task;
 pub use self::connection::{Connection, Exit, Gone, stop_all};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
+use crate::broker::Queue;
 use crate::handshake::quote;
-use crate::transport::{SocketDir, connect, sweep};
-use crate::{Address, Channel, Cookie, Discard, Handshake, HandshakeError, Sink, Versions};
+use crate::identity::{Identity, provider};
+use crate::mux::{Mux, Role};
+use crate::tls::is_rejection;
+use crate::transport::{Link, Route, SocketDir, connect, sweep};
+use crate::{
+    Address, Channel, Cookie, Discard, Expected, Handshake, HandshakeError, IdentityError, Ports, Sink, Tls,
+    Versions,
+};
+
+/// Where plugins on Windows listen, unless somebody says otherwise.
+const PORTS: Ports = Ports::between(10_000, 25_000);
 
 /// How long the first line may be. Upstream's hosts read no longer ones either.
 const FIRST_LINE: usize = 64 * 1024;
@@ -70,8 +79,16 @@ pub struct Launch {
     pub message_limit: usize,
     /// How long a line of its log may be before it is passed on in pieces. 64 KiB by default.
     pub log_line_limit: usize,
+    /// How its connections are encrypted. Not at all by default, as upstream.
+    pub encryption: Encryption,
+    /// Whether all its connections go over one socket. Not by default; go-plugin can since version 1.6.
+    pub multiplex: bool,
     /// Where the private directory for sockets is created; the system's temporary directory if `None`.
     pub socket_base: Option<PathBuf>,
+    /// The group of users, by name or number, that may connect to its sockets and ours besides us.
+    pub socket_group: Option<String>,
+    /// Where it listens on a system without Unix sockets. 10000 to 25000 by default, as upstream.
+    pub ports: Ports,
     /// What takes its log and its prints. [`Discard`] by default.
     pub sink: Arc<dyn Sink>,
 }
@@ -91,7 +108,11 @@ impl Launch {
             start_timeout: Duration::from_secs(60),
             message_limit: 64 << 20,
             log_line_limit: 64 * 1024,
+            encryption: Encryption::Off,
+            multiplex: false,
             socket_base: None,
+            socket_group: None,
+            ports: PORTS,
             sink: Arc::new(Discard),
         }
     }
@@ -100,9 +121,11 @@ impl Launch {
     ///
     /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time.
     pub async fn start(&self) -> Result<Connection, StartError> {
-        let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref())?);
+        let group = self.socket_group.as_deref();
+        let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), group)?);
+        let identity = self.identity().await?;
         let executable = self.checked_executable().await?;
-        let child = child::spawn(self.order(executable, &sockets)).await;
+        let child = child::spawn(self.order(executable, &sockets, identity.as_ref())).await;
         // Now, because it costs the start nothing while the child gets ready.
         sweep_once(&sockets);
         let child = match child {
@@ -115,8 +138,8 @@ impl Launch {
         let until = Instant::now() + self.start_timeout;
         let (starting, first_line) =
             Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
-        match self.connect(&starting, first_line, until).await {
-            Ok((handshake, channel)) => Ok(starting.finish(handshake, channel)),
+        match self.connect(&starting, first_line, identity, until).await {
+            Ok(connected) => Ok(starting.finish(connected)),
             Err(failure) => {
                 let error = self.explain(failure, &starting).await;
                 starting.end().await;
@@ -130,8 +153,9 @@ impl Launch {
         &self,
         starting: &Starting,
         mut first_line: oneshot::Receiver<FirstLine>,
+        identity: Option<Identity>,
         until: Instant,
-    ) -> Result<(Handshake, Channel), Failure> {
+    ) -> Result<Connected, Failure> {
         let line = tokio::select! {
             // The line wins over the end: it says more about why a child ended.
             biased;
@@ -146,17 +170,64 @@ impl Launch {
         };
         let handshake = self.read(line)?;
         let address = handshake.address().clone();
-        let socket = match timeout_at(until, connect(&address)).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(Failure::Deaf { address, error }),
+        let tls = self.agreed(&handshake, identity)?;
+        let (link, route, mux) = match timeout_at(until, self.link(starting, &address, tls.clone())).await {
+            Ok(Ok(linked)) => linked,
+            Ok(Err(error)) => {
+                // A plugin that hangs up may do so because it ends, and not because of us.
+                let ended = is_rejection(&error) && timeout(FAREWELL, starting.gone().wait()).await.is_ok();
+                return Err(if ended { Failure::Ended } else { Failure::Deaf { address, error } });
+            }
             Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),
         };
-        starting.connected(&socket, &address);
         // Somebody else may serve there: what it forked, say, which has just been killed.
         if starting.ended().has_come() {
             return Err(Failure::Ended);
         }
-        Ok((handshake, Channel::open(socket, address, starting.ended())))
+        let channel = Channel::open(link, route, starting.ended());
+        Ok(Connected { handshake, channel, tls, mux })
+    }
+
+    /// Connects all the way: the one socket, the session if there is one, and encryption if there is any.
+    async fn link(
+        &self,
+        starting: &Starting,
+        address: &Address,
+        tls: Option<Tls>,
+    ) -> io::Result<(Link, Route, Option<(Mux, Queue)>)> {
+        let socket = connect(address).await?;
+        starting.connected(&socket, address);
+        if !self.multiplex {
+            let route = Route::to_address(address.clone(), tls);
+            return Ok((route.secure(socket).await?, route, None));
+        }
+        let queue = Queue::new();
+        let (mux, _nothing_unsolicited) = Mux::new(socket, Role::Host, queue.clone());
+        let route = Route::to_main(mux.clone(), tls);
+        Ok((route.open().await?, route, Some((mux, queue))))
+    }
+
+    /// Makes what the plugin will know us by.
+    async fn identity(&self) -> Result<Option<Identity>, StartError> {
+        match self.encryption {
+            Encryption::AutoMtls => {
+                // The first one of a process may take its time.
+                let identity = blocking(|| Identity::generate(provider())).await;
+                Ok(Some(identity.map_err(|source| StartError::Watch { source })??))
+            }
+            Encryption::Off | Encryption::Given(_) => Ok(None),
+        }
+    }
+
+    /// Returns how links are encrypted, now that the plugin has said who it is.
+    fn agreed(&self, handshake: &Handshake, identity: Option<Identity>) -> Result<Option<Tls>, Failure> {
+        match (&self.encryption, identity, handshake.certificate()) {
+            (Encryption::Given(tls), ..) => Ok(Some(tls.clone())),
+            (Encryption::AutoMtls, Some(identity), Some(theirs)) => {
+                identity.trusting(vec![theirs.clone()]).map(Some).map_err(Failure::Tls)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn read(&self, line: FirstLine) -> Result<Handshake, Failure> {
@@ -167,8 +238,16 @@ impl Launch {
             }
             FirstLine::Whole(_) => match line.into_text() {
                 blank if blank.trim().is_empty() => Err(Failure::Silent),
-                text => Handshake::parse(&text, &self.versions).map_err(Failure::Words),
+                text => Handshake::parse(&text, &self.expected()).map_err(Failure::Words),
             },
+        }
+    }
+
+    fn expected(&self) -> Expected {
+        Expected {
+            versions: self.versions.clone(),
+            certificate: matches!(self.encryption, Encryption::AutoMtls),
+            multiplexing: self.multiplex,
         }
     }
 
@@ -199,6 +278,10 @@ impl Launch {
                 let evidence = starting.evidence(FAREWELL).await;
                 StartError::Handshake { error, evidence, notes: self.diagnose().await }
             }
+            Failure::Tls(error) => StartError::Identity(error),
+            Failure::Deaf { error, .. } if is_rejection(&error) => {
+                StartError::Rejected { evidence: starting.evidence(FAREWELL).await, error }
+            }
             Failure::Deaf { address, error } => {
                 StartError::Connect { address, error, evidence: starting.evidence(FAREWELL).await }
             }
@@ -217,16 +300,30 @@ impl Launch {
             .map_err(|source| StartError::Checksum { path, source })
     }
 
-    fn order(&self, executable: Executable, sockets: &SocketDir) -> child::Order {
+    fn order(
+        &self,
+        executable: Executable,
+        sockets: &SocketDir,
+        identity: Option<&Identity>,
+    ) -> child::Order {
         let set = |key: &str, value: OsString| (OsString::from(key), Some(value));
         let mut protocol: Vec<_> = INHERITED.iter().map(|key| (OsString::from(key), None)).collect();
         // They are for plugins on Windows; every host sets them.
-        protocol.push(set("PLUGIN_MIN_PORT", "10000".into()));
-        protocol.push(set("PLUGIN_MAX_PORT", "25000".into()));
+        protocol.push(set("PLUGIN_MIN_PORT", self.ports.first().to_string().into()));
+        protocol.push(set("PLUGIN_MAX_PORT", self.ports.last().to_string().into()));
         protocol.push(set("PLUGIN_PROTOCOL_VERSIONS", self.versions.to_string().into()));
         // Upstream sets this for plugins in containers only. Plugins since 1.5 heed it in any case, and what
         // they leave when they are killed is then where it can be swept.
         protocol.push(set("PLUGIN_UNIX_SOCKET_DIR", sockets.path().into()));
+        if let Some(group) = &self.socket_group {
+            protocol.push(set("PLUGIN_UNIX_SOCKET_GROUP", group.into()));
+        }
+        if let Some(identity) = identity {
+            protocol.push(set("PLUGIN_CLIENT_CERT", identity.to_pem().into()));
+        }
+        if self.multiplex {
+            protocol.push(set("PLUGIN_MULTIPLEX_GRPC", "true".into()));
+        }
         protocol.push(set(&self.cookie.key, self.cookie.value.clone().into()));
         child::Order {
             executable,
@@ -254,8 +351,32 @@ enum Failure {
     Words(HandshakeError),
     /// It does not listen where it said.
     Deaf { address: Address, error: io::Error },
+    /// Its certificate is one that nothing can be done with.
+    Tls(IdentityError),
     /// It took too long, and had printed this.
     Slow { printed: String },
+}
+
+/// How a plugin's connections are encrypted, brokered ones included.
+#[derive(Clone, Debug, Default)]
+pub enum Encryption {
+    /// Not at all. What keeps others out is who may connect to its socket.
+    #[default]
+    Off,
+    /// Both sides make a certificate for this one launch, and accept nothing else.
+    ///
+    /// Brokered connections that the plugin opens work since go-plugin 1.4.4.
+    AutoMtls,
+    /// By what both sides were given beforehand.
+    Given(Tls),
+}
+
+/// What a start has come to when all is well.
+struct Connected {
+    handshake: Handshake,
+    channel: Channel,
+    tls: Option<Tls>,
+    mux: Option<(Mux, Queue)>,
 }
 
 /// What a child finds in its environment besides the variables of the protocol.

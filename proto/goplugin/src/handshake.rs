@@ -9,8 +9,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 
+use crate::identity::{self, CertificateError};
 use crate::transport::{Address, AddressError};
 
 /// The version of the handshake itself. There has only ever been one.
@@ -76,19 +78,31 @@ impl fmt::Display for Versions {
     }
 }
 
+/// What a host asked of a plugin, and so expects of its line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The versions it was offered.
+    pub versions: Versions,
+    /// Whether it was shown a certificate, and has to show its own.
+    pub certificate: bool,
+    /// Whether all connections are to go over one socket.
+    pub multiplexing: bool,
+}
+
 /// What a plugin said in its one line, once it is known to make sense to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     version: u32,
     address: Address,
+    certificate: Option<CertificateDer<'static>>,
 }
 
 impl Handshake {
-    /// Reads the line of a plugin that was offered `versions`, without TLS and without multiplexing.
+    /// Reads the line of a plugin of which this was asked.
     ///
     /// The checks and their order are upstream's (protocol spec 5.4), so that a line with two faults
     /// is refused for the same one.
-    pub fn parse(line: &str, versions: &Versions) -> Result<Self, HandshakeError> {
+    pub fn parse(line: &str, expected: &Expected) -> Result<Self, HandshakeError> {
         let unrecognised = || HandshakeError::Unrecognised { text: quote(line) };
         let mut fields = line.trim().split('|');
         let mut required = || fields.next().ok_or_else(unrecognised);
@@ -100,8 +114,8 @@ impl Handshake {
             return Err(HandshakeError::CoreVersion { found: core });
         }
         let version =
-            version.parse().ok().filter(|version| versions.contains(*version)).ok_or_else(|| {
-                HandshakeError::Version { found: quote(version), offered: versions.clone() }
+            version.parse().ok().filter(|version| expected.versions.contains(*version)).ok_or_else(|| {
+                HandshakeError::Version { found: quote(version), offered: expected.versions.clone() }
             })?;
         let address = Address::parse(network, address)
             .map_err(|error| HandshakeError::Address { text: quote(address), error })?;
@@ -111,10 +125,24 @@ impl Handshake {
             None | Some("netrpc") => return Err(HandshakeError::NetRpc { version }),
             Some(other) => return Err(HandshakeError::Protocol { found: quote(other), version }),
         }
-        match fields.next() {
-            Some(certificate) if certificate.len() > NOT_A_CERTIFICATE => Err(HandshakeError::Certificate),
-            _ => Ok(Self { version, address }),
+        let shown = fields.next().filter(|text| text.len() > NOT_A_CERTIFICATE);
+        let certificate = match (shown, expected.certificate) {
+            (None, false) => None,
+            (None, true) => return Err(HandshakeError::NoCertificate),
+            (Some(_), false) => return Err(HandshakeError::Certificate),
+            (Some(text), true) => {
+                Some(identity::read_field(text).map_err(|error| HandshakeError::BadCertificate { error })?)
+            }
+        };
+        if expected.multiplexing {
+            let answer = fields.next().ok_or(HandshakeError::NoMultiplexing)?;
+            match read_bool(answer) {
+                Some(true) => {}
+                Some(false) => return Err(HandshakeError::NoMultiplexing),
+                None => return Err(HandshakeError::Multiplexing { found: quote(answer) }),
+            }
         }
+        Ok(Self { version, address, certificate })
     }
 
     /// Returns the application version that the plugin chose, one of those it was offered.
@@ -127,6 +155,11 @@ impl Handshake {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Returns the certificate that the plugin showed, which is there if it was asked for.
+    pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 }
 
@@ -190,12 +223,39 @@ pub enum HandshakeError {
     /// The plugin insists on TLS, which nobody asked of it.
     #[error("wants a TLS connection that this host did not ask for")]
     Certificate,
+    /// The plugin shows no certificate though it was asked for one.
+    #[error("does not answer with a certificate, and AutoMTLS was asked for")]
+    NoCertificate,
+    /// What the plugin shows is no certificate.
+    #[error("its certificate cannot be used: {error}")]
+    BadCertificate {
+        /// What is wrong with it.
+        error: CertificateError,
+    },
+    /// The plugin needs a socket for each connection.
+    #[error("does not support multiplexing, which go-plugin has since version 1.6")]
+    NoMultiplexing,
+    /// The plugin says neither yes nor no.
+    #[error("says neither yes nor no to multiplexing, but {found:?}")]
+    Multiplexing {
+        /// What it says.
+        found: String,
+    },
 }
 
 impl HandshakeError {
     /// Tells whether only a go-plugin plugin would say this.
     pub(crate) fn is_of_a_plugin(&self) -> bool {
         !matches!(self, Self::Unrecognised { .. } | Self::TooLong { .. })
+    }
+}
+
+/// Reads a truth value in any of the spellings that Go has for it.
+pub(crate) fn read_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -213,8 +273,15 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: Result<(u32, &str), HandshakeError>) {
-        let versions = Versions::from([1, 5]);
-        let found = Handshake::parse(line, &versions);
+        check_with(&expecting(false, false), line, expected);
+    }
+
+    fn expecting(certificate: bool, multiplexing: bool) -> Expected {
+        Expected { versions: Versions::from([1, 5]), certificate, multiplexing }
+    }
+
+    fn check_with(asked: &Expected, line: &str, expected: Result<(u32, &str), HandshakeError>) {
+        let found = Handshake::parse(line, asked);
         let expected = expected.map(|(version, address)| (version, address.to_owned()));
         assert_eq!(found.map(|h| (h.version(), h.address().to_string())), expected, "{line:?}");
     }
@@ -283,6 +350,69 @@ mod tests {
         let line = |length: usize| format!("1|1|unix|/tmp/p|grpc|{}", "A".repeat(length));
         check(&line(50), Ok((1, "/tmp/p"))); // H-21
         check(&line(51), Err(HandshakeError::Certificate));
+    }
+
+    #[test]
+    fn a_certificate_that_was_asked_for_is_read_with_and_without_padding() {
+        let provider = crate::identity::provider();
+        // Until its length needs padding, which depends on the signature.
+        let field = loop {
+            let field = crate::identity::Identity::generate(provider.clone()).unwrap().to_field();
+            if field.len() % 4 != 0 {
+                break field;
+            }
+        };
+        let asked = expecting(true, false);
+        let padding = "=".repeat(4 - field.len() % 4);
+        for text in [field.clone(), format!("{field}{padding}")] {
+            let line = format!("1|1|unix|/tmp/p|grpc|{text}|false");
+            let shown = Handshake::parse(&line, &asked).unwrap(); // H-22
+            assert_eq!(shown.certificate(), Some(&crate::identity::read_field(&field).unwrap()));
+        }
+        let bad = |error| Err(HandshakeError::BadCertificate { error });
+        check_with(
+            &asked,
+            &format!("1|1|unix|/tmp/p|grpc|{}", "!".repeat(60)),
+            bad(CertificateError::Base64),
+        );
+        check_with(&asked, &format!("1|1|unix|/tmp/p|grpc|{}", "A".repeat(60)), bad(CertificateError::Der));
+    }
+
+    #[test]
+    fn a_certificate_that_was_asked_for_has_to_be_there() {
+        for end in ["", "|", "||true", "|AAAA|true"] {
+            let line = format!("1|1|unix|/tmp/p|grpc{end}");
+            check_with(&expecting(true, true), &line, Err(HandshakeError::NoCertificate)); // H-23
+        }
+    }
+
+    #[test]
+    fn multiplexing_that_was_asked_for_has_to_be_granted() {
+        let asked = expecting(false, true);
+        for (end, expected) in [
+            ("||true", Ok((1, "/tmp/p"))),
+            ("||1|more", Ok((1, "/tmp/p"))),
+            ("", Err(HandshakeError::NoMultiplexing)), // H-24
+            ("|", Err(HandshakeError::NoMultiplexing)),
+            ("||false", Err(HandshakeError::NoMultiplexing)),
+            ("||yes", Err(HandshakeError::Multiplexing { found: "yes".to_owned() })),
+            ("||", Err(HandshakeError::Multiplexing { found: String::new() })),
+        ] {
+            check_with(&asked, &format!("1|1|unix|/tmp/p|grpc{end}"), expected);
+        }
+    }
+
+    #[test]
+    fn truth_has_twelve_spellings() {
+        for text in ["1", "t", "T", "TRUE", "true", "True"] {
+            assert_eq!(read_bool(text), Some(true)); // P-13
+        }
+        for text in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(read_bool(text), Some(false));
+        }
+        for text in ["", "yes", "tRUE", " true", "2"] {
+            assert_eq!(read_bool(text), None);
+        }
     }
 
     #[test]

@@ -37,20 +37,26 @@ mod client;
 mod controller;
 mod handshake;
 mod health;
+mod identity;
+mod mux;
 mod sink;
 mod stdio;
+mod task;
+mod tls;
 mod transport;
 
 pub use self::broker::{Broker, BrokerError, Serving};
 pub use self::channel::{Channel, ChannelBody, normalized};
 pub use self::client::{
-    Checksum, ChecksumError, Connection, Environment, Evidence, Executable, Exit, Gone, Launch, StartError,
-    Stdin, stop_all,
+    Checksum, ChecksumError, Connection, Encryption, Environment, Evidence, Executable, Exit, Gone, Launch,
+    StartError, Stdin, stop_all,
 };
-pub use self::handshake::{Cookie, Handshake, HandshakeError, Versions};
+pub use self::handshake::{Cookie, Expected, Handshake, HandshakeError, Versions};
 pub use self::health::PingError;
+pub use self::identity::{CertificateError, IdentityError};
 pub use self::sink::{Discard, Sink, Stdio};
-pub use self::transport::{Address, AddressError, SocketDirError};
+pub use self::tls::Tls;
+pub use self::transport::{Address, AddressError, Ports, SocketDirError};
 
 /// The messages of go-plugin's own services, as generated.
 mod wire {

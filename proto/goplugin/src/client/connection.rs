@@ -19,10 +19,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::child::{Child, Leash};
 use super::output::{FirstLine, Tail, read_stderr, read_stdout};
-use super::{Evidence, Launch};
-use crate::broker::Places;
-use crate::transport::{Ended, Socket, SocketDir, Strays};
-use crate::{Address, Broker, Channel, Handshake, PingError, controller, health, stdio};
+use super::{Connected, Evidence, Launch};
+use crate::broker::{Medium, Queue};
+use crate::task::Task;
+use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
+use crate::{Address, Broker, Channel, Handshake, PingError, broker, controller, health, stdio};
 
 /// How long the request to end may take, however long the grace is.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -205,18 +206,22 @@ impl Starting {
     }
 
     /// Opens what every connection has, and makes a plugin of the child.
-    pub(super) fn finish(self, handshake: Handshake, channel: Channel) -> Connection {
-        let (broker, broker_task) = Broker::open(
-            channel.clone(),
-            Places { sockets: Arc::clone(&self.sockets), strays: Arc::clone(&self.strays) },
-            self.ended(),
-        );
+    pub(super) fn finish(self, connected: Connected) -> Connection {
+        let Connected { handshake, channel, tls, mux } = connected;
+        let (medium, queue) = match mux {
+            Some((mux, queue)) => (Medium::Mux(mux), queue),
+            None => {
+                let place = Place::Private(Arc::clone(&self.sockets));
+                (Medium::Sockets { place, strays: Some(Arc::clone(&self.strays)) }, Queue::new())
+            }
+        };
+        let broker = Broker::new(queue, medium, tls, self.ended());
         let prints = stdio::drain(channel.clone(), self.launch_limit, Arc::clone(&self.sink));
         Connection {
             handshake,
+            _broker_task: broker::open(&broker, channel.clone()),
             broker,
             message_limit: self.launch_limit,
-            _broker_task: broker_task,
             _stdio_task: Task::spawn(prints),
             starting: self,
             channel,
@@ -337,20 +342,3 @@ impl fmt::Display for Exit {
 }
 
 impl Error for Exit {}
-
-/// A task that ends when its owner lets go of it.
-#[derive(Debug)]
-pub(crate) struct Task(JoinHandle<()>);
-
-impl Task {
-    /// Starts it.
-    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}

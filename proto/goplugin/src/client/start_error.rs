@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{ChecksumError, Exit};
 use crate::transport::SocketDirError;
-use crate::{Address, HandshakeError};
+use crate::{Address, HandshakeError, IdentityError};
 
 /// Why a plugin did not start. Whatever it was, the child and its group are gone by now.
 #[derive(Debug, Error)]
@@ -19,6 +19,9 @@ pub enum StartError {
     /// There is no place for its sockets.
     #[error(transparent)]
     Sockets(#[from] SocketDirError),
+    /// We cannot say who we are, or not to this plugin. AutoMTLS only.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The file is not the one that was meant, or cannot be read.
     #[error("{} is not what it should be", path.display())]
     Checksum {
@@ -70,6 +73,15 @@ pub enum StartError {
         error: HandshakeError,
         /// What looking at the file shows, if the line is none of a plugin.
         notes: Vec<String>,
+        /// What it left to say about it.
+        #[source]
+        evidence: Option<Evidence>,
+    },
+    /// The plugin does not accept our certificate.
+    #[error("does not accept this host's certificate: {error}")]
+    Rejected {
+        /// How it said so.
+        error: io::Error,
         /// What it left to say about it.
         #[source]
         evidence: Option<Evidence>,

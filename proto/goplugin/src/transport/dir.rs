@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use super::LONGEST_PATH;
+use super::{Group, LONGEST_PATH};
 
 const PREFIX: &str = "goplugin-";
 const LOCK: &str = "lock";
@@ -30,6 +30,7 @@ const ATTEMPTS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct SocketDir {
     path: PathBuf,
+    group: Option<Group>,
     next: AtomicU32,
     /// Held for as long as the directory is somebody's.
     _lock: File,
@@ -37,18 +38,23 @@ pub(crate) struct SocketDir {
 
 impl SocketDir {
     /// Creates the directory below `base`, or below the system's own place if that is `None`.
-    pub(crate) fn create(base: Option<&Path>) -> Result<Self, SocketDirError> {
+    ///
+    /// Besides us, the users of `group` may enter it.
+    pub(crate) fn create(base: Option<&Path>, group: Option<&str>) -> Result<Self, SocketDirError> {
+        let unknown = |name: &str, source| SocketDirError::Group { name: name.to_owned(), source };
+        let group = group.map(|name| Group::find(name).map_err(|error| unknown(name, error)));
+        let group = group.transpose()?;
         match base {
-            Some(base) => Self::create_below(base),
+            Some(base) => Self::create_below(base, group),
             // A `TMPDIR` too deep for any socket is common enough for a second choice.
-            None => match Self::create_below(&std::env::temp_dir()) {
-                Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp")),
+            None => match Self::create_below(&std::env::temp_dir(), group) {
+                Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp"), group),
                 created => created,
             },
         }
     }
 
-    fn create_below(base: &Path) -> Result<Self, SocketDirError> {
+    fn create_below(base: &Path, group: Option<Group>) -> Result<Self, SocketDirError> {
         let failed = |source| SocketDirError::Create { base: base.to_owned(), source };
         let base = std::path::absolute(base).map_err(failed)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -59,7 +65,13 @@ impl SocketDir {
                 return Err(SocketDirError::Long { base, length });
             }
             match claim(&path) {
-                Ok(lock) => return Ok(Self { path, next: AtomicU32::new(1), _lock: lock }),
+                Ok(lock) => {
+                    let created = Self { path, group, next: AtomicU32::new(1), _lock: lock };
+                    if let Some(group) = group {
+                        group.admit(&created.path, 0o770).map_err(failed)?;
+                    }
+                    return Ok(created);
+                }
                 // Somebody has the name, or a sweeper came between: both end with another name.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::WouldBlock) =>
@@ -75,6 +87,11 @@ impl SocketDir {
     /// Returns the directory, which the child gets to know by its environment.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the group of users that may connect to the sockets in it, if there is one.
+    pub(super) fn group(&self) -> Option<Group> {
+        self.group
     }
 
     /// Returns a path for a socket of ours that no other socket of this run has.
@@ -109,6 +126,14 @@ pub enum SocketDirError {
         base: PathBuf,
         /// How long a path could get.
         length: usize,
+    },
+    /// There is no such group of users to share the directory with.
+    #[error("cannot share sockets with the group {name:?}")]
+    Group {
+        /// The group, by its name or number.
+        name: String,
+        /// Why not.
+        source: io::Error,
     },
     /// The directory cannot be created.
     #[error("cannot create a directory for sockets in {}", base.display())]
@@ -208,7 +233,7 @@ mod tests {
     #[test]
     fn the_directory_is_private_and_goes_with_its_owner() {
         let base = tempfile::tempdir().unwrap();
-        let dir = SocketDir::create(Some(base.path())).unwrap();
+        let dir = SocketDir::create(Some(base.path()), None).unwrap();
         assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
 
         let _socket = UnixListener::bind(dir.fresh()).unwrap();
@@ -220,8 +245,8 @@ mod tests {
     #[test]
     fn sweeping_spares_the_living_and_removes_the_dead() {
         let base = tempfile::tempdir().unwrap();
-        let living = SocketDir::create(Some(base.path())).unwrap();
-        let dead = SocketDir::create(Some(base.path())).unwrap();
+        let living = SocketDir::create(Some(base.path()), None).unwrap();
+        let dead = SocketDir::create(Some(base.path()), None).unwrap();
         let (dead_path, _socket) = (dead.path().to_owned(), UnixListener::bind(dead.fresh()).unwrap());
         // As if its process had been killed: the lock is let go of, and nothing is removed.
         let SocketDir { _lock, .. } = &dead;
@@ -252,7 +277,7 @@ mod tests {
     #[test]
     fn a_directory_too_deep_for_sockets_is_refused_with_the_number() {
         let base = PathBuf::from(format!("/tmp/{}", "d".repeat(80)));
-        match SocketDir::create(Some(&base)) {
+        match SocketDir::create(Some(&base), None) {
             Err(SocketDirError::Long { length, .. }) => assert_eq!(length, 85 + 1 + 17 + LONGEST_NAME),
             other => panic!("{other:?}"),
         }

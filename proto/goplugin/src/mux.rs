@@ -1,0 +1,322 @@
+//! Many connections over one socket.
+//!
+//! With multiplexing there is one socket between host and plugin, and a yamux session on it; what would be a
+//! connection otherwise is a stream of that. The host is yamux's client, and dials the plugin's main server by
+//! opening a stream. Every other stream is knocked for first, by either side, over the broker (protocol spec 15).
+//!
+//! Three tasks at most take part. One drives the session, and hands inbound streams to whom `knocks.rs` says. One opens
+//! streams, one after the other: from a knock to the first answer on its stream nobody else's stream may begin.
+//! The broker's own reads what arrives, and [`Mux::heard`] never waits.
+
+mod acks;
+mod driver;
+mod knocks;
+mod stream;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use self::acks::Acks;
+use self::knocks::{Knocks, Ticket, Verdict};
+pub(crate) use self::stream::Stream;
+use crate::broker::Queue;
+use crate::handshake::quote;
+use crate::task::Task;
+use crate::transport::Socket;
+use crate::wire::ConnInfo;
+use crate::wire::conn_info::Knock;
+
+/// How long a knock is waited on. Go peers wait as long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the first answer on a stream is waited for before the next one may be opened.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How many streams may wait for the task of a server to accept them. A guess; further ones are reset.
+const BACKLOG: usize = 64;
+
+/// How many dials may wait for their turn. A guess; further ones wait in their caller.
+const DIALS: usize = 64;
+
+/// Which end of the session we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The one who connected the socket.
+    Host,
+    /// The one who accepted it; streams that nobody knocked for are for the main server.
+    Plugin,
+}
+
+/// A session. Cheap to clone; it ends when the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Mux(Arc<Session>);
+
+struct Session {
+    dials: mpsc::Sender<Dial>,
+    acceptance: Arc<Acceptance>,
+    acks: Arc<Mutex<Acks>>,
+    queue: Queue,
+    ended: watch::Receiver<bool>,
+    _driver: Task,
+    _opener: Task,
+}
+
+/// What the broker and the session's driver have to do with each other.
+struct Acceptance {
+    knocks: Mutex<Knocks<mpsc::Sender<Stream>>>,
+    /// Told when a knock began to wait.
+    held: Notify,
+}
+
+impl Acceptance {
+    fn knocks(&self) -> MutexGuard<'_, Knocks<mpsc::Sender<Stream>>> {
+        // The state is whole between any two statements; a panic elsewhere does not spoil it.
+        self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who wants a stream.
+struct Dial {
+    /// The server's number; the main one has none, and is not knocked for.
+    id: Option<u32>,
+    reply: oneshot::Sender<Result<Stream, DialError>>,
+}
+
+impl Mux {
+    /// Begins a session over `socket`. Knocks go out by `queue`, which is the broker's as well.
+    ///
+    /// Also returns the streams that nobody knocked for; a host has none.
+    pub(crate) fn new(socket: Socket, role: Role, queue: Queue) -> (Self, mpsc::Receiver<Stream>) {
+        let (main, unsolicited) = mpsc::channel(BACKLOG);
+        let main = (role == Role::Plugin).then_some(main);
+        let acceptance = Arc::new(Acceptance { knocks: Mutex::default(), held: Notify::new() });
+        let acks = Arc::new(Mutex::new(Acks::default()));
+        let (opens, wanted) = mpsc::channel(1);
+        let (has_ended, ended) = watch::channel(false);
+        let (dials, waiting) = mpsc::channel(DIALS);
+        let drive = driver::drive(socket, role, wanted, Arc::clone(&acceptance), main, queue.clone());
+        let driver = {
+            let (acks, acceptance) = (Arc::clone(&acks), Arc::clone(&acceptance));
+            Task::spawn(async move {
+                let _over = Over { has_ended, acks, acceptance };
+                drive.await;
+            })
+        };
+        let opener = Task::spawn(open_all(waiting, opens, Arc::clone(&acks), queue.clone()));
+        let session = Session { dials, acceptance, acks, queue, ended, _driver: driver, _opener: opener };
+        (Self(Arc::new(session)), unsolicited)
+    }
+
+    /// Opens a stream to the server `id` of the other side, or to the plugin's main one.
+    pub(crate) async fn dial(&self, id: Option<u32>) -> Result<Stream, DialError> {
+        let (reply, opened) = oneshot::channel();
+        self.0.dials.send(Dial { id, reply }).await.map_err(|_| DialError::Closed)?;
+        opened.await.unwrap_or(Err(DialError::Closed))
+    }
+
+    /// Begins to serve `id` and returns its streams.
+    pub(crate) async fn serve(&self, id: u32) -> Result<Streams, DialError> {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        if *self.0.ended.borrow() {
+            return Err(DialError::Closed);
+        }
+        let (ticket, verdict) = self.0.acceptance.knocks().serve(id, sender, Instant::now());
+        let streams = Streams { id, ticket, receiver, acceptance: Arc::clone(&self.0.acceptance) };
+        if verdict == Verdict::Admit {
+            self.0.queue.send(answer(id, "")).await.map_err(|_| DialError::Closed)?;
+        }
+        Ok(streams)
+    }
+
+    /// Takes what the other side said about `id`: a knock, or the answer to one of ours.
+    pub(crate) fn heard(&self, id: u32, knock: Knock) {
+        if knock.ack {
+            let refused = (!knock.error.is_empty()).then(|| quote(&knock.error));
+            if self.acks().arrived(id, refused) {
+                // We gave up on it, and are let in all the same. A stream that is dropped at once is what
+                // the other side needs to see; if the dials are many, there will be streams enough.
+                let _dropped = self.0.dials.try_send(Dial::to_nobody());
+            }
+            return;
+        }
+        // Without room for the answer there is none, and nobody is let in.
+        let Some(room) = self.0.queue.room() else { return };
+        let verdict = self.0.acceptance.knocks().knock(id, Instant::now());
+        match verdict {
+            Verdict::Admit => room.send(answer(id, "")),
+            Verdict::Hold => self.0.acceptance.held.notify_one(),
+            Verdict::Refuse => room.send(answer(id, CROWDED)),
+        }
+    }
+
+    /// Waits for the end of the session.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut ended = self.0.ended.clone();
+        async move { drop(ended.wait_for(|ended| *ended).await) }
+    }
+
+    fn acks(&self) -> MutexGuard<'_, Acks> {
+        self.0.acks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Mux {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mux").field("ended", &*self.0.ended.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Dial {
+    /// Describes a stream that nobody wants, and that will be dropped.
+    fn to_nobody() -> Self {
+        Self { id: None, reply: oneshot::channel().0 }
+    }
+}
+
+const CROWDED: &str = "too many knocks at once";
+const NOT_SERVED: &str = "nobody serves this number";
+
+/// Returns what is said to who knocked for `id`: that they may come in, or why not.
+fn answer(id: u32, error: &str) -> ConnInfo {
+    let knock = Knock { knock: true, ack: true, error: error.to_owned() };
+    ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() }
+}
+
+/// Opens the streams that were asked for, one after the other.
+async fn open_all(
+    mut waiting: mpsc::Receiver<Dial>,
+    opens: mpsc::Sender<driver::Open>,
+    acks: Arc<Mutex<Acks>>,
+    queue: Queue,
+) {
+    while let Some(Dial { id, mut reply }) = waiting.recv().await {
+        if let Some(id) = id {
+            tokio::select! {
+                // Before the knock it costs nothing to give up.
+                biased;
+                () = reply.closed() => continue,
+                admitted = knock(id, &acks, &queue) => if let Err(error) = admitted {
+                    let _nobody_waits = reply.send(Err(error));
+                    continue;
+                },
+            }
+        }
+        let (open, opened) = oneshot::channel();
+        if opens.send(open).await.is_err() {
+            let _nobody_waits = reply.send(Err(DialError::Closed));
+            continue;
+        }
+        let Ok(stream) = opened.await else {
+            let _nobody_waits = reply.send(Err(DialError::Closed));
+            continue;
+        };
+        let (stream, answered) = Stream::outbound(stream);
+        // If nobody wants it any more it is dropped here, and the other side sees it come and go.
+        drop(reply.send(Ok(stream)));
+        // If it takes longer, somebody holds the stream and does nothing with it, or nobody answers.
+        let _in_vain = timeout(ANSWER, answered).await;
+    }
+}
+
+/// Asks to be let in by the server `id`.
+///
+/// If this is dropped, or the answer takes too long, an answer that comes later is known to be late.
+async fn knock(id: u32, acks: &Mutex<Acks>, queue: &Queue) -> Result<(), DialError> {
+    struct GivenUp<'a>(&'a Mutex<Acks>);
+    impl Drop for GivenUp<'_> {
+        fn drop(&mut self) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+        }
+    }
+
+    let answered = acks.lock().unwrap_or_else(PoisonError::into_inner).expect(id);
+    let _given_up = GivenUp(acks);
+    let knock = Knock { knock: true, ack: false, error: String::new() };
+    let knock = ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() };
+    let asked = timeout(PATIENCE, async {
+        queue.send(knock).await.map_err(|_| DialError::Closed)?;
+        answered.await.map_err(|_| DialError::Closed)
+    });
+    match asked.await {
+        Ok(Ok(None)) => Ok(()),
+        Ok(Ok(Some(reason))) => Err(DialError::Refused { reason }),
+        Ok(Err(closed)) => Err(closed),
+        Err(_elapsed) => Err(DialError::Unanswered),
+    }
+}
+
+/// Ends everything that waits for the session when its driver ends, in whatever way.
+struct Over {
+    has_ended: watch::Sender<bool>,
+    acks: Arc<Mutex<Acks>>,
+    acceptance: Arc<Acceptance>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.has_ended.send_replace(true);
+        self.acks.lock().unwrap_or_else(PoisonError::into_inner).close();
+        self.acceptance.knocks().clear();
+    }
+}
+
+/// The streams to one server of ours. Dropping it ends the server.
+pub(crate) struct Streams {
+    id: u32,
+    ticket: Ticket,
+    receiver: mpsc::Receiver<Stream>,
+    acceptance: Arc<Acceptance>,
+}
+
+impl Streams {
+    /// Waits for the next one; `None` when the session has ended.
+    pub(crate) async fn next(&mut self) -> Option<Stream> {
+        self.receiver.recv().await
+    }
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.acceptance.knocks().withdraw(self.id, self.ticket);
+    }
+}
+
+/// Why there is no stream.
+#[derive(Debug, Error)]
+pub(crate) enum DialError {
+    /// The session has ended.
+    #[error("the session has ended")]
+    Closed,
+    /// Nobody answered the knock.
+    #[error("no answer to the knock within {PATIENCE:?}")]
+    Unanswered,
+    /// The other side would not let us in.
+    #[error("the knock was refused: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl From<DialError> for io::Error {
+    fn from(error: DialError) -> Self {
+        let kind = match error {
+            DialError::Closed => io::ErrorKind::NotConnected,
+            DialError::Unanswered => io::ErrorKind::TimedOut,
+            DialError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+        };
+        Self::new(kind, error)
+    }
+}

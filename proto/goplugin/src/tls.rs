@@ -1,0 +1,135 @@
+//! How links are encrypted, once it is known who may be at the other end.
+//!
+//! TLS is not tonic's here but ours: a [`Link`] is encrypted before HTTP/2 sees it, because both sides accept exactly one
+//! certificate, and tonic has no place for such a rule.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, ServerConfig};
+use thiserror::Error;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::transport::{Link, Socket};
+
+/// The one protocol that is spoken inside. grpc-go insists that it is agreed on (protocol spec 9.6).
+const ALPN: &[u8] = b"h2";
+
+/// How long a server's first words are waited for. They take less than a millisecond; a guess, for one that
+/// waits for ours.
+const GREETING: Duration = Duration::from_millis(500);
+
+/// What one side needs to open and to accept encrypted links. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
+    /// Whom we ask for when we connect.
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Joins the two roles. Whoever dials is the client, whichever side that is.
+    ///
+    /// Whatever the two say of ALPN, HTTP/2 is what is spoken. `name` is asked for by the client.
+    #[must_use]
+    pub fn new(mut client: ClientConfig, mut server: ServerConfig, name: ServerName<'static>) -> Self {
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        Self { connector: Arc::new(client).into(), acceptor: Arc::new(server).into(), name }
+    }
+
+    /// Does the handshake of the one who dialled.
+    pub(crate) async fn connect(&self, socket: Socket) -> io::Result<Link> {
+        let mut stream = self.connector.connect(self.name.clone(), socket).await?;
+        // With TLS 1.3 we are done before the other side has looked at our certificate, and what it thinks of it is
+        // the first thing that we read. A server of HTTP/2 speaks first, or else is believed to be content.
+        match timeout(GREETING, stream.fill_buf()).await {
+            Ok(Ok([])) => return Err(Rejected { source: None }.into()),
+            Ok(Err(error)) if is_about_us(&error) => {
+                return Err(Rejected { source: Some(error) }.into());
+            }
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+        Ok(Link::Tls(Box::new(stream.into())))
+    }
+
+    /// Does the handshake of the one who was dialled.
+    pub(crate) async fn accept(&self, socket: Socket) -> io::Result<Link> {
+        let stream = self.acceptor.accept(socket).await?;
+        Ok(Link::Tls(Box::new(stream.into())))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The other side would not have us.
+#[derive(Debug, Error)]
+#[error("our certificate was not accepted")]
+pub(crate) struct Rejected {
+    /// What it said about it, if it did.
+    source: Option<io::Error>,
+}
+
+impl From<Rejected> for io::Error {
+    fn from(rejected: Rejected) -> Self {
+        Self::new(io::ErrorKind::PermissionDenied, rejected)
+    }
+}
+
+/// Tells whether `error` came about because the other side would not have us.
+pub(crate) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<Rejected>()
+            || is_alert(error)
+            || wrapped.is_some_and(|error| error.is::<Rejected>() || is_alert(error))
+        {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+/// Tells whether a first read failed because of our certificate: a peer says so, or just hangs up.
+fn is_about_us(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+
+    is_rejection(error)
+        || matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+/// Tells whether `error` is a peer's word against our certificate.
+fn is_alert(error: &(dyn StdError + 'static)) -> bool {
+    use AlertDescription as Alert;
+
+    let alert = match error.downcast_ref() {
+        Some(rustls::Error::AlertReceived(alert)) => alert,
+        _ => return false,
+    };
+    matches!(
+        alert,
+        Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::DecryptError
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate
+    )
+}

@@ -1,0 +1,102 @@
+//! What a listener of ours accepts.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _, unfold};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::{Link, Listener, Socket, Tethered};
+use crate::tls::Tls;
+
+/// How long a TLS handshake may take. The other side is a process on this machine; a guess.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long accepting rests when the process is out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Returns the links that `listener` accepts, no more than `room` of them at a time; further ones wait.
+///
+/// Each is over when the future that `over` makes for it is, at the latest. A handshake that fails or takes its time
+/// concerns nobody but the one who began it. The stream ends when the listener has nothing more to give.
+pub(crate) fn incoming<O>(
+    listener: Listener,
+    tls: Option<Tls>,
+    room: usize,
+    over: impl Fn() -> O + Send + 'static,
+) -> impl Stream<Item = io::Result<Tethered>> + Send
+where
+    O: Future<Output = ()> + Send + Sync + 'static,
+{
+    let door = Door { listener, tls, room: Arc::new(Semaphore::new(room)) };
+    unfold((door, FuturesUnordered::new()), move |(mut door, mut handshakes)| {
+        let over = over();
+        async move {
+            loop {
+                let (link, place) = tokio::select! {
+                    Some(done) = handshakes.next(), if !handshakes.is_empty() => match done {
+                        Ok(linked) => linked,
+                        Err(error) => {
+                            tracing::debug!(error = &error as &dyn Error, "a connection was not let in");
+                            continue;
+                        }
+                    },
+                    // If a handshake is done first, the connection that would be next is accepted then.
+                    accepted = door.accept() => {
+                        let (socket, place) = accepted?;
+                        match door.tls.clone() {
+                            None => (Link::Plain(socket), place),
+                            Some(tls) => {
+                                handshakes.push(handshake(tls, socket, place));
+                                continue;
+                            }
+                        }
+                    }
+                };
+                let over = async move {
+                    // Given back when the connection is dropped, which holds this future.
+                    let _place = place;
+                    over.await;
+                };
+                return Some((Ok(Tethered::new(link, over)), (door, handshakes)));
+            }
+        }
+    })
+}
+
+struct Door {
+    listener: Listener,
+    tls: Option<Tls>,
+    room: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Waits for the next connection, however often accepting fails.
+    async fn accept(&mut self) -> Option<(Socket, OwnedSemaphorePermit)> {
+        // Nobody closes the semaphore; if somebody did, nothing more would be accepted.
+        let place = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        loop {
+            match self.listener.accept().await {
+                Ok(socket) => return socket.map(|socket| (socket, place)),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "a connection cannot be accepted");
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+    }
+}
+
+async fn handshake(
+    tls: Tls,
+    socket: Socket,
+    place: OwnedSemaphorePermit,
+) -> io::Result<(Link, OwnedSemaphorePermit)> {
+    match timeout(HANDSHAKE, tls.accept(socket)).await {
+        Ok(link) => Ok((link?, place)),
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

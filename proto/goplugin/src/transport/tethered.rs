@@ -1,0 +1,204 @@
+//! Links, and what they end with.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio_rustls::TlsStream;
+
+use super::Socket;
+
+/// One connection to the other side, as HTTP/2 gets it.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// As it is.
+    Plain(Socket),
+    /// Encrypted, the handshake done.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl AsyncRead for Link {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+/// The moment from which the plugin's process does not exist any more.
+///
+/// Cloned to whoever has to let go then. It is about the process, never about a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended(watch::Receiver<bool>);
+
+impl Ended {
+    /// Returns the moment and what brings it about.
+    pub(crate) fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Tells whether the moment has passed.
+    pub(crate) fn has_come(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
+    /// Waits for the moment. A sender that is gone counts as the moment, too.
+    pub(crate) async fn wait(mut self) {
+        let _gone = self.0.wait_for(|ended| *ended).await;
+    }
+
+    /// Waits until nothing that was sent before the moment is still on its way.
+    pub(crate) async fn settle(self) {
+        self.wait().await;
+        tokio::time::sleep(LINGER).await;
+    }
+}
+
+/// How long after the end of its process a connection lasts that the kernel did not end. What had arrived
+/// is read by then.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// A link that ends with the plugin's process, whoever else still holds the other end.
+///
+/// The kernel ends it for us as a rule, and at once. A descendant that left the plugin's process group may have
+/// inherited the socket, however, and calls would then wait for an answer that nobody gives.
+pub(crate) struct Tethered {
+    link: Link,
+    /// `None` once it has come; such a future must not be polled again.
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl Tethered {
+    /// Ties `link` to what `ended` waits for.
+    pub(crate) fn new(link: Link, ended: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        Self { link, ended: Some(Box::pin(ended)) }
+    }
+}
+
+impl fmt::Debug for Tethered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.fmt(f)
+    }
+}
+
+impl AsyncRead for Tethered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.link).poll_read(cx, buf) {
+            Poll::Pending => {
+                if let Some(ended) = &mut self.ended {
+                    std::task::ready!(ended.as_mut().poll(cx));
+                    self.ended = None;
+                }
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+            ready => ready,
+        }
+    }
+}
+
+impl AsyncWrite for Tethered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.link).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.link).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.link.is_write_vectored()
+    }
+}
+
+impl tonic::transport::server::Connected for Tethered {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_process_after_all_was_read() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (sender, ended) = Ended::new();
+        let mut tethered = Tethered::new(Link::Plain(Socket::Unix(ours)), ended.settle());
+        theirs.write_all(b"last").await.unwrap();
+        sender.send_replace(true);
+
+        let mut read = [0; 4];
+        tethered.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"last");
+        for _ in 0..2 {
+            let error = tethered.read(&mut read).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+}
