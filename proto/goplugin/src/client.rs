@@ -5,11 +5,13 @@
 //! any time. The child's first line decides; see [`crate::Handshake`]. How children begin and end
 //! is told in `child.rs`, what is read from them in `output.rs`.
 
+mod attach;
 mod child;
 mod connection;
 mod executable;
 mod output;
 mod start_error;
+mod starting;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,11 +23,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use self::connection::Starting;
+pub use self::attach::{Attach, AttachError};
 pub use self::connection::{Connection, Exit, Gone, stop_all};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
+use self::starting::Starting;
 use crate::broker::Queue;
 use crate::handshake::quote;
 use crate::identity::{Identity, provider};

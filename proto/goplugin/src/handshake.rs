@@ -145,7 +145,12 @@ impl Handshake {
         Ok(Self { version, address, certificate })
     }
 
-    /// Returns the application version that the plugin chose, one of those it was offered.
+    /// Describes a plugin that said so in another way than by its line.
+    pub(crate) fn known(version: u32, address: Address) -> Self {
+        Self { version, address, certificate: None }
+    }
+
+    /// Returns the application version that the plugin chose.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version

@@ -7,6 +7,8 @@
 //! certificate has it all the same, because Go's peers look (protocol spec 9).
 
 mod pin;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +19,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SerialNumber,
+    KeyUsagePurpose, SerialNumber, SignatureAlgorithm,
 };
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -64,7 +66,14 @@ impl Identity {
     /// It takes a tenth of a millisecond, and the first in a process as long as the provider's generator
     /// of random numbers needs to get going.
     pub(crate) fn generate(provider: Arc<CryptoProvider>) -> Result<Self, IdentityError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        Self::generate_on(&rcgen::PKCS_ECDSA_P256_SHA256, provider)
+    }
+
+    fn generate_on(
+        curve: &'static SignatureAlgorithm,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, IdentityError> {
+        let key = KeyPair::generate_for(curve)?;
         let certificate = profile(&provider)?.self_signed(&key)?;
         Ok(Self {
             certificate: certificate.into(),

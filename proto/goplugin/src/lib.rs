@@ -39,6 +39,7 @@ mod handshake;
 mod health;
 mod identity;
 mod mux;
+mod reattach;
 mod sink;
 mod stdio;
 mod task;
@@ -48,12 +49,13 @@ mod transport;
 pub use self::broker::{Broker, BrokerError, Serving};
 pub use self::channel::{Channel, ChannelBody, normalized};
 pub use self::client::{
-    Checksum, ChecksumError, Connection, Encryption, Environment, Evidence, Executable, Exit, Gone, Launch,
-    StartError, Stdin, stop_all,
+    Attach, AttachError, Checksum, ChecksumError, Connection, Encryption, Environment, Evidence, Executable,
+    Exit, Gone, Launch, StartError, Stdin, stop_all,
 };
 pub use self::handshake::{Cookie, Expected, Handshake, HandshakeError, Versions};
 pub use self::health::PingError;
 pub use self::identity::{CertificateError, IdentityError};
+pub use self::reattach::{Reattach, ReattachError};
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::tls::Tls;
 pub use self::transport::{Address, AddressError, Ports, SocketDirError};

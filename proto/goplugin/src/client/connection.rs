@@ -1,52 +1,71 @@
 //! A running plugin, for as long as it is one.
 //!
-//! One task, the monitor, waits for the child's process, and everything that ends with the plugin ends
-//! there, in this order: calls and callbacks, what is left of the group, the pipes, the sockets; and
-//! last, how it ended is told. The monitor ends by itself, because whoever lets go of the plugin kills it.
+//! It is the same whether we started the plugin or only came to it; what differs is who sees to its end, and
+//! what becomes of it when we let go: see `starting.rs` and `attach.rs`.
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::child::{Child, Leash};
-use super::output::{FirstLine, Tail, read_stderr, read_stdout};
-use super::{Connected, Evidence, Launch};
-use crate::broker::{Medium, Queue};
+use super::attach::Attached;
+use super::starting::Starting;
 use crate::task::Task;
-use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
-use crate::{Address, Broker, Channel, Handshake, PingError, broker, controller, health, stdio};
+use crate::{Address, Broker, Channel, Handshake, PingError, Sink, broker, controller, health, stdio};
 
 /// How long the request to end may take, however long the grace is.
 const REQUEST: Duration = Duration::from_secs(2);
 
-/// How long a killed process is waited for. It takes a millisecond, unless the kernel is stuck.
-const AFTER_KILL: Duration = Duration::from_secs(5);
-
 /// A running plugin that we are connected to.
 ///
-/// Dropping it kills the plugin at once, without the grace that [`stop`](Self::stop) gives. Every method
-/// may be called at the same time as every other.
+/// Dropping it kills a plugin that we started at once, without the grace that [`stop`](Self::stop) gives, and leaves
+/// alone one that we [attached](crate::Attach) to. Every method may be called at the same time as every other.
 #[derive(Debug)]
 pub struct Connection {
     handshake: Handshake,
     channel: Channel,
     broker: Broker,
     message_limit: usize,
-    starting: Starting,
+    life: Life,
     _broker_task: Task,
     _stdio_task: Task,
 }
 
+/// Who sees to a plugin's end.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// We do: it is our child.
+    Child(Starting),
+    /// Somebody else does; we watch.
+    Attached(Attached),
+}
+
 impl Connection {
+    /// Opens what every connection has.
+    pub(super) fn open(
+        life: Life,
+        handshake: Handshake,
+        channel: Channel,
+        broker: Broker,
+        sink: Arc<dyn Sink>,
+        message_limit: usize,
+    ) -> Self {
+        Self {
+            handshake,
+            life,
+            message_limit,
+            _broker_task: broker::open(&broker, channel.clone()),
+            _stdio_task: Task::spawn(stdio::drain(channel.clone(), message_limit, sink)),
+            broker,
+            channel,
+        }
+    }
+
     /// Returns a channel for the caller's own clients.
     #[must_use]
     pub fn channel(&self) -> Channel {
@@ -71,10 +90,13 @@ impl Connection {
         self.handshake.address()
     }
 
-    /// Returns the process id of the child that was started.
+    /// Returns the id of the plugin's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.starting.leash.pid()
+        match &self.life {
+            Life::Child(child) => child.pid(),
+            Life::Attached(attached) => attached.pid(),
+        }
     }
 
     /// Returns the limit that [`Launch::message_limit`] set, for the caller's own clients.
@@ -91,24 +113,40 @@ impl Connection {
     /// Returns what tells of the plugin's end.
     #[must_use]
     pub fn gone(&self) -> Gone {
-        self.starting.gone()
+        match &self.life {
+            Life::Child(child) => child.gone(),
+            Life::Attached(attached) => attached.gone(),
+        }
     }
 
     /// Kills the plugin at once. [`gone`](Self::gone) tells when it is.
+    ///
+    /// A plugin that is under [test](crate::Reattach::test) is never killed.
     pub fn kill(&self) {
-        self.starting.kill();
+        match &self.life {
+            Life::Child(child) => child.kill(),
+            Life::Attached(attached) => attached.kill(),
+        }
     }
 
     /// Asks the plugin to end, gives it `grace` to do so, then kills it; returns how it ended.
     ///
     /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A
-    /// grace of zero does not ask. It takes no longer than the grace and what the kernel needs.
+    /// grace of zero does not ask. It takes no longer than the grace and what the kernel needs. A plugin that
+    /// is under [test](crate::Reattach::test) is left alone: it is only we who have done with it.
     pub async fn stop(&self, grace: Duration) -> Exit {
         let gone = self.gone();
         if let Some(exit) = gone.exit() {
             return exit;
         }
-        self.starting.requested.store(true, Ordering::Relaxed);
+        match &self.life {
+            Life::Child(child) => child.request(),
+            Life::Attached(attached) if attached.is_under_test() => {
+                self.broker.close();
+                return Exit { requested: true, ..Exit::default() };
+            }
+            Life::Attached(attached) => attached.request(),
+        }
         let until = Instant::now() + grace;
         if !grace.is_zero() {
             self.broker.close();
@@ -122,7 +160,10 @@ impl Connection {
             return exit;
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
-        self.starting.end().await
+        match &self.life {
+            Life::Child(child) => child.end().await,
+            Life::Attached(attached) => attached.end().await,
+        }
     }
 }
 
@@ -134,168 +175,9 @@ pub async fn stop_all<'a>(
     join_all(connections.into_iter().map(|connection| connection.stop(grace))).await
 }
 
-/// A child that is watched, and not yet a plugin. Dropping it kills the child.
-#[derive(Debug)]
-pub(super) struct Starting {
-    leash: Arc<Leash>,
-    launch_limit: usize,
-    sink: SinkOf,
-    sockets: Arc<SocketDir>,
-    strays: Arc<Strays>,
-    requested: Arc<AtomicBool>,
-    ended: Ended,
-    gone: Gone,
-    tail: Tail,
-}
-
-type SinkOf = Arc<dyn crate::Sink>;
-
-impl Starting {
-    /// Watches `child`, and returns what its first line will come by.
-    pub(super) fn watch(
-        child: Child,
-        launch: &Launch,
-        sockets: Arc<SocketDir>,
-    ) -> io::Result<(Self, oneshot::Receiver<FirstLine>)> {
-        let Child { leash, stdout, stderr } = child;
-        let (first, first_line) = oneshot::channel();
-        let (has_ended, ended) = Ended::new();
-        let (tell, told) = watch::channel(None);
-        // Weakly, because a broker that somebody keeps must not keep the child.
-        let of = Arc::downgrade(&leash);
-        let starting = Self {
-            leash: Arc::clone(&leash),
-            launch_limit: launch.message_limit,
-            sink: Arc::clone(&launch.sink),
-            sockets: Arc::clone(&sockets),
-            strays: Arc::new(Strays::new(move |pid| of.upgrade().is_some_and(|leash| leash.reaches(pid)))),
-            requested: Arc::default(),
-            ended: ended.clone(),
-            gone: Gone(told),
-            tail: Tail::default(),
-        };
-        let sink = Arc::clone(&launch.sink);
-        let readers = [
-            tokio::spawn(read_stdout(stdout, ended.clone(), first)),
-            tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, starting.tail.clone())),
-        ];
-        tokio::spawn(monitor(Watched {
-            leash,
-            has_ended,
-            tell,
-            readers,
-            sockets,
-            strays: Arc::clone(&starting.strays),
-            requested: Arc::clone(&starting.requested),
-            tail: starting.tail.clone(),
-        }));
-        Ok((starting, first_line))
-    }
-
-    pub(super) fn gone(&self) -> Gone {
-        self.gone.clone()
-    }
-
-    pub(super) fn ended(&self) -> Ended {
-        self.ended.clone()
-    }
-
-    /// Remembers the plugin's socket, to be removed with the plugin.
-    pub(super) fn connected(&self, socket: &Socket, address: &Address) {
-        self.strays.note(socket, address);
-    }
-
-    /// Opens what every connection has, and makes a plugin of the child.
-    pub(super) fn finish(self, connected: Connected) -> Connection {
-        let Connected { handshake, channel, tls, mux } = connected;
-        let (medium, queue) = match mux {
-            Some((mux, queue)) => (Medium::Mux(mux), queue),
-            None => {
-                let place = Place::Private(Arc::clone(&self.sockets));
-                (Medium::Sockets { place, strays: Some(Arc::clone(&self.strays)) }, Queue::new())
-            }
-        };
-        let broker = Broker::new(queue, medium, tls, self.ended());
-        let prints = stdio::drain(channel.clone(), self.launch_limit, Arc::clone(&self.sink));
-        Connection {
-            handshake,
-            _broker_task: broker::open(&broker, channel.clone()),
-            broker,
-            message_limit: self.launch_limit,
-            _stdio_task: Task::spawn(prints),
-            starting: self,
-            channel,
-        }
-    }
-
-    /// Kills what is left of the child, and returns what it says when it is gone.
-    pub(super) async fn end(&self) -> Exit {
-        if let Some(exit) = self.gone.exit() {
-            return exit;
-        }
-        self.kill();
-        let stuck = |_elapsed| Exit { status: None, requested: true, stderr: self.tail.text() };
-        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
-    }
-
-    /// Ends the child after it had `patience` to end by itself, and returns what it left to say.
-    pub(super) async fn evidence(&self, patience: Duration) -> Option<Evidence> {
-        match timeout(patience, self.gone().wait()).await {
-            Ok(exit) if !exit.requested => Some(Evidence::Exit(exit)),
-            _ => Some(self.end().await.stderr)
-                .filter(|words| !words.trim().is_empty())
-                .map(Evidence::LastWords),
-        }
-    }
-
-    pub(super) fn kill(&self) {
-        self.requested.store(true, Ordering::Relaxed);
-        self.leash.kill();
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-struct Watched {
-    leash: Arc<Leash>,
-    has_ended: watch::Sender<bool>,
-    tell: watch::Sender<Option<Exit>>,
-    readers: [JoinHandle<io::Result<()>>; 2],
-    sockets: Arc<SocketDir>,
-    strays: Arc<Strays>,
-    requested: Arc<AtomicBool>,
-    tail: Tail,
-}
-
-async fn monitor(watched: Watched) {
-    let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = watched;
-    if let Err(error) = leash.ended().await {
-        // A child that cannot be watched is not kept; reaping then waits for the moment it takes.
-        tracing::error!(error = &error as &dyn Error, "a child cannot be watched, and is killed");
-        leash.kill();
-    }
-    let status = leash.reap();
-    has_ended.send_replace(true);
-    for reader in readers {
-        match reader.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = &error as &dyn Error, "a child's output cannot be read"),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "a sink failed"),
-        }
-    }
-    strays.remove();
-    sockets.remove();
-    let exit = Exit { status, requested: requested.load(Ordering::Relaxed), stderr: tail.text() };
-    tell.send_replace(Some(exit));
-}
-
 /// What tells of a plugin's end. Cheap to clone, and it outlives the [`Connection`].
 #[derive(Clone, Debug)]
-pub struct Gone(watch::Receiver<Option<Exit>>);
+pub struct Gone(pub(super) watch::Receiver<Option<Exit>>);
 
 impl Gone {
     /// Waits for the end and returns how it came.

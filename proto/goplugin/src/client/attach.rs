@@ -1,0 +1,186 @@
+//! Coming to a plugin that somebody else started.
+//!
+//! There is no handshake: what the line would have said is known. Nothing of the plugin is ours, so a failure
+//! leaves it as it was, and so does letting go of the connection. Only who stops it ends it, and not even that if it runs under a test.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::connection::Life;
+use super::starting::AFTER_KILL;
+use super::{Connection, Exit, Gone};
+use crate::broker::{Medium, Queue};
+use crate::task::Task;
+use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
+use crate::{Address, Broker, Channel, Discard, Handshake, Reattach, Sink};
+
+/// How a running plugin is come to. [`new`](Self::new) fills in what has a default.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    /// The plugin.
+    pub plugin: Reattach,
+    /// How long connecting may take. 10 seconds by default.
+    pub timeout: Duration,
+    /// As [`Launch::message_limit`](crate::Launch::message_limit).
+    pub message_limit: usize,
+    /// Where the private directory for our own sockets is created; the system's temporary directory if `None`.
+    pub socket_base: Option<PathBuf>,
+    /// What takes what it prints, unless another host does; its log goes to whoever started it. [`Discard`]
+    /// by default.
+    pub sink: Arc<dyn Sink>,
+}
+
+impl Attach {
+    /// Describes coming to `plugin` with nothing but defaults.
+    #[must_use]
+    pub fn new(plugin: Reattach) -> Self {
+        Self {
+            plugin,
+            timeout: Duration::from_secs(10),
+            message_limit: 64 << 20,
+            socket_base: None,
+            sink: Arc::new(Discard),
+        }
+    }
+
+    /// Connects to the plugin, if its process exists and it listens.
+    ///
+    /// Nothing is ever done to a process that did not turn out to be the plugin. A Go plugin's broker is good for one host
+    /// only: if there was another one, brokered calls fail.
+    pub async fn connect(&self) -> Result<Connection, AttachError> {
+        let Reattach { address, pid, version, test } = self.plugin.clone();
+        // First, so that a number which is given to another process later is no danger.
+        let process = Process::find(pid).map_err(|source| AttachError::Process { pid, source })?;
+        let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), None)?);
+        let route = Route::to_address(address.clone(), None);
+        let link = timeout(self.timeout, route.open()).await;
+        let link = link.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
+        let link = link.map_err(|source| AttachError::Connect { address: address.clone(), source })?;
+
+        let (attached, ended) =
+            Attached::watch(process, test).map_err(|source| AttachError::Process { pid, source })?;
+        let medium = Medium::Sockets { place: Place::Private(sockets), strays: None };
+        let broker = Broker::new(Queue::new(), medium, None, ended.clone());
+        let channel = Channel::open(link, route, ended);
+        let handshake = Handshake::known(version, address);
+        let sink = Arc::clone(&self.sink);
+        Ok(Connection::open(Life::Attached(attached), handshake, channel, broker, sink, self.message_limit))
+    }
+}
+
+/// Why a running plugin was not come to. It is as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// There is no such process, or it cannot be watched.
+    #[error("there is no process {pid} to attach to")]
+    Process {
+        /// Its number.
+        pid: u32,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no place for our sockets.
+    #[error(transparent)]
+    Sockets(#[from] SocketDirError),
+    /// Nobody listens where it should.
+    #[error("cannot connect to it at {address}")]
+    Connect {
+        /// Where it should.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A process that is not our child. As long as this exists it means no other one.
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    fn find(pid: u32) -> io::Result<Self> {
+        // 0 would mean ourselves to some calls.
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        let pidfd = pidfd_open(number, PidfdFlags::empty())?;
+        Ok(Self { pid, pidfd })
+    }
+}
+
+/// The hold on a plugin that is not our child. Dropping it lets go of the plugin and does nothing to it.
+#[derive(Debug)]
+pub(super) struct Attached {
+    process: Process,
+    test: bool,
+    requested: Arc<AtomicBool>,
+    gone: Gone,
+    _watch: Task,
+}
+
+impl Attached {
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
+    fn watch(process: Process, test: bool) -> io::Result<(Self, Ended)> {
+        let (has_ended, ended) = Ended::new();
+        let (tell, told) = watch::channel(None);
+        let requested = Arc::<AtomicBool>::default();
+        let pidfd = process.pidfd.try_clone()?;
+        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        let asked = Arc::clone(&requested);
+        let watch = Task::spawn(async move {
+            if let Err(error) = pidfd.readable().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a plugin cannot be watched");
+            }
+            has_ended.send_replace(true);
+            // How it ended is for its parent to know.
+            let exit = Exit { requested: asked.load(Ordering::Relaxed), ..Exit::default() };
+            tell.send_replace(Some(exit));
+        });
+        Ok((Self { process, test, requested, gone: Gone(told), _watch: watch }, ended))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    pub(super) fn gone(&self) -> Gone {
+        self.gone.clone()
+    }
+
+    pub(super) fn is_under_test(&self) -> bool {
+        self.test
+    }
+
+    /// Notes that the plugin was asked to end.
+    pub(super) fn request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn kill(&self) {
+        if !self.test {
+            self.request();
+            let _gone = pidfd_send_signal(&self.process.pidfd, Signal::KILL);
+        }
+    }
+
+    /// Kills the plugin and waits for its end.
+    pub(super) async fn end(&self) -> Exit {
+        self.kill();
+        let stuck = |_elapsed| Exit { requested: true, ..Exit::default() };
+        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
+    }
+}

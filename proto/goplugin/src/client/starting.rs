@@ -1,0 +1,187 @@
+//! A child from its start on, and the task that sees to its end.
+//!
+//! The monitor waits for the child's process, and everything that ends with the plugin ends there, in
+//! this order: calls and callbacks, what is left of the group, the pipes, the sockets; and last, how it ended
+//! is told. The monitor ends by itself, because whoever lets go of the plugin kills it.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::child::{Child, Leash};
+use super::connection::Life;
+use super::output::{FirstLine, Tail, read_stderr, read_stdout};
+use super::{Connected, Connection, Evidence, Exit, Gone, Launch};
+use crate::broker::{Medium, Queue};
+use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
+use crate::{Address, Broker};
+
+/// How long a killed process is waited for. It takes a millisecond, unless the kernel is stuck.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// A child that is watched, and not yet a plugin. Dropping it kills the child.
+#[derive(Debug)]
+pub(super) struct Starting {
+    leash: Arc<Leash>,
+    launch_limit: usize,
+    sink: SinkOf,
+    sockets: Arc<SocketDir>,
+    strays: Arc<Strays>,
+    requested: Arc<AtomicBool>,
+    ended: Ended,
+    gone: Gone,
+    tail: Tail,
+}
+
+type SinkOf = Arc<dyn crate::Sink>;
+
+impl Starting {
+    /// Watches `child`, and returns what its first line will come by.
+    pub(super) fn watch(
+        child: Child,
+        launch: &Launch,
+        sockets: Arc<SocketDir>,
+    ) -> io::Result<(Self, oneshot::Receiver<FirstLine>)> {
+        let Child { leash, stdout, stderr } = child;
+        let (first, first_line) = oneshot::channel();
+        let (has_ended, ended) = Ended::new();
+        let (tell, told) = watch::channel(None);
+        // Weakly, because a broker that somebody keeps must not keep the child.
+        let of = Arc::downgrade(&leash);
+        let starting = Self {
+            leash: Arc::clone(&leash),
+            launch_limit: launch.message_limit,
+            sink: Arc::clone(&launch.sink),
+            sockets: Arc::clone(&sockets),
+            strays: Arc::new(Strays::new(move |pid| of.upgrade().is_some_and(|leash| leash.reaches(pid)))),
+            requested: Arc::default(),
+            ended: ended.clone(),
+            gone: Gone(told),
+            tail: Tail::default(),
+        };
+        let sink = Arc::clone(&launch.sink);
+        let readers = [
+            tokio::spawn(read_stdout(stdout, ended.clone(), first)),
+            tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, starting.tail.clone())),
+        ];
+        tokio::spawn(monitor(Watched {
+            leash,
+            has_ended,
+            tell,
+            readers,
+            sockets,
+            strays: Arc::clone(&starting.strays),
+            requested: Arc::clone(&starting.requested),
+            tail: starting.tail.clone(),
+        }));
+        Ok((starting, first_line))
+    }
+
+    pub(super) fn gone(&self) -> Gone {
+        self.gone.clone()
+    }
+
+    pub(super) fn ended(&self) -> Ended {
+        self.ended.clone()
+    }
+
+    /// Remembers the plugin's socket, to be removed with the plugin.
+    pub(super) fn connected(&self, socket: &Socket, address: &Address) {
+        self.strays.note(socket, address);
+    }
+
+    /// Opens what every connection has, and makes a plugin of the child.
+    pub(super) fn finish(self, connected: Connected) -> Connection {
+        let Connected { handshake, channel, tls, mux } = connected;
+        let (medium, queue) = match mux {
+            Some((mux, queue)) => (Medium::Mux(mux), queue),
+            None => {
+                let place = Place::Private(Arc::clone(&self.sockets));
+                (Medium::Sockets { place, strays: Some(Arc::clone(&self.strays)) }, Queue::new())
+            }
+        };
+        let broker = Broker::new(queue, medium, tls, self.ended());
+        let (sink, message_limit) = (Arc::clone(&self.sink), self.launch_limit);
+        Connection::open(Life::Child(self), handshake, channel, broker, sink, message_limit)
+    }
+
+    /// Kills what is left of the child, and returns what it says when it is gone.
+    pub(super) async fn end(&self) -> Exit {
+        if let Some(exit) = self.gone.exit() {
+            return exit;
+        }
+        self.kill();
+        let stuck = |_elapsed| Exit { status: None, requested: true, stderr: self.tail.text() };
+        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
+    }
+
+    /// Ends the child after it had `patience` to end by itself, and returns what it left to say.
+    pub(super) async fn evidence(&self, patience: Duration) -> Option<Evidence> {
+        match timeout(patience, self.gone().wait()).await {
+            Ok(exit) if !exit.requested => Some(Evidence::Exit(exit)),
+            _ => Some(self.end().await.stderr)
+                .filter(|words| !words.trim().is_empty())
+                .map(Evidence::LastWords),
+        }
+    }
+
+    /// Returns the process id of the child.
+    pub(super) fn pid(&self) -> u32 {
+        self.leash.pid()
+    }
+
+    /// Notes that the child was asked to end.
+    pub(super) fn request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn kill(&self) {
+        self.request();
+        self.leash.kill();
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+struct Watched {
+    leash: Arc<Leash>,
+    has_ended: watch::Sender<bool>,
+    tell: watch::Sender<Option<Exit>>,
+    readers: [JoinHandle<io::Result<()>>; 2],
+    sockets: Arc<SocketDir>,
+    strays: Arc<Strays>,
+    requested: Arc<AtomicBool>,
+    tail: Tail,
+}
+
+async fn monitor(watched: Watched) {
+    let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = watched;
+    if let Err(error) = leash.ended().await {
+        // A child that cannot be watched is not kept; reaping then waits for the moment it takes.
+        tracing::error!(error = &error as &dyn Error, "a child cannot be watched, and is killed");
+        leash.kill();
+    }
+    let status = leash.reap();
+    has_ended.send_replace(true);
+    for reader in readers {
+        match reader.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = &error as &dyn Error, "a child's output cannot be read"),
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "a sink failed"),
+        }
+    }
+    strays.remove();
+    sockets.remove();
+    let exit = Exit { status, requested: requested.load(Ordering::Relaxed), stderr: tail.text() };
+    tell.send_replace(Some(exit));
+}
