@@ -33,7 +33,7 @@ use crate::broker::Queue;
 use crate::handshake::quote;
 use crate::identity::{Identity, provider};
 use crate::mux::{Mux, Role};
-use crate::tls::is_rejection;
+use crate::tls::{is_hanging_up, is_rejection};
 use crate::transport::{Link, Route, SocketDir, connect, sweep};
 use crate::{
     Address, Channel, Cookie, Discard, Expected, Handshake, HandshakeError, IdentityError, Ports, Sink, Tls,
@@ -178,7 +178,7 @@ impl Launch {
             Ok(Ok(linked)) => linked,
             Ok(Err(error)) => {
                 // A plugin that hangs up may do so because it ends, and not because of us.
-                let ended = is_rejection(&error) && timeout(FAREWELL, starting.gone().wait()).await.is_ok();
+                let ended = is_hanging_up(&error) && timeout(FAREWELL, starting.gone().wait()).await.is_ok();
                 return Err(if ended { Failure::Ended } else { Failure::Deaf { address, error } });
             }
             Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),

@@ -90,16 +90,24 @@ impl From<Rejected> for io::Error {
 
 /// Tells whether `error` came about because the other side would not have us.
 pub(crate) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
+    any(error, |link| link.is::<Rejected>() || is_alert(link))
+}
+
+/// Tells whether the other side hung up on us without a word about it.
+pub(crate) fn is_hanging_up(error: &(dyn StdError + 'static)) -> bool {
+    is_rejection(error) && !any(error, is_alert)
+}
+
+/// Tells whether something is true of `error`, of what it wraps, or of what caused either.
+fn any(error: &(dyn StdError + 'static), is: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
     let mut link = Some(error);
     while let Some(error) = link {
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<Rejected>()
-            || is_alert(error)
-            || wrapped.is_some_and(|error| error.is::<Rejected>() || is_alert(error))
-        {
+        if is(error) {
             return true;
         }
-        link = error.source();
+        // An I/O error skips what it wraps when it is asked for its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        link = wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source());
     }
     false
 }
@@ -108,7 +116,7 @@ pub(crate) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
 fn is_about_us(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
 
-    is_rejection(error)
+    any(error, is_alert)
         || matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 

@@ -4,84 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use portcullis_goplugin::{
-    BrokerError, Connection, Cookie, Encryption, HandshakeError, Launch, Sink, StartError, Stdio, Versions,
-};
+use portcullis_goplugin::{BrokerError, HandshakeError, StartError, Stdio};
 use portcullis_goplugin_tests::{CALLED_BACK, Echo, Peer};
 use rustix::process::{Pid, Signal};
 use test_case::test_matrix;
-use tokio::sync::mpsc;
 use tonic::Code;
 use tonic::service::Routes;
 
-/// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(60);
-
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// How host and plugin talk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Plain,
-    Tls,
-    Mux,
-    Both,
-}
-
-use Mode::{Both, Mux, Plain, Tls};
-
-struct Scene {
-    launch: Launch,
-    base: tempfile::TempDir,
-    prints: mpsc::UnboundedReceiver<(Stdio, Vec<u8>)>,
-}
-
-struct Collect(mpsc::UnboundedSender<(Stdio, Vec<u8>)>);
-
-impl Sink for Collect {
-    fn stdio(&self, stdio: Stdio, piece: &[u8]) {
-        let _test_is_over = self.0.send((stdio, piece.to_owned()));
-    }
-}
-
-fn scene(version: &str, mode: Mode) -> Scene {
-    let base = tempfile::tempdir().expect("there is room for a directory");
-    let program = PathBuf::from(env!("GO_PEERS")).join(version).join("kvplugin");
-    let (sender, prints) = mpsc::unbounded_channel();
-    let mut launch =
-        Launch::new(program, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([1, 2, 3, 4]));
-    launch.socket_base = Some(base.path().to_owned());
-    launch.sink = Arc::new(Collect(sender));
-    launch.encryption = match mode {
-        Plain | Mux => Encryption::Off,
-        Tls | Both => Encryption::AutoMtls,
-    };
-    launch.multiplex = matches!(mode, Mux | Both);
-    Scene { launch, base, prints }
-}
-
-impl Scene {
-    async fn start(&self) -> Result<(Connection, Peer), StartError> {
-        let plugin = self.launch.start().await?;
-        let peer = Peer::new(plugin.channel());
-        Ok((plugin, peer))
-    }
-
-    /// Checks that nothing is left of what was started.
-    fn expect_nothing_left(&self) {
-        let left: Vec<_> = std::fs::read_dir(self.base.path())
-            .expect("the base is there")
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        assert_eq!(left, Vec::<PathBuf>::new());
-    }
-}
+use crate::scene::Mode::{self, Both, Mux, Plain, Tls};
+use crate::scene::{LONG, Outcome, scene};
 
 async fn everything(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode);

@@ -4,4 +4,7 @@
 
 #![cfg(go_peers)]
 
+mod attach;
 mod host;
+mod scene;
+mod tls;
