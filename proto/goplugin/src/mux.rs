@@ -12,6 +12,8 @@ mod acks;
 mod driver;
 mod knocks;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

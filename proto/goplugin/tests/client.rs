@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{
-    Address, BrokerError, Cookie, Environment, Evidence, Executable, HandshakeError, Launch, PingError, Sink,
-    StartError, Versions, stop_all,
+    Address, BrokerError, Cookie, Encryption, Environment, Evidence, Executable, HandshakeError, Launch,
+    PingError, Ports, Sink, StartError, Versions, stop_all,
 };
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::mpsc;
@@ -33,6 +33,15 @@ struct Scene {
 }
 
 struct Collect(mpsc::UnboundedSender<Entry>);
+
+/// Takes standard error as it comes, and no log.
+struct Raw(mpsc::UnboundedSender<Vec<u8>>);
+
+impl Sink for Raw {
+    fn raw_stderr(&self, piece: &[u8]) {
+        let _test_is_over = self.0.send(piece.to_owned());
+    }
+}
 
 impl Sink for Collect {
     fn log(&self, entry: Entry) {
@@ -113,7 +122,7 @@ async fn a_plugin_with_nothing_but_health_runs_and_is_stopped() -> TestResult {
     // It has no service that it could be asked by, so it is killed when the grace is over.
     let exit = plugin.stop(Duration::from_millis(50)).await;
     assert!(exit.requested);
-    assert_eq!(exit.to_string(), "signal: 9 (SIGKILL)");
+    assert_eq!(exit.to_string(), "signal: 9 (SIGKILL)"); // H-68
     scene.expect_nothing_left();
 
     assert!(
@@ -174,6 +183,63 @@ async fn the_log_reaches_the_sink_in_entries() -> TestResult {
 }
 
 #[tokio::test]
+async fn raw_standard_error_is_passed_on_whether_or_not_it_is_logged() -> TestResult {
+    let mut scene = scene(&["serve-and-say"]); // H-36
+    let (sender, mut pieces) = mpsc::unbounded_channel();
+    scene.launch.sink = Arc::new(Raw(sender));
+    let _plugin = scene.launch.start().await?;
+    let mut all = Vec::new();
+    while !all.ends_with(b"\"answer\":42}\n") {
+        all.extend(pieces.recv().await.ok_or("it ended")?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_in_the_environment_and_has_to_be_answered() {
+    // It says what it was asked, and then that it cannot.
+    for (change, variables, expected) in [
+        (
+            (|launch: &mut Launch| launch.multiplex = true) as fn(&mut Launch),
+            &["PLUGIN_MULTIPLEX_GRPC=true"][..], // H-04
+            "handshake failed: does not support multiplexing, which go-plugin has since version 1.6",
+        ),
+        (
+            |launch| launch.encryption = Encryption::AutoMtls,
+            &["PLUGIN_CLIENT_CERT=-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"], // H-05
+            "handshake failed: does not answer with a certificate, and AutoMTLS was asked for",
+        ),
+    ] {
+        let mut scene = scene(&["serve-and-say"]);
+        change(&mut scene.launch);
+        let error = scene.failure().await; // H-23, H-24
+        assert!(chain(&error).starts_with(expected), "{error}");
+        for variable in variables {
+            assert_eq!(scene.entry(variable).await, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_shares_the_sockets_may_enter_their_directory() -> TestResult {
+    let mut scene = scene(&["serve-and-say"]);
+    let group = rustix::process::getegid().as_raw().to_string();
+    scene.launch.socket_group = Some(group.clone());
+    scene.launch.ports = Ports::new(7, 8).ok_or("there are two")?;
+    let _plugin = scene.launch.start().await?;
+    let mode = fs::metadata(fs::read_dir(scene.base.path())?.next().ok_or("a directory")??.path())?;
+    assert_eq!(mode.permissions().mode() & 0o777, 0o770);
+    assert_eq!(scene.entry("PLUGIN_MAX_PORT=").await, "8"); // H-03
+    assert_eq!(scene.entry("PLUGIN_MIN_PORT=").await, "7");
+    assert_eq!(scene.entry("PLUGIN_UNIX_SOCKET_GROUP=").await, group);
+
+    scene.launch.socket_group = Some("no such group".to_owned());
+    let error = scene.launch.start().await.expect_err("there is no such group");
+    assert!(chain(&error).starts_with("cannot share sockets with the group \"no such group\": "), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_environment_is_what_was_given_and_the_protocol_wins() -> TestResult {
     let mut scene = scene(&["serve-and-say"]); // H-01, H-02, H-03, H-06, H-07, H-08
     let pairs =
@@ -225,7 +291,7 @@ async fn a_child_that_is_no_plugin_is_refused_with_its_words() {
         (["fork", ""], "ended before it served: exit status: 3"),
         (["close", ""], r#"handshake failed: the first line of its output is not a handshake: """#),
     ] {
-        let error = scene(&arguments).failure().await; // H-15, H-16, H-17, H-26, H-27
+        let error = scene(&arguments).failure().await; // H-15, H-16, H-17, H-26, H-27, H-75
         assert_eq!(chain(&error), expected, "{arguments:?}");
     }
 }

@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// Returns what takes the messages from now on, until `closed` or the next call of this.
-    pub(super) fn outgoing(&self, closed: impl Future<Output = ()> + Send + Sync + 'static) -> Outgoing {
+    pub(crate) fn outgoing(&self, closed: impl Future<Output = ()> + Send + Sync + 'static) -> Outgoing {
         self.turn.send_modify(|turn| *turn = turn.wrapping_add(1));
         let mut turn = self.turn.subscribe();
         let over = async move {

@@ -77,7 +77,7 @@ async fn another_certificate_with_the_same_name_is_refused_in_either_role() {
     let (host, plugin, stranger) = (identity(), identity(), identity());
     // The stranger knows both, and neither knows it.
     let (dialled, _) = talk(&host.trusts(&plugin), &stranger.trusts(&host)).await;
-    assert!(dialled.is_err()); // H-39
+    assert!(dialled.is_err()); // H-39, H-44: there is nothing else to go by
     let (dialled, accepted) = talk(&stranger.trusts(&plugin), &plugin.trusts(&host)).await;
     assert!(accepted.is_err()); // P-25
     let error = dialled.unwrap_err();
