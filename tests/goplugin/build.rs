@@ -17,17 +17,37 @@ use std::process::Command;
 /// The versions' names, and the module files that choose them.
 const VERSIONS: [(&str, &str); 3] = [("1.8", "go.mod"), ("1.6", "go16.mod"), ("1.4", "go14.mod")];
 
+/// Hosts and plugins among go-plugin's own examples.
+const EXAMPLES: [&str; 6] = [
+    "bidirectional",
+    "bidirectional/plugin-go-grpc",
+    "grpc",
+    "grpc/plugin-go-grpc",
+    "negotiated",
+    "negotiated/plugin-go",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(go_peers)");
     println!("cargo::rerun-if-env-changed=CI");
     println!("cargo::rerun-if-env-changed=PATH");
     let out = PathBuf::from(env::var("OUT_DIR")?).join("peers");
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let module = here.parent().ok_or("the tests lie in the workspace")?.join("go/goplugin");
+    // What our own plugins serve, beside the Go ones.
+    let library = here.join("../../proto/goplugin");
+    for (file, directory) in [("peer.proto", "tests/proto"), ("kv.proto", "examples")] {
+        let directory = library.join(directory);
+        println!("cargo::rerun-if-changed={}", directory.join(file).display());
+        tonic_prost_build::configure().bytes(".").compile_fds(protox::compile([file], [directory])?)?;
+    }
+    let go = here.parent().ok_or("the tests lie in the workspace")?.join("go");
+    let module = go.join("goplugin");
     if has_go() {
         for (version, file) in VERSIONS {
             build(&module, file, &out.join(version))?;
         }
+        upstream(&go.join("upstream"), &out.join("upstream"))?;
+        println!("cargo::rerun-if-changed={}", go.join("upstream").display());
         println!("cargo::rerun-if-changed={}", module.display());
         println!("cargo::rustc-env=GO_PEERS={}", out.display());
         println!("cargo::rustc-cfg=go_peers");
@@ -47,18 +67,30 @@ fn has_go() -> bool {
 
 fn build(module: &Path, file: &str, out: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(out)?;
+    go(module, |go| go.args(["-modfile", file, "-o"]).arg(out).arg("./cmd/..."))
+}
+
+/// Builds go-plugin's own examples from the module that it is published as, each under its own path.
+fn upstream(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    for example in EXAMPLES {
+        let package = format!("github.com/hashicorp/go-plugin/examples/{example}");
+        go(module, |go| go.arg("-o").arg(out.join(example.replace('/', "-"))).arg(package))?;
+    }
+    Ok(())
+}
+
+fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), Box<dyn Error>> {
     let mut go = Command::new("go");
     // Without C the peers are plain static programs, whatever compilers the machine has.
     go.current_dir(module)
         .env("CGO_ENABLED", "0")
         // A workspace around the checkout, or a repository that git distrusts, is none of its business.
         .env("GOWORK", "off")
-        .args(["build", "-trimpath", "-buildvcs=false", "-modfile", file, "-o"])
-        .arg(out)
-        .arg("./cmd/...");
-    let done = go.output()?;
+        .args(["build", "-trimpath", "-buildvcs=false"]);
+    let done = what(&mut go).output()?;
     if done.status.success() {
         return Ok(());
     }
-    Err(format!("the Go peers of {file} do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
+    let text = String::from_utf8_lossy(&done.stderr);
+    Err(format!("the Go peers in {} do not build:\n{text}", module.display()).into())
 }

@@ -12,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::Channel;
 
 /// The name under which every go-plugin plugin reports its health.
-const SERVICE: &str = "plugin";
+pub(crate) const SERVICE: &str = "plugin";
 
 /// Asks once, and waits no longer than `limit`.
 ///

@@ -40,6 +40,7 @@ mod health;
 mod identity;
 mod mux;
 mod reattach;
+mod server;
 mod sink;
 mod stdio;
 mod task;
@@ -56,6 +57,10 @@ pub use self::handshake::{Cookie, Expected, Handshake, HandshakeError, Versions}
 pub use self::health::PingError;
 pub use self::identity::{CertificateError, IdentityError};
 pub use self::reattach::{Reattach, ReattachError};
+pub use self::server::{
+    End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services, Session,
+    TestServing,
+};
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::tls::Tls;
 pub use self::transport::{Address, AddressError, Ports, SocketDirError};

@@ -1,13 +1,18 @@
-//! What a plugin writes to its standard error, read as log entries.
+//! What a plugin writes to its standard error, read as log entries; and written.
 //!
 //! Go plugins log there in the JSON of hclog, and whatever else runs in them writes there as it
 //! likes. [`LogReader`] takes the bytes as they come and makes entries of them, by upstream's rules
 //! (protocol spec 8.2 to 8.4), so that a plugin's log reads the same under either host.
 //!
-//! Everything here is pure, keeps no more than one line of the configured length, and takes any
-//! bytes: they are a stranger's.
+//! Reading is pure, keeps no more than one line of the configured length, and takes any bytes: they
+//! are a stranger's. A plugin of ours writes with [`Entry::to_line`], or has `tracing` write through a [`LogLayer`].
+
+mod layer;
+mod line;
 
 use serde_json::Value;
+
+pub use self::layer::LogLayer;
 
 /// How important an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

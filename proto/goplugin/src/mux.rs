@@ -16,6 +16,7 @@ mod stream;
 mod tests;
 
 use std::fmt;
+use std::future::{pending, ready};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,6 +96,16 @@ impl Mux {
     ///
     /// Also returns the streams that nobody knocked for; a host has none.
     pub(crate) fn new(socket: Socket, role: Role, queue: Queue) -> (Self, mpsc::Receiver<Stream>) {
+        Self::over(ready(Some(socket)), role, queue, pending())
+    }
+
+    /// Begins a session over the socket that is still to come, if it does, and ends it with `until` at the latest.
+    pub(crate) fn over(
+        socket: impl Future<Output = Option<Socket>> + Send + 'static,
+        role: Role,
+        queue: Queue,
+        until: impl Future<Output = ()> + Send + 'static,
+    ) -> (Self, mpsc::Receiver<Stream>) {
         let (main, unsolicited) = mpsc::channel(BACKLOG);
         let main = (role == Role::Plugin).then_some(main);
         let acceptance = Arc::new(Acceptance { knocks: Mutex::default(), held: Notify::new() });
@@ -102,12 +113,23 @@ impl Mux {
         let (opens, wanted) = mpsc::channel(1);
         let (has_ended, ended) = watch::channel(false);
         let (dials, waiting) = mpsc::channel(DIALS);
-        let drive = driver::drive(socket, role, wanted, Arc::clone(&acceptance), main, queue.clone());
+        let drive = {
+            let (acceptance, queue) = (Arc::clone(&acceptance), queue.clone());
+            async move {
+                if let Some(socket) = socket.await {
+                    driver::drive(socket, role, wanted, acceptance, main, queue).await;
+                }
+            }
+        };
         let driver = {
             let (acks, acceptance) = (Arc::clone(&acks), Arc::clone(&acceptance));
             Task::spawn(async move {
                 let _over = Over { has_ended, acks, acceptance };
-                drive.await;
+                tokio::select! {
+                    () = drive => {}
+                    // The session ends with its socket, which is dropped here.
+                    () = until => {}
+                }
             })
         };
         let opener = Task::spawn(open_all(waiting, opens, Arc::clone(&acks), queue.clone()));

@@ -75,7 +75,8 @@ impl NamedService for Echo {
     const NAME: &'static str = "portcullis.test.Peer";
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+/// What a service of the tests answers by.
+pub type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
 impl Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;

@@ -6,5 +6,7 @@
 
 mod attach;
 mod host;
+mod plugin;
 mod scene;
 mod tls;
+mod upstream;

@@ -1,12 +1,13 @@
 //! Where listeners of ours are.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -34,20 +35,40 @@ pub(crate) enum Place {
         directory: PathBuf,
         /// Who may connect besides us.
         group: Option<Group>,
+        /// Those of our sockets that are there now.
+        files: SocketFiles,
     },
     /// On the loopback interface, at the first of these ports that is free.
     Loopback(Ports),
 }
 
 impl Place {
+    /// Returns the place in `directory` in which nothing of ours is yet.
+    pub(crate) fn shared(directory: PathBuf, group: Option<Group>) -> Self {
+        Self::Shared { directory, group, files: SocketFiles::default() }
+    }
+
+    /// Removes the socket files that are left in a directory of others, whoever still holds their listeners.
+    ///
+    /// A process that ends does not wait for the tasks that would.
+    pub(crate) fn clear(&self) {
+        if let Self::Shared { files, .. } = self {
+            for path in std::mem::take(&mut *files.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+                let _gone = std::fs::remove_file(path);
+            }
+        }
+    }
+
     /// Starts to listen. It needs a tokio runtime with I/O.
     pub(crate) fn bind(&self) -> io::Result<Listener> {
         match self {
-            Self::Private(directory) => Listener::unix(directory.fresh(), directory.group()),
-            Self::Shared { directory, group } => {
+            Self::Private(directory) => {
+                Listener::unix(directory.fresh(), directory.group(), SocketFiles::default())
+            }
+            Self::Shared { directory, group, files } => {
                 let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
                 for _ in 0..ATTEMPTS {
-                    match Listener::unix(directory.join(name()?), *group) {
+                    match Listener::unix(directory.join(name()?), *group, files.clone()) {
                         Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
                         bound => return bound,
                     }
@@ -156,7 +177,7 @@ pub(crate) enum Listener {
 
 impl Listener {
     /// Binds `path`, which is new; nobody but us and `group` may ever connect.
-    fn unix(path: PathBuf, group: Option<Group>) -> io::Result<Self> {
+    fn unix(path: PathBuf, group: Option<Group>, files: SocketFiles) -> io::Result<Self> {
         let length = path.as_os_str().len();
         if length > LONGEST_PATH {
             let text =
@@ -168,9 +189,9 @@ impl Listener {
         // The file gets the socket's mode, so that it is never open to more, whatever the umask.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
-        let file = SocketFile(path);
+        let file = SocketFile::new(path, files);
         if let Some(group) = group {
-            group.admit(&file.0, 0o660)?;
+            group.admit(&file.path, 0o660)?;
         }
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self::Unix(UnixListener::from_std(StdUnixListener::from(socket))?, file))
@@ -186,7 +207,7 @@ impl Listener {
     /// Returns the address that others connect to. A session's streams have none.
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
-            Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
             Self::Tcp(listener) => {
                 let address = listener.local_addr()?;
                 Ok(Address::Tcp { host: address.ip().to_string(), port: address.port() })
@@ -212,14 +233,31 @@ impl Listener {
 
 /// A socket file of ours, removed when dropped.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    among: SocketFiles,
+}
+
+impl SocketFile {
+    fn new(path: PathBuf, among: SocketFiles) -> Self {
+        among.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        Self { path, among }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The whole directory may have gone first, and that is fine.
-        let _gone = std::fs::remove_file(&self.0);
+        // The whole directory may have gone first, and that is fine. Who is not in the list has been removed, and
+        // the name may be another's by now.
+        if self.among.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
     }
 }
+
+/// Socket files of ours, by their paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SocketFiles(Arc<Mutex<BTreeSet<PathBuf>>>);
 
 #[cfg(test)]
 mod tests {
@@ -233,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_for_us_alone_and_goes_with_its_listener() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::Shared { directory: directory.path().to_owned(), group: None };
+        let place = Place::shared(directory.path().to_owned(), None);
         let listener = place.bind().unwrap();
         assert_eq!(mode(&listener), 0o600); // P-22
         let other = place.bind().unwrap();
@@ -247,9 +285,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ours = rustix::process::getegid().as_raw();
         let group = Some(Group::find(&ours.to_string()).unwrap());
-        let place = Place::Shared { directory: directory.path().to_owned(), group };
+        let place = Place::shared(directory.path().to_owned(), group);
         let listener = place.bind().unwrap();
         assert_eq!(mode(&listener), 0o660); // P-17
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_place_can_be_cleared() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::shared(directory.path().to_owned(), None);
+        let (first, second) = (place.bind().unwrap(), place.bind().unwrap());
+        place.clear();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0); // P-70
+        let Ok(Address::Unix(path)) = first.address() else { panic!("{first:?}") };
+        std::fs::write(&path, "somebody else's").unwrap();
+        drop((first, second));
+        assert!(path.exists());
     }
 
     #[test]
@@ -261,8 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_too_long_is_refused_with_the_limit() {
-        let place =
-            Place::Shared { directory: PathBuf::from(format!("/tmp/{}", "d".repeat(110))), group: None };
+        let place = Place::shared(PathBuf::from(format!("/tmp/{}", "d".repeat(110))), None);
         assert!(place.bind().unwrap_err().to_string().contains("at most 107")); // P-18
     }
 

@@ -1,0 +1,200 @@
+//! What a plugin logs through `tracing`, written to its standard error for the host.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::{Entry, Level};
+
+/// Writes events as hclog's JSON: one line each, the target as the module, the fields of the event and of the
+/// spans around it as pairs.
+///
+/// Every line is written whole. That nobody reads them any more is no error: the host may have died, and a plugin
+/// must not fall over its own log. Filters are the subscriber's business.
+pub struct LogLayer(Mutex<Box<dyn Write + Send>>);
+
+impl LogLayer {
+    /// Creates a layer that writes to the process's standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::to(io::stderr())
+    }
+
+    /// Creates a layer that writes to `writer`.
+    pub fn to(writer: impl Write + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(writer)))
+    }
+}
+
+impl fmt::Debug for LogLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for LogLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut pairs = Pairs::default();
+        attributes.record(&mut pairs);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(pairs);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(pairs) = span.extensions_mut().get_mut::<Pairs>()
+        {
+            values.record(pairs);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut pairs = Pairs::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Pairs>() {
+                pairs.fields.extend(of_span.fields.iter().cloned());
+            }
+        }
+        event.record(&mut pairs);
+        let entry = Entry {
+            level: level(event.metadata().level()),
+            message: pairs.message,
+            target: Some(event.metadata().target().to_owned()),
+            timestamp: None,
+            fields: pairs.fields,
+        };
+        let line = entry.to_line(SystemTime::now());
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // There is nowhere left to say that this failed.
+        let _unread = writer.write_all(line.as_bytes());
+    }
+}
+
+fn level(level: &tracing::Level) -> Level {
+    match *level {
+        tracing::Level::TRACE => Level::Trace,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::ERROR => Level::Error,
+    }
+}
+
+/// What an event or a span says of itself.
+#[derive(Default)]
+struct Pairs {
+    message: String,
+    fields: Vec<(String, Value)>,
+}
+
+impl Pairs {
+    fn set(&mut self, field: &Field, value: Value) {
+        self.fields.push((field.name().to_owned(), value));
+    }
+}
+
+impl Visit for Pairs {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            _ => self.set(field, format!("{value:?}").into()),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            _ => self.set(field, value.into()),
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let chain = std::iter::successors(value.source(), |error| error.source());
+        let text = chain.fold(value.to_string(), |text, error| format!("{text}: {error}"));
+        self.set(field, text.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use serde_json::json;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::super::LogReader;
+    use super::*;
+
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_an_entry_of_the_hosts_log() {
+        let (sender, lines) = mpsc::channel();
+        let subscriber = tracing_subscriber::registry().with(LogLayer::to(Lines(sender)));
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("call", id = 7, late = tracing::field::Empty).entered();
+            tracing::Span::current().record("late", "yes");
+            let error = io::Error::other("no room");
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(target: "shelf", error, ratio = 0.5, path = ?"/tmp", "cannot {}", "store");
+        });
+        let (mut reader, mut entries) = (LogReader::new(64 * 1024), Vec::new());
+        reader.read(&lines.recv().unwrap(), |entry| entries.push(entry));
+        let entry = entries.remove(0);
+        assert_eq!((entry.level, entry.message.as_str()), (Level::Warn, "cannot store"));
+        assert_eq!(entry.target.as_deref(), Some("shelf"));
+        let expected = [
+            ("error", json!("no room")),
+            ("id", json!(7)),
+            ("late", json!("yes")),
+            ("path", json!("\"/tmp\"")),
+            ("ratio", json!(0.5)),
+        ];
+        assert_eq!(entry.fields, expected.map(|(key, value)| (key.to_owned(), value)));
+        assert!(lines.recv().is_err());
+    }
+
+    #[test]
+    fn nobody_to_read_the_log_is_no_reason_to_fall() {
+        let (sender, lines) = mpsc::channel();
+        drop(lines);
+        let subscriber = Arc::new(tracing_subscriber::registry().with(LogLayer::to(Lines(sender))));
+        tracing::subscriber::with_default(subscriber, || tracing::error!("unheard")); // P-47
+    }
+}

@@ -1,0 +1,216 @@
+//! An entry, written as hclog writes it.
+//!
+//! Hosts are particular: the three special keys have to be strings, or a Go host panics; a time has six digits
+//! of a fraction, or the line is plain text to it; and a line of 64 KiB or more comes apart. So whatever an
+//! entry holds, what is made of it here has all of that (protocol spec 8.3).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use super::{Entry, is_timestamp};
+
+/// How long a line is at most, its line feed included. Hosts read 64 KiB at once; a little less is as good.
+const LONGEST: usize = 64_000;
+
+/// How long the text of one field may stay when a line is too long.
+const SHORTENED: usize = 256;
+
+/// What stands at the end of a text that was cut.
+const MARK: &str = "... (cut)";
+
+/// Keys that are hclog's own, and no field's.
+const SPECIAL: [&str; 4] = ["@level", "@message", "@module", "@timestamp"];
+
+impl Entry {
+    /// Writes the entry as one line of hclog's JSON, line feed included.
+    ///
+    /// It bears its own time or, if that is none, `now`. The line is shorter than 64 KiB: in one that would
+    /// not be, long texts are cut and end in a mark, and fields are left out if that is not enough. A field whose key is
+    /// one of hclog's own gets an underscore in front.
+    #[must_use]
+    pub fn to_line(&self, now: SystemTime) -> String {
+        let time = self.timestamp.as_deref().filter(|time| is_timestamp(time));
+        let time = time.map_or_else(|| timestamp(now), str::to_owned);
+        let mut fields = Map::new();
+        for (key, value) in &self.fields {
+            let key = if SPECIAL.contains(&key.as_str()) { format!("_{key}") } else { key.clone() };
+            fields.insert(key, value.clone());
+        }
+        let whole = self.written(&time, &self.message, fields.clone());
+        if whole.len() <= LONGEST {
+            return whole;
+        }
+        let marked = |mut fields: Map<String, Value>| {
+            fields.insert("cut".to_owned(), Value::Bool(true));
+            fields
+        };
+        let shortened = fields.into_iter().map(|(key, value)| (key, shorten(value))).collect();
+        let mut line = self.written(&time, &self.message, marked(shortened));
+        let mut kept = LONGEST;
+        while line.len() > LONGEST {
+            // One character may take six bytes, and several turns of this.
+            kept /= 2;
+            line = self.written(&time, &cut(&self.message, kept), marked(Map::new()));
+        }
+        line
+    }
+
+    fn written(&self, time: &str, message: &str, mut fields: Map<String, Value>) -> String {
+        let mut set = |key: &str, text: &str| fields.insert(key.to_owned(), Value::from(text));
+        set("@level", self.level.name());
+        set("@message", message);
+        set("@timestamp", time);
+        if let Some(target) = &self.target {
+            set("@module", &cut(target, SHORTENED));
+        }
+        let mut line = Value::Object(fields).to_string();
+        line.push('\n');
+        line
+    }
+}
+
+fn shorten(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(&text, SHORTENED)),
+        Value::Array(_) | Value::Object(_) => Value::String(cut(&value.to_string(), SHORTENED)),
+        small => small,
+    }
+}
+
+/// Returns `text` as it is, or the first bytes of it and the mark if it is longer than `limit`.
+fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(limit);
+    format!("{}{MARK}", text.get(..end).unwrap_or_default())
+}
+
+/// Writes a time as hclog does: in UTC, to the microsecond.
+fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = date(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since.subsec_micros(),
+    )
+}
+
+/// Returns the date that many days after the first of January 1970.
+///
+/// Counted from the first of March of the year 0, every year, four years, century and four centuries ends
+/// with its irregular day.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    if month < 10 { (year, month + 3, day_of_month) } else { (year + 1, month - 9, day_of_month) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Level, LogReader};
+    use super::*;
+
+    fn entry(message: &str, fields: &[(&str, Value)]) -> Entry {
+        Entry {
+            level: Level::Warn,
+            message: message.to_owned(),
+            target: Some("shelf".to_owned()),
+            timestamp: None,
+            fields: fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+        }
+    }
+
+    /// Writes an entry, and returns it as a host reads it.
+    fn read(entry: &Entry) -> Entry {
+        let line = entry.to_line(UNIX_EPOCH);
+        assert!(line.len() <= LONGEST && line.ends_with('\n'), "{}", line.len()); // P-46
+        assert_eq!(line.matches('\n').count(), 1); // P-43
+        let (mut reader, mut entries) = (LogReader::new(64 * 1024), Vec::new());
+        reader.read(line.as_bytes(), |entry| entries.push(entry));
+        assert_eq!(entries.len(), 1);
+        entries.remove(0)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let written = entry("a \"line\"\nand more", &[("count", json!(3)), ("path", json!("/tmp"))]);
+        let timestamp = Some("1970-01-01T00:00:00.000000Z".to_owned());
+        assert_eq!(read(&written), Entry { timestamp, ..written });
+    }
+
+    #[test]
+    fn levels_are_written_small() {
+        let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+        for (level, name) in levels.into_iter().zip(["trace", "debug", "info", "warn", "error"]) {
+            let line = Entry { level, ..entry("m", &[]) }.to_line(UNIX_EPOCH);
+            assert!(line.contains(&format!("\"@level\":\"{name}\"")), "{line}"); // P-45
+        }
+    }
+
+    #[test]
+    fn no_field_takes_the_place_of_a_special_key() {
+        let found = read(&entry(
+            "m",
+            &[("@message", json!({})), ("@timestamp", json!(1)), ("@caller", json!("a:1"))],
+        ));
+        assert_eq!((found.level, found.message.as_str()), (Level::Warn, "m"));
+        let keys: Vec<_> = found.fields.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["@caller", "_@message", "_@timestamp"]);
+    }
+
+    #[test]
+    fn a_time_of_its_own_counts_if_it_is_one() {
+        let with = |time: &str| Entry { timestamp: Some(time.to_owned()), ..entry("m", &[]) };
+        let own = "2026-02-28T23:59:59.123456+01:00";
+        assert_eq!(read(&with(own)).timestamp.as_deref(), Some(own));
+        assert_eq!(read(&with("yesterday")).timestamp.as_deref(), Some("1970-01-01T00:00:00.000000Z"));
+    }
+
+    #[test]
+    fn a_line_that_would_be_too_long_is_cut_and_says_so() {
+        let long = "ä".repeat(50_000);
+        let found = read(&entry(&long, &[("small", json!(1))]));
+        assert!(found.message.ends_with(MARK) && found.message.starts_with('ä'));
+        assert!(found.fields.contains(&("cut".to_owned(), json!(true))));
+
+        let found =
+            read(&entry("whole", &[("long", json!(long)), ("list", json!([long])), ("small", json!(1))]));
+        assert_eq!(found.message, "whole");
+        assert!(found.fields.contains(&("small".to_owned(), json!(1))));
+        assert!(found.fields.iter().any(|(key, value)| key == "long" && value.to_string().contains(MARK)));
+
+        read(&entry(&"\u{1}".repeat(64_000), &[]));
+        let many: Vec<(String, Value)> = (0..10_000).map(|n| (n.to_string(), json!(n))).collect();
+        let found = read(&Entry { fields: many, target: Some(long), ..entry("m", &[]) });
+        assert_eq!(found.fields, [("cut".to_owned(), json!(true))]);
+    }
+
+    fn check_time(seconds: u64, micros: u32, expected: &str) {
+        let found = timestamp(UNIX_EPOCH + Duration::new(seconds, micros * 1000 + 999));
+        assert_eq!(found, expected);
+        assert!(is_timestamp(&found)); // P-44
+    }
+
+    #[test]
+    fn times_have_six_digits() {
+        check_time(0, 0, "1970-01-01T00:00:00.000000Z");
+        check_time(951_782_399, 5, "2000-02-28T23:59:59.000005Z");
+        check_time(951_782_400, 120_000, "2000-02-29T00:00:00.120000Z");
+        check_time(951_868_800, 999_999, "2000-03-01T00:00:00.999999Z");
+        check_time(4_107_542_400, 0, "2100-03-01T00:00:00.000000Z");
+        check_time(1_798_761_599, 1, "2026-12-31T23:59:59.000001Z");
+    }
+}

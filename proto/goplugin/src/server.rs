@@ -1,0 +1,256 @@
+//! The plugin's side: a program that a host starts says where it listens, and serves until it is told to end.
+//!
+//! [`Serve`] is everything there is to say about that, and mirrors [`crate::Launch`]. The order is upstream's (protocol
+//! spec 4): the cookie is looked at before anything else happens, the listener exists before the line is
+//! printed, and nothing but the line ever gets to standard output. What a host says comes by environment variables;
+//! `server/invitation.rs` reads them. Serving itself is told in `server/running.rs`.
+
+mod ending;
+mod invitation;
+mod line;
+mod outcome;
+mod output;
+mod panics;
+mod running;
+mod services;
+mod session;
+mod test_mode;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use tonic::service::Routes;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+pub use self::ending::End;
+use self::invitation::Invitation;
+pub use self::invitation::PortsError;
+pub use self::outcome::{Outcome, ServeError};
+pub use self::output::Output;
+use self::running::Running;
+pub use self::session::Session;
+pub use self::test_mode::TestServing;
+use crate::log::{Entry, Level, LogLayer};
+use crate::{Cookie, Tls};
+
+/// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
+const LEFTOVERS: Duration = Duration::from_millis(100);
+
+/// How a plugin serves. [`new`](Self::new) fills in what has a default.
+///
+/// ```no_run
+/// use portcullis_goplugin::{Cookie, Outcome, Serve};
+/// # use tonic::service::Routes;
+///
+/// fn main() -> Outcome {
+///     Serve::new(Cookie::new("BASIC_PLUGIN", "hello"))
+///         // `Routes::new(KvServer::new(Kv { host: session.broker().clone() }))`
+///         .version(1, |session| Routes::default())
+///         .run()
+/// }
+/// ```
+pub struct Serve {
+    /// The cookie that a host brings. Whoever does not is told that this is a plugin.
+    pub cookie: Cookie,
+    /// The versions of the application's protocol, and what is served in each. The highest that the host knows, too, is
+    /// chosen. None by default; see [`version`](Self::version).
+    pub versions: BTreeMap<u32, Services>,
+    /// The environment. By default the one that this process was started with.
+    pub variables: Vec<(OsString, OsString)>,
+    /// By what connections are encrypted, if host and plugin were given that beforehand. Without it they are when the
+    /// host asks for it, by certificates that both sides make.
+    pub tls: Option<Tls>,
+    /// Descriptor sets of the application's services, as a protobuf compiler encodes them. With any, hosts can look
+    /// the services up by reflection. None by default.
+    pub descriptors: Vec<Vec<u8>>,
+    /// Where the plugin listens, and its broker with it. [`Listen::Unix`] by default.
+    pub listen: Listen,
+    /// How large a message to the application's own services should be allowed to be. 4 MiB by default, as upstream;
+    /// [`Session::message_limit`] tells them, whose `max_decoding_message_size` is what binds.
+    pub message_limit: usize,
+    /// How much of what is printed is kept for a host that does not read it. 1 MiB by default; see [`Output`].
+    pub output_limit: usize,
+    /// How long calls that are under way may go on once the plugin is told to end. Nothing by default: they are cut,
+    /// as in Go's plugins. More than 1.5 seconds would be a host's two, after which it kills; so more is never given.
+    pub grace: Duration,
+    /// What the end of the process that started this one means. [`Parent::Ignore`] by default, as upstream: another
+    /// host may take the plugin over.
+    pub parent: Parent,
+    /// Where what is logged goes. [`Logs::Stderr`] from [`Level::Info`] on by default.
+    pub logs: Logs,
+    /// How a panic is reported. [`Panics::ForHosts`] by default.
+    pub panics: Panics,
+}
+
+/// What is served in one version: made when it is known that this version is spoken.
+pub struct Services(Box<dyn FnOnce(&Session) -> Routes + Send>);
+
+impl<F: FnOnce(&Session) -> Routes + Send + 'static> From<F> for Services {
+    fn from(services: F) -> Self {
+        Self(Box::new(services))
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Services")
+    }
+}
+
+/// Where a plugin listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// On Unix sockets, in the directory that the host names or the system's temporary one.
+    #[default]
+    Unix,
+    /// On loopback, at the lowest free port of those that the host names. Any program on this machine can then
+    /// connect, unless the host asks for TLS.
+    Tcp,
+}
+
+/// What the end of the process that started a plugin means to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// The plugin ends as well, and cleans up.
+    Follow,
+}
+
+/// Where what is logged through `tracing` goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logs {
+    /// From this level on to standard error, where the host reads it. If the process has a subscriber already,
+    /// that one stays instead.
+    Stderr(Level),
+    /// Wherever the application has it go; [`LogLayer`] is for that.
+    Elsewhere,
+}
+
+/// How a panic is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panics {
+    /// In a line that hosts know and raise to an error. This replaces the process's panic hook.
+    ForHosts,
+    /// By the hook that is there.
+    Elsewhere,
+}
+
+impl Serve {
+    /// Describes a plugin with nothing but defaults, and no services yet.
+    #[must_use]
+    pub fn new(cookie: Cookie) -> Self {
+        Self {
+            cookie,
+            versions: BTreeMap::new(),
+            variables: std::env::vars_os().collect(),
+            tls: None,
+            descriptors: Vec::new(),
+            listen: Listen::Unix,
+            message_limit: 4 << 20,
+            output_limit: 1 << 20,
+            grace: Duration::ZERO,
+            parent: Parent::Ignore,
+            logs: Logs::Stderr(Level::Info),
+            panics: Panics::ForHosts,
+        }
+    }
+
+    /// Adds a version of the application's protocol, or replaces it.
+    ///
+    /// `services` is called before the plugin says that it listens, if this version is the one that is spoken.
+    #[must_use]
+    pub fn version(mut self, version: u32, services: impl Into<Services>) -> Self {
+        self.versions.insert(version, services.into());
+        self
+    }
+
+    /// Serves until the end, in a runtime of its own: the whole of a plugin's `main`.
+    ///
+    /// What calls have left behind in the runtime, blocking work included, does not keep the process: it has to end
+    /// within two seconds, or its host kills it.
+    pub fn run(self) -> Outcome {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(ServeError::Runtime(error)),
+        };
+        // A task of its own, because the thread that waits here is slower to run one.
+        let served = runtime.block_on(async { tokio::spawn(self.serve()).await });
+        runtime.shutdown_timeout(LEFTOVERS);
+        served.unwrap_or_else(|error| failed(ServeError::Panicked(error)))
+    }
+
+    /// Serves until the end, in the caller's runtime, which needs I/O and time.
+    ///
+    /// Nothing is left of the plugin when this returns, but for calls that block; the caller should then end the
+    /// process, and not wait for those. SIGINT and SIGTERM stay taken over. Dropping the future stops at once.
+    pub async fn serve(self) -> Outcome {
+        let invitation = match Invitation::read(&self.variables, &self.cookie) {
+            Ok(invitation) => invitation,
+            Err(reason) => {
+                let _unread = write!(
+                    std::io::stderr().lock(),
+                    "This program is a plugin: another program, its host, starts it and talks to it.\n\
+                     There is nothing that it could do when started by hand ({reason}).\n\
+                     Put it where its host looks for plugins, and use it from there.\n",
+                );
+                return Outcome::NotInvited;
+            }
+        };
+        if let Logs::Stderr(level) = self.logs {
+            let subscriber = tracing_subscriber::registry().with(LogLayer::stderr()).with(filter(level));
+            // An application that has its own is not overruled.
+            let _has_one = tracing::subscriber::set_global_default(subscriber);
+        }
+        if self.panics == Panics::ForHosts {
+            panics::report();
+        }
+        for element in &invitation.no_versions {
+            tracing::warn!(element, "the host's list of versions holds what is none");
+        }
+        match Running::begin(self, invitation).await {
+            Ok(running) => Outcome::Ended(running.until_end().await),
+            Err(error) => failed(error),
+        }
+    }
+}
+
+/// Names what there is, and keeps the environment's values to itself.
+impl fmt::Debug for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("cookie", &self.cookie)
+            .field("versions", &self.versions)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reports a failure where every host looks for the reason: on standard error, in the form of a log.
+fn failed(error: ServeError) -> Outcome {
+    let entry = Entry {
+        level: Level::Error,
+        message: "plugin init error".to_owned(),
+        target: None,
+        timestamp: None,
+        fields: vec![("error".to_owned(), outcome::chain(&error).into())],
+    };
+    let line = entry.to_line(SystemTime::now());
+    let _unread = std::io::stderr().lock().write_all(line.as_bytes());
+    Outcome::Failed(error)
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Trace => LevelFilter::TRACE,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warn => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
+    }
+}

@@ -1,0 +1,156 @@
+//! What brings a plugin's end about.
+//!
+//! A host asks for it; a person's or a system's signal does; so may the application, and the death of the process that
+//! started us. Whoever is first decides what is reported, and nobody is asked twice.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// Why a plugin ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// Its host asked it to.
+    Asked,
+    /// Somebody sent it SIGTERM.
+    Terminated,
+    /// The process that had started it ended.
+    Orphaned,
+    /// The one connection of a multiplexing host was lost, and there cannot be another.
+    Disconnected,
+    /// The application had enough, or a test.
+    Stopped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "its host asked it to end",
+            Self::Terminated => "it was told to end by SIGTERM",
+            Self::Orphaned => "the process that started it has ended",
+            Self::Disconnected => "its host's connection is lost",
+            Self::Stopped => "it ended by itself",
+        })
+    }
+}
+
+/// The end, to be brought about or waited for. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Ending(Arc<watch::Sender<Option<End>>>);
+
+impl Ending {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// Brings the end about, unless it has been already.
+    pub(super) fn bring(&self, end: End) {
+        self.0.send_if_modified(|found| {
+            let first = found.is_none();
+            found.get_or_insert(end);
+            first
+        });
+    }
+
+    /// Waits for the end and returns how it came.
+    pub(super) fn wait(&self) -> impl Future<Output = End> + Send + Sync + use<> {
+        let (keep, mut end) = (Arc::clone(&self.0), self.0.subscribe());
+        async move {
+            let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+            drop(keep);
+            // The sender lives as long as this future, so there is an end when it is over.
+            end.unwrap_or(End::Stopped)
+        }
+    }
+}
+
+/// The signals that a plugin does not leave to the kernel.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over, for the rest of the process's life.
+    pub(super) fn take() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits until the process is told to end.
+    ///
+    /// Ctrl-C reaches a plugin only because it shares its host's terminal, and the host decides what it means.
+    pub(super) async fn terminated(mut self) {
+        loop {
+            tokio::select! {
+                Some(()) = self.interrupt.recv() => tracing::trace!("a plugin leaves SIGINT to its host"),
+                Some(()) = self.terminate.recv() => return,
+                else => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// The process that started us.
+#[derive(Debug)]
+pub(super) struct Starter(AsyncFd<OwnedFd>);
+
+impl Starter {
+    /// Finds it.
+    ///
+    /// If it is dead already, somebody else has taken its place; that it does not read our line then shows it.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
+    pub(super) fn find() -> io::Result<Option<Self>> {
+        // A process whose starter is in another namespace has none that it could name.
+        let Some(pid) = getppid() else { return Ok(None) };
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        if getppid() != Some(pid) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the process that started this one has ended",
+            ));
+        }
+        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        Ok(Some(Self(pidfd)))
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(self) {
+        if self.0.readable().await.is_err() {
+            // The runtime is shutting down, and we with it.
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_end_counts_and_reaches_everybody() {
+        let ending = Ending::new();
+        let early = ending.wait();
+        assert_eq!(ending.wait().now_or_never(), None);
+        ending.bring(End::Asked);
+        ending.bring(End::Terminated);
+        assert_eq!((early.await, ending.wait().await), (End::Asked, End::Asked));
+    }
+
+    #[tokio::test]
+    async fn the_process_that_started_us_is_alive() {
+        let starter = Starter::find().unwrap().unwrap();
+        assert_eq!(starter.ended().now_or_never(), None);
+    }
+}

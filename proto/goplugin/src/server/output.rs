@@ -1,0 +1,262 @@
+//! What a plugin prints, on its way to the host.
+//!
+//! After the handshake nobody reads a plugin's standard output; what is meant for the host's user goes
+//! through a service instead. An application writes to an [`Output`], and the one stream that the host keeps open
+//! takes it from there. Writing never waits: a host that does not read must not stop a plugin. What there is no
+//! room for is dropped, and the log says how much (protocol spec 16.1 has it block).
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::stream::Stream;
+use tonic::Status;
+
+use crate::Stdio;
+use crate::wire::StdioData;
+use crate::wire::stdio_data::Channel as Origin;
+
+/// How long a piece is at most. Go's plugins cut there, too.
+const PIECE: usize = 1024;
+
+/// Takes what the application prints to one of its two outputs. Cheap to clone.
+///
+/// It is a [`Write`] that never fails and never waits. As long as the host reads, everything arrives, once and in
+/// order, cut anywhere; what is written before the host connects is kept for it. While it does not read, no more is
+/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together: what no longer fits is
+/// dropped, the newest first, and the plugin's log tells how many bytes that were.
+#[derive(Clone, Debug)]
+pub struct Output {
+    origin: Stdio,
+    prints: Prints,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for &Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.prints.push(self.origin, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was printed and not taken yet. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Prints(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    pieces: VecDeque<(Stdio, Vec<u8>)>,
+    /// How many bytes the pieces are, and how many they may be.
+    length: usize,
+    limit: usize,
+    dropped: u64,
+    /// The number of the stream that takes them now.
+    turn: u64,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+impl Prints {
+    pub(super) fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            pieces: VecDeque::new(),
+            length: 0,
+            limit,
+            dropped: 0,
+            turn: 0,
+            closed: false,
+            waker: None,
+        })))
+    }
+
+    pub(super) fn output(&self, origin: Stdio) -> Output {
+        Output { origin, prints: self.clone() }
+    }
+
+    /// Returns what takes the pieces from now on, until the next call of this.
+    ///
+    /// The stream of a lost connection may not know it yet when the next one begins.
+    pub(super) fn stream(&self) -> Pieces {
+        let mut state = self.state();
+        state.turn = state.turn.wrapping_add(1);
+        state.wake();
+        Pieces { turn: state.turn, prints: self.clone() }
+    }
+
+    /// Lets the stream end once it has taken what there is.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.wake();
+    }
+
+    fn push(&self, origin: Stdio, bytes: &[u8]) {
+        let mut state = self.state();
+        let room = state.limit - state.length;
+        let (mut bytes, lost) = bytes.split_at(bytes.len().min(room));
+        state.dropped = state.dropped.saturating_add(lost.len().try_into().unwrap_or(u64::MAX));
+        state.length += bytes.len();
+        while !bytes.is_empty() {
+            let piece = match state.pieces.back_mut() {
+                Some((last, piece)) if *last == origin && piece.len() < PIECE => piece,
+                _ => {
+                    state.pieces.push_back((origin, Vec::new()));
+                    continue;
+                }
+            };
+            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE - piece.len()));
+            piece.extend_from_slice(fits);
+            bytes = rest;
+        }
+        state.wake();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole whenever the lock is free; a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The pieces, as the host takes them.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    turn: u64,
+    prints: Prints,
+}
+
+impl Stream for Pieces {
+    type Item = Result<StdioData, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = self.prints.state();
+        if state.turn != self.turn {
+            return Poll::Ready(None);
+        }
+        let Some((origin, data)) = state.pieces.pop_front() else {
+            if state.closed {
+                return Poll::Ready(None);
+            }
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        state.length -= data.len();
+        let dropped = std::mem::take(&mut state.dropped);
+        // The log may be somebody's who prints.
+        drop(state);
+        if dropped > 0 {
+            tracing::warn!(dropped, "the host did not read what was printed, and bytes of it were dropped");
+        }
+        let origin = match origin {
+            Stdio::Stdout => Origin::Stdout,
+            Stdio::Stderr => Origin::Stderr,
+        };
+        Poll::Ready(Some(Ok(StdioData { channel: origin.into(), data: data.into() })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+
+    /// Takes what is there, as the host would see it.
+    fn taken(stream: &mut Pieces) -> Vec<(Origin, Vec<u8>)> {
+        let mut found = Vec::new();
+        while let Some(Some(piece)) = stream.next().now_or_never() {
+            let piece = piece.unwrap();
+            assert!((1..=PIECE).contains(&piece.data.len())); // P-49
+            found.push((piece.channel(), piece.data.to_vec()));
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_printed_arrives_in_order() {
+        let prints = Prints::new(1 << 20);
+        let (mut out, mut err) = (prints.output(Stdio::Stdout), prints.output(Stdio::Stderr));
+        out.write_all(b"early ").unwrap();
+        let mut stream = prints.stream();
+        out.write_all(&[b'x'; 3000]).unwrap();
+        out.write_all(b"").unwrap();
+        err.write_all(b"two").unwrap();
+        out.write_all(b"three").unwrap();
+        let found = taken(&mut stream);
+        let lengths: Vec<_> = found.iter().map(|(origin, data)| (*origin, data.len())).collect();
+        let (o, e) = (Origin::Stdout, Origin::Stderr);
+        assert_eq!(lengths, [(o, 1024), (o, 1024), (o, 958), (e, 3), (o, 5)]);
+        let out: Vec<u8> =
+            found.into_iter().filter(|(origin, _)| *origin == o).flat_map(|(_, d)| d).collect();
+        assert!(out.starts_with(b"early x") && out.ends_with(b"xthree"));
+        assert_eq!(taken(&mut stream), []);
+    }
+
+    #[test]
+    fn nobody_who_prints_waits_for_a_host_that_does_not_read() {
+        let prints = Prints::new(2000);
+        let mut out = prints.output(Stdio::Stdout);
+        for _ in 0..100 {
+            out.write_all(&[b'y'; 100]).unwrap(); // P-50
+        }
+        let mut stream = prints.stream();
+        let total: usize = taken(&mut stream).iter().map(|(_, data)| data.len()).sum();
+        assert_eq!(total, 2000);
+        out.write_all(b"again").unwrap();
+        assert_eq!(taken(&mut stream), [(Origin::Stdout, b"again".to_vec())]);
+    }
+
+    #[test]
+    fn a_later_stream_takes_over() {
+        let prints = Prints::new(100);
+        let mut out = prints.output(Stdio::Stdout);
+        let mut first = prints.stream();
+        assert_eq!(first.next().now_or_never().map(|item| item.is_none()), None);
+        let mut second = prints.stream();
+        out.write_all(b"once").unwrap();
+        assert!(first.next().now_or_never().unwrap().is_none());
+        assert_eq!(taken(&mut second).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_end_comes_after_what_was_printed() {
+        let prints = Prints::new(100);
+        let mut stream = prints.stream();
+        prints.output(Stdio::Stderr).write_all(b"last words").unwrap();
+        prints.close();
+        assert_eq!(stream.next().await.unwrap().unwrap().data, &b"last words"[..]);
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_waits_is_woken() {
+        let prints = Prints::new(100);
+        let mut stream = prints.stream();
+        let next = tokio::spawn(async move { stream.next().await });
+        tokio::task::yield_now().await;
+        prints.output(Stdio::Stdout).write_all(b"now").unwrap();
+        assert!(next.await.unwrap().unwrap().is_ok());
+    }
+}

@@ -1,0 +1,251 @@
+//! Serving, from the listener to the end.
+//!
+//! The end comes in this order: nothing more is accepted and the socket files go; go-plugin's own streams end, so that
+//! connections can; calls under way have their grace; then connections are cut. tonic's graceful stop alone would
+//! wait for a host that keeps its streams open, which every host does (protocol spec 26).
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, pending};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Server;
+
+use super::ending::{End, Ending, Signals, Starter};
+use super::invitation::{self, Invitation, Multiplex};
+use super::line::{self, Line};
+use super::output::Prints;
+use super::{Listen, Parent, Serve, ServeError, Session, services};
+use crate::broker::{Medium, Queue};
+use crate::channel::{HEADER_LIST, normalize_answer};
+use crate::identity::{self, Identity};
+use crate::mux::{Mux, Role};
+use crate::tls::Tls;
+use crate::transport::{Ended, Group, Listener, Place, Socket, incoming};
+use crate::{Address, Broker};
+
+/// How many connections there may be. A guess, and hosts have one; further ones wait to be accepted.
+const CONNECTIONS: usize = 1024;
+
+/// How long the last answers have to leave. The one to the request to end is among them, and needs a millisecond.
+const REPLY: Duration = Duration::from_millis(100);
+
+/// How long a multiplexing host may take to connect. Go's plugins give it five seconds, and a slow host up.
+const FIRST_CONNECTION: Duration = Duration::from_secs(60);
+
+/// How long accepting rests when the process is out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// How long a session's socket may take to get what its connections said last. It takes a moment; a guess.
+const FLUSH: Duration = Duration::from_millis(20);
+
+/// How much grace there can be at most. Hosts kill after two seconds.
+const LONGEST_GRACE: Duration = Duration::from_millis(1500);
+
+/// A plugin that listens.
+pub(super) struct Running {
+    session: Session,
+    address: Address,
+    server: Pin<Box<dyn Future<Output = Result<(), tonic::transport::Error>> + Send>>,
+    place: Place,
+    grace: Duration,
+    signals: Option<Signals>,
+    starter: Option<Starter>,
+    /// The one session of a multiplexing host.
+    mux: Option<Mux>,
+    /// What connections end with.
+    cut: watch::Sender<()>,
+    /// What the broker's channels end with.
+    has_ended: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Listens, makes the services, and prints the line.
+    pub(super) async fn begin(serve: Serve, invitation: Invitation) -> Result<Self, ServeError> {
+        // First, so that nothing is left of a plugin that is told to end while it starts.
+        let signals = Signals::take().map_err(ServeError::Signals)?;
+        let starter = match serve.parent {
+            Parent::Ignore => None,
+            Parent::Follow => Starter::find().map_err(ServeError::Parent)?,
+        };
+        let (certificate, tls) = match (&serve.tls, &invitation.certificate) {
+            (Some(tls), _) => (String::new(), Some(tls.clone())),
+            (None, Some(certificate)) => secure(certificate).map(|(field, tls)| (field, Some(tls)))?,
+            (None, None) => (String::new(), None),
+        };
+        let mut running = Self::listen(serve, &invitation, tls).await?;
+        let line = Line {
+            version: running.session.version,
+            address: &running.address,
+            certificate: &certificate,
+            multiplex: invitation.multiplex,
+        };
+        line::print(&line, std::io::stdout()).map_err(ServeError::Announce)?;
+        running.signals = Some(signals);
+        running.starter = starter;
+        Ok(running)
+    }
+
+    /// Listens and makes the services, for whoever gets to know of it.
+    pub(super) async fn listen(
+        mut serve: Serve,
+        invitation: &Invitation,
+        tls: Option<Tls>,
+    ) -> Result<Self, ServeError> {
+        let version = invitation::choose(serve.versions.keys().copied(), &invitation.versions);
+        let chosen = version.and_then(|version| serve.versions.remove_entry(&version));
+        let (version, services) = chosen.ok_or(ServeError::NoVersions)?;
+
+        let place = place(serve.listen, invitation)?;
+        let listen = |source| ServeError::Listen { place: name(&place), source };
+        let listener = place.bind().map_err(listen)?;
+        let address = listener.address().map_err(listen)?;
+        if !line::is_readable(&address) {
+            return Err(ServeError::Address { address });
+        }
+        let (has_ended, ended) = Ended::new();
+        let queue = Queue::new();
+        let mut session_of_all = None;
+        let (medium, listener) = match invitation.multiplex {
+            Multiplex::On => {
+                let (mux, main) =
+                    Mux::over(first(listener), Role::Plugin, queue.clone(), ended.clone().wait());
+                session_of_all = Some(mux.clone());
+                (Medium::Mux(mux), Listener::Main(main))
+            }
+            Multiplex::Off | Multiplex::Unheard => {
+                (Medium::Sockets { place: place.clone(), strays: None }, listener)
+            }
+        };
+        let broker = Broker::new(queue, medium, tls.clone(), ended);
+        let session = Session {
+            version,
+            broker,
+            prints: Prints::new(serve.output_limit),
+            ending: Ending::new(),
+            message_limit: serve.message_limit,
+            environment: invitation::for_children(&serve.variables, &serve.cookie).into(),
+        };
+        let application = (services.0)(&session);
+        let routes = services::join(application, &session, &serve.descriptors).await?;
+
+        let (cut, over) = watch::channel(());
+        let links = incoming(listener, tls, CONNECTIONS, move || {
+            let mut over = over.clone();
+            // The sender never sends; this ends when it is dropped.
+            async move { drop(over.changed().await) }
+        });
+        let ending = session.ending.wait();
+        let server = Server::builder()
+            .http2_max_header_list_size(HEADER_LIST)
+            .layer(tower::util::MapResponseLayer::new(normalize_answer))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(links, async {
+                ending.await;
+            });
+        Ok(Self {
+            session,
+            address,
+            server: Box::pin(server),
+            place,
+            grace: serve.grace.min(LONGEST_GRACE),
+            signals: None,
+            starter: None,
+            mux: session_of_all,
+            cut,
+            has_ended,
+        })
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Serves until the end, and returns how it came.
+    pub(super) async fn until_end(self) -> End {
+        let Self { session, mut server, place, grace, signals, starter, mux, cut, has_ended, .. } = self;
+        let terminated =
+            signals.map_or(Either::Left(pending()), |signals| Either::Right(signals.terminated()));
+        let orphaned = starter.map_or(Either::Left(pending()), |starter| Either::Right(starter.ended()));
+        let end = tokio::select! {
+            end = session.ending.wait() => end,
+            () = terminated => End::Terminated,
+            () = orphaned => End::Orphaned,
+            // There is nothing more to accept, which happens only to the one connection of a multiplexing host.
+            _ended = &mut server => End::Disconnected,
+        };
+        session.ending.bring(end);
+        session.prints.close();
+        session.broker.close();
+        if end != End::Disconnected {
+            let wait = match end {
+                End::Orphaned => REPLY,
+                _ => grace + REPLY,
+            };
+            if timeout(wait, &mut server).await.is_err() {
+                drop(cut);
+                // Connections end at once now; that they do not is nobody's to wait for.
+                let _stuck = timeout(REPLY, server).await;
+            }
+            if let Some(mux) = mux {
+                // What connections said last is still on its way through the session. Some hosts end that then.
+                let _quiet = timeout(FLUSH, mux.ended()).await;
+            }
+        }
+        has_ended.send_replace(true);
+        place.clear();
+        end
+    }
+}
+
+/// Waits for the one connection of a multiplexing host. Nobody listens after that, and the socket file is gone.
+async fn first(mut listener: Listener) -> Option<Socket> {
+    let accepted = timeout(FIRST_CONNECTION, async {
+        loop {
+            match listener.accept().await {
+                Ok(socket) => return socket,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "the host's connection cannot be accepted");
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+    });
+    accepted.await.unwrap_or_default()
+}
+
+/// Makes our side of TLS: the certificate for the line, and what accepts nobody but the host.
+fn secure(certificate: &str) -> Result<(String, Tls), ServeError> {
+    let host = identity::read_pem(certificate)?;
+    let identity = Identity::generate(identity::provider())?;
+    Ok((identity.to_field(), identity.trusting(host)?))
+}
+
+fn place(listen: Listen, invitation: &Invitation) -> Result<Place, ServeError> {
+    match listen {
+        Listen::Tcp => Ok(Place::Loopback(invitation.ports()?)),
+        Listen::Unix => {
+            let group = invitation.group.clone().map(|group| match Group::find(&group) {
+                Ok(found) => Ok(found),
+                Err(source) => Err(ServeError::Group { group, source }),
+            });
+            let directory = invitation.directory.as_ref().unwrap_or(&invitation.temporary).clone();
+            Ok(Place::shared(directory, group.transpose()?))
+        }
+    }
+}
+
+/// Returns what an error calls the place.
+fn name(place: &Place) -> PathBuf {
+    match place {
+        Place::Shared { directory, .. } => directory.clone(),
+        _ => Path::new("127.0.0.1").to_owned(),
+    }
+}

@@ -1,0 +1,129 @@
+//! What every plugin serves besides its own services.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{Stream, StreamExt as _};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_health::ServingStatus;
+
+use super::ending::{End, Ending};
+use super::output::{Pieces, Prints};
+use super::{ServeError, Session};
+use crate::Broker;
+use crate::broker::Outgoing;
+use crate::wire::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
+use crate::wire::grpc_controller_server::{GrpcController, GrpcControllerServer};
+use crate::wire::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
+use crate::wire::{ConnInfo, Empty};
+
+/// How many messages of the host's are taken before others have their turn. A guess; it never sends more than one
+/// or two at a time.
+const TURN: usize = 64;
+
+/// Joins the services of go-plugin to those of the application.
+///
+/// What the application serves under one of their names takes the place of ours.
+pub(super) async fn join(
+    application: Routes,
+    session: &Session,
+    descriptors: &[Vec<u8>],
+) -> Result<Routes, ServeError> {
+    let Session { broker, prints, ending, .. } = session;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    // The empty name is there from the beginning.
+    reporter.set_service_status(crate::health::SERVICE, ServingStatus::Serving).await;
+    let mut ours = Routes::new(health)
+        .add_service(GrpcBrokerServer::new(BrokerService(broker.clone())))
+        .add_service(GrpcStdioServer::new(StdioService(prints.clone())))
+        .add_service(GrpcControllerServer::new(ControllerService(ending.clone())));
+    if !descriptors.is_empty() {
+        let configured = || {
+            let builder = tonic_reflection::server::Builder::configure();
+            descriptors.iter().fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+        };
+        ours = ours.add_service(configured().build_v1()?).add_service(configured().build_v1alpha()?);
+    }
+    // The application's are looked through first: its calls are the ones that count.
+    Ok(application.into_axum_router().fallback_service(ours.into_axum_router()).into())
+}
+
+/// Ends the plugin when the host says so.
+struct ControllerService(Ending);
+
+#[tonic::async_trait]
+impl GrpcController for ControllerService {
+    async fn shutdown(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        // Connections last long enough for the answer.
+        self.0.bring(End::Asked);
+        Ok(Response::new(Empty {}))
+    }
+}
+
+/// Hands over what is printed.
+struct StdioService(Prints);
+
+#[tonic::async_trait]
+impl GrpcStdio for StdioService {
+    type StreamStdioStream = Pieces;
+
+    async fn stream_stdio(&self, _request: Request<()>) -> Result<Response<Pieces>, Status> {
+        Ok(Response::new(self.0.stream()))
+    }
+}
+
+/// Carries the broker's messages.
+struct BrokerService(Broker);
+
+#[tonic::async_trait]
+impl GrpcBroker for BrokerService {
+    type StartStreamStream = Exchange;
+
+    async fn start_stream(
+        &self,
+        request: Request<Streaming<ConnInfo>>,
+    ) -> Result<Response<Exchange>, Status> {
+        let Self(broker) = self;
+        let both = (request.into_inner(), broker.outgoing());
+        Ok(Response::new(Exchange { both: Some(both), broker: broker.clone() }))
+    }
+}
+
+/// Both directions of the broker's stream, read and written in one place.
+///
+/// Whoever reads the host's half keeps its connection from ending in order, even when our half has ended; so both
+/// end here together (protocol spec 29.3).
+struct Exchange {
+    /// `None` once it is over.
+    both: Option<(Streaming<ConnInfo>, Outgoing)>,
+    broker: Broker,
+}
+
+impl Stream for Exchange {
+    type Item = Result<ConnInfo, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { both, broker } = &mut *self;
+        let Some((incoming, outgoing)) = both else { return Poll::Ready(None) };
+        let mut taken = 0;
+        let ended = loop {
+            match incoming.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(info))) => broker.arrived(info),
+                // The host is gone, or says what is no message; another may come.
+                Poll::Ready(Some(Err(_)) | None) => break true,
+                Poll::Pending => break false,
+            }
+            taken += 1;
+            if taken == TURN {
+                cx.waker().wake_by_ref();
+                break false;
+            }
+        };
+        let said = if ended { Poll::Ready(None) } else { outgoing.poll_next_unpin(cx) };
+        if let Poll::Ready(None) = said {
+            *both = None;
+        }
+        said.map(|info| info.map(Ok))
+    }
+}

@@ -1,0 +1,77 @@
+//! What the application's services may use of the plugin they are in.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use super::ending::{End, Ending};
+use super::output::{Output, Prints};
+use crate::{Broker, Stdio};
+
+/// A plugin that serves one host, as its own services see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) version: u32,
+    pub(super) broker: Broker,
+    pub(super) prints: Prints,
+    pub(super) ending: Ending,
+    pub(super) message_limit: usize,
+    pub(super) environment: Arc<[(OsString, OsString)]>,
+}
+
+impl Session {
+    /// Returns the version of the application's protocol that is spoken.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Returns the broker, through which the host can be called back.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Returns what takes prints to the host's standard output.
+    #[must_use]
+    pub fn stdout(&self) -> Output {
+        self.prints.output(Stdio::Stdout)
+    }
+
+    /// Returns what takes prints to the host's standard error. The log is not for this.
+    #[must_use]
+    pub fn stderr(&self) -> Output {
+        self.prints.output(Stdio::Stderr)
+    }
+
+    /// Returns the limit that [`Serve::message_limit`](crate::Serve::message_limit) set, for the application's
+    /// own services.
+    #[must_use]
+    pub fn message_limit(&self) -> usize {
+        self.message_limit
+    }
+
+    /// Returns the environment without the protocol's variables: the one that children should be given.
+    ///
+    /// The process's own cannot be changed safely once there are threads, and a child that is a plugin takes what
+    /// its grandparent said for its parent's words.
+    #[must_use]
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
+    /// Ends the plugin, as its host could.
+    pub fn stop(&self) {
+        self.ending.bring(End::Stopped);
+    }
+
+    /// Waits until the plugin is told to end, by whomever.
+    pub fn ended(&self) -> impl Future<Output = End> + Send + Sync + use<> {
+        self.ending.wait()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("version", &self.version).finish_non_exhaustive()
+    }
+}

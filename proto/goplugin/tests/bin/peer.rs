@@ -1,0 +1,190 @@
+//! A plugin of the library's own, with the service that every peer of the tests has.
+//!
+//! What its arguments say is set in [`Serve`]; each is a word of `main`.
+
+#![expect(clippy::print_stdout, reason = "one of its modes is to print where nobody reads")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it plays a plugin's part: it ends its process, and tells of its environment"
+)]
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use portcullis_goplugin::log::Level;
+use portcullis_goplugin::{
+    BrokerError, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, normalized,
+};
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+mod wire {
+    #![expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+    tonic::include_proto!("portcullis.test");
+}
+
+use wire::peer_client::PeerClient;
+use wire::peer_server::{Peer, PeerServer};
+
+/// What both sides send to each other's brokered servers.
+const CALLED_BACK: &[u8] = b"called back";
+
+/// The header that the service finds the call's authority in.
+const AUTHORITY: &str = "x-authority";
+
+fn main() -> Outcome {
+    let mut serve = Serve::new(Cookie::new("GOPLUGIN_PEER", "hello")).version(2, peer).version(3, peer);
+    let mut endings = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match argument.split_once('=').unwrap_or((&argument, "")) {
+            ("tcp", _) => serve.listen = Listen::Tcp,
+            ("follow", _) => serve.parent = Parent::Follow,
+            ("trace", _) => serve.logs = Logs::Stderr(Level::Trace),
+            ("grace", milliseconds) => {
+                serve.grace = Duration::from_millis(milliseconds.parse().expect("it is a number"));
+            }
+            ("no-versions", _) => serve.versions.clear(),
+            ("no-cookie", _) => serve.cookie.value.clear(),
+            ("panic", _) => serve = serve.version(3, |_: &Session| -> Routes { panic!("it was not to be") }),
+            ("stop", _) => {
+                serve = serve.version(3, |session: &Session| {
+                    session.stop();
+                    peer(session)
+                });
+            }
+            ("babble", _) => {
+                // On raw standard output, after the line, where hosts drop it.
+                serve = serve.version(3, |session: &Session| {
+                    std::thread::spawn(|| {
+                        for _ in 0..64 {
+                            println!("{}", "x".repeat(1 << 16));
+                        }
+                    });
+                    peer(session)
+                });
+            }
+            // The last thing that happens is for a test to see.
+            ("say", word) => endings.push(word.to_owned()),
+            _ => panic!("no argument {argument:?}"),
+        }
+    }
+    let outcome = serve.run();
+    for word in endings {
+        let _unread = writeln!(std::io::stderr(), "[INFO] {word}: {outcome:?}");
+    }
+    outcome
+}
+
+fn peer(session: &Session) -> Routes {
+    let peer = Plugin { session: session.clone(), offered: Arc::default() };
+    let routes = Routes::new(PeerServer::new(peer).max_decoding_message_size(session.message_limit()));
+    routes.into_axum_router().layer(tower::util::MapRequestLayer::new(note_authority)).into()
+}
+
+/// Puts the authority where a service can see it.
+fn note_authority<B>(mut request: http::Request<B>) -> http::Request<B> {
+    let authority = request.uri().authority().and_then(|authority| authority.as_str().parse().ok());
+    if let Some(authority) = authority {
+        request.headers_mut().insert(AUTHORITY, authority);
+    }
+    request
+}
+
+#[derive(Clone)]
+struct Plugin {
+    session: Session,
+    offered: Arc<Mutex<Vec<Serving>>>,
+}
+
+impl Plugin {
+    fn keep(&self, serving: Serving) -> u32 {
+        let id = serving.id();
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(serving);
+        id
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for Plugin {
+    type CountStream = Pin<Box<dyn Stream<Item = Result<u32, Status>> + Send>>;
+
+    async fn echo(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Status> {
+        Ok(Response::new(request.into_inner()))
+    }
+
+    async fn large(&self, request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
+        let length = usize::try_from(request.into_inner()).unwrap_or(usize::MAX);
+        Ok(Response::new(vec![0; length]))
+    }
+
+    async fn fail(&self, request: Request<u32>) -> Result<Response<()>, Status> {
+        let length = usize::try_from(request.into_inner()).unwrap_or(usize::MAX);
+        Err(Status::internal("x".repeat(length)))
+    }
+
+    async fn count(&self, request: Request<u32>) -> Result<Response<Self::CountStream>, Status> {
+        Ok(Response::new(Box::pin(stream::iter((0..request.into_inner()).map(Ok)))))
+    }
+
+    async fn hang(&self, _request: Request<()>) -> Result<Response<()>, Status> {
+        std::future::pending().await
+    }
+
+    async fn print(&self, request: Request<String>) -> Result<Response<()>, Status> {
+        let print = |mut output: Output, text: &str| output.write_all(text.as_bytes());
+        print(self.session.stdout(), request.get_ref())?;
+        print(self.session.stderr(), &request.get_ref().to_uppercase())?;
+        Ok(Response::new(()))
+    }
+
+    async fn call_back(&self, request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
+        let channel = self.session.broker().dial(request.into_inner()).await.map_err(not_found)?;
+        PeerClient::new(channel).echo(CALLED_BACK.to_vec()).await.map_err(normalized)
+    }
+
+    async fn call_back_later(&self, request: Request<u32>) -> Result<Response<()>, Status> {
+        let (broker, id) = (self.session.broker().clone(), request.into_inner());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if let Ok(channel) = broker.dial(id).await {
+                let _cut_off = PeerClient::new(channel).hang(()).await;
+            }
+        });
+        Ok(Response::new(()))
+    }
+
+    async fn offer(&self, _request: Request<()>) -> Result<Response<u32>, Status> {
+        let serving = self.session.broker().serve(Routes::new(PeerServer::new(self.clone()))).await;
+        Ok(Response::new(self.keep(serving.map_err(not_found)?)))
+    }
+
+    async fn offer_as(&self, request: Request<u32>) -> Result<Response<()>, Status> {
+        let routes = Routes::new(PeerServer::new(self.clone()));
+        let serving = self.session.broker().serve_as(request.into_inner(), routes).await;
+        self.keep(serving.map_err(not_found)?);
+        Ok(Response::new(()))
+    }
+
+    async fn exit(&self, request: Request<u32>) -> Result<Response<()>, Status> {
+        std::process::exit(request.into_inner().try_into().unwrap_or(1))
+    }
+
+    async fn environment(&self, request: Request<String>) -> Result<Response<String>, Status> {
+        // As a child would see it, whom the session's environment is for.
+        let key = request.into_inner();
+        let found = self.session.environment().iter().find(|(name, _)| *name == *key);
+        Ok(Response::new(found.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default()))
+    }
+
+    async fn authority(&self, request: Request<()>) -> Result<Response<String>, Status> {
+        let authority = request.metadata().get(AUTHORITY).and_then(|value| value.to_str().ok());
+        Ok(Response::new(authority.unwrap_or_default().to_owned()))
+    }
+}
+
+fn not_found(error: BrokerError) -> Status {
+    Status::new(Code::NotFound, error.to_string())
+}
