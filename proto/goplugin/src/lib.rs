@@ -1,8 +1,9 @@
 //! The go-plugin protocol, for any service.
 //!
-//! A go-plugin plugin is a program that serves gRPC to the process that started it. This crate is the
-//! host's side: it starts such a program, connects to it, and sees to it that it ends. It knows
-//! nothing of what the plugin serves; that is between the plugin and the caller's own client.
+//! A go-plugin plugin is a program that serves gRPC to the process that started it, its host. This crate is both
+//! sides. As a host it starts such a program, connects to it, and sees to it that it ends; as a plugin it says where
+//! it listens, and serves until it is told to end. It knows nothing of what is served; that is between the
+//! plugin's services and the caller's own client.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -26,6 +27,8 @@
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
 //!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
 //! - A [`Sink`] gets what the plugin logs and prints.
+//! - [`Serve`] is everything there is to say about a plugin of one's own, and [`Serve::run`] is its `main`. Its services get
+//!   a [`Session`], with the [`Broker`] to call the host back by and an [`Output`] to print to.
 //!
 //! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
 

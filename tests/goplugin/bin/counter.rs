@@ -69,7 +69,8 @@ impl Counter {
     }
 
     async fn put(self, put: Put) -> Result<(), Status> {
-        let channel = self.broker.dial(put.add_server).await.map_err(|error| Status::internal(error.to_string()))?;
+        let channel =
+            self.broker.dial(put.add_server).await.map_err(|error| Status::internal(error.to_string()))?;
         let mut host = Grpc::new(channel);
         host.ready().await?;
         let sum = Request::new(Sum { a: self.sum(&put.key), b: put.value });

@@ -102,7 +102,11 @@ fn launch(name: &str, directory: &Path, versions: Versions) -> Launch {
     launch
 }
 
-async fn call<Q, A>(channel: portcullis_goplugin::Channel, path: &'static str, request: Q) -> Result<A, Status>
+async fn call<Q, A>(
+    channel: portcullis_goplugin::Channel,
+    path: &'static str,
+    request: Q,
+) -> Result<A, Status>
 where
     Q: Message + 'static,
     A: Message + Default + 'static,

@@ -22,12 +22,13 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 mod wire {
-    #![expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #![expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
     tonic::include_proto!("portcullis.test");
 }
 
 use wire::peer_client::PeerClient;
 use wire::peer_server::{Peer, PeerServer};
+use wire::{Data, Nothing, Number, Text};
 
 /// What both sides send to each other's brokered servers.
 const CALLED_BACK: &[u8] = b"called back";
@@ -109,80 +110,74 @@ impl Plugin {
 
 #[tonic::async_trait]
 impl Peer for Plugin {
-    type CountStream = Pin<Box<dyn Stream<Item = Result<u32, Status>> + Send>>;
+    type CountStream = Pin<Box<dyn Stream<Item = Result<Number, Status>> + Send>>;
 
-    async fn echo(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Status> {
+    async fn echo(&self, request: Request<Data>) -> Result<Response<Data>, Status> {
         Ok(Response::new(request.into_inner()))
     }
 
-    async fn large(&self, request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
-        let length = usize::try_from(request.into_inner()).unwrap_or(usize::MAX);
-        Ok(Response::new(vec![0; length]))
+    async fn large(&self, request: Request<Number>) -> Result<Response<Data>, Status> {
+        Ok(Response::new(Data { value: vec![0; length(&request)].into() }))
     }
 
-    async fn fail(&self, request: Request<u32>) -> Result<Response<()>, Status> {
-        let length = usize::try_from(request.into_inner()).unwrap_or(usize::MAX);
-        Err(Status::internal("x".repeat(length)))
+    async fn fail(&self, request: Request<Number>) -> Result<Response<Nothing>, Status> {
+        Err(Status::internal("x".repeat(length(&request))))
     }
 
-    async fn count(&self, request: Request<u32>) -> Result<Response<Self::CountStream>, Status> {
-        Ok(Response::new(Box::pin(stream::iter((0..request.into_inner()).map(Ok)))))
+    async fn count(&self, request: Request<Number>) -> Result<Response<Self::CountStream>, Status> {
+        let numbers = (0..request.get_ref().value).map(|value| Ok(Number { value }));
+        Ok(Response::new(Box::pin(stream::iter(numbers))))
     }
 
-    async fn hang(&self, _request: Request<()>) -> Result<Response<()>, Status> {
+    async fn hang(&self, _request: Request<Nothing>) -> Result<Response<Nothing>, Status> {
         std::future::pending().await
     }
 
-    async fn print(&self, request: Request<String>) -> Result<Response<()>, Status> {
+    async fn print(&self, request: Request<Text>) -> Result<Response<Nothing>, Status> {
         let print = |mut output: Output, text: &str| output.write_all(text.as_bytes());
-        print(self.session.stdout(), request.get_ref())?;
-        print(self.session.stderr(), &request.get_ref().to_uppercase())?;
-        Ok(Response::new(()))
+        let text = &request.get_ref().value;
+        print(self.session.stdout(), text)?;
+        print(self.session.stderr(), &text.to_uppercase())?;
+        Ok(Response::new(Nothing {}))
     }
 
-    async fn call_back(&self, request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
-        let channel = self.session.broker().dial(request.into_inner()).await.map_err(not_found)?;
-        PeerClient::new(channel).echo(CALLED_BACK.to_vec()).await.map_err(normalized)
+    async fn call_back(&self, request: Request<Number>) -> Result<Response<Data>, Status> {
+        let channel = self.session.broker().dial(request.get_ref().value).await.map_err(not_found)?;
+        PeerClient::new(channel).echo(Data { value: CALLED_BACK.into() }).await.map_err(normalized)
     }
 
-    async fn call_back_later(&self, request: Request<u32>) -> Result<Response<()>, Status> {
-        let (broker, id) = (self.session.broker().clone(), request.into_inner());
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Ok(channel) = broker.dial(id).await {
-                let _cut_off = PeerClient::new(channel).hang(()).await;
-            }
-        });
-        Ok(Response::new(()))
-    }
-
-    async fn offer(&self, _request: Request<()>) -> Result<Response<u32>, Status> {
+    async fn offer(&self, _request: Request<Nothing>) -> Result<Response<Number>, Status> {
         let serving = self.session.broker().serve(Routes::new(PeerServer::new(self.clone()))).await;
-        Ok(Response::new(self.keep(serving.map_err(not_found)?)))
+        Ok(Response::new(Number { value: self.keep(serving.map_err(not_found)?) }))
     }
 
-    async fn offer_as(&self, request: Request<u32>) -> Result<Response<()>, Status> {
+    async fn offer_as(&self, request: Request<Number>) -> Result<Response<Nothing>, Status> {
         let routes = Routes::new(PeerServer::new(self.clone()));
-        let serving = self.session.broker().serve_as(request.into_inner(), routes).await;
+        let serving = self.session.broker().serve_as(request.get_ref().value, routes).await;
         self.keep(serving.map_err(not_found)?);
-        Ok(Response::new(()))
+        Ok(Response::new(Nothing {}))
     }
 
-    async fn exit(&self, request: Request<u32>) -> Result<Response<()>, Status> {
-        std::process::exit(request.into_inner().try_into().unwrap_or(1))
+    async fn exit(&self, request: Request<Number>) -> Result<Response<Nothing>, Status> {
+        std::process::exit(request.get_ref().value.try_into().unwrap_or(1))
     }
 
-    async fn environment(&self, request: Request<String>) -> Result<Response<String>, Status> {
+    async fn environment(&self, request: Request<Text>) -> Result<Response<Text>, Status> {
         // As a child would see it, whom the session's environment is for.
-        let key = request.into_inner();
+        let key = request.into_inner().value;
         let found = self.session.environment().iter().find(|(name, _)| *name == *key);
-        Ok(Response::new(found.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default()))
+        let value = found.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Response::new(Text { value }))
     }
 
-    async fn authority(&self, request: Request<()>) -> Result<Response<String>, Status> {
+    async fn authority(&self, request: Request<Nothing>) -> Result<Response<Text>, Status> {
         let authority = request.metadata().get(AUTHORITY).and_then(|value| value.to_str().ok());
-        Ok(Response::new(authority.unwrap_or_default().to_owned()))
+        Ok(Response::new(Text { value: authority.unwrap_or_default().to_owned() }))
     }
+}
+
+fn length(request: &Request<Number>) -> usize {
+    usize::try_from(request.get_ref().value).unwrap_or(usize::MAX)
 }
 
 fn not_found(error: BrokerError) -> Status {

@@ -15,11 +15,12 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::child::{Plugin, connect, entries, invited, is_in, run, wait_until_empty, within};
 use crate::peer::peer_client::PeerClient;
+use crate::peer::{Nothing, Number, Text};
 use crate::wire::grpc_broker_client::GrpcBrokerClient;
 use crate::wire::grpc_controller_client::GrpcControllerClient;
 use crate::wire::grpc_stdio_client::GrpcStdioClient;
 use crate::wire::{ConnInfo, Empty};
-use crate::{LONG, TestResult};
+use crate::{LONG, TestResult, data};
 
 /// What a host waits for a plugin that it asked to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -80,7 +81,7 @@ async fn a_host_that_knows_of_multiplexing_hears_of_it() -> TestResult {
         let plugin = Plugin::start(invited(directory.path(), &[]).env("PLUGIN_MULTIPLEX_GRPC", said));
         assert!(plugin.line.ends_with("|grpc||true\n"), "{}", plugin.line); // P-12
         if said != "true" {
-            PeerClient::new(plugin.connect().await).echo(b"plain".to_vec()).await?; // P-13
+            PeerClient::new(plugin.connect().await).echo(data(b"plain")).await?; // P-13
         }
     }
     Ok(())
@@ -97,7 +98,7 @@ async fn a_socket_for_a_group_is_the_groups() -> TestResult {
 
     let offered = PeerClient::new(plugin.connect().await);
     let (_keep, mut announced) = broker(&plugin).await?;
-    offered.clone().offer(()).await?;
+    offered.clone().offer(Nothing {}).await?;
     let info = announced.message().await?.ok_or("there is an announcement")?;
     assert_eq!(mode(info.address.into())?, (0o660, group));
     Ok(())
@@ -182,12 +183,12 @@ async fn asked_to_end_it_answers_and_ends_whatever_is_open() -> TestResult {
     let hanging: Vec<_> = (0..8)
         .map(|_| {
             let mut peer = peer.clone();
-            tokio::spawn(async move { peer.hang(()).await })
+            tokio::spawn(async move { peer.hang(Nothing {}).await })
         })
         .collect();
-    peer.offer(()).await?;
+    peer.offer(Nothing {}).await?;
     assert_eq!(announced.message().await?.ok_or("it is announced")?.service_id, 1); // P-51, P-53
-    assert_eq!(peer.echo(b"beside".to_vec()).await?.into_inner(), b"beside"); // P-36
+    assert_eq!(peer.echo(data(b"beside")).await?.into_inner().value, &b"beside"[..]); // P-36
     assert_eq!(entries(directory.path()), 2);
 
     let begun = Instant::now();
@@ -209,12 +210,12 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
     let plugin = Plugin::start(&mut invited(directory.path(), &["grace=60000"]));
     let channel = plugin.connect().await;
     let mut peer = PeerClient::new(channel.clone());
-    let mut numbers = peer.count(100_000).await?.into_inner();
+    let mut numbers = peer.count(Number { value: 100_000 }).await?.into_inner();
     GrpcControllerClient::new(channel.clone()).shutdown(Empty {}).await?;
     // What was under way goes on to its end.
     let mut last = None;
     while let Some(number) = numbers.message().await? {
-        last = Some(number);
+        last = Some(number.value);
     }
     assert_eq!(last, Some(99_999));
     assert!(plugin.end().await.success());
@@ -225,9 +226,9 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
     let mut peer = PeerClient::new(channel.clone());
     let call = tokio::spawn({
         let mut peer = peer.clone();
-        async move { peer.hang(()).await }
+        async move { peer.hang(Nothing {}).await }
     });
-    peer.echo(Vec::new()).await?;
+    peer.echo(data(b"")).await?;
     let begun = Instant::now();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
     assert!(plugin.end().await.success());
@@ -250,11 +251,11 @@ async fn hosts_come_and_go_and_the_next_one_finds_everything() -> TestResult {
         host.send(odd.clone()).await?;
         host.send(odd).await?;
         host.send(ConnInfo::default()).await?;
-        assert_eq!(peer.offer(()).await?.into_inner(), round);
+        assert_eq!(peer.offer(Nothing {}).await?.into_inner().value, round);
         let info = announced.message().await?.ok_or("it is announced")?; // P-56
         assert_eq!((info.service_id, info.network.as_str()), (round, "unix"));
         let mut offered = PeerClient::new(connect(info.address.into()).await);
-        assert_eq!(offered.echo(b"there".to_vec()).await?.into_inner(), b"there");
+        assert_eq!(offered.echo(data(b"there")).await?.into_inner().value, &b"there"[..]);
         // The connections end here, all of them, and the plugin does not. P-67
     }
     Ok(())
@@ -265,7 +266,7 @@ async fn an_announcement_waits_for_the_stream() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &[]));
     let mut peer = PeerClient::new(plugin.connect().await);
-    let id = peer.offer(()).await?.into_inner();
+    let id = peer.offer(Nothing {}).await?.into_inner().value;
     let (_host, mut announced) = broker(&plugin).await?;
     assert_eq!(announced.message().await?.ok_or("it is announced")?.service_id, id); // P-54
     Ok(())
@@ -278,7 +279,7 @@ async fn a_callback_waits_for_its_announcement() -> TestResult {
     let mut peer = PeerClient::new(plugin.connect().await);
     let (_host, _announced) = broker(&plugin).await?;
     let begun = Instant::now();
-    let refused = peer.call_back(4711).await.map_err(|status| status.code());
+    let refused = peer.call_back(Number { value: 4711 }).await.map_err(|status| status.code());
     assert_eq!(refused.map(drop), Err(Code::NotFound));
     assert!(begun.elapsed() >= Duration::from_secs(5)); // P-52
     Ok(())
@@ -291,7 +292,7 @@ async fn what_is_printed_arrives_whenever_a_host_reads_it() -> TestResult {
     let channel = plugin.connect().await;
     let mut peer = PeerClient::new(channel.clone());
     let text = "0123456789".repeat(500);
-    peer.print(text.clone()).await?;
+    peer.print(Text { value: text.clone() }).await?;
     let mut prints = GrpcStdioClient::new(channel.clone()).stream_stdio(()).await?.into_inner();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     while stdout.len() < text.len() || stderr.len() < text.len() {
@@ -307,7 +308,7 @@ async fn what_is_printed_arrives_whenever_a_host_reads_it() -> TestResult {
 
     // A host that does not read stops nobody who prints.
     for _ in 0..64 {
-        peer.print("x".repeat(1 << 16)).await?; // P-50
+        peer.print(Text { value: "x".repeat(1 << 16) }).await?; // P-50
     }
     Ok(())
 }
@@ -317,9 +318,9 @@ async fn a_message_over_the_limit_is_refused_as_go_refuses_it() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &[]));
     let mut peer = PeerClient::new(plugin.connect().await).max_decoding_message_size(usize::MAX);
-    let refused = peer.echo(vec![0; 4 << 20]).await.map_err(|status| status.code());
+    let refused = peer.echo(data(&vec![0; 4 << 20])).await.map_err(|status| status.code());
     assert_eq!(refused.map(drop), Err(Code::ResourceExhausted)); // P-39
-    assert_eq!(peer.large(32 << 20).await?.into_inner().len(), 32 << 20);
+    assert_eq!(peer.large(Number { value: 32 << 20 }).await?.into_inner().value.len(), 32 << 20);
     Ok(())
 }
 
@@ -331,11 +332,11 @@ async fn many_calls_at_once_are_served() -> TestResult {
     let calls: Vec<_> = (0..1200)
         .map(|_| {
             let mut peer = peer.clone();
-            tokio::spawn(async move { peer.hang(()).await })
+            tokio::spawn(async move { peer.hang(Nothing {}).await })
         })
         .collect();
     // Behind all of them on the same connection. P-40
-    peer.clone().echo(Vec::new()).await?;
+    peer.clone().echo(data(b"")).await?;
     assert!(calls.iter().all(|call| !call.is_finished()));
     calls.iter().for_each(|call| call.abort());
     Ok(())
@@ -346,10 +347,10 @@ async fn ctrl_c_is_its_hosts_and_sigterm_its_own() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &[]));
     let mut peer = PeerClient::new(plugin.connect().await);
-    peer.offer(()).await?;
+    peer.offer(Nothing {}).await?;
     for _ in 0..3 {
         plugin.signal(Signal::INT);
-        peer.echo(Vec::new()).await?; // P-66
+        peer.echo(data(b"")).await?; // P-66
     }
     plugin.signal(Signal::TERM);
     assert_eq!(plugin.end().await.code(), Some(0));
@@ -382,7 +383,7 @@ async fn one_that_follows_its_parent_ends_with_it() -> TestResult {
     let directory = tempfile::tempdir()?;
     let shell = orphan_to_be(directory.path(), "follow");
     let mut peer = PeerClient::new(shell.connect().await);
-    peer.offer(()).await?;
+    peer.offer(Nothing {}).await?;
     assert_eq!(entries(directory.path()), 2);
     shell.signal(Signal::KILL);
     // Its output ends only with the plugin itself, who still holds it.
@@ -397,7 +398,7 @@ async fn one_that_does_not_follow_stays_for_another_host() -> TestResult {
     let shell = orphan_to_be(directory.path(), "");
     let channel = shell.connect().await;
     shell.signal(Signal::KILL);
-    PeerClient::new(channel).echo(Vec::new()).await?;
+    PeerClient::new(channel).echo(data(b"")).await?;
     let again = shell.connect().await;
     GrpcControllerClient::new(again).shutdown(Empty {}).await?;
     shell.end().await;
@@ -413,7 +414,7 @@ async fn nobody_who_reads_is_no_reason_to_fall() -> TestResult {
     let plugin = Plugin::start(invited(directory.path(), &["trace"]).stderr(writer));
     drop(reader);
     let channel = plugin.connect().await;
-    PeerClient::new(channel.clone()).echo(Vec::new()).await?;
+    PeerClient::new(channel.clone()).echo(data(b"")).await?;
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
     assert_eq!(plugin.end().await.code(), Some(0)); // P-47
 
@@ -494,9 +495,9 @@ async fn children_do_not_get_what_was_said_to_the_plugin() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(invited(directory.path(), &[]).env("PATH", "/bin"));
     let mut peer = PeerClient::new(plugin.connect().await);
-    assert_eq!(peer.environment("PATH".to_owned()).await?.into_inner(), "/bin");
+    assert_eq!(peer.environment(Text { value: "PATH".to_owned() }).await?.into_inner().value, "/bin");
     for key in ["GOPLUGIN_PEER", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR"] {
-        assert_eq!(peer.environment(key.to_owned()).await?.into_inner(), ""); // P-14
+        assert_eq!(peer.environment(Text { value: key.to_owned() }).await?.into_inner().value, ""); // P-14
     }
     Ok(())
 }

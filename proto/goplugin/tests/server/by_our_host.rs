@@ -1,6 +1,8 @@
 //! Our host and our plugin, in every mode.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use portcullis_goplugin::{
@@ -11,11 +13,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response};
 
 use crate::child::entries;
 use crate::peer::peer_client::PeerClient;
-use crate::{LONG, PEER, TestResult};
+use crate::peer::{Data, Nothing, Number, Text};
+use crate::{LONG, PEER, TestResult, data};
 
 /// What a host waits for a plugin that it asked to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -77,13 +80,13 @@ impl Scene {
 
     /// Serves `Echo` to the plugin.
     async fn offer(&self) -> Result<Serving, BrokerError> {
-        self.plugin.broker().serve(Routes::new(crate::peer::peer_server::PeerServer::new(Host))).await
+        self.plugin.broker().serve(Routes::new(Host)).await
     }
 
     async fn call_what_is_offered(&self) -> TestResult {
-        let id = self.peer().offer(()).await?.into_inner();
+        let id = self.peer().offer(Nothing {}).await?.into_inner().value;
         let mut offered = PeerClient::new(self.plugin.broker().dial(id).await?);
-        assert_eq!(offered.echo(b"there".to_vec()).await?.into_inner(), b"there");
+        assert_eq!(offered.echo(data(b"there")).await?.into_inner().value, &b"there"[..]);
         Ok(())
     }
 }
@@ -98,23 +101,23 @@ async fn everything_works_in_every_mode(mode: Mode) -> TestResult {
     assert_eq!(scene.plugin.negotiated_version(), 3);
     scene.plugin.ping(LONG).await?;
     let mut peer = scene.peer();
-    assert_eq!(peer.echo(b"hello".to_vec()).await?.into_inner(), b"hello");
-    assert_eq!(peer.large(8 << 20).await?.into_inner().len(), 8 << 20);
-    let failed = peer.fail(1 << 20).await.map_err(|status| (status.code(), status.message().len()));
+    assert_eq!(peer.echo(data(b"hello")).await?.into_inner().value, &b"hello"[..]);
+    assert_eq!(peer.large(number(8 << 20)).await?.into_inner().value.len(), 8 << 20);
+    let failed = peer.fail(number(1 << 20)).await.map_err(|status| (status.code(), status.message().len()));
     assert_eq!(failed.map(drop), Err((Code::Internal, 1 << 20)));
-    let mut numbers = peer.count(1000).await?.into_inner();
+    let mut numbers = peer.count(number(1000)).await?.into_inner();
     for expected in 0..1000 {
-        assert_eq!(numbers.message().await?, Some(expected));
+        assert_eq!(numbers.message().await?, Some(number(expected)));
     }
 
     // P-31, P-51, P-58, P-60
     for _ in 0..3 {
         let serving = scene.offer().await?;
-        assert_eq!(peer.call_back(serving.id()).await?.into_inner(), b"called back");
+        assert_eq!(peer.call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
         scene.call_what_is_offered().await?;
     }
 
-    peer.print("printed".to_owned()).await?;
+    peer.print(Text { value: "printed".to_owned() }).await?;
     let mut found = vec![scene.prints.recv().await, scene.prints.recv().await];
     found.sort_by_key(|print| print.as_ref().map(|(_, text)| text.clone()));
     let expected = [(Stdio::Stderr, b"PRINTED".to_vec()), (Stdio::Stdout, b"printed".to_vec())];
@@ -131,11 +134,11 @@ async fn a_busy_plugin_ends_as_soon_as_an_idle_one(mode: Mode) -> TestResult {
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let mut peer = scene.peer();
-            tokio::spawn(async move { peer.hang(()).await })
+            tokio::spawn(async move { peer.hang(Nothing {}).await })
         })
         .collect();
     let serving = scene.offer().await?;
-    scene.peer().call_back_later(serving.id()).await?;
+    assert_eq!(scene.peer().call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
     scene.call_what_is_offered().await?;
     scene.stop().await; // P-63
     for call in calls {
@@ -151,7 +154,7 @@ async fn a_plugin_on_tcp_is_like_any_other(mode: Mode) -> TestResult {
     let scene = Scene::start(mode, &["tcp"]).await?;
     assert_eq!(scene.plugin.address().network(), "tcp");
     let serving = scene.offer().await?;
-    assert_eq!(scene.peer().call_back(serving.id()).await?.into_inner(), b"called back");
+    assert_eq!(scene.peer().call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
     scene.call_what_is_offered().await?;
     scene.stop().await;
     Ok(())
@@ -168,7 +171,7 @@ async fn who_has_no_certificate_is_kept_out_and_disturbs_nobody() -> TestResult 
     let _reset = tokio::time::timeout(LONG, plain.read_to_end(&mut answer)).await?;
     // A TLS alert at the most, and nothing of HTTP/2. P-29
     assert!(answer.first().is_none_or(|kind| *kind == 21), "{answer:?}");
-    scene.peer().echo(Vec::new()).await?;
+    scene.peer().echo(data(b"")).await?;
     scene.call_what_is_offered().await?;
     drop(stalled);
     scene.stop().await;
@@ -185,62 +188,33 @@ async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult 
     Ok(())
 }
 
-/// What the host serves.
+fn number(value: u32) -> Number {
+    Number { value }
+}
+
+/// What the host serves: what it is sent, sent back.
+#[derive(Clone)]
 struct Host;
 
-#[tonic::async_trait]
-impl crate::peer::peer_server::Peer for Host {
-    type CountStream = futures_util::stream::Empty<Result<u32, Status>>;
+impl tonic::server::NamedService for Host {
+    const NAME: &'static str = "portcullis.test.Peer";
+}
 
-    async fn echo(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Status> {
-        Ok(Response::new(request.into_inner()))
+impl tower_service::Service<http::Request<tonic::body::Body>> for Host {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn hang(&self, _request: Request<()>) -> Result<Response<()>, Status> {
-        std::future::pending().await
-    }
-
-    async fn large(&self, _request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn fail(&self, _request: Request<u32>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn count(&self, _request: Request<u32>) -> Result<Response<Self::CountStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn print(&self, _request: Request<String>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn call_back(&self, _request: Request<u32>) -> Result<Response<Vec<u8>>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn call_back_later(&self, _request: Request<u32>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn offer(&self, _request: Request<()>) -> Result<Response<u32>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn offer_as(&self, _request: Request<u32>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn exit(&self, _request: Request<u32>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn environment(&self, _request: Request<String>) -> Result<Response<String>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn authority(&self, _request: Request<()>) -> Result<Response<String>, Status> {
-        Err(Status::unimplemented(""))
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let echo =
+            tower::service_fn(|request: Request<Data>| async { Ok(Response::new(request.into_inner())) });
+        Box::pin(async move {
+            let mut server = tonic::server::Grpc::new(tonic_prost::ProstCodec::<Data, Data>::default());
+            Ok(server.unary(echo, request).await)
+        })
     }
 }

@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::{LONG, PEER};
 
 /// Describes a plugin that was invited as it wants to be, with `directory` for its sockets.
-pub fn invited(directory: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn invited(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PEER);
     command.args(arguments).env_clear();
     command.env("GOPLUGIN_PEER", "hello").env("PLUGIN_PROTOCOL_VERSIONS", "2,3");
@@ -22,15 +22,15 @@ pub fn invited(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 /// What became of a plugin that did not serve.
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
     /// Returns the one line of its log, which has to be an error.
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         let line = self.stderr.trim_end();
         assert!(!line.contains('\n'), "{line}");
         let entry: serde_json::Value = serde_json::from_str(line).expect("it is a line of JSON");
@@ -40,22 +40,22 @@ impl Ended {
 }
 
 /// Runs what is not going to serve.
-pub fn run(command: &mut Command) -> Ended {
+pub(crate) fn run(command: &mut Command) -> Ended {
     let done = command.stdin(Stdio::null()).output().expect("the plugin is there");
     let text = |bytes| String::from_utf8(bytes).expect("it prints text");
     Ended { code: done.status.code(), stdout: text(done.stdout), stderr: text(done.stderr) }
 }
 
 /// A plugin that serves. It is killed when dropped.
-pub struct Plugin {
+pub(crate) struct Plugin {
     child: Child,
-    pub line: String,
+    pub(crate) line: String,
     rest: BufReader<ChildStdout>,
 }
 
 impl Plugin {
     /// Starts it and reads its line.
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = started.expect("the plugin is there");
         let mut rest = BufReader::new(child.stdout.take().expect("it has a pipe"));
@@ -65,29 +65,29 @@ impl Plugin {
     }
 
     /// Returns a field of its line, counted from 1.
-    pub fn field(&self, number: usize) -> &str {
+    pub(crate) fn field(&self, number: usize) -> &str {
         self.line.trim_end_matches('\n').split('|').nth(number - 1).expect("the line has that field")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.field(4).into()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Opens a connection of its own.
-    pub async fn connect(&self) -> Channel {
+    pub(crate) async fn connect(&self) -> Channel {
         connect(self.socket()).await
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is there");
     }
 
     /// Waits for its end, and checks that it printed nothing but the line.
-    pub async fn end(mut self) -> ExitStatus {
+    pub(crate) async fn end(mut self) -> ExitStatus {
         let (status, rest) = within(move || {
             let mut rest = Vec::new();
             self.rest.read_to_end(&mut rest).expect("its output can be read");
@@ -108,7 +108,7 @@ impl Drop for Plugin {
 }
 
 /// Connects to a plugin's socket.
-pub async fn connect(socket: PathBuf) -> Channel {
+pub(crate) async fn connect(socket: PathBuf) -> Channel {
     let connector = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();
         async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
@@ -118,13 +118,13 @@ pub async fn connect(socket: PathBuf) -> Channel {
 }
 
 /// Runs what blocks, and fails if it does so for long.
-pub async fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::time::timeout(LONG, tokio::task::spawn_blocking(work)).await;
     done.expect("it does not take that long").expect("it does not panic")
 }
 
 /// Waits until `path` has an entry, or none any more.
-pub async fn wait_until_empty(path: &Path) {
+pub(crate) async fn wait_until_empty(path: &Path) {
     let path = path.to_owned();
     let emptied = tokio::time::timeout(LONG, async move {
         // Nothing tells of an entry's end but looking.
@@ -136,12 +136,12 @@ pub async fn wait_until_empty(path: &Path) {
 }
 
 /// Counts what is in a directory.
-pub fn entries(path: &Path) -> usize {
+pub(crate) fn entries(path: &Path) -> usize {
     std::fs::read_dir(path).expect("the directory is there").count()
 }
 
 /// Tells whether `text` names the file.
-pub fn is_in(directory: &Path, file: &Path) -> bool {
+pub(crate) fn is_in(directory: &Path, file: &Path) -> bool {
     file.parent() == Some(directory)
         && file.file_name().and_then(OsStr::to_str).is_some_and(|name| {
             name.strip_prefix("plugin").is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit()))

@@ -42,3 +42,8 @@ mod wire {
     )]
     tonic::include_proto!("plugin");
 }
+
+/// Returns what `Echo` takes.
+fn data(value: &[u8]) -> peer::Data {
+    peer::Data { value: value.to_vec().into() }
+}

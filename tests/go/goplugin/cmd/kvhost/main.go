@@ -183,9 +183,6 @@ func (h *host) do(ctx context.Context, name string) (interface{}, error) {
 		return h.print(ctx)
 	case "kill-busy":
 		return nil, h.busy()
-	case "late":
-		// Longer than a brokered server's announcement is kept.
-		return nil, h.peer.Call(ctx, "CallBackLater", wrapperspb.UInt32(h.accept()), empty)
 	case "wait":
 		// For whoever kills this process, or the plugin.
 		report("pid", h.client.ReattachConfig().Pid, nil)
