@@ -23,7 +23,8 @@
 //! The tour:
 //!
 //! - [`Launch`] is everything there is to say about a start, and [`Launch::start`] does it. Nothing is
-//!   left of a start that failed.
+//!   left of a start that failed. [`Encryption`] is how its connections are encrypted: `AutoMtls` is go-plugin's own way.
+//!   [`Attach`] comes to a plugin that already runs.
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
 //!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
 //! - A [`Sink`] gets what the plugin logs and prints.
@@ -70,6 +71,11 @@ pub use self::transport::{Address, AddressError, Ports, SocketDirError};
 
 /// The messages of go-plugin's own services, as generated.
 mod wire {
-    #![expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #![expect(
+        unreachable_pub,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
     tonic::include_proto!("plugin");
 }
