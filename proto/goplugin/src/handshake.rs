@@ -363,7 +363,7 @@ mod tests {
         // Until its length needs padding, which depends on the signature.
         let field = loop {
             let field = crate::identity::Identity::generate(provider.clone()).unwrap().to_field();
-            if field.len() % 4 != 0 {
+            if !field.len().is_multiple_of(4) {
                 break field;
             }
         };

@@ -6,6 +6,9 @@ use tokio::net::UnixStream;
 
 use super::*;
 
+/// Generous: it is only ever waited out by a test that fails.
+const LONG: Duration = Duration::from_secs(60);
+
 /// Both ends, and what carries the knocks between them.
 struct Pair {
     host: Mux,
@@ -56,7 +59,7 @@ async fn reach(from: &Mux, id: Option<u32>, at: impl Future<Output = Option<Stre
         say(&mut accepted, b"well").await;
         accepted
     };
-    let _both = tokio::join!(dial, accept);
+    timeout(LONG, async { tokio::join!(dial, accept) }).await.unwrap();
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn a_dial_that_is_given_up_misleads_nobody() {
     }
     // The answer comes late, and a stream is expected that nobody wants; it comes all the same, and goes.
     let mut streams = pair.plugin.serve(7).await.unwrap();
-    let mut unwanted = streams.next().await.unwrap();
+    let mut unwanted = timeout(LONG, streams.next()).await.unwrap().unwrap();
     let mut rest = Vec::new();
     let _reset = unwanted.read_to_end(&mut rest).await;
     reach(&pair.host, None, pair.main.recv()).await;
