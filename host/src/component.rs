@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    Backend, BackendName, Instances as Policy, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
+    AuthHandler, Backend, BackendName, Instances as Policy, Kind, LaunchError, PluginInfo, PluginSpec,
+    Provider,
 };
 use thiserror::Error;
 
@@ -281,6 +282,11 @@ impl Backend for ComponentBackend {
         let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
         let instances = Instances::new(ground, kit, pre, calls.configure, engines, policy);
         Ok(Arc::new(ComponentProvider::launch(info, calls, Arc::new(instances)).await?))
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        let reason = format!("{}: auth handlers do not run as components yet", spec.path.display());
+        Err(LaunchError::failed(reason))
     }
 }
 

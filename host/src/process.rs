@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    self as contract, Backend, BackendName, CallError, Kind, LaunchError, PluginInfo, PluginSpec, Provider,
+    self as contract, AuthHandler, Backend, BackendName, CallError, Kind, LaunchError, PluginInfo,
+    PluginSpec, Provider,
 };
 use portcullis_goplugin::{Cookie, Environment, Executable, Launch, Stdin, Versions};
 
@@ -112,6 +113,11 @@ impl Backend for ProcessBackend {
             Ok(provider) => Ok(Arc::new(provider?)),
             Err(_elapsed) => Err(LaunchError::Undescribed(CallError::TimedOut { limit })),
         }
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        let reason = format!("{}: auth handlers do not run as children yet", spec.path.display());
+        Err(LaunchError::failed(reason))
     }
 }
 

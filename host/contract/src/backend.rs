@@ -8,9 +8,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{BackendName, CallError, Digest, Grants, HostService, Limits, PluginName, Provider};
+use crate::{
+    AuthHandler, BackendName, CallError, Digest, Grants, HostService, Kind, Limits, PluginName, Provider,
+};
 
 /// A way of running plugins.
+///
+/// Which kind of plugin a file is, is asked by launching it as one: a child tells nobody who does not
+/// know its cookie already. One of the other kind fails with [`LaunchError::OtherKind`], as far as that can
+/// be told.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Returns what this way is called.
@@ -21,6 +27,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Dropping the future ends what was started. A descriptor that cannot be read does not fail the
     /// launch: [`Provider::descriptor`] says why.
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError>;
+
+    /// Starts a plugin that offers auth handlers, and reads what it says of them.
+    ///
+    /// Dropping the future ends what was started.
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError>;
 }
 
 /// A plugin that is to be started.
@@ -138,6 +149,12 @@ pub enum LaunchError {
     /// The file is no plugin that this backend could ever run. The text says what to do about it.
     #[error("not a plugin that can be run")]
     Unfit(#[source] Box<dyn Error + Send + Sync>),
+    /// The file is a plugin, and not of the kind that it was launched as.
+    #[error("it is a plugin, but no {wanted}")]
+    OtherKind {
+        /// What it was launched as.
+        wanted: Kind,
+    },
     /// It was tried and did not come up.
     #[error("did not start")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

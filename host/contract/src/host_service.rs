@@ -37,6 +37,11 @@ pub trait HostService: fmt::Debug + Send + Sync {
 
     /// Returns the groups that the user is in. The texts are opaque.
     async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError>;
+
+    /// Shows a person an address and returns what they brought back from it (contract spec 1.9).
+    ///
+    /// Auth handlers ask this, while a login of theirs is under way.
+    async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError>;
 }
 
 /// Why the host did not do what a plugin asked, in upstream's sentence. The plugin reads it.
@@ -55,6 +60,43 @@ pub enum HostError {
     /// The host tried and failed.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What a person is to bring back, and from where.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ResponseRequest {
+    /// The handler whose login is under way.
+    pub handler: String,
+    /// The address that the person opens.
+    pub authorization_url: String,
+    /// How the address begins that they bring back.
+    pub redirect_uri: String,
+}
+
+/// Leaves out the address: it is good for one login, whoever opens it.
+impl fmt::Debug for ResponseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseRequest")
+            .field("handler", &self.handler)
+            .field("redirect_uri", &self.redirect_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a person's answer did not come. Unlike a [`HostError`] it travels as a kind of failure, not as a
+/// sentence alone (contract spec 1.9): a plugin goes on in another way when nobody can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PromptError {
+    /// The host does not know how to ask.
+    #[error("this host cannot ask a person")]
+    Unimplemented,
+    /// There is nobody to ask now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The person, or the login, broke off.
+    #[error("{0}")]
+    Cancelled(String),
 }
 
 /// Who somebody is, according to an identity provider. Empty texts are unknown.

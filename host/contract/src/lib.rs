@@ -3,7 +3,7 @@
 //! Everything that a host, a backend or a shim says about plugins is said in the words of this crate:
 //!
 //! - [`Backend`] starts a plugin from a [`PluginSpec`];
-//! - [`Plugin`] is one that runs, and [`Provider`] what a plugin of that kind does for us;
+//! - [`Plugin`] is one that runs, [`Provider`] and [`AuthHandler`] what a plugin of that kind does for us;
 //! - [`HostService`] is what a running plugin may ask of us;
 //! - [`CallError`], [`LaunchError`] and [`HostError`] answer *why no answer*, *why did it not start*
 //!   and *why was it refused*;
@@ -13,6 +13,7 @@
 //! `proto` the types convert to and from the messages of the wire (`From` for what leaves us,
 //! `TryFrom` for what comes in).
 
+mod auth;
 mod backend;
 mod descriptor;
 mod grants;
@@ -26,15 +27,25 @@ pub mod proto;
 mod provider;
 mod refusal;
 
+pub use auth::{
+    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, DeviceCodePrompt, FlowAvailability,
+    HandlerInfo, LoginEvent, LoginRequest, LoginResult,
+};
 pub use backend::{Backend, Environment, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin};
 pub use descriptor::{Contact, Descriptor, Example, Link, Operation};
 pub use grants::{
     Access, FsGrant, Grants, HttpAuthority, IdentityGrant, NamePattern, PatternError, SecretGrant,
 };
-pub use host_service::{AuthHandlers, Claims, HostError, HostService, Token, TokenRequest, UnixSeconds};
+pub use host_service::{
+    AuthHandlers, Claims, HostError, HostService, PromptError, ResponseRequest, Token, TokenRequest,
+    UnixSeconds,
+};
 pub use json::Json;
 pub use limits::{Limits, Resolved};
-pub use names::{BackendName, Capability, Digest, DigestError, Kind, PluginName, ProviderName};
+pub use names::{
+    AuthCapability, BackendName, Capability, Digest, DigestError, Flow, HandlerName, Kind, PluginName,
+    ProviderName,
+};
 pub use plugin::{Amount, CallError, LimitName, Plugin, PluginInfo, StopReason};
 pub use provider::{
     Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,

@@ -6,95 +6,144 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The name of a plugin: what its file is called, without the last extension (contract spec 4.1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PluginName(String);
+/// Defines names that somebody else chose and that are taken as they are.
+macro_rules! taken_as_it_is {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
 
-impl PluginName {
-    /// Takes a name as it is.
-    #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
+        impl $name {
+            /// Takes a name as it is.
+            #[must_use]
+            pub fn new(name: impl Into<String>) -> Self {
+                Self(name.into())
+            }
 
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+            /// Returns the name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+taken_as_it_is! {
+    /// The name of a plugin: what its file is called, without the last extension (contract spec 4.1).
+    PluginName;
+    /// The name under which a plugin offers a provider. Plugins choose it freely.
+    ProviderName;
+    /// The name under which a plugin offers an auth handler. Plugins choose it freely.
+    HandlerName;
+}
+
+/// Defines words of which the contract knows some, and a plugin may use others (contract spec 3.10).
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $constant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Cow<'static, str>);
+
+        impl $name {
+            $($(#[$word_doc])* pub const $constant: Self = Self(Cow::Borrowed($word));)*
+            /// Every word that the contract knows.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$constant),*];
+
+            /// Takes a word as it is.
+            #[must_use]
+            pub fn new(word: impl Into<String>) -> Self {
+                Self(Cow::Owned(word.into()))
+            }
+
+            /// Returns the word as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Returns whether the contract knows this word.
+            #[must_use]
+            pub fn is_known(&self) -> bool {
+                Self::ALL.contains(self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// A mode in which a provider can be called. Unknown ones pass through: only descriptors are checked.
+    Capability {
+        /// Produces a value.
+        FROM = "from",
+        /// Changes a value.
+        TRANSFORM = "transform",
+        /// Judges a value.
+        VALIDATION = "validation",
+        /// Obtains a token.
+        AUTHENTICATION = "authentication",
+        /// Changes the world.
+        ACTION = "action",
     }
 }
 
-impl fmt::Display for PluginName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+vocabulary! {
+    /// A way of logging in. Unknown ones pass through.
+    Flow {
+        /// A person types a code into a page that is open elsewhere.
+        DEVICE_CODE = "device_code",
+        /// A browser on this machine.
+        INTERACTIVE = "interactive",
+        /// An application with a secret or a certificate of its own.
+        SERVICE_PRINCIPAL = "service_principal",
+        /// What runs the program vouches for it.
+        WORKLOAD_IDENTITY = "workload_identity",
+        /// A personal access token that a person made before.
+        PAT = "pat",
+        /// The metadata service of the machine.
+        METADATA = "metadata",
+        /// What Google's command left behind.
+        GCLOUD_ADC = "gcloud_adc",
+        /// An app that is installed on GitHub.
+        GITHUB_APP = "github_app",
+        /// An OAuth2 client on its own behalf.
+        CLIENT_CREDENTIALS = "client_credentials",
     }
 }
 
-/// The name under which a plugin offers a provider. Plugins choose it freely.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProviderName(String);
-
-impl ProviderName {
-    /// Takes a name as it is.
-    #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
-
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ProviderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A mode in which a provider can be called. Unknown ones pass through: only descriptors are checked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Capability(Cow<'static, str>);
-
-impl Capability {
-    /// Produces a value.
-    pub const FROM: Self = Self(Cow::Borrowed("from"));
-    /// Changes a value.
-    pub const TRANSFORM: Self = Self(Cow::Borrowed("transform"));
-    /// Judges a value.
-    pub const VALIDATION: Self = Self(Cow::Borrowed("validation"));
-    /// Obtains a token.
-    pub const AUTHENTICATION: Self = Self(Cow::Borrowed("authentication"));
-    /// Changes the world.
-    pub const ACTION: Self = Self(Cow::Borrowed("action"));
-    /// Every capability of the contract (contract spec 3.10).
-    pub const ALL: [Self; 5] =
-        [Self::FROM, Self::TRANSFORM, Self::VALIDATION, Self::AUTHENTICATION, Self::ACTION];
-
-    /// Takes a name as it is.
-    #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(Cow::Owned(name.into()))
-    }
-
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns whether the contract knows this capability.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        Self::ALL.contains(self)
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+vocabulary! {
+    /// What of a request an auth handler heeds. Unknown ones pass through.
+    AuthCapability {
+        /// Scopes at login.
+        SCOPES_ON_LOGIN = "scopes_on_login",
+        /// A scope with every token.
+        SCOPES_ON_TOKEN_REQUEST = "scopes_on_token_request",
+        /// The tenant.
+        TENANT_ID = "tenant_id",
+        /// The host name at login.
+        HOSTNAME = "hostname",
+        /// A token of somebody else's that stands for a login.
+        FEDERATED_TOKEN = "federated_token",
+        /// The port that a browser comes back to.
+        CALLBACK_PORT = "callback_port",
+        /// The flow.
+        FLOW_OVERRIDE = "flow_override",
+        /// The host name with every token. Later.
+        TOKEN_HOSTNAME = "token_hostname",
+        /// The host name as one login of several. Later.
+        INSTANCE_HOSTNAME = "instance_hostname",
     }
 }
 

@@ -76,7 +76,7 @@ pub struct Call {
     pub deadline: Option<Instant>,
 }
 
-/// What a host tells a provider before it calls it (contract spec 1.3).
+/// What a host tells a provider or an auth handler before it calls it (contract spec 1.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// Whether to say less.
@@ -89,6 +89,9 @@ pub struct Configuration {
     pub settings: Settings,
     /// The account that is meant, of several.
     pub profile: Option<String>,
+    /// Whether [`HostService::prompt_auth_response`](crate::HostService::prompt_auth_response) can be
+    /// answered. An auth handler ranks its flows by it; the wire has no word of it for providers.
+    pub prompts_for_response: bool,
 }
 
 /// The names of settings to their values, each JSON of its own.

@@ -72,14 +72,14 @@ pub(crate) fn settings_text(settings: &Settings) -> String {
 
 impl From<&Configuration> for types::Configuration {
     fn from(from: &Configuration) -> Self {
-        let Configuration { quiet, no_color, binary_name, settings, profile } = from;
+        let Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response } = from;
         Self {
             quiet: *quiet,
             no_color: *no_color,
             binary_name: binary_name.clone(),
             settings: settings_text(settings),
             profile: profile.clone(),
-            prompts_for_response: false,
+            prompts_for_response: *prompts_for_response,
         }
     }
 }

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use portcullis_contract::{
-    Backend, BackendName, Call, CallError, Capability, Chunk, Configuration, Descriptor, Digest, Execute,
-    Json, Kind, LaunchError, Output, Plugin, PluginInfo, PluginName, PluginSpec, Provider, ProviderName,
-    Refusal, StopReason,
+    AuthHandler, Backend, BackendName, Call, CallError, Capability, Chunk, Configuration, Descriptor, Digest,
+    Execute, Json, Kind, LaunchError, Output, Plugin, PluginInfo, PluginName, PluginSpec, Provider,
+    ProviderName, Refusal, StopReason,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -115,6 +115,11 @@ impl Backend for FakeBackend {
             world: Arc::clone(&self.1),
             dead: AtomicBool::new(false),
         }))
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        self.1.note(format!("launch {} as an auth handler", spec.name));
+        Err(LaunchError::OtherKind { wanted: Kind::AuthHandler })
     }
 }
 

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, PluginName, SecretGrant, Token,
-    TokenRequest,
+    AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, PluginName, PromptError,
+    ResponseRequest, SecretGrant, Token, TokenRequest,
 };
 use thiserror::Error;
 
@@ -275,6 +275,11 @@ impl HostService for Services {
     async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError> {
         let source = self.source_for(IdentityService::Groups, handler)?;
         source.groups(handler).await.map_err(|e| HostError::Failed(format!("get auth groups: {e}")))
+    }
+
+    /// Belongs to logins, and nothing in this host logs anybody in yet.
+    async fn prompt_auth_response(&self, _: &ResponseRequest) -> Result<String, PromptError> {
+        Err(PromptError::Unimplemented)
     }
 }
 

@@ -106,6 +106,7 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
         ]
         .into(),
         profile: Some("work".to_owned()),
+        prompts_for_response: false,
     };
     let name = ProviderName::new("acrobat");
     generous(plugin.provider.configure(&Call::default(), &name, &configuration)).await?;

@@ -31,7 +31,9 @@ pub struct Configure {
 impl From<Configure> for proto::ConfigureProviderRequest {
     fn from(configure: Configure) -> Self {
         let Configure { provider, configuration, host_service, protocol_version } = configure;
-        let Configuration { quiet, no_color, binary_name, settings, profile } = configuration;
+        // A provider is not told whether a person can be asked: it has no login to ask during.
+        let Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response: _ } =
+            configuration;
         Self {
             provider_name: provider.as_str().to_owned(),
             quiet,
@@ -57,6 +59,7 @@ impl TryFrom<proto::ConfigureProviderRequest> for Configure {
                 binary_name: request.binary_name,
                 settings: from_settings(request.settings)?,
                 profile: non_empty(request.profile),
+                prompts_for_response: false,
             },
             host_service: NonZeroU32::new(request.host_service_id),
             protocol_version: request.protocol_version,
@@ -297,6 +300,7 @@ mod tests {
                 binary_name: "binary".to_owned(),
                 settings: settings("1.0"),
                 profile: Some("profile".to_owned()),
+                prompts_for_response: false,
             },
             host_service: NonZeroU32::new(7),
             protocol_version: 2,

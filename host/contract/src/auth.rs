@@ -1,0 +1,315 @@
+//! What an auth handler plugin does for us, and the messages of doing it.
+//!
+//! The trait has the nine calls of the contract (contract spec 1.1) and the two of the later wire
+//! (contract spec 1.9). The list of handlers is asked once, at launch, and answered from memory ever after.
+//!
+//! Everything here may hold what nobody but its receiver should see: tokens, assertions, the codes that
+//! a person types. None of it is shown by `Debug`.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+
+use crate::{
+    AuthCapability, Call, CallError, Claims, Configuration, Flow, HandlerName, Json, Plugin, Token,
+    UnixSeconds,
+};
+
+/// A plugin that offers auth handlers.
+///
+/// A handler has a memory: what one call did, the next one finds. A plugin that can serve one call at a
+/// time queues the others itself, so that a token may wait for a login.
+///
+/// No method here waits for a deadline: whoever calls drops the future when the time has come.
+/// [`Call::deadline`] merely tells the plugin.
+#[async_trait]
+pub trait AuthHandler: Plugin {
+    /// Returns what the plugin said of its handlers at launch, in its own order. Never does I/O.
+    ///
+    /// Nothing was checked: names may be empty or stand there twice. Later changes are not seen.
+    fn handlers(&self) -> &[HandlerInfo];
+
+    /// Prepares one handler. A plugin that makes an instance anew configures it again by itself.
+    ///
+    /// One that has nothing to prepare, because it does not know the call, is prepared (contract spec 4.7).
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError>;
+
+    /// Logs a person in, and hands over what the person has to see as it appears.
+    ///
+    /// The stream ends after exactly one [`LoginEvent::Result`] or one error, never both; what the plugin
+    /// says after that is not heard. A reader who is slow slows the plugin; one who drops the stream
+    /// abandons the login. What is shown counts against the limit of what a call may print.
+    fn login(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: LoginRequest,
+    ) -> BoxStream<'static, Result<LoginEvent, CallError>>;
+
+    /// Forgets a login.
+    async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError>;
+
+    /// Says who is logged in.
+    async fn status(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        account: &Account,
+    ) -> Result<AuthStatus, CallError>;
+
+    /// Returns an access token.
+    async fn token(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: AccessRequest,
+    ) -> Result<Token, CallError>;
+
+    /// Lists the tokens that the handler keeps, without the tokens themselves.
+    async fn list_cached_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<Vec<CachedToken>, CallError>;
+
+    /// Forgets the kept tokens that have expired, and returns how many those were.
+    async fn purge_expired_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<u32, CallError>;
+
+    /// Ends one handler, or all of them. The plugin goes on running. One that does not know the call
+    /// has nothing to end.
+    async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError>;
+
+    /// Says which flows could work here and now. Only later plugins know the call.
+    async fn detect_available_flows(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+    ) -> Result<Vec<FlowAvailability>, CallError>;
+
+    /// Turns the plugin into the server side of a delegated login. `settings` is a JSON object. Only later
+    /// plugins know the call.
+    async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError>;
+}
+
+/// What a plugin says of one of its handlers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerInfo {
+    /// The name that it is asked for under.
+    pub name: HandlerName,
+    /// Its name for people.
+    pub display_name: String,
+    /// The ways of logging in that it knows.
+    pub flows: Vec<Flow>,
+    /// What of a request it heeds.
+    pub capabilities: Vec<AuthCapability>,
+}
+
+/// How somebody wants to log in. Empty texts were not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginRequest {
+    /// The tenant.
+    pub tenant_id: String,
+    /// What the login is for.
+    pub scopes: Vec<String>,
+    /// The way of logging in; `None` lets the handler choose.
+    pub flow: Option<Flow>,
+    /// How long the person may take; `None` when nobody said. The wire has whole seconds.
+    pub timeout: Option<Duration>,
+    /// The account that is meant, of several.
+    pub profile: Option<String>,
+    /// The server that is meant, of several.
+    pub hostname: Option<String>,
+    /// The port on this machine that a browser comes back to.
+    pub callback_port: Option<i32>,
+}
+
+/// One thing that a login hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginEvent {
+    /// What the person has to see.
+    Prompt(DeviceCodePrompt),
+    /// Its end.
+    Result(LoginResult),
+}
+
+/// A code, and where a person types it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct DeviceCodePrompt {
+    /// The code.
+    pub user_code: String,
+    /// The address of the page.
+    pub verification_uri: String,
+    /// The same in a sentence, in the plugin's words.
+    pub message: String,
+}
+
+impl DeviceCodePrompt {
+    /// Returns how much of a call's output this is, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        [&self.user_code, &self.verification_uri, &self.message].iter().map(|text| text.len() as u64).sum()
+    }
+}
+
+/// Shows where the code belongs, not the code.
+impl fmt::Debug for DeviceCodePrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceCodePrompt")
+            .field("verification_uri", &self.verification_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of a login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginResult {
+    /// Who has logged in, if the handler says so.
+    pub claims: Option<Claims>,
+    /// Until when the login is good.
+    pub expires_at: Option<UnixSeconds>,
+}
+
+/// Which of a handler's logins is meant; nothing said means its default one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The account, of several.
+    pub profile: Option<String>,
+    /// The server, of several.
+    pub hostname: Option<String>,
+}
+
+/// How a login stands. Empty texts are unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthStatus {
+    /// Whether somebody is logged in.
+    pub authenticated: bool,
+    /// Who it is.
+    pub claims: Option<Claims>,
+    /// Until when the login is good.
+    pub expires_at: Option<UnixSeconds>,
+    /// When it was last renewed.
+    pub last_refresh: Option<UnixSeconds>,
+    /// The tenant.
+    pub tenant_id: String,
+    /// What logged in: by convention `user`, `service-principal` or `workload-identity`.
+    pub identity_type: String,
+    /// The application.
+    pub client_id: String,
+    /// The file that a federated token comes from.
+    pub token_file: String,
+    /// What the login is for.
+    pub scopes: Vec<String>,
+    /// Why nobody is logged in.
+    pub reason: String,
+    /// How the login was made.
+    pub flow: String,
+    /// The server that it is good for.
+    pub hostname: String,
+}
+
+/// Which token a handler is asked for.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// What the token is for.
+    pub scope: String,
+    /// How long it has to stay valid. The wire has whole seconds.
+    pub min_valid_for: Duration,
+    /// Whether a kept token will not do.
+    pub force_refresh: bool,
+    /// The account that is meant, of several.
+    pub profile: Option<String>,
+    /// On whose behalf a server asks: by convention `server` or `delegated`.
+    pub server_context: Option<String>,
+    /// Who asks the server: by convention `server`, `user` or `machine`.
+    pub caller: Option<String>,
+    /// The token that the caller came with. A secret.
+    pub assertion: Option<String>,
+    /// The server that is meant, of several.
+    pub hostname: Option<String>,
+}
+
+/// Shows everything but the assertion, and of that whether there is one.
+impl fmt::Debug for AccessRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessRequest")
+            .field("scope", &self.scope)
+            .field("min_valid_for", &self.min_valid_for)
+            .field("force_refresh", &self.force_refresh)
+            .field("profile", &self.profile)
+            .field("server_context", &self.server_context)
+            .field("caller", &self.caller)
+            .field("has_assertion", &self.assertion.is_some())
+            .field("hostname", &self.hostname)
+            .finish()
+    }
+}
+
+/// What is told of a kept token. Empty texts are unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CachedToken {
+    /// The handler that keeps it.
+    pub handler: String,
+    /// By convention `refresh` or `access`.
+    pub token_kind: String,
+    /// What it is for.
+    pub scope: String,
+    /// For instance `Bearer`.
+    pub token_type: String,
+    /// How it was obtained.
+    pub flow: String,
+    /// Until when it is valid.
+    pub expires_at: Option<UnixSeconds>,
+    /// Since when it is kept.
+    pub cached_at: Option<UnixSeconds>,
+    /// Whether its time has passed.
+    pub is_expired: bool,
+    /// The session that it belongs to.
+    pub session_id: String,
+    /// Whose it is: the start of a digest of the identity.
+    pub fingerprint: String,
+    /// The server that it is good for.
+    pub hostname: String,
+}
+
+/// Whether a way of logging in could work here and now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowAvailability {
+    /// The way.
+    pub flow: Flow,
+    /// Whether it could work.
+    pub available: bool,
+    /// Why not; may be empty.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_secret_is_shown() {
+        let prompt = DeviceCodePrompt {
+            user_code: "HUSH-1".to_owned(),
+            verification_uri: "https://door.example".to_owned(),
+            message: "Enter HUSH-1".to_owned(),
+        };
+        let request = AccessRequest { assertion: Some("HUSH-2".to_owned()), ..AccessRequest::default() };
+        let token = Token { access_token: "HUSH-3".to_owned(), ..Token::default() };
+        let shown = format!("{:?} {request:?} {token:?}", LoginEvent::Prompt(prompt));
+        assert!(!shown.contains("HUSH"), "{shown}");
+        assert!(shown.contains("has_assertion: true"), "{shown}");
+    }
+}
