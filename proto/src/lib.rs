@@ -52,9 +52,17 @@ mod tests {
     }
 
     #[test]
-    fn a_later_field_of_unknown_type_is_skipped_whatever_it_holds() {
+    fn later_fields_of_a_token_request_are_text() {
+        check(GetTokenRequest { server_context: "s".into(), ..Default::default() }, b"\x32\x01s");
+        check(GetTokenRequest { caller: "c".into(), ..Default::default() }, b"\x3a\x01c");
+        check(GetTokenRequest { assertion: "a".into(), ..Default::default() }, b"\x42\x01a");
+    }
+
+    /// Contract item 17.
+    #[test]
+    fn a_field_that_nobody_knows_yet_is_skipped_whatever_it_holds() {
         let expected = GetTokenRequest { handler_name: "h".into(), ..Default::default() };
-        for later in [&[6 << 3, 1][..], &[6 << 3 | 2, 1, b'x'][..]] {
+        for later in [&[15 << 3, 1][..], &[15 << 3 | 2, 1, b'x'][..]] {
             let wire = [b"\x0a\x01h", later].concat();
             assert_eq!(GetTokenRequest::decode(&wire[..]).expect("an unknown field is skipped"), expected);
         }

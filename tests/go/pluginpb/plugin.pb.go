@@ -3149,6 +3149,12 @@ type GetTokenRequest struct {
 	ForceRefresh       bool                   `protobuf:"varint,4,opt,name=force_refresh,json=forceRefresh,proto3" json:"force_refresh,omitempty"`
 	// Later.
 	Profile string `protobuf:"bytes,5,opt,name=profile,proto3" json:"profile,omitempty"`
+	// On whose behalf a server asks: `server` or `delegated`. Later.
+	ServerContext string `protobuf:"bytes,6,opt,name=server_context,json=serverContext,proto3" json:"server_context,omitempty"`
+	// Who asks the server: `server`, `user` or `machine`. Later.
+	Caller string `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The token that the caller came with. Later.
+	Assertion string `protobuf:"bytes,8,opt,name=assertion,proto3" json:"assertion,omitempty"`
 	// Later.
 	Hostname      string `protobuf:"bytes,9,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3216,6 +3222,27 @@ func (x *GetTokenRequest) GetForceRefresh() bool {
 func (x *GetTokenRequest) GetProfile() string {
 	if x != nil {
 		return x.Profile
+	}
+	return ""
+}
+
+func (x *GetTokenRequest) GetServerContext() string {
+	if x != nil {
+		return x.ServerContext
+	}
+	return ""
+}
+
+func (x *GetTokenRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *GetTokenRequest) GetAssertion() string {
+	if x != nil {
+		return x.Assertion
 	}
 	return ""
 }
@@ -5188,14 +5215,17 @@ const file_scafctl_plugin_proto_rawDesc = "" +
 	"\x06reason\x18\n" +
 	" \x01(\tR\x06reason\x12\x12\n" +
 	"\x04flow\x18\v \x01(\tR\x04flow\x12\x1a\n" +
-	"\bhostname\x18\f \x01(\tR\bhostname\"\x8d\x02\n" +
+	"\bhostname\x18\f \x01(\tR\bhostname\"\xb5\x02\n" +
 	"\x0fGetTokenRequest\x12!\n" +
 	"\fhandler_name\x18\x01 \x01(\tR\vhandlerName\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x121\n" +
 	"\x15min_valid_for_seconds\x18\x03 \x01(\x03R\x12minValidForSeconds\x12#\n" +
 	"\rforce_refresh\x18\x04 \x01(\bR\fforceRefresh\x12\x18\n" +
-	"\aprofile\x18\x05 \x01(\tR\aprofile\x12\x1a\n" +
-	"\bhostname\x18\t \x01(\tR\bhostnameJ\x04\b\x06\x10\aJ\x04\b\a\x10\bJ\x04\b\b\x10\tR\x0eserver_contextR\x06callerR\tassertion\"\xeb\x01\n" +
+	"\aprofile\x18\x05 \x01(\tR\aprofile\x12%\n" +
+	"\x0eserver_context\x18\x06 \x01(\tR\rserverContext\x12\x16\n" +
+	"\x06caller\x18\a \x01(\tR\x06caller\x12\x1c\n" +
+	"\tassertion\x18\b \x01(\tR\tassertion\x12\x1a\n" +
+	"\bhostname\x18\t \x01(\tR\bhostname\"\xeb\x01\n" +
 	"\x10GetTokenResponse\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12\x1d\n" +
 	"\n" +
