@@ -1,12 +1,13 @@
 //! Conversions between the vocabulary and the messages of the wire.
 //!
 //! What leaves us converts with `From`, what comes in with `TryFrom`; where nothing can be wrong with
-//! what comes in, that is a `From`, too. Both directions of every message of providers and of the host
-//! service are here, because whoever serves the contract needs the reverse of what a host needs.
+//! what comes in, that is a `From`, too. Both directions of every message of providers, of auth handlers and
+//! of the host service are here, because whoever serves the contract needs the reverse of what a host needs.
 //!
 //! JSON crosses as text. Of an output record the outermost object is taken apart, and no value inside
 //! it is parsed.
 
+mod auth;
 mod descriptor;
 mod execute;
 mod host_service;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use crate::{Diagnostic, Json, Refusal, Severity};
 
+pub use auth::{ConfigureAuth, For, LoginItem, Purged};
 pub use execute::{Configure, StreamItem};
 pub use host_service::HostAnswer;
 

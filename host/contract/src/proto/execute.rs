@@ -67,11 +67,13 @@ impl TryFrom<proto::ConfigureProviderRequest> for Configure {
     }
 }
 
-fn to_settings<M: FromIterator<(String, Bytes)>>(settings: Settings) -> M {
+pub(super) fn to_settings<M: FromIterator<(String, Bytes)>>(settings: Settings) -> M {
     settings.into_iter().map(|(name, value)| (name, to_bytes(value))).collect()
 }
 
-fn from_settings(settings: impl IntoIterator<Item = (String, Bytes)>) -> Result<Settings, ConvertError> {
+pub(super) fn from_settings(
+    settings: impl IntoIterator<Item = (String, Bytes)>,
+) -> Result<Settings, ConvertError> {
     settings.into_iter().map(|(name, value)| Ok((name, text("settings", value)?))).collect()
 }
 
@@ -98,7 +100,7 @@ impl From<Answer<()>> for proto::ConfigureProviderResponse {
 }
 
 /// Returns what of a refusal fits into a message without an exit code.
-fn refused(refusal: Refusal) -> (String, Vec<proto::Diagnostic>) {
+pub(super) fn refused(refusal: Refusal) -> (String, Vec<proto::Diagnostic>) {
     let error = error_text(refusal.message.clone(), || refusal.to_string());
     (error, to_messages(refusal.diagnostics))
 }

@@ -5,7 +5,7 @@
 use portcullis_proto as proto;
 
 use super::non_empty;
-use crate::{AuthHandlers, Claims, HostError, Token, TokenRequest, UnixSeconds};
+use crate::{AuthHandlers, Claims, HostError, ResponseRequest, Token, TokenRequest, UnixSeconds};
 
 /// What the host answered, or why it did not. Its own type, so that it can convert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ fn from_text(text: String) -> HostError {
 }
 
 /// Reads a moment. Upstream's senders say "never" with 0 or with Go's zero time (contract spec 7.4).
-fn from_unix(seconds: i64) -> Option<UnixSeconds> {
+pub(super) fn from_unix(seconds: i64) -> Option<UnixSeconds> {
     const GO_ZERO: i64 = -62_135_596_800;
     (seconds != 0 && seconds != GO_ZERO).then_some(seconds)
 }
@@ -196,6 +196,20 @@ impl From<proto::GetAuthTokenRequest> for TokenRequest {
     }
 }
 
+impl From<ResponseRequest> for proto::PromptAuthResponseRequest {
+    fn from(request: ResponseRequest) -> Self {
+        let ResponseRequest { handler, authorization_url, redirect_uri } = request;
+        Self { handler_name: handler, authorization_url, redirect_uri }
+    }
+}
+
+impl From<proto::PromptAuthResponseRequest> for ResponseRequest {
+    fn from(request: proto::PromptAuthResponseRequest) -> Self {
+        let proto::PromptAuthResponseRequest { handler_name, authorization_url, redirect_uri } = request;
+        Self { handler: handler_name, authorization_url, redirect_uri }
+    }
+}
+
 /// Sends what this message has fields for: not since when a token is known, its flow or its session.
 impl From<HostAnswer<Token>> for proto::GetAuthTokenResponse {
     fn from(answer: HostAnswer<Token>) -> Self {
@@ -285,6 +299,11 @@ mod tests {
             scope: "scope".to_owned(),
             ..Token::default()
         })));
+        check::<proto::PromptAuthResponseRequest, _>(ResponseRequest {
+            handler: "handler".to_owned(),
+            authorization_url: "authorization".to_owned(),
+            redirect_uri: "redirect".to_owned(),
+        });
     }
 
     #[test]

@@ -1,0 +1,549 @@
+//! Auth handlers, to and from the wire (contract spec 1.4 and 1.9).
+//!
+//! Times that are absent are sent as 0; 0 and Go's zero time are read as absent, wherever they stand.
+//! A list converts item by item where it is read.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use portcullis_proto as proto;
+use portcullis_proto::login_stream_message::Payload;
+
+use super::execute::{from_settings, refused, to_settings};
+use super::host_service::from_unix;
+use super::{Answer, ConvertError, answer, non_empty};
+use crate::{
+    AccessRequest, Account, AuthCapability, AuthStatus, CachedToken, Claims, Configuration, DeviceCodePrompt,
+    Flow, FlowAvailability, HandlerInfo, HandlerName, LoginRequest, LoginResult, PROTOCOL_VERSION, Refusal,
+    Token,
+};
+
+/// A request, and the handler that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct For<T> {
+    /// The handler that is meant, by its advertised name.
+    pub handler: HandlerName,
+    /// What is asked of it.
+    pub request: T,
+}
+
+impl<T> For<T> {
+    /// Joins the two.
+    #[must_use]
+    pub fn new(handler: &HandlerName, request: T) -> Self {
+        Self { handler: handler.clone(), request }
+    }
+
+    fn read(handler: String, request: T) -> Self {
+        Self { handler: HandlerName::new(handler), request }
+    }
+}
+
+/// What a request to configure an auth handler carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigureAuth {
+    /// The handler that is meant, by its advertised name.
+    pub handler: HandlerName,
+    /// What it is told.
+    pub configuration: Configuration,
+    /// The number under which the broker knows our services; `None` offers nothing.
+    pub host_service: Option<NonZeroU32>,
+    /// The application protocol that the sender speaks.
+    pub protocol_version: i32,
+}
+
+impl From<ConfigureAuth> for proto::ConfigureAuthHandlerRequest {
+    fn from(configure: ConfigureAuth) -> Self {
+        let ConfigureAuth { handler, configuration, host_service, protocol_version } = configure;
+        let Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response } =
+            configuration;
+        Self {
+            handler_name: handler.as_str().to_owned(),
+            quiet,
+            no_color,
+            binary_name,
+            settings: to_settings(settings),
+            host_service_id: host_service.map_or(0, NonZeroU32::get),
+            protocol_version,
+            profile: profile.unwrap_or_default(),
+            // To leave it out says the same as an older host does.
+            host_capabilities: prompts_for_response
+                .then_some(proto::HostCapabilities { prompt_auth_response: true }),
+        }
+    }
+}
+
+impl TryFrom<proto::ConfigureAuthHandlerRequest> for ConfigureAuth {
+    type Error = ConvertError;
+
+    fn try_from(request: proto::ConfigureAuthHandlerRequest) -> Result<Self, ConvertError> {
+        Ok(Self {
+            handler: HandlerName::new(request.handler_name),
+            configuration: Configuration {
+                quiet: request.quiet,
+                no_color: request.no_color,
+                binary_name: request.binary_name,
+                settings: from_settings(request.settings)?,
+                profile: non_empty(request.profile),
+                prompts_for_response: request.host_capabilities.is_some_and(|can| can.prompt_auth_response),
+            },
+            host_service: NonZeroU32::new(request.host_service_id),
+            protocol_version: request.protocol_version,
+        })
+    }
+}
+
+impl TryFrom<proto::ConfigureAuthHandlerResponse> for Answer<()> {
+    type Error = ConvertError;
+
+    fn try_from(response: proto::ConfigureAuthHandlerResponse) -> Result<Self, ConvertError> {
+        // The version is for people: neither side does anything about it (contract item 21).
+        let proto::ConfigureAuthHandlerResponse { error, protocol_version: _, diagnostics } = response;
+        answer(error, 0, diagnostics, |_| Ok(()))
+    }
+}
+
+impl From<Answer<()>> for proto::ConfigureAuthHandlerResponse {
+    fn from(answer: Answer<()>) -> Self {
+        match answer.0 {
+            Ok(()) => Self { protocol_version: PROTOCOL_VERSION, ..Self::default() },
+            Err(refusal) => {
+                let (error, diagnostics) = refused(refusal);
+                Self { error, diagnostics, ..Self::default() }
+            }
+        }
+    }
+}
+
+impl From<proto::AuthHandlerInfo> for HandlerInfo {
+    fn from(info: proto::AuthHandlerInfo) -> Self {
+        Self {
+            name: HandlerName::new(info.name),
+            display_name: info.display_name,
+            flows: info.flows.into_iter().map(Flow::new).collect(),
+            capabilities: info.capabilities.into_iter().map(AuthCapability::new).collect(),
+        }
+    }
+}
+
+impl From<HandlerInfo> for proto::AuthHandlerInfo {
+    fn from(info: HandlerInfo) -> Self {
+        let HandlerInfo { name, display_name, flows, capabilities } = info;
+        Self {
+            name: name.as_str().to_owned(),
+            display_name,
+            flows: flows.iter().map(|flow| flow.as_str().to_owned()).collect(),
+            capabilities: capabilities.iter().map(|word| word.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+/// Sends whole seconds, and what no number can hold as the most that one can.
+fn to_seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Reads a length of time; one that is negative is none at all.
+fn from_seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+impl From<For<LoginRequest>> for proto::LoginRequest {
+    fn from(login: For<LoginRequest>) -> Self {
+        let LoginRequest { tenant_id, scopes, flow, timeout, profile, hostname, callback_port } =
+            login.request;
+        Self {
+            handler_name: login.handler.as_str().to_owned(),
+            tenant_id,
+            scopes,
+            flow: flow.map(|flow| flow.as_str().to_owned()).unwrap_or_default(),
+            timeout_seconds: timeout.map_or(0, to_seconds),
+            profile: profile.unwrap_or_default(),
+            hostname: hostname.unwrap_or_default(),
+            callback_port: callback_port.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::LoginRequest> for For<LoginRequest> {
+    fn from(request: proto::LoginRequest) -> Self {
+        let login = LoginRequest {
+            tenant_id: request.tenant_id,
+            scopes: request.scopes,
+            flow: non_empty(request.flow).map(Flow::new),
+            timeout: Some(from_seconds(request.timeout_seconds)).filter(|timeout| !timeout.is_zero()),
+            profile: non_empty(request.profile),
+            hostname: non_empty(request.hostname),
+            callback_port: Some(request.callback_port).filter(|port| *port != 0),
+        };
+        Self::read(request.handler_name, login)
+    }
+}
+
+/// One message of a login. Which of them ends it is for its reader to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginItem {
+    /// What the person has to see.
+    Prompt(DeviceCodePrompt),
+    /// What came of it.
+    Result(Answer<LoginResult>),
+    /// Something that a later contract may know.
+    Unknown,
+}
+
+impl From<proto::LoginStreamMessage> for LoginItem {
+    fn from(message: proto::LoginStreamMessage) -> Self {
+        match message.payload {
+            Some(Payload::DeviceCodePrompt(prompt)) => Self::Prompt(prompt.into()),
+            Some(Payload::Result(result)) => Self::Result(Answer(Ok(result.into()))),
+            // An error without words is an error: that it is there says so.
+            Some(Payload::Error(error)) => Self::Result(Answer(Err(Refusal::new(error)))),
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// Of a refusal there is room for the words alone.
+impl From<LoginItem> for proto::LoginStreamMessage {
+    fn from(item: LoginItem) -> Self {
+        Self {
+            payload: match item {
+                LoginItem::Prompt(prompt) => Some(Payload::DeviceCodePrompt(prompt.into())),
+                LoginItem::Result(Answer(Ok(result))) => Some(Payload::Result(result.into())),
+                LoginItem::Result(Answer(Err(refusal))) => Some(Payload::Error(refused(refusal).0)),
+                LoginItem::Unknown => None,
+            },
+        }
+    }
+}
+
+impl From<proto::DeviceCodePrompt> for DeviceCodePrompt {
+    fn from(prompt: proto::DeviceCodePrompt) -> Self {
+        let proto::DeviceCodePrompt { user_code, verification_uri, message } = prompt;
+        Self { user_code, verification_uri, message }
+    }
+}
+
+impl From<DeviceCodePrompt> for proto::DeviceCodePrompt {
+    fn from(prompt: DeviceCodePrompt) -> Self {
+        let DeviceCodePrompt { user_code, verification_uri, message } = prompt;
+        Self { user_code, verification_uri, message }
+    }
+}
+
+impl From<proto::LoginResult> for LoginResult {
+    fn from(result: proto::LoginResult) -> Self {
+        Self { claims: result.claims.map(Claims::from), expires_at: from_unix(result.expires_at_unix) }
+    }
+}
+
+impl From<LoginResult> for proto::LoginResult {
+    fn from(result: LoginResult) -> Self {
+        let LoginResult { claims, expires_at } = result;
+        Self { claims: claims.map(proto::Claims::from), expires_at_unix: expires_at.unwrap_or_default() }
+    }
+}
+
+impl From<For<Account>> for proto::LogoutRequest {
+    fn from(logout: For<Account>) -> Self {
+        let Account { profile, hostname } = logout.request;
+        Self {
+            handler_name: logout.handler.as_str().to_owned(),
+            profile: profile.unwrap_or_default(),
+            hostname: hostname.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::LogoutRequest> for For<Account> {
+    fn from(request: proto::LogoutRequest) -> Self {
+        let proto::LogoutRequest { handler_name, profile, hostname } = request;
+        Self::read(handler_name, Account { profile: non_empty(profile), hostname: non_empty(hostname) })
+    }
+}
+
+impl From<For<Account>> for proto::GetStatusRequest {
+    fn from(status: For<Account>) -> Self {
+        let Account { profile, hostname } = status.request;
+        Self {
+            handler_name: status.handler.as_str().to_owned(),
+            profile: profile.unwrap_or_default(),
+            hostname: hostname.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::GetStatusRequest> for For<Account> {
+    fn from(request: proto::GetStatusRequest) -> Self {
+        let proto::GetStatusRequest { handler_name, profile, hostname } = request;
+        Self::read(handler_name, Account { profile: non_empty(profile), hostname: non_empty(hostname) })
+    }
+}
+
+impl From<proto::GetStatusResponse> for AuthStatus {
+    fn from(response: proto::GetStatusResponse) -> Self {
+        Self {
+            authenticated: response.authenticated,
+            claims: response.claims.map(Claims::from),
+            expires_at: from_unix(response.expires_at_unix),
+            last_refresh: from_unix(response.last_refresh_unix),
+            tenant_id: response.tenant_id,
+            identity_type: response.identity_type,
+            client_id: response.client_id,
+            token_file: response.token_file,
+            scopes: response.scopes,
+            reason: response.reason,
+            flow: response.flow,
+            hostname: response.hostname,
+        }
+    }
+}
+
+impl From<AuthStatus> for proto::GetStatusResponse {
+    fn from(status: AuthStatus) -> Self {
+        Self {
+            authenticated: status.authenticated,
+            claims: status.claims.map(proto::Claims::from),
+            expires_at_unix: status.expires_at.unwrap_or_default(),
+            last_refresh_unix: status.last_refresh.unwrap_or_default(),
+            tenant_id: status.tenant_id,
+            identity_type: status.identity_type,
+            client_id: status.client_id,
+            token_file: status.token_file,
+            scopes: status.scopes,
+            reason: status.reason,
+            flow: status.flow,
+            hostname: status.hostname,
+        }
+    }
+}
+
+impl From<For<AccessRequest>> for proto::GetTokenRequest {
+    fn from(access: For<AccessRequest>) -> Self {
+        let AccessRequest {
+            scope,
+            min_valid_for,
+            force_refresh,
+            profile,
+            server_context,
+            caller,
+            assertion,
+            hostname,
+        } = access.request;
+        Self {
+            handler_name: access.handler.as_str().to_owned(),
+            scope,
+            min_valid_for_seconds: to_seconds(min_valid_for),
+            force_refresh,
+            profile: profile.unwrap_or_default(),
+            server_context: server_context.unwrap_or_default(),
+            caller: caller.unwrap_or_default(),
+            assertion: assertion.unwrap_or_default(),
+            hostname: hostname.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<proto::GetTokenRequest> for For<AccessRequest> {
+    fn from(request: proto::GetTokenRequest) -> Self {
+        let access = AccessRequest {
+            scope: request.scope,
+            min_valid_for: from_seconds(request.min_valid_for_seconds),
+            force_refresh: request.force_refresh,
+            profile: non_empty(request.profile),
+            server_context: non_empty(request.server_context),
+            caller: non_empty(request.caller),
+            assertion: non_empty(request.assertion),
+            hostname: non_empty(request.hostname),
+        };
+        Self::read(request.handler_name, access)
+    }
+}
+
+impl From<proto::GetTokenResponse> for Token {
+    fn from(response: proto::GetTokenResponse) -> Self {
+        Self {
+            access_token: response.access_token,
+            token_type: response.token_type,
+            expires_at: from_unix(response.expires_at_unix),
+            scope: response.scope,
+            cached_at: from_unix(response.cached_at_unix),
+            flow: response.flow,
+            session_id: response.session_id,
+        }
+    }
+}
+
+impl From<Token> for proto::GetTokenResponse {
+    fn from(token: Token) -> Self {
+        Self {
+            access_token: token.access_token,
+            token_type: token.token_type,
+            expires_at_unix: token.expires_at.unwrap_or_default(),
+            scope: token.scope,
+            cached_at_unix: token.cached_at.unwrap_or_default(),
+            flow: token.flow,
+            session_id: token.session_id,
+        }
+    }
+}
+
+impl From<For<Option<String>>> for proto::ListCachedTokensRequest {
+    fn from(list: For<Option<String>>) -> Self {
+        let profile = list.request.unwrap_or_default();
+        Self { handler_name: list.handler.as_str().to_owned(), profile }
+    }
+}
+
+impl From<proto::ListCachedTokensRequest> for For<Option<String>> {
+    fn from(request: proto::ListCachedTokensRequest) -> Self {
+        Self::read(request.handler_name, non_empty(request.profile))
+    }
+}
+
+impl From<proto::CachedTokenInfo> for CachedToken {
+    fn from(info: proto::CachedTokenInfo) -> Self {
+        Self {
+            handler: info.handler,
+            token_kind: info.token_kind,
+            scope: info.scope,
+            token_type: info.token_type,
+            flow: info.flow,
+            expires_at: from_unix(info.expires_at_unix),
+            cached_at: from_unix(info.cached_at_unix),
+            is_expired: info.is_expired,
+            session_id: info.session_id,
+            fingerprint: info.fingerprint,
+            hostname: info.hostname,
+        }
+    }
+}
+
+impl From<CachedToken> for proto::CachedTokenInfo {
+    fn from(token: CachedToken) -> Self {
+        Self {
+            handler: token.handler,
+            token_kind: token.token_kind,
+            scope: token.scope,
+            token_type: token.token_type,
+            flow: token.flow,
+            expires_at_unix: token.expires_at.unwrap_or_default(),
+            cached_at_unix: token.cached_at.unwrap_or_default(),
+            is_expired: token.is_expired,
+            session_id: token.session_id,
+            fingerprint: token.fingerprint,
+            hostname: token.hostname,
+        }
+    }
+}
+
+impl From<For<Option<String>>> for proto::PurgeExpiredTokensRequest {
+    fn from(purge: For<Option<String>>) -> Self {
+        let profile = purge.request.unwrap_or_default();
+        Self { handler_name: purge.handler.as_str().to_owned(), profile }
+    }
+}
+
+impl From<proto::PurgeExpiredTokensRequest> for For<Option<String>> {
+    fn from(request: proto::PurgeExpiredTokensRequest) -> Self {
+        Self::read(request.handler_name, non_empty(request.profile))
+    }
+}
+
+/// How many tokens a handler forgot. Its own type, so that it can convert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged(pub u32);
+
+impl TryFrom<proto::PurgeExpiredTokensResponse> for Purged {
+    type Error = ConvertError;
+
+    fn try_from(response: proto::PurgeExpiredTokensResponse) -> Result<Self, ConvertError> {
+        let undecodable = |source| ConvertError::Undecodable { field: "purged count", source };
+        u32::try_from(response.purged_count).map(Self).map_err(|error| undecodable(error.into()))
+    }
+}
+
+/// Sends what no number can hold as the most that one can (contract spec 3.8).
+impl From<Purged> for proto::PurgeExpiredTokensResponse {
+    fn from(purged: Purged) -> Self {
+        Self { purged_count: i32::try_from(purged.0).unwrap_or(i32::MAX) }
+    }
+}
+
+impl TryFrom<proto::StopAuthHandlerResponse> for Answer<()> {
+    type Error = ConvertError;
+
+    fn try_from(response: proto::StopAuthHandlerResponse) -> Result<Self, ConvertError> {
+        answer(response.error, 0, Vec::new(), |_| Ok(()))
+    }
+}
+
+impl From<Answer<()>> for proto::StopAuthHandlerResponse {
+    fn from(answer: Answer<()>) -> Self {
+        Self { error: answer.0.map_or_else(|refusal| refused(refusal).0, |()| String::new()) }
+    }
+}
+
+impl From<For<()>> for proto::DetectAvailableFlowsRequest {
+    fn from(detect: For<()>) -> Self {
+        Self { handler_name: detect.handler.as_str().to_owned() }
+    }
+}
+
+impl From<proto::DetectAvailableFlowsRequest> for For<()> {
+    fn from(request: proto::DetectAvailableFlowsRequest) -> Self {
+        Self::read(request.handler_name, ())
+    }
+}
+
+impl TryFrom<proto::DetectAvailableFlowsResponse> for Answer<Vec<FlowAvailability>> {
+    type Error = ConvertError;
+
+    fn try_from(response: proto::DetectAvailableFlowsResponse) -> Result<Self, ConvertError> {
+        let proto::DetectAvailableFlowsResponse { flows, error } = response;
+        answer(error, 0, Vec::new(), |_| Ok(flows.into_iter().map(FlowAvailability::from).collect()))
+    }
+}
+
+impl From<Answer<Vec<FlowAvailability>>> for proto::DetectAvailableFlowsResponse {
+    fn from(answer: Answer<Vec<FlowAvailability>>) -> Self {
+        match answer.0 {
+            Ok(flows) => {
+                let flows = flows.into_iter().map(proto::FlowAvailability::from).collect();
+                Self { flows, error: String::new() }
+            }
+            Err(refusal) => Self { flows: Vec::new(), error: refused(refusal).0 },
+        }
+    }
+}
+
+impl From<proto::FlowAvailability> for FlowAvailability {
+    fn from(flow: proto::FlowAvailability) -> Self {
+        let proto::FlowAvailability { flow, available, reason } = flow;
+        Self { flow: Flow::new(flow), available, reason }
+    }
+}
+
+impl From<FlowAvailability> for proto::FlowAvailability {
+    fn from(flow: FlowAvailability) -> Self {
+        let FlowAvailability { flow, available, reason } = flow;
+        Self { flow: flow.as_str().to_owned(), available, reason }
+    }
+}
+
+impl TryFrom<proto::ActivateServerModeResponse> for Answer<()> {
+    type Error = ConvertError;
+
+    fn try_from(response: proto::ActivateServerModeResponse) -> Result<Self, ConvertError> {
+        answer(response.error, 0, Vec::new(), |_| Ok(()))
+    }
+}
+
+impl From<Answer<()>> for proto::ActivateServerModeResponse {
+    fn from(answer: Answer<()>) -> Self {
+        Self { error: answer.0.map_or_else(|refusal| refused(refusal).0, |()| String::new()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
