@@ -102,6 +102,17 @@ func (h *Host) AuthGroups(ctx context.Context, handler string) ([]string, error)
 	return answer.GetGroups(), nil
 }
 
+// PromptAuthResponse has the host ask a person. It fails with a status, which the error wraps.
+func (h *Host) PromptAuthResponse(ctx context.Context, handler, url, redirect string) (string, error) {
+	answer, err := h.client.PromptAuthResponse(ctx, &pluginpb.PromptAuthResponseRequest{
+		HandlerName: handler, AuthorizationUrl: url, RedirectUri: redirect,
+	})
+	if err := failed("PromptAuthResponse", err, ""); err != nil {
+		return "", err
+	}
+	return answer.GetValue(), nil
+}
+
 func failed(method string, transport error, answered string) error {
 	switch {
 	case transport != nil:

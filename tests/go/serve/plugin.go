@@ -1,4 +1,4 @@
-// Package serve turns a Go value into a scafctl provider plugin: a go-plugin child that behaves as one
+// Package serve turns a Go value into a scafctl plugin of either kind: a go-plugin child that behaves as one
 // built with the published SDK does.
 //
 // It stands in for that SDK so that the suite meets the wire as real plugins speak it: the same error
@@ -73,6 +73,8 @@ type Configuration struct {
 	NoColor    bool
 	BinaryName string
 	Profile    string
+	// PromptsForResponse says that the host can ask a person. Auth handlers are told, providers never.
+	PromptsForResponse bool
 	// Settings is never nil; each value is the JSON that came.
 	Settings map[string]json.RawMessage
 }
@@ -107,13 +109,15 @@ const PluginName = "provider"
 // Serve serves the plugin until the host ends it. Never returns.
 func Serve(implementation Plugin) {
 	ServeAny(func(broker *plugin.GRPCBroker, registrar *grpc.Server) {
-		pluginpb.RegisterPluginServiceServer(registrar, &server{plugin: implementation, broker: broker})
+		pluginpb.RegisterPluginServiceServer(registrar, &server{
+			wayBack: wayBack{broker: broker}, plugin: implementation,
+		})
 	})
 }
 
 // ServeAny serves whatever register puts on the server, under the name and the cookie of a provider
 // plugin. Never returns.
-func ServeAny(register func(*plugin.GRPCBroker, *grpc.Server)) {
+func ServeAny(register Register) {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: Handshake,
 		Plugins:         map[string]plugin.Plugin{PluginName: &grpcPlugin{register: register}},
@@ -121,9 +125,12 @@ func ServeAny(register func(*plugin.GRPCBroker, *grpc.Server)) {
 	})
 }
 
+// Register puts services on a plugin's server.
+type Register = func(*plugin.GRPCBroker, *grpc.Server)
+
 type grpcPlugin struct {
 	plugin.NetRPCUnsupportedPlugin
-	register func(*plugin.GRPCBroker, *grpc.Server)
+	register Register
 }
 
 func (p *grpcPlugin) GRPCServer(broker *plugin.GRPCBroker, registrar *grpc.Server) error {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/hashicorp/go-plugin"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,13 +19,8 @@ const protocolVersion = 2
 // calls of discovery, a text in the answer for all others.
 type server struct {
 	pluginpb.UnimplementedPluginServiceServer
+	wayBack
 	plugin Plugin
-	broker *plugin.GRPCBroker
-
-	// One connection back to the host serves every provider of the process.
-	mutex      sync.Mutex
-	connection *grpc.ClientConn
-	host       *Host
 }
 
 func (s *server) GetProviders(
@@ -145,37 +138,8 @@ func (s *server) StopProvider(
 	if err := s.plugin.Stop(ctx, request.GetProviderName()); err != nil {
 		return &pluginpb.StopProviderResponse{Error: err.Error()}, nil
 	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.connection != nil {
-		_ = s.connection.Close()
-	}
-	s.connection, s.host = nil, nil
+	s.forget()
 	return &pluginpb.StopProviderResponse{}, nil
-}
-
-// dial connects to the host's service, once per process.
-func (s *server) dial(id uint32) error {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if id == 0 || s.host != nil {
-		return nil
-	}
-	connection, err := s.broker.Dial(id)
-	if err != nil {
-		return err
-	}
-	s.connection, s.host = connection, newHost(connection)
-	return nil
-}
-
-func (s *server) withHost(ctx context.Context) context.Context {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.host == nil {
-		return ctx
-	}
-	return context.WithValue(ctx, hostKey{}, s.host)
 }
 
 // told returns what the wire says of an error.
