@@ -6,32 +6,31 @@
 // token_hostname), and `side` ("Side door"; flow secret_knock, no capability). Any other name is refused
 // with `unknown handler: NAME`. Each remembers who is logged in, and the tokens that it gave out.
 //
-// A login of `door`:
-//
-//	| tenant      | What happens                                                                     |
-//	|-------------|----------------------------------------------------------------------------------|
-//	| refuse      | `login refused`, before anything else                                            |
-//	| crash       | the process ends, before anything else                                           |
+// A login of either, by its flow:
 //
 //	| flow        | What happens                                                                     |
 //	|-------------|----------------------------------------------------------------------------------|
-//	| none,       | one prompt, ABCD-1234; then, by the tenant:                                      |
-//	| device_code |   two-prompts: a second one, EFGH-5678                                           |
-//	|             |   never: nothing until the caller gives up                                       |
-//	|             |   no-claims: a result without claims                                             |
+//	| none,       | one prompt, ABCD-1234; or by the tenant:                                         |
+//	| device_code |   refuse: `login refused`                                                        |
+//	|             |   crash: the process ends                                                        |
 //	|             |   flood: 10000 prompts in place of the one, F-00000 and on                       |
-//	| interactive | asks the host for a person's answer, which becomes the username; `nobody can be  |
-//	|             | asked` when its configuration did not promise one                                |
+//	|             |   two-prompts: a second one, EFGH-5678                                           |
+//	|             |   never: the prompt, and nothing more until the caller gives up                  |
+//	| interactive | asks the host for a person's answer, which becomes the username; `the host asks  |
+//	|             | nobody` when the configuration did not promise one                               |
 //	| pat         | the secret app.pat becomes the username; `no pat` when there is none             |
-//	| another     | `flow not supported: FLOW`; the same for every login of `side`                   |
+//	| another     | `flow not supported: FLOW`                                                       |
+//
+// The tenant no-claims leaves the claims out of the result.
 //
 // A token is `token-<n>-<scope>`; one of the same scope is given again unless a fresh one is forced. It
 // is good until 1700003600, but one of the scope `forever` has no end. A scope that starts with `old` is
-// expired, and purging forgets it. Logging out forgets everything; `side` cannot log out. A setting
-// `fail` of true refuses a configuration. Server mode wants settings with a `port`.
+// expired, and purging forgets it. Logging out forgets who is in and the tokens; `side` cannot log out. A
+// setting `fail` of true refuses a configuration. Server mode wants settings with a `port`.
 package door
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,18 +53,23 @@ const (
 
 // Doorman keeps both doors.
 type Doorman struct {
-	mutex   sync.Mutex
-	prompts bool
-	states  map[string]*state
+	mutex  sync.Mutex
+	states map[string]*state
 }
 
 // state is what one handler remembers.
 type state struct {
+	prompts bool
+	visitor *visitor
+	issued  int
+	tokens  []*pluginpb.GetTokenResponse
+}
+
+// visitor is who is in, and how they came.
+type visitor struct {
 	claims *pluginpb.Claims
 	login  *pluginpb.LoginRequest
 	flow   string
-	issued int
-	tokens []*pluginpb.GetTokenResponse
 }
 
 // New makes a doorman with nobody logged in.
@@ -79,13 +83,6 @@ func (d *Doorman) of(handler string) (*state, error) {
 		return state, nil
 	}
 	return nil, serve.UnknownHandler(handler)
-}
-
-func (d *Doorman) known(handler string) error {
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	_, err := d.of(handler)
-	return err
 }
 
 // Handlers names both doors.
@@ -106,43 +103,37 @@ func (d *Doorman) Handlers(context.Context) ([]*pluginpb.AuthHandlerInfo, error)
 
 // Configure remembers whether the host can ask a person.
 func (d *Doorman) Configure(_ context.Context, handler string, configuration serve.Configuration) error {
-	if err := d.known(handler); err != nil {
-		return err
-	}
 	if string(configuration.Settings["fail"]) == "true" {
 		return errors.New("configure refused")
 	}
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	d.prompts = configuration.PromptsForResponse
+	state, err := d.of(handler)
+	if err != nil {
+		return err
+	}
+	state.prompts = configuration.PromptsForResponse
 	return nil
 }
 
-// Login opens the door.
+// Login opens a door.
 func (d *Doorman) Login(
 	ctx context.Context, request *pluginpb.LoginRequest, show func(*pluginpb.DeviceCodePrompt),
 ) (*pluginpb.LoginResult, error) {
-	if err := d.known(request.GetHandlerName()); err != nil {
+	d.mutex.Lock()
+	state, err := d.of(request.GetHandlerName())
+	prompts := err == nil && state.prompts
+	d.mutex.Unlock()
+	if err != nil {
 		return nil, err
 	}
-	switch request.GetTenantId() {
-	case "refuse":
-		return nil, errors.New("login refused")
-	case "crash":
-		fmt.Fprintln(os.Stderr, "the door fell on me")
-		os.Exit(3)
-	}
-	flow, username := request.GetFlow(), "ada"
-	var err error
-	switch {
-	case request.GetHandlerName() != "door":
-		err = errors.New("flow not supported: " + flow)
-	case flow == "" || flow == "device_code":
-		flow = "device_code"
+	flow, username := cmp.Or(request.GetFlow(), "device_code"), "ada"
+	switch flow {
+	case "device_code":
 		err = knock(ctx, request.GetTenantId(), show)
-	case flow == "interactive":
-		username, err = d.ask(ctx, request)
-	case flow == "pat":
+	case "interactive":
+		username, err = ask(ctx, prompts, request)
+	case "pat":
 		username, err = pat(ctx)
 	default:
 		err = errors.New("flow not supported: " + flow)
@@ -150,22 +141,22 @@ func (d *Doorman) Login(
 	if err != nil {
 		return nil, err
 	}
-	claims := &pluginpb.Claims{
-		Issuer:       "https://door.example",
-		Subject:      "s-1",
-		TenantId:     request.GetTenantId(),
-		ClientId:     client,
-		Email:        "ada@door.example",
-		Name:         "Ada",
-		Username:     username,
-		IssuedAtUnix: issuedAt,
+	var claims *pluginpb.Claims
+	if request.GetTenantId() != "no-claims" {
+		claims = &pluginpb.Claims{
+			Issuer:       "https://door.example",
+			Subject:      "s-1",
+			TenantId:     request.GetTenantId(),
+			ClientId:     client,
+			Email:        "ada@door.example",
+			Name:         "Ada",
+			Username:     username,
+			IssuedAtUnix: issuedAt,
+		}
 	}
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	d.states["door"] = &state{claims: claims, login: request, flow: flow}
-	if request.GetTenantId() == "no-claims" {
-		claims = nil
-	}
+	state.visitor = &visitor{claims: claims, login: request, flow: flow}
 	return &pluginpb.LoginResult{Claims: claims, ExpiresAtUnix: expiresAt}, nil
 }
 
@@ -174,7 +165,13 @@ func knock(ctx context.Context, tenant string, show func(*pluginpb.DeviceCodePro
 	code := func(code string) {
 		show(&pluginpb.DeviceCodePrompt{UserCode: code, VerificationUri: page, Message: "Enter " + code})
 	}
-	if tenant == "flood" {
+	switch tenant {
+	case "refuse":
+		return errors.New("login refused")
+	case "crash":
+		fmt.Fprintln(os.Stderr, "the door fell on me")
+		os.Exit(3)
+	case "flood":
 		for n := range 10000 {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -184,10 +181,10 @@ func knock(ctx context.Context, tenant string, show func(*pluginpb.DeviceCodePro
 		return nil
 	}
 	code("ABCD-1234")
-	switch tenant {
-	case "two-prompts":
+	if tenant == "two-prompts" {
 		code("EFGH-5678")
-	case "never":
+	}
+	if tenant == "never" {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -195,13 +192,10 @@ func knock(ctx context.Context, tenant string, show func(*pluginpb.DeviceCodePro
 }
 
 // ask has the host ask a person.
-func (d *Doorman) ask(ctx context.Context, request *pluginpb.LoginRequest) (string, error) {
-	d.mutex.Lock()
-	prompts := d.prompts
-	d.mutex.Unlock()
+func ask(ctx context.Context, prompts bool, request *pluginpb.LoginRequest) (string, error) {
 	host := serve.HostOf(ctx)
 	if !prompts || host == nil {
-		return "", errors.New("nobody can be asked")
+		return "", errors.New("the host asks nobody")
 	}
 	redirect := fmt.Sprintf("http://127.0.0.1:%d/", request.GetCallbackPort())
 	return host.PromptAuthResponse(ctx, request.GetHandlerName(), "https://door.example/authorize", redirect)
@@ -211,7 +205,7 @@ func (d *Doorman) ask(ctx context.Context, request *pluginpb.LoginRequest) (stri
 func pat(ctx context.Context) (string, error) {
 	host := serve.HostOf(ctx)
 	if host == nil {
-		return "", errors.New("no pat")
+		return "", errors.New("host GetSecret: secret store not available")
 	}
 	value, found, err := host.GetSecret(ctx, "app.pat")
 	if err == nil && !found {
@@ -224,13 +218,14 @@ func pat(ctx context.Context) (string, error) {
 func (d *Doorman) Logout(_ context.Context, request *pluginpb.LogoutRequest) error {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	if _, err := d.of(request.GetHandlerName()); err != nil {
+	state, err := d.of(request.GetHandlerName())
+	if err != nil {
 		return err
 	}
 	if request.GetHandlerName() == "side" {
 		return errors.New("side cannot log out")
 	}
-	d.states[request.GetHandlerName()] = &state{}
+	state.visitor, state.tokens = nil, nil
 	return nil
 }
 
@@ -244,19 +239,19 @@ func (d *Doorman) Status(
 	if err != nil {
 		return nil, err
 	}
-	if state.claims == nil {
+	if state.visitor == nil {
 		return &pluginpb.GetStatusResponse{Reason: "not logged in"}, nil
 	}
 	return &pluginpb.GetStatusResponse{
 		Authenticated: true,
-		Claims:        state.claims,
+		Claims:        state.visitor.claims,
 		ExpiresAtUnix: expiresAt,
-		TenantId:      state.login.GetTenantId(),
+		TenantId:      state.visitor.login.GetTenantId(),
 		IdentityType:  "user",
 		ClientId:      client,
-		Scopes:        state.login.GetScopes(),
-		Flow:          state.flow,
-		Hostname:      state.login.GetHostname(),
+		Scopes:        state.visitor.login.GetScopes(),
+		Flow:          state.visitor.flow,
+		Hostname:      state.visitor.login.GetHostname(),
 	}, nil
 }
 
@@ -270,7 +265,7 @@ func (d *Doorman) Token(
 	if err != nil {
 		return nil, err
 	}
-	if state.claims == nil {
+	if state.visitor == nil {
 		return nil, errors.New("not authenticated")
 	}
 	for index, token := range state.tokens {
@@ -289,7 +284,7 @@ func (d *Doorman) Token(
 		ExpiresAtUnix: expiresAt,
 		Scope:         request.GetScope(),
 		CachedAtUnix:  issuedAt,
-		Flow:          state.flow,
+		Flow:          state.visitor.flow,
 		SessionId:     session,
 	}
 	if request.GetScope() == "forever" {
@@ -297,6 +292,14 @@ func (d *Doorman) Token(
 	}
 	state.tokens = append(state.tokens, token)
 	return token, nil
+}
+
+// hostname is that of the login, if there is one.
+func (s *state) hostname() string {
+	if s.visitor == nil {
+		return ""
+	}
+	return s.visitor.login.GetHostname()
 }
 
 func expired(token *pluginpb.GetTokenResponse) bool {
@@ -326,7 +329,7 @@ func (d *Doorman) CachedTokens(
 			IsExpired:     expired(token),
 			SessionId:     token.GetSessionId(),
 			Fingerprint:   "0123456789ab",
-			Hostname:      state.login.GetHostname(),
+			Hostname:      state.hostname(),
 		})
 	}
 	return tokens, nil
@@ -358,7 +361,9 @@ func (d *Doorman) Stop(context.Context, string) error { return nil }
 
 // DetectFlows says that there is no browser.
 func (d *Doorman) DetectFlows(_ context.Context, handler string) ([]*pluginpb.FlowAvailability, error) {
-	if err := d.known(handler); err != nil {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if _, err := d.of(handler); err != nil {
 		return nil, err
 	}
 	return []*pluginpb.FlowAvailability{
