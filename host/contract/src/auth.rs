@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use thiserror::Error;
 
 use crate::{
     AuthCapability, Call, CallError, Claims, Configuration, Flow, HandlerName, Json, Plugin, Token,
@@ -181,6 +182,12 @@ pub struct LoginResult {
     /// Until when the login is good.
     pub expires_at: Option<UnixSeconds>,
 }
+
+/// A login's answer came to its end, and was none. What a plugin whose answer can do so breaks the contract
+/// with: wrapped by [`CallError::contract`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("login stream ended without result")]
+pub struct NoLoginResult;
 
 /// Which of a handler's logins is meant; nothing said means its default one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

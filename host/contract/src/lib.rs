@@ -29,7 +29,7 @@ mod refusal;
 
 pub use auth::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, DeviceCodePrompt, FlowAvailability,
-    HandlerInfo, LoginEvent, LoginRequest, LoginResult,
+    HandlerInfo, LoginEvent, LoginRequest, LoginResult, NoLoginResult,
 };
 pub use backend::{Backend, Environment, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin};
 pub use descriptor::{Contact, Descriptor, Example, Link, Operation};
