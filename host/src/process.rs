@@ -4,12 +4,13 @@
 //! inherited by accident: its environment, its standard input, its place in a process group of its own.
 //! What it may ask is served over the broker and announced when it is first configured.
 //!
-//! A [`ProcessProvider`] owns its child, and nothing else does: a call, a stream or a clone of a channel
-//! never keeps one alive. However a launch ends, no child is left of one that failed.
+//! A [`ProcessProvider`] or [`ProcessAuth`] owns its child, and nothing else does: a call, a stream or a clone
+//! of a channel never keeps one alive. However a launch ends, no child is left of one that failed.
 //!
 //! How go-plugin works is not known here but in `portcullis_goplugin`; deadlines and restarts are whoever
 //! calls'.
 
+mod auth;
 mod channel;
 mod host_service;
 mod load;
@@ -28,9 +29,10 @@ use portcullis_contract::{
     self as contract, AuthHandler, Backend, BackendName, CallError, Kind, LaunchError, PluginInfo,
     PluginSpec, Provider,
 };
-use portcullis_goplugin::{Cookie, Environment, Executable, Launch, Stdin, Versions};
+use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin, Versions};
 
-use channel::Channel;
+pub use auth::ProcessAuth;
+use channel::{Channel, Client};
 use host_service::HostDoor;
 use output::Words;
 pub use provider::ProcessProvider;
@@ -85,46 +87,74 @@ impl Backend for ProcessBackend {
     }
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
-        let (path, began) = (spec.path.clone(), Instant::now());
+        let began = Instant::now();
+        let Started { info, channel, host, child, .. } = self.start(spec, Kind::Provider).await?;
+        let describing = ProcessProvider::describe(info, channel, host, child);
+        Ok(Arc::new(self.in_time(began, describing).await?))
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        let began = Instant::now();
+        let Started { info, version, channel, host, child } = self.start(spec, Kind::AuthHandler).await?;
+        let describing = ProcessAuth::describe(info, version, channel, host, child);
+        Ok(Arc::new(self.in_time(began, describing).await?))
+    }
+}
+
+/// A child that runs, and has not said yet what it offers.
+struct Started<C> {
+    info: PluginInfo,
+    version: u32,
+    channel: Channel<C>,
+    host: HostDoor,
+    child: Child,
+}
+
+impl ProcessBackend {
+    async fn start<C: Client>(&self, spec: PluginSpec, kind: Kind) -> Result<Started<C>, LaunchError> {
+        let path = spec.path.clone();
         let program = blocking(move || load::open(&path)).await?;
         let reading = program.executable.clone();
         let digest = blocking(move || load::verify(&reading, spec.digest));
         let limits = spec.limits.resolve(BackendName::Process);
-        let launch = self.launch(&spec, program.to_start(spec.digest));
-        let start = async { launch.start().await.map_err(LaunchError::failed) };
+        let launch = self.launch(&spec, kind, program.to_start(spec.digest));
+        let start = async { launch.start().await.map_err(|error| not_started(error, kind)) };
         // A file that may be run whatever it contains is read while it starts.
         let (digest, connection) = match spec.digest {
             Some(_) => (digest.await?, start.await?),
             None => futures_util::future::try_join(digest, start).await?,
         };
+        let version = connection.negotiated_version();
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
         let child = Child::hold(connection, &spec.name, &limits).map_err(LaunchError::failed)?;
-        let info = PluginInfo {
-            name: spec.name,
-            kind: Kind::Provider,
-            backend: BackendName::Process,
-            path: spec.path,
-            digest,
-        };
-        let describing = ProcessProvider::describe(info, channel, host, child);
+        let info =
+            PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
+        Ok(Started { info, version, channel, host, child })
+    }
+
+    /// Waits for what a child says of itself, within what is left of the time that it has to start.
+    async fn in_time<T>(
+        &self,
+        began: Instant,
+        describing: impl Future<Output = Result<T, LaunchError>>,
+    ) -> Result<T, LaunchError> {
         let limit = self.options.start_timeout;
         match tokio::time::timeout(limit.saturating_sub(began.elapsed()), describing).await {
-            Ok(provider) => Ok(Arc::new(provider?)),
+            Ok(described) => described,
             Err(_elapsed) => Err(LaunchError::Undescribed(CallError::TimedOut { limit })),
         }
     }
 
-    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
-        let reason = format!("{}: auth handlers do not run as children yet", spec.path.display());
-        Err(LaunchError::failed(reason))
-    }
-}
-
-impl ProcessBackend {
-    /// Says how the plugin is started. The constants are upstream's (contract spec 2.1).
-    fn launch(&self, spec: &PluginSpec, executable: Executable) -> Launch {
-        let cookie = Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin");
+    /// Says how the plugin is started. The constants are upstream's (contract spec 2.1 and 1.9).
+    fn launch(&self, spec: &PluginSpec, kind: Kind, executable: Executable) -> Launch {
+        let (cookie, versions) = match kind {
+            Kind::Provider => (Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin"), Versions::from([1])),
+            // Later auth plugins speak 2 and nothing else, older ones 1; a plugin of both chooses 2.
+            Kind::AuthHandler => {
+                (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), Versions::from([1, 2]))
+            }
+        };
         let environment = load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
         Launch {
             environment: Environment::Only(environment),
@@ -137,8 +167,26 @@ impl ProcessBackend {
             // pieces, and a plugin whose prints nobody takes stands still.
             socket_base: self.options.runtime_dir.clone(),
             sink: Arc::new(Words::new(spec.name.clone())),
-            ..Launch::new(executable, cookie, Versions::from([1]))
+            ..Launch::new(executable, cookie, versions)
         }
+    }
+}
+
+/// Says why a child did not come up.
+///
+/// One that looked for another cookie says so and exits with 1 (protocol spec 4). It is a plugin, and
+/// somebody else's or of the other kind.
+fn not_started(error: StartError, wanted: Kind) -> LaunchError {
+    /// What go-plugin's library prints for a person who starts a plugin by hand.
+    const NO_COOKIE: &str = "This binary is a plugin.";
+    match &error {
+        StartError::Exited { exit, .. }
+            if exit.status.is_some_and(|status| status.code() == Some(1))
+                && exit.stderr.contains(NO_COOKIE) =>
+        {
+            LaunchError::OtherKind { wanted }
+        }
+        _ => LaunchError::failed(error),
     }
 }
 

@@ -14,12 +14,34 @@ use portcullis_contract::{
     Amount, BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason,
 };
 use portcullis_goplugin::{Connection, Gone, normalized};
+use portcullis_proto::auth_handler_service_client::AuthHandlerServiceClient;
 use portcullis_proto::plugin_service_client::PluginServiceClient;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
-/// The client of the contract's calls, over a connection of go-plugin.
-pub(super) type Client = PluginServiceClient<portcullis_goplugin::Channel>;
+/// The client of a provider's calls, over a connection of go-plugin.
+pub(super) type ProviderClient = PluginServiceClient<portcullis_goplugin::Channel>;
+
+/// The client of an auth handler's calls, over a connection of go-plugin.
+pub(super) type AuthClient = AuthHandlerServiceClient<portcullis_goplugin::Channel>;
+
+/// The client of one of the contract's services. The generated ones have nothing in common by themselves.
+pub(super) trait Client: Clone + Send + Sync + 'static {
+    /// Makes a client that sends and takes messages of that many bytes.
+    fn over(channel: portcullis_goplugin::Channel, size: usize) -> Self;
+}
+
+impl Client for ProviderClient {
+    fn over(channel: portcullis_goplugin::Channel, size: usize) -> Self {
+        Self::new(channel).max_decoding_message_size(size).max_encoding_message_size(size)
+    }
+}
+
+impl Client for AuthClient {
+    fn over(channel: portcullis_goplugin::Channel, size: usize) -> Self {
+        Self::new(channel).max_decoding_message_size(size).max_encoding_message_size(size)
+    }
+}
 
 /// How long a child may take to be seen dead after its connection broke. The kernel closes the one
 /// and reports the other within milliseconds; when it takes longer, the child is said to be lost
@@ -36,20 +58,22 @@ const COURTESY: Duration = Duration::from_millis(250);
 
 /// A connection that speaks the contract. Clones share it; none of them keeps the child alive.
 #[derive(Clone, Debug)]
-pub(super) struct Channel {
-    client: Client,
+pub(super) struct Channel<C> {
+    client: C,
+    connection: portcullis_goplugin::Channel,
     gone: Gone,
     limits: Arc<Resolved>,
     closed: Arc<AtomicBool>,
 }
 
-impl Channel {
+impl<C: Client> Channel<C> {
     /// Makes a channel of the connection to a child.
     pub(super) fn new(connection: &Connection, limits: Resolved) -> Self {
+        let gone = connection.gone();
+        let connection = connection.channel();
         let size = usize::try_from(limits.message).unwrap_or(usize::MAX);
-        let client =
-            Client::new(connection.channel()).max_decoding_message_size(size).max_encoding_message_size(size);
-        Self { client, gone: connection.gone(), limits: Arc::new(limits), closed: Arc::default() }
+        let client = C::over(connection.clone(), size);
+        Self { client, connection, gone, limits: Arc::new(limits), closed: Arc::default() }
     }
 
     /// Returns the same channel with the size of messages that holds where no policy says another.
@@ -61,7 +85,7 @@ impl Channel {
         let mut limits = Resolved::clone(&self.limits);
         limits.message = limits.message.max(usual);
         let size = usize::try_from(limits.message).unwrap_or(usize::MAX);
-        let client = self.client.clone().max_decoding_message_size(size).max_encoding_message_size(size);
+        let client = C::over(self.connection.clone(), size);
         Self { client, limits: Arc::new(limits), ..self.clone() }
     }
 
@@ -81,7 +105,7 @@ impl Channel {
     }
 
     /// Makes a call that is to begin later.
-    pub(super) fn pending(&self, call: &Call) -> Pending {
+    pub(super) fn pending(&self, call: &Call) -> Pending<C> {
         Pending { channel: self.clone(), deadline: call.deadline, began: Instant::now() }
     }
 
@@ -90,7 +114,7 @@ impl Channel {
         &self,
         call: &Call,
         request: Q,
-        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+        send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<R, CallError> {
         self.pending(call).send(request, send).await
     }
@@ -100,7 +124,7 @@ impl Channel {
         &self,
         call: &Call,
         request: Q,
-        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+        send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<T, CallError>
     where
         Answer<T>: TryFrom<R, Error = ConvertError>,
@@ -117,13 +141,13 @@ impl Channel {
 
 /// One call, from before it is made until its last answer.
 #[derive(Debug)]
-pub(super) struct Pending {
-    channel: Channel,
+pub(super) struct Pending<C> {
+    channel: Channel<C>,
     deadline: Option<Instant>,
     began: Instant,
 }
 
-impl Pending {
+impl<C: Client> Pending<C> {
     /// Returns how much the call may print.
     pub(super) fn output_limit(&self) -> Option<u64> {
         self.channel.limits.output
@@ -133,7 +157,7 @@ impl Pending {
     pub(super) async fn send<Q: Message, R>(
         &self,
         request: Q,
-        send: impl AsyncFnOnce(Client, Request<Q>) -> Result<Response<R>, Status>,
+        send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<R, CallError> {
         self.channel.open()?;
         let (asked, allowed) = (request.encoded_len() as u64, self.channel.limits.message);
@@ -185,14 +209,9 @@ impl Pending {
         }
     }
 
-    /// Returns why a stream broke off. Upstream puts a word before the status of one.
-    pub(super) async fn failed_stream(&self, status: Status) -> CallError {
-        match self.failed(status).await {
-            CallError::Refused(Refusal { message, .. }) => {
-                CallError::Refused(Refusal::new(format!("stream receive error: {message}")))
-            }
-            other => other,
-        }
+    /// Returns why a stream broke off. Upstream puts words before the status of one.
+    pub(super) async fn failed_stream(&self, words: &str, status: Status) -> CallError {
+        in_stream(words, self.failed(status).await)
     }
 
     /// Finds out what became of a child whose connection broke.
@@ -217,6 +236,24 @@ impl Pending {
     }
 }
 
+/// Takes a call that an older plugin does not know for one that it had nothing to do for.
+pub(super) fn or_nothing_to_do(answer: Result<(), CallError>) -> Result<(), CallError> {
+    match answer {
+        Err(CallError::Unimplemented) => Ok(()),
+        other => other,
+    }
+}
+
+/// Puts upstream's words before a status that ended a stream.
+pub(super) fn in_stream(words: &str, error: CallError) -> CallError {
+    match error {
+        CallError::Refused(Refusal { message, .. }) => {
+            CallError::Refused(Refusal::new(format!("{words}: {message}")))
+        }
+        other => other,
+    }
+}
+
 /// Says what was seen of a connection: the innermost cause, which is the one that is not "transport
 /// error".
 fn lost(status: &Status) -> String {
@@ -226,6 +263,14 @@ fn lost(status: &Status) -> String {
 /// Returns what upstream's client prints of a status, in whatever language it came.
 fn sentence(status: &Status) -> String {
     format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
+}
+
+/// Takes what a plugin's author said out of the sentence about its status, if it is one of an ordinary
+/// error: the library of the plugin then puts the call and what it was made for before the author's words.
+pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
+    let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
+    // A name that Go would quote in another way keeps its prefix: that reads well enough.
+    Some(words.strip_prefix(&format!("{call} \"{name}\": ")).unwrap_or(words))
 }
 
 /// What a status means to the contract.
@@ -344,9 +389,27 @@ mod tests {
     }
 
     #[test]
+    fn an_older_plugin_that_knows_no_configuration_had_nothing_to_do() {
+        assert!(or_nothing_to_do(Err(CallError::Unimplemented)).is_ok());
+        assert!(matches!(or_nothing_to_do(Err(CallError::Gone)), Err(CallError::Gone)));
+    }
+
+    #[test]
     fn a_status_reads_as_it_does_upstream() {
         assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
         assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
         assert_eq!(sentence(&Status::permission_denied("x")), "rpc error: code = PermissionDenied desc = x");
+    }
+
+    /// Contract item 139.
+    #[test]
+    fn an_ordinary_error_is_told_in_its_authors_words_and_another_as_it_came() {
+        let check = |status: Status, expected: Option<&str>| {
+            assert_eq!(authors_words(&sentence(&status), "Logout", "door"), expected, "{status:?}");
+        };
+        check(Status::unknown("Logout \"door\": no"), Some("no"));
+        check(Status::unknown("no"), Some("no"));
+        check(Status::unknown("Logout \"side\": no"), Some("Logout \"side\": no"));
+        check(Status::permission_denied("Logout \"door\": no"), None);
     }
 }

@@ -1,19 +1,19 @@
 //! What the host does for a child, served over the broker.
 //!
-//! Every failure of ours is a sentence in the answer, never a status, because the plugin's library
-//! reads it there (contract spec 5.4). Which plugin may ask for what was decided by whoever made the
+//! A failure of ours is a sentence in the answer, not a status, because the plugin's library reads it
+//! there (contract spec 5.4); asking a person is the exception. Which plugin may ask for what was decided by whoever made the
 //! [`HostService`]; this only carries it.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_contract::proto::HostAnswer;
-use portcullis_contract::{CallError, HostError, HostService, StopReason};
+use portcullis_contract::{CallError, HostError, HostService, PromptError, StopReason};
 use portcullis_goplugin::{Broker, BrokerError, Serving};
 use portcullis_proto as proto;
 use portcullis_proto::host_service_server::{self, HostServiceServer};
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// What a child may ask of us, and since when it knows where.
 ///
@@ -99,6 +99,17 @@ fn answer<T, M: From<HostAnswer<T>>>(answer: Result<T, HostError>) -> Result<Res
     Ok(Response::new(HostAnswer(answer).into()))
 }
 
+/// Returns the status that stands for the reason why nobody answered.
+fn status(error: &PromptError) -> Status {
+    let code = match error {
+        PromptError::Unavailable(_) => Code::Unavailable,
+        PromptError::Cancelled(_) => Code::Cancelled,
+        // A plugin goes on as it would with an older host.
+        _ => Code::Unimplemented,
+    };
+    Status::new(code, error.to_string())
+}
+
 #[tonic::async_trait]
 impl host_service_server::HostService for Served {
     async fn get_secret(
@@ -159,12 +170,14 @@ impl host_service_server::HostService for Served {
         answer(self.0.auth_groups(&request.get_ref().handler_name).await)
     }
 
-    /// Belongs to auth handlers, and this host runs none that could need it. A plugin takes the status
-    /// for that of an older host (contract spec 1.9).
+    /// The one call that fails with a status (contract spec 1.9): its answer has no room for a sentence.
     async fn prompt_auth_response(
         &self,
-        _: Request<proto::PromptAuthResponseRequest>,
+        request: Request<proto::PromptAuthResponseRequest>,
     ) -> Result<Response<proto::PromptAuthResponseResponse>, Status> {
-        Err(Status::unimplemented("this host has no browser to ask"))
+        match self.0.prompt_auth_response(&request.into_inner().into()).await {
+            Ok(value) => Ok(Response::new(proto::PromptAuthResponseResponse { value })),
+            Err(error) => Err(status(&error)),
+        }
     }
 }

@@ -18,7 +18,7 @@ use portcullis_contract::{
 use portcullis_proto as proto;
 use tonic::Streaming;
 
-use super::channel::{Channel, Pending};
+use super::channel::{Channel, Pending, ProviderClient, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
 
@@ -28,7 +28,7 @@ pub struct ProcessProvider {
     info: PluginInfo,
     names: Vec<ProviderName>,
     descriptors: HashMap<ProviderName, Result<Descriptor, CallError>>,
-    channel: Channel,
+    channel: Channel<ProviderClient>,
     host: HostDoor,
     child: Child,
 }
@@ -37,7 +37,7 @@ impl ProcessProvider {
     /// Asks a child what it offers. Dropping the future, or an error, ends the child.
     pub(super) async fn describe(
         info: PluginInfo,
-        channel: Channel,
+        channel: Channel<ProviderClient>,
         host: HostDoor,
         child: Child,
     ) -> Result<Self, LaunchError> {
@@ -69,20 +69,16 @@ impl ProcessProvider {
 static UNKNOWN: LazyLock<CallError> =
     LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
 
-async fn describe(channel: &Channel, call: &Call, name: &ProviderName) -> Result<Descriptor, CallError> {
+async fn describe(
+    channel: &Channel<ProviderClient>,
+    call: &Call,
+    name: &ProviderName,
+) -> Result<Descriptor, CallError> {
     let request = proto::GetProviderDescriptorRequest { provider_name: name.as_str().to_owned() };
     let response = channel
         .unary(call, request, async |mut client, request| client.get_provider_descriptor(request).await)
         .await?;
     Descriptor::try_from(response).map_err(CallError::contract)
-}
-
-/// Takes a call that an older plugin does not know for one that it had nothing to do for.
-fn or_nothing_to_do(answer: Result<(), CallError>) -> Result<(), CallError> {
-    match answer {
-        Err(CallError::Unimplemented) => Ok(()),
-        other => other,
-    }
 }
 
 #[async_trait]
@@ -196,10 +192,10 @@ impl Provider for ProcessProvider {
 /// Where a streaming execution stands.
 enum Running {
     /// Nothing was sent.
-    Asked { pending: Pending, request: Box<proto::ExecuteProviderRequest> },
+    Asked { pending: Pending<ProviderClient>, request: Box<proto::ExecuteProviderRequest> },
     /// The plugin is answering.
     Answering {
-        pending: Pending,
+        pending: Pending<ProviderClient>,
         items: Box<Streaming<proto::ExecuteProviderStreamChunk>>,
         progress: Progress,
     },
@@ -236,7 +232,7 @@ impl Running {
                     },
                     Ok(None) => return Some((Ok(Chunk::Result(progress.end())), Self::Over)),
                     Err(status) => {
-                        let error = pending.failed_stream(status).await;
+                        let error = pending.failed_stream("stream receive error", status).await;
                         return Some((Err(error), Self::Over));
                     }
                 },
@@ -361,11 +357,5 @@ mod tests {
         assert_eq!(play(Some(10), items()).0, 2);
         let (seen, output) = play(Some(9), items());
         assert_eq!((seen, output), (1, Err("limit output reached: asked 10B, allowed 9B".to_owned())));
-    }
-
-    #[test]
-    fn an_older_plugin_that_knows_no_configuration_had_nothing_to_do() {
-        assert!(or_nothing_to_do(Err(CallError::Unimplemented)).is_ok());
-        assert!(matches!(or_nothing_to_do(Err(CallError::Gone)), Err(CallError::Gone)));
     }
 }
