@@ -4,10 +4,12 @@
 //! directory that nothing else uses. Dropping it fails the test if a process or a file that belongs
 //! to a plugin is left, so no test has to remember to look.
 
+pub mod auth;
 pub mod cli;
 pub mod fixtures;
 mod leftovers;
 
+pub use auth::TestAuth;
 pub use leftovers::{expect_no_process, expect_nothing_left};
 
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{
-    Backend, Call, CallError, Chunk, Execute, Grants, HostService, Json, LaunchError, Limits, Output,
+    Backend, Call, CallError, Chunk, Execute, Grants, HostService, Json, LaunchError, Limits, Output, Plugin,
     PluginName, PluginSpec, Provider, ProviderName, RunAs,
 };
 
@@ -60,7 +62,7 @@ pub enum Door {
 pub struct TestHost {
     scratch: tempfile::TempDir,
     backend: Arc<dyn Backend>,
-    plugins: Vec<Arc<dyn Provider>>,
+    plugins: Vec<Arc<dyn Plugin>>,
     /// What the plugins it launches may touch.
     pub grants: Grants,
     /// How much they may use.
@@ -121,17 +123,32 @@ impl TestHost {
     ///
     /// Whatever kept it from starting.
     pub async fn launch_file(&mut self, path: PathBuf) -> Result<TestPlugin, LaunchError> {
+        let provider = self.backend.launch_provider(self.spec(path)).await?;
+        self.plugins.push(Arc::clone(&provider) as Arc<dyn Plugin>);
+        Ok(TestPlugin { provider })
+    }
+
+    /// Starts one of the auth handler plugins that stand behind every door.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from starting.
+    pub async fn launch_auth(&mut self, name: &str) -> Result<TestAuth, LaunchError> {
+        let path = fixtures::plugin(self.backend.name(), name);
+        let plugin = self.backend.launch_auth_handler(self.spec(path)).await?;
+        self.plugins.push(Arc::clone(&plugin) as Arc<dyn Plugin>);
+        Ok(TestAuth { plugin })
+    }
+
+    fn spec(&self, path: PathBuf) -> PluginSpec {
         let name = path.file_stem().expect("a plugin has a name").to_string_lossy().into_owned();
-        let spec = PluginSpec {
+        PluginSpec {
             grants: self.grants.clone(),
             limits: self.limits.clone(),
             run_as: self.run_as.clone(),
             host: self.host.clone(),
             ..PluginSpec::new(PluginName::new(name), path)
-        };
-        let provider = self.backend.launch_provider(spec).await?;
-        self.plugins.push(Arc::clone(&provider));
-        Ok(TestPlugin { provider })
+        }
     }
 }
 

@@ -8,3 +8,4 @@ mod component;
 mod house;
 mod parity;
 mod process;
+mod process_auth;

@@ -1,5 +1,8 @@
 //! One behaviour each, through every door: the same plugin as a Go child process and as a component.
 
+mod auth;
+mod auth_login;
+mod auth_prompts;
 mod callbacks;
 mod cancellation;
 mod concurrency;

@@ -1,8 +1,8 @@
 //! What the host does for a child, served over the broker.
 //!
-//! A failure of ours is a sentence in the answer, not a status, because the plugin's library reads it
-//! there (contract spec 5.4); asking a person is the exception. Which plugin may ask for what was decided by whoever made the
-//! [`HostService`]; this only carries it.
+//! A failure of ours is a sentence in the answer, not a status, because the plugin's library reads it there
+//! (contract spec 5.4); asking a person is the exception. Which plugin may ask for what was decided by
+//! whoever made the [`HostService`]; this only carries it.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -16,11 +16,15 @@
 //
 // A status and a token have the request, as JSON, for a reason and an access token; the status of the
 // profile `denied` is PermissionDenied. Of cached tokens there is one for each part of the request. Purging
-// forgets -1 tokens. The token of scope `go-zero` has Go's zero time wherever there is a time.
+// forgets -1 tokens. The token of scope `go-zero` has Go's zero time wherever there is a time; that of the
+// scope `asked` says how often the handlers were asked for, and so does the second one's display name. A
+// configuration is refused with what came, as JSON.
 package main
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -38,6 +42,7 @@ const goZero = -62135596800
 
 type trickster struct {
 	pluginpb.UnimplementedAuthHandlerServiceServer
+	asked atomic.Int32
 }
 
 func text(message proto.Message) string {
@@ -48,15 +53,17 @@ func text(message proto.Message) string {
 	return string(text)
 }
 
-func (trickster) GetAuthHandlers(
+func (t *trickster) GetAuthHandlers(
 	context.Context, *pluginpb.GetAuthHandlersRequest,
 ) (*pluginpb.GetAuthHandlersResponse, error) {
 	return &pluginpb.GetAuthHandlersResponse{Handlers: []*pluginpb.AuthHandlerInfo{
-		{Name: "trickster"}, {Name: "trickster", DisplayName: "again"}, {},
+		{Name: "trickster"},
+		{Name: "trickster", DisplayName: fmt.Sprintf("asked %d times", t.asked.Add(1))},
+		{},
 	}}, nil
 }
 
-func (trickster) Login(request *pluginpb.LoginRequest, stream pluginpb.AuthHandlerService_LoginServer) error {
+func (t *trickster) Login(request *pluginpb.LoginRequest, stream pluginpb.AuthHandlerService_LoginServer) error {
 	result := func(name string) *pluginpb.LoginStreamMessage {
 		result := &pluginpb.LoginResult{Claims: &pluginpb.Claims{Name: name}}
 		return &pluginpb.LoginStreamMessage{Payload: &pluginpb.LoginStreamMessage_Result{Result: result}}
@@ -103,7 +110,7 @@ func (trickster) Login(request *pluginpb.LoginRequest, stream pluginpb.AuthHandl
 	return end
 }
 
-func (trickster) GetStatus(
+func (t *trickster) GetStatus(
 	_ context.Context, request *pluginpb.GetStatusRequest,
 ) (*pluginpb.GetStatusResponse, error) {
 	if request.GetProfile() == "denied" {
@@ -114,17 +121,20 @@ func (trickster) GetStatus(
 	}, nil
 }
 
-func (trickster) GetToken(
+func (t *trickster) GetToken(
 	_ context.Context, request *pluginpb.GetTokenRequest,
 ) (*pluginpb.GetTokenResponse, error) {
 	token := &pluginpb.GetTokenResponse{AccessToken: text(request)}
-	if request.GetScope() == "go-zero" {
+	switch request.GetScope() {
+	case "go-zero":
 		token.ExpiresAtUnix, token.CachedAtUnix = goZero, goZero
+	case "asked":
+		token.AccessToken = fmt.Sprintf("asked %d times", t.asked.Load())
 	}
 	return token, nil
 }
 
-func (trickster) ListCachedTokens(
+func (t *trickster) ListCachedTokens(
 	_ context.Context, request *pluginpb.ListCachedTokensRequest,
 ) (*pluginpb.ListCachedTokensResponse, error) {
 	return &pluginpb.ListCachedTokensResponse{Tokens: []*pluginpb.CachedTokenInfo{
@@ -133,16 +143,23 @@ func (trickster) ListCachedTokens(
 	}}, nil
 }
 
-func (trickster) PurgeExpiredTokens(
+func (t *trickster) PurgeExpiredTokens(
 	context.Context, *pluginpb.PurgeExpiredTokensRequest,
 ) (*pluginpb.PurgeExpiredTokensResponse, error) {
 	return &pluginpb.PurgeExpiredTokensResponse{PurgedCount: -1}, nil
 }
 
+func (t *trickster) ConfigureAuthHandler(
+	_ context.Context, request *pluginpb.ConfigureAuthHandlerRequest,
+) (*pluginpb.ConfigureAuthHandlerResponse, error) {
+	return &pluginpb.ConfigureAuthHandlerResponse{Error: text(request)}, nil
+}
+
 func main() {
+	tricks := &trickster{}
 	serve.ServeAuthAny(map[int]serve.Register{
 		2: func(_ *plugin.GRPCBroker, registrar *grpc.Server) {
-			pluginpb.RegisterAuthHandlerServiceServer(registrar, trickster{})
+			pluginpb.RegisterAuthHandlerServiceServer(registrar, tricks)
 		},
 	})
 }
