@@ -20,9 +20,10 @@ mod tests {
     use prost::Message;
 
     use super::{
-        ConfigureAuthHandlerRequest, ConfigureProviderRequest, ExecuteProviderRequest,
-        ExecuteProviderStreamChunk, GetTokenRequest, Parameter, ProviderDescriptor,
-        execute_provider_stream_chunk::Chunk,
+        CachedTokenInfo, Claims, ConfigureAuthHandlerRequest, ConfigureAuthHandlerResponse,
+        ConfigureProviderRequest, ExecuteProviderRequest, ExecuteProviderStreamChunk, GetStatusResponse,
+        GetTokenRequest, GetTokenResponse, HostCapabilities, LoginRequest, LoginStreamMessage, Parameter,
+        ProviderDescriptor, execute_provider_stream_chunk::Chunk, login_stream_message::Payload,
     };
 
     /// Asserts that `message` is these bytes on the wire and that these bytes are `message`.
@@ -51,11 +52,37 @@ mod tests {
         check(ExecuteProviderStreamChunk { chunk: Some(Chunk::Stderr("e".into())) }, b"\x12\x01e");
     }
 
+    /// Contract item 16. What both kinds of plugin share, and what came later, is where numbers go wrong.
     #[test]
-    fn later_fields_of_a_token_request_are_text() {
+    fn the_fields_of_auth_messages_are_under_upstreams_numbers() {
+        check(ConfigureAuthHandlerRequest { protocol_version: 2, ..Default::default() }, &[7 << 3, 2]);
+        check(ConfigureAuthHandlerRequest { profile: "p".into(), ..Default::default() }, b"\x42\x01p");
+        let can = HostCapabilities { prompt_auth_response: true };
+        let request = ConfigureAuthHandlerRequest { host_capabilities: Some(can), ..Default::default() };
+        check(request, &[9 << 3 | 2, 2, 1 << 3, 1]);
+        check(ConfigureAuthHandlerResponse { protocol_version: 2, ..Default::default() }, &[2 << 3, 2]);
+
+        check(LoginRequest { timeout_seconds: 3, ..Default::default() }, &[5 << 3, 3]);
+        check(LoginRequest { profile: "p".into(), ..Default::default() }, b"\x32\x01p");
+        check(LoginRequest { hostname: "h".into(), ..Default::default() }, b"\x3a\x01h");
+        check(LoginRequest { callback_port: 7, ..Default::default() }, &[8 << 3, 7]);
+        check(LoginStreamMessage { payload: Some(Payload::Error("e".into())) }, b"\x1a\x01e");
+
+        check(GetStatusResponse { reason: "r".into(), ..Default::default() }, b"\x52\x01r");
+        check(GetStatusResponse { flow: "f".into(), ..Default::default() }, b"\x5a\x01f");
+        check(GetStatusResponse { hostname: "h".into(), ..Default::default() }, b"\x62\x01h");
+
+        check(GetTokenRequest { profile: "p".into(), ..Default::default() }, b"\x2a\x01p");
         check(GetTokenRequest { server_context: "s".into(), ..Default::default() }, b"\x32\x01s");
         check(GetTokenRequest { caller: "c".into(), ..Default::default() }, b"\x3a\x01c");
         check(GetTokenRequest { assertion: "a".into(), ..Default::default() }, b"\x42\x01a");
+        check(GetTokenRequest { hostname: "h".into(), ..Default::default() }, b"\x4a\x01h");
+        check(GetTokenResponse { session_id: "s".into(), ..Default::default() }, b"\x3a\x01s");
+
+        check(CachedTokenInfo { is_expired: true, ..Default::default() }, &[8 << 3, 1]);
+        check(CachedTokenInfo { fingerprint: "f".into(), ..Default::default() }, b"\x52\x01f");
+        check(CachedTokenInfo { hostname: "h".into(), ..Default::default() }, b"\x5a\x01h");
+        check(Claims { expires_at_unix: 1, ..Default::default() }, &[10 << 3, 1]);
     }
 
     /// Contract item 17.

@@ -7,6 +7,7 @@ mod peers {
     use futures_util::StreamExt as _;
     use portcullis::contract::{
         AccessRequest, Account, Call, CallError, Configuration, HandlerName, Json, LoginEvent, LoginRequest,
+        PromptError,
     };
     use portcullis_tests::auth::{Household, login, refusal};
     use portcullis_tests::{Door, TestAuth, TestHost, TestResult, assert_matches, generous};
@@ -227,6 +228,25 @@ mod peers {
 
             let plain = refusal(trickster.configure("trickster", &Configuration::default()).await);
             assert!(!plain.contains("hostCapabilities"), "{plain}");
+        }
+        Ok(())
+    }
+
+    /// The one call of a host that fails with a status, so that a plugin can go on in another way.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_does_not_answer_fails_with_a_status_of_its_own() -> TestResult {
+        for (error, status) in [
+            (PromptError::Unimplemented, "code = Unimplemented desc = this host cannot ask a person"),
+            (PromptError::Unavailable("not now".to_owned()), "code = Unavailable desc = not now"),
+            (PromptError::Cancelled("no".to_owned()), "code = Canceled desc = no"),
+        ] {
+            let mut host = TestHost::new(Door::Process);
+            host.host = Some(Household::new(&[], Err(error)));
+            let doorman = host.launch_auth("doorman").await?;
+            let configuration = Configuration { prompts_for_response: true, ..Configuration::default() };
+            doorman.configure("door", &configuration).await?;
+            let refused = refusal(doorman.login("door", login("interactive", "")).await.1);
+            assert_eq!(refused, format!("host PromptAuthResponse: rpc error: {status}"));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Every field of an auth message goes both ways, and times that are none stay none.
 
 use super::*;
-use crate::{Diagnostic, Json, Severity};
+use crate::{AccessRequest, Account, AuthStatus, CachedToken, Diagnostic, Json, Severity, Token};
 
 fn text(text: &str) -> String {
     text.to_owned()
