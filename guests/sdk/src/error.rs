@@ -26,6 +26,12 @@ impl Error {
     pub fn unknown_provider(name: &str) -> Self {
         Self::new(format!("unknown provider: {name}"))
     }
+
+    /// Declines an auth handler that this plugin does not offer, in the usual words.
+    #[must_use]
+    pub fn unknown_handler(name: &str) -> Self {
+        Self::new(format!("unknown handler: {name}"))
+    }
 }
 
 impl From<Refusal> for Error {

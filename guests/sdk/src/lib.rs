@@ -68,15 +68,88 @@
 //! The tour:
 //!
 //! - [`Provider`] is the trait; [`Execute`], [`Output`] and [`Descriptor`] are its messages;
+//! - [`AuthHandler`] is the other one, for plugins that log people in and issue tokens, and
+//!   [`export_auth_handler!`] its macro;
 //! - [`Host`] is what a plugin may ask for: secrets, identity, the log, the time that is left;
+//! - [`Prompts`] is what a person sees and answers during a login;
 //! - [`Error`] and [`Refusal`] say no;
 //! - [`Sink`] shows what a streaming execution does;
 //! - [`Json`] is JSON as text, parsed by whoever wants to look into it.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
 //! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] of their own
-//! `HostService`, or of `Unavailable`, which has nothing to offer, and call the methods.
+//! `HostService`, or of `Unavailable`, which has nothing to offer, and call the methods. The test of a
+//! login makes its [`Prompts`] of a `PromptService` in the same way.
+//!
+//! A whole auth handler, and its test:
+//!
+//! ```
+//! use std::sync::Mutex;
+//!
+//! use portcullis_sdk::{
+//!     Account, AuthHandler, Claims, DeviceCodePrompt, Error, AccessRequest, HandlerInfo, Host, LoginRequest, LoginResult, Prompts,
+//!     AuthStatus, Token,
+//! };
+//!
+//! #[derive(Default)]
+//! struct Acme {
+//!     who: Mutex<Option<Claims>>,
+//! }
+//!
+//! impl AuthHandler for Acme {
+//!     fn handlers(&self) -> Result<Vec<HandlerInfo>, Error> {
+//!         let (name, display_name) = ("acme".to_owned(), "Acme".to_owned());
+//!         let flows = vec!["device_code".to_owned()];
+//!         Ok(vec![HandlerInfo { name, display_name, flows, capabilities: Vec::new() }])
+//!     }
+//!
+//!     fn login(&self, _: &Host, prompts: &Prompts, request: LoginRequest) -> Result<LoginResult, Error> {
+//!         if request.handler != "acme" {
+//!             return Err(Error::unknown_handler(&request.handler));
+//!         }
+//!         prompts.device_code(DeviceCodePrompt {
+//!             user_code: "ABCD-1234".to_owned(),
+//!             verification_uri: "https://acme.example/device".to_owned(),
+//!             message: "Enter ABCD-1234 at https://acme.example/device".to_owned(),
+//!         });
+//!         // Here it would wait for the person to do so.
+//!         let claims = Claims { username: "ada".to_owned(), ..Claims::default() };
+//!         *self.who.lock().unwrap() = Some(claims.clone());
+//!         Ok(LoginResult { claims: Some(claims), expires_at: None })
+//!     }
+//!
+//!     fn logout(&self, _: &Host, _handler: &str, _: &Account) -> Result<(), Error> {
+//!         *self.who.lock().unwrap() = None;
+//!         Ok(())
+//!     }
+//!
+//!     fn status(&self, _: &Host, _handler: &str, _: &Account) -> Result<AuthStatus, Error> {
+//!         let claims = self.who.lock().unwrap().clone();
+//!         Ok(AuthStatus { authenticated: claims.is_some(), claims, ..AuthStatus::default() })
+//!     }
+//!
+//!     fn token(&self, _: &Host, request: AccessRequest) -> Result<Token, Error> {
+//!         if self.who.lock().unwrap().is_none() {
+//!             return Err(Error::new("not authenticated"));
+//!         }
+//!         Ok(Token { access_token: "t0k3n".to_owned(), scope: request.scope, ..Token::default() })
+//!     }
+//! }
+//!
+//! portcullis_sdk::export_auth_handler!(Acme);
+//!
+//! # fn main() {
+//! use portcullis_sdk::Unavailable;
+//!
+//! let (acme, host, nobody) = (Acme::default(), Host::from_service(&Unavailable), Prompts::from_service(&Unavailable));
+//! let login = LoginRequest { handler: "acme".to_owned(), ..LoginRequest::default() };
+//! let result = acme.login(&host, &nobody, login).expect("a code is all it takes");
+//! assert_eq!(result.claims.expect("somebody logged in").username, "ada");
+//! assert!(acme.status(&host, "acme", &Account::default()).expect("it always knows").authenticated);
+//! # }
+//! ```
 
+mod auth;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod component;
@@ -85,25 +158,32 @@ mod error;
 mod host;
 mod identity;
 mod json;
+mod prompts;
 mod provider;
 #[cfg(not(target_family = "wasm"))]
 mod service;
 mod sink;
 
+pub use auth::{
+    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, FlowAvailability, HandlerInfo,
+    LoginRequest, LoginResult,
+};
 pub use descriptor::{Capability, Contact, Descriptor, Example, Link, Operation};
 pub use error::{Diagnostic, Error, Refusal, Severity};
 pub use host::{Host, HostError, Level};
 pub use identity::{AuthHandlers, Claims, Token, TokenRequest, UnixSeconds};
 pub use json::{Json, Settings};
+pub use prompts::{DeviceCodePrompt, PromptError, Prompts, ResponseRequest};
 pub use provider::{Configuration, Context, Execute, Iteration, Output, Provider, Solution};
 #[cfg(not(target_family = "wasm"))]
-pub use service::{HostService, Unavailable};
+pub use service::{HostService, PromptService, Unavailable};
 pub use sink::{Channel, Closed, Sink};
 
 /// Makes a type that implements [`Provider`] the plugin of this library.
 ///
 /// `export!(Type)` makes the plugin with [`Default`]; `export!(Type, expression)` with an expression. It
-/// is made when the first call arrives.
+/// is made when the first call arrives. An auth handler has
+/// [`export_auth_handler!`](crate::export_auth_handler).
 ///
 /// For wasm this emits the exports of a component. Elsewhere it only checks that the type implements
 /// the trait, because the names of those exports are not valid symbols of a shared library.
@@ -113,6 +193,28 @@ macro_rules! export {
         $crate::export!($plugin, <$plugin as ::core::default::Default>::default());
     };
     ($plugin:ty, $make:expr) => {
+        $crate::__export!(Provider, provider, export_provider_plugin, $plugin, $make);
+    };
+}
+
+/// Makes a type that implements [`AuthHandler`] the plugin of this library.
+///
+/// What holds of [`export!`] holds of this one.
+#[macro_export]
+macro_rules! export_auth_handler {
+    ($plugin:ty) => {
+        $crate::export_auth_handler!($plugin, <$plugin as ::core::default::Default>::default());
+    };
+    ($plugin:ty, $make:expr) => {
+        $crate::__export!(AuthHandler, auth, export_auth_handler_plugin, $plugin, $make);
+    };
+}
+
+/// Exports a plugin of one kind: its trait, and where and under which name its exports are generated.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($kind:ident, $bindings:ident, $export:ident, $plugin:ty, $make:expr) => {
         #[cfg(target_family = "wasm")]
         const _: () = {
             struct Exports;
@@ -126,17 +228,17 @@ macro_rules! export {
                 }
             }
 
-            $crate::component::bindings::export_provider_plugin!(
-                Exports with_types_in $crate::component::bindings
+            $crate::component::bindings::$bindings::$export!(
+                Exports with_types_in $crate::component::bindings::$bindings
             );
         };
 
         #[cfg(not(target_family = "wasm"))]
         const _: fn() -> $plugin = || {
-            fn is_provider<P: $crate::Provider>(plugin: P) -> P {
+            fn is_of_the_kind<P: $crate::$kind>(plugin: P) -> P {
                 plugin
             }
-            is_provider($make)
+            is_of_the_kind($make)
         };
     };
 }

@@ -13,6 +13,10 @@ use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sin
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time.
 /// - A call whose caller has gone is ended wherever it stands. [`Host::cancelled`] tells a native plugin.
 /// - A panic ends the plugin, not the call alone. Its text is shown to the user.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no provider",
+    note = "a plugin that is an auth handler is exported by `export_auth_handler!`"
+)]
 pub trait Provider: Send + Sync + 'static {
     /// Returns the names under which this plugin offers providers.
     ///
@@ -99,7 +103,7 @@ pub trait Provider: Send + Sync + 'static {
     }
 }
 
-/// What a host tells a provider before it calls it.
+/// What a host tells a provider or an auth handler before it calls it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// Whether to say less.
@@ -112,6 +116,9 @@ pub struct Configuration {
     pub settings: Settings,
     /// The account that is meant, of several.
     pub profile: Option<String>,
+    /// Whether the host can ask a person during a login; see
+    /// [`Prompts::auth_response`](crate::Prompts::auth_response).
+    pub prompts_for_response: bool,
 }
 
 /// A request to execute.

@@ -1,8 +1,10 @@
-//! What answers for a [`Host`](crate::Host) outside of a component.
+//! What answers for a [`Host`](crate::Host), and for its prompts, outside of a component.
 
 use std::time::Duration;
 
-use crate::{AuthHandlers, Claims, Level, Token, TokenRequest};
+use crate::{
+    AuthHandlers, Claims, DeviceCodePrompt, Level, PromptError, ResponseRequest, Token, TokenRequest,
+};
 
 /// What answers for a [`Host`](crate::Host) outside of a component.
 ///
@@ -32,6 +34,42 @@ pub trait HostService: Send + Sync {
     fn time_left(&self) -> Option<Duration>;
 }
 
+/// What answers for [`Prompts`](crate::Prompts) outside of a component.
+///
+/// The test of a login makes one that plays the person:
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use portcullis_sdk::{DeviceCodePrompt, PromptError, PromptService, Prompts, ResponseRequest};
+///
+/// #[derive(Default)]
+/// struct Person {
+///     seen: Mutex<Vec<String>>,
+/// }
+///
+/// impl PromptService for Person {
+///     fn device_code(&self, prompt: DeviceCodePrompt) {
+///         self.seen.lock().unwrap().push(prompt.user_code);
+///     }
+///
+///     fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
+///         Ok(format!("code from {}", request.authorization_url))
+///     }
+/// }
+///
+/// let person = Person::default();
+/// let prompts = Prompts::from_service(&person);
+/// prompts.device_code(DeviceCodePrompt { user_code: "ABCD-1234".into(), ..DeviceCodePrompt::default() });
+/// assert_eq!(*person.seen.lock().unwrap(), ["ABCD-1234"]);
+/// ```
+pub trait PromptService: Send + Sync {
+    /// See [`Prompts::device_code`](crate::Prompts::device_code).
+    fn device_code(&self, prompt: DeviceCodePrompt);
+    /// See [`Prompts::auth_response`](crate::Prompts::auth_response).
+    fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError>;
+}
+
 /// A host that has nothing to offer, in the words that a real one has for it.
 ///
 /// ```
@@ -41,6 +79,8 @@ pub trait HostService: Send + Sync {
 /// let refused = host.get_secret("token").map_err(|e| e.to_string());
 /// assert_eq!(refused, Err("host GetSecret: secret store not available".to_owned()));
 /// ```
+///
+/// It shows nobody anything either: device codes go nowhere, and nobody answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unavailable;
 
@@ -90,5 +130,14 @@ impl HostService for Unavailable {
 
     fn time_left(&self) -> Option<Duration> {
         None
+    }
+}
+
+impl PromptService for Unavailable {
+    /// Forgets the code.
+    fn device_code(&self, _prompt: DeviceCodePrompt) {}
+
+    fn auth_response(&self, _request: ResponseRequest) -> Result<String, PromptError> {
+        Err(PromptError::Unimplemented)
     }
 }

@@ -1,0 +1,132 @@
+//! What a person has to see or answer during a login.
+
+use std::fmt;
+
+/// What shows a person something during a login, for the time of that call.
+///
+/// Reading is up to the person: a host that shows nothing takes every device code and forgets it.
+///
+/// ```
+/// use portcullis_sdk::{DeviceCodePrompt, Error, Prompts, ResponseRequest};
+///
+/// fn ask(prompts: &Prompts, handler: &str) -> Result<String, Error> {
+///     prompts.device_code(DeviceCodePrompt {
+///         user_code: "ABCD-1234".into(),
+///         verification_uri: "https://acme.example/device".into(),
+///         message: "Enter ABCD-1234 at https://acme.example/device".into(),
+///     });
+///     let answer = prompts.auth_response(ResponseRequest {
+///         handler: handler.into(),
+///         authorization_url: "https://acme.example/authorize".into(),
+///         redirect_uri: "http://127.0.0.1:8080/".into(),
+///     })?;
+///     Ok(answer)
+/// }
+/// ```
+pub struct Prompts<'a> {
+    calls: Calls<'a>,
+}
+
+#[cfg(target_family = "wasm")]
+type Calls<'a> = crate::component::Imports<'a>;
+#[cfg(not(target_family = "wasm"))]
+type Calls<'a> = &'a dyn crate::PromptService;
+
+impl<'a> Prompts<'a> {
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn from_imports(calls: Calls<'a>) -> Self {
+        Self { calls }
+    }
+
+    /// Makes prompts of whatever answers for them: a real host, or one that a test made up.
+    #[cfg(not(target_family = "wasm"))]
+    #[must_use]
+    pub fn from_service(service: &'a dyn crate::PromptService) -> Self {
+        Self { calls: service }
+    }
+
+    /// Shows a device code. Returns once there is room for another, whether anybody looks or not.
+    pub fn device_code(&self, prompt: DeviceCodePrompt) {
+        self.calls.device_code(prompt);
+    }
+
+    /// Shows an address and returns what the person brought back from it.
+    ///
+    /// # Errors
+    ///
+    /// When the host has nobody to ask, or the person would not. Whether a host can ask at all is in
+    /// [`Configuration::prompts_for_response`](crate::Configuration::prompts_for_response).
+    pub fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
+        self.calls.auth_response(request)
+    }
+}
+
+impl fmt::Debug for Prompts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prompts").finish_non_exhaustive()
+    }
+}
+
+/// A code that a person enters somewhere else.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct DeviceCodePrompt {
+    /// The code.
+    pub user_code: String,
+    /// Where it is entered.
+    pub verification_uri: String,
+    /// What to do, in a sentence.
+    pub message: String,
+}
+
+/// Shows where the code belongs, not the code.
+impl fmt::Debug for DeviceCodePrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceCodePrompt")
+            .field("verification_uri", &self.verification_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address that a person visits and comes back from with something.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ResponseRequest {
+    /// The handler that asks.
+    pub handler: String,
+    /// The address.
+    pub authorization_url: String,
+    /// Where it sends the browser afterwards.
+    pub redirect_uri: String,
+}
+
+/// Leaves out the address: it is good for one login, whoever opens it.
+impl fmt::Debug for ResponseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseRequest")
+            .field("handler", &self.handler)
+            .field("redirect_uri", &self.redirect_uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a person brought nothing back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptError {
+    /// This host never asks.
+    Unimplemented,
+    /// There is nobody to ask, in the host's words.
+    Unavailable(String),
+    /// The person would not, in the host's words.
+    Cancelled(String),
+}
+
+impl fmt::Display for PromptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("host PromptAuthResponse: ")?;
+        match self {
+            Self::Unimplemented => f.write_str("this host cannot ask a person"),
+            Self::Unavailable(text) | Self::Cancelled(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for PromptError {}
