@@ -1,0 +1,77 @@
+//! What a guest answers: an output, or a no.
+
+use portcullis_contract::{CallError, Diagnostic, Output, Refusal, Severity};
+
+use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::{Misfit, each, json, object};
+
+impl From<types::PluginError> for CallError {
+    fn from(from: types::PluginError) -> Self {
+        match from {
+            types::PluginError::Unimplemented => Self::Unimplemented,
+            types::PluginError::Failed(failure) => Self::Refused(failure.into()),
+        }
+    }
+}
+
+impl From<types::Failure> for Refusal {
+    fn from(from: types::Failure) -> Self {
+        let types::Failure { message, exit_code, diagnostics } = from;
+        // A refusal that names success names nothing; on the wire, too, 0 is "not said".
+        Self { message, exit_code: exit_code.filter(|code| *code != 0), diagnostics: each(diagnostics) }
+    }
+}
+
+impl From<types::Diagnostic> for Diagnostic {
+    fn from(from: types::Diagnostic) -> Self {
+        let types::Diagnostic { severity, summary, detail, attribute } = from;
+        let severity = match severity {
+            types::Severity::Invalid => Severity::Invalid,
+            types::Severity::Error => Severity::Error,
+            types::Severity::Warning => Severity::Warning,
+        };
+        Self { severity, summary, detail, attribute }
+    }
+}
+
+impl TryFrom<types::Output> for Output {
+    type Error = Misfit;
+
+    fn try_from(from: types::Output) -> Result<Self, Misfit> {
+        let types::Output { data, warnings, metadata, streamed, diagnostics } = from;
+        Ok(Self {
+            data: json("the data of the output", data)?,
+            warnings,
+            metadata: metadata.map(|text| object("the metadata of the output", text)).transpose()?,
+            streamed,
+            diagnostics: each(diagnostics),
+        })
+    }
+}
+
+/// Returns how many bytes of text an output carries.
+pub(crate) fn output_size(output: &types::Output) -> u64 {
+    let texts = [output.data.len(), output.metadata.as_ref().map_or(0, String::len)];
+    let warnings = output.warnings.iter().map(String::len);
+    let remarks = output.diagnostics.iter().map(|d| d.summary.len() + d.detail.len() + d.attribute.len());
+    texts.into_iter().chain(warnings).chain(remarks).map(|n| u64::try_from(n).unwrap_or(u64::MAX)).sum()
+}
+
+/// Returns about how many bytes a refusal takes: those of the texts in it.
+pub(crate) fn refusal_size(error: &types::PluginError) -> u64 {
+    let types::PluginError::Failed(failure) = error else { return 0 };
+    let remarks = failure.diagnostics.iter().map(|d| d.summary.len() + d.detail.len() + d.attribute.len());
+    u64::try_from(failure.message.len() + remarks.sum::<usize>()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_code_of_a_refusal_is_never_0() {
+        let failure = |exit_code| types::Failure { message: "no".to_owned(), exit_code, diagnostics: vec![] };
+        assert_eq!(Refusal::from(failure(Some(0))).exit_code, None);
+        assert_eq!(Refusal::from(failure(Some(7))).exit_code, Some(7));
+    }
+}

@@ -1,0 +1,142 @@
+//! What a guest says of its providers.
+
+use portcullis_contract::{Capability, Contact, Descriptor, Example, Link, Operation};
+
+use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::{Misfit, all, each, json};
+
+impl TryFrom<types::Descriptor> for Descriptor {
+    type Error = Misfit;
+
+    fn try_from(from: types::Descriptor) -> Result<Self, Misfit> {
+        let types::Descriptor {
+            name,
+            display_name,
+            description,
+            version,
+            category,
+            capabilities,
+            api_version,
+            schema,
+            output_schemas,
+            sensitive_fields,
+            write_operations,
+            operations,
+            has_extract_dependencies,
+            tags,
+            icon,
+            links,
+            examples,
+            maintainers,
+            deprecated,
+            beta,
+        } = from;
+        let output_schema = |types::OutputSchema { capability, schema }| {
+            Ok((Capability::new(capability), json("an output schema", schema)?))
+        };
+        Ok(Self {
+            name,
+            display_name,
+            description,
+            version,
+            category,
+            capabilities: capabilities.into_iter().map(Capability::new).collect(),
+            api_version,
+            schema: schema.map(|text| json("the schema of the input", text)).transpose()?,
+            output_schemas: output_schemas.into_iter().map(output_schema).collect::<Result<_, Misfit>>()?,
+            sensitive_fields,
+            write_operations,
+            operations: all(operations)?,
+            has_extract_dependencies,
+            tags,
+            icon,
+            links: each(links),
+            examples: each(examples),
+            maintainers: each(maintainers),
+            deprecated,
+            beta,
+        })
+    }
+}
+
+impl TryFrom<types::Operation> for Operation {
+    type Error = Misfit;
+
+    fn try_from(from: types::Operation) -> Result<Self, Misfit> {
+        let types::Operation {
+            name,
+            display_name,
+            description,
+            capabilities,
+            is_write,
+            input_schema,
+            output_schema,
+            examples,
+            tags,
+            deprecated,
+            deprecation_message,
+        } = from;
+        let schema = |text| json("the schema of an operation", text);
+        Ok(Self {
+            name,
+            display_name,
+            description,
+            capabilities: capabilities.into_iter().map(Capability::new).collect(),
+            is_write,
+            input_schema: input_schema.map(schema).transpose()?,
+            output_schema: output_schema.map(schema).transpose()?,
+            examples: each(examples),
+            tags,
+            deprecated,
+            deprecation_message,
+        })
+    }
+}
+
+impl From<types::Link> for Link {
+    fn from(types::Link { name, url }: types::Link) -> Self {
+        Self { name, url }
+    }
+}
+
+impl From<types::Example> for Example {
+    fn from(types::Example { name, description, yaml }: types::Example) -> Self {
+        Self { name, description, yaml }
+    }
+}
+
+impl From<types::Contact> for Contact {
+    fn from(types::Contact { name, email }: types::Contact) -> Self {
+        Self { name, email }
+    }
+}
+
+/// Returns about how many bytes a descriptor takes: those of the texts in it that can be long.
+pub(crate) fn descriptor_size(descriptor: &types::Descriptor) -> u64 {
+    let some = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let all = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    let examples = |examples: &[types::Example]| -> usize {
+        examples.iter().map(|e| e.name.len() + e.description.len() + e.yaml.len()).sum()
+    };
+    let d = descriptor;
+    let own = [&d.name, &d.display_name, &d.description, &d.version, &d.category, &d.api_version, &d.icon];
+    let operations = d.operations.iter().map(|o| {
+        let texts = [&o.name, &o.display_name, &o.description, &o.deprecation_message];
+        texts.map(String::len).iter().sum::<usize>()
+            + some(&o.input_schema)
+            + some(&o.output_schema)
+            + all(&o.capabilities)
+            + all(&o.tags)
+            + examples(&o.examples)
+    });
+    let bytes = own.map(String::len).iter().sum::<usize>()
+        + some(&d.schema)
+        + d.output_schemas.iter().map(|o| o.capability.len() + o.schema.len()).sum::<usize>()
+        + [&d.capabilities, &d.sensitive_fields, &d.tags].map(|texts| all(texts)).iter().sum::<usize>()
+        + d.write_operations.as_deref().map_or(0, all)
+        + d.links.iter().map(|l| l.name.len() + l.url.len()).sum::<usize>()
+        + d.maintainers.iter().map(|c| c.name.len() + c.email.len()).sum::<usize>()
+        + examples(&d.examples)
+        + operations.sum::<usize>();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
