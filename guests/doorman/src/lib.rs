@@ -18,7 +18,7 @@
 //! | `never` | the prompt, and then nothing until the caller has gone |
 //! | `no-claims` | a result that says not who it was |
 //! | `refuse` | `login refused` |
-//! | `crash` | the whole plugin ends |
+//! | `crash` | the whole plugin ends, with the words `the door fell on me` |
 //!
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
 //! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true` makes
@@ -271,7 +271,7 @@ impl AuthHandler for Doorman {
 fn device_code(host: &Host<'_>, prompts: &Prompts<'_>, tenant_id: &str) -> Result<String, Error> {
     match tenant_id {
         "refuse" => return Err(Error::new("login refused")),
-        "crash" => std::process::exit(3),
+        "crash" => crash(),
         "flood" => (0..10_000).for_each(|n| show(prompts, &format!("F-{n:05}"))),
         _ => show(prompts, "ABCD-1234"),
     }
@@ -285,6 +285,12 @@ fn device_code(host: &Host<'_>, prompts: &Prompts<'_>, tenant_id: &str) -> Resul
         return Err(Error::new("login cancelled"));
     }
     Ok("ada".to_owned())
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a plugin are what it prints")]
+fn crash() -> ! {
+    eprintln!("the door fell on me");
+    std::process::exit(3)
 }
 
 fn show(prompts: &Prompts<'_>, code: &str) {
