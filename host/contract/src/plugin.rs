@@ -83,6 +83,13 @@ pub enum CallError {
         /// The limit that passed.
         limit: Duration,
     },
+    /// The plugin does one thing at a time, and was at something that takes a person's time when the
+    /// caller's deadline passed. Asking again later helps.
+    #[error("busy: {with}")]
+    Busy {
+        /// What it was at, in a word.
+        with: &'static str,
+    },
     /// The plugin had been shut down before the call.
     #[error("the plugin is shut down")]
     Gone,

@@ -191,6 +191,7 @@ pub(super) fn again(error: &CallError) -> CallError {
         }
         CallError::Stopped(reason) => CallError::Stopped(reason.clone()),
         CallError::TimedOut { limit } => CallError::TimedOut { limit: *limit },
+        CallError::Busy { with } => CallError::Busy { with },
         CallError::Gone => CallError::Gone,
         CallError::Contract(source) => CallError::contract(chain(source.as_ref())),
         other => CallError::contract(chain(other)),
