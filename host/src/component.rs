@@ -20,6 +20,7 @@ use portcullis_contract::{
 };
 use thiserror::Error;
 
+mod auth;
 mod bindings;
 mod cache;
 mod clock;
@@ -30,18 +31,23 @@ mod host_service;
 mod http;
 mod instances;
 mod load;
+mod message;
 mod output;
+mod prompts;
 mod provider;
+mod queue;
 mod state;
+mod streaming;
 
 pub use cache::CacheOptions;
 pub use load::{Inspection, Sniffed, inspect, sniff};
 
+use auth::ComponentAuth;
 use cache::{Cache, Compiled};
 use engine::{Class, EngineKit, Engines};
 use instances::Instances;
 use load::Source;
-use provider::{Calls, ComponentProvider};
+use provider::ComponentProvider;
 use state::{Ground, State};
 use wasmtime::component::InstancePre;
 
@@ -139,6 +145,24 @@ impl ComponentBackend {
         });
         let engines = Arc::new(Engines::new(options.slots).map_err(SetupError)?);
         Ok(Self { options, engines, cache })
+    }
+
+    /// Reads a file, and makes a component of that kind ready.
+    async fn begin(&self, kind: Kind, spec: PluginSpec) -> Result<Launching, LaunchError> {
+        let path = spec.path.clone();
+        let source = blocking(move || Source::new(&path)).await?;
+        let digest = source.inspection.digest;
+        if let Some(expected) = spec.digest.filter(|expected| *expected != digest) {
+            return Err(LaunchError::Changed { path: spec.path, expected, found: digest });
+        }
+        source.check(kind)?;
+        let environment = |name: &str| self.options.environment.get(name).cloned();
+        let limits = spec.limits.resolve(BackendName::Component);
+        let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
+        let loaded = self.load(&spec, source).await?;
+        let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
+        let info = PluginInfo { name, kind, backend, path, digest };
+        Ok(Launching { info, ground, loaded })
     }
 
     /// Gets a component from the cache, or has it compiled, and makes it ready to be instantiated.
@@ -260,34 +284,39 @@ impl Backend for ComponentBackend {
     }
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
-        let path = spec.path.clone();
-        let source = blocking(move || Source::new(&path)).await?;
-        let digest = source.inspection.digest;
-        if let Some(expected) = spec.digest.filter(|expected| *expected != digest) {
-            return Err(LaunchError::Changed { path: spec.path, expected, found: digest });
-        }
-        source.check_provider()?;
-        let environment = |name: &str| self.options.environment.get(name).cloned();
-        let limits = spec.limits.resolve(BackendName::Component);
-        let ground = Arc::new(Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?);
-        let Loaded { kit, pre } = self.load(&spec, source).await?;
-        let calls = Calls::find(pre.component()).map_err(|error| LaunchError::unfit(Text::from(error)))?;
-        let info = PluginInfo {
-            name: spec.name,
-            kind: Kind::Provider,
-            backend: BackendName::Component,
-            path: spec.path,
-            digest,
-        };
-        let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
-        let instances = Instances::new(ground, kit, pre, calls.configure, engines, policy);
+        let policy = spec.run_as.instances;
+        let Launching { info, ground, loaded: Loaded { kit, pre } } =
+            self.begin(Kind::Provider, spec).await?;
+        let calls = provider::Calls::find(pre.component()).map_err(unfit)?;
+        let engines = Arc::clone(&self.engines);
+        let instances = Instances::new(Arc::new(ground), kit, pre, calls.configure, engines, policy);
         Ok(Arc::new(ComponentProvider::launch(info, calls, Arc::new(instances)).await?))
     }
 
-    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
-        let reason = format!("{}: auth handlers do not run as components yet", spec.path.display());
-        Err(LaunchError::failed(reason))
+    /// Starts the one instance that an auth handler has, whatever the specification says of instances.
+    async fn launch_auth_handler(&self, mut spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        let policy = Policy::Single;
+        spec.run_as.instances = policy;
+        let Launching { info, mut ground, loaded: Loaded { kit, pre } } =
+            self.begin(Kind::AuthHandler, spec).await?;
+        let calls = auth::Calls::find(pre.component()).map_err(unfit)?;
+        // A login has none.
+        let wall = ground.limits.wall.take();
+        let engines = Arc::clone(&self.engines);
+        let instances = Instances::new(Arc::new(ground), kit, pre, calls.configure, engines, policy);
+        Ok(Arc::new(ComponentAuth::launch(info, calls, Arc::new(instances), wall).await?))
     }
+}
+
+/// A component on its way to its first instance.
+struct Launching {
+    info: PluginInfo,
+    ground: Ground,
+    loaded: Loaded,
+}
+
+fn unfit(error: wasmtime::Error) -> LaunchError {
+    LaunchError::unfit(Text::from(error))
 }
 
 /// A component that is ready to be instantiated.
@@ -305,7 +334,7 @@ struct Mapped {
 impl Mapped {
     fn into_result(self) -> Result<Loaded, LaunchError> {
         let Self { kit, pre } = self;
-        let pre = pre.map_err(|error| LaunchError::unfit(Text::from(error)))?;
+        let pre = pre.map_err(unfit)?;
         Ok(Loaded { kit, pre })
     }
 }

@@ -5,6 +5,7 @@
 
 mod cli;
 mod component;
+mod component_auth;
 mod house;
 mod parity;
 mod process;

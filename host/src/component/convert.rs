@@ -9,11 +9,13 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 
 mod answer;
+mod auth;
 mod descriptor;
 mod identity;
 mod request;
 
 pub(crate) use answer::{output_size, refusal_size};
+pub(crate) use auth::{access_size, count, handlers_size, login_size};
 pub(crate) use descriptor::descriptor_size;
 
 /// What a guest said does not fit the contract.
@@ -27,6 +29,8 @@ pub enum Misfit {
     },
     #[error("{0} is not a JSON object")]
     NotAnObject(&'static str),
+    #[error("{0} is less than nothing")]
+    Negative(&'static str),
 }
 
 impl From<Misfit> for CallError {
@@ -51,7 +55,7 @@ fn all<A, B: TryFrom<A, Error = Misfit>>(list: Vec<A>) -> Result<Vec<B>, Misfit>
     list.into_iter().map(B::try_from).collect()
 }
 
-fn each<A, B: From<A>>(list: Vec<A>) -> Vec<B> {
+pub(crate) fn each<A, B: From<A>>(list: Vec<A>) -> Vec<B> {
     list.into_iter().map(B::from).collect()
 }
 

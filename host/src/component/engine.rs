@@ -15,6 +15,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::component::bindings::ProviderPlugin;
+use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
 use crate::component::state::State;
 
@@ -177,7 +178,9 @@ impl EngineKit {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        // One linker for both worlds: which imports a kind of plugin may have is checked when it is read.
         ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        prompts::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
         let slots = pooled.then(|| Arc::new(Semaphore::new(slots.into())));
         Ok(Self { engine, linker, slots, class })
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use portcullis_contract::{CallError, ProviderName};
+use portcullis_contract::CallError;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
@@ -43,7 +43,7 @@ pub(crate) struct Guest {
     pub(crate) store: Store<State>,
     instance: Instance,
     /// What it was configured with, by provider or handler.
-    pub(crate) configured: Vec<(ProviderName, Arc<Configuration>)>,
+    pub(crate) configured: Vec<(String, Arc<Configuration>)>,
 }
 
 impl Guest {
@@ -79,7 +79,7 @@ impl Guest {
     pub(crate) async fn configure(
         &mut self,
         configure: Function,
-        name: &ProviderName,
+        name: &str,
         new: Arc<Configuration>,
     ) -> wasmtime::Result<()> {
         if self.configured.iter().any(|(known, old)| known == name && Arc::ptr_eq(old, &new)) {
@@ -87,7 +87,7 @@ impl Guest {
         }
         if let Err(error) = self.configure_anew(configure, name, new).await? {
             // It took the very same before. What it says now is for its author, not for the caller.
-            tracing::warn!(plugin = %self.store.data().plugin(), provider = %name,
+            tracing::warn!(plugin = %self.store.data().plugin(), name,
                 "a new instance refuses the configuration: {}", chain(&CallError::from(error)));
         }
         Ok(())
@@ -97,12 +97,12 @@ impl Guest {
     pub(crate) async fn configure_anew(
         &mut self,
         configure: Function,
-        name: &ProviderName,
+        name: &str,
         new: Arc<Configuration>,
     ) -> wasmtime::Result<Result<(), PluginError>> {
-        let answer = self.call(configure, (name.as_str(), &*new)).await?;
+        let answer = self.call(configure, (name, &*new)).await?;
         self.configured.retain(|(known, _)| known != name);
-        self.configured.push((name.clone(), new));
+        self.configured.push((name.to_owned(), new));
         Ok(answer)
     }
 }

@@ -13,10 +13,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portcullis_contract::{
-    Amount, Call, CallError, Chunk, Instances as Policy, LimitName, ProviderName, StopReason,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wasmtime::component::InstancePre;
@@ -27,7 +25,7 @@ use crate::component::bindings::portcullis::plugin::types::{Configuration, Plugi
 use crate::component::clock::Meter;
 use crate::component::engine::{Class, EngineKit, Engines};
 use crate::component::guest::{Function, Guest};
-use crate::component::state::{Errand, Ground, LimitHit, State};
+use crate::component::state::{Errand, Ground, LimitHit, Reader, State};
 
 /// How many instances wait ahead of the calls. One is taken while the next is made; the second
 /// smooths a burst. More would cost memory for little.
@@ -52,8 +50,8 @@ pub(crate) struct Instances {
     engines: Arc<Engines>,
     /// One permit for each call that may run at a time.
     turns: Semaphore,
-    /// What each provider was last configured with.
-    configurations: RwLock<BTreeMap<ProviderName, Arc<Configuration>>>,
+    /// What each provider or handler was last configured with.
+    configurations: RwLock<BTreeMap<String, Arc<Configuration>>>,
     supply: Supply,
 }
 
@@ -111,15 +109,15 @@ impl Instances {
         Self { ground, kit, pre, configure, engines, turns, configurations: RwLock::default(), supply }
     }
 
-    /// Asks a guest, in an instance that is configured for that provider.
+    /// Asks a guest, in an instance that is configured for that provider or handler.
     pub(crate) async fn ask<T>(
         self: &Arc<Self>,
         call: &Call,
-        provider: Option<&ProviderName>,
-        reader: Option<mpsc::Sender<Chunk>>,
+        name: Option<&str>,
+        reader: Option<Reader>,
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
-        self.ask_in(None, call, provider, reader, question).await
+        self.ask_in(None, call, name, reader, question).await
     }
 
     /// Asks a guest in an instance that is there already, if one is.
@@ -127,8 +125,8 @@ impl Instances {
         self: &Arc<Self>,
         live: Option<Live>,
         call: &Call,
-        provider: Option<&ProviderName>,
-        reader: Option<mpsc::Sender<Chunk>>,
+        name: Option<&str>,
+        reader: Option<Reader>,
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
         self.open()?;
@@ -141,18 +139,18 @@ impl Instances {
         };
         self.open()?;
         let errand = Errand { deadline, reader };
-        let mut live = match live.or_else(|| self.ready(provider)) {
+        let mut live = match live.or_else(|| self.ready(name)) {
             Some(live) => live,
             None => self.make(Errand { deadline, reader: None }).await?,
         };
         if let Supply::Ahead(ahead) = &self.supply {
-            self.prepare(ahead, provider);
+            self.prepare(ahead, name);
         }
         State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
         let meter = Arc::clone(&live.meter);
-        let remembered = provider.and_then(|name| self.remembered(name));
+        let remembered = name.and_then(|name| self.remembered(name));
         let work = async {
-            if let Some((name, remembered)) = provider.zip(remembered) {
+            if let Some((name, remembered)) = name.zip(remembered) {
                 live.guest.configure(self.configure, name, remembered).await?;
             }
             question(&mut live.guest).await
@@ -172,15 +170,15 @@ impl Instances {
     }
 
     /// Makes instances to come start with this configuration.
-    pub(crate) fn remember(&self, name: &ProviderName, configuration: Option<Arc<Configuration>>) {
+    pub(crate) fn remember(&self, name: &str, configuration: Option<Arc<Configuration>>) {
         let mut all = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
         match configuration {
-            Some(configuration) => all.insert(name.clone(), configuration),
+            Some(configuration) => all.insert(name.to_owned(), configuration),
             None => all.remove(name),
         };
     }
 
-    fn remembered(&self, name: &ProviderName) -> Option<Arc<Configuration>> {
+    fn remembered(&self, name: &str) -> Option<Arc<Configuration>> {
         self.configurations.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
@@ -189,30 +187,30 @@ impl Instances {
     }
 
     /// Takes an instance that waits to be used.
-    fn ready(&self, provider: Option<&ProviderName>) -> Option<Live> {
+    fn ready(&self, name: Option<&str>) -> Option<Live> {
         match &self.supply {
             Supply::Fresh => None,
             Supply::Kept { idle, .. } => lock(idle).pop(),
             Supply::Ahead(ahead) => {
-                let remembered = provider.and_then(|name| self.remembered(name));
+                let remembered = name.and_then(|name| self.remembered(name));
                 let mut ready = lock(&ahead.ready);
                 // One that was configured for something else, or before that changed, is not fresh.
                 ready.retain(|live| {
                     live.guest.configured.iter().all(|(name, old)| self.is_current(name, old))
                 });
-                let fits =
-                    |live: &Live| match (provider.zip(remembered.as_ref()), live.guest.configured.first()) {
-                        (_, None) => true,
-                        (None, Some(_)) => false,
-                        (Some((name, _)), Some((for_whom, _))) => name == for_whom,
-                    };
+                let fits = |live: &Live| match (name.zip(remembered.as_ref()), live.guest.configured.first())
+                {
+                    (_, None) => true,
+                    (None, Some(_)) => false,
+                    (Some((name, _)), Some((for_whom, _))) => name == for_whom,
+                };
                 let at = ready.iter().position(fits)?;
                 Some(ready.swap_remove(at))
             }
         }
     }
 
-    fn is_current(&self, name: &ProviderName, remembered: &Arc<Configuration>) -> bool {
+    fn is_current(&self, name: &str, remembered: &Arc<Configuration>) -> bool {
         self.remembered(name).is_some_and(|now| Arc::ptr_eq(&now, remembered))
     }
 
@@ -250,7 +248,7 @@ impl Instances {
     }
 
     /// Has instances made that wait for calls to come, without keeping a call from its slot.
-    fn prepare(self: &Arc<Self>, ahead: &Ahead, provider: Option<&ProviderName>) {
+    fn prepare(self: &Arc<Self>, ahead: &Ahead, name: Option<&str>) {
         if !ahead.called.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -267,7 +265,7 @@ impl Instances {
                 Err(_) => return,
             },
         };
-        let whom = provider.and_then(|name| Some((name.clone(), self.remembered(name)?)));
+        let whom = name.and_then(|name| Some((name.to_owned(), self.remembered(name)?)));
         let this = Arc::downgrade(self);
         preparing.spawn(async move {
             let Some(this) = this.upgrade() else { return };
@@ -280,7 +278,7 @@ impl Instances {
     async fn prepare_one(
         &self,
         slot: Option<OwnedSemaphorePermit>,
-        whom: Option<(ProviderName, Arc<Configuration>)>,
+        whom: Option<(String, Arc<Configuration>)>,
     ) -> Result<(), CallError> {
         let mut live = self.make_in(slot, Errand::default()).await?;
         if let Some((name, remembered)) = whom {

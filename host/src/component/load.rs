@@ -19,8 +19,6 @@ const LARGEST: u64 = 256 << 20;
 
 /// The versions of our own package that a component may be built for.
 const OURS: &[&str] = &["0.1.0"];
-/// Our interfaces that a provider may import.
-const SERVICES: &[&str] = &["types", "secrets", "identity", "output", "control", "log"];
 /// The packages of WASI 0.2 that are linked. What was not granted is not in them.
 const WASI: &[&str] = &["cli", "clocks", "filesystem", "random", "io", "sockets", "http"];
 
@@ -50,7 +48,7 @@ pub fn sniff(head: &[u8]) -> Sniffed {
 pub struct Inspection {
     /// The digest of the file.
     pub digest: Digest,
-    /// What it is for; `None` when it exports neither of our worlds.
+    /// What it is for; `None` when it exports neither of our worlds, or both.
     pub kind: Option<Kind>,
     /// The interfaces that it imports, in its own order.
     pub imports: Vec<String>,
@@ -95,19 +93,21 @@ enum Unfit {
     #[error("it imports {0}, which no plugin is given: {1}")]
     Import(String, Hint),
     #[error(
-        "it exports no {} of portcullis:plugin: build it with the SDK, or for the world provider-plugin",
-        if .0.is_empty() { "interface" } else { "version that is known here" }
+        "it exports no interface of portcullis:plugin: build it with the SDK, or for one of the worlds \
+         provider-plugin and auth-handler-plugin"
     )]
-    NoWorld(String),
-    #[error("it is an auth handler, not a provider: it offers no providers to run")]
-    AuthHandler,
+    NoWorld,
+    #[error("it exports {0}, which is not known here: build it for portcullis:plugin@0.1.0")]
+    UnknownWorld(String),
+    #[error("it exports both {0} and {1}: a plugin is a provider or an auth handler")]
+    BothWorlds(String, String),
 }
 
 /// What to do about an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hint {
     Version,
-    Interface,
+    Interface(Kind),
     Wasi,
     Other,
 }
@@ -116,7 +116,12 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Version => "build it for a version of portcullis:plugin that this host knows (0.1.0)",
-            Self::Interface => "a provider may import secrets, identity, output, control and log",
+            Self::Interface(Kind::Provider) => {
+                "a provider may import secrets, identity, output, control and log"
+            }
+            Self::Interface(Kind::AuthHandler) => {
+                "an auth handler may import secrets, identity, prompts, control and log"
+            }
             Self::Wasi => "build it for WASI 0.2",
             Self::Other => "a component may import portcullis:plugin and WASI 0.2 and nothing else",
         })
@@ -143,7 +148,10 @@ impl Source {
         }
         let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
         let (imports, exports) = outermost(&bytes).map_err(LaunchError::unfit)?;
-        let kind = exports.iter().find_map(|name| kind(name));
+        let kind = match worlds(&exports)[..] {
+            [(kind, _)] => Some(kind),
+            _ => None,
+        };
         Ok(Self {
             #[cfg(feature = "compile")]
             bytes,
@@ -151,19 +159,36 @@ impl Source {
         })
     }
 
-    /// Checks that it is a provider, and asks for nothing that no plugin is given.
-    pub(crate) fn check_provider(&self) -> Result<(), LaunchError> {
-        let Inspection { kind, imports, exports, .. } = &self.inspection;
-        let unfit = match kind {
-            Some(Kind::Provider) => None,
-            Some(Kind::AuthHandler) => Some(Unfit::AuthHandler),
-            None => {
-                let near = exports.iter().find(|name| name.starts_with("portcullis:plugin/"));
-                Some(Unfit::NoWorld(near.cloned().unwrap_or_default()))
+    /// Checks that it is a plugin of that kind, and asks for nothing that no plugin of it is given.
+    pub(crate) fn check(&self, wanted: Kind) -> Result<(), LaunchError> {
+        let Inspection { imports, exports, .. } = &self.inspection;
+        match worlds(exports)[..] {
+            [(kind, _)] if kind == wanted => {}
+            [_] => return Err(LaunchError::OtherKind { wanted }),
+            [(_, one), (_, other), ..] => {
+                return Err(LaunchError::unfit(Unfit::BothWorlds(one.to_owned(), other.to_owned())));
             }
-        };
-        let refused = || imports.iter().find_map(|name| Some(Unfit::Import(name.clone(), refusal(name)?)));
-        unfit.or_else(refused).map_or(Ok(()), |unfit| Err(LaunchError::unfit(unfit)))
+            [] => {
+                let near = exports.iter().find(|name| name.starts_with("portcullis:plugin/"));
+                return Err(LaunchError::unfit(near.cloned().map_or(Unfit::NoWorld, Unfit::UnknownWorld)));
+            }
+        }
+        let refused =
+            imports.iter().find_map(|name| Some(Unfit::Import(name.clone(), refusal(name, wanted)?)));
+        refused.map_or(Ok(()), |unfit| Err(LaunchError::unfit(unfit)))
+    }
+}
+
+/// Returns the exports that make a plugin of a component, and what they make of it.
+fn worlds(exports: &[String]) -> Vec<(Kind, &str)> {
+    exports.iter().filter_map(|name| Some((kind(name)?, name.as_str()))).collect()
+}
+
+/// Returns our interfaces that a plugin of that kind may import.
+fn services(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Provider => &["types", "secrets", "identity", "output", "control", "log"],
+        Kind::AuthHandler => &["types", "secrets", "identity", "prompts", "control", "log"],
     }
 }
 
@@ -178,13 +203,13 @@ fn kind(export: &str) -> Option<Kind> {
     }
 }
 
-/// Returns why an import is refused.
-fn refusal(import: &str) -> Option<Hint> {
+/// Returns why an import is refused to a plugin of that kind.
+fn refusal(import: &str, kind: Kind) -> Option<Hint> {
     let Some((package, rest)) = import.split_once('/') else { return Some(Hint::Other) };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     match package.split_once(':') {
         Some(("portcullis", "plugin")) if !OURS.contains(&version) => Some(Hint::Version),
-        Some(("portcullis", "plugin")) if !SERVICES.contains(&interface) => Some(Hint::Interface),
+        Some(("portcullis", "plugin")) if !services(kind).contains(&interface) => Some(Hint::Interface(kind)),
         Some(("portcullis", "plugin")) => None,
         Some(("wasi", package)) if WASI.contains(&package) => {
             let is_0_2 = version.strip_prefix("0.2.").is_some_and(|patch| patch.parse::<u32>().is_ok());
@@ -231,8 +256,13 @@ fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
 mod tests {
     use super::*;
 
+    fn check_for(kind: Kind, import: &str, expected: Option<Hint>) {
+        assert_eq!(refusal(import, kind), expected, "{import}");
+    }
+
     fn check(import: &str, expected: Option<Hint>) {
-        assert_eq!(refusal(import), expected, "{import}");
+        check_for(Kind::Provider, import, expected);
+        check_for(Kind::AuthHandler, import, expected);
     }
 
     #[test]
@@ -249,7 +279,14 @@ mod tests {
         }
         check("portcullis:plugin/log@0.2.0", Some(Hint::Version));
         check("portcullis:plugin/log", Some(Hint::Version));
-        check("portcullis:plugin/prompts@0.1.0", Some(Hint::Interface));
+        check_for(Kind::AuthHandler, "portcullis:plugin/prompts@0.1.0", None);
+        check_for(Kind::Provider, "portcullis:plugin/prompts@0.1.0", Some(Hint::Interface(Kind::Provider)));
+        check_for(Kind::Provider, "portcullis:plugin/output@0.1.0", None);
+        check_for(
+            Kind::AuthHandler,
+            "portcullis:plugin/output@0.1.0",
+            Some(Hint::Interface(Kind::AuthHandler)),
+        );
         check("wasi:cli/environment@0.3.0", Some(Hint::Wasi));
         check("wasi:cli/environment@0.2.0-rc", Some(Hint::Wasi));
         check("wasi:cli/environment", Some(Hint::Wasi));
@@ -275,6 +312,15 @@ mod tests {
             let error = outermost(&[&whole[..], tail].concat()).unwrap_err();
             assert_eq!(matches!(error, Unfit::CutShort), cut, "{tail:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_component_of_two_worlds_is_of_neither_kind() {
+        let exports = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let both = exports(&["portcullis:plugin/provider@0.1.0", "portcullis:plugin/auth-handler@0.1.0"]);
+        assert_eq!(worlds(&both).len(), 2);
+        assert_eq!(worlds(&both[1..]), [(Kind::AuthHandler, both[1].as_str())]);
+        assert_eq!(worlds(&exports(&["wasi:cli/run@0.2.0", "portcullis:plugin/provider@9.0.0"])), []);
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl OutputStream for GuestStream {
 
 impl OutputHost for State {
     async fn write(&mut self, channel: Channel, chunk: Vec<u8>) -> wasmtime::Result<Result<(), WriteError>> {
-        let Some(reader) = self.reader() else { return Ok(Err(WriteError::Closed)) };
+        let Some(reader) = self.output() else { return Ok(Err(WriteError::Closed)) };
         self.printed().count(chunk.len())?;
         if chunk.is_empty() {
             return Ok(Ok(()));

@@ -3,20 +3,15 @@
 //! Names and descriptors are read once, at launch. Every other call goes to an instance of its own.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_core::Stream;
 use futures_core::stream::BoxStream;
-use futures_util::future::BoxFuture;
 use portcullis_contract::{
-    Amount, BackendName, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError,
-    LimitName, Limits, Output, Plugin, PluginInfo, Provider, ProviderName, Refusal,
+    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
+    Plugin, PluginInfo, Provider, ProviderName, Refusal,
 };
-use tokio::sync::mpsc;
 use wasmtime::component::Component;
 
 use crate::component::bindings::ProviderPlugin;
@@ -24,11 +19,9 @@ use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
 use crate::component::convert::{descriptor_size, output_size, refusal_size};
 use crate::component::guest::{Exported, Function, Guest};
 use crate::component::instances::{Ask, Instances, lock};
-use crate::component::state::LimitHit;
-
-/// Chunks that wait for their reader before the guest has to. A guess: a few hide the reader's
-/// delays, many hold memory.
-const CHUNKS: usize = 16;
+use crate::component::message::fits;
+use crate::component::state::{LimitHit, Reader};
+use crate::component::streaming::Streaming;
 
 /// A component that offers providers.
 #[derive(Debug)]
@@ -217,15 +210,15 @@ impl Provider for ComponentProvider {
         let configuration = Arc::new(configuration);
         let (configure, provider, told) = (self.calls.configure, name.clone(), Arc::clone(&configuration));
         let answer = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move { guest.configure_anew(configure, &provider, told).await })
+            Box::pin(async move { guest.configure_anew(configure, provider.as_str(), told).await })
         });
         match answer.await {
             Ok(()) => {
-                self.instances.remember(name, Some(configuration));
+                self.instances.remember(name.as_str(), Some(configuration));
                 Ok(())
             }
             Err(CallError::Unimplemented) => {
-                self.instances.remember(name, None);
+                self.instances.remember(name.as_str(), None);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -237,10 +230,10 @@ impl Provider for ComponentProvider {
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
-        let (sender, chunks) = mpsc::channel(CHUNKS);
         let (calls, instances, call) = (self.calls, Arc::clone(&self.instances), call.clone());
-        let call = Box::pin(async move { execute(calls, &instances, &call, request, Some(sender)).await });
-        Box::pin(Streaming { chunks, state: Streamed::Running(call) })
+        Box::pin(Streaming::new(move |reader| async move {
+            execute(calls, &instances, &call, request, Some(Reader::Output(reader))).await.map(Chunk::Result)
+        }))
     }
 
     async fn describe_what_if(
@@ -252,7 +245,7 @@ impl Provider for ComponentProvider {
         self.instances.fits(&[input.as_str()])?;
         let (provider, input) = (name.as_str().to_owned(), input.into_string());
         let describe_what_if = self.calls.describe_what_if;
-        let answer = self.instances.ask(call, Some(name), None, move |guest| {
+        let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(async move { guest.call(describe_what_if, (provider.as_str(), input.as_str())).await })
         });
         answer.await
@@ -267,7 +260,7 @@ impl Provider for ComponentProvider {
         self.instances.fits(&[inputs.as_str()])?;
         let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
         let extract_dependencies = self.calls.extract_dependencies;
-        let answer = self.instances.ask(call, Some(name), None, move |guest| {
+        let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(
                 async move { guest.call(extract_dependencies, (provider.as_str(), inputs.as_str())).await },
             )
@@ -278,7 +271,7 @@ impl Provider for ComponentProvider {
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
         let provider = name.map(|name| name.as_str().to_owned());
         let stop = self.calls.stop;
-        let answer = self.instances.ask(call, name, None, move |guest| {
+        let answer = self.instances.ask(call, name.map(ProviderName::as_str), None, move |guest| {
             Box::pin(async move { guest.call(stop, (provider.as_deref(),)).await })
         });
         match answer.await {
@@ -293,7 +286,7 @@ async fn execute(
     instances: &Arc<Instances>,
     call: &Call,
     request: Execute,
-    reader: Option<mpsc::Sender<Chunk>>,
+    reader: Option<Reader>,
 ) -> Result<Output, CallError> {
     let Execute { provider, input, context } = request;
     let (input, context) = (input.into_string(), types::ExecutionContext::from(context));
@@ -302,80 +295,10 @@ async fn execute(
     instances.fits(&[&input, surroundings, parameters, settings])?;
     let name = provider.as_str().to_owned();
     let execute = if reader.is_some() { calls.execute_stream } else { calls.execute };
-    let answer = instances.ask(call, Some(&provider), reader, move |guest| {
+    let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {
         Box::pin(async move { guest.call(execute, (name.as_str(), input.as_str(), &context)).await })
     });
     let output: types::Output = answer.await?;
     fits(output_size(&output), instances.ground.limits.message)?;
     Ok(Output::try_from(output)?)
-}
-
-fn fits(size: u64, limit: u64) -> Result<(), CallError> {
-    if size <= limit {
-        return Ok(());
-    }
-    let [asked, allowed] = [size, limit].map(Amount::Bytes);
-    Err(CallError::Limit { which: LimitName::Message, asked, allowed })
-}
-
-impl Instances {
-    /// Returns how large all descriptors may be together. What a plugin says of itself is no request or
-    /// result, and a policy that is tight about those must not make it unknown.
-    fn room_for_descriptors(&self) -> u64 {
-        let usual = Limits::default().resolve(BackendName::Component).message;
-        self.ground.limits.message.max(usual)
-    }
-
-    /// Refuses a request that is larger than a message may be.
-    fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
-        let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
-        fits(size.fold(0, u64::saturating_add), self.ground.limits.message)
-    }
-}
-
-/// A call and what it shows, polled together: nobody reading means nobody running.
-struct Streaming {
-    chunks: mpsc::Receiver<Chunk>,
-    state: Streamed,
-}
-
-enum Streamed {
-    Running(BoxFuture<'static, Result<Output, CallError>>),
-    Answered(Box<Result<Output, CallError>>),
-    Done,
-}
-
-impl Stream for Streaming {
-    type Item = Result<Chunk, CallError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            if let Poll::Ready(Some(chunk)) = this.chunks.poll_recv(cx) {
-                return Poll::Ready(Some(Ok(chunk)));
-            }
-            match std::mem::replace(&mut this.state, Streamed::Done) {
-                Streamed::Done => return Poll::Ready(None),
-                Streamed::Answered(answer) => {
-                    // What is left in the channel comes first.
-                    let Ok(chunk) = this.chunks.try_recv() else {
-                        return Poll::Ready(Some((*answer).map(Chunk::Result)));
-                    };
-                    this.state = Streamed::Answered(answer);
-                    return Poll::Ready(Some(Ok(chunk)));
-                }
-                Streamed::Running(mut call) => match call.as_mut().poll(cx) {
-                    Poll::Ready(answer) => this.state = Streamed::Answered(Box::new(answer)),
-                    Poll::Pending => {
-                        this.state = Streamed::Running(call);
-                        // It may have shown something just now.
-                        return match this.chunks.poll_recv(cx) {
-                            Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(chunk))),
-                            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-                        };
-                    }
-                },
-            }
-        }
-    }
 }

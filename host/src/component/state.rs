@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{
-    Access, Amount, CallError, Chunk, Grants, HostService, LimitName, PluginName, PluginSpec, Resolved,
+    Access, Amount, CallError, Chunk, Grants, HostService, LimitName, LoginEvent, PluginName, PluginSpec,
+    Resolved,
 };
 use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
@@ -111,7 +112,16 @@ pub(crate) struct Errand {
     /// When it has to be done.
     pub(crate) deadline: Option<Instant>,
     /// Who reads what it shows.
-    pub(crate) reader: Option<mpsc::Sender<Chunk>>,
+    pub(crate) reader: Option<Reader>,
+}
+
+/// Who reads what a guest shows.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    /// The caller of a streaming execution.
+    Output(mpsc::Sender<Chunk>),
+    /// The caller of a login.
+    Prompts(mpsc::Sender<LoginEvent>),
 }
 
 impl fmt::Debug for State {
@@ -193,8 +203,20 @@ impl State {
         self.ground.host.as_ref()
     }
 
-    pub(crate) fn reader(&self) -> Option<mpsc::Sender<Chunk>> {
-        self.now.reader.clone()
+    /// Returns the way to who reads the output of this call, if anybody does.
+    pub(crate) fn output(&self) -> Option<mpsc::Sender<Chunk>> {
+        match &self.now.reader {
+            Some(Reader::Output(reader)) => Some(reader.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns the way to who reads the prompts of this call, if anybody does.
+    pub(crate) fn prompts(&self) -> Option<mpsc::Sender<LoginEvent>> {
+        match &self.now.reader {
+            Some(Reader::Prompts(reader)) => Some(reader.clone()),
+            _ => None,
+        }
     }
 
     pub(crate) fn printed(&self) -> &Printed {

@@ -1,0 +1,371 @@
+//! A component that offers auth handlers, as a caller holds it.
+//!
+//! Handlers have a memory, so there is one instance, and calls wait for each other. Whatever ends a call
+//! before its answer, a trap, a limit, a caller who drops it, ends the instance: the next call gets a new
+//! one, which is told the configuration again and knows nothing else of what was before. A guest that has
+//! to remember more keeps it in the host's secrets.
+//!
+//! A login takes as long as its caller lets it, and no wall of a policy ends it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use portcullis_contract::{
+    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Call, CallError, Configuration,
+    FlowAvailability, HandlerInfo, HandlerName, Json, LaunchError, LoginEvent, LoginRequest, LoginResult,
+    Plugin, PluginInfo, Token,
+};
+use wasmtime::component::Component;
+
+use crate::component::bindings::auth::AuthHandlerPlugin;
+use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
+use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::{access_size, count, each, handlers_size, login_size};
+use crate::component::guest::{Exported, Function, Guest};
+use crate::component::instances::{Ask, Instances, lock};
+use crate::component::message::fits;
+use crate::component::queue::Queue;
+use crate::component::state::Reader;
+use crate::component::streaming::Streaming;
+
+/// A component that offers auth handlers.
+#[derive(Debug)]
+pub(crate) struct ComponentAuth {
+    info: PluginInfo,
+    handlers: Vec<HandlerInfo>,
+    desk: Arc<Desk>,
+}
+
+/// What an auth handler's guest exports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calls {
+    list_handlers: Function,
+    pub(crate) configure: Function,
+    login: Function,
+    logout: Function,
+    get_status: Function,
+    get_token: Function,
+    list_cached_tokens: Function,
+    purge_expired_tokens: Function,
+    stop: Function,
+    detect_available_flows: Function,
+    activate_server_mode: Function,
+}
+
+impl Calls {
+    /// Finds them all in a component, or says which is missing.
+    pub(crate) fn find(component: &Component) -> wasmtime::Result<Self> {
+        let handler = Exported::new(component, "portcullis:plugin/auth-handler@0.1.0")?;
+        Ok(Self {
+            list_handlers: handler.function("list-handlers")?,
+            configure: handler.function("configure")?,
+            login: handler.function("login")?,
+            logout: handler.function("logout")?,
+            get_status: handler.function("get-status")?,
+            get_token: handler.function("get-token")?,
+            list_cached_tokens: handler.function("list-cached-tokens")?,
+            purge_expired_tokens: handler.function("purge-expired-tokens")?,
+            stop: handler.function("stop")?,
+            detect_available_flows: handler.function("detect-available-flows")?,
+            activate_server_mode: handler.function("activate-server-mode")?,
+        })
+    }
+}
+
+/// Where calls come in: the one instance, the queue in front of it, and what it was told.
+struct Desk {
+    calls: Calls,
+    instances: Arc<Instances>,
+    queue: Queue,
+    /// How long a call may take that is no login, waiting included.
+    wall: Option<Duration>,
+    /// What each handler was last configured with, in the order in which that was first done.
+    told: Mutex<Vec<(HandlerName, Arc<types::Configuration>)>>,
+}
+
+impl ComponentAuth {
+    /// Makes the instance and asks what it offers. `wall` limits every call but a login.
+    pub(crate) async fn launch(
+        info: PluginInfo,
+        calls: Calls,
+        instances: Arc<Instances>,
+        wall: Option<Duration>,
+    ) -> Result<Self, LaunchError> {
+        let (queue, told) = (Queue::new(), Mutex::default());
+        let desk = Arc::new(Desk { calls, instances, queue, wall, told });
+        // Made first, so that everything ends with it when this future is dropped.
+        let mut this = Self { info, handlers: Vec::new(), desk };
+        let instances = &this.desk.instances;
+        let first = instances.first().await.map_err(LaunchError::failed)?;
+        let call = Call::default();
+        let asked = instances.ask_in(Some(first), &call, None, None, move |guest: &mut Guest| {
+            Box::pin(async move {
+                guest.check(|store, instance| AuthHandlerPlugin::new(store, instance))?;
+                guest.call(calls.list_handlers, ()).await
+            })
+        });
+        let handlers: Vec<wit::HandlerInfo> = asked.await.map_err(LaunchError::Undescribed)?;
+        fits(handlers_size(&handlers), instances.room_for_descriptors()).map_err(LaunchError::Undescribed)?;
+        this.handlers = each(handlers);
+        Ok(this)
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Asks the guest one question when its turn has come.
+    async fn ask<T>(&self, call: &Call, question: impl Ask<T> + 'static) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+    {
+        let call = self.limited(call);
+        let _turn = self.queue.turn(call.deadline).await?;
+        self.ask_now(&call, None, question).await
+    }
+
+    /// Returns a call that ends at the wall, if not before.
+    fn limited(&self, call: &Call) -> Call {
+        let wall = self.wall.map(|wall| Instant::now() + wall);
+        Call { deadline: call.deadline.into_iter().chain(wall).min() }
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        configuration: types::Configuration,
+    ) -> Result<(), CallError> {
+        self.instances.fits(&[name.as_str(), &configuration.settings])?;
+        let call = self.limited(call);
+        // Held until it is remembered: whoever comes next finds the instance as it is remembered.
+        let _turn = self.queue.turn(call.deadline).await?;
+        let configuration = Arc::new(configuration);
+        let (configure, handler, told) = (self.calls.configure, name.clone(), Arc::clone(&configuration));
+        let answer = self.ask_now(&call, None, move |guest: &mut Guest| {
+            Box::pin(async move { guest.configure_anew(configure, handler.as_str(), told).await })
+        });
+        match answer.await {
+            Ok(()) => self.remember(name, Some(configuration)),
+            Err(CallError::Unimplemented) => self.remember(name, None),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Asks the guest one question, in an instance that was told all that there was to tell.
+    async fn ask_now<T>(
+        &self,
+        call: &Call,
+        reader: Option<Reader>,
+        question: impl Ask<T> + 'static,
+    ) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+    {
+        let (configure, told) = (self.calls.configure, lock(&self.told).clone());
+        let answer = self.instances.ask(call, None, reader, move |guest: &mut Guest| {
+            Box::pin(async move {
+                for (name, configuration) in told {
+                    guest.configure(configure, name.as_str(), configuration).await?;
+                }
+                question(guest).await
+            })
+        });
+        answer.await
+    }
+
+    async fn login(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: wit::LoginRequest,
+        reader: Reader,
+    ) -> Result<LoginResult, CallError> {
+        self.instances.fits(&[name.as_str()])?;
+        fits(login_size(&request), self.instances.ground.limits.message)?;
+        let _turn = self.queue.login(call.deadline).await?;
+        let (login, name) = (self.calls.login, name.clone());
+        let result = self.ask_now(call, Some(reader), move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(login, (name.as_str(), &request)).await })
+        });
+        let result: wit::LoginResult = result.await?;
+        Ok(result.into())
+    }
+
+    /// Makes an instance to come start with this configuration, after those that came before it.
+    fn remember(&self, name: &HandlerName, configuration: Option<Arc<types::Configuration>>) {
+        let mut told = lock(&self.told);
+        match configuration {
+            None => told.retain(|(known, _)| known != name),
+            Some(configuration) => match told.iter_mut().find(|(known, _)| known == name) {
+                Some((_, old)) => *old = configuration,
+                None => told.push((name.clone(), configuration)),
+            },
+        }
+    }
+
+    fn end(&self) {
+        self.queue.close();
+        self.instances.end();
+    }
+}
+
+impl Drop for ComponentAuth {
+    fn drop(&mut self) {
+        self.desk.end();
+    }
+}
+
+#[async_trait]
+impl Plugin for ComponentAuth {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    fn is_running(&self) -> bool {
+        !self.desk.instances.ground.ending.asked()
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.desk.queue.close();
+        self.desk.instances.shut_down(grace).await;
+    }
+}
+
+#[async_trait]
+impl AuthHandler for ComponentAuth {
+    fn handlers(&self) -> &[HandlerInfo] {
+        &self.handlers
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        self.desk.configure(call, name, configuration.into()).await
+    }
+
+    fn login(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: LoginRequest,
+    ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
+        let (desk, call, name) = (Arc::clone(&self.desk), call.clone(), name.clone());
+        Box::pin(Streaming::new(move |reader| async move {
+            let result = desk.login(&call, &name, request.into(), Reader::Prompts(reader)).await;
+            result.map(LoginEvent::Result)
+        }))
+    }
+
+    async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
+        let (logout, name, account) = (self.desk.calls.logout, name.clone(), wit::Account::from(account));
+        let answer = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(logout, (name.as_str(), &account)).await })
+        });
+        answer.await
+    }
+
+    async fn status(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        account: &Account,
+    ) -> Result<AuthStatus, CallError> {
+        let (get_status, name, account) =
+            (self.desk.calls.get_status, name.clone(), wit::Account::from(account));
+        let status = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(get_status, (name.as_str(), &account)).await })
+        });
+        let status: wit::Status = status.await?;
+        Ok(status.into())
+    }
+
+    async fn token(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: AccessRequest,
+    ) -> Result<Token, CallError> {
+        let request = wit::TokenRequest::from(request);
+        fits(access_size(&request), self.desk.instances.ground.limits.message)?;
+        let (get_token, name) = (self.desk.calls.get_token, name.clone());
+        let token = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(get_token, (name.as_str(), &request)).await })
+        });
+        let token: types::Token = token.await?;
+        Ok(token.into())
+    }
+
+    async fn list_cached_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<Vec<CachedToken>, CallError> {
+        let (list, name, profile) =
+            (self.desk.calls.list_cached_tokens, name.clone(), profile.map(str::to_owned));
+        let tokens = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(list, (name.as_str(), profile.as_deref())).await })
+        });
+        let tokens: Vec<wit::CachedToken> = tokens.await?;
+        Ok(each(tokens))
+    }
+
+    async fn purge_expired_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<u32, CallError> {
+        let (purge, name, profile) =
+            (self.desk.calls.purge_expired_tokens, name.clone(), profile.map(str::to_owned));
+        let purged = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(purge, (name.as_str(), profile.as_deref())).await })
+        });
+        Ok(count(purged.await?)?)
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
+        let (stop, name) = (self.desk.calls.stop, name.cloned());
+        let answer = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(stop, (name.as_ref().map(HandlerName::as_str),)).await })
+        });
+        match answer.await {
+            Err(CallError::Unimplemented) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    async fn detect_available_flows(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+    ) -> Result<Vec<FlowAvailability>, CallError> {
+        let (detect, name) = (self.desk.calls.detect_available_flows, name.clone());
+        let flows = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(detect, (name.as_str(),)).await })
+        });
+        let flows: Vec<wit::FlowAvailability> = flows.await?;
+        Ok(each(flows))
+    }
+
+    async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
+        self.desk.instances.fits(&[settings.as_str()])?;
+        let (activate, settings) = (self.desk.calls.activate_server_mode, settings.into_string());
+        let answer = self.desk.ask(call, move |guest: &mut Guest| {
+            Box::pin(async move { guest.call(activate, (settings.as_str(),)).await })
+        });
+        answer.await
+    }
+}

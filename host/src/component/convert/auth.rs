@@ -1,0 +1,314 @@
+//! What an auth handler is asked, and what it answers.
+
+use portcullis_contract::{
+    AccessRequest, Account, AuthCapability, AuthStatus, CachedToken, Claims, DeviceCodePrompt, Flow,
+    FlowAvailability, HandlerInfo, HandlerName, LoginRequest, LoginResult, PromptError, ResponseRequest,
+    Token, UnixSeconds,
+};
+
+use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
+use crate::component::bindings::auth::portcullis::plugin::prompts;
+use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::Misfit;
+
+/// What upstream's zero time is on the wire.
+const ZERO_TIME: UnixSeconds = -62_135_596_800;
+
+/// Reads a time of a guest. One that stands for "no time" in other languages is none, as on the wire
+/// (contract spec 7.4), so that a component says the same in process and behind the shim.
+fn time(seconds: Option<UnixSeconds>) -> Option<UnixSeconds> {
+    seconds.filter(|seconds| ![0, ZERO_TIME].contains(seconds))
+}
+
+/// Whole seconds, as the wire has them.
+fn seconds(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Reads how many tokens a guest says it has forgotten.
+pub(crate) fn count(purged: i32) -> Result<u32, Misfit> {
+    u32::try_from(purged).map_err(|_| Misfit::Negative("the number of purged tokens"))
+}
+
+// Outwards.
+
+impl From<LoginRequest> for wit::LoginRequest {
+    fn from(from: LoginRequest) -> Self {
+        let LoginRequest { tenant_id, scopes, flow, timeout, profile, hostname, callback_port } = from;
+        Self {
+            tenant_id,
+            scopes,
+            flow: flow.map(|flow| flow.as_str().to_owned()).unwrap_or_default(),
+            timeout: timeout.map(seconds),
+            profile,
+            hostname,
+            callback_port,
+        }
+    }
+}
+
+impl From<&Account> for wit::Account {
+    fn from(from: &Account) -> Self {
+        let Account { profile, hostname } = from;
+        Self { profile: profile.clone(), hostname: hostname.clone() }
+    }
+}
+
+impl From<AccessRequest> for wit::TokenRequest {
+    fn from(from: AccessRequest) -> Self {
+        let AccessRequest {
+            scope,
+            min_valid_for,
+            force_refresh,
+            profile,
+            server_context,
+            caller,
+            assertion,
+            hostname,
+        } = from;
+        Self {
+            scope,
+            min_valid_for: seconds(min_valid_for),
+            force_refresh,
+            profile,
+            server_context,
+            caller,
+            assertion,
+            hostname,
+        }
+    }
+}
+
+impl From<PromptError> for prompts::PromptError {
+    fn from(from: PromptError) -> Self {
+        match from {
+            PromptError::Unimplemented => Self::Unimplemented,
+            PromptError::Cancelled(text) => Self::Cancelled(text),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+// Inwards.
+
+impl From<prompts::DeviceCodePrompt> for DeviceCodePrompt {
+    fn from(from: prompts::DeviceCodePrompt) -> Self {
+        let prompts::DeviceCodePrompt { user_code, verification_uri, message } = from;
+        Self { user_code, verification_uri, message }
+    }
+}
+
+impl From<prompts::ResponseRequest> for ResponseRequest {
+    fn from(from: prompts::ResponseRequest) -> Self {
+        let prompts::ResponseRequest { handler, authorization_url, redirect_uri } = from;
+        Self { handler, authorization_url, redirect_uri }
+    }
+}
+
+impl From<wit::HandlerInfo> for HandlerInfo {
+    fn from(from: wit::HandlerInfo) -> Self {
+        let wit::HandlerInfo { name, display_name, flows, capabilities } = from;
+        Self {
+            name: HandlerName::new(name),
+            display_name,
+            flows: flows.into_iter().map(Flow::new).collect(),
+            capabilities: capabilities.into_iter().map(AuthCapability::new).collect(),
+        }
+    }
+}
+
+impl From<types::Claims> for Claims {
+    fn from(from: types::Claims) -> Self {
+        let types::Claims {
+            issuer,
+            subject,
+            tenant_id,
+            object_id,
+            client_id,
+            email,
+            name,
+            username,
+            issued_at,
+            expires_at,
+        } = from;
+        Self {
+            issuer,
+            subject,
+            tenant_id,
+            object_id,
+            client_id,
+            email,
+            name,
+            username,
+            issued_at: time(issued_at),
+            expires_at: time(expires_at),
+        }
+    }
+}
+
+impl From<wit::LoginResult> for LoginResult {
+    fn from(from: wit::LoginResult) -> Self {
+        let wit::LoginResult { claims, expires_at } = from;
+        Self { claims: claims.map(Into::into), expires_at: time(expires_at) }
+    }
+}
+
+impl From<wit::Status> for AuthStatus {
+    fn from(from: wit::Status) -> Self {
+        let wit::Status {
+            authenticated,
+            claims,
+            expires_at,
+            last_refresh,
+            tenant_id,
+            identity_type,
+            client_id,
+            token_file,
+            scopes,
+            reason,
+            flow,
+            hostname,
+        } = from;
+        Self {
+            authenticated,
+            claims: claims.map(Into::into),
+            expires_at: time(expires_at),
+            last_refresh: time(last_refresh),
+            tenant_id,
+            identity_type,
+            client_id,
+            token_file,
+            scopes,
+            reason,
+            flow,
+            hostname,
+        }
+    }
+}
+
+impl From<types::Token> for Token {
+    fn from(from: types::Token) -> Self {
+        let types::Token { access_token, token_type, expires_at, scope, cached_at, flow, session_id } = from;
+        let [expires_at, cached_at] = [expires_at, cached_at].map(time);
+        Self { access_token, token_type, expires_at, scope, cached_at, flow, session_id }
+    }
+}
+
+impl From<wit::CachedToken> for CachedToken {
+    fn from(from: wit::CachedToken) -> Self {
+        let wit::CachedToken {
+            handler,
+            token_kind,
+            scope,
+            token_type,
+            flow,
+            expires_at,
+            cached_at,
+            is_expired,
+            session_id,
+            fingerprint,
+            hostname,
+        } = from;
+        Self {
+            handler,
+            token_kind,
+            scope,
+            token_type,
+            flow,
+            expires_at: time(expires_at),
+            cached_at: time(cached_at),
+            is_expired,
+            session_id,
+            fingerprint,
+            hostname,
+        }
+    }
+}
+
+impl From<wit::FlowAvailability> for FlowAvailability {
+    fn from(from: wit::FlowAvailability) -> Self {
+        let wit::FlowAvailability { flow, available, reason } = from;
+        Self { flow: Flow::new(flow), available, reason }
+    }
+}
+
+/// Returns about how many bytes the texts come to.
+fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> u64 {
+    texts.into_iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX)).sum()
+}
+
+/// Returns how many bytes of text a list of handlers carries.
+pub(crate) fn handlers_size(handlers: &[wit::HandlerInfo]) -> u64 {
+    let of = |info: &wit::HandlerInfo| {
+        texts([&info.name, &info.display_name].into_iter().chain(&info.flows).chain(&info.capabilities))
+    };
+    handlers.iter().map(of).sum()
+}
+
+/// Returns how many bytes of text a request for a login carries.
+pub(crate) fn login_size(request: &wit::LoginRequest) -> u64 {
+    let wit::LoginRequest { tenant_id, scopes, flow, profile, hostname, .. } = request;
+    texts([tenant_id, flow].into_iter().chain(scopes).chain(profile).chain(hostname))
+}
+
+/// Returns how many bytes of text a request for a token carries.
+pub(crate) fn access_size(request: &wit::TokenRequest) -> u64 {
+    let wit::TokenRequest { scope, profile, server_context, caller, assertion, hostname, .. } = request;
+    let optional = [profile, server_context, caller, assertion, hostname];
+    texts([scope].into_iter().chain(optional.into_iter().flatten()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Contract items 129 and 133.
+    #[test]
+    fn times_go_out_in_whole_seconds() {
+        let timeout = Some(Duration::from_millis(1_999));
+        let login = wit::LoginRequest::from(LoginRequest { timeout, ..LoginRequest::default() });
+        assert_eq!(login.timeout, Some(1)); // item 129
+        let min_valid_for = Duration::MAX;
+        let access = wit::TokenRequest::from(AccessRequest { min_valid_for, ..AccessRequest::default() });
+        assert_eq!(access.min_valid_for, i64::MAX); // item 133
+    }
+
+    /// Contract item 137.
+    #[test]
+    fn what_stands_for_no_time_is_none() {
+        assert_eq!([None, Some(0), Some(-62_135_596_800), Some(1)].map(time), [None, None, None, Some(1)]);
+    }
+
+    #[test]
+    fn less_than_nothing_cannot_have_been_purged() {
+        assert_eq!(count(i32::MAX).unwrap(), 2_147_483_647);
+        assert!(matches!(count(-1), Err(Misfit::Negative(_))));
+    }
+
+    #[test]
+    fn every_text_of_a_request_counts() {
+        let some = |text: &str| Some(text.to_owned());
+        let login = LoginRequest {
+            tenant_id: "1".to_owned(),
+            scopes: vec!["22".to_owned(), "3".to_owned()],
+            flow: Some(Flow::PAT),
+            timeout: None,
+            profile: some("4444"),
+            hostname: some("55555"),
+            callback_port: Some(6),
+        };
+        assert_eq!(login_size(&login.into()), 16);
+        let access = AccessRequest {
+            scope: "1".to_owned(),
+            profile: some("22"),
+            server_context: some("333"),
+            caller: some("4444"),
+            assertion: some("55555"),
+            hostname: some("666666"),
+            ..AccessRequest::default()
+        };
+        assert_eq!(access_size(&access.into()), 21);
+    }
+}
