@@ -12,18 +12,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use portcullis_contract::{
-    Backend, BackendName, Call, CallError, Capability, Configuration, Context, Digest, Grants, HostService,
-    Json, Limits, Output, Plugin as _, PluginSpec, RunAs,
+    Backend, BackendName, Call, CallError, Capability, Configuration, Context, Digest, Grants, HandlerName,
+    HostService, Json, Kind, Limits, Output, PluginSpec, RunAs,
 };
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+pub mod auth;
+mod describe;
 mod descriptor;
 mod descriptors;
 pub mod discover;
@@ -31,6 +34,9 @@ mod execute;
 #[cfg(test)]
 mod fake;
 mod find;
+pub mod flow;
+pub mod handlers;
+mod identity;
 mod inputs;
 mod listing;
 mod references;
@@ -38,15 +44,20 @@ pub mod registry;
 mod schema;
 mod sentences;
 pub mod services;
+mod start;
 pub mod supervise;
 mod text;
+mod waits;
 
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
-use find::Starting;
-pub use find::{Describe, FindError, Wanted};
-pub use listing::{Listed, Listing, Misfit, Offer, Offers};
+pub use find::{Describe, FindError, FoundHandlers, Wanted};
+use handlers::AuthRegistry;
+pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use registry::Registry;
+use services::IdentitySource;
+use start::Starting;
+use waits::Waits;
 
 /// What a host is made of.
 #[derive(Clone)]
@@ -63,8 +74,10 @@ pub struct Setup {
     pub policy: PolicyLookup,
     /// What a plugin may ask of us, made for each.
     pub services: ServiceFactory,
-    /// What every provider is told before it is called.
+    /// What every provider and every auth handler is told before it is called.
     pub configuration: Configuration,
+    /// The auth handler that is meant when a plugin names none.
+    pub default_handler: Option<HandlerName>,
     /// How long things may take.
     pub patience: Patience,
 }
@@ -84,8 +97,20 @@ impl fmt::Debug for Setup {
 /// Looks up what a policy says of a file's digest.
 pub type PolicyLookup = Arc<dyn Fn(&Digest) -> PluginSettings + Send + Sync>;
 
-/// Makes what a plugin may ask of us. Its specification is complete but for [`PluginSpec::host`].
-pub type ServiceFactory = Arc<dyn Fn(&PluginSpec) -> Option<Arc<dyn HostService>> + Send + Sync>;
+/// Makes what a plugin may ask of us.
+pub type ServiceFactory = Arc<dyn Fn(&Asker<'_>) -> Option<Arc<dyn HostService>> + Send + Sync>;
+
+/// A plugin that is about to be started, and may ask things of us.
+#[derive(Debug)]
+pub struct Asker<'s> {
+    /// How it is started; complete but for [`PluginSpec::host`].
+    pub spec: &'s PluginSpec,
+    /// What it is started as.
+    pub kind: Kind,
+    /// Who is logged in with the auth handlers of this host. Made for this one plugin: it starts a handler
+    /// when it is first asked for, and refuses a question that would lead back to the asker.
+    pub identity: Arc<dyn IdentitySource>,
+}
 
 /// What a policy says of one plugin. The default grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,17 +247,40 @@ impl RunError {
 /// A plugin that was started stays up for the next request. Calls may overlap. Dropping the host ends
 /// every plugin at once.
 pub struct Host {
+    rooms: Arc<Rooms>,
+}
+
+/// What a host is, seen from inside: its plugins may ask something of it, but do not keep it.
+struct Rooms {
+    me: Weak<Self>,
     setup: Setup,
     descriptors: Descriptors,
     registry: Registry,
+    auth_registry: AuthRegistry,
     /// The plugins by their files. Each is started once, by whoever comes first.
     plugins: Mutex<BTreeMap<PathBuf, Starting>>,
+    waits: Waits,
     stopping: AtomicBool,
+    /// Whether the host was dropped.
+    over: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("setup", &self.setup).finish_non_exhaustive()
+        f.debug_struct("Host").field("setup", &self.rooms.setup).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").finish_non_exhaustive()
+    }
+}
+
+/// A plugin that is asking something of the host holds on to it; with this it lets go.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.rooms.over.send_replace(true);
     }
 }
 
@@ -240,19 +288,30 @@ impl Host {
     /// Makes a host. Starts nothing.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self {
+        let rooms = Arc::new_cyclic(|me| Rooms {
+            me: Weak::clone(me),
             descriptors: Descriptors::new(setup.descriptors.clone()),
             setup,
             registry: Registry::default(),
+            auth_registry: AuthRegistry::default(),
             plugins: Mutex::default(),
+            waits: Waits::default(),
             stopping: AtomicBool::new(false),
-        }
+            over: watch::Sender::new(false),
+        });
+        Self { rooms }
     }
 
     /// Returns the providers of the plugins that were started.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.rooms.registry
+    }
+
+    /// Returns the auth handlers of the plugins that were started.
+    #[must_use]
+    pub fn auth_registry(&self) -> &AuthRegistry {
+        &self.rooms.auth_registry
     }
 
     /// Finds, starts and configures a provider and runs one request. What it shows goes to `sink`;
@@ -296,7 +355,7 @@ impl Host {
         request: Run,
         sink: Option<&mut dyn Sink>,
     ) -> Result<Ran, RunError> {
-        let provider = self.find(wanted, describe).await.map_err(RunError::Find)?;
+        let provider = self.rooms.find(wanted, describe).await.map_err(RunError::Find)?;
         let dry_run = request.context.dry_run;
         let prepared = execute::prepare(&provider, request)?;
         let call = Call { deadline: deadline.map(Instant::into_std) };
@@ -315,20 +374,13 @@ impl Host {
     /// Asks every plugin to finish and ends it after the grace. A second call, made while the first
     /// still waits, ends all of them at once. No plugin is started any more.
     pub async fn stop_all(&self) {
-        let again = self.stopping.swap(true, Ordering::SeqCst);
+        let again = self.rooms.stopping.swap(true, Ordering::SeqCst);
         let plugins: Vec<_> = {
-            let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            let plugins = self.rooms.plugins.lock().unwrap_or_else(PoisonError::into_inner);
             plugins.values().filter_map(|p| p.get()).map(|p| Arc::clone(&p.plugin)).collect()
         };
-        let grace = self.setup.patience.grace;
-        join_all(plugins.iter().map(|plugin| async move {
-            if again {
-                plugin.kill().await;
-            } else {
-                plugin.shutdown(grace).await;
-            }
-        }))
-        .await;
+        let grace = if again { Duration::ZERO } else { self.rooms.setup.patience.grace };
+        join_all(plugins.iter().map(|plugin| plugin.shutdown(grace))).await;
     }
 }
 

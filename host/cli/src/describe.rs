@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use portcullis::host::{Listed, Offer, Offers};
+use portcullis::host::{HandlerOffer, Listed, Offer, Offers};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
-    Amount, BackendName, Descriptor, Environment, Grants, Instances, Kind, Resolved, RunAs, Stdin,
+    Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Kind, Resolved,
+    RunAs, Stdin,
 };
 use serde::Serialize;
 
@@ -16,11 +17,11 @@ mod provider;
 
 pub(crate) use provider::Provider;
 
-/// A line of `list`: one provider, or a plugin of which nobody knows what it offers.
+/// A line of `list`: one provider or auth handler, or a plugin of which nobody knows what it offers.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Row {
-    /// What `run` is told to run it.
+    /// What `run` is told to run it, or `auth` to use it.
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
@@ -53,6 +54,18 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
             vec![row(listed.file.name.as_str(), None, "", "not yet described".to_owned())]
         }
         Offers::Failed(error) => vec![row(listed.file.name.as_str(), None, "", error_chain(error))],
+        Offers::AuthHandlers(offers) if offers.is_empty() => {
+            let name = listed.file.name.as_str();
+            vec![row(name, Some(Kind::AuthHandler), "", "offers nothing".to_owned())]
+        }
+        Offers::AuthHandlers(offers) => offers
+            .iter()
+            .map(|offer| {
+                let hidden = offer.taken_by.as_ref().map(|path| format!("hidden by {}", path.display()));
+                let note = offer.problem.clone().or(hidden).unwrap_or_default();
+                row(offer.info.name.as_str(), Some(Kind::AuthHandler), "", note)
+            })
+            .collect(),
         Offers::Known(offers) if offers.is_empty() => {
             vec![row(listed.file.name.as_str(), Some(Kind::Provider), "", "offers nothing".to_owned())]
         }
@@ -160,6 +173,8 @@ pub(crate) struct Plugin<'a> {
     pub(crate) not_held: Vec<String>,
     pub(crate) limits: BTreeMap<&'static str, String>,
     pub(crate) providers: Vec<Provider<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) auth_handlers: Vec<Handler<'a>>,
     /// The names of those that were not asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) also_offers: Vec<&'a str>,
@@ -167,7 +182,31 @@ pub(crate) struct Plugin<'a> {
     pub(crate) problem: Option<String>,
 }
 
-/// Returns all that is known of a plugin; of its providers, if one was asked for, that one.
+/// An auth handler, as upstream's `get authhandler` shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Handler<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) display_name: &'a str,
+    pub(crate) flows: Vec<&'a str>,
+    pub(crate) capabilities: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<&'a str>,
+}
+
+impl<'a> Handler<'a> {
+    fn new(offer: &'a HandlerOffer) -> Self {
+        Self {
+            name: offer.info.name.as_str(),
+            display_name: &offer.info.display_name,
+            flows: offer.info.flows.iter().map(Flow::as_str).collect(),
+            capabilities: offer.info.capabilities.iter().map(AuthCapability::as_str).collect(),
+            problem: offer.problem.as_deref(),
+        }
+    }
+}
+
+/// Returns all that is known of a plugin; of what it offers, if one was asked for, that one.
 pub(crate) fn plugin<'a>(
     listed: &'a Listed,
     asked: Option<&str>,
@@ -176,37 +215,60 @@ pub(crate) fn plugin<'a>(
     let settings = &listed.settings;
     let backend = listed.file.backend;
     let lines = policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend);
+    let kind = match &listed.offers {
+        Offers::AuthHandlers(_) => Kind::AuthHandler,
+        _ => Kind::Provider,
+    };
     let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
     let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
-    let (providers, problem): (Vec<Provider<'_>>, _) = match &listed.offers {
-        Offers::Known(offers) => (offers.iter().map(Provider::new).collect(), None),
-        Offers::NotYetDescribed => (Vec::new(), Some("not yet described".to_owned())),
-        Offers::Failed(error) => (Vec::new(), Some(error_chain(error))),
-    };
-    let (providers, others): (Vec<_>, Vec<_>) =
-        providers.into_iter().partition(|provider| asked.is_none_or(|asked| asked == provider.name));
+    let (mut providers, mut auth_handlers, mut problem): (Vec<Provider<'_>>, Vec<Handler<'_>>, _) =
+        (Vec::new(), Vec::new(), None);
+    match &listed.offers {
+        Offers::Known(offers) => providers = offers.iter().map(Provider::new).collect(),
+        Offers::AuthHandlers(offers) => auth_handlers = offers.iter().map(Handler::new).collect(),
+        Offers::NotYetDescribed => problem = Some("not yet described".to_owned()),
+        Offers::Failed(error) => problem = Some(error_chain(error)),
+    }
+    let mut may: Vec<String> = texts(held);
+    if kind == Kind::AuthHandler {
+        may.extend(OF_AUTH_HANDLERS.map(str::to_owned));
+    }
+    let is_asked_for = |name: &str| asked.is_none_or(|asked| asked == name);
+    let mut also_offers: Vec<_> = providers.iter().map(|provider| provider.name).collect();
+    also_offers.extend(auth_handlers.iter().map(|handler| handler.name));
+    also_offers.retain(|name| !is_asked_for(name));
+    providers.retain(|provider| is_asked_for(provider.name));
+    auth_handlers.retain(|handler| is_asked_for(handler.name));
     Plugin {
         plugin: listed.file.name.to_string(),
         path: listed.file.path.display().to_string(),
         backend: backend.to_string(),
         digest: listed.digest.to_string(),
         policy: settings.label.as_deref(),
-        run_as: run_as(&settings.run_as, backend),
+        run_as: run_as(&settings.run_as, backend, kind),
         could_ask_for: imports.as_deref().map(could_ask_for),
         imports,
-        may: texts(held),
+        may,
         not_held: texts(not_held),
         limits: limits(&listed.limits),
         providers,
-        also_offers: others.into_iter().map(|provider| provider.name).collect(),
+        auth_handlers,
+        also_offers,
         problem,
     }
 }
 
+/// What auth handlers may do without being granted it: logging people in is what they are for.
+const OF_AUTH_HANDLERS: [&str; 2] = [
+    "may show codes, and ask whoever is at the terminal for an answer, while somebody logs in",
+    "may take as long over a login as its caller allows",
+];
+
 /// What an import lets a component ask for. To import is not to be given: the grants decide.
-const IMPORTS: [(&str, &str); 12] = [
+const IMPORTS: [(&str, &str); 13] = [
     ("portcullis:plugin/secrets", "secrets"),
     ("portcullis:plugin/identity", "who is logged in, and access tokens"),
+    ("portcullis:plugin/prompts", "showing codes and asking for answers during a login"),
     ("portcullis:plugin/output", "showing output while it runs"),
     ("portcullis:plugin/log", "writing to the log"),
     ("portcullis:plugin/control", "whether its call was cancelled, and how much time is left"),
@@ -224,8 +286,12 @@ fn could_ask_for(imports: &[String]) -> Vec<&'static str> {
     asked.map(|(_, what)| *what).collect()
 }
 
-fn run_as(run_as: &RunAs, backend: BackendName) -> String {
+fn run_as(run_as: &RunAs, backend: BackendName, kind: Kind) -> String {
     match backend {
+        // It has a memory; whatever the policy says of instances is for providers.
+        BackendName::Component if kind == Kind::AuthHandler => {
+            "a sandboxed component, one instance that remembers".to_owned()
+        }
         BackendName::Component => match run_as.instances {
             Instances::PerCall => "a sandboxed component, a fresh instance for every call".to_owned(),
             Instances::Single => "a sandboxed component, one instance for all calls".to_owned(),

@@ -1,11 +1,11 @@
 //! Why a plugin was not found or a run failed, in upstream's sentences and exit codes.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use portcullis::host::{FindError, RunError};
-use portcullis_contract::LaunchError;
+use portcullis_contract::{HandlerName, Kind, LaunchError};
 
 use crate::exit::{Exit, Failure};
 
@@ -18,13 +18,7 @@ pub(crate) fn find(error: FindError) -> Failure {
             if Path::new(&name).is_file() {
                 text += &format!("; there is a file of that name: to run it, write ./{name}");
             }
-            if !left_out.is_empty() {
-                let files: Vec<_> = left_out.iter().map(|path| path.display().to_string()).collect();
-                text += &format!(
-                    "; nobody knows what these native plugins offer, and --describe would start them to ask: {}",
-                    files.join(", ")
-                );
-            }
+            text += &left_out_text(&left_out);
             Failure { exit: Exit::NotFound, problem: anyhow!(text) }
         }
         FindError::Launch { source: LaunchError::Unreadable { ref source, .. }, .. }
@@ -32,19 +26,51 @@ pub(crate) fn find(error: FindError) -> Failure {
         {
             Failure { exit: Exit::NotFound, problem: error.into() }
         }
-        FindError::Ambiguous { plugin, names } => Failure {
-            exit: Exit::InvalidInput,
-            problem: anyhow!(
-                "{plugin} offers several providers: {}; choose one with --provider",
-                names.join(", ")
-            ),
-        },
-        // Upstream's code for a file that "was not found or could not be parsed".
-        FindError::Discover(_) | FindError::Unreadable { .. } | FindError::Misfit { .. } => {
-            Failure { exit: Exit::NotFound, problem: error.into() }
+        // Upstream takes the name of a handler for an input like any other.
+        FindError::NoHandler { name, known, left_out } => {
+            let known: Vec<_> = known.iter().map(HandlerName::as_str).collect();
+            let mut text = match known.as_slice() {
+                [] => format!("auth handler not found: {name} (there is none)"),
+                known => format!("auth handler not found: {name} (there are: {})", known.join(", ")),
+            };
+            text += &left_out_text(&left_out);
+            Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
         }
+        FindError::Ambiguous { plugin, kind, names } => {
+            let (all, option) = match kind {
+                Kind::Provider => ("providers", "--provider"),
+                Kind::AuthHandler => ("auth handlers", "--handler"),
+            };
+            let problem =
+                anyhow!("{plugin} offers several {all}: {}; choose one with {option}", names.join(", "));
+            Failure { exit: Exit::InvalidInput, problem }
+        }
+        FindError::Launch { ref plugin, source: LaunchError::OtherKind { wanted } } => {
+            let instead = match wanted {
+                Kind::Provider => "log in with it by 'portcullis auth login'",
+                Kind::AuthHandler => "execute it by 'portcullis run'",
+            };
+            let problem = anyhow!("plugin {plugin} is no {wanted}; if it is of the other kind, {instead}");
+            Failure { exit: Exit::Failed, problem }
+        }
+        // Upstream's code for a file that "was not found or could not be parsed".
+        FindError::Discover(_)
+        | FindError::DiscoverAuthHandlers(_)
+        | FindError::Unreadable { .. }
+        | FindError::Misfit { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
         other => other.into(),
     }
+}
+
+fn left_out_text(left_out: &[PathBuf]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let files: Vec<_> = left_out.iter().map(|path| path.display().to_string()).collect();
+    format!(
+        "; nobody knows what these native plugins offer, and --describe would start them to ask: {}",
+        files.join(", ")
+    )
 }
 
 /// Returns how the command ends when a run gave no result.

@@ -10,7 +10,7 @@ use portcullis::component;
 use portcullis::host::{Offers, Wanted};
 use portcullis_contract::BackendName;
 
-use crate::describe::{self, Plugin, Provider};
+use crate::describe::{self, Handler, Plugin, Provider};
 use crate::exit::{Exit, Failure};
 use crate::list::json_of;
 use crate::output::{Format, print, visible};
@@ -56,7 +56,7 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
         BackendName::Process => None,
     };
     let asked = match &wanted {
-        Wanted::Provider(name) => Some(name.as_str()),
+        Wanted::Named(name) => Some(name.as_str()),
         Wanted::File(..) => None,
     };
     let plugin = describe::plugin(&listed, asked, imports);
@@ -71,6 +71,9 @@ fn page(plugin: &Plugin<'_>) -> String {
     let mut out = String::new();
     for provider in &plugin.providers {
         write_provider(&mut out, provider);
+    }
+    for handler in &plugin.auth_handlers {
+        write_handler(&mut out, handler);
     }
     let _ = writeln!(out, "Plugin {}", plugin.plugin);
     let _ = writeln!(out, "  file    {}", plugin.path);
@@ -138,6 +141,19 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
     out.push('\n');
 }
 
+fn write_handler(out: &mut String, handler: &Handler<'_>) {
+    let _ = writeln!(out, "Auth handler {}, {}", handler.name, handler.display_name);
+    if let Some(problem) = handler.problem {
+        let _ = writeln!(out, "  cannot be used: {problem}");
+    }
+    for (what, words) in [("flows", &handler.flows), ("capabilities", &handler.capabilities)] {
+        if !words.is_empty() {
+            let _ = writeln!(out, "  {what}: {}", words.join(", "));
+        }
+    }
+    out.push('\n');
+}
+
 fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>], none: &str) {
     let _ = writeln!(out, "\n{title}");
     if lines.is_empty() {
@@ -176,6 +192,7 @@ mod tests {
             not_held: vec![],
             limits: BTreeMap::from([("memory", "64MiB".to_owned())]),
             providers: vec![],
+            auth_handlers: vec![],
             problem: None,
         };
         let expected = "Plugin a.b\n  file    d/a.b.wasm\n  digest  sha256:00\n  run as  a thing\n  \

@@ -12,12 +12,12 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::Host;
 use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
-use portcullis_contract::{Context, Environment, Stdin};
+use portcullis_contract::{Context, Environment, Kind, Stdin};
 use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain, print};
-use crate::setup::{Personal, PluginArgs, wanted};
+use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
 use crate::{Session, duration, errors, inputs, setup};
 
@@ -129,7 +129,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let request = request(session, &args)?;
     let personal = Personal {
-        secrets: args.secrets_file,
+        secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
+        person: None,
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,

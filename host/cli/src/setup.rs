@@ -9,13 +9,15 @@ use std::sync::Arc;
 use clap::Args;
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
-use portcullis::host::services::Services;
-use portcullis::host::{Describe, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted};
+use portcullis::host::services::{Person, Services};
+use portcullis::host::{
+    Asker, Describe, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted,
+};
 use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
-use portcullis_contract::{Configuration, Digest, HostService, PluginSpec, RunAs};
+use portcullis_contract::{Configuration, Digest, HostService, Kind, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::{COMPILE_WORKER, Session, progress};
@@ -40,11 +42,21 @@ pub(crate) struct PluginArgs {
 #[derive(Debug, Default)]
 pub(crate) struct Personal {
     /// A file of secrets; naming it grants all of them.
-    pub(crate) secrets: Option<PathBuf>,
+    pub(crate) secrets: Option<SecretsFile>,
+    /// Whom auth handlers may ask during a login.
+    pub(crate) person: Option<Arc<dyn Person>>,
     /// How a child is run, where it differs from the policy.
     pub(crate) environment: Option<portcullis_contract::Environment>,
     /// What a child reads, where it differs from the policy.
     pub(crate) stdin: Option<portcullis_contract::Stdin>,
+}
+
+/// A file of secrets, and whom all of them are granted to. To plugins of the other kind, which are started
+/// only because these ask for something, it is a store like any other.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretsFile {
+    pub(crate) path: PathBuf,
+    pub(crate) granted_to: Kind,
 }
 
 impl PluginArgs {
@@ -65,7 +77,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         None => Policy::default(),
     };
     let store = match &personal.secrets {
-        Some(path) => Some(FileStore::open(path).or_exit(Exit::Configuration)?),
+        Some(file) => Some(FileStore::open(&file.path).or_exit(Exit::Configuration)?),
         None => None,
     };
     let environment = &session.environment;
@@ -75,13 +87,15 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         trusted: policy.trusted_dirs().to_vec(),
         descriptors: environment.cache.as_ref().map(|cache| cache.join("descriptors")),
         policy: lookup(policy, personal),
-        services: services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>)),
+        services: services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>), personal),
         configuration: Configuration {
             quiet: session.quiet,
             no_color: session.no_color,
             binary_name: "portcullis".to_owned(),
+            prompts_for_response: personal.person.is_some(),
             ..Configuration::default()
         },
+        default_handler: None,
         patience: Patience::default(),
     };
     Ok(Host::new(setup))
@@ -118,7 +132,6 @@ fn worker() -> Option<Worker> {
 
 fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
     let (environment, stdin) = (personal.environment, personal.stdin);
-    let secrets = personal.secrets.is_some().then(every_secret);
     Arc::new(move |digest: &Digest| {
         let said = policy.for_digest(digest).cloned();
         let mut settings = said.map_or_else(PluginSettings::default, |said| PluginSettings {
@@ -127,9 +140,6 @@ fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
             limits: said.limits,
             run_as: said.run_as,
         });
-        if let Some(secrets) = &secrets {
-            settings.grants.secrets.clone_from(secrets);
-        }
         let RunAs { environment: own_environment, stdin: own_stdin, .. } = &mut settings.run_as;
         *own_environment = environment.unwrap_or(*own_environment);
         *own_stdin = stdin.unwrap_or(*own_stdin);
@@ -138,24 +148,38 @@ fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
 }
 
 /// Every plugin gets a host service, so that one without grants is told the same by both backends.
-fn services(store: Option<Arc<dyn SecretStore>>) -> ServiceFactory {
-    Arc::new(move |spec: &PluginSpec| {
-        let services = Services::new(spec.name.clone(), &spec.grants, store.clone(), None);
+fn services(store: Option<Arc<dyn SecretStore>>, personal: &Personal) -> ServiceFactory {
+    let granted_to = personal.secrets.as_ref().map(|file| file.granted_to);
+    let person = personal.person.clone();
+    Arc::new(move |asker: &Asker<'_>| {
+        let mut grants = asker.spec.grants.clone();
+        if granted_to == Some(asker.kind) {
+            grants.secrets = every_secret();
+        }
+        let identity = Arc::clone(&asker.identity);
+        let services = Services::new(asker.spec.name.clone(), &grants, store.clone(), Some(identity));
+        let services = match &person {
+            Some(person) if asker.kind == Kind::AuthHandler => services.with_person(Arc::clone(person)),
+            _ => services,
+        };
         Some(Arc::new(services) as Arc<dyn HostService>)
     })
 }
 
-/// Tells a file from the name of a provider, as shells do: a file has a slash in it.
-pub(crate) fn wanted(text: &str, provider: Option<&str>) -> Wanted {
+/// Tells a file from the name of a provider or an auth handler, as shells do: a file has a slash in it.
+pub(crate) fn wanted(text: &str, of_file: Option<&str>) -> Wanted {
     if text.contains('/') {
-        Wanted::File(PathBuf::from(text), provider.map(str::to_owned))
+        Wanted::File(PathBuf::from(text), of_file.map(str::to_owned))
     } else {
-        Wanted::Provider(text.to_owned())
+        Wanted::Named(text.to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use portcullis::host::services::{IdentityError, IdentityService, IdentitySource};
+    use portcullis_contract::{AuthHandlers, Claims, PluginName, PluginSpec, Token, TokenRequest};
+
     use super::*;
 
     fn check(text: &str, provider: Option<&str>, expected: Wanted) {
@@ -164,14 +188,14 @@ mod tests {
 
     #[test]
     fn a_file_is_told_from_a_name_by_its_slash() {
-        check("echo", None, Wanted::Provider("echo".to_owned()));
-        check("echo.wasm", None, Wanted::Provider("echo.wasm".to_owned()));
+        check("echo", None, Wanted::Named("echo".to_owned()));
+        check("echo.wasm", None, Wanted::Named("echo.wasm".to_owned()));
         check("./echo", None, Wanted::File("./echo".into(), None));
         check("/p/echo.wasm", Some("raw"), Wanted::File("/p/echo.wasm".into(), Some("raw".to_owned())));
     }
 
     #[test]
-    fn what_a_person_types_wins_over_the_policy_and_secrets_are_granted_by_naming_them() {
+    fn what_a_person_types_wins_over_the_policy() {
         let digest = Digest::from_sha256([7; 32]);
         let text = format!("[plugin.a]\ndigests = [\"{digest}\"]\nenvironment = \"inherit\"\n");
         let policy = Policy::parse(&text, std::path::Path::new("policy.toml")).unwrap();
@@ -179,15 +203,52 @@ mod tests {
         let said = lookup(policy.clone(), &Personal::default())(&digest);
         assert_eq!(said.label.as_deref(), Some("a"));
         assert_eq!(said.run_as.environment, portcullis_contract::Environment::Inherit);
-        assert!(!said.grants.secrets.may_read("x"));
 
-        let personal = Personal {
-            secrets: Some("file".into()),
-            environment: Some(portcullis_contract::Environment::Usual),
-            stdin: None,
-        };
-        let said = lookup(policy, &personal)(&digest);
+        let usual = Some(portcullis_contract::Environment::Usual);
+        let said = lookup(policy, &Personal { environment: usual, ..Personal::default() })(&digest);
         assert_eq!(said.run_as.environment, portcullis_contract::Environment::Usual);
-        assert!(said.grants.secrets.may_read("x"));
+    }
+
+    #[tokio::test]
+    async fn naming_a_secrets_file_grants_it_to_whom_it_was_named_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "{\"x\":\"1\"}").unwrap();
+        let store = FileStore::open(file.path()).unwrap();
+        let secrets = Some(SecretsFile { path: file.path().to_owned(), granted_to: Kind::Provider });
+        let personal = Personal { secrets, ..Personal::default() };
+        let factory = services(Some(Arc::new(store)), &personal);
+        let spec = PluginSpec::new(PluginName::new("p"), "/nowhere");
+        for (kind, expected) in [(Kind::Provider, true), (Kind::AuthHandler, false)] {
+            let asker = Asker { spec: &spec, kind, identity: Arc::new(Nobody) };
+            let host = factory(&asker).unwrap();
+            assert_eq!(host.get_secret("x").await.is_ok(), expected, "{kind}");
+        }
+    }
+
+    /// A host on which nobody is logged in.
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl IdentitySource for Nobody {
+        fn offers(&self, _: IdentityService) -> bool {
+            false
+        }
+
+        async fn handlers(&self) -> Result<AuthHandlers, IdentityError> {
+            Ok(AuthHandlers::default())
+        }
+
+        async fn identity(&self, _: &str, _: &str) -> Result<Option<Claims>, IdentityError> {
+            Ok(None)
+        }
+
+        async fn token(&self, _: &TokenRequest) -> Result<Token, IdentityError> {
+            Ok(Token::default())
+        }
+
+        async fn groups(&self, _: &str) -> Result<Vec<String>, IdentityError> {
+            Ok(Vec::new())
+        }
     }
 }

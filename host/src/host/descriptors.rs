@@ -7,21 +7,19 @@
 //! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
 //! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use portcullis_contract::{
-    Capability, Contact, Descriptor, Digest, Example, Json, Link, Operation, ProviderName,
-};
+use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Changes with the form of what is kept.
-const VERSION: u32 = 1;
+mod kept;
+
+use kept::Kept;
 
 /// A folder of descriptors, or none.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +27,26 @@ pub(super) struct Descriptors {
     dir: Option<PathBuf>,
 }
 
-/// The providers of a plugin: the name each is advertised under, and what it says of itself.
-pub(super) type Described = Vec<(ProviderName, Descriptor)>;
+/// What a plugin said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Described {
+    /// Its providers: the name each is advertised under, and what it says of itself.
+    Providers(Vec<(ProviderName, Descriptor)>),
+    /// Its auth handlers.
+    AuthHandlers(Vec<HandlerInfo>),
+}
+
+impl Described {
+    /// Returns whether something of that kind is offered under a name.
+    pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
+        match self {
+            Self::Providers(all) => kind == Kind::Provider && all.iter().any(|(_, d)| d.name == name),
+            Self::AuthHandlers(all) => {
+                kind == Kind::AuthHandler && all.iter().any(|info| info.name.as_str() == name)
+            }
+        }
+    }
+}
 
 /// The largest file that is looked at as a whole. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
@@ -54,14 +70,7 @@ impl Descriptors {
 
     /// Returns what the plugin in a file of that digest said of itself.
     pub(super) fn get(&self, digest: &Digest) -> Option<Described> {
-        let kept: Kept = self.read(&format!("{}.json", digest.to_hex()))?;
-        let kept = Some(kept).filter(|k| k.version == VERSION)?;
-        Some(
-            kept.providers
-                .into_iter()
-                .map(|p| (ProviderName::new(p.advertised), p.descriptor.into()))
-                .collect(),
-        )
+        self.read::<Kept>(&format!("{}.json", digest.to_hex()))?.into_described()
     }
 
     /// Returns whether there is anything kept under a digest, without reading it.
@@ -70,12 +79,8 @@ impl Descriptors {
     }
 
     /// Keeps what the plugin in a file of that digest said of itself.
-    pub(super) fn put(&self, digest: &Digest, described: &[(ProviderName, Descriptor)]) {
-        let providers = described
-            .iter()
-            .map(|(name, d)| KeptProvider { advertised: name.as_str().to_owned(), descriptor: d.into() })
-            .collect();
-        self.write(&format!("{}.json", digest.to_hex()), &Kept { version: VERSION, providers });
+    pub(super) fn put(&self, digest: &Digest, described: &Described) {
+        self.write(&format!("{}.json", digest.to_hex()), &Kept::from(described));
     }
 
     /// Returns the digest that a file had when it last looked as it does now.
@@ -180,171 +185,14 @@ impl Looks {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    version: u32,
-    providers: Vec<KeptProvider>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptProvider {
-    advertised: String,
-    descriptor: KeptDescriptor,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptDescriptor {
-    name: String,
-    display_name: String,
-    description: String,
-    version: String,
-    category: String,
-    capabilities: Vec<String>,
-    api_version: String,
-    schema: Option<String>,
-    output_schemas: BTreeMap<String, String>,
-    sensitive_fields: Vec<String>,
-    write_operations: Option<Vec<String>>,
-    operations: Vec<KeptOperation>,
-    has_extract_dependencies: bool,
-    tags: Vec<String>,
-    icon: String,
-    links: Vec<[String; 2]>,
-    examples: Vec<[String; 3]>,
-    maintainers: Vec<[String; 2]>,
-    deprecated: bool,
-    beta: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptOperation {
-    name: String,
-    display_name: String,
-    description: String,
-    capabilities: Vec<String>,
-    is_write: bool,
-    input_schema: Option<String>,
-    output_schema: Option<String>,
-    examples: Vec<[String; 3]>,
-    tags: Vec<String>,
-    deprecated: bool,
-    deprecation_message: String,
-}
-
-fn capability_names(capabilities: &[Capability]) -> Vec<String> {
-    capabilities.iter().map(|c| c.as_str().to_owned()).collect()
-}
-
-fn capabilities(names: Vec<String>) -> Vec<Capability> {
-    names.into_iter().map(Capability::new).collect()
-}
-
-fn kept_text(json: Option<&Json>) -> Option<String> {
-    json.map(|j| j.as_str().to_owned())
-}
-
-fn kept_examples(examples: &[Example]) -> Vec<[String; 3]> {
-    examples.iter().map(|e| [e.name.clone(), e.description.clone(), e.yaml.clone()]).collect()
-}
-
-fn examples(kept: Vec<[String; 3]>) -> Vec<Example> {
-    kept.into_iter().map(|[name, description, yaml]| Example { name, description, yaml }).collect()
-}
-
-impl From<&Descriptor> for KeptDescriptor {
-    fn from(d: &Descriptor) -> Self {
-        let schemas = d.output_schemas.iter();
-        Self {
-            name: d.name.clone(),
-            display_name: d.display_name.clone(),
-            description: d.description.clone(),
-            version: d.version.clone(),
-            category: d.category.clone(),
-            capabilities: capability_names(&d.capabilities),
-            api_version: d.api_version.clone(),
-            schema: kept_text(d.schema.as_ref()),
-            output_schemas: schemas.map(|(c, s)| (c.as_str().to_owned(), s.as_str().to_owned())).collect(),
-            sensitive_fields: d.sensitive_fields.clone(),
-            write_operations: d.write_operations.clone(),
-            operations: d.operations.iter().map(KeptOperation::from).collect(),
-            has_extract_dependencies: d.has_extract_dependencies,
-            tags: d.tags.clone(),
-            icon: d.icon.clone(),
-            links: d.links.iter().map(|l| [l.name.clone(), l.url.clone()]).collect(),
-            examples: kept_examples(&d.examples),
-            maintainers: d.maintainers.iter().map(|m| [m.name.clone(), m.email.clone()]).collect(),
-            deprecated: d.deprecated,
-            beta: d.beta,
-        }
-    }
-}
-
-impl From<KeptDescriptor> for Descriptor {
-    fn from(d: KeptDescriptor) -> Self {
-        let schemas = d.output_schemas.into_iter();
-        Self {
-            name: d.name,
-            display_name: d.display_name,
-            description: d.description,
-            version: d.version,
-            category: d.category,
-            capabilities: capabilities(d.capabilities),
-            api_version: d.api_version,
-            schema: d.schema.map(Json::from_text),
-            output_schemas: schemas.map(|(c, s)| (Capability::new(c), Json::from_text(s))).collect(),
-            sensitive_fields: d.sensitive_fields,
-            write_operations: d.write_operations,
-            operations: d.operations.into_iter().map(Operation::from).collect(),
-            has_extract_dependencies: d.has_extract_dependencies,
-            tags: d.tags,
-            icon: d.icon,
-            links: d.links.into_iter().map(|[name, url]| Link { name, url }).collect(),
-            examples: examples(d.examples),
-            maintainers: d.maintainers.into_iter().map(|[name, email]| Contact { name, email }).collect(),
-            deprecated: d.deprecated,
-            beta: d.beta,
-        }
-    }
-}
-
-impl From<&Operation> for KeptOperation {
-    fn from(o: &Operation) -> Self {
-        Self {
-            name: o.name.clone(),
-            display_name: o.display_name.clone(),
-            description: o.description.clone(),
-            capabilities: capability_names(&o.capabilities),
-            is_write: o.is_write,
-            input_schema: kept_text(o.input_schema.as_ref()),
-            output_schema: kept_text(o.output_schema.as_ref()),
-            examples: kept_examples(&o.examples),
-            tags: o.tags.clone(),
-            deprecated: o.deprecated,
-            deprecation_message: o.deprecation_message.clone(),
-        }
-    }
-}
-
-impl From<KeptOperation> for Operation {
-    fn from(o: KeptOperation) -> Self {
-        Self {
-            name: o.name,
-            display_name: o.display_name,
-            description: o.description,
-            capabilities: capabilities(o.capabilities),
-            is_write: o.is_write,
-            input_schema: o.input_schema.map(Json::from_text),
-            output_schema: o.output_schema.map(Json::from_text),
-            examples: examples(o.examples),
-            tags: o.tags,
-            deprecated: o.deprecated,
-            deprecation_message: o.deprecation_message,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use portcullis_contract::{
+        AuthCapability, Capability, Contact, Example, Flow, HandlerName, Json, Link, Operation,
+    };
+
     use super::*;
 
     fn described() -> Described {
@@ -385,7 +233,16 @@ mod tests {
             deprecated: true,
             beta: true,
         };
-        vec![(ProviderName::new("advertised"), descriptor)]
+        Described::Providers(vec![(ProviderName::new("advertised"), descriptor)])
+    }
+
+    fn described_handlers() -> Described {
+        Described::AuthHandlers(vec![HandlerInfo {
+            name: HandlerName::new("door"),
+            display_name: "Door".to_owned(),
+            flows: vec![Flow::DEVICE_CODE, Flow::new("secret_knock")],
+            capabilities: vec![AuthCapability::HOSTNAME, AuthCapability::new("more")],
+        }])
     }
 
     #[test]
@@ -399,6 +256,8 @@ mod tests {
 
         assert_eq!(cache.get(&digest), Some(described()));
         assert_eq!(cache.get(&Digest::from_sha256([8; 32])), None);
+        cache.put(&Digest::from_sha256([8; 32]), &described_handlers());
+        assert_eq!(cache.get(&Digest::from_sha256([8; 32])), Some(described_handlers()));
         assert_eq!(fs::metadata(dir.path().join("new")).unwrap().mode() & 0o777, 0o700);
     }
 
@@ -407,7 +266,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Descriptors::new(Some(dir.path().to_owned()));
         let digest = Digest::from_sha256([7; 32]);
-        for text in ["", "{", "{\"version\":0,\"providers\":[]}", "\0\u{1}"] {
+        for text in ["", "{", "{\"version\":1,\"providers\":[]}", "\0\u{1}"] {
             fs::write(dir.path().join(format!("{}.json", digest.to_hex())), text).unwrap();
             assert_eq!(cache.get(&digest), None, "{text:?}");
         }

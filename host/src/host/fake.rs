@@ -1,5 +1,5 @@
-//! A backend that runs no plugin: what it launches reads its providers' names from its file and
-//! answers by a script. For the tests of the rooms.
+//! A backend that runs no plugin: what it launches reads the names of what it offers from its file and
+//! answers by a script. A file whose names begin with `auth:` holds auth handlers. For the tests of the rooms.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -16,6 +16,10 @@ use portcullis_contract::{
     ProviderName, Refusal, StopReason,
 };
 use sha2::{Digest as _, Sha256};
+
+mod auth;
+
+pub(super) use auth::{Event, FakeAuthHandler, fake_auth_handler};
 
 /// How a fake answers one execution.
 #[derive(Clone, Debug)]
@@ -59,6 +63,10 @@ pub(super) struct World {
     pub(super) specs: Mutex<Vec<PluginSpec>>,
     /// How descriptors are changed.
     pub(super) descriptor: Mutex<Option<fn(&mut Descriptor)>>,
+    /// What the next logins do; then they end well.
+    pub(super) logins: Mutex<VecDeque<Vec<Event>>>,
+    /// Whether whatever is configured refuses to be.
+    pub(super) refuses_configuration: AtomicBool,
 }
 
 impl World {
@@ -86,6 +94,23 @@ impl Backend for FakeBackend {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         self.1.note(format!("launch {}", spec.name));
+        let (info, names) = self.launch(spec, Kind::Provider).await?;
+        let providers: Vec<_> = names.iter().map(ProviderName::new).collect();
+        let descriptors = providers.iter().map(|n| descriptor(n.as_str(), &self.1)).collect();
+        let (world, dead) = (Arc::clone(&self.1), AtomicBool::new(false));
+        Ok(Arc::new(FakeProvider { info, providers, descriptors, world, dead }))
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        self.1.note(format!("launch {} as an auth handler", spec.name));
+        let host = spec.host.clone();
+        let (info, names) = self.launch(spec, Kind::AuthHandler).await?;
+        Ok(auth::FakeAuthHandler::new(info, &names, Arc::clone(&self.1), host))
+    }
+}
+
+impl FakeBackend {
+    async fn launch(&self, spec: PluginSpec, kind: Kind) -> Result<(PluginInfo, Vec<String>), LaunchError> {
         self.1.specs.lock().unwrap().push(spec.clone());
         let delay = self.1.launches.lock().unwrap().pop_front();
         match delay {
@@ -98,28 +123,19 @@ impl Backend for FakeBackend {
         if let Some(expected) = spec.digest.filter(|expected| *expected != found) {
             return Err(LaunchError::Changed { path: spec.path, expected, found });
         }
-        let names = String::from_utf8_lossy(content.get(8..).unwrap_or_default()).into_owned();
-        let providers: Vec<_> = names.split_whitespace().map(ProviderName::new).collect();
-        let descriptors = providers.iter().map(|n| descriptor(n.as_str(), &self.1)).collect();
-        let info = PluginInfo {
-            name: spec.name,
-            kind: Kind::Provider,
-            backend: self.0,
-            path: spec.path,
-            digest: found,
+        let text = String::from_utf8_lossy(content.get(8..).unwrap_or_default()).into_owned();
+        let (is, names) = match text.strip_prefix("auth:") {
+            Some(names) => (Kind::AuthHandler, names),
+            None => (Kind::Provider, text.as_str()),
         };
-        Ok(Arc::new(FakeProvider {
-            info,
-            providers,
-            descriptors,
-            world: Arc::clone(&self.1),
-            dead: AtomicBool::new(false),
-        }))
-    }
-
-    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
-        self.1.note(format!("launch {} as an auth handler", spec.name));
-        Err(LaunchError::OtherKind { wanted: Kind::AuthHandler })
+        // A file that is not there is whatever somebody wants of it.
+        if is != kind && spec.path.exists() {
+            return Err(LaunchError::OtherKind { wanted: kind });
+        }
+        // A name may be empty, written as two quotes.
+        let names = names.split_whitespace().map(|name| name.trim_matches('"').to_owned()).collect();
+        let info = PluginInfo { name: spec.name, kind, backend: self.0, path: spec.path, digest: found };
+        Ok((info, names))
     }
 }
 
@@ -224,6 +240,9 @@ impl Provider for FakeProvider {
         self.world.note(format!("configure {name} as {}", configuration.binary_name));
         let takes = *self.world.configuring.lock().unwrap();
         tokio::time::sleep(takes).await;
+        if self.world.refuses_configuration.load(Ordering::SeqCst) {
+            return Err(CallError::Refused(Refusal::new("configure refused")));
+        }
         Ok(())
     }
 

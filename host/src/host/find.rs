@@ -1,6 +1,7 @@
-//! From a name or a file to a provider that runs.
+//! From a name or a file to what runs under it: a provider or an auth handler.
 //!
-//! Looking is not running. A name is looked for in this order: what is known of files from earlier
+//! Looking is not running. Which of the two a plugin offers is known of an earlier run, or is found out by
+//! asking it as one and, if it is not, as the other. A name is looked for in this order: what is known of files from earlier
 //! runs; components, asked in their sandbox; native programs whose own name says that they are meant,
 //! which are started because they were asked for; and any other native program only where that was
 //! allowed. All of them are asked with nothing granted; only who offers the name is then started to
@@ -10,29 +11,25 @@
 //! earlier; the backend is told it and refuses a file that no longer has it.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use portcullis_contract::{
-    Backend, BackendName, Call, CallError, Descriptor, Digest, LaunchError, Plugin as _, PluginName,
-    PluginSpec, Provider as _, ProviderName,
-};
+use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName};
 use thiserror::Error;
-use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
-use super::Host;
+use super::describe::{Known, Told};
 use super::discover::{self, Candidate, DiscoverError};
+use super::handlers::RegisteredHandler;
 use super::listing::discover_one;
 use super::registry::{Registered, chain};
-use super::supervise::{self, Supervised};
+use super::start::Started;
+use super::{Host, Rooms};
 
 /// What is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// A provider, by the name that it is registered under.
-    Provider(String),
-    /// The plugin in a file, and the provider that is meant if it offers several.
+    /// A provider or an auth handler, by the name that it is registered under.
+    Named(String),
+    /// The plugin in a file, and which of those is meant that it offers, if there are several.
     File(PathBuf, Option<String>),
 }
 
@@ -53,6 +50,9 @@ pub enum FindError {
     /// The directories could not be looked through.
     #[error("failed to discover plugins")]
     Discover(#[source] DiscoverError),
+    /// The directories could not be looked through for auth handlers, all of which were to be started.
+    #[error("failed to discover auth handler plugins")]
+    DiscoverAuthHandlers(#[source] DiscoverError),
     /// Nobody offers it.
     #[error("provider {name:?} not found{}", left_out_text(left_out))]
     NotFound {
@@ -61,11 +61,23 @@ pub enum FindError {
         /// Native programs that nobody asked what they offer.
         left_out: Vec<PathBuf>,
     },
-    /// The plugin offers several providers, and none was named.
-    #[error("{plugin} offers several providers: {}; name one of them", names.join(", "))]
+    /// Nobody offers an auth handler of the name.
+    #[error("auth handler not found: {name}{}", left_out_text(left_out))]
+    NoHandler {
+        /// What was wanted.
+        name: String,
+        /// The auth handlers that there are.
+        known: Vec<HandlerName>,
+        /// Native programs that nobody asked what they offer.
+        left_out: Vec<PathBuf>,
+    },
+    /// The plugin offers several, and none was named.
+    #[error("{plugin} offers several {}: {}; name one of them", plural(*kind), names.join(", "))]
     Ambiguous {
         /// The plugin.
         plugin: PluginName,
+        /// What for.
+        kind: Kind,
         /// What it offers.
         names: Vec<String>,
     },
@@ -87,10 +99,12 @@ pub enum FindError {
         source: std::io::Error,
     },
     /// It runs, and offers nothing that can be used.
-    #[error("plugin {plugin} offers no provider that can be used: {reason}")]
+    #[error("plugin {plugin} offers no {} that can be used: {reason}", singular(*kind))]
     Useless {
         /// The plugin.
         plugin: PluginName,
+        /// What for.
+        kind: Kind,
         /// Why, for each.
         reason: String,
     },
@@ -116,35 +130,45 @@ fn left_out_text(left_out: &[PathBuf]) -> String {
     format!(" (not started to be asked, for want of --describe: {})", paths.join(", "))
 }
 
-/// A plugin that is up, or about to be.
-pub(super) type Starting = Arc<OnceCell<Started>>;
-
-/// A plugin that is up.
-#[derive(Clone, Debug)]
-pub(super) struct Started {
-    pub(super) plugin: Arc<Supervised>,
-    /// Its providers that were found good.
-    providers: Vec<Arc<Registered>>,
-    /// Why the others were not.
-    refused: Vec<String>,
+fn singular(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Provider => "provider",
+        Kind::AuthHandler => "auth handler",
+    }
 }
 
-/// What is known of a plugin without asking it, or after.
-pub(super) enum Known {
-    Described(Vec<(ProviderName, Result<Descriptor, String>)>),
-    Nothing,
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Provider => "providers",
+        Kind::AuthHandler => "auth handlers",
+    }
 }
 
-/// A digest, and whether it was only remembered.
-#[derive(Clone, Copy)]
-pub(super) struct KnownDigest {
-    pub(super) digest: Digest,
-    remembered: bool,
+/// The auth handlers of the directories.
+#[derive(Debug, Default)]
+pub struct FoundHandlers {
+    /// Those that run, by name.
+    pub handlers: Vec<Arc<RegisteredHandler>>,
+    /// Native programs that nobody asked what they offer.
+    pub left_out: Vec<PathBuf>,
+    /// Why others do not run.
+    pub failed: Vec<FindError>,
+}
+
+/// The auth handlers of the directories, as far as they are known without being started to stay.
+#[derive(Debug, Default)]
+pub(super) struct KnownHandlers {
+    /// Each file's, in the order in which files are looked through.
+    pub(super) files: Vec<(Vec<HandlerName>, Candidate)>,
+    /// Native programs that nobody asked what they offer.
+    left_out: Vec<PathBuf>,
+    /// What could not be asked.
+    failed: Vec<FindError>,
 }
 
 /// What a search is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     Run,
     Look,
 }
@@ -156,20 +180,30 @@ impl Host {
     ///
     /// Why it was not found or cannot be used.
     pub async fn find(&self, wanted: &Wanted, describe: Describe) -> Result<Arc<Registered>, FindError> {
-        match wanted {
-            Wanted::Provider(name) => {
-                if let Some(provider) = self.registry.get(name) {
-                    return Ok(provider);
-                }
-                let (_, provider) = self.search(name, describe, Purpose::Run).await?;
-                provider.ok_or_else(|| not_found(name, Vec::new()))
-            }
-            Wanted::File(path, provider) => {
-                let file = discover_one(path)?;
-                let started = self.start(&file).await?;
-                started.choose(provider.as_deref())
-            }
-        }
+        self.rooms.find(wanted, describe).await
+    }
+
+    /// Finds an auth handler, and starts and configures its plugin if it is not up yet.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not found or cannot be used.
+    pub async fn find_auth_handler(
+        &self,
+        wanted: &Wanted,
+        describe: Describe,
+    ) -> Result<Arc<RegisteredHandler>, FindError> {
+        self.rooms.find_auth_handler(wanted, describe).await
+    }
+
+    /// Starts and configures every auth handler in the directories. A native program that nobody knows is
+    /// asked only where that was allowed, as for a listing.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError::Discover`], when a directory cannot be read.
+    pub async fn auth_handlers(&self, describe: Describe) -> Result<FoundHandlers, FindError> {
+        self.rooms.auth_handlers(describe).await
     }
 
     /// Starts every file with an execute bit to see what it is, as upstream's discovery does, and
@@ -179,36 +213,158 @@ impl Host {
     ///
     /// [`FindError::Discover`], when a directory cannot be read.
     pub async fn start_everything(&self) -> Result<Vec<Arc<Registered>>, FindError> {
+        let rooms = &self.rooms;
+        let mut all = Vec::new();
+        for started in rooms.start_all(Kind::Provider).await? {
+            let registered =
+                |p: &Arc<Registered>| rooms.registry.get(p.name()).is_some_and(|r| Arc::ptr_eq(&r, p));
+            all.extend(started.into_providers().into_iter().filter(registered));
+        }
+        Ok(all)
+    }
+
+    /// Does the same for auth handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError::DiscoverAuthHandlers`], when a directory cannot be read.
+    pub async fn start_every_auth_handler(&self) -> Result<Vec<Arc<RegisteredHandler>>, FindError> {
+        let rooms = &self.rooms;
+        let started = rooms.start_all(Kind::AuthHandler).await.map_err(|error| match error {
+            FindError::Discover(error) => FindError::DiscoverAuthHandlers(error),
+            other => other,
+        })?;
+        let registered = |h: &Arc<RegisteredHandler>| {
+            rooms.auth_registry.get(h.name()).is_ok_and(|registered| Arc::ptr_eq(&registered, h))
+        };
+        Ok(started.into_iter().flat_map(Started::into_handlers).filter(registered).collect())
+    }
+}
+
+impl Rooms {
+    pub(super) async fn find(
+        &self,
+        wanted: &Wanted,
+        describe: Describe,
+    ) -> Result<Arc<Registered>, FindError> {
+        match wanted {
+            Wanted::Named(name) => {
+                if let Some(provider) = self.registry.get(name) {
+                    return Ok(provider);
+                }
+                let (_, started) = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
+                let provider = started.and_then(|started| started.provider(name));
+                provider.ok_or_else(|| nobody(Kind::Provider, name, Vec::new()))
+            }
+            Wanted::File(path, provider) => {
+                let file = discover_one(path)?;
+                self.start(&file, Kind::Provider).await?.choose_provider(provider.as_deref())
+            }
+        }
+    }
+
+    async fn find_auth_handler(
+        &self,
+        wanted: &Wanted,
+        describe: Describe,
+    ) -> Result<Arc<RegisteredHandler>, FindError> {
+        match wanted {
+            Wanted::Named(text) => {
+                let name = HandlerName::new(text);
+                if let Ok(handler) = self.auth_registry.get(&name) {
+                    return Ok(handler);
+                }
+                match self.search(Kind::AuthHandler, text, describe, Purpose::Run).await {
+                    Ok((_, started)) => started
+                        .and_then(|started| started.handler(&name))
+                        .ok_or_else(|| nobody(Kind::AuthHandler, text, Vec::new())),
+                    Err(FindError::NoHandler { name, left_out, .. }) => {
+                        let known = self.known_handlers(describe).await?.files;
+                        let mut known: Vec<_> = known.into_iter().flat_map(|(names, _)| names).collect();
+                        known.sort();
+                        known.dedup();
+                        Err(FindError::NoHandler { name, known, left_out })
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Wanted::File(path, handler) => {
+                let file = discover_one(path)?;
+                self.start(&file, Kind::AuthHandler).await?.choose_handler(handler.as_deref())
+            }
+        }
+    }
+
+    async fn auth_handlers(&self, describe: Describe) -> Result<FoundHandlers, FindError> {
+        let KnownHandlers { files, left_out, mut failed } = self.known_handlers(describe).await?;
+        for (_, file) in files {
+            if let Err(error) = self.start(&file, Kind::AuthHandler).await {
+                failed.push(error);
+            }
+        }
+        let names = self.auth_registry.names();
+        let handlers = names.iter().filter_map(|name| self.auth_registry.get(name).ok()).collect();
+        Ok(FoundHandlers { handlers, left_out, failed })
+    }
+
+    /// Returns the auth handlers of the directories without starting any to stay.
+    pub(super) async fn known_handlers(&self, describe: Describe) -> Result<KnownHandlers, FindError> {
+        let mut all = KnownHandlers::default();
+        for file in discover::candidates(&self.setup.directories).map_err(FindError::Discover)?.candidates {
+            let described = async {
+                let mut known = self.digest(&file).await?;
+                let may_start = self.may_describe(&file, describe);
+                self.described(&file, &mut known, may_start, Kind::AuthHandler).await
+            };
+            match described.await {
+                Ok(Known::Described(Told::AuthHandlers(infos))) => {
+                    let names = infos.into_iter().map(|info| info.name);
+                    all.files.push((names.filter(|name| !name.as_str().is_empty()).collect(), file));
+                }
+                Ok(Known::Described(Told::Providers(_))) => {}
+                Ok(Known::Nothing) => all.left_out.push(file.path),
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "file passed over");
+                    all.failed.push(error);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {
         let mut all = Vec::new();
         for path in discover::executables(&self.setup.directories).map_err(FindError::Discover)? {
             let backend = match discover::form(&path) {
                 Ok(discover::Form::Component) => BackendName::Component,
                 _ => BackendName::Process,
             };
-            match self.start(&Candidate::new(path, backend)).await {
-                Ok(started) => {
-                    let registered = |p: &&Arc<Registered>| {
-                        self.registry.get(p.name()).is_some_and(|r| Arc::ptr_eq(&r, p))
-                    };
-                    all.extend(started.providers.iter().filter(registered).cloned());
-                }
+            match self.start(&Candidate::new(path, backend), kind).await {
+                Ok(started) => all.push(started),
                 Err(error) => tracing::debug!(error = chain(&error), "file passed over"),
             }
         }
         Ok(all)
     }
 
-    /// Finds the file whose plugin offers a provider, and starts nothing that stays.
-    pub(super) async fn locate(&self, name: &str, describe: Describe) -> Result<Candidate, FindError> {
-        self.search(name, describe, Purpose::Look).await.map(|(file, _)| file)
+    /// Finds the file whose plugin offers something, and starts nothing that stays.
+    pub(super) async fn locate(
+        &self,
+        kind: Kind,
+        name: &str,
+        describe: Describe,
+    ) -> Result<Candidate, FindError> {
+        self.search(kind, name, describe, Purpose::Look).await.map(|(file, _)| file)
     }
 
-    async fn search(
+    /// Looks for who offers something; to run it, with the plugin that does, which then is up.
+    pub(super) async fn search(
         &self,
+        kind: Kind,
         name: &str,
         describe: Describe,
         purpose: Purpose,
-    ) -> Result<(Candidate, Option<Arc<Registered>>), FindError> {
+    ) -> Result<(Candidate, Option<Started>), FindError> {
         let found = discover::candidates(&self.setup.directories).map_err(FindError::Discover)?;
         // Why one that should have had it does not: told if nobody else has it.
         let mut failure = None;
@@ -216,9 +372,9 @@ impl Host {
         for file in found.candidates {
             let kept = self.descriptors.digest(&file.path).and_then(|d| self.descriptors.get(&d));
             match kept {
-                Some(kept) if kept.iter().any(|(_, d)| d.name == name) => {
-                    match self.offers(&file, name, purpose).await {
-                        Ok(Some(provider)) => return Ok((file, provider)),
+                Some(kept) if kept.offers(kind, name) => {
+                    match self.offers(&file, kind, name, purpose).await {
+                        Ok(Some(started)) => return Ok((file, started)),
                         Ok(None) => {}
                         Err(error) => failure = failure.or(Some(error)),
                     }
@@ -239,12 +395,12 @@ impl Host {
                 continue;
             }
             // A name promises nothing: only what says that it offers it is given anything.
-            let (offered, should_have_it) = match self.offers(&file, name, Purpose::Look).await {
-                Ok(Some(_)) => (self.offers(&file, name, purpose).await, true),
+            let (offered, should_have_it) = match self.offers(&file, kind, name, Purpose::Look).await {
+                Ok(Some(_)) => (self.offers(&file, kind, name, purpose).await, true),
                 looked => (looked, is_meant),
             };
             match offered {
-                Ok(Some(provider)) => return Ok((file, provider)),
+                Ok(Some(started)) => return Ok((file, started)),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
@@ -260,250 +416,42 @@ impl Host {
                 failure = failure.or(Some(FindError::Misfit { path, reason }));
             }
         }
-        Err(failure.unwrap_or_else(|| not_found(name, left_out)))
+        Err(failure.unwrap_or_else(|| nobody(kind, name, left_out)))
     }
 
-    /// Returns whether a file offers a provider; to run it, with the provider.
+    /// Returns whether a file offers something; to run it, with the plugin.
     async fn offers(
         &self,
         file: &Candidate,
+        kind: Kind,
         name: &str,
         purpose: Purpose,
-    ) -> Result<Option<Option<Arc<Registered>>>, FindError> {
+    ) -> Result<Option<Option<Started>>, FindError> {
         match purpose {
             Purpose::Run => {
-                let started = self.start(file).await?;
-                Ok(started.providers.iter().find(|p| p.name() == name).cloned().map(Some))
+                let started = self.start(file, kind).await?;
+                Ok(started.offers(name).then_some(Some(started)))
             }
             Purpose::Look => {
                 let mut known = self.digest(file).await?;
-                let Known::Described(all) = self.described(file, &mut known, true).await? else {
+                let Known::Described(told) = self.described(file, &mut known, true, kind).await? else {
                     return Ok(None);
                 };
-                let offered = all.iter().any(|(_, d)| d.as_ref().is_ok_and(|d| d.name == name));
-                Ok(offered.then_some(None))
+                Ok(told.offers(kind, name).then_some(None))
             }
-        }
-    }
-
-    /// Returns whether a file may be started merely to be described.
-    pub(super) fn may_describe(&self, file: &Candidate, describe: Describe) -> bool {
-        if file.backend == BackendName::Component || describe == Describe::All {
-            return true;
-        }
-        let Some(dir) = file.path.parent().and_then(|dir| dir.canonicalize().ok()) else { return false };
-        self.setup.trusted.iter().any(|trusted| trusted.canonicalize().is_ok_and(|t| t == dir))
-    }
-
-    /// Returns the digest of a file, remembered or computed.
-    pub(super) async fn digest(&self, file: &Candidate) -> Result<KnownDigest, FindError> {
-        if let Some(digest) = self.descriptors.digest(&file.path) {
-            return Ok(KnownDigest { digest, remembered: true });
-        }
-        let (descriptors, path) = (self.descriptors.clone(), file.path.clone());
-        // Reading a large file is no work for a thread that others wait on.
-        let computed = tokio::task::spawn_blocking(move || descriptors.compute(&path)).await;
-        let digest = computed.unwrap_or_else(|_panic| Err(std::io::Error::other("not computed")));
-        let digest = digest.map_err(|source| FindError::Unreadable { path: file.path.clone(), source })?;
-        Ok(KnownDigest { digest, remembered: false })
-    }
-
-    /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
-    /// nothing granted. A digest that was remembered and no longer holds is put right.
-    pub(super) async fn described(
-        &self,
-        file: &Candidate,
-        known: &mut KnownDigest,
-        may_start: bool,
-    ) -> Result<Known, FindError> {
-        match self.described_under(file, &known.digest, may_start).await {
-            // As at a start: the file itself knows better than what was remembered of it.
-            Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
-                self.descriptors.forget(&file.path);
-                *known = self.digest(file).await?;
-                self.described_under(file, &known.digest, may_start).await
-            }
-            described => described,
-        }
-    }
-
-    async fn described_under(
-        &self,
-        file: &Candidate,
-        digest: &Digest,
-        may_start: bool,
-    ) -> Result<Known, FindError> {
-        if let Some(kept) = self.descriptors.get(digest) {
-            return Ok(Known::Described(kept.into_iter().map(|(name, d)| (name, Ok(d))).collect()));
-        }
-        if !may_start {
-            return Ok(Known::Nothing);
-        }
-        let mut spec = PluginSpec::new(file.name.clone(), &file.path);
-        spec.digest = Some(*digest);
-        spec.limits = (self.setup.policy)(digest).limits;
-        let plugin = self.launch(file, spec).await.map_err(|source| failed(file, source))?;
-        let described = descriptions(&plugin);
-        self.keep(digest, &described);
-        plugin.shutdown(self.setup.patience.grace).await;
-        Ok(Known::Described(described))
-    }
-
-    /// Starts the plugin in a file, unless it is up already.
-    async fn start(&self, file: &Candidate) -> Result<Started, FindError> {
-        let starting = {
-            let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(plugins.entry(file.path.clone()).or_default())
-        };
-        let mut is_new = false;
-        let started = starting
-            .get_or_try_init(|| {
-                is_new = true;
-                self.start_anew(file)
-            })
-            .await?;
-        if self.is_stopping() {
-            // One that was up before is among those that are being stopped, and has its grace.
-            if is_new {
-                started.plugin.kill().await;
-            }
-            return Err(FindError::Stopping);
-        }
-        Ok(started.clone())
-    }
-
-    /// Returns whether the host is being stopped.
-    ///
-    /// Asked under the lock under which [`stop_all`](Self::stop_all) looks for what is up: either it
-    /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
-    fn is_stopping(&self) -> bool {
-        let _plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    async fn start_anew(&self, file: &Candidate) -> Result<Started, FindError> {
-        let known = self.digest(file).await?;
-        let (digest, plugin) = match self.launch_granted(file, known.digest).await {
-            // What was remembered is of another day; the file itself knows better.
-            Err(LaunchError::Changed { .. }) if known.remembered => {
-                self.descriptors.forget(&file.path);
-                let digest = self.digest(file).await?.digest;
-                (digest, self.launch_granted(file, digest).await)
-            }
-            launched => (known.digest, launched),
-        };
-        let plugin = Arc::new(plugin.map_err(|source| failed(file, source))?);
-        if self.is_stopping() {
-            plugin.kill().await;
-            return Err(FindError::Stopping);
-        }
-        if !self.descriptors.has(&digest) {
-            self.keep(&digest, &descriptions(&plugin));
-        }
-
-        let mut started = Started { plugin, providers: Vec::new(), refused: Vec::new() };
-        for name in started.plugin.providers() {
-            match Registered::new(Arc::clone(&started.plugin) as _, name) {
-                Ok(provider) => {
-                    let provider = Arc::new(provider);
-                    if let Err(error) = self.registry.register(Arc::clone(&provider)) {
-                        tracing::warn!(plugin = %file.name, error = chain(&error), "provider not registered");
-                    }
-                    started.providers.push(provider);
-                }
-                Err(error) => {
-                    tracing::warn!(plugin = %file.name, provider = %name, error = chain(&error), "provider passed over");
-                    started.refused.push(format!("{name}: {}", chain(&error)));
-                }
-            }
-        }
-        for provider in &started.providers {
-            self.configure(provider).await;
-        }
-        Ok(started)
-    }
-
-    async fn launch_granted(&self, file: &Candidate, digest: Digest) -> Result<Supervised, LaunchError> {
-        let settings = (self.setup.policy)(&digest);
-        let mut spec = PluginSpec {
-            digest: Some(digest),
-            grants: settings.grants,
-            limits: settings.limits,
-            run_as: settings.run_as,
-            ..PluginSpec::new(file.name.clone(), &file.path)
-        };
-        spec.host = (self.setup.services)(&spec);
-        self.launch(file, spec).await
-    }
-
-    async fn launch(&self, file: &Candidate, spec: PluginSpec) -> Result<Supervised, LaunchError> {
-        let patience = self.setup.patience;
-        let limit = match file.backend {
-            BackendName::Process => patience.process_launch,
-            BackendName::Component => patience.component_launch,
-        };
-        let backend = self
-            .backend(file.backend)
-            .ok_or_else(|| LaunchError::unfit(format!("this build has no {} backend", file.backend)))?;
-        supervise::launch(backend, spec, limit).await
-    }
-
-    fn backend(&self, name: BackendName) -> Option<Arc<dyn Backend>> {
-        self.setup.backends.iter().find(|b| b.name() == name).cloned()
-    }
-
-    /// Tells a provider what the host is like. One that fails here stays callable, as upstream has it.
-    async fn configure(&self, provider: &Registered) {
-        let deadline = Instant::now() + self.setup.patience.process_launch;
-        let call = Call { deadline: Some(deadline.into_std()) };
-        let configuration = &self.setup.configuration;
-        match provider.plugin.configure(&call, &provider.advertised, configuration).await {
-            Ok(()) | Err(CallError::Unimplemented) => {}
-            Err(error) => {
-                tracing::warn!(provider = provider.name(), error = chain(&error), "provider not configured");
-            }
-        }
-    }
-
-    /// Keeps what a plugin said of itself, if it said all of it.
-    fn keep(&self, digest: &Digest, described: &[(ProviderName, Result<Descriptor, String>)]) {
-        let all: Option<Vec<_>> =
-            described.iter().map(|(name, d)| Some((name.clone(), d.as_ref().ok()?.clone()))).collect();
-        if let Some(all) = all {
-            self.descriptors.put(digest, &all);
         }
     }
 }
 
-impl Started {
-    fn choose(&self, name: Option<&str>) -> Result<Arc<Registered>, FindError> {
-        let plugin = || self.plugin.info().name.clone();
-        let named = |p: &&Arc<Registered>| name.is_none_or(|n| p.name() == n || p.advertised.as_str() == n);
-        let fitting: Vec<_> = self.providers.iter().filter(named).collect();
-        match (fitting.as_slice(), name) {
-            ([one], _) | ([one, ..], Some(_)) => Ok(Arc::clone(one)),
-            ([], Some(name)) if !self.providers.is_empty() => Err(not_found(name, Vec::new())),
-            ([], _) if self.refused.is_empty() => {
-                Err(FindError::Useless { plugin: plugin(), reason: "it names none".to_owned() })
-            }
-            ([], _) => Err(FindError::Useless { plugin: plugin(), reason: self.refused.join("; ") }),
-            (several, None) => Err(FindError::Ambiguous {
-                plugin: plugin(),
-                names: several.iter().map(|p| p.name().to_owned()).collect(),
-            }),
-        }
-    }
-}
-
-fn descriptions(plugin: &Supervised) -> Vec<(ProviderName, Result<Descriptor, String>)> {
-    let describe = |name: &ProviderName| plugin.descriptor(name).cloned().map_err(|e| chain(e));
-    plugin.providers().iter().map(|name| (name.clone(), describe(name))).collect()
-}
-
-fn failed(file: &Candidate, source: LaunchError) -> FindError {
+pub(super) fn failed(file: &Candidate, source: LaunchError) -> FindError {
     FindError::Launch { plugin: file.name.clone(), source }
 }
 
-fn not_found(name: &str, left_out: Vec<PathBuf>) -> FindError {
-    FindError::NotFound { name: name.to_owned(), left_out }
+/// Says that nobody offers something of that kind.
+pub(super) fn nobody(kind: Kind, name: &str, left_out: Vec<PathBuf>) -> FindError {
+    let name = name.to_owned();
+    match kind {
+        Kind::Provider => FindError::NotFound { name, left_out },
+        Kind::AuthHandler => FindError::NoHandler { name, known: Vec::new(), left_out },
+    }
 }

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portcullis_contract::{Descriptor, Digest, ProviderName, Resolved};
+use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved};
 
+use super::describe::{Known, Told};
 use super::discover::{self, Candidate};
-use super::find::Known;
 use super::registry::chain;
-use super::{Describe, FindError, Host, PluginSettings, Wanted, descriptor};
+use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, descriptor};
 
 /// What lies in the directories.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub struct Listed {
 pub enum Offers {
     /// These providers.
     Known(Vec<Offer>),
+    /// These auth handlers.
+    AuthHandlers(Vec<HandlerOffer>),
     /// A native program that was never started: nobody knows.
     NotYetDescribed,
     /// Asking it failed.
@@ -56,6 +58,17 @@ pub struct Offer {
     /// What it says of itself, or why that is unknown or of no use.
     pub descriptor: Result<Descriptor, String>,
     /// The file whose provider of the same name comes first and wins.
+    pub taken_by: Option<PathBuf>,
+}
+
+/// An auth handler that a plugin offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerOffer {
+    /// What it says of itself.
+    pub info: HandlerInfo,
+    /// Why it is of no use, if it is of none.
+    pub problem: Option<String>,
+    /// The file whose handler of the same name comes first and wins.
     pub taken_by: Option<PathBuf>,
 }
 
@@ -76,15 +89,16 @@ impl Host {
     ///
     /// [`FindError::Discover`], when a directory cannot be read.
     pub async fn list(&self, describe: Describe) -> Result<Listing, FindError> {
-        let found = discover::candidates(&self.setup.directories).map_err(FindError::Discover)?;
+        let rooms = &self.rooms;
+        let found = discover::candidates(&rooms.setup.directories).map_err(FindError::Discover)?;
         let mut listing = Listing { plugins: Vec::new(), misfits: found.misfits };
-        let mut first: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut first = First::default();
         for file in found.candidates {
             let path = file.path.clone();
-            let may_start = self.may_describe(&file, describe);
-            match self.listed(file, may_start).await {
+            let may_start = rooms.may_describe(&file, describe);
+            match rooms.listed(file, may_start).await {
                 Ok(mut listed) => {
-                    note_taken(&mut listed, &mut first);
+                    first.note(&mut listed);
                     listing.plugins.push(listed);
                 }
                 Err(error) => listing.misfits.push(Misfit { path, reason: chain(&error) }),
@@ -94,7 +108,7 @@ impl Host {
     }
 
     /// Tells about one plugin what a listing would. One that is asked for by its name or its file is
-    /// started to be asked.
+    /// started to be asked. A name is a provider's, or else an auth handler's.
     ///
     /// # Errors
     ///
@@ -102,15 +116,26 @@ impl Host {
     pub async fn inspect(&self, wanted: &Wanted, describe: Describe) -> Result<Listed, FindError> {
         let file = match wanted {
             Wanted::File(path, _) => discover_one(path)?,
-            Wanted::Provider(name) => self.locate(name, describe).await?,
+            Wanted::Named(name) => match self.rooms.locate(Kind::Provider, name, describe).await {
+                Err(not_found @ FindError::NotFound { .. }) => {
+                    let handler = self.rooms.locate(Kind::AuthHandler, name, describe).await;
+                    handler.map_err(|_| not_found)?
+                }
+                located => located?,
+            },
         };
-        self.listed(file, true).await
+        self.rooms.listed(file, true).await
     }
+}
 
+impl Rooms {
     async fn listed(&self, file: Candidate, may_start: bool) -> Result<Listed, FindError> {
         let mut known = self.digest(&file).await?;
-        let offers = match self.described(&file, &mut known, may_start).await {
-            Ok(Known::Described(described)) => Offers::Known(described.into_iter().map(offer).collect()),
+        let offers = match self.described(&file, &mut known, may_start, Kind::Provider).await {
+            Ok(Known::Described(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
+            Ok(Known::Described(Told::AuthHandlers(all))) => {
+                Offers::AuthHandlers(all.into_iter().map(handler_offer).collect())
+            }
             Ok(Known::Nothing) => Offers::NotYetDescribed,
             Err(error) => Offers::Failed(error),
         };
@@ -137,14 +162,43 @@ fn offer((advertised, described): (ProviderName, Result<Descriptor, String>)) ->
     Offer { advertised, descriptor: judged, taken_by: None }
 }
 
-/// Notes which offers come too late: the first file with a name keeps it.
-fn note_taken(listed: &mut Listed, first: &mut BTreeMap<String, PathBuf>) {
-    let Offers::Known(offers) = &mut listed.offers else { return };
-    for offer in offers {
-        let Ok(descriptor) = &offer.descriptor else { continue };
-        match first.get(&descriptor.name) {
-            Some(winner) => offer.taken_by = Some(winner.clone()),
-            None => drop(first.insert(descriptor.name.clone(), listed.file.path.clone())),
+fn handler_offer(info: HandlerInfo) -> HandlerOffer {
+    let nameless = info.name.as_str().is_empty();
+    let problem = nameless.then(|| super::handlers::AuthRegistryError::Nameless.to_string());
+    HandlerOffer { info, problem, taken_by: None }
+}
+
+/// Which file was the first with a name: it keeps it.
+#[derive(Default)]
+struct First {
+    providers: BTreeMap<String, PathBuf>,
+    handlers: BTreeMap<String, PathBuf>,
+}
+
+impl First {
+    /// Notes which offers come too late.
+    fn note(&mut self, listed: &mut Listed) {
+        let path = &listed.file.path;
+        let taken_by = |first: &mut BTreeMap<String, PathBuf>, name: &str| match first.get(name) {
+            Some(winner) => Some(winner.clone()),
+            None => {
+                first.insert(name.to_owned(), path.clone());
+                None
+            }
+        };
+        match &mut listed.offers {
+            Offers::Known(offers) => {
+                for offer in offers {
+                    let Ok(descriptor) = &offer.descriptor else { continue };
+                    offer.taken_by = taken_by(&mut self.providers, &descriptor.name);
+                }
+            }
+            Offers::AuthHandlers(offers) => {
+                for offer in offers.iter_mut().filter(|offer| offer.problem.is_none()) {
+                    offer.taken_by = taken_by(&mut self.handlers, offer.info.name.as_str());
+                }
+            }
+            Offers::NotYetDescribed | Offers::Failed(_) => {}
         }
     }
 }

@@ -42,6 +42,7 @@ pub struct Services {
     plugin: PluginName,
     secrets: Option<Arc<dyn SecretStore>>,
     identity: Option<Arc<dyn IdentitySource>>,
+    person: Option<Arc<dyn Person>>,
     secret_scope: SecretScope,
     handler_scope: HandlerScope,
     denials: AtomicU32,
@@ -87,6 +88,19 @@ pub trait IdentitySource: fmt::Debug + Send + Sync {
     async fn groups(&self, handler: &str) -> Result<Vec<String>, IdentityError>;
 }
 
+/// Somebody who can be asked: a person at a terminal, say.
+///
+/// Calls may overlap; dropping the future of one gives up waiting for the answer.
+#[async_trait]
+pub trait Person: fmt::Debug + Send + Sync {
+    /// Shows an address on behalf of a plugin, and returns what the person brought back from it.
+    async fn auth_response(
+        &self,
+        plugin: &PluginName,
+        request: &ResponseRequest,
+    ) -> Result<String, PromptError>;
+}
+
 /// A service about identities. Upstream hosts offer each of them or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityService {
@@ -115,7 +129,16 @@ impl Services {
     ) -> Self {
         let secret_scope = SecretScope::Granted(grants.secrets.clone());
         let handler_scope = HandlerScope::Granted(grants.identity.clone());
-        Self { plugin, secrets, identity, secret_scope, handler_scope, denials: AtomicU32::new(0) }
+        let (person, denials) = (None, AtomicU32::new(0));
+        Self { plugin, secrets, identity, person, secret_scope, handler_scope, denials }
+    }
+
+    /// Adds somebody who can be asked. It takes no grant: auth handlers are for that, and a host gives a
+    /// person to nobody else.
+    #[must_use]
+    pub fn with_person(mut self, person: Arc<dyn Person>) -> Self {
+        self.person = Some(person);
+        self
     }
 
     /// Replaces what grants say about secrets and auth handlers, for a host that has upstream's rules.
@@ -252,7 +275,9 @@ impl HostService for Services {
     }
 
     async fn auth_handlers(&self) -> AuthHandlers {
-        let Some(source) = &self.identity else { return AuthHandlers::default() };
+        // Who may ask none need not have the directories looked through.
+        let source = self.identity.as_ref().filter(|_| !self.handler_scope.is_empty());
+        let Some(source) = source else { return AuthHandlers::default() };
         let AuthHandlers { mut names, mut default } = match source.handlers().await {
             Ok(handlers) => handlers,
             Err(error) => {
@@ -277,9 +302,11 @@ impl HostService for Services {
         source.groups(handler).await.map_err(|e| HostError::Failed(format!("get auth groups: {e}")))
     }
 
-    /// Belongs to logins, and nothing in this host logs anybody in yet.
-    async fn prompt_auth_response(&self, _: &ResponseRequest) -> Result<String, PromptError> {
-        Err(PromptError::Unimplemented)
+    async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
+        match &self.person {
+            Some(person) => person.auth_response(&self.plugin, request).await,
+            None => Err(PromptError::Unavailable("there is nobody to ask".to_owned())),
+        }
     }
 }
 
@@ -306,6 +333,13 @@ impl HandlerScope {
         match self {
             Self::Granted(grant) => grant.as_ref().is_some_and(|grant| listed(&grant.handlers)),
             Self::Allowlist(names) => names.is_empty() || listed(names),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Granted(grant) => grant.as_ref().is_none_or(|grant| grant.handlers.is_empty()),
+            Self::Allowlist(_) => false,
         }
     }
 

@@ -1,15 +1,18 @@
 //! A plugin that is watched: deadlines, turns, restarts and the end, for both backends in one place.
 //!
-//! [`Supervised`] is a [`Provider`] around another one. It holds the two clocks of a call, the
+//! [`Supervised`] is a plugin around another one, of either kind. It holds the two clocks of a call, the
 //! caller's and the plugin's own, around everything that the call waits for: its turn, a restart, the
 //! answer. A plugin that stopped, under a call or between two, is started anew at the next one, told again what it had
 //! been configured with, after a pause that doubles; when that has happened too often it is left in
 //! quarantine. Backends know nothing of this, and no other room keeps a clock.
 //!
+//! What a plugin remembered is gone with it: an auth handler that was started again knows of no login but
+//! those that it finds in its secrets.
+//!
 //! Whoever drops a call drops everything below it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Debug, Display};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,16 +22,21 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use portcullis_contract::{
-    Backend, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
-    PluginInfo, PluginSpec, Provider, ProviderName, Resolved, StopReason,
+    Backend, Call, CallError, Configuration, Kind, LaunchError, Plugin, PluginInfo, PluginSpec, Resolved,
+    StopReason,
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::registry::{again, chain};
+use super::registry::chain;
 
+mod auth;
 mod clocks;
+mod provider;
+
+pub use auth::AuthHandlerKind;
+pub use provider::ProviderKind;
 
 use clocks::{Clocks, Waiting, too_many};
 
@@ -42,17 +50,45 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// and one that dies every minute is never left alone; too long, and old sorrows end a good plugin.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 
+/// A kind of plugin, as far as supervision has to know it: how one is started, and told what its host is like.
+#[async_trait]
+pub trait PluginKind: Debug + Send + Sync + 'static {
+    /// What a plugin of the kind is.
+    type Plugin: Plugin + ?Sized + 'static;
+    /// The names under which it takes calls.
+    type Name: Clone + Debug + Display + Ord + Send + Sync;
+    /// What it says of itself at launch.
+    type Said: Debug + Send + Sync;
+    /// What it is.
+    const KIND: Kind;
+    /// What is lost with a plugin that died, for a person to read.
+    const LOST: Option<&'static str>;
+
+    /// Starts one.
+    async fn launch(backend: &dyn Backend, spec: PluginSpec) -> Result<Arc<Self::Plugin>, LaunchError>;
+
+    /// Returns what it said of itself. Never does I/O.
+    fn said(plugin: &Self::Plugin) -> Self::Said;
+
+    /// Tells it what its host is like.
+    async fn tell(
+        plugin: &Self::Plugin,
+        call: &Call,
+        name: &Self::Name,
+        configuration: &Configuration,
+    ) -> Result<(), CallError>;
+}
+
 /// A running plugin under supervision.
 ///
 /// All promises of [`Plugin`] hold. What it says of itself is what it said at its first launch.
-pub struct Supervised {
+pub struct Supervised<K: PluginKind> {
     info: PluginInfo,
-    providers: Vec<ProviderName>,
-    descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
-    shared: Arc<Shared>,
+    said: K::Said,
+    shared: Arc<Shared<K>>,
 }
 
-struct Shared {
+struct Shared<K: PluginKind> {
     backend: Arc<dyn Backend>,
     spec: PluginSpec,
     limits: Resolved,
@@ -61,8 +97,8 @@ struct Shared {
     life: watch::Sender<Life>,
     /// Held while a plugin is being started again, so that one call does it and the others wait.
     restarting: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
-    configurations: Mutex<BTreeMap<ProviderName, Configuration>>,
+    state: Mutex<State<K>>,
+    configurations: Mutex<BTreeMap<K::Name, Configuration>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,9 +110,9 @@ enum Life {
     Over,
 }
 
-struct State {
+struct State<K: PluginKind> {
     /// The plugin, unless it is down.
-    running: Option<Arc<dyn Provider>>,
+    running: Option<Arc<K::Plugin>>,
     /// Counts the launches, so that an old plugin's death is not held against a new one.
     launch: u64,
     since: Instant,
@@ -96,18 +132,13 @@ struct TooSlow(Duration);
 ///
 /// # Errors
 ///
-/// As [`Backend::launch_provider`]; a launch that takes longer than `launch_limit` has failed.
-pub async fn launch(
+/// As the backend's; a launch that takes longer than `launch_limit` has failed.
+pub async fn launch<K: PluginKind>(
     backend: Arc<dyn Backend>,
     spec: PluginSpec,
     launch_limit: Duration,
-) -> Result<Supervised, LaunchError> {
-    let provider = launch_within(backend.as_ref(), &spec, launch_limit).await?;
-    let providers = provider.providers().to_vec();
-    let descriptors = providers
-        .iter()
-        .map(|name| (name.clone(), provider.descriptor(name).cloned().map_err(again)))
-        .collect();
+) -> Result<Supervised<K>, LaunchError> {
+    let plugin = launch_within::<K>(backend.as_ref(), &spec, launch_limit).await?;
     let limits = spec.limits.resolve(backend.name());
     let now = Instant::now();
     let shared = Shared {
@@ -119,7 +150,7 @@ pub async fn launch(
         restarting: tokio::sync::Mutex::new(()),
         configurations: Mutex::default(),
         state: Mutex::new(State {
-            running: Some(Arc::clone(&provider)),
+            running: Some(Arc::clone(&plugin)),
             launch: 0,
             since: now,
             restarts: 0,
@@ -128,22 +159,21 @@ pub async fn launch(
         }),
         spec,
     };
-    let info = provider.info().clone();
-    Ok(Supervised { info, providers, descriptors, shared: Arc::new(shared) })
+    Ok(Supervised { info: plugin.info().clone(), said: K::said(&plugin), shared: Arc::new(shared) })
 }
 
-async fn launch_within(
+async fn launch_within<K: PluginKind>(
     backend: &dyn Backend,
     spec: &PluginSpec,
     limit: Duration,
-) -> Result<Arc<dyn Provider>, LaunchError> {
-    match tokio::time::timeout(limit, backend.launch_provider(spec.clone())).await {
+) -> Result<Arc<K::Plugin>, LaunchError> {
+    match tokio::time::timeout(limit, K::launch(backend, spec.clone())).await {
         Ok(launched) => launched,
         Err(_elapsed) => Err(LaunchError::failed(TooSlow(limit))),
     }
 }
 
-impl Supervised {
+impl<K: PluginKind> Supervised<K> {
     /// Returns the limits that hold for it.
     #[must_use]
     pub fn limits(&self) -> &Resolved {
@@ -165,6 +195,20 @@ impl Supervised {
         }
     }
 
+    /// Tells the plugin what its host is like, and every later one that takes its place.
+    ///
+    /// # Errors
+    ///
+    /// What the call said.
+    pub async fn tell(
+        &self,
+        call: &Call,
+        name: &K::Name,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        self.shared.configure(call, name, configuration).await
+    }
+
     /// Ends the plugin at once, and every call to it.
     pub async fn kill(&self) {
         self.shared.life.send_replace(Life::Over);
@@ -175,7 +219,7 @@ impl Supervised {
     }
 }
 
-impl State {
+impl<K: PluginKind> State<K> {
     fn quarantine(&self) -> Option<String> {
         let reason = self.last.as_ref().filter(|_| self.running.is_none() && self.restarts >= RESTARTS)?;
         Some(format!(
@@ -185,12 +229,12 @@ impl State {
     }
 
     /// Notes that a plugin came to its end, unless a newer one runs already.
-    fn note_end(&mut self, launch: u64, reason: StopReason) -> Option<Arc<dyn Provider>> {
+    fn note_end(&mut self, launch: u64, reason: StopReason) -> Option<Arc<K::Plugin>> {
         if launch != self.launch {
             return None;
         }
         // What ended an instance of a component ended that call alone.
-        let dead = self.running.take_if(|provider| !provider.is_running())?;
+        let dead = self.running.take_if(|plugin| !plugin.is_running())?;
         if self.since.elapsed() >= FORGIVEN_AFTER {
             self.restarts = 0;
         }
@@ -206,36 +250,94 @@ impl State {
 }
 
 /// A plugin that is up, and which launch it came of.
-struct Up {
-    provider: Arc<dyn Provider>,
+struct Up<K: PluginKind> {
+    plugin: Arc<K::Plugin>,
     launch: u64,
 }
 
 /// A plugin at the moment of a call, and the turn that the call has.
-struct Turn {
-    up: Up,
+struct Turn<K: PluginKind> {
+    up: Up<K>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+/// What a call in pieces keeps. Not the plugin: nobody may ever look at it again.
+struct Streaming<T> {
+    pieces: BoxStream<'static, Result<T, CallError>>,
+    launch: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<K: PluginKind> Shared<K> {
+    fn state(&self) -> std::sync::MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes one call: waits for a turn, for the plugin, and for the answer.
     async fn call<T, F, Fut>(&self, call: &Call, make: F) -> Result<T, CallError>
     where
-        F: FnOnce(Arc<dyn Provider>, Call) -> Fut + Send,
+        F: FnOnce(Arc<K::Plugin>, Call) -> Fut + Send,
         Fut: Future<Output = Result<T, CallError>> + Send,
     {
         let clocks = Clocks::start(call, &self.limits);
         let turn = self.turn(clocks).await?;
-        let answer = make(Arc::clone(&turn.up.provider), clocks.call());
+        let answer = make(Arc::clone(&turn.up.plugin), clocks.call());
         let answer = self.until_over(clocks, answer).await;
         if let Err(CallError::Stopped(reason)) = &answer {
             self.end(turn.up.launch, reason).await;
         }
         answer
+    }
+
+    /// Makes one call that answers in pieces. Only `is_end` is handed over after its time.
+    fn stream<T, F>(
+        self: &Arc<Self>,
+        clocks: Clocks,
+        make: F,
+        is_end: fn(&T) -> bool,
+    ) -> BoxStream<'static, Result<T, CallError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&K::Plugin, &Call) -> BoxStream<'static, Result<T, CallError>> + Send + 'static,
+    {
+        enum Step<T, F> {
+            Begin(F),
+            Next(Streaming<T>),
+            End,
+        }
+        let shared = Arc::clone(self);
+        let steps = stream::unfold(Step::Begin(make), move |step| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let mut streaming = match step {
+                    Step::Begin(make) => match shared.turn(clocks).await {
+                        Ok(Turn { up: Up { plugin, launch }, _permit }) => {
+                            Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit }
+                        }
+                        Err(error) => return Some((Err(error), Step::End)),
+                    },
+                    Step::Next(streaming) => streaming,
+                    Step::End => return None,
+                };
+                let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
+                match next {
+                    Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
+                    // To a plugin that is always ahead of its reader nobody waits, and so no clock strikes.
+                    Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
+                        Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
+                    }
+                    Ok(Some(Ok(piece))) => Some((Ok(piece), Step::Next(streaming))),
+                    Ok(None) => None,
+                    Ok(Some(Err(error))) | Err(error) => {
+                        if let CallError::Stopped(reason) = &error {
+                            shared.end(streaming.launch, reason).await;
+                        }
+                        Some((Err(error), Step::End))
+                    }
+                }
+            }
+        });
+        steps.boxed()
     }
 
     /// Waits for something no longer than the clocks, and not past the end of the plugin.
@@ -262,7 +364,7 @@ impl Shared {
     }
 
     /// Waits for a turn, and for the plugin to be up.
-    async fn turn(&self, clocks: Clocks) -> Result<Turn, CallError> {
+    async fn turn(&self, clocks: Clocks) -> Result<Turn<K>, CallError> {
         if *self.life.borrow() != Life::Up {
             return Err(CallError::Gone);
         }
@@ -273,12 +375,12 @@ impl Shared {
             .await
             .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
             .map_err(|_closed| CallError::Gone)?;
-        let up = self.until_over(clocks, self.provider()).await?;
+        let up = self.until_over(clocks, self.plugin()).await?;
         Ok(Turn { up, _permit: permit })
     }
 
     /// Returns the plugin, started again if it is down.
-    async fn provider(&self) -> Result<Up, CallError> {
+    async fn plugin(&self) -> Result<Up<K>, CallError> {
         if let Some(running) = self.running().await? {
             return Ok(running);
         }
@@ -294,7 +396,7 @@ impl Shared {
 
     /// Returns the plugin, unless it is down. One that died with nobody asking anything of it is found
     /// out here, so that it costs a restart and not a call.
-    async fn running(&self) -> Result<Option<Up>, CallError> {
+    async fn running(&self) -> Result<Option<Up<K>>, CallError> {
         let launch = self.state().launch;
         self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
         if *self.life.borrow() != Life::Up {
@@ -302,7 +404,7 @@ impl Shared {
         }
         let state = self.state();
         if let Some(running) = &state.running {
-            return Ok(Some(Up { provider: Arc::clone(running), launch: state.launch }));
+            return Ok(Some(Up { plugin: Arc::clone(running), launch: state.launch }));
         }
         match state.quarantine() {
             Some(reason) => Err(CallError::Stopped(StopReason::Lost { reason })),
@@ -310,12 +412,15 @@ impl Shared {
         }
     }
 
-    async fn restart(&self) -> Result<Up, CallError> {
+    async fn restart(&self) -> Result<Up<K>, CallError> {
         let attempt = self.state().restarts + 1;
-        let plugin = &self.spec.name;
-        tracing::info!(%plugin, attempt, allowed = RESTARTS, "plugin is started again");
-        let started = match launch_within(self.backend.as_ref(), &self.spec, self.launch_limit).await {
-            Ok(provider) => self.replay(provider.as_ref()).await.map(|()| provider),
+        let name = &self.spec.name;
+        tracing::info!(plugin = %name, attempt, allowed = RESTARTS, "plugin is started again");
+        if let Some(lost) = K::LOST {
+            tracing::warn!(plugin = %name, "plugin is started again: {lost}");
+        }
+        let started = match launch_within::<K>(self.backend.as_ref(), &self.spec, self.launch_limit).await {
+            Ok(plugin) => self.replay(plugin.as_ref()).await.map(|()| plugin),
             Err(error) => {
                 Err(StopReason::Lost { reason: format!("it could not be started again: {}", chain(&error)) })
             }
@@ -326,11 +431,11 @@ impl Shared {
         match started {
             // The end may have come while it started; then nobody would ever end this one.
             Ok(_) if *self.life.borrow() != Life::Up => Err(CallError::Gone),
-            Ok(provider) => {
+            Ok(plugin) => {
                 state.launch += 1;
                 state.since = Instant::now();
-                state.running = Some(Arc::clone(&provider));
-                Ok(Up { provider, launch: state.launch })
+                state.running = Some(Arc::clone(&plugin));
+                Ok(Up { plugin, launch: state.launch })
             }
             Err(reason) => {
                 state.pause(reason.clone());
@@ -341,18 +446,35 @@ impl Shared {
 
     /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
     /// that it refuses does not keep it from being called, here as at its first start.
-    async fn replay(&self, provider: &dyn Provider) -> Result<(), StopReason> {
+    async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
         let configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, configuration) in &configurations {
-            match provider.configure(&Call::default(), name, configuration).await {
+            match K::tell(plugin, &Call::default(), name, configuration).await {
                 Ok(()) | Err(CallError::Unimplemented) => {}
                 Err(CallError::Stopped(reason)) => return Err(reason),
                 Err(error) => {
-                    tracing::warn!(plugin = %self.spec.name, provider = %name, error = chain(&error), "not configured");
+                    tracing::warn!(plugin = %self.spec.name, %name, error = chain(&error), "not configured");
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tells the plugin what its host is like, and remembers it for the next one.
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &K::Name,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        let configured = self
+            .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
+            .await;
+        if configured.is_ok() {
+            let mut all = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(name.clone(), configuration.clone());
+        }
+        configured
     }
 
     /// Notes that the plugin came to its end, if it did, and clears away what is left of it.
@@ -375,21 +497,21 @@ impl Drop for Ending<'_> {
 }
 
 /// Calls and streams hold what is shared; none of them keeps the plugin alive.
-impl Drop for Supervised {
+impl<K: PluginKind> Drop for Supervised<K> {
     fn drop(&mut self) {
         self.shared.life.send_replace(Life::Over);
         drop(self.shared.state().running.take());
     }
 }
 
-impl fmt::Debug for Supervised {
+impl<K: PluginKind> Debug for Supervised<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervised").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Plugin for Supervised {
+impl<K: PluginKind> Plugin for Supervised<K> {
     fn info(&self) -> &PluginInfo {
         &self.info
     }
@@ -424,123 +546,6 @@ impl Plugin for Supervised {
                 () = self.shared.over() => running.shutdown(Duration::ZERO).await,
             }
         }
-    }
-}
-
-#[async_trait]
-impl Provider for Supervised {
-    fn providers(&self) -> &[ProviderName] {
-        &self.providers
-    }
-
-    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
-        static UNKNOWN: std::sync::LazyLock<CallError> = std::sync::LazyLock::new(|| {
-            CallError::Refused(portcullis_contract::Refusal::new(
-                "the plugin offers no provider of that name",
-            ))
-        });
-        self.descriptors.get(name).map_or(Err(&*UNKNOWN), Result::as_ref)
-    }
-
-    async fn configure(
-        &self,
-        call: &Call,
-        name: &ProviderName,
-        configuration: &Configuration,
-    ) -> Result<(), CallError> {
-        let configured = self
-            .shared
-            .call(call, |provider, call| async move { provider.configure(&call, name, configuration).await })
-            .await;
-        if configured.is_ok() {
-            let mut all = self.shared.configurations.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(name.clone(), configuration.clone());
-        }
-        configured
-    }
-
-    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
-        self.shared.call(call, |provider, call| async move { provider.execute(&call, request).await }).await
-    }
-
-    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
-        enum Step {
-            Begin(Box<Execute>),
-            Next(Streaming),
-            End,
-        }
-        /// What a stream keeps. Not the plugin: nobody may ever look at it again.
-        struct Streaming {
-            chunks: BoxStream<'static, Result<Chunk, CallError>>,
-            launch: u64,
-            _permit: OwnedSemaphorePermit,
-        }
-        let shared = Arc::clone(&self.shared);
-        let clocks = Clocks::start(call, &shared.limits);
-        let steps = stream::unfold(Step::Begin(Box::new(request)), move |step| {
-            let shared = Arc::clone(&shared);
-            async move {
-                let mut streaming = match step {
-                    Step::Begin(request) => match shared.turn(clocks).await {
-                        Ok(Turn { up: Up { provider, launch }, _permit }) => {
-                            let chunks = provider.execute_stream(&clocks.call(), *request);
-                            Streaming { chunks, launch, _permit }
-                        }
-                        Err(error) => return Some((Err(error), Step::End)),
-                    },
-                    Step::Next(streaming) => streaming,
-                    Step::End => return None,
-                };
-                let next = shared.until_over(clocks, async { Ok(streaming.chunks.next().await) }).await;
-                match next {
-                    Ok(Some(Ok(Chunk::Result(output)))) => {
-                        Some((Ok(Chunk::Result(output)), Step::Next(streaming)))
-                    }
-                    // To a plugin that is always ahead of its reader nobody waits, and so no clock strikes.
-                    Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
-                        Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
-                    }
-                    Ok(Some(Ok(chunk))) => Some((Ok(chunk), Step::Next(streaming))),
-                    Ok(None) => None,
-                    Ok(Some(Err(error))) | Err(error) => {
-                        if let CallError::Stopped(reason) = &error {
-                            shared.end(streaming.launch, reason).await;
-                        }
-                        Some((Err(error), Step::End))
-                    }
-                }
-            }
-        });
-        steps.boxed()
-    }
-
-    async fn describe_what_if(
-        &self,
-        call: &Call,
-        name: &ProviderName,
-        input: Json,
-    ) -> Result<String, CallError> {
-        self.shared
-            .call(call, |provider, call| async move { provider.describe_what_if(&call, name, input).await })
-            .await
-    }
-
-    async fn extract_dependencies(
-        &self,
-        call: &Call,
-        name: &ProviderName,
-        inputs: Json,
-    ) -> Result<Vec<String>, CallError> {
-        self.shared
-            .call(
-                call,
-                |provider, call| async move { provider.extract_dependencies(&call, name, inputs).await },
-            )
-            .await
-    }
-
-    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
-        self.shared.call(call, |provider, call| async move { provider.stop(&call, name).await }).await
     }
 }
 

@@ -9,6 +9,9 @@ use super::fake::{Answer, FakeBackend, World};
 use super::registry::chain;
 use super::*;
 
+mod auth;
+mod identity;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A directory, a world and a host over both.
@@ -48,6 +51,7 @@ impl House {
             policy: Arc::new(|_| PluginSettings::default()),
             services: Arc::new(|_| None),
             configuration: Configuration { binary_name: "portcullis".to_owned(), ..Configuration::default() },
+            default_handler: None,
             // The fake takes all of the grace that it is given.
             patience: Patience { grace: Duration::ZERO, ..Patience::default() },
         }
@@ -63,7 +67,7 @@ impl House {
 
     async fn run(&self, host: &Host, name: &str) -> Result<String, String> {
         let request = Run { input: Some(Json::from_text("{\"a\":1.0}")), ..Run::default() };
-        let ran = host.run(&Wanted::Provider(name.to_owned()), Describe::Trusted, request, None).await;
+        let ran = host.run(&Wanted::Named(name.to_owned()), Describe::Trusted, request, None).await;
         ran.map(|r| r.output.data.into_string()).map_err(|e| chain(&e))
     }
 }
@@ -75,6 +79,11 @@ fn offers(listing: &Listing) -> Vec<String> {
         match &listed.offers {
             Offers::NotYetDescribed => all.push(format!("{name}: ?")),
             Offers::Failed(error) => all.push(format!("{name}: {}", chain(error))),
+            Offers::AuthHandlers(offers) => all.extend(offers.iter().map(|o| {
+                let taken = if o.taken_by.is_some() { " taken" } else { "" };
+                let problem = o.problem.as_deref().map(|p| format!(" {p}")).unwrap_or_default();
+                format!("{name}: auth {}{taken}{problem}", o.info.name)
+            })),
             Offers::Known(offers) => all.extend(offers.iter().map(|o| {
                 let taken = if o.taken_by.is_some() { " taken" } else { "" };
                 match &o.descriptor {
@@ -152,7 +161,7 @@ async fn a_name_is_looked_for_among_what_was_asked_for_only() {
     assert_eq!(said, format!("provider \"hidden\" not found ({why}: {left_out})"));
     assert_eq!(house.launches(), Vec::<String>::new());
 
-    let wanted = Wanted::Provider("hidden".to_owned());
+    let wanted = Wanted::Named("hidden".to_owned());
     assert!(host.find(&wanted, Describe::All).await.is_ok());
 }
 
@@ -260,7 +269,7 @@ async fn a_name_taken_twice_belongs_to_the_first() {
     let second = host.find(&Wanted::File(house.path("b.wasm"), None), Describe::Trusted).await;
 
     // Who names the file gets the file; who names the provider gets the first.
-    let named = host.find(&Wanted::Provider("same".to_owned()), Describe::Trusted).await.unwrap();
+    let named = host.find(&Wanted::Named("same".to_owned()), Describe::Trusted).await.unwrap();
     assert!(Arc::ptr_eq(&named, &first.unwrap()));
     assert_eq!(second.unwrap().plugin.info().name.as_str(), "b");
 

@@ -396,6 +396,35 @@ fn a_source_that_fails_is_quoted_and_a_list_of_handlers_is_then_empty() {
     check(&broken, Ask::Handlers, Ok(" default \"\""));
 }
 
+/// Says what it was asked.
+#[derive(Debug)]
+struct Echo;
+
+#[async_trait]
+impl Person for Echo {
+    async fn auth_response(
+        &self,
+        plugin: &PluginName,
+        request: &ResponseRequest,
+    ) -> Result<String, PromptError> {
+        Ok(format!("{plugin} {} {}", request.handler, request.authorization_url))
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_asked_if_there_is_one() {
+    let request = ResponseRequest {
+        handler: "door".to_owned(),
+        authorization_url: "https://door.example".to_owned(),
+        redirect_uri: "http://127.0.0.1:1/".to_owned(),
+    };
+    let alone = guard(None, may_ask(&[], false));
+    let nobody = PromptError::Unavailable("there is nobody to ask".to_owned());
+    assert_eq!(alone.prompt_auth_response(&request).await, Err(nobody));
+    let asked = alone.with_person(Arc::new(Echo)).prompt_auth_response(&request).await;
+    assert_eq!(asked.as_deref(), Ok("github door https://door.example"));
+}
+
 /// Writes down what is logged.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);

@@ -32,6 +32,11 @@ impl Clocks {
         Self { begun: Instant::now(), caller: call.deadline.map(Instant::from_std), wall: limits.wall }
     }
 
+    /// Starts the caller's alone.
+    pub(super) fn of_caller(call: &Call) -> Self {
+        Self { begun: Instant::now(), caller: call.deadline.map(Instant::from_std), wall: None }
+    }
+
     fn end_of_wall(&self) -> Option<Instant> {
         self.wall.map(|wall| self.begun + wall.min(NEVER))
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, Limits};
+use portcullis_contract::{BackendName, Chunk, Execute, Json, Limits, Output, Provider, ProviderName};
 
 use super::super::fake::{Answer, FakeBackend, World, spec};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn launched(limits: Limits) -> (Arc<World>, Supervised) {
+async fn launched(limits: Limits) -> (Arc<World>, Supervised<ProviderKind>) {
     let world = Arc::new(World::default());
     let backend = Arc::new(FakeBackend(BackendName::Process, Arc::clone(&world)));
     let plugin = launch(backend, PluginSpec { limits, ..spec("p") }, 60 * SECOND).await.unwrap();
@@ -25,11 +25,11 @@ fn request() -> Execute {
     Execute::new(ProviderName::new("p"), Json::from_text("{}"))
 }
 
-async fn ask(plugin: &Supervised, call: Call) -> Result<Output, String> {
+async fn ask(plugin: &Supervised<ProviderKind>, call: Call) -> Result<Output, String> {
     plugin.execute(&call, request()).await.map_err(|e| chain(&e))
 }
 
-async fn last_of_stream(plugin: &Supervised, call: Call) -> Result<Chunk, String> {
+async fn last_of_stream(plugin: &Supervised<ProviderKind>, call: Call) -> Result<Chunk, String> {
     let mut chunks = plugin.execute_stream(&call, request());
     let mut last = None;
     while let Some(chunk) = chunks.next().await {
@@ -239,7 +239,7 @@ async fn a_launch_that_takes_too_long_has_failed() {
     let world = Arc::new(World::default());
     world.launches.lock().unwrap().push_back(Some(61 * SECOND));
     let backend = Arc::new(FakeBackend(BackendName::Process, world));
-    let error = launch(backend, spec("p"), 60 * SECOND).await.unwrap_err();
+    let error = launch::<ProviderKind>(backend, spec("p"), 60 * SECOND).await.unwrap_err();
     assert_eq!(chain(&error), "did not start: not up within 60s");
 }
 

@@ -1,0 +1,175 @@
+//! What the plugin in a file says of itself: kept from an earlier start, or asked now.
+//!
+//! Whoever is asked is started with nothing granted and ended at once. Nobody knows before which kind of
+//! plugin it is, so it is started as one of the likely kind first, and if it is not, as one of the other.
+
+use portcullis_contract::{
+    AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
+    Provider, ProviderName,
+};
+
+use super::Rooms;
+use super::descriptors::Described;
+use super::discover::Candidate;
+use super::find::{Describe, FindError, failed};
+use super::registry::chain;
+use super::supervise::{AuthHandlerKind, ProviderKind, Supervised};
+
+/// What is known of a plugin without asking it, or after.
+pub(super) enum Known {
+    Described(Told),
+    Nothing,
+}
+
+/// What a plugin told of itself. A descriptor may not have been readable; then it is why.
+pub(super) enum Told {
+    Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
+    AuthHandlers(Vec<HandlerInfo>),
+}
+
+/// A digest, and whether it was only remembered.
+#[derive(Clone, Copy)]
+pub(super) struct KnownDigest {
+    pub(super) digest: Digest,
+    pub(super) remembered: bool,
+}
+
+impl Rooms {
+    /// Returns whether a file may be started merely to be described.
+    pub(super) fn may_describe(&self, file: &Candidate, describe: Describe) -> bool {
+        if file.backend == BackendName::Component || describe == Describe::All {
+            return true;
+        }
+        let Some(dir) = file.path.parent().and_then(|dir| dir.canonicalize().ok()) else { return false };
+        self.setup.trusted.iter().any(|trusted| trusted.canonicalize().is_ok_and(|t| t == dir))
+    }
+
+    /// Returns the digest of a file, remembered or computed.
+    pub(super) async fn digest(&self, file: &Candidate) -> Result<KnownDigest, FindError> {
+        if let Some(digest) = self.descriptors.digest(&file.path) {
+            return Ok(KnownDigest { digest, remembered: true });
+        }
+        let (descriptors, path) = (self.descriptors.clone(), file.path.clone());
+        // Reading a large file is no work for a thread that others wait on.
+        let computed = tokio::task::spawn_blocking(move || descriptors.compute(&path)).await;
+        let digest = computed.unwrap_or_else(|_panic| Err(std::io::Error::other("not computed")));
+        let digest = digest.map_err(|source| FindError::Unreadable { path: file.path.clone(), source })?;
+        Ok(KnownDigest { digest, remembered: false })
+    }
+
+    /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
+    /// nothing granted, as one of the `likely` kind first. A digest that was remembered and no longer holds
+    /// is put right.
+    pub(super) async fn described(
+        &self,
+        file: &Candidate,
+        known: &mut KnownDigest,
+        may_start: bool,
+        likely: Kind,
+    ) -> Result<Known, FindError> {
+        match self.described_under(file, &known.digest, may_start, likely).await {
+            // As at a start: the file itself knows better than what was remembered of it.
+            Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
+                self.descriptors.forget(&file.path);
+                *known = self.digest(file).await?;
+                self.described_under(file, &known.digest, may_start, likely).await
+            }
+            described => described,
+        }
+    }
+
+    async fn described_under(
+        &self,
+        file: &Candidate,
+        digest: &Digest,
+        may_start: bool,
+        likely: Kind,
+    ) -> Result<Known, FindError> {
+        if let Some(kept) = self.descriptors.get(digest) {
+            return Ok(Known::Described(kept.into()));
+        }
+        if !may_start {
+            return Ok(Known::Nothing);
+        }
+        let other = match likely {
+            Kind::Provider => Kind::AuthHandler,
+            Kind::AuthHandler => Kind::Provider,
+        };
+        let told = match self.ask(file, digest, likely).await {
+            // What it is not, it says; what it is, it says to who asks for that.
+            Err(LaunchError::OtherKind { .. }) => self.ask(file, digest, other).await,
+            told => told,
+        };
+        let told = told.map_err(|source| failed(file, source))?;
+        self.keep(digest, &told);
+        Ok(Known::Described(told))
+    }
+
+    /// Starts a plugin as one of a kind, with nothing granted, to ask it what it offers.
+    async fn ask(&self, file: &Candidate, digest: &Digest, kind: Kind) -> Result<Told, LaunchError> {
+        let mut spec = PluginSpec::new(file.name.clone(), &file.path);
+        spec.digest = Some(*digest);
+        spec.limits = (self.setup.policy)(digest).limits;
+        let grace = self.setup.patience.grace;
+        match kind {
+            Kind::Provider => {
+                let plugin = self.launch::<ProviderKind>(file, spec).await?;
+                let told = Told::of_providers(&plugin);
+                plugin.shutdown(grace).await;
+                Ok(told)
+            }
+            Kind::AuthHandler => {
+                let plugin = self.launch::<AuthHandlerKind>(file, spec).await?;
+                let told = Told::AuthHandlers(plugin.handlers().to_vec());
+                plugin.shutdown(grace).await;
+                Ok(told)
+            }
+        }
+    }
+
+    /// Keeps what a plugin said of itself, if it said all of it.
+    pub(super) fn keep(&self, digest: &Digest, told: &Told) {
+        let described = match told {
+            Told::Providers(all) => {
+                let whole = |(name, d): &(ProviderName, Result<Descriptor, String>)| {
+                    Some((name.clone(), d.as_ref().ok()?.clone()))
+                };
+                all.iter().map(whole).collect::<Option<_>>().map(Described::Providers)
+            }
+            Told::AuthHandlers(all) => Some(Described::AuthHandlers(all.clone())),
+        };
+        if let Some(described) = described {
+            self.descriptors.put(digest, &described);
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn of_providers(plugin: &Supervised<ProviderKind>) -> Self {
+        let describe = |name: &ProviderName| plugin.descriptor(name).cloned().map_err(|e| chain(e));
+        Self::Providers(plugin.providers().iter().map(|name| (name.clone(), describe(name))).collect())
+    }
+
+    pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
+        match self {
+            Self::Providers(all) => {
+                let named = |d: &Result<Descriptor, String>| d.as_ref().is_ok_and(|d| d.name == name);
+                kind == Kind::Provider && all.iter().any(|(_, d)| named(d))
+            }
+            Self::AuthHandlers(all) => {
+                kind == Kind::AuthHandler && all.iter().any(|info| info.name.as_str() == name)
+            }
+        }
+    }
+}
+
+impl From<Described> for Told {
+    fn from(described: Described) -> Self {
+        match described {
+            Described::Providers(all) => {
+                Self::Providers(all.into_iter().map(|(name, d)| (name, Ok(d))).collect())
+            }
+            Described::AuthHandlers(all) => Self::AuthHandlers(all),
+        }
+    }
+}

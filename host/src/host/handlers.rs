@@ -1,0 +1,167 @@
+//! Names to auth handlers: who was there first keeps the name.
+//!
+//! What a handler says of itself is taken as it is: neither flows nor capabilities are judged, and later
+//! changes in the plugin are not seen (contract spec 4.8 and 7.2). Nothing here starts, calls or ends a
+//! plugin; what is asked of a handler is in [`auth`](super::auth).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use portcullis_contract::{AuthCapability, AuthHandler, HandlerInfo, HandlerName};
+use thiserror::Error;
+
+/// Names to auth handlers. Calls may overlap; no lock is held across an await.
+#[derive(Debug, Default)]
+pub struct AuthRegistry {
+    handlers: RwLock<BTreeMap<HandlerName, Arc<RegisteredHandler>>>,
+}
+
+/// An auth handler, and the plugin that offers it.
+pub struct RegisteredHandler {
+    /// What it says of itself.
+    pub info: HandlerInfo,
+    /// The plugin that offers it.
+    pub plugin: Arc<dyn AuthHandler>,
+}
+
+/// Why a name does not lead to an auth handler, in upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AuthRegistryError {
+    /// The handler has no name.
+    #[error("handler name cannot be empty")]
+    Nameless,
+    /// Another handler has the name.
+    #[error("auth handler already registered: {0}")]
+    Taken(HandlerName),
+    /// Nobody has the name.
+    #[error("auth handler not found: {0}")]
+    NotFound(HandlerName),
+}
+
+impl RegisteredHandler {
+    /// Takes one handler of a plugin, without registering it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthRegistryError::Nameless`].
+    pub fn new(plugin: Arc<dyn AuthHandler>, info: HandlerInfo) -> Result<Self, AuthRegistryError> {
+        if info.name.as_str().is_empty() {
+            return Err(AuthRegistryError::Nameless);
+        }
+        Ok(Self { info, plugin })
+    }
+
+    /// Returns the name that it is asked for under.
+    #[must_use]
+    pub fn name(&self) -> &HandlerName {
+        &self.info.name
+    }
+
+    /// Returns its name for people.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        if self.info.display_name.is_empty() { self.info.name.as_str() } else { &self.info.display_name }
+    }
+
+    /// Returns whether it heeds a part of a request, as far as it says.
+    #[must_use]
+    pub fn has(&self, capability: &AuthCapability) -> bool {
+        self.info.capabilities.contains(capability)
+    }
+}
+
+impl fmt::Debug for RegisteredHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredHandler")
+            .field("info", &self.info)
+            .field("plugin", &self.plugin.info().name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AuthRegistry {
+    /// Registers a handler under its name.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthRegistryError::Taken`]; the handler that has the name keeps it.
+    pub fn register(&self, handler: Arc<RegisteredHandler>) -> Result<(), AuthRegistryError> {
+        let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let name = handler.info.name.clone();
+        if name.as_str().is_empty() {
+            return Err(AuthRegistryError::Nameless);
+        }
+        if handlers.contains_key(&name) {
+            return Err(AuthRegistryError::Taken(name));
+        }
+        handlers.insert(name, handler);
+        Ok(())
+    }
+
+    /// Returns the handler of a name.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthRegistryError::NotFound`].
+    pub fn get(&self, name: &HandlerName) -> Result<Arc<RegisteredHandler>, AuthRegistryError> {
+        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+        handlers.get(name).cloned().ok_or_else(|| AuthRegistryError::NotFound(name.clone()))
+    }
+
+    /// Returns whether a name is registered.
+    #[must_use]
+    pub fn has(&self, name: &HandlerName) -> bool {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    /// Returns all names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<HandlerName> {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Forgets the handler of a name, and returns it.
+    pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
+        self.handlers.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::fake_auth_handler;
+    use super::*;
+
+    fn handler(name: &str) -> Arc<RegisteredHandler> {
+        let (_world, plugin) = fake_auth_handler(&["unused"]);
+        let info = HandlerInfo {
+            name: HandlerName::new(name),
+            display_name: String::new(),
+            flows: Vec::new(),
+            capabilities: Vec::new(),
+        };
+        Arc::new(RegisteredHandler { info, plugin })
+    }
+
+    #[test]
+    fn who_comes_first_keeps_the_name_and_names_are_sorted() {
+        let registry = AuthRegistry::default();
+        let first = handler("github");
+        registry.register(Arc::clone(&first)).unwrap();
+        registry.register(handler("entra")).unwrap();
+
+        // item 141
+        let taken = registry.register(handler("github")).unwrap_err();
+        assert_eq!(taken.to_string(), "auth handler already registered: github");
+        assert!(Arc::ptr_eq(&registry.get(&HandlerName::new("github")).unwrap(), &first));
+        let nameless = registry.register(handler("")).unwrap_err();
+        assert_eq!(nameless.to_string(), "handler name cannot be empty");
+        let missing = registry.get(&HandlerName::new("GitHub")).unwrap_err();
+        assert_eq!(missing.to_string(), "auth handler not found: GitHub");
+
+        assert_eq!(registry.names(), ["entra", "github"].map(HandlerName::new));
+        assert!(registry.forget(&HandlerName::new("github")).is_some());
+        assert!(!registry.has(&HandlerName::new("github")));
+    }
+}

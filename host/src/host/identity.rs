@@ -1,0 +1,167 @@
+//! Who is logged in, told to plugins: the auth registry as an [`IdentitySource`].
+//!
+//! One is made for each plugin, because a question that would lead back to its asker is refused
+//! ([`Waits`](super::waits::Waits)). A handler's plugin is started when it is first asked for, and not before; which plugin
+//! may ask for which handler was decided by [`Services`](super::services::Services). What a handler says in a
+//! refusal is passed on; why else it failed is for the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portcullis_contract::{
+    AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, Token, TokenRequest,
+};
+
+use super::auth::{AuthError, USUAL_VALIDITY};
+use super::find::{Describe, FindError, Purpose};
+use super::handlers::RegisteredHandler;
+use super::registry::chain;
+use super::services::{IdentityError, IdentityService, IdentitySource};
+use super::waits::Wait;
+use super::{Rooms, sentences::quote};
+
+/// What one plugin may be told. It does not keep the host alive.
+#[derive(Debug)]
+pub(super) struct Identities {
+    rooms: Weak<Rooms>,
+    asker: PathBuf,
+}
+
+impl Identities {
+    /// Makes a source for the plugin in a file.
+    pub(super) fn new(rooms: Weak<Rooms>, asker: &Path) -> Self {
+        Self { rooms, asker: asker.to_owned() }
+    }
+
+    /// Does something with the host, no longer than there is one.
+    async fn with<T, F, Fut>(&self, work: F) -> Result<T, IdentityError>
+    where
+        F: FnOnce(Arc<Rooms>) -> Fut + Send,
+        Fut: Future<Output = Result<T, IdentityError>> + Send,
+    {
+        let rooms = self.rooms.upgrade().ok_or_else(shut_down)?;
+        let mut over = rooms.over.subscribe();
+        tokio::select! {
+            answer = work(rooms) => answer,
+            // The loser held the host, which its owner has dropped: with this it ends.
+            _ = over.wait_for(|over| *over) => Err(shut_down()),
+        }
+    }
+}
+
+fn shut_down() -> IdentityError {
+    IdentityError("the host is shut down".to_owned())
+}
+
+#[async_trait]
+impl IdentitySource for Identities {
+    /// No plugin can tell of groups: the contract has no such call (contract spec 4.8).
+    fn offers(&self, service: IdentityService) -> bool {
+        service != IdentityService::Groups
+    }
+
+    async fn handlers(&self) -> Result<AuthHandlers, IdentityError> {
+        self.with(|rooms| async move {
+            let known = rooms.known_handlers(Describe::Trusted).await;
+            let known = known.map_err(|error| told("no auth handlers", &error))?;
+            let mut names = rooms.auth_registry.names();
+            names.extend(known.files.into_iter().flat_map(|(names, _)| names));
+            names.sort();
+            names.dedup();
+            let default = rooms.setup.default_handler.as_ref().filter(|default| names.contains(default));
+            Ok(AuthHandlers {
+                default: default.map(HandlerName::to_string).unwrap_or_default(),
+                names: names.iter().map(HandlerName::to_string).collect(),
+            })
+        })
+        .await
+    }
+
+    /// Tells what the handler's status says. A login is for all scopes that it has.
+    async fn identity(&self, handler: &str, _scope: &str) -> Result<Option<Claims>, IdentityError> {
+        self.with(|rooms| async move {
+            let (handler, _wait) = rooms.asked(&self.asker, handler).await?;
+            let status = handler.status(&Call::default(), &Account::default()).await;
+            let status = status.map_err(|error| answered(&handler, "status", &error))?;
+            Ok(status.claims.filter(|_| status.authenticated))
+        })
+        .await
+    }
+
+    async fn token(&self, request: &TokenRequest) -> Result<Token, IdentityError> {
+        self.with(|rooms| async move {
+            let (handler, _wait) = rooms.asked(&self.asker, &request.handler).await?;
+            let seconds = u64::try_from(request.min_valid_for).unwrap_or(0);
+            let access = AccessRequest {
+                scope: request.scope.clone(),
+                min_valid_for: if seconds == 0 { USUAL_VALIDITY } else { Duration::from_secs(seconds) },
+                force_refresh: request.force_refresh,
+                profile: request.profile.clone(),
+                ..AccessRequest::default()
+            };
+            handler.token(&Call::default(), access).await.map_err(|error| {
+                let AuthError::Token { source, .. } = &error else { return told("no token", &error) };
+                IdentityError(format!("{error}: {}", answered(&handler, "token", source)))
+            })
+        })
+        .await
+    }
+
+    async fn groups(&self, _handler: &str) -> Result<Vec<String>, IdentityError> {
+        Err(IdentityError("no auth handler tells of groups".to_owned()))
+    }
+}
+
+impl Rooms {
+    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom.
+    async fn asked(
+        &self,
+        asker: &Path,
+        name: &str,
+    ) -> Result<(Arc<RegisteredHandler>, Wait<'_>), IdentityError> {
+        let name = match (name, &self.setup.default_handler) {
+            ("", Some(default)) => default.clone(),
+            ("", None) => return Err(IdentityError("there is no default auth handler".to_owned())),
+            (name, _) => HandlerName::new(name),
+        };
+        let circle = || {
+            let name = quote(name.as_str());
+            IdentityError(format!(
+                "auth handler {name} would wait for the plugin that asks: it is offered by that plugin, or asks \
+                 something of it"
+            ))
+        };
+        if let Ok(handler) = self.auth_registry.get(&name) {
+            let wait = self.waits.begin(asker, &handler.plugin.info().path).ok_or_else(circle)?;
+            return Ok((handler, wait));
+        }
+        let not_there = |error: FindError| match error {
+            FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
+            error => told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
+        };
+        let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;
+        let (file, _) = looked.map_err(not_there)?;
+        // Before it is started, for it may ask as soon as it is.
+        let wait = self.waits.begin(asker, &file.path).ok_or_else(circle)?;
+        let started = self.start(&file, Kind::AuthHandler).await.map_err(not_there)?;
+        let handler = started.handler(&name);
+        let handler = handler.ok_or_else(|| IdentityError(format!("auth handler not found: {name}")))?;
+        Ok((handler, wait))
+    }
+}
+
+/// Says to a plugin that something failed, and to the log why: the reason may speak of this machine.
+fn told(what: &str, error: &dyn std::error::Error) -> IdentityError {
+    tracing::warn!(error = chain(error), "{what}");
+    IdentityError(what.to_owned())
+}
+
+/// Says to a plugin what a handler answered: its own words, and of anything else no more than what it was.
+fn answered(handler: &RegisteredHandler, call: &str, error: &CallError) -> IdentityError {
+    if !matches!(error, CallError::Refused(_)) {
+        tracing::warn!(handler = %handler.name(), call, error = chain(error), "an auth handler gave no answer");
+    }
+    IdentityError(error.to_string())
+}

@@ -1,0 +1,344 @@
+//! From a file to a plugin that is up: started once, registered, told what the host is like.
+//!
+//! Providers are registered before they are configured, auth handlers configured before they are registered,
+//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use portcullis_contract::{
+    AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, Kind, LaunchError,
+    Plugin, PluginName, PluginSpec, Provider,
+};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::describe::Told;
+use super::discover::Candidate;
+use super::find::{FindError, failed, nobody};
+use super::handlers::{AuthRegistryError, RegisteredHandler};
+use super::identity::Identities;
+use super::registry::{Registered, chain};
+use super::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
+use super::{Asker, Rooms};
+
+/// A plugin that is up, or about to be.
+pub(super) type Starting = Arc<OnceCell<Started>>;
+
+/// A plugin that is up.
+#[derive(Clone, Debug)]
+pub(super) struct Started {
+    pub(super) plugin: Arc<dyn Plugin>,
+    /// What of it was found good.
+    offers: Up,
+    /// Why the rest was not.
+    refused: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Up {
+    Providers(Vec<Arc<Registered>>),
+    AuthHandlers(Vec<Arc<RegisteredHandler>>),
+}
+
+impl Rooms {
+    /// Starts the plugin in a file as one of a kind, unless it is up already.
+    pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+        let starting = {
+            let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(plugins.entry(file.path.clone()).or_default())
+        };
+        let mut is_new = false;
+        let started = starting
+            .get_or_try_init(|| {
+                is_new = true;
+                self.start_anew(file, kind)
+            })
+            .await?;
+        if self.is_stopping() {
+            // One that was up before is among those that are being stopped, and has its grace.
+            if is_new {
+                started.kill().await;
+            }
+            return Err(FindError::Stopping);
+        }
+        if started.kind() != kind {
+            return Err(failed(file, LaunchError::OtherKind { wanted: kind }));
+        }
+        Ok(started.clone())
+    }
+
+    /// Returns whether the host is being stopped.
+    ///
+    /// Asked under the lock under which [`stop_all`](super::Host::stop_all) looks for what is up: either it
+    /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
+    fn is_stopping(&self) -> bool {
+        let _plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    async fn start_anew(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+        match kind {
+            Kind::Provider => {
+                let (digest, plugin) = self.launch_granted::<ProviderKind>(file).await?;
+                if !self.descriptors.has(&digest) {
+                    self.keep(&digest, &Told::of_providers(&plugin));
+                }
+                Ok(self.register_providers(file, plugin).await)
+            }
+            Kind::AuthHandler => {
+                let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file).await?;
+                if !self.descriptors.has(&digest) {
+                    self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec()));
+                }
+                Ok(self.register_handlers(file, plugin).await)
+            }
+        }
+    }
+
+    async fn register_providers(&self, file: &Candidate, plugin: Arc<Supervised<ProviderKind>>) -> Started {
+        let (mut providers, mut refused) = (Vec::new(), Vec::new());
+        for name in plugin.providers() {
+            match Registered::new(Arc::clone(&plugin) as _, name) {
+                Ok(provider) => {
+                    let provider = Arc::new(provider);
+                    if let Err(error) = self.registry.register(Arc::clone(&provider)) {
+                        tracing::warn!(plugin = %file.name, error = chain(&error), "provider not registered");
+                    }
+                    providers.push(provider);
+                }
+                Err(error) => {
+                    tracing::warn!(plugin = %file.name, provider = %name, error = chain(&error), "provider passed over");
+                    refused.push(format!("{name}: {}", chain(&error)));
+                }
+            }
+        }
+        for provider in &providers {
+            self.configure(plugin.as_ref(), &provider.advertised).await;
+        }
+        Started { plugin, offers: Up::Providers(providers), refused }
+    }
+
+    async fn register_handlers(&self, file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
+        let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
+        let mut refused = Vec::new();
+        for info in plugin.handlers() {
+            let name = info.name.clone();
+            let taken_here = handlers.iter().any(|h| *h.name() == name);
+            let handler = if taken_here {
+                Err(AuthRegistryError::Taken(name.clone()))
+            } else {
+                RegisteredHandler::new(Arc::clone(&plugin) as _, HandlerInfo::clone(info))
+            };
+            match handler {
+                Ok(handler) => {
+                    self.configure(plugin.as_ref(), &name).await;
+                    let handler = Arc::new(handler);
+                    if let Err(error) = self.auth_registry.register(Arc::clone(&handler)) {
+                        tracing::warn!(plugin = %file.name, %error, "auth handler not registered");
+                    }
+                    handlers.push(handler);
+                }
+                Err(error) => {
+                    tracing::warn!(plugin = %file.name, %error, "auth handler passed over");
+                    refused.push(error.to_string());
+                }
+            }
+        }
+        Started { plugin, offers: Up::AuthHandlers(handlers), refused }
+    }
+
+    /// Starts a plugin with what it was granted, and no more than one of them while the host stands.
+    async fn launch_granted<K: PluginKind>(
+        &self,
+        file: &Candidate,
+    ) -> Result<(Digest, Arc<Supervised<K>>), FindError> {
+        let known = self.digest(file).await?;
+        let (digest, plugin) = match self.launch_under::<K>(file, known.digest).await {
+            // What was remembered is of another day; the file itself knows better.
+            Err(LaunchError::Changed { .. }) if known.remembered => {
+                self.descriptors.forget(&file.path);
+                let digest = self.digest(file).await?.digest;
+                (digest, self.launch_under::<K>(file, digest).await)
+            }
+            launched => (known.digest, launched),
+        };
+        let plugin = plugin.map_err(|source| failed(file, source))?;
+        if self.is_stopping() {
+            plugin.kill().await;
+            return Err(FindError::Stopping);
+        }
+        Ok((digest, Arc::new(plugin)))
+    }
+
+    async fn launch_under<K: PluginKind>(
+        &self,
+        file: &Candidate,
+        digest: Digest,
+    ) -> Result<Supervised<K>, LaunchError> {
+        let settings = (self.setup.policy)(&digest);
+        let mut spec = PluginSpec {
+            digest: Some(digest),
+            grants: settings.grants,
+            limits: settings.limits,
+            run_as: settings.run_as,
+            ..PluginSpec::new(file.name.clone(), &file.path)
+        };
+        let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(&file.path) };
+        spec.host = (self.setup.services)(&asker);
+        self.launch(file, spec).await
+    }
+
+    /// Returns who can tell the plugin in a file of identities.
+    fn identities(&self, file: &Path) -> Arc<Identities> {
+        Arc::new(Identities::new(self.me.clone(), file))
+    }
+
+    /// Starts a plugin under watch.
+    pub(super) async fn launch<K: PluginKind>(
+        &self,
+        file: &Candidate,
+        spec: PluginSpec,
+    ) -> Result<Supervised<K>, LaunchError> {
+        let patience = self.setup.patience;
+        let limit = match file.backend {
+            BackendName::Process => patience.process_launch,
+            BackendName::Component => patience.component_launch,
+        };
+        let backend = self
+            .backend(file.backend)
+            .ok_or_else(|| LaunchError::unfit(format!("this build has no {} backend", file.backend)))?;
+        supervise::launch(backend, spec, limit).await
+    }
+
+    fn backend(&self, name: BackendName) -> Option<Arc<dyn Backend>> {
+        self.setup.backends.iter().find(|b| b.name() == name).cloned()
+    }
+
+    /// Tells a plugin what the host is like. What fails here stays callable, as upstream has it.
+    async fn configure<K: PluginKind>(&self, plugin: &Supervised<K>, name: &K::Name) {
+        let deadline = Instant::now() + self.setup.patience.process_launch;
+        let call = Call { deadline: Some(deadline.into_std()) };
+        match plugin.tell(&call, name, &self.setup.configuration).await {
+            Ok(()) | Err(CallError::Unimplemented) => {}
+            Err(error) => {
+                let plugin = &plugin.info().name;
+                tracing::warn!(%plugin, %name, error = chain(&error), "not configured");
+            }
+        }
+    }
+}
+
+impl Started {
+    fn kind(&self) -> Kind {
+        match self.offers {
+            Up::Providers(_) => Kind::Provider,
+            Up::AuthHandlers(_) => Kind::AuthHandler,
+        }
+    }
+
+    /// Ends the plugin at once, and every call to it.
+    async fn kill(&self) {
+        self.plugin.shutdown(std::time::Duration::ZERO).await;
+    }
+
+    /// Returns whether it offers something under a name.
+    pub(super) fn offers(&self, name: &str) -> bool {
+        match &self.offers {
+            Up::Providers(all) => all.iter().any(|p| p.name() == name),
+            Up::AuthHandlers(all) => all.iter().any(|h| h.name().as_str() == name),
+        }
+    }
+
+    /// Returns its provider of a name.
+    pub(super) fn provider(&self, name: &str) -> Option<Arc<Registered>> {
+        let Up::Providers(all) = &self.offers else { return None };
+        all.iter().find(|p| p.name() == name).cloned()
+    }
+
+    /// Returns its auth handler of a name.
+    pub(super) fn handler(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
+        let Up::AuthHandlers(all) = &self.offers else { return None };
+        all.iter().find(|h| h.name() == name).cloned()
+    }
+
+    pub(super) fn into_providers(self) -> Vec<Arc<Registered>> {
+        match self.offers {
+            Up::Providers(all) => all,
+            Up::AuthHandlers(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn into_handlers(self) -> Vec<Arc<RegisteredHandler>> {
+        match self.offers {
+            Up::Providers(_) => Vec::new(),
+            Up::AuthHandlers(all) => all,
+        }
+    }
+
+    /// Returns the provider that is meant: the only one, or the one of a name.
+    pub(super) fn choose_provider(self, name: Option<&str>) -> Result<Arc<Registered>, FindError> {
+        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.join("; "));
+        choose(plugin, refused, &self.into_providers(), name)
+    }
+
+    /// Returns the auth handler that is meant: the only one, or the one of a name.
+    pub(super) fn choose_handler(self, name: Option<&str>) -> Result<Arc<RegisteredHandler>, FindError> {
+        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.join("; "));
+        choose(plugin, refused, &self.into_handlers(), name)
+    }
+}
+
+/// Something that a plugin offers under a name.
+trait Offered {
+    const KIND: Kind;
+
+    fn name(&self) -> &str;
+
+    fn is_meant_by(&self, name: &str) -> bool {
+        self.name() == name
+    }
+}
+
+impl Offered for Registered {
+    const KIND: Kind = Kind::Provider;
+
+    fn name(&self) -> &str {
+        &self.descriptor.name
+    }
+
+    fn is_meant_by(&self, name: &str) -> bool {
+        self.descriptor.name == name || self.advertised.as_str() == name
+    }
+}
+
+impl Offered for RegisteredHandler {
+    const KIND: Kind = Kind::AuthHandler;
+
+    fn name(&self) -> &str {
+        self.info.name.as_str()
+    }
+}
+
+fn choose<T: Offered>(
+    plugin: PluginName,
+    refused: String,
+    all: &[Arc<T>],
+    name: Option<&str>,
+) -> Result<Arc<T>, FindError> {
+    let fitting: Vec<_> = all.iter().filter(|o| name.is_none_or(|name| o.is_meant_by(name))).collect();
+    let kind = T::KIND;
+    match (fitting.as_slice(), name) {
+        ([one], _) | ([one, ..], Some(_)) => Ok(Arc::clone(one)),
+        ([], Some(name)) if !all.is_empty() => Err(nobody(kind, name, Vec::new())),
+        ([], _) if refused.is_empty() => {
+            Err(FindError::Useless { plugin, kind, reason: "it names none".to_owned() })
+        }
+        ([], _) => Err(FindError::Useless { plugin, kind, reason: refused }),
+        (several, None) => {
+            let names = several.iter().map(|o| o.name().to_owned()).collect();
+            Err(FindError::Ambiguous { plugin, kind, names })
+        }
+    }
+}

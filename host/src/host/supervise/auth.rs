@@ -1,0 +1,139 @@
+//! What is asked of an auth handler that is watched.
+//!
+//! A login has one clock, its caller's: how long a person takes is no matter of the plugin's limits.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use portcullis_contract::{
+    AccessRequest, Account, AuthHandler, AuthStatus, Backend, CachedToken, Call, CallError, Configuration,
+    FlowAvailability, HandlerInfo, HandlerName, Json, Kind, LaunchError, LoginEvent, LoginRequest,
+    PluginSpec, Token,
+};
+
+use super::clocks::Clocks;
+use super::{PluginKind, Supervised};
+
+/// Plugins that offer auth handlers.
+#[derive(Clone, Copy, Debug)]
+pub enum AuthHandlerKind {}
+
+#[async_trait]
+impl PluginKind for AuthHandlerKind {
+    type Plugin = dyn AuthHandler;
+    type Name = HandlerName;
+    type Said = Vec<HandlerInfo>;
+    const KIND: Kind = Kind::AuthHandler;
+    const LOST: Option<&'static str> =
+        Some("what its handlers kept in memory is gone, logins and tokens included");
+
+    async fn launch(backend: &dyn Backend, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        backend.launch_auth_handler(spec).await
+    }
+
+    fn said(plugin: &dyn AuthHandler) -> Vec<HandlerInfo> {
+        plugin.handlers().to_vec()
+    }
+
+    async fn tell(
+        plugin: &dyn AuthHandler,
+        call: &Call,
+        name: &HandlerName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        plugin.configure(call, name, configuration).await
+    }
+}
+
+#[async_trait]
+impl AuthHandler for Supervised<AuthHandlerKind> {
+    fn handlers(&self) -> &[HandlerInfo] {
+        &self.said
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        self.tell(call, name, configuration).await
+    }
+
+    fn login(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: LoginRequest,
+    ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
+        let name = name.clone();
+        let make =
+            move |plugin: &(dyn AuthHandler + 'static), call: &Call| plugin.login(call, &name, request);
+        self.shared.stream(Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
+    }
+
+    async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
+        self.shared.call(call, |plugin, call| async move { plugin.logout(&call, name, account).await }).await
+    }
+
+    async fn status(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        account: &Account,
+    ) -> Result<AuthStatus, CallError> {
+        self.shared.call(call, |plugin, call| async move { plugin.status(&call, name, account).await }).await
+    }
+
+    async fn token(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: AccessRequest,
+    ) -> Result<Token, CallError> {
+        self.shared.call(call, |plugin, call| async move { plugin.token(&call, name, request).await }).await
+    }
+
+    async fn list_cached_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<Vec<CachedToken>, CallError> {
+        self.shared
+            .call(call, |plugin, call| async move { plugin.list_cached_tokens(&call, name, profile).await })
+            .await
+    }
+
+    async fn purge_expired_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<u32, CallError> {
+        self.shared
+            .call(call, |plugin, call| async move { plugin.purge_expired_tokens(&call, name, profile).await })
+            .await
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
+        self.shared.call(call, |plugin, call| async move { plugin.stop(&call, name).await }).await
+    }
+
+    async fn detect_available_flows(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+    ) -> Result<Vec<FlowAvailability>, CallError> {
+        self.shared
+            .call(call, |plugin, call| async move { plugin.detect_available_flows(&call, name).await })
+            .await
+    }
+
+    async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
+        self.shared
+            .call(call, |plugin, call| async move { plugin.activate_server_mode(&call, settings).await })
+            .await
+    }
+}
