@@ -3,7 +3,7 @@
 //! Everything else gets values. A variable that is empty counts as not set.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 /// What the environment says.
@@ -21,6 +21,8 @@ pub(crate) struct Environment {
     pub(crate) log_format: Option<String>,
     /// Whether somebody asked for no colours: `NO_COLOR`.
     pub(crate) no_color: bool,
+    /// Whether a person can be asked on stdin.
+    pub(crate) stdin_is_terminal: bool,
     /// Whether a person reads what goes to stdout.
     pub(crate) stdout_is_terminal: bool,
     /// Whether a person reads what goes to stderr.
@@ -33,6 +35,7 @@ impl Environment {
     /// Reads the environment of this process.
     pub(crate) fn read() -> Self {
         let mut environment = Self::from_variables(std::env::vars_os().collect());
+        environment.stdin_is_terminal = stdin().is_terminal();
         environment.stdout_is_terminal = stdout().is_terminal();
         environment.stderr_is_terminal = stderr().is_terminal();
         environment
@@ -63,6 +66,7 @@ impl Environment {
             log_level: text("PORTCULLIS_LOG_LEVEL").or(debug.map(|_| "debug".to_owned())),
             log_format: text("PORTCULLIS_LOG_FORMAT"),
             no_color: get("NO_COLOR").is_some() || get("TERM").is_some_and(|term| term == "dumb"),
+            stdin_is_terminal: false,
             stdout_is_terminal: false,
             stderr_is_terminal: false,
             variables,

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+mod auth;
 mod describe;
 mod duration;
 mod environment;
@@ -23,12 +24,14 @@ mod inspect;
 mod json;
 mod list;
 mod logging;
+mod moment;
 mod output;
 mod progress;
 mod run;
 mod setup;
 mod signals;
 mod table;
+mod terminal;
 mod yaml;
 
 use environment::Environment;
@@ -87,6 +90,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Execute a provider once
     Run(Box<run::RunArgs>),
+    /// Log in and out with auth handlers, and use what they give
+    #[command(subcommand)]
+    Auth(Box<auth::AuthCommand>),
     /// Compile a component
     #[command(name = COMPILE_WORKER, hide = true)]
     CompileWorker,
@@ -193,6 +199,7 @@ impl Session {
                 Command::List(args) => list::main(self, args).await,
                 Command::Inspect(args) => inspect::main(self, args).await,
                 Command::Run(args) => run::main(self, *args).await,
+                Command::Auth(command) => auth::main(self, *command).await,
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),
             }

@@ -1,0 +1,129 @@
+//! `portcullis auth list`: the tokens that handlers keep, without the tokens themselves.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use portcullis::host::handlers::RegisteredHandler;
+
+use super::rows::{self, CachedRow};
+use super::{Common, call, failed, find_some, note, on_host};
+use crate::exit::{Exit, Failure};
+use crate::output::{Format, print};
+use crate::{Session, duration, moment};
+
+/// Options of `auth list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Name of an auth handler, or path of a plugin's file (default: all that there are)
+    #[arg(value_name = "HANDLER|FILE")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    common: Common,
+
+    /// Show only those that have expired
+    #[arg(long, conflicts_with = "valid_only")]
+    expired_only: bool,
+
+    /// Show only those that have not
+    #[arg(long)]
+    valid_only: bool,
+
+    /// Have handlers forget those that have expired, and say how many
+    #[arg(long, conflicts_with_all = ["expired_only", "valid_only"])]
+    purge_expired: bool,
+
+    /// What to sort by
+    #[arg(long, value_name = "FIELD")]
+    sort: Option<Sort>,
+
+    /// Account, of several that a handler keeps
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// Form of the output: table, json, yaml, quiet (default: table)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+
+    /// How long a handler may take, for instance 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Sort {
+    Handler,
+    Kind,
+    Scope,
+    ExpiresAt,
+    CachedAt,
+}
+
+/// Runs the command.
+pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    on_host(session, &args.common, None, async |host| {
+        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
+        let (mut all, mut last, mut answered) = (Vec::new(), None, 0);
+        for handler in &handlers {
+            let asked = match args.purge_expired {
+                true => purge(session, &args, handler).await,
+                false => list(&args, handler).await.map(|rows| all.extend(rows)),
+            };
+            match asked {
+                Ok(()) => answered += 1,
+                Err(failure) => {
+                    if let Some(Failure { problem, .. }) = last.replace(failure) {
+                        note(session, &crate::exit::chain(&problem));
+                    }
+                }
+            }
+        }
+        // One that cannot tell does not keep the others from being shown.
+        match last {
+            Some(failure) if answered == 0 => return Err(failure),
+            Some(Failure { problem, .. }) => note(session, &crate::exit::chain(&problem)),
+            None => {}
+        }
+        if args.purge_expired {
+            return Ok(Exit::Done);
+        }
+        all.retain(|row| !(args.expired_only && !row.is_expired() || args.valid_only && row.is_expired()));
+        sort(&mut all, args.sort);
+        if all.is_empty() {
+            note(session, "no tokens");
+        }
+        print(rows::render(&all, format)?).await?;
+        Ok(Exit::Done)
+    })
+    .await
+}
+
+async fn list(args: &ListArgs, handler: &RegisteredHandler) -> Result<Vec<CachedRow>, Failure> {
+    let tokens = handler.list_cached_tokens(&call(args.timeout), args.profile.as_deref()).await;
+    let tokens =
+        tokens.map_err(|error| failed(error, format!("failed to list the tokens of {}", handler.name())))?;
+    let now = moment::now();
+    Ok(tokens.into_iter().map(|token| CachedRow::new(handler, token, now)).collect())
+}
+
+async fn purge(session: &Session, args: &ListArgs, handler: &RegisteredHandler) -> Result<(), Failure> {
+    let purged = handler.purge_expired_tokens(&call(args.timeout), args.profile.as_deref()).await;
+    let count =
+        purged.map_err(|error| failed(error, format!("failed to purge the tokens of {}", handler.name())))?;
+    let tokens = if count == 1 { "token" } else { "tokens" };
+    note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name()));
+    Ok(())
+}
+
+/// Sorts rows; those that are equal in what was asked for stay as they came.
+fn sort(rows: &mut [CachedRow], by: Option<Sort>) {
+    match by {
+        None => {}
+        Some(Sort::Handler) => rows.sort_by(|a, b| a.handler.cmp(&b.handler)),
+        Some(Sort::Kind) => rows.sort_by(|a, b| a.token_kind.cmp(&b.token_kind)),
+        Some(Sort::Scope) => rows.sort_by(|a, b| a.scope.cmp(&b.scope)),
+        Some(Sort::ExpiresAt) => rows.sort_by_key(CachedRow::expires),
+        Some(Sort::CachedAt) => rows.sort_by_key(CachedRow::cached),
+    }
+}

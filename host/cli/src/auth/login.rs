@@ -1,0 +1,206 @@
+//! `portcullis auth login`: a person logs in, and sees on stderr what they have to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use clap::Args;
+use portcullis::host::auth::{Prompts, display_identity};
+use portcullis::host::flow;
+use portcullis::host::handlers::RegisteredHandler;
+use portcullis::host::services::Person;
+use portcullis_contract::{
+    Account, AuthCapability, AuthStatus, Call, Claims, DeviceCodePrompt, Flow, LoginRequest, LoginResult,
+};
+
+use super::{Common, call, exit_of, failed, find, gate, note, on_host, status_of};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::terminal::{self, AtTerminal};
+use crate::{Session, duration, moment};
+
+/// Options of `auth login`.
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// Name of an auth handler, or path of a plugin's file (with a slash in it)
+    #[arg(value_name = "HANDLER|FILE")]
+    target: String,
+
+    #[command(flatten)]
+    common: Common,
+
+    /// Way of logging in, for instance device-code (default: the handler's choice)
+    #[arg(long, value_name = "FLOW", default_value = "", hide_default_value = true)]
+    flow: String,
+
+    /// Tenant (needs the capability tenant_id)
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    tenant: String,
+
+    /// Scope; may be given several times (needs the capability scopes_on_login)
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    scopes: Vec<String>,
+
+    /// Server, of several (needs the capability hostname)
+    #[arg(long, value_name = "HOST")]
+    hostname: Option<String>,
+
+    /// Port on this machine that a browser comes back to (needs the capability callback_port)
+    #[arg(long, value_name = "PORT")]
+    callback_port: Option<u16>,
+
+    /// Account, of several that the handler keeps
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// How long the login may take
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5m")]
+    timeout: Duration,
+
+    /// Log out first
+    #[arg(short, long)]
+    force: bool,
+
+    /// Do nothing if somebody is logged in already
+    #[arg(long, conflicts_with = "force")]
+    skip_if_authenticated: bool,
+}
+
+/// Runs the command.
+pub(super) async fn main(session: &Session, args: LoginArgs) -> Result<Exit, Failure> {
+    let environment = &session.environment;
+    let is_there = environment.stdin_is_terminal && environment.stderr_is_terminal;
+    let person = is_there.then(|| Arc::new(AtTerminal::default()) as Arc<dyn Person>);
+    on_host(session, &args.common, person, async |host| {
+        let handler = find(host, &args.common, &args.target).await?;
+        let request = request(&args, &handler)?;
+        let call = call(Some(args.timeout));
+        if is_done_already(session, &args, &handler, &call, &request).await? {
+            return Ok(Exit::Done);
+        }
+        let login = handler.login(&call, request, Some(&mut OnStderr)).await;
+        let result = login.map_err(|error| Failure {
+            exit: exit_of(error.call_error()),
+            problem: anyhow::Error::new(error).context("authentication failed"),
+        })?;
+        note(session, &summary(&handler, &result));
+        Ok(Exit::Done)
+    })
+    .await
+}
+
+fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest, Failure> {
+    gate(handler, "--tenant", !args.tenant.is_empty(), &[AuthCapability::TENANT_ID])?;
+    let hostname = [AuthCapability::HOSTNAME, AuthCapability::INSTANCE_HOSTNAME];
+    gate(handler, "--hostname", args.hostname.is_some(), &hostname)?;
+    if !args.scopes.is_empty() && !handler.has(&AuthCapability::SCOPES_ON_LOGIN) {
+        let name = handler.name().as_str();
+        return Err(anyhow!("--scope is not supported at login time by the {name:?} auth handler"))
+            .or_exit(Exit::InvalidInput);
+    }
+    gate(handler, "--callback-port", args.callback_port.is_some(), &[AuthCapability::CALLBACK_PORT])?;
+    Ok(LoginRequest {
+        tenant_id: args.tenant.clone(),
+        scopes: args.scopes.clone(),
+        flow: flow::parse(&args.flow, &handler.info)
+            .map_err(anyhow::Error::msg)
+            .or_exit(Exit::InvalidInput)?,
+        timeout: Some(args.timeout),
+        profile: args.profile.clone(),
+        hostname: args.hostname.clone(),
+        callback_port: args.callback_port.map(i32::from),
+    })
+}
+
+/// Looks who is logged in, and returns whether that is enough.
+async fn is_done_already(
+    session: &Session,
+    args: &LoginArgs,
+    handler: &RegisteredHandler,
+    call: &Call,
+    request: &LoginRequest,
+) -> Result<bool, Failure> {
+    let hostname = args.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
+    let account = Account { profile: args.profile.clone(), hostname };
+    if args.force {
+        handler.logout(call, &account).await.map_err(|error| failed(error, "logout failed"))?;
+        return Ok(false);
+    }
+    // A program that logs itself in asks nobody, and does it as often as it likes.
+    if request.flow == Some(Flow::CLIENT_CREDENTIALS) && !args.skip_if_authenticated {
+        return Ok(false);
+    }
+    let status = status_of(handler, call, &account).await?;
+    if !status.authenticated {
+        return Ok(false);
+    }
+    let who = format!("{} is logged in with {} already", who(&status), handler.display_name());
+    if args.skip_if_authenticated {
+        note(session, &who);
+        return Ok(true);
+    }
+    note(session, &format!("{who}; --force logs out first"));
+    Ok(false)
+}
+
+fn who(status: &AuthStatus) -> &str {
+    status.claims.as_ref().and_then(display_identity).unwrap_or("somebody")
+}
+
+/// Says who has logged in. A result without claims says only that somebody did (contract item 138).
+fn summary(handler: &RegisteredHandler, result: &LoginResult) -> String {
+    let mut text = format!("logged in with {}", handler.display_name());
+    if let Some(claims) = &result.claims {
+        let Claims { name, tenant_id, .. } = claims;
+        if let Some(identity) = display_identity(claims) {
+            text += &format!(" as {identity}");
+            if !name.is_empty() && name != identity {
+                text += &format!(" ({name})");
+            }
+        }
+        if !tenant_id.is_empty() {
+            text += &format!(", tenant {tenant_id}");
+        }
+    }
+    if let Some(expires_at) = result.expires_at {
+        text += &format!(", until {}", moment::to_text(expires_at));
+    }
+    text
+}
+
+/// Shows codes to whoever looks at stderr.
+#[derive(Debug)]
+struct OnStderr;
+
+#[async_trait]
+impl Prompts for OnStderr {
+    async fn show(&mut self, prompt: DeviceCodePrompt) {
+        terminal::show(&text(&prompt)).await;
+    }
+}
+
+fn text(prompt: &DeviceCodePrompt) -> String {
+    let DeviceCodePrompt { user_code, verification_uri, message } = prompt;
+    match (user_code.as_str(), verification_uri.as_str()) {
+        ("", "") => format!("{message}\n"),
+        ("", uri) => format!("To log in, open {uri}\n{message}\n"),
+        (code, "") => format!("To log in, enter the code {code}\n{message}\n"),
+        (code, uri) => format!("To log in, open {uri}\nand enter the code {code}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_says_where_the_code_belongs() {
+        let prompt = |code: &str, uri: &str, message: &str| {
+            let [user_code, verification_uri, message] = [code, uri, message].map(str::to_owned);
+            text(&DeviceCodePrompt { user_code, verification_uri, message })
+        };
+        let shown = prompt("ABCD", "https://door.example", "words");
+        assert_eq!(shown, "To log in, open https://door.example\nand enter the code ABCD\n");
+        assert_eq!(prompt("", "", "words"), "words\n");
+    }
+}

@@ -1,0 +1,104 @@
+//! `portcullis auth logout`: handlers forget who was logged in.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::{AccountArgs, Common, call, failed, find_some, note, on_host, status_of};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::{Session, duration, terminal};
+
+/// Options of `auth logout`.
+#[derive(Args, Debug)]
+pub(crate) struct LogoutArgs {
+    /// Name of an auth handler, or path of a plugin's file (with a slash in it)
+    #[arg(value_name = "HANDLER|FILE", required_unless_present = "all", conflicts_with = "all")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    account: AccountArgs,
+
+    /// Log out of every auth handler
+    #[arg(long)]
+    all: bool,
+
+    /// Do so even if nobody is logged in
+    #[arg(short, long)]
+    force: bool,
+
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do not ask whether --all is meant
+    #[arg(short, long)]
+    yes: bool,
+
+    /// How long a handler may take, for instance 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+}
+
+/// Runs the command.
+pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Failure> {
+    on_host(session, &args.common, None, async |host| {
+        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
+        if args.all && !(args.yes || args.force || args.dry_run) {
+            let names: Vec<_> = handlers.iter().map(|handler| handler.name().as_str()).collect();
+            if !is_meant(session, &names).await? {
+                note(session, "nothing was done");
+                return Ok(Exit::Done);
+            }
+        }
+        let mut failures = Vec::new();
+        for handler in &handlers {
+            let call = call(args.timeout);
+            let name = handler.display_name();
+            let out = async {
+                let account = args.account.account(handler)?;
+                if !args.force && !status_of(handler, &call, &account).await?.authenticated {
+                    note(session, &format!("nobody is logged in with {name}"));
+                    return Ok(());
+                }
+                if args.dry_run {
+                    note(session, &format!("would log out of {name}"));
+                    return Ok(());
+                }
+                let out = handler.logout(&call, &account).await;
+                out.map_err(|error| failed(error, format!("logout failed for {}", handler.name())))?;
+                note(session, &format!("logged out of {name}"));
+                Ok::<_, Failure>(())
+            };
+            if let Err(failure) = out.await {
+                failures.push(failure);
+            }
+        }
+        last_of(session, failures)
+    })
+    .await
+}
+
+/// Says all failures but the last, which the command ends with.
+fn last_of(session: &Session, mut failures: Vec<Failure>) -> Result<Exit, Failure> {
+    let Some(last) = failures.pop() else { return Ok(Exit::Done) };
+    for failure in &failures {
+        note(session, &crate::exit::chain(&failure.problem));
+    }
+    Err(last)
+}
+
+/// Asks whether all handlers are meant.
+async fn is_meant(session: &Session, names: &[&str]) -> Result<bool, Failure> {
+    let environment = &session.environment;
+    if !(environment.stdin_is_terminal && environment.stderr_is_terminal) {
+        return Err(anyhow!("--all logs out of {}; add --yes to mean it", names.join(", ")))
+            .or_exit(Exit::InvalidInput);
+    }
+    terminal::show(&format!("Log out of {}? [y/N] ", names.join(", "))).await;
+    let answer = terminal::read_line().await?;
+    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}

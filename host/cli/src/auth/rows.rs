@@ -1,0 +1,270 @@
+//! What the commands print, in upstream's keys (contract spec 10.6).
+//!
+//! A status has all of its keys, whatever is known, so that a script need not ask which are there; of a token
+//! only what is known is told. Times are in UTC.
+
+use std::fmt;
+
+use portcullis::host::auth::display_identity;
+use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::{AuthStatus, CachedToken, Claims, Token, UnixSeconds};
+use serde::Serialize;
+
+use crate::list::json_of;
+use crate::output::Format;
+use crate::{moment, table};
+
+/// What is shown in lines under headings.
+pub(super) trait Row: Serialize {
+    const HEADINGS: &'static [&'static str];
+
+    fn cells(&self) -> Vec<String>;
+}
+
+/// Gives rows their form.
+pub(super) fn render<R: Row>(rows: &[R], format: Format) -> anyhow::Result<String> {
+    if format != Format::Table {
+        return json_of(rows, format);
+    }
+    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    Ok(if rows.is_empty() { String::new() } else { table::set(R::HEADINGS, &cells) })
+}
+
+/// Gives the one thing that there is its form.
+pub(super) fn render_one(row: &impl Serialize, format: Format) -> anyhow::Result<String> {
+    json_of(row, format)
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+fn text_of(moment: Option<UnixSeconds>) -> String {
+    moment.map(moment::to_text).unwrap_or_default()
+}
+
+/// How a login stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StatusRow {
+    handler: String,
+    display_name: String,
+    r#type: &'static str,
+    status: String,
+    authenticated: bool,
+    flow: String,
+    user: String,
+    email: String,
+    username: String,
+    name: String,
+    tenant_id: String,
+    client_id: String,
+    identity_type: String,
+    token_file: String,
+    hostname: String,
+    expires_at: String,
+    expires_in: String,
+    last_refresh: String,
+    scopes: Vec<String>,
+    cached_tokens: usize,
+    hint: String,
+    #[serde(skip)]
+    expires: Option<UnixSeconds>,
+}
+
+impl StatusRow {
+    pub(super) fn new(
+        handler: &RegisteredHandler,
+        status: AuthStatus,
+        cached_tokens: usize,
+        now: UnixSeconds,
+    ) -> Self {
+        let authenticated = status.authenticated;
+        let known = match (authenticated, status.reason.as_str()) {
+            (true, _) => "valid",
+            (false, "") => "not logged in",
+            (false, reason) => reason,
+        };
+        // Who was logged in once is nobody's business any more.
+        let claims = status.claims.filter(|_| authenticated).unwrap_or_default();
+        let Claims { email, name, username, .. } = claims.clone();
+        let expires = status.expires_at.filter(|_| authenticated);
+        let hint = match authenticated {
+            true => String::new(),
+            false => format!("run 'portcullis auth login {}' to log in", handler.name()),
+        };
+        Self {
+            handler: handler.name().to_string(),
+            display_name: handler.display_name().to_owned(),
+            r#type: "handler",
+            status: known.to_owned(),
+            authenticated,
+            flow: status.flow,
+            user: display_identity(&claims).unwrap_or_default().to_owned(),
+            email,
+            username,
+            name,
+            tenant_id: status.tenant_id,
+            client_id: status.client_id,
+            identity_type: status.identity_type,
+            token_file: status.token_file,
+            hostname: status.hostname,
+            expires_at: text_of(expires),
+            expires_in: expires.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            last_refresh: text_of(status.last_refresh),
+            scopes: status.scopes,
+            cached_tokens,
+            hint,
+            expires,
+        }
+    }
+
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Returns whether somebody is logged in, and not for longer than that.
+    pub(super) fn ends_before(&self, moment: UnixSeconds) -> bool {
+        self.authenticated && self.expires.is_some_and(|expires| expires < moment)
+    }
+}
+
+impl Row for StatusRow {
+    const HEADINGS: &'static [&'static str] =
+        &["HANDLER", "TYPE", "STATUS", "NAME", "USER", "FLOW", "EXPIRES IN"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.handler.clone(),
+            self.r#type.to_owned(),
+            self.status.clone(),
+            self.display_name.clone(),
+            or_dash(&self.user),
+            or_dash(&self.flow),
+            or_dash(&self.expires_in),
+        ]
+    }
+}
+
+/// An access token, with the token itself.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenRow<'t> {
+    handler: &'t str,
+    flow: &'t str,
+    scope: &'t str,
+    token_type: &'t str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    expires_at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    expires_in: String,
+    access_token: &'t str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    session_id: &'t str,
+}
+
+impl<'t> TokenRow<'t> {
+    pub(super) fn new(handler: &'t RegisteredHandler, token: &'t Token, now: UnixSeconds) -> Self {
+        Self {
+            handler: handler.name().as_str(),
+            flow: &token.flow,
+            scope: &token.scope,
+            token_type: &token.token_type,
+            expires_at: text_of(token.expires_at),
+            expires_in: token.expires_at.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            access_token: &token.access_token,
+            session_id: &token.session_id,
+        }
+    }
+}
+
+/// Leaves out the token.
+impl fmt::Debug for TokenRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRow").field("handler", &self.handler).finish_non_exhaustive()
+    }
+}
+
+/// A token that a handler keeps, without the token itself.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CachedRow {
+    pub(super) handler: String,
+    pub(super) token_kind: String,
+    is_expired: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) scope: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    token_type: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    flow: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    fingerprint: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    session_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hostname: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    expires_at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    expires_in: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cached_at: String,
+    #[serde(skip)]
+    expires: Option<UnixSeconds>,
+    #[serde(skip)]
+    cached: Option<UnixSeconds>,
+}
+
+impl CachedRow {
+    pub(super) fn new(handler: &RegisteredHandler, token: CachedToken, now: UnixSeconds) -> Self {
+        let lives = token.expires_at.filter(|_| !token.is_expired);
+        Self {
+            // Whose it is, is known without being told.
+            handler: handler.name().to_string(),
+            token_kind: token.token_kind,
+            is_expired: token.is_expired,
+            scope: token.scope,
+            token_type: token.token_type,
+            flow: token.flow,
+            fingerprint: token.fingerprint,
+            session_id: token.session_id,
+            hostname: token.hostname,
+            expires_at: text_of(token.expires_at),
+            expires_in: lives.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            cached_at: text_of(token.cached_at),
+            expires: token.expires_at,
+            cached: token.cached_at,
+        }
+    }
+
+    pub(super) fn is_expired(&self) -> bool {
+        self.is_expired
+    }
+
+    pub(super) fn expires(&self) -> Option<UnixSeconds> {
+        self.expires
+    }
+
+    pub(super) fn cached(&self) -> Option<UnixSeconds> {
+        self.cached
+    }
+}
+
+impl Row for CachedRow {
+    const HEADINGS: &'static [&'static str] =
+        &["HANDLER", "KIND", "SCOPE", "TYPE", "FLOW", "EXPIRED", "EXPIRES IN", "CACHED AT"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.handler.clone(),
+            or_dash(&self.token_kind),
+            or_dash(&self.scope),
+            or_dash(&self.token_type),
+            or_dash(&self.flow),
+            if self.is_expired { "yes" } else { "no" }.to_owned(),
+            or_dash(&self.expires_in),
+            or_dash(&self.cached_at),
+        ]
+    }
+}

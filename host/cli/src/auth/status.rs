@@ -1,0 +1,95 @@
+//! `portcullis auth status`: who is logged in, handler by handler.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use portcullis::host::handlers::RegisteredHandler;
+
+use super::rows::{self, StatusRow};
+use super::{AccountArgs, Common, call, find_some, note, on_host, status_of};
+use crate::exit::{Exit, Failure};
+use crate::output::{Format, print};
+use crate::{Session, duration, moment};
+
+/// Options of `auth status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Name of an auth handler, or path of a plugin's file (default: all that there are)
+    #[arg(value_name = "HANDLER|FILE")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    account: AccountArgs,
+
+    /// End with 1 if nobody is logged in with one of them
+    #[arg(long)]
+    exit_code: bool,
+
+    /// End with 1 if a login ends within that time, for instance 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    warn_within: Option<Duration>,
+
+    /// Form of the output: table, json, yaml, quiet (default: table)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+
+    /// How long a handler may take, for instance 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+}
+
+/// Runs the command.
+pub(super) async fn main(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    on_host(session, &args.common, None, async |host| {
+        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
+        let (mut all, mut last) = (Vec::new(), None);
+        for handler in &handlers {
+            match row(&args, handler).await {
+                Ok(row) => all.push(row),
+                Err(failure) => {
+                    if let Some(Failure { problem, .. }) = last.replace(failure) {
+                        note(session, &crate::exit::chain(&problem));
+                    }
+                }
+            }
+        }
+        // One that cannot tell does not keep the others from being shown.
+        match last {
+            Some(failure) if all.is_empty() => return Err(failure),
+            Some(Failure { problem, .. }) => note(session, &crate::exit::chain(&problem)),
+            None => {}
+        }
+        print(rows::render(&all, format)?).await?;
+        judge(&args, &all)
+    })
+    .await
+}
+
+async fn row(args: &StatusArgs, handler: &RegisteredHandler) -> Result<StatusRow, Failure> {
+    let call = call(args.timeout);
+    let account = args.account.account(handler)?;
+    let status = status_of(handler, &call, &account).await?;
+    // How many it keeps is an extra; without it the row is still true.
+    let tokens = handler.list_cached_tokens(&call, account.profile.as_deref()).await;
+    Ok(StatusRow::new(handler, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))
+}
+
+/// Says with the exit code what a script wants to know.
+fn judge(args: &StatusArgs, all: &[StatusRow]) -> Result<Exit, Failure> {
+    if args.exit_code && all.iter().any(|row| !row.is_authenticated()) {
+        return Err(anyhow!("one or more auth handlers are not authenticated").into());
+    }
+    if let Some(within) = args.warn_within {
+        let seconds = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
+        let end = moment::now().saturating_add(seconds);
+        if all.iter().any(|row| row.ends_before(end)) {
+            return Err(anyhow!("one or more tokens expire within {}", duration::to_text(within)).into());
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,106 @@
+//! `portcullis auth token`: one access token, for a person or a program that needs it.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::{AccessRequest, AuthCapability};
+
+use super::rows::{self, TokenRow};
+use super::{Common, call, exit_of, find, gate, on_host};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::output::{Format, print};
+use crate::{Session, duration, moment};
+
+/// Options of `auth token`.
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// Name of an auth handler, or path of a plugin's file (with a slash in it)
+    #[arg(value_name = "HANDLER|FILE")]
+    target: String,
+
+    #[command(flatten)]
+    common: Common,
+
+    /// What the token is for; may be given several times (needed exactly with the capability
+    /// scopes_on_token_request)
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    scopes: Vec<String>,
+
+    /// How long it has to stay valid
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
+    min_valid_for: Duration,
+
+    /// Do not take one that is kept
+    #[arg(short, long, visible_alias = "force")]
+    force_refresh: bool,
+
+    /// Print the token and nothing else
+    #[arg(long, conflicts_with = "output")]
+    raw: bool,
+
+    /// Account, of several that the handler keeps
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// Server, of several (needs the capability token_hostname)
+    #[arg(long, value_name = "HOST")]
+    hostname: Option<String>,
+
+    /// Form of the output: table, json, yaml, quiet (default: table)
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+
+    /// How long the handler may take, for instance 30s
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+}
+
+/// Runs the command.
+pub(super) async fn main(session: &Session, args: TokenArgs) -> Result<Exit, Failure> {
+    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    on_host(session, &args.common, None, async |host| {
+        let handler = find(host, &args.common, &args.target).await?;
+        let request = request(&args, &handler)?;
+        let token = handler.token(&call(args.timeout), request).await.map_err(|error| Failure {
+            exit: exit_of(error.call_error()),
+            problem: anyhow::Error::new(error).context("failed to get token"),
+        })?;
+        let text = if args.raw {
+            token.access_token + "\n"
+        } else {
+            rows::render_one(&TokenRow::new(&handler, &token, moment::now()), format)?
+        };
+        print(text).await?;
+        Ok(Exit::Done)
+    })
+    .await
+}
+
+fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessRequest, Failure> {
+    let name = handler.name().as_str();
+    let wants_scope = handler.has(&AuthCapability::SCOPES_ON_TOKEN_REQUEST);
+    let problem = match (args.scopes.is_empty(), wants_scope) {
+        (true, true) => Some(anyhow!("--scope is required for the {name:?} auth handler")),
+        (false, false) => Some(anyhow!(
+            "the {name:?} auth handler does not support per-request scopes: they are fixed at login"
+        )),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(problem).or_exit(Exit::InvalidInput);
+    }
+    gate(handler, "--hostname", args.hostname.is_some(), &[AuthCapability::TOKEN_HOSTNAME])?;
+    // Handlers keep tokens by this text; the order in which somebody typed is no difference.
+    let mut scopes = args.scopes.clone();
+    scopes.sort();
+    Ok(AccessRequest {
+        scope: scopes.join(" "),
+        min_valid_for: args.min_valid_for,
+        force_refresh: args.force_refresh,
+        profile: args.profile.clone(),
+        hostname: args.hostname.clone(),
+        ..AccessRequest::default()
+    })
+}
