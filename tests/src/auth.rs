@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use portcullis::contract::{
     AccessRequest, Account, AuthHandler, AuthHandlers, AuthStatus, CachedToken, Call, CallError, Claims,
-    Configuration, DeviceCodePrompt, Flow, HandlerName, HostError, HostService, LoginEvent, LoginRequest,
-    LoginResult, PromptError, ResponseRequest, Token, TokenRequest,
+    Configuration, DeviceCodePrompt, Flow, FlowAvailability, HandlerName, HostError, HostService, LoginEvent,
+    LoginRequest, LoginResult, PromptError, ResponseRequest, Token, TokenRequest,
 };
 
 use crate::generous;
@@ -95,6 +95,15 @@ impl TestAuth {
     /// As [`AuthHandler::list_cached_tokens`].
     pub async fn tokens(&self, handler: &str) -> Result<Vec<CachedToken>, CallError> {
         generous(self.plugin.list_cached_tokens(&Call::default(), &HandlerName::new(handler), None)).await
+    }
+
+    /// Asks which flows could work.
+    ///
+    /// # Errors
+    ///
+    /// As [`AuthHandler::detect_available_flows`].
+    pub async fn flows(&self, handler: &str) -> Result<Vec<FlowAvailability>, CallError> {
+        generous(self.plugin.detect_available_flows(&Call::default(), &HandlerName::new(handler))).await
     }
 
     /// Has a handler forget its expired tokens.

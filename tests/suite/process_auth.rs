@@ -14,8 +14,7 @@ mod peers {
     use serde_json::{Value, json};
 
     async fn detects(doorman: &TestAuth) -> bool {
-        let detected = doorman.plugin.detect_available_flows(&Call::default(), &HandlerName::new("door"));
-        match generous(detected).await {
+        match doorman.flows("door").await {
             Ok(flows) => flows.len() == 3,
             Err(CallError::Unimplemented) => false,
             Err(error) => panic!("{error}"),
@@ -115,8 +114,9 @@ mod peers {
         let mut host = TestHost::new(Door::Process);
         let trickster = host.launch_auth("trickster").await?;
         let account = Account { profile: Some("denied".to_owned()), hostname: None };
-        let status = trickster.plugin.status(&Call::default(), &HandlerName::new("trickster"), &account);
-        assert_eq!(refusal(generous(status).await), "rpc error: code = PermissionDenied desc = not you");
+        let (call, name) = (Call::default(), HandlerName::new("trickster"));
+        let status = generous(trickster.plugin.status(&call, &name, &account)).await;
+        assert_eq!(refusal(status), "rpc error: code = PermissionDenied desc = not you");
         assert_matches!(trickster.logout("trickster").await, Err(CallError::Unimplemented));
         Ok(())
     }
@@ -212,7 +212,9 @@ mod peers {
         };
         for offers in [true, false] {
             let mut host = TestHost::new(Door::Process);
-            host.host = offers.then(|| Household::new(&[], Ok("")) as _);
+            if offers {
+                host.host = Some(Household::new(&[], Ok("")));
+            }
             let trickster = host.launch_auth("trickster").await?;
             let mut seen: Value =
                 serde_json::from_str(&refusal(trickster.configure("trickster", &configuration).await))?;

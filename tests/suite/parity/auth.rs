@@ -174,8 +174,7 @@ async fn a_refusal_is_in_its_authors_words_whatever_was_asked(door: Door) -> Tes
     assert_eq!(refusal(doorman.purge("nobody").await), unknown);
     assert_eq!(refusal(doorman.configure("nobody", &Configuration::default()).await), unknown);
     assert_eq!(refusal(doorman.login("nobody", login("", "")).await.1), unknown);
-    let detected = doorman.plugin.detect_available_flows(&Call::default(), &HandlerName::new("nobody"));
-    assert_eq!(refusal(generous(detected).await), unknown);
+    assert_eq!(refusal(doorman.flows("nobody").await), unknown);
     Ok(())
 }
 
@@ -219,16 +218,15 @@ async fn a_handler_that_was_stopped_is_configured_again_and_goes_on(door: Door) 
 async fn the_calls_of_the_later_wire_are_answered(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let doorman = host.launch_auth("doorman").await?;
-    let (call, name) = (Call::default(), HandlerName::new("door"));
+    let call = Call::default();
     let flow =
         |flow, available, reason: &str| FlowAvailability { flow, available, reason: reason.to_owned() };
-    let flows = generous(doorman.plugin.detect_available_flows(&call, &name)).await?;
     let expected = [
         flow(Flow::DEVICE_CODE, true, ""),
         flow(Flow::INTERACTIVE, false, "no browser"),
         flow(Flow::PAT, true, ""),
     ];
-    assert_eq!(flows, expected);
+    assert_eq!(doorman.flows("door").await?, expected);
 
     let activate = async |settings: &str| {
         generous(doorman.plugin.activate_server_mode(&call, Json::from_text(settings))).await
