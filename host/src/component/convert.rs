@@ -13,10 +13,12 @@ mod auth;
 mod descriptor;
 mod identity;
 mod request;
+mod size;
 
-pub(crate) use answer::{output_size, refusal_size};
-pub(crate) use auth::{access_size, count, handlers_size, login_size};
-pub(crate) use descriptor::descriptor_size;
+pub(crate) use auth::count;
+pub(crate) use size::{
+    access_size, descriptor_size, handlers_size, login_size, names_size, output_size, refusal_size,
+};
 
 /// What a guest said does not fit the contract.
 #[derive(Debug, Error)]

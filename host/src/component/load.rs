@@ -4,11 +4,13 @@
 //! are read from the outermost layer of the file; the modules inside are not looked at.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use portcullis_contract::{Digest, Kind, LaunchError};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
@@ -131,7 +133,9 @@ impl fmt::Display for Hint {
 impl Source {
     pub(crate) fn new(path: &Path) -> Result<Self, LaunchError> {
         let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(unreadable)?;
+        // A FIFO must not hold us up: opened like this it is refused two lines on.
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(unreadable(std::io::Error::other("not a regular file")));

@@ -3,6 +3,7 @@
 use portcullis_contract::{Amount, BackendName, CallError, LimitName, Limits};
 
 use crate::component::instances::Instances;
+use crate::component::state::LimitHit;
 
 /// Refuses what is larger than it may be.
 pub(crate) fn fits(size: u64, limit: u64) -> Result<(), CallError> {
@@ -11,6 +12,29 @@ pub(crate) fn fits(size: u64, limit: u64) -> Result<(), CallError> {
     }
     let [asked, allowed] = [size, limit].map(Amount::Bytes);
     Err(CallError::Limit { which: LimitName::Message, asked, allowed })
+}
+
+/// What is left for all that a plugin says of itself.
+#[derive(Debug)]
+pub(crate) struct Room {
+    used: u64,
+    limit: u64,
+}
+
+impl Room {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { used: 0, limit }
+    }
+
+    /// Takes something from it. Fails when it is more than is left.
+    pub(crate) fn take(&mut self, size: u64) -> Result<(), LimitHit> {
+        self.used = self.used.saturating_add(size);
+        if self.used <= self.limit {
+            return Ok(());
+        }
+        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
+        Err(LimitHit { which: LimitName::Message, asked, allowed })
+    }
 }
 
 impl Instances {
@@ -25,5 +49,19 @@ impl Instances {
     pub(crate) fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
         let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
         fits(size.fold(0, u64::saturating_add), self.ground.limits.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_for_all_of_it_together() {
+        let mut room = Room::new(10);
+        assert!(room.take(4).is_ok());
+        assert!(room.take(6).is_ok());
+        let hit = room.take(1).unwrap_err();
+        assert_eq!((hit.asked, hit.allowed), (Amount::Bytes(11), Amount::Bytes(10)));
     }
 }

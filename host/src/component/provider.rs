@@ -16,11 +16,11 @@ use wasmtime::component::Component;
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
-use crate::component::convert::{descriptor_size, output_size, refusal_size};
+use crate::component::convert::{descriptor_size, names_size, output_size, refusal_size};
 use crate::component::guest::{Exported, Function, Guest};
 use crate::component::instances::{Ask, Instances, lock};
-use crate::component::message::fits;
-use crate::component::state::{LimitHit, Reader};
+use crate::component::message::{Room, fits};
+use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
 
 /// A component that offers providers.
@@ -82,10 +82,10 @@ impl ComponentProvider {
         };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
-        let told = Arc::new(Mutex::new(Told::default()));
-        let all = tell_all(calls, Arc::clone(&told), this.instances.room_for_descriptors());
-        let asked = this.instances.ask_in(Some(first), &call, None, None, all).await;
-        let Told { mut size, names, mut descriptors } = std::mem::take(&mut *lock(&told));
+        let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
+        let asked =
+            this.instances.ask_in(Some(first), &call, None, None, tell_all(calls, Arc::clone(&told))).await;
+        let Told { mut room, names, mut descriptors } = lock(&told).take();
         // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
         let mut end = asked.err();
         if names.is_none()
@@ -104,7 +104,7 @@ impl ComponentProvider {
                     told.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?))
                 }
                 (None, Some(error)) => Err(error),
-                (None, None) => this.describe(&call, &name, &mut size).await,
+                (None, None) => this.describe(&call, &name, &mut room).await,
             };
             this.descriptors.insert(name.clone(), descriptor);
             this.names.push(name);
@@ -112,37 +112,46 @@ impl ComponentProvider {
         Ok(this)
     }
 
-    /// Asks for one descriptor; `size` is what all of them come to.
+    /// Asks for one descriptor in an instance of its own, and takes it from the room that all of them have.
     async fn describe(
         &self,
         call: &Call,
         name: &ProviderName,
-        size: &mut u64,
+        room: &mut Room,
     ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
         let describe = self.calls.describe;
-        let descriptor = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move { guest.call(describe, (provider.as_str(),)).await })
+        let told = self.instances.ask(call, None, None, move |guest| {
+            Box::pin(async move { guest.call(describe, (provider.as_str(),)).await.map(Ok) })
         });
-        let descriptor: types::Descriptor = descriptor.await?;
-        *size = size.saturating_add(descriptor_size(&descriptor));
-        fits(*size, self.instances.room_for_descriptors())?;
-        Ok(Descriptor::try_from(descriptor)?)
+        let told: Described = told.await?;
+        room.take(described_size(&told))?;
+        Ok(Descriptor::try_from(told?)?)
     }
 }
 
+/// A descriptor, or why there is none.
+type Described = Result<types::Descriptor, PluginError>;
+
 /// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
-#[derive(Default)]
 struct Told {
-    /// About how many bytes the descriptors are.
-    size: u64,
+    room: Room,
     names: Option<Vec<String>>,
-    descriptors: BTreeMap<String, Result<types::Descriptor, types::PluginError>>,
+    descriptors: BTreeMap<String, Described>,
+}
+
+impl Told {
+    fn new(room: Room) -> Self {
+        Self { room, names: None, descriptors: BTreeMap::new() }
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(Room::new(0)))
+    }
 }
 
 /// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
-/// All of them together may be as large as one message.
-fn tell_all(calls: Calls, told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
+fn tell_all(calls: Calls, told: Arc<Mutex<Told>>) -> impl Ask<()> {
     move |guest: &mut Guest| {
         Box::pin(async move {
             guest.check(|store, instance| ProviderPlugin::new(store, instance))?;
@@ -150,21 +159,24 @@ fn tell_all(calls: Calls, told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
                 Ok(names) => names,
                 Err(error) => return Ok(Err(error)),
             };
-            lock(&told).names = Some(names.clone());
-            for name in &names {
-                let descriptor: Result<_, PluginError> = guest.call(calls.describe, (name.as_str(),)).await?;
+            {
                 let mut told = lock(&told);
-                told.size =
-                    told.size.saturating_add(descriptor.as_ref().map_or_else(refusal_size, descriptor_size));
-                if told.size > limit {
-                    let [asked, allowed] = [told.size, limit].map(Amount::Bytes);
-                    return Err(LimitHit { which: LimitName::Message, asked, allowed }.into());
-                }
-                told.descriptors.entry(name.clone()).or_insert(descriptor);
+                told.room.take(names_size(&names))?;
+                told.names = Some(names.clone());
+            }
+            for name in names {
+                let described: Described = guest.call(calls.describe, (name.as_str(),)).await?;
+                let mut told = lock(&told);
+                told.room.take(described_size(&described))?;
+                told.descriptors.entry(name).or_insert(described);
             }
             Ok(Ok(()))
         })
     }
+}
+
+fn described_size(described: &Described) -> u64 {
+    described.as_ref().map_or_else(refusal_size, descriptor_size)
 }
 
 impl Drop for ComponentProvider {

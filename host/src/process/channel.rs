@@ -89,6 +89,11 @@ impl<C: Client> Channel<C> {
         Self { client, limits: Arc::new(limits), ..self.clone() }
     }
 
+    /// Returns the room that all descriptions have together: that of one message.
+    pub(super) fn room_for_descriptions(&self) -> Room {
+        Room { used: 0, limit: self.limits.message }
+    }
+
     /// Makes every call from now on fail with [`CallError::Gone`].
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -136,6 +141,26 @@ impl<C: Client> Channel<C> {
             Ok(Answer(Err(refusal))) => Err(pending.settle(CallError::Refused(refusal)).await),
             Err(error) => Err(CallError::contract(error)),
         }
+    }
+}
+
+/// How much all that a plugin says of itself may be together.
+#[derive(Debug)]
+pub(super) struct Room {
+    used: u64,
+    limit: u64,
+}
+
+impl Room {
+    /// Takes a message from it. Fails when it is more than is left.
+    pub(super) fn take(&mut self, message: &impl Message) -> Result<(), CallError> {
+        let size = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
+        self.used = self.used.saturating_add(size);
+        if self.used <= self.limit {
+            return Ok(());
+        }
+        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
+        Err(CallError::Limit { which: LimitName::Message, asked, allowed })
     }
 }
 

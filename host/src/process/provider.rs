@@ -18,7 +18,7 @@ use portcullis_contract::{
 use portcullis_proto as proto;
 use tonic::Streaming;
 
-use super::channel::{Channel, Pending, ProviderClient, or_nothing_to_do};
+use super::channel::{Channel, Pending, ProviderClient, Room, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
 
@@ -42,21 +42,22 @@ impl ProcessProvider {
         child: Child,
     ) -> Result<Self, LaunchError> {
         let (call, reader) = (Call::default(), channel.for_descriptions());
-        let names = reader
+        let mut room = reader.room_for_descriptions();
+        let told = reader
             .unary(&call, proto::GetProvidersRequest {}, async |mut client, request| {
                 client.get_providers(request).await
             })
             .await
-            .map_err(LaunchError::Undescribed)?
-            .provider_names;
-        let names: Vec<_> = names.into_iter().map(ProviderName::new).collect();
+            .map_err(LaunchError::Undescribed)?;
+        room.take(&told).map_err(LaunchError::Undescribed)?;
+        let names: Vec<_> = told.provider_names.into_iter().map(ProviderName::new).collect();
         let mut descriptors = HashMap::new();
         for name in &names {
             // A name that is advertised twice is asked for once.
             if descriptors.contains_key(name) {
                 continue;
             }
-            match describe(&reader, &call, name).await {
+            match describe(&reader, &call, name, &mut room).await {
                 Err(stopped @ CallError::Stopped(_)) => return Err(LaunchError::Undescribed(stopped)),
                 described => descriptors.insert(name.clone(), described),
             };
@@ -73,11 +74,13 @@ async fn describe(
     channel: &Channel<ProviderClient>,
     call: &Call,
     name: &ProviderName,
+    room: &mut Room,
 ) -> Result<Descriptor, CallError> {
     let request = proto::GetProviderDescriptorRequest { provider_name: name.as_str().to_owned() };
     let response = channel
         .unary(call, request, async |mut client, request| client.get_provider_descriptor(request).await)
         .await?;
+    room.take(&response)?;
     Descriptor::try_from(response).map_err(CallError::contract)
 }
 

@@ -49,21 +49,6 @@ impl TryFrom<types::Output> for Output {
     }
 }
 
-/// Returns how many bytes of text an output carries.
-pub(crate) fn output_size(output: &types::Output) -> u64 {
-    let texts = [output.data.len(), output.metadata.as_ref().map_or(0, String::len)];
-    let warnings = output.warnings.iter().map(String::len);
-    let remarks = output.diagnostics.iter().map(|d| d.summary.len() + d.detail.len() + d.attribute.len());
-    texts.into_iter().chain(warnings).chain(remarks).map(|n| u64::try_from(n).unwrap_or(u64::MAX)).sum()
-}
-
-/// Returns about how many bytes a refusal takes: those of the texts in it.
-pub(crate) fn refusal_size(error: &types::PluginError) -> u64 {
-    let types::PluginError::Failed(failure) = error else { return 0 };
-    let remarks = failure.diagnostics.iter().map(|d| d.summary.len() + d.detail.len() + d.attribute.len());
-    u64::try_from(failure.message.len() + remarks.sum::<usize>()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

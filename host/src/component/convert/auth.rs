@@ -232,32 +232,6 @@ impl From<wit::FlowAvailability> for FlowAvailability {
     }
 }
 
-/// Returns about how many bytes the texts come to.
-fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> u64 {
-    texts.into_iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX)).sum()
-}
-
-/// Returns how many bytes of text a list of handlers carries.
-pub(crate) fn handlers_size(handlers: &[wit::HandlerInfo]) -> u64 {
-    let of = |info: &wit::HandlerInfo| {
-        texts([&info.name, &info.display_name].into_iter().chain(&info.flows).chain(&info.capabilities))
-    };
-    handlers.iter().map(of).sum()
-}
-
-/// Returns how many bytes of text a request for a login carries.
-pub(crate) fn login_size(request: &wit::LoginRequest) -> u64 {
-    let wit::LoginRequest { tenant_id, scopes, flow, profile, hostname, .. } = request;
-    texts([tenant_id, flow].into_iter().chain(scopes).chain(profile).chain(hostname))
-}
-
-/// Returns how many bytes of text a request for a token carries.
-pub(crate) fn access_size(request: &wit::TokenRequest) -> u64 {
-    let wit::TokenRequest { scope, profile, server_context, caller, assertion, hostname, .. } = request;
-    let optional = [profile, server_context, caller, assertion, hostname];
-    texts([scope].into_iter().chain(optional.into_iter().flatten()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -285,30 +259,5 @@ mod tests {
     fn less_than_nothing_cannot_have_been_purged() {
         assert_eq!(count(i32::MAX).unwrap(), 2_147_483_647);
         assert!(matches!(count(-1), Err(Misfit::Negative(_))));
-    }
-
-    #[test]
-    fn every_text_of_a_request_counts() {
-        let some = |text: &str| Some(text.to_owned());
-        let login = LoginRequest {
-            tenant_id: "1".to_owned(),
-            scopes: vec!["22".to_owned(), "3".to_owned()],
-            flow: Some(Flow::PAT),
-            timeout: None,
-            profile: some("4444"),
-            hostname: some("55555"),
-            callback_port: Some(6),
-        };
-        assert_eq!(login_size(&login.into()), 16);
-        let access = AccessRequest {
-            scope: "1".to_owned(),
-            profile: some("22"),
-            server_context: some("333"),
-            caller: some("4444"),
-            assertion: some("55555"),
-            hostname: some("666666"),
-            ..AccessRequest::default()
-        };
-        assert_eq!(access_size(&access.into()), 21);
     }
 }

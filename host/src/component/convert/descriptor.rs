@@ -110,33 +110,3 @@ impl From<types::Contact> for Contact {
         Self { name, email }
     }
 }
-
-/// Returns about how many bytes a descriptor takes: those of the texts in it that can be long.
-pub(crate) fn descriptor_size(descriptor: &types::Descriptor) -> u64 {
-    let some = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let all = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-    let examples = |examples: &[types::Example]| -> usize {
-        examples.iter().map(|e| e.name.len() + e.description.len() + e.yaml.len()).sum()
-    };
-    let d = descriptor;
-    let own = [&d.name, &d.display_name, &d.description, &d.version, &d.category, &d.api_version, &d.icon];
-    let operations = d.operations.iter().map(|o| {
-        let texts = [&o.name, &o.display_name, &o.description, &o.deprecation_message];
-        texts.map(String::len).iter().sum::<usize>()
-            + some(&o.input_schema)
-            + some(&o.output_schema)
-            + all(&o.capabilities)
-            + all(&o.tags)
-            + examples(&o.examples)
-    });
-    let bytes = own.map(String::len).iter().sum::<usize>()
-        + some(&d.schema)
-        + d.output_schemas.iter().map(|o| o.capability.len() + o.schema.len()).sum::<usize>()
-        + [&d.capabilities, &d.sensitive_fields, &d.tags].map(|texts| all(texts)).iter().sum::<usize>()
-        + d.write_operations.as_deref().map_or(0, all)
-        + d.links.iter().map(|l| l.name.len() + l.url.len()).sum::<usize>()
-        + d.maintainers.iter().map(|c| c.name.len() + c.email.len()).sum::<usize>()
-        + examples(&d.examples)
-        + operations.sum::<usize>();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
