@@ -10,38 +10,38 @@ use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::{Value, json};
 
 /// A person with a plugin directory, and nothing in it yet.
-struct Person {
+pub(crate) struct Person {
     scratch: tempfile::TempDir,
 }
 
 impl Person {
-    fn new() -> Result<Self, std::io::Error> {
+    pub(crate) fn new() -> Result<Self, std::io::Error> {
         let scratch = tempfile::Builder::new().prefix("portcullis-test").tempdir()?;
         fs::create_dir(scratch.path().join("plugins"))?;
         Ok(Self { scratch })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    fn has_guest(&self, name: &str) -> Result<(), std::io::Error> {
+    pub(crate) fn has_guest(&self, name: &str) -> Result<(), std::io::Error> {
         fs::copy(fixtures::guest(name), self.path("plugins").join(format!("{name}.wasm"))).map(drop)
     }
 
     #[cfg(go_peers)]
-    fn has_peer(&self, name: &str) -> Result<(), std::io::Error> {
+    pub(crate) fn has_peer(&self, name: &str) -> Result<(), std::io::Error> {
         fs::copy(fixtures::peer(name), self.path("plugins").join(name)).map(drop)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = cli::command(self.scratch.path());
         command.args(arguments).current_dir(self.scratch.path()).stdin(Stdio::null());
         command.env("PORTCULLIS_PLUGIN_DIR", self.path("plugins"));
         command
     }
 
-    fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
+    pub(crate) fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
         self.command(arguments).output()
     }
 }
@@ -54,22 +54,22 @@ impl Drop for Person {
     }
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[track_caller]
-fn answer(output: &Output) -> Value {
+pub(crate) fn answer(output: &Output) -> Value {
     assert!(output.status.success(), "{}: {}", output.status, stderr(output));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
 }
 
 #[track_caller]
-fn fails(output: &Output, code: i32, sentence: &str) {
+pub(crate) fn fails(output: &Output, code: i32, sentence: &str) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert!(text.contains(sentence), "{text}");

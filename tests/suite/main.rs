@@ -4,6 +4,7 @@
 //! can do to us, or for us, stands under that backend's name.
 
 mod cli;
+mod cli_auth;
 mod component;
 mod component_auth;
 mod house;

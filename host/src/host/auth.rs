@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use portcullis_contract::{
     AccessRequest, Account, AuthStatus, CachedToken, Call, CallError, Claims, DeviceCodePrompt,
-    FlowAvailability, HandlerName, LoginEvent, LoginRequest, LoginResult, NoLoginResult, Refusal, Token,
+    FlowAvailability, HandlerName, LimitName, LoginEvent, LoginRequest, LoginResult, NoLoginResult, Refusal,
+    Token,
 };
 use thiserror::Error;
 
@@ -103,10 +104,10 @@ impl From<CallError> for LoginError {
             CallError::Refused(refusal) if refusal.message.starts_with(BROKEN) => Self::Status(refusal),
             CallError::Refused(refusal) => Self::Refused(refusal),
             CallError::Contract(source) if is_no_result(source.as_ref()) => Self::NoResult,
-            // These two are found out before anything is sent; whatever else may come later, too.
-            CallError::Gone | CallError::Limit { which: portcullis_contract::LimitName::Concurrency, .. } => {
-                Self::NotAsked(error)
-            }
+            // These are found out before anything is sent; whatever else may come later, too.
+            CallError::Gone
+            | CallError::Busy { .. }
+            | CallError::Limit { which: LimitName::Concurrency, .. } => Self::NotAsked(error),
             other => Self::Broken(other),
         }
     }

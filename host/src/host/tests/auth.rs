@@ -128,7 +128,6 @@ async fn a_handlers_name_belongs_to_the_first_and_files_are_asked_for_by_themsel
 
 #[tokio::test]
 async fn a_plugin_of_the_other_kind_is_not_used() {
-    // item 81
     let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
     let host = house.host();
     let wanted = Wanted::File(house.path("a.wasm"), None);
@@ -161,7 +160,7 @@ async fn all_handlers_are_started_but_not_what_nobody_knows() {
 
 #[tokio::test]
 async fn upstreams_discovery_of_auth_handlers_starts_everything_as_one() {
-    // items 70 and 72
+    // item 70
     let house = House::new(&[("a.wasm", "auth:a"), ("b", "b"), ("c", "auth:a c")]);
     let all = house.host().start_every_auth_handler().await.unwrap();
     assert_eq!(all.iter().map(|h| h.name().as_str()).collect::<Vec<_>>(), ["a", "c"]);

@@ -1,0 +1,277 @@
+//! What a person sees who types `portcullis auth`.
+//!
+//! The doormen remember in memory alone, so that each command meets one who knows nobody.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use portcullis_tests::{Door, TestResult, cli};
+use serde_json::{Value, json};
+use test_case::test_case;
+
+use crate::cli::{Person, answer, fails, stderr, stdout};
+
+/// A person in whose directory a doorman lies, which is known already.
+fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
+    let person = Person::new()?;
+    match door {
+        Door::Component => person.has_guest("doorman")?,
+        #[cfg(go_peers)]
+        Door::Process => person.has_peer("doorman")?,
+        #[cfg(not(go_peers))]
+        Door::Process => unreachable!("there is no such case"),
+    }
+    // Of the native one nobody would know otherwise what it offers.
+    let listing = person.types(&["list", "--describe"])?;
+    assert!(listing.status.success(), "{}", stderr(&listing));
+    Ok(person)
+}
+
+const PROMPT: &str = "To log in, open https://door.example/device\nand enter the code ABCD-1234\n";
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    person.has_guest("echo")?;
+    let listing = answer(&person.types(&["list", "-o", "json"])?);
+    let kinds: Vec<_> =
+        listing.as_array().expect("a list").iter().map(|row| (&row["name"], &row["kind"])).collect();
+    for expected in [("door", "auth-handler"), ("side", "auth-handler"), ("echo", "provider")] {
+        let expected = (&json!(expected.0), &json!(expected.1));
+        assert!(kinds.contains(&expected), "{kinds:?}");
+    }
+    let page = person.types(&["inspect", "door"])?;
+    let text = stdout(&page);
+    assert!(text.contains("Auth handler door, Door\n  flows: device_code, interactive, pat\n"), "{text}");
+    assert!(text.contains("  offers  side as well\n"), "{text}");
+    assert!(text.contains("may take as long over a login as its caller allows"), "{text}");
+    fails(&person.types(&["run", "door"])?, 4, "provider \"door\" not found");
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let login = |arguments: &[&str]| person.types(&[&["auth", "login"], arguments].concat());
+
+    let plain = login(&["door"])?;
+    assert_eq!((plain.status.code(), stdout(&plain).as_str()), (Some(0), ""), "{}", stderr(&plain));
+    let who = "logged in with Door as ada@door.example (Ada)";
+    assert_eq!(stderr(&plain), format!("{PROMPT}{who}, until 2023-11-14T23:13:20Z\n"));
+
+    let quiet = login(&["door", "--quiet", "--tenant", "two-prompts"])?;
+    assert_eq!(stderr(&quiet), format!("{PROMPT}{}", PROMPT.replace("ABCD-1234", "EFGH-5678")));
+    // item 138
+    let no_claims = login(&["door", "--tenant", "no-claims"])?;
+    assert!(stderr(&no_claims).ends_with("logged in with Door, until 2023-11-14T23:13:20Z\n"));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let login = |arguments: &[&str]| person.types(&[&["auth", "login", "-q"], arguments].concat());
+    let failed = "authentication failed: plugin auth handler door login:";
+    // item 127
+    let refused = format!("{failed} plugin login error: login refused");
+    fails(&login(&["door", "--tenant", "refuse"])?, 1, &refused);
+    let side = "authentication failed: plugin auth handler side login: plugin login error: flow not supported: \
+        secret_knock";
+    fails(&login(&["side", "--flow", "secret_knock"])?, 1, side);
+    fails(&login(&["door", "--flow", "interactive"])?, 1, "plugin login error: the host asks nobody");
+    let late = login(&["door", "--tenant", "never", "--timeout", "300ms"])?;
+    fails(&late, 9, &format!("{failed} login stream error: no answer within"));
+    let crashed = login(&["door", "--tenant", "crash"])?;
+    fails(&crashed, 1, &format!("{failed} login stream error: the plugin stopped before it answered"));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let refused = |arguments: &[&str], sentence: &str| -> TestResult {
+        fails(&person.types(&[&["auth"], arguments].concat())?, 3, sentence);
+        Ok(())
+    };
+    let by_side = "is not supported by the \"side\" auth handler";
+    refused(&["login", "side", "--tenant", "t"], &format!("--tenant {by_side}"))?;
+    refused(&["login", "side", "--hostname", "h"], &format!("--hostname {by_side}"))?;
+    refused(&["login", "side", "--callback-port", "8400"], &format!("--callback-port {by_side}"))?;
+    let at_login = "--scope is not supported at login time by the \"side\" auth handler";
+    refused(&["login", "side", "--scope", "s"], at_login)?;
+    refused(&["login", "door", "--flow", "fly"], "unknown flow: fly (valid: device_code, interactive, pat)")?;
+    refused(&["token", "door"], "--scope is required for the \"door\" auth handler")?;
+    refused(&["token", "side", "--scope", "s"], "does not support per-request scopes")?;
+    refused(
+        &["status", "door", "--hostname", "h"],
+        "--hostname is not supported by the \"door\" auth handler",
+    )?;
+    refused(&["status", "nobody"], "auth handler not found: nobody (there are: door, side)")?;
+    refused(&["logout", "--all"], "--all logs out of door, side; add --yes to mean it")?;
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let status = answer(&person.types(&["auth", "status", "-o", "json"])?);
+    let door = &status[0];
+    let keys = [
+        "handler",
+        "displayName",
+        "type",
+        "status",
+        "authenticated",
+        "flow",
+        "user",
+        "email",
+        "username",
+        "name",
+        "tenantId",
+        "clientId",
+        "identityType",
+        "tokenFile",
+        "expiresAt",
+        "expiresIn",
+        "lastRefresh",
+        "scopes",
+        "cachedTokens",
+        "hint",
+    ];
+    for key in keys {
+        assert!(door.get(key).is_some(), "{key} is missing in {door}");
+    }
+    assert_eq!(door["status"], "not logged in");
+    assert_eq!(door["hint"], "run 'portcullis auth login door' to log in");
+    assert_eq!(status.as_array().map(Vec::len), Some(2));
+
+    let table = person.types(&["auth", "status"])?;
+    let expected = "HANDLER  TYPE     STATUS         NAME       USER  FLOW  EXPIRES IN\n\
+                    door     handler  not logged in  Door       -     -     -\n\
+                    side     handler  not logged in  Side door  -     -     -\n";
+    assert_eq!(stdout(&table), expected);
+
+    let judged = person.types(&["auth", "status", "door", "--exit-code"])?;
+    assert_eq!(judged.status.code(), Some(1));
+    assert!(stdout(&judged).contains("door") && !stdout(&judged).contains("side"));
+    assert!(stderr(&judged).contains("one or more auth handlers are not authenticated"));
+    assert!(person.types(&["auth", "status", "--warn-within", "1h"])?.status.success());
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
+    let nobody = "failed to get token: plugin auth handler door get-token: not authenticated";
+    fails(&auth(&["token", "door", "--scope", "b", "--scope", "a", "--raw"])?, 1, nobody);
+
+    assert_eq!(answer(&auth(&["list", "door", "-o", "json"])?), json!([]));
+    let purged = auth(&["list", "door", "--purge-expired"])?;
+    assert_eq!(
+        (stdout(&purged), stderr(&purged)),
+        (String::new(), "door: 0 expired tokens forgotten\n".to_owned())
+    );
+
+    let out = auth(&["logout", "door"])?;
+    assert_eq!((out.status.code(), stderr(&out).as_str()), (Some(0), "nobody is logged in with Door\n"));
+    let forced = auth(&["logout", "door", "--force"])?;
+    assert_eq!(stderr(&forced), "logged out of Door\n");
+    let dry = auth(&["logout", "--all", "--force", "--dry-run"])?;
+    assert_eq!(stderr(&dry), "would log out of Door\nwould log out of Side door\n");
+    fails(&auth(&["logout", "side", "--force"])?, 1, "logout failed for side: side cannot log out");
+    let all = auth(&["logout", "--all", "--force", "-q"])?;
+    fails(&all, 1, "logout failed for side: side cannot log out");
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let file = person.path("secrets.json");
+    fs::write(&file, r#"{"app.pat":"grace"}"#)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    let login = ["auth", "login", "door", "--flow", "pat"];
+
+    fails(&person.types(&login)?, 1, "secret store not available");
+    let given = person.types(&[&login[..], &["--secrets-file", "secrets.json"]].concat())?;
+    assert!(given.status.success(), "{}", stderr(&given));
+    assert!(stderr(&given).contains("logged in with Door as"), "{}", stderr(&given));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let file = match door {
+        Door::Component => "./plugins/doorman.wasm",
+        Door::Process => "./plugins/doorman",
+    };
+    let several = "doorman offers several auth handlers: door, side; choose one with --handler";
+    fails(&person.types(&["auth", "login", file])?, 3, several);
+    assert!(person.types(&["auth", "login", file, "--handler", "door"])?.status.success());
+    fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
+    person.has_guest("echo")?;
+    fails(&person.types(&["auth", "status", "./plugins/echo.wasm"])?, 1, "plugin echo is no auth-handler");
+    Ok(())
+}
+
+/// A provider of one backend is told of an auth handler of the other, or its own, and only what was granted.
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn a_provider_is_told_of_identities_that_its_policy_grants(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    person.has_guest("keeper")?;
+    let listing = answer(&person.types(&["list", "-o", "json"])?);
+    let rows = listing.as_array().expect("a list");
+    let keeper: &Value = rows.iter().find(|row| row["name"] == "keeper").expect("the keeper is listed");
+    let digest = keeper["digest"].as_str().expect("a digest");
+    let policy = |grant: &str| format!("[plugin.k]\ndigests = [\"{digest}\"]\n{grant}\n");
+    let run = |operation: &str| {
+        let operation = format!("operation={operation}");
+        person.types(&["run", "keeper", "--policy", "policy.toml", &operation, "handler=door", "scope=s"])
+    };
+
+    fs::write(person.path("policy.toml"), policy(""))?;
+    let denied = "access denied: auth handler \"door\" is not in the allowed set";
+    fails(&run("identity")?, 1, denied);
+    assert_eq!(answer(&run("handlers")?)["data"]["names"], json!([]));
+
+    fs::write(person.path("policy.toml"), policy("identity = { handlers = [\"door\"], token = true }"))?;
+    assert_eq!(answer(&run("handlers")?)["data"]["names"], json!(["door"]));
+    assert_eq!(answer(&run("identity")?)["data"], json!({"claims": null}));
+    // item 168
+    let nobody = "host GetAuthToken: get auth token: plugin auth handler door get-token: not authenticated";
+    fails(&run("token")?, 1, nobody);
+    // item 165
+    fails(&run("groups")?, 1, "auth groups not available");
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+fn ctrl_c_ends_a_login_and_its_plugin(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let mut child = person
+        .command(&["auth", "login", "door", "--tenant", "never"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut shown = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    shown.read_line(&mut line)?;
+    assert!(line.starts_with("To log in"), "{line}");
+    cli::signal(&child, cli::Signal::INT)?;
+    assert_eq!(child.wait()?.code(), Some(130));
+    Ok(())
+}
