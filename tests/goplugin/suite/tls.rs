@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use portcullis_goplugin::{Encryption, Environment, HandshakeError, StartError, Tls as GivenTls};
-use portcullis_goplugin_tests::CALLED_BACK;
+use portcullis_goplugin_tests::{CALLED_BACK, Echo, Peer};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use test_case::test_matrix;
+use tonic::service::Routes;
 
 use crate::scene::Mode::{self, Both, Mux, Plain, Tls};
 use crate::scene::{LONG, Outcome, scene};
@@ -48,12 +49,9 @@ fn write_certificate(
     Ok((certificate.into(), PrivateKeyDer::try_from(key.serialize_der())?))
 }
 
-#[test_matrix("1.8", [Plain, Mux])]
-#[tokio::test]
-async fn tls_that_was_set_up_by_hand_works(version: &str, mode: Mode) -> Outcome {
-    let mut scene = scene(version, mode);
-    let files = tempfile::tempdir()?;
-    let (certificate, key) = write_certificate(files.path())?;
+/// Describes a host's TLS with the certificate that is written to `directory`.
+fn given(directory: &std::path::Path) -> Result<Encryption, Box<dyn std::error::Error>> {
+    let (certificate, key) = write_certificate(directory)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
@@ -67,8 +65,15 @@ async fn tls_that_was_set_up_by_hand_works(version: &str, mode: Mode) -> Outcome
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
-    scene.launch.encryption =
-        Encryption::Given(GivenTls::new(client, server, ServerName::try_from("plugin.test")?));
+    Ok(Encryption::Given(GivenTls::new(client, server, ServerName::try_from("plugin.test")?)))
+}
+
+#[test_matrix("1.8", [Plain, Mux])]
+#[tokio::test]
+async fn tls_that_was_set_up_by_hand_works(version: &str, mode: Mode) -> Outcome {
+    let mut scene = scene(version, mode);
+    let files = tempfile::tempdir()?;
+    scene.launch.encryption = given(files.path())?;
     scene.launch.environment = variable("PEER_TLS", &files.path().to_string_lossy());
 
     let (plugin, peer) = scene.start().await?;
@@ -76,5 +81,31 @@ async fn tls_that_was_set_up_by_hand_works(version: &str, mode: Mode) -> Outcome
     assert_eq!(peer.call::<_, Vec<u8>>("Echo", CALLED_BACK.to_vec()).await?, CALLED_BACK);
     plugin.stop(LONG).await;
     scene.expect_nothing_left();
+    Ok(())
+}
+
+#[test_matrix([Plain, Mux])]
+#[tokio::test]
+async fn our_plugin_may_be_set_up_by_hand_as_well(mode: Mode) -> Outcome {
+    let mut scene = scene("1.8", mode);
+    let files = tempfile::tempdir()?;
+    scene.launch.executable = env!("CARGO_BIN_EXE_goplugin-peer-for-go").into();
+    scene.launch.encryption = given(files.path())?;
+    scene.launch.arguments = vec![format!("tls={}", files.path().display()).into()];
+
+    let (plugin, peer) = scene.start().await?;
+    assert_eq!(peer.call::<_, Vec<u8>>("Echo", CALLED_BACK.to_vec()).await?, CALLED_BACK);
+    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
+    assert_eq!(peer.call::<_, Vec<u8>>("CallBack", serving.id()).await?, CALLED_BACK);
+    let id: u32 = peer.call("Offer", ()).await?;
+    let offered = Peer::new(plugin.broker().dial(id).await?);
+    assert_eq!(offered.call::<_, Vec<u8>>("Echo", CALLED_BACK.to_vec()).await?, CALLED_BACK);
+    plugin.stop(LONG).await;
+    scene.expect_nothing_left();
+
+    // A host's own certificate is passed over then, and none is shown in return. P-11, P-23
+    scene.launch.encryption = Encryption::AutoMtls;
+    let error = scene.launch.start().await.expect_err("it has other plans");
+    assert!(matches!(error, StartError::Handshake { error: HandshakeError::NoCertificate, .. }), "{error}");
     Ok(())
 }

@@ -8,7 +8,9 @@
     reason = "it plays a plugin's part: it ends its process, and tells of its environment"
 )]
 
+use std::error::Error;
 use std::io::Write as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +18,11 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use portcullis_goplugin::log::Level;
 use portcullis_goplugin::{
-    BrokerError, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, normalized,
+    BrokerError, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls, normalized,
 };
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -67,6 +72,7 @@ fn main() -> Outcome {
                     peer(session)
                 });
             }
+            ("tls", directory) => serve.tls = Some(tls(Path::new(directory)).expect("TLS can be set up")),
             // The last thing that happens is for a test to see.
             ("say", word) => endings.push(word.to_owned()),
             _ => panic!("no argument {argument:?}"),
@@ -83,6 +89,17 @@ fn peer(session: &Session) -> Routes {
     let peer = Plugin { session: session.clone(), offered: Arc::default() };
     let routes = Routes::new(PeerServer::new(peer).max_decoding_message_size(session.message_limit()));
     routes.into_axum_router().layer(tower::util::MapRequestLayer::new(note_authority)).into()
+}
+
+/// Sets TLS up as an author may, with the certificate in `directory`, which is also the only one to be trusted.
+fn tls(directory: &Path) -> Result<Tls, Box<dyn Error>> {
+    let certificate = CertificateDer::from_pem_file(directory.join("cert.pem"))?;
+    let key = PrivateKeyDer::from_pem_file(directory.join("key.pem"))?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone())?;
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;
+    Ok(Tls::new(client, server, ServerName::try_from("plugin.test")?))
 }
 
 /// Puts the authority where a service can see it.

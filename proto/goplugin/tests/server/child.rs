@@ -73,10 +73,6 @@ impl Plugin {
         self.field(4).into()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Opens a connection of its own.
     pub(crate) async fn connect(&self) -> Channel {
         connect(self.socket()).await
