@@ -10,7 +10,12 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 mod kv {
-    #![expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #![expect(
+        unreachable_pub,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
     tonic::include_proto!("proto");
 }
 

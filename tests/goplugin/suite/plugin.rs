@@ -3,6 +3,8 @@
 //! The host goes through the same steps with our plugin and with one that is Go's own, and both have to come to the
 //! same: what it saw is compared, and so is what it logged.
 
+#![expect(clippy::disallowed_methods, reason = "Go's hosts are programs, and tests start what they test")]
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};

@@ -1,5 +1,7 @@
 //! go-plugin's own examples, as they are published: their hosts with our plugins, and their plugins with our host.
 
+#![expect(clippy::disallowed_methods, reason = "Go's hosts are programs, and tests start what they test")]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;

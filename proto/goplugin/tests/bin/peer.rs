@@ -2,12 +2,6 @@
 //!
 //! What its arguments say is set in [`Serve`]; each is a word of `main`.
 
-#![expect(clippy::print_stdout, reason = "one of its modes is to print where nobody reads")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "it plays a plugin's part: it ends its process, and tells of its environment"
-)]
-
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
@@ -27,7 +21,12 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 mod wire {
-    #![expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #![expect(
+        unreachable_pub,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
     tonic::include_proto!("portcullis.test");
 }
 
@@ -61,14 +60,10 @@ fn main() -> Outcome {
                     peer(session)
                 });
             }
-            ("babble", _) => {
-                // On raw standard output, after the line, where hosts drop it.
+            ("block", _) => {
+                // Work that nobody can cancel.
                 serve = serve.version(3, |session: &Session| {
-                    std::thread::spawn(|| {
-                        for _ in 0..64 {
-                            println!("{}", "x".repeat(1 << 16));
-                        }
-                    });
+                    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(3600)));
                     peer(session)
                 });
             }

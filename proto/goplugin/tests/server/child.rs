@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::wire::ConnInfo;
+use crate::wire::grpc_broker_client::GrpcBrokerClient;
 use crate::{LONG, PEER};
 
 /// Describes a plugin that was invited as it wants to be, with `directory` for its sockets.
@@ -111,6 +115,15 @@ pub(crate) async fn connect(socket: PathBuf) -> Channel {
     });
     let endpoint = Endpoint::from_static("http://localhost");
     endpoint.connect_with_connector(connector).await.expect("the plugin listens")
+}
+
+/// Opens the broker's stream; the sender is the host's half.
+pub(crate) async fn broker(
+    plugin: &Plugin,
+) -> Result<(mpsc::Sender<ConnInfo>, tonic::Streaming<ConnInfo>), tonic::Status> {
+    let (sender, receiver) = mpsc::channel(8);
+    let mut client = GrpcBrokerClient::new(plugin.connect().await);
+    Ok((sender, client.start_stream(ReceiverStream::new(receiver)).await?.into_inner()))
 }
 
 /// Runs what blocks, and fails if it does so for long.

@@ -5,10 +5,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start what they test, and say what its environment is")]
 
-mod by_hand;
 mod by_our_host;
 mod child;
+mod end;
 mod in_test_mode;
+mod services;
+mod start;
 
 use std::error::Error;
 use std::time::Duration;
@@ -24,8 +26,8 @@ type TestResult = Result<(), Box<dyn Error>>;
 /// The messages of the tests' own service.
 mod peer {
     #![expect(
-        missing_docs,
         unreachable_pub,
+        clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         reason = "generated code"
     )]
@@ -35,8 +37,8 @@ mod peer {
 /// The messages of go-plugin's services.
 mod wire {
     #![expect(
-        missing_docs,
         unreachable_pub,
+        clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         reason = "generated code"
     )]
