@@ -117,6 +117,10 @@ impl fmt::Debug for ComponentOptions {
 }
 
 /// Runs components. Plugins outlive it if they have to.
+///
+/// An auth handler has one instance, whatever [`RunAs::instances`](portcullis_contract::RunAs::instances)
+/// says, because it has a memory. That memory is lost when the instance ends: by a crash, a limit, or a
+/// caller who drops a call.
 #[derive(Debug)]
 pub struct ComponentBackend {
     options: ComponentOptions,

@@ -3,18 +3,22 @@
 use std::fs;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use futures_util::future::join_all;
 use portcullis::contract::{
-    AccessRequest, Account, AuthHandler, AuthHandlers, AuthStatus, Call, CallError, Claims, Configuration,
-    Flow, HandlerName, HostError, HostService, Kind, LaunchError, Limits, LoginEvent, LoginRequest,
-    LoginResult, PluginName, PluginSpec, PromptError, ResponseRequest, StopReason, Token, TokenRequest,
+    Account, AuthHandlers, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, HostError,
+    HostService, Instances, Kind, Limits, LoginEvent, LoginResult, PluginName, PluginSpec, PromptError,
+    ResponseRequest, StopReason, Token, TokenRequest,
 };
-use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous};
+use portcullis_tests::auth::login;
+use portcullis_tests::{
+    Door, LONG, SOON, TestAuth, TestHost, TestResult, assert_matches, fixtures, generous,
+};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A person who is asked, and answers when the test lets them.
@@ -76,189 +80,164 @@ impl HostService for Person {
     }
 }
 
-/// A doorman, and the host that it needs to be tidied up after.
-struct Doorman {
-    // Before the host, which looks for what is left.
-    handler: Arc<dyn AuthHandler>,
-    _host: TestHost,
+/// Starts a doorman and tells it that there is a person to ask.
+async fn doorman(host: &mut TestHost, person: &Arc<Person>) -> Result<TestAuth, Box<dyn std::error::Error>> {
+    host.host = Some(Arc::clone(person) as _);
+    let doorman = host.launch_auth("doorman").await?;
+    let configuration = Configuration { prompts_for_response: true, ..Configuration::default() };
+    doorman.configure("door", &configuration).await?;
+    Ok(doorman)
 }
 
-impl Doorman {
-    async fn launch(limits: Limits, person: Arc<Person>) -> Result<Self, Box<dyn std::error::Error>> {
-        let host = TestHost::new(Door::Component);
-        let backend = fixtures::backend(Door::Component, host.scratch(), LONG);
-        let spec = PluginSpec {
-            limits,
-            host: Some(person),
-            ..PluginSpec::new(PluginName::new("doorman"), fixtures::guest("doorman"))
-        };
-        let handler = generous(backend.launch_auth_handler(spec)).await?;
-        let configuration = Configuration { prompts_for_response: true, ..Configuration::default() };
-        generous(handler.configure(&Call::default(), &door(), &configuration)).await?;
-        Ok(Self { handler, _host: host })
-    }
-
-    fn login(&self, flow: &str, tenant_id: &str) -> BoxStream<'static, Result<LoginEvent, CallError>> {
-        let flow = (!flow.is_empty()).then(|| Flow::new(flow));
-        let request = LoginRequest { flow, tenant_id: tenant_id.to_owned(), ..LoginRequest::default() };
-        self.handler.login(&Call::default(), &door(), request)
-    }
-
-    async fn status_within(&self, call: &Call) -> Result<AuthStatus, CallError> {
-        generous(self.handler.status(call, &door(), &Account::default())).await
-    }
-
-    async fn status(&self) -> Result<AuthStatus, CallError> {
-        self.status_within(&Call::default()).await
-    }
-
-    async fn token(&self) -> Result<String, CallError> {
-        let request =
-            AccessRequest { scope: "a".to_owned(), force_refresh: true, ..AccessRequest::default() };
-        let token = generous(self.handler.token(&Call::default(), &door(), request)).await?;
-        Ok(token.access_token)
-    }
+/// Begins a login that goes on until the person has answered.
+async fn begin(
+    doorman: &TestAuth,
+    person: &Person,
+) -> JoinHandle<(Vec<DeviceCodePrompt>, Result<LoginResult, CallError>)> {
+    let doorman = doorman.clone();
+    let under_way = tokio::spawn(async move { doorman.login("door", login("interactive", "")).await });
+    generous(person.asked.notified()).await;
+    under_way
 }
 
-fn door() -> HandlerName {
-    HandlerName::new("door")
-}
-
-/// Reads a login to its end, and returns the result and how many prompts came before it.
-async fn finish(
-    mut login: BoxStream<'static, Result<LoginEvent, CallError>>,
-) -> (usize, Result<LoginResult, CallError>) {
-    let mut prompts = 0;
-    loop {
-        match generous(login.next()).await.expect("a login ends with a result or an error") {
-            Ok(LoginEvent::Prompt(_)) => prompts += 1,
-            Ok(LoginEvent::Result(result)) => return (prompts, Ok(result)),
-            Err(error) => return (prompts, Err(error)),
-        }
-    }
+async fn username(doorman: &TestAuth) -> Result<Option<String>, CallError> {
+    Ok(doorman.status("door").await?.claims.map(|claims| claims.username))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_auth_handler_remembers_from_one_call_to_the_next() -> TestResult {
-    let doorman = Doorman::launch(Limits::default(), Person::new()).await?;
-    assert_eq!(doorman.status().await?.reason, "not logged in");
-    let (prompts, result) = finish(doorman.login("", "")).await;
-    assert_eq!((prompts, result?.claims.map(|claims| claims.username)), (1, Some("ada".to_owned())));
-    assert!(doorman.status().await?.authenticated);
-    assert_eq!([doorman.token().await?, doorman.token().await?], ["token-1-a", "token-2-a"]);
+async fn an_auth_handler_has_one_instance_whatever_is_said_of_instances() -> TestResult {
+    for instances in [Instances::PerCall, Instances::Pooled(4)] {
+        let mut host = TestHost::new(Door::Component);
+        host.run_as.instances = instances;
+        let doorman = doorman(&mut host, &Person::new()).await?;
+        doorman.login("door", login("", "")).await.1?;
+        let scopes: Vec<_> = (0..8).map(|n| n.to_string()).collect();
+        let tokens = join_all(scopes.iter().map(|scope| doorman.token("door", scope))).await;
+        let mut issued =
+            tokens.into_iter().map(|token| Ok(token?.access_token)).collect::<Result<Vec<_>, CallError>>()?;
+        issued.sort();
+        // Each got a number of its own, in whatever order they came.
+        for (n, token) in issued.iter().enumerate() {
+            assert!(token.starts_with(&format!("token-{}-", n + 1)), "{issued:?}");
+        }
+    }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_waits_for_a_login_and_then_sees_what_came_of_it() -> TestResult {
-    let person = Person::new();
-    let doorman = Doorman::launch(Limits::default(), Arc::clone(&person)).await?;
-    let login = tokio::spawn(finish(doorman.login("interactive", "")));
-    generous(person.asked.notified()).await;
+    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    let doorman = doorman(&mut host, &person).await?;
+    let under_way = begin(&doorman, &person).await;
 
-    let mut status = pin!(doorman.status());
-    assert_matches!(timeout(SOON, status.as_mut()).await, Err(_elapsed));
+    let mut waits = pin!(username(&doorman));
+    assert_matches!(timeout(SOON, waits.as_mut()).await, Err(_elapsed));
     person.may_answer.add_permits(1);
-    assert_eq!(status.await?.claims.map(|claims| claims.username), Some("lin".to_owned()));
-    assert_matches!(generous(login).await?, (0, Ok(_)));
+    assert_eq!(waits.await?.as_deref(), Some("lin"));
+    generous(under_way).await?.1?;
     Ok(())
 }
 
 /// The wall of the policy ends no login, since that waits for a person.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_too_long_for_a_login_is_told_so_and_the_login_goes_on() -> TestResult {
-    let person = Person::new();
-    let limits = Limits { wall: Some(Duration::from_millis(150)), ..Limits::default() };
-    let doorman = Doorman::launch(limits, Arc::clone(&person)).await?;
-    let login = tokio::spawn(finish(doorman.login("interactive", "")));
-    generous(person.asked.notified()).await;
+    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    host.limits = Limits { wall: Some(SOON), ..Limits::default() };
+    let doorman = doorman(&mut host, &person).await?;
+    let under_way = begin(&doorman, &person).await;
 
-    let hasty = Call { deadline: Some(Instant::now()) };
+    let (hasty, name) = (Call { deadline: Some(Instant::now()) }, HandlerName::new("door"));
     // The first by its caller's deadline, the second by the wall.
     for call in [hasty.clone(), Call::default()] {
-        let error = doorman.status_within(&call).await.expect_err("the login has the turn");
+        let status = generous(doorman.plugin.status(&call, &name, &Account::default())).await;
+        let error = status.expect_err("the login has the turn");
         assert_matches!(error, CallError::Busy { .. });
         assert_eq!(error.to_string(), "busy: login");
     }
-    let request = LoginRequest::default();
-    let (_, second) = finish(doorman.handler.login(&hasty, &door(), request)).await;
-    assert_matches!(second, Err(CallError::Busy { .. }));
+    let mut second = doorman.plugin.login(&hasty, &name, login("", ""));
+    assert_matches!(generous(second.next()).await, Some(Err(CallError::Busy { .. })));
+    assert_matches!(generous(second.next()).await, None);
 
     person.may_answer.add_permits(1);
-    assert_matches!(generous(login).await?, (0, Ok(_)));
-    assert!(doorman.status().await?.authenticated);
+    generous(under_way).await?.1?;
+    assert_eq!(username(&doorman).await?.as_deref(), Some("lin"));
     Ok(())
 }
 
-/// The configuration is what makes the second login possible: without it the host asks nobody.
+/// The configuration is what makes the second login possible: without it the guest asks nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loses_what_was_remembered_and_nothing_of_the_configuration() -> TestResult {
-    let person = Person::new();
-    let doorman = Doorman::launch(Limits::default(), Arc::clone(&person)).await?;
-    finish(doorman.login("", "")).await.1?;
-    assert_eq!(doorman.token().await?, "token-1-a");
+    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    let doorman = doorman(&mut host, &person).await?;
+    doorman.login("door", login("", "")).await.1?;
+    assert_eq!(doorman.token("door", "a").await?.access_token, "token-1-a");
 
-    let (_, crash) = finish(doorman.login("", "crash")).await;
-    assert_matches!(crash, Err(CallError::Stopped(StopReason::Exited { .. })));
+    let crash = doorman.login("door", login("", "crash")).await.1;
+    let Err(CallError::Stopped(StopReason::Exited { stderr, .. })) = crash else { panic!("{crash:?}") };
+    assert_eq!(stderr, "the door fell on me");
 
-    assert_eq!(doorman.status().await?.reason, "not logged in");
+    assert_eq!(doorman.status("door").await?.reason, "not logged in");
     person.may_answer.add_permits(1);
-    let (_, result) = finish(doorman.login("interactive", "")).await;
-    assert_eq!(result?.claims.map(|claims| claims.username), Some("lin".to_owned()));
-    assert_eq!(doorman.token().await?, "token-1-a");
+    doorman.login("door", login("interactive", "")).await.1?;
+    assert_eq!(username(&doorman).await?.as_deref(), Some("lin"));
+    assert_eq!(doorman.token("door", "b").await?.access_token, "token-1-b");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_dropped_ends_its_instance_and_nobody_waits_for_it() -> TestResult {
-    let doorman = Doorman::launch(Limits::default(), Person::new()).await?;
-    finish(doorman.login("", "")).await.1?;
+    let mut host = TestHost::new(Door::Component);
+    let doorman = doorman(&mut host, &Person::new()).await?;
+    doorman.login("door", login("", "")).await.1?;
 
-    let mut never = doorman.login("", "never");
+    let mut never = doorman.plugin.login(&Call::default(), &HandlerName::new("door"), login("", "never"));
     assert_matches!(generous(never.next()).await, Some(Ok(LoginEvent::Prompt(_))));
     drop(never);
 
-    assert_eq!(doorman.status().await?.reason, "not logged in");
-    finish(doorman.login("", "")).await.1?;
-    assert!(doorman.status().await?.authenticated);
+    assert_eq!(doorman.status("door").await?.reason, "not logged in");
+    doorman.login("door", login("", "")).await.1?;
+    assert_eq!(username(&doorman).await?.as_deref(), Some("ada"));
+    Ok(())
+}
+
+/// A call that is dropped while it waits has no instance to take with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_in_the_queue_costs_nobody_anything() -> TestResult {
+    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    let doorman = doorman(&mut host, &person).await?;
+    doorman.login("door", login("", "")).await.1?;
+    doorman.token("door", "a").await?;
+    let under_way = begin(&doorman, &person).await;
+    assert_matches!(timeout(SOON, doorman.token("door", "a")).await, Err(_elapsed));
+    person.may_answer.add_permits(1);
+    generous(under_way).await?.1?;
+    assert_eq!(doorman.token("door", "a").await?.access_token, "token-1-a");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_is_told_of_its_callers_deadline() -> TestResult {
-    let doorman = Doorman::launch(Limits::default(), Person::new()).await?;
-    let (tenant_id, call) = ("never".to_owned(), Call { deadline: Some(Instant::now()) });
-    let request = LoginRequest { tenant_id, ..LoginRequest::default() };
-    let (prompts, result) = finish(doorman.handler.login(&call, &door(), request)).await;
-    let Err(CallError::Refused(refusal)) = result else { panic!("a refusal, not {result:?}") };
-    assert_eq!((prompts, refusal.message.as_str()), (1, "login cancelled"));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_login_shows_counts_as_output() -> TestResult {
-    let limits = Limits { output: Some(1_000), ..Limits::default() };
-    let doorman = Doorman::launch(limits, Person::new()).await?;
-    let (prompts, result) = finish(doorman.login("", "flood")).await;
-    assert_matches!(result, Err(CallError::Limit { .. }));
-    assert!(prompts < 1_000, "{prompts}");
+    let mut host = TestHost::new(Door::Component);
+    let doorman = doorman(&mut host, &Person::new()).await?;
+    let call = Call { deadline: Some(Instant::now()) };
+    let mut events = doorman.plugin.login(&call, &HandlerName::new("door"), login("", "never"));
+    assert_matches!(generous(events.next()).await, Some(Ok(LoginEvent::Prompt(_))));
+    assert_matches!(generous(events.next()).await, Some(Err(CallError::Refused(r))) if r.message == "login cancelled");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_ends_a_login_and_sends_away_who_waits_for_it() -> TestResult {
-    let person = Person::new();
-    let doorman = Doorman::launch(Limits::default(), Arc::clone(&person)).await?;
-    let login = tokio::spawn(finish(doorman.login("interactive", "")));
-    generous(person.asked.notified()).await;
-    let mut status = pin!(doorman.status());
-    assert_matches!(timeout(SOON, status.as_mut()).await, Err(_elapsed));
+    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    let doorman = doorman(&mut host, &person).await?;
+    let under_way = begin(&doorman, &person).await;
+    let mut waits = pin!(doorman.status("door"));
+    assert_matches!(timeout(SOON, waits.as_mut()).await, Err(_elapsed));
 
-    let (waited, ()) = tokio::join!(status, generous(doorman.handler.shutdown(SOON)));
+    let (waited, ()) = tokio::join!(waits, generous(doorman.plugin.shutdown(SOON)));
     assert_matches!(waited, Err(CallError::Gone));
-    assert_matches!(generous(login).await?, (0, Err(CallError::Stopped(StopReason::Lost { .. }))));
-    assert_matches!(doorman.status().await, Err(CallError::Gone));
-    assert!(!doorman.handler.is_running());
+    assert_matches!(generous(under_way).await?.1, Err(CallError::Stopped(StopReason::Lost { .. })));
+    assert_matches!(doorman.status("door").await, Err(CallError::Gone));
     Ok(())
 }
 
@@ -308,21 +287,5 @@ async fn each_world_has_its_own_imports() -> TestResult {
             refusal(kind, &format!(r#"(component (import "{import}" (instance)) {export})"#)).await?;
         assert!(refusal.contains(&import), "{refusal}");
     }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_of_the_other_kind_is_told_apart() -> TestResult {
-    let host = TestHost::new(Door::Component);
-    let backend = fixtures::backend(Door::Component, host.scratch(), LONG);
-    let spec = |name: &str| PluginSpec::new(PluginName::new(name), fixtures::guest(name));
-    assert_matches!(
-        generous(backend.launch_provider(spec("doorman"))).await,
-        Err(LaunchError::OtherKind { wanted: Kind::Provider })
-    );
-    assert_matches!(
-        generous(backend.launch_auth_handler(spec("echo"))).await,
-        Err(LaunchError::OtherKind { wanted: Kind::AuthHandler })
-    );
     Ok(())
 }

@@ -21,7 +21,11 @@ use crate::{
 /// A plugin that offers auth handlers.
 ///
 /// A handler has a memory: what one call did, the next one finds. A plugin that can serve one call at a
-/// time queues the others itself, so that a token may wait for a login.
+/// time queues the others itself, so that a token may wait for a login; past the deadline of its caller it
+/// fails with [`CallError::Busy`].
+///
+/// The memory is the plugin's, and ends with it. A component also ends when it does not live to answer a call,
+/// or when a call is dropped: the next one finds it configured, and with nothing else in mind.
 ///
 /// No method here waits for a deadline: whoever calls drops the future when the time has come.
 /// [`Call::deadline`] merely tells the plugin.
