@@ -3,6 +3,7 @@
 //! Tests of behaviour are written once and run through every door (`parity`). What only one backend
 //! can do to us, or for us, stands under that backend's name.
 
+mod checklists;
 mod cli;
 mod cli_auth;
 mod component;

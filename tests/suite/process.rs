@@ -129,6 +129,7 @@ mod elder {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_plugin_of_the_oldest_generation_runs() -> TestResult {
         let mut host = TestHost::new(Door::Process);
+        // Contract items 1, 5 and 15: go-plugin runs under its cookie only, and answers to its paths only.
         let plugin = host.launch("elder").await?;
         let name = ProviderName::new("elder");
         let call = Call::default();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract::{
-    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
-    Plugin, PluginInfo, Provider, ProviderName, Refusal,
+    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
+    PluginInfo, Provider, ProviderName, Refusal,
 };
 use wasmtime::component::Component;
 

@@ -202,6 +202,7 @@ async fn what_was_described_once_is_found_without_asking_the_others() {
 
 #[tokio::test]
 async fn a_plugin_is_started_and_configured_once_however_many_ask() {
+    // Contract item 115.
     let house = House::new(&[("a.wasm", "one two")]);
     let host = house.host();
     house.host().list(Describe::Trusted).await.unwrap();

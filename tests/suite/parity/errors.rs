@@ -21,6 +21,7 @@ async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_arrives_with_its_exit_code_and_diagnostics(door: Door) -> TestResult {
+    // Contract item 107.
     let mut host = TestHost::new(door);
     let plugin = host.launch("acrobat").await?;
     let input = r#"{"operation":"fail","message":"no","exitCode":4,"diagnostics":[
