@@ -165,7 +165,11 @@ impl Serve {
     ///
     /// `services` is called before the plugin says that it listens, if this version is the one that is spoken.
     #[must_use]
-    pub fn version(mut self, version: u32, services: impl Into<Services>) -> Self {
+    pub fn version(
+        mut self,
+        version: u32,
+        services: impl FnOnce(&Session) -> Routes + Send + 'static,
+    ) -> Self {
         self.versions.insert(version, services.into());
         self
     }

@@ -92,8 +92,16 @@ fn tls(directory: &Path) -> Result<Tls, Box<dyn Error>> {
     let key = PrivateKeyDer::from_pem_file(directory.join("key.pem"))?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
-    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;
+    // Said in so many words: where another crate of the build has a provider, too, there is no default.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
     Ok(Tls::new(client, server, ServerName::try_from("plugin.test")?))
 }
 
