@@ -100,11 +100,30 @@ fn kind(entry: &Value, plugin: &str) -> (String, String, String) {
 
 /// Returns the results of `steps` with both plugins, Go's first.
 fn both(version: &str, mode: Mode, flags: &[&str]) -> Result<(Report, Report, usize), Box<dyn Error>> {
-    let (scene, go) = (Scene::new()?, peers(version).join("kvplugin"));
-    let theirs = scene.report(scene.host(version, mode, flags, &go, &[]), &go)?;
+    let theirs = goes_own(version, mode, flags)?;
     let (scene, peer) = (Scene::new()?, Path::new(PEER));
     let ours = scene.report(scene.host(version, mode, flags, peer, &[]), peer)?;
     Ok((theirs, ours, scene.sockets()))
+}
+
+/// Returns what the host says of Go's own plugin.
+///
+/// That one ends when a knock comes at a bad moment (protocol spec 15.5), which it may under multiplexing; it is the
+/// yardstick and not what is measured, and gets a few tries.
+fn goes_own(version: &str, mode: Mode, flags: &[&str]) -> Result<Report, Box<dyn Error>> {
+    let go = peers(version).join("kvplugin");
+    let report = || {
+        let scene = Scene::new()?;
+        scene.report(scene.host(version, mode, flags, &go, &[]), &go)
+    };
+    let mut theirs = report()?;
+    for _ in 0..4 {
+        if theirs.steps.iter().all(|step| step.get("error").is_none()) {
+            break;
+        }
+        theirs = report()?;
+    }
+    Ok(theirs)
 }
 
 /// Lets the host do all that it can, and compares.
