@@ -42,7 +42,7 @@ async fn check_login(script: Vec<Event>, expected: Result<&[&str], &str>) {
 
 #[tokio::test]
 async fn a_login_shows_its_prompts_in_order_and_the_first_end_counts() {
-    let done = || Event::Result(LoginResult::default());
+    let done = || Event::Result;
     check_login(vec![done()], Ok(&[])).await;
     // item 125
     let script = vec![Event::Prompt("A"), Event::Prompt("B"), done(), Event::Prompt("C"), Event::Refuse("x")];
@@ -84,7 +84,7 @@ fn how_a_login_fails_depends_on_how_far_it_came() {
 async fn a_prompt_that_nobody_listens_to_is_passed_over() {
     // item 128
     let (world, _plugin, handler) = handler();
-    let script = vec![Event::Prompt("A"), Event::Result(LoginResult::default())];
+    let script = vec![Event::Prompt("A"), Event::Result];
     world.logins.lock().unwrap().push_back(script);
     let result = handler.login(&Call::default(), LoginRequest::default(), None).await.unwrap();
     // item 138: without claims it is a login all the same.

@@ -22,7 +22,7 @@ pub(in crate::host) enum Event {
     /// A code is shown.
     Prompt(&'static str),
     /// It ends well.
-    Result(LoginResult),
+    Result,
     /// It is refused.
     Refuse(&'static str),
     /// Time passes.
@@ -128,7 +128,7 @@ impl AuthHandler for FakeAuthHandler {
         self.world.note(format!("login {name}"));
         self.asked.lock().unwrap().push(format!("{request:?}"));
         let script = self.world.logins.lock().unwrap().pop_front();
-        let script = script.unwrap_or_else(|| vec![Event::Result(LoginResult::default())]);
+        let script = script.unwrap_or_else(|| vec![Event::Result]);
         let dead = Arc::clone(&self.dead);
         let play = move |event| {
             let dead = Arc::clone(&dead);
@@ -138,7 +138,7 @@ impl AuthHandler for FakeAuthHandler {
                         user_code: code.to_owned(),
                         ..DeviceCodePrompt::default()
                     }))),
-                    Event::Result(result) => Some(Ok(LoginEvent::Result(result))),
+                    Event::Result => Some(Ok(LoginEvent::Result(LoginResult::default()))),
                     Event::Refuse(text) => Some(Err(CallError::Refused(Refusal::new(text)))),
                     Event::Wait(time) => {
                         tokio::time::sleep(time).await;

@@ -184,7 +184,7 @@ async fn a_login_is_limited_by_its_caller_and_any_other_call_by_its_plugin_as_we
     let host = Host::new(setup);
     let door = host.find_auth_handler(&named("door"), Describe::Trusted).await.unwrap();
     let slow = || {
-        let script = vec![Event::Wait(600 * SECOND), Event::Result(Default::default())];
+        let script = vec![Event::Wait(600 * SECOND), Event::Result];
         house.world.logins.lock().unwrap().push_back(script);
     };
 
