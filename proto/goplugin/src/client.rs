@@ -8,6 +8,7 @@
 mod attach;
 mod child;
 mod connection;
+mod ending;
 mod executable;
 mod output;
 mod start_error;
@@ -24,7 +25,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub use self::attach::{Attach, AttachError};
-pub use self::connection::{Connection, Exit, Gone, stop_all};
+pub use self::connection::{Connection, Exit, Gone, Streams, stop_all};
+pub use self::ending::{Asked, Ending};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
@@ -37,7 +39,7 @@ use crate::tls::{is_hanging_up, is_rejection};
 use crate::transport::{Link, Route, SocketDir, connect, sweep};
 use crate::{
     Address, Channel, Cookie, Discard, Expected, Handshake, HandshakeError, IdentityError, Ports, Sink, Tls,
-    Versions,
+    TlsSession, Versions,
 };
 
 /// Where plugins on Windows listen, unless somebody says otherwise.
@@ -187,8 +189,9 @@ impl Launch {
         if starting.ended().has_come() {
             return Err(Failure::Ended);
         }
+        let session = link.tls_session();
         let channel = Channel::open(link, route, starting.ended());
-        Ok(Connected { handshake, channel, tls, mux })
+        Ok(Connected { handshake, channel, session, tls, mux })
     }
 
     /// Connects all the way: the one socket, the session if there is one, and encryption if there is any.
@@ -378,6 +381,7 @@ pub enum Encryption {
 struct Connected {
     handshake: Handshake,
     channel: Channel,
+    session: Option<TlsSession>,
     tls: Option<Tls>,
     mux: Option<(Mux, Queue)>,
 }

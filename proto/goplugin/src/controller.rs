@@ -3,20 +3,27 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tonic::Code;
 
-use crate::Channel;
 use crate::wire::Empty;
 use crate::wire::grpc_controller_client::GrpcControllerClient;
+use crate::{Asked, Channel};
 
 /// Sends the request and gives the plugin up to `limit` to take it.
 ///
-/// The outcome means nothing: a Go plugin ends before it answers, and one without the service answers
+/// The outcome is only to be shown: a Go plugin ends before it answers, and one without the service answers
 /// that it has none. What counts is whether the process ends.
-pub(crate) async fn ask_to_end(channel: Channel, limit: Duration) {
+pub(crate) async fn ask_to_end(channel: Channel, limit: Duration) -> Asked {
     let mut client = GrpcControllerClient::new(channel);
-    match timeout(limit, client.shutdown(Empty {})).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(status)) => tracing::debug!(code = ?status.code(), "the plugin was asked to end"),
-        Err(_elapsed) => tracing::debug!("the plugin did not take the request to end"),
-    }
+    let asked = match timeout(limit, client.shutdown(Empty {})).await {
+        Ok(Ok(_)) => Asked::Answered,
+        Ok(Err(status)) => match status.code() {
+            Code::Unimplemented => Asked::Absent,
+            Code::Unavailable | Code::Cancelled | Code::Unknown => Asked::Cut,
+            _ => Asked::Failed(status.message().to_owned()),
+        },
+        Err(_elapsed) => Asked::Unanswered,
+    };
+    tracing::debug!(?asked, "the plugin was asked to end");
+    asked
 }

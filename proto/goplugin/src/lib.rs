@@ -27,6 +27,9 @@
 //!   [`Attach`] comes to a plugin that already runs.
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
 //!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
+//! - What a [`Connection`] can tell of a stranger, its [services](Connection::services), its
+//!   [health](Connection::health), its [certificate](Connection::peer_certificate) and how it
+//!   [ends](Connection::stop_and_tell), is for whoever has to find out what is wrong with one.
 //! - A [`Sink`] gets what the plugin logs and prints.
 //! - [`Serve`] is everything there is to say about a plugin of one's own, and [`Serve::run`] is its `main`. Its services get
 //!   a [`Session`], with the [`Broker`] to call the host back by and an [`Output`] to print to.
@@ -36,6 +39,7 @@
 pub mod log;
 
 mod broker;
+mod certificate;
 mod channel;
 mod client;
 mod controller;
@@ -44,29 +48,36 @@ mod health;
 mod identity;
 mod mux;
 mod reattach;
+mod reflection;
 mod server;
 mod sink;
+mod standing;
 mod stdio;
 mod task;
 mod tls;
 mod transport;
 
 pub use self::broker::{Broker, BrokerError, Serving};
+pub use self::certificate::Certificate;
+#[cfg(feature = "x509")]
+pub use self::certificate::CertificateFacts;
 pub use self::channel::{Channel, ChannelBody, normalized};
 pub use self::client::{
-    Attach, AttachError, Checksum, ChecksumError, Connection, Encryption, Environment, Evidence, Executable,
-    Exit, Gone, Launch, StartError, Stdin, stop_all,
+    Asked, Attach, AttachError, Checksum, ChecksumError, Connection, Encryption, Ending, Environment,
+    Evidence, Executable, Exit, Gone, Launch, StartError, Stdin, Streams, stop_all,
 };
 pub use self::handshake::{Cookie, Expected, Handshake, HandshakeError, Versions};
-pub use self::health::PingError;
+pub use self::health::{Health, PingError};
 pub use self::identity::{CertificateError, IdentityError};
 pub use self::reattach::{Reattach, ReattachError};
+pub use self::reflection::{ReflectionError, ServiceList};
 pub use self::server::{
     End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services, Session,
     TestServing,
 };
 pub use self::sink::{Discard, Sink, Stdio};
-pub use self::tls::Tls;
+pub use self::standing::Standing;
+pub use self::tls::{Tls, TlsSession};
 pub use self::transport::{Address, AddressError, Ports, SocketDirError};
 
 /// The messages of go-plugin's own services, as generated.

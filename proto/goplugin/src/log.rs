@@ -7,11 +7,13 @@
 //! Reading is pure, keeps no more than one line of the configured length, and takes any bytes: they
 //! are a stranger's. A plugin of ours writes with [`Entry::to_line`], or has `tracing` write through a [`LogLayer`].
 
+mod fault;
 mod layer;
 mod line;
 
 use serde_json::Value;
 
+pub use self::fault::LineFault;
 pub use self::layer::LogLayer;
 
 /// How important an entry is.

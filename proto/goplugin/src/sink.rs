@@ -12,6 +12,20 @@ use crate::log::Entry;
 /// over to somebody slower decides itself what to drop. What a method is not written for is
 /// discarded.
 pub trait Sink: Send + Sync + 'static {
+    /// Takes the first line that the plugin printed, before it is read: the handshake, if all is well.
+    ///
+    /// What is there of a line that has no end comes here too. A plugin that prints nothing has none.
+    fn first_line(&self, line: &str) {
+        let _discarded = line;
+    }
+
+    /// Takes a piece of what came on the raw standard output after that line, cut anywhere.
+    ///
+    /// It is meant for nobody, and hosts let it go; a plugin's own prints arrive over its stdio service.
+    fn raw_stdout(&self, piece: &[u8]) {
+        let _discarded = piece;
+    }
+
     /// Takes one entry of the log: a line on the raw standard error, read by [`crate::log`].
     fn log(&self, entry: Entry) {
         drop(entry);

@@ -6,18 +6,34 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tonic::{Code, Status};
 
+use crate::task::Task;
 use crate::wire::grpc_stdio_client::GrpcStdioClient;
 use crate::wire::stdio_data::Channel as Origin;
-use crate::{Channel, Sink, Stdio};
+use crate::{Channel, Sink, Standing, Stdio};
 
-/// Reads the stream to its end, which is the connection's, and never fails.
+/// Opens the stream in the background, and reads it to its end, which is the connection's.
 ///
 /// A Go plugin sends the headers of its answer with the first piece only; nothing may wait for this
 /// to have begun (protocol spec 10.4).
-pub(crate) async fn drain(channel: Channel, message_limit: usize, sink: Arc<dyn Sink>) {
-    match read(channel, message_limit, sink.as_ref()).await {
+pub(crate) fn open(
+    channel: Channel,
+    message_limit: usize,
+    sink: Arc<dyn Sink>,
+) -> (Task, watch::Receiver<Standing>) {
+    let (tell, standing) = watch::channel(Standing::Open);
+    let task = Task::spawn(async move {
+        let end = read(channel, message_limit, sink.as_ref()).await;
+        say(&end);
+        tell.send_replace(Standing::after(end));
+    });
+    (task, standing)
+}
+
+fn say(end: &Result<(), Status>) {
+    match end {
         Ok(()) => {}
         // Older plugins, and many that are not written in Go, have no such service.
         Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unavailable | Code::Cancelled) => {

@@ -14,7 +14,7 @@ use rustls::{AlertDescription, ClientConfig, ServerConfig};
 use thiserror::Error;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::transport::{Link, Socket};
 
@@ -65,6 +65,32 @@ impl Tls {
     pub(crate) async fn accept(&self, socket: Socket) -> io::Result<Link> {
         let stream = self.acceptor.accept(socket).await?;
         Ok(Link::Tls(Box::new(stream.into())))
+    }
+}
+
+/// What both sides of an encrypted connection agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsSession {
+    /// The version of TLS, for instance `TLS 1.3`.
+    pub version: String,
+    /// The cipher suite, by its registered name.
+    pub suite: String,
+    /// The protocol that is spoken inside, if the two named one: `h2`.
+    pub alpn: Option<String>,
+}
+
+impl TlsSession {
+    /// Describes a session whose handshake is done.
+    pub(crate) fn of(stream: &TlsStream<Socket>) -> Self {
+        let (_, state) = stream.get_ref();
+        let version = state.protocol_version().and_then(|version| version.as_str()).unwrap_or_default();
+        let suite = state.negotiated_cipher_suite();
+        Self {
+            version: version.replace("TLSv", "TLS ").replace('_', "."),
+            suite: suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default().to_owned(),
+            alpn: state.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+        }
     }
 }
 

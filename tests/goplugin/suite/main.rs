@@ -8,5 +8,6 @@ mod attach;
 mod host;
 mod plugin;
 mod scene;
+mod stranger;
 mod tls;
 mod upstream;

@@ -1,24 +1,29 @@
 //! The broker's stream, as the host runs it.
 
 use futures_util::stream::{StreamExt as _, pending};
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::Broker;
-use crate::Channel;
 use crate::task::Task;
 use crate::wire::grpc_broker_client::GrpcBrokerClient;
+use crate::{Channel, Standing};
 
 /// Opens the stream in the background, and closes the broker when it ends.
 ///
 /// Never waits for the plugin: a Go plugin answers only when it has something to announce.
-pub(crate) fn open(broker: &Broker, channel: Channel) -> Task {
+pub(crate) fn open(broker: &Broker, channel: Channel) -> (Task, watch::Receiver<Standing>) {
     let closing = Closing(broker.clone());
-    Task::spawn(async move {
+    let (tell, standing) = watch::channel(Standing::Open);
+    let task = Task::spawn(async move {
         let Closing(broker) = &closing;
-        if let Err(status) = read(broker, channel).await {
+        let end = read(broker, channel).await;
+        if let Err(status) = &end {
             tracing::debug!(code = ?status.code(), "the plugin's broker is not to be had, or no longer");
         }
-    })
+        tell.send_replace(Standing::after(end));
+    });
+    (task, standing)
 }
 
 async fn read(broker: &Broker, channel: Channel) -> Result<(), Status> {

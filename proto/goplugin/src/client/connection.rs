@@ -5,18 +5,23 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attach::Attached;
+use super::ending::{Asked, Ending};
 use super::starting::Starting;
 use crate::task::Task;
-use crate::{Address, Broker, Channel, Handshake, PingError, Sink, broker, controller, health, stdio};
+use crate::{
+    Address, Broker, Certificate, Channel, Handshake, Health, PingError, ReflectionError, ServiceList, Sink,
+    Standing, TlsSession, broker, controller, health, reflection, stdio,
+};
 
 /// How long the request to end may take, however long the grace is.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -32,8 +37,9 @@ pub struct Connection {
     broker: Broker,
     message_limit: usize,
     life: Life,
-    _broker_task: Task,
-    _stdio_task: Task,
+    session: Option<TlsSession>,
+    streams: [watch::Receiver<Standing>; 2],
+    _tasks: [Task; 2],
 }
 
 /// Who sees to a plugin's end.
@@ -55,15 +61,23 @@ impl Connection {
         sink: Arc<dyn Sink>,
         message_limit: usize,
     ) -> Self {
+        let (broker_task, broker_standing) = broker::open(&broker, channel.clone());
+        let (stdio_task, stdio_standing) = stdio::open(channel.clone(), message_limit, sink);
         Self {
             handshake,
             life,
             message_limit,
-            _broker_task: broker::open(&broker, channel.clone()),
-            _stdio_task: Task::spawn(stdio::drain(channel.clone(), message_limit, sink)),
+            session: None,
+            streams: [broker_standing, stdio_standing],
+            _tasks: [broker_task, stdio_task],
             broker,
             channel,
         }
+    }
+
+    /// Notes how the first link is encrypted.
+    pub(super) fn encrypted_as(self, session: Option<TlsSession>) -> Self {
+        Self { session, ..self }
     }
 
     /// Returns a channel for the caller's own clients.
@@ -90,6 +104,27 @@ impl Connection {
         self.handshake.address()
     }
 
+    /// Returns the certificate that the plugin showed in its handshake. There is one with AutoMTLS only.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<Certificate> {
+        self.handshake.certificate().cloned().map(Certificate::from)
+    }
+
+    /// Returns what the two sides of the first connection agreed on, if it is encrypted.
+    #[must_use]
+    pub fn tls_session(&self) -> Option<&TlsSession> {
+        self.session.as_ref()
+    }
+
+    /// Returns the private directory that the plugin was told to have its sockets in, if we started it.
+    #[must_use]
+    pub fn socket_dir(&self) -> Option<&Path> {
+        match &self.life {
+            Life::Child(child) => Some(child.socket_dir()),
+            Life::Attached(_) => None,
+        }
+    }
+
     /// Returns the id of the plugin's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -108,6 +143,38 @@ impl Connection {
     /// Asks the plugin whether it serves, and waits no longer than `limit`.
     pub async fn ping(&self, limit: Duration) -> Result<(), PingError> {
         health::ping(self.channel(), limit).await
+    }
+
+    /// Asks the plugin for the health of one of its services, and waits no longer than `limit`.
+    ///
+    /// [`ping`](Self::ping) asks for `plugin`; the empty name stands for the whole server.
+    pub async fn health(&self, service: &str, limit: Duration) -> Result<Health, PingError> {
+        health::check(self.channel(), service, limit).await
+    }
+
+    /// Asks the plugin which services it offers, by gRPC's server reflection, and waits no longer than `limit`.
+    ///
+    /// `None` if it has no reflection, which is no fault: nothing in go-plugin needs it.
+    pub async fn services(&self, limit: Duration) -> Result<Option<ServiceList>, ReflectionError> {
+        reflection::services(self.channel(), self.message_limit, limit).await
+    }
+
+    /// Returns how the streams that the plugin keeps open for us are getting on, once it had `patience` to
+    /// refuse them.
+    ///
+    /// A Go plugin does not answer before it has something to say. So an open stream is one that was not
+    /// refused yet, and this takes all of `patience` unless both were.
+    pub async fn streams(&self, patience: Duration) -> Streams {
+        let [mut broker, mut stdio] = self.streams.clone();
+        let refused = async {
+            for stream in [&mut broker, &mut stdio] {
+                // A task that is gone says nothing more.
+                let _gone = stream.wait_for(|standing| *standing != Standing::Open).await;
+            }
+        };
+        let _open = timeout(patience, refused).await;
+        let [broker, stdio] = &self.streams;
+        Streams { broker: broker.borrow().clone(), stdio: stdio.borrow().clone() }
     }
 
     /// Returns what tells of the plugin's end.
@@ -135,36 +202,56 @@ impl Connection {
     /// grace of zero does not ask. It takes no longer than the grace and what the kernel needs. A plugin that
     /// is under [test](crate::Reattach::test) is left alone: it is only we who have done with it.
     pub async fn stop(&self, grace: Duration) -> Exit {
+        self.stop_and_tell(grace).await.exit
+    }
+
+    /// Does the same as [`stop`](Self::stop), and tells how the plugin took it.
+    pub async fn stop_and_tell(&self, grace: Duration) -> Ending {
+        let begin = Instant::now();
+        let ended = |asked, killed, exit| Ending { asked, killed, exit, took: begin.elapsed() };
         let gone = self.gone();
         if let Some(exit) = gone.exit() {
-            return exit;
+            return ended(Asked::Not, false, exit);
         }
         match &self.life {
             Life::Child(child) => child.request(),
             Life::Attached(attached) if attached.is_under_test() => {
                 self.broker.close();
-                return Exit { requested: true, ..Exit::default() };
+                return ended(Asked::Not, false, Exit { requested: true, ..Exit::default() });
             }
             Life::Attached(attached) => attached.request(),
         }
-        let until = Instant::now() + grace;
+        let until = begin + grace;
+        let mut asked = Asked::Not;
         if !grace.is_zero() {
             self.broker.close();
-            tokio::select! {
-                // Either way the plugin was asked; its end is all that counts.
-                () = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => {}
-                _ = gone.clone().wait() => {}
-            }
+            asked = tokio::select! {
+                // Either way the plugin was asked; its end is all that counts, and an answer is worth telling.
+                biased;
+                answer = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => answer,
+                _ = gone.clone().wait() => Asked::Cut,
+            };
         }
         if let Ok(exit) = timeout_at(until, gone.clone().wait()).await {
-            return exit;
+            return ended(asked, false, exit);
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
-        match &self.life {
+        let exit = match &self.life {
             Life::Child(child) => child.end().await,
             Life::Attached(attached) => attached.end().await,
-        }
+        };
+        ended(asked, true, exit)
     }
+}
+
+/// How the two streams that a plugin keeps open for its host are getting on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Streams {
+    /// The broker's, without which there are no calls in the other direction.
+    pub broker: Standing,
+    /// The one that carries what the plugin prints.
+    pub stdio: Standing,
 }
 
 /// Stops all of `connections` at the same time, each as [`Connection::stop`] does.
@@ -208,6 +295,8 @@ pub struct Exit {
     pub requested: bool,
     /// The end of what it wrote to its standard error, some kilobytes at most and made readable.
     pub stderr: String,
+    /// Socket files that it did not remove; we did then. Known of a plugin that we started.
+    pub sockets_left: Vec<PathBuf>,
 }
 
 impl fmt::Display for Exit {

@@ -52,32 +52,45 @@ impl Default for FirstLine {
     }
 }
 
-/// Reads standard output to its end: the first line for `first`, and the rest for nobody.
+/// Reads standard output to its end: the first line for `first`, and the rest for nobody but the sink.
 pub(super) async fn read_stdout(
     pipe: OwnedFd,
     ended: Ended,
     first: oneshot::Sender<FirstLine>,
+    sink: Arc<dyn Sink>,
 ) -> io::Result<()> {
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut line = Vec::new();
-    let first_line = loop {
+    let (first_line, rest) = loop {
         let chunk = pipe.read().await;
-        let (head, whole) = match chunk.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (chunk.get(..end).unwrap_or_default(), true),
-            None => (chunk, chunk.is_empty()),
+        let (head, rest) = match chunk.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (chunk.get(..end).unwrap_or_default(), chunk.get(end + 1..)),
+            // At the end of the output, what there is of a line is one.
+            None => (chunk, chunk.is_empty().then_some(chunk)),
         };
         line.extend_from_slice(head);
         if line.len() >= FIRST_LINE {
-            break FirstLine::Endless(line);
+            break (FirstLine::Endless(line), rest.unwrap_or_default());
         }
-        if whole {
-            break FirstLine::Whole(line);
+        if let Some(rest) = rest {
+            break (FirstLine::Whole(line), rest);
         }
     };
+    let (FirstLine::Whole(line) | FirstLine::Endless(line)) = &first_line;
+    if !line.is_empty() {
+        sink.first_line(&String::from_utf8_lossy(line));
+    }
+    if !rest.is_empty() {
+        sink.raw_stdout(rest);
+    }
     // A start that was given up does not listen any more.
     let _given_up = first.send(first_line);
-    while !pipe.read().await.is_empty() {}
-    Ok(())
+    loop {
+        match pipe.read().await {
+            [] => return Ok(()),
+            piece => sink.raw_stdout(piece),
+        }
+    }
 }
 
 /// Reads standard error to its end, for the sink and for the tail.

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -67,7 +68,7 @@ impl Starting {
         };
         let sink = Arc::clone(&launch.sink);
         let readers = [
-            tokio::spawn(read_stdout(stdout, ended.clone(), first)),
+            tokio::spawn(read_stdout(stdout, ended.clone(), first, Arc::clone(&sink))),
             tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, starting.tail.clone())),
         ];
         tokio::spawn(monitor(Watched {
@@ -98,7 +99,7 @@ impl Starting {
 
     /// Opens what every connection has, and makes a plugin of the child.
     pub(super) fn finish(self, connected: Connected) -> Connection {
-        let Connected { handshake, channel, tls, mux } = connected;
+        let Connected { handshake, channel, session, tls, mux } = connected;
         let (medium, queue) = match mux {
             Some((mux, queue)) => (Medium::Mux(mux), queue),
             None => {
@@ -109,6 +110,7 @@ impl Starting {
         let broker = Broker::new(queue, medium, tls, self.ended());
         let (sink, message_limit) = (Arc::clone(&self.sink), self.launch_limit);
         Connection::open(Life::Child(self), handshake, channel, broker, sink, message_limit)
+            .encrypted_as(session)
     }
 
     /// Kills what is left of the child, and returns what it says when it is gone.
@@ -117,7 +119,7 @@ impl Starting {
             return exit;
         }
         self.kill();
-        let stuck = |_elapsed| Exit { status: None, requested: true, stderr: self.tail.text() };
+        let stuck = |_elapsed| Exit { requested: true, stderr: self.tail.text(), ..Exit::default() };
         timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
     }
 
@@ -129,6 +131,11 @@ impl Starting {
                 .filter(|words| !words.trim().is_empty())
                 .map(Evidence::LastWords),
         }
+    }
+
+    /// Returns the directory that the child was told to have its sockets in.
+    pub(super) fn socket_dir(&self) -> &Path {
+        self.sockets.path()
     }
 
     /// Returns the process id of the child.
@@ -180,8 +187,14 @@ async fn monitor(watched: Watched) {
             Err(error) => tracing::warn!(error = &error as &dyn Error, "a sink failed"),
         }
     }
-    strays.remove();
+    let mut sockets_left = sockets.left_by_the_plugin();
+    sockets_left.append(&mut strays.remove());
     sockets.remove();
-    let exit = Exit { status, requested: requested.load(Ordering::Relaxed), stderr: tail.text() };
+    let exit = Exit {
+        status,
+        requested: requested.load(Ordering::Relaxed),
+        stderr: tail.text(),
+        sockets_left: sockets_left.into_iter().collect(),
+    };
     tell.send_replace(Some(exit));
 }

@@ -4,10 +4,11 @@
 //! held by flock for as long as we live; the kernel lets go of it however we end. A directory whose
 //! lock is free therefore belongs to nobody, and the next start removes it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,6 +19,9 @@ use super::{Group, LONGEST_PATH};
 
 const PREFIX: &str = "goplugin-";
 const LOCK: &str = "lock";
+
+/// How the names of our own sockets begin; a number follows.
+const OURS: &str = "host";
 
 /// What a Go plugin appends to the directory: a slash, "plugin", and a random number of up to ten
 /// digits. A host that finds too little room says so, where the plugin would end without a word.
@@ -96,7 +100,22 @@ impl SocketDir {
 
     /// Returns a path for a socket of ours that no other socket of this run has.
     pub(crate) fn fresh(&self) -> PathBuf {
-        self.path.join(format!("host{}", self.next.fetch_add(1, Ordering::Relaxed)))
+        self.path.join(format!("{OURS}{}", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Returns the sockets in it that are none of ours.
+    pub(crate) fn left_by_the_plugin(&self) -> BTreeSet<PathBuf> {
+        let ours = |name: &[u8]| {
+            name.strip_prefix(OURS.as_bytes()).is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+        };
+        fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+            .filter(|entry| !ours(entry.file_name().as_bytes()))
+            .map(|entry| entry.path())
+            .collect()
     }
 
     /// Removes the directory before its last owner is gone. Removing it twice is no error.

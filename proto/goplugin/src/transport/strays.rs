@@ -32,15 +32,16 @@ impl Strays {
         }
     }
 
-    /// Removes what is still there.
-    pub(crate) fn remove(&self) {
+    /// Removes what is still there, and returns what that was.
+    pub(crate) fn remove(&self) -> BTreeSet<PathBuf> {
         use std::os::unix::fs::FileTypeExt as _;
 
-        for path in std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner)) {
-            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket()) {
-                let _gone = std::fs::remove_file(path);
-            }
+        let mut left = std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner));
+        left.retain(|path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()));
+        for path in &left {
+            let _gone = std::fs::remove_file(path);
         }
+        left
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsStream;
 
 use super::Socket;
+use crate::TlsSession;
 
 /// One connection to the other side, as HTTP/2 gets it.
 #[derive(Debug)]
@@ -19,6 +20,16 @@ pub(crate) enum Link {
     Plain(Socket),
     /// Encrypted, the handshake done.
     Tls(Box<TlsStream<Socket>>),
+}
+
+impl Link {
+    /// Returns what the two sides agreed on, if it is encrypted.
+    pub(crate) fn tls_session(&self) -> Option<TlsSession> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(TlsSession::of(stream)),
+        }
+    }
 }
 
 impl AsyncRead for Link {

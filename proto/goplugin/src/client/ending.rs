@@ -1,0 +1,37 @@
+//! How a plugin took it to be asked to end.
+
+use std::time::Duration;
+
+use super::Exit;
+
+/// How a plugin ended that was asked to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ending {
+    /// How it answered.
+    pub asked: Asked,
+    /// How long it took, from the request until its process and its output had ended.
+    pub took: Duration,
+    /// Whether it had to be killed, because its time was over.
+    pub killed: bool,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// How a plugin answered the request to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// It was not asked: it had ended, it is under test, or there was no time to ask.
+    Not,
+    /// It said yes.
+    Answered,
+    /// It ended the connection before it answered, as plugins in Go do.
+    Cut,
+    /// It knows no such request.
+    Absent,
+    /// It answered with an error, in these words.
+    Failed(String),
+    /// It did not answer.
+    Unanswered,
+}
