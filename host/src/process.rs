@@ -38,6 +38,12 @@ use output::Words;
 pub use provider::ProcessProvider;
 use state::Child;
 
+/// Returns what of our environment a child gets if nobody says otherwise: what most programs need.
+#[must_use]
+pub fn usual_environment(ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+    load::environment(ours, contract::Environment::Usual, &contract::Grants::default())
+}
+
 /// What every child has in common.
 #[derive(Clone)]
 pub struct ProcessOptions {

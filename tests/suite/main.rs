@@ -10,5 +10,6 @@ mod component;
 mod component_auth;
 mod house;
 mod parity;
+mod probe;
 mod process;
 mod process_auth;

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// It tried and failed, or it did not understand its arguments.
     Failed = 1,
+    /// What was looked at works, and is not what it has to be. Upstream's "validation failed".
+    Deviates = 2,
     /// An input has a form that the command or the provider does not take.
     InvalidInput = 3,
     /// There is no such provider or file, or the file is no plugin.

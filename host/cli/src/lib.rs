@@ -26,6 +26,7 @@ mod list;
 mod logging;
 mod moment;
 mod output;
+mod probe;
 mod progress;
 mod run;
 mod setup;
@@ -93,6 +94,8 @@ enum Command {
     /// Log in and out with auth handlers, and use what they give
     #[command(subcommand)]
     Auth(Box<auth::AuthCommand>),
+    /// Speak go-plugin with any binary, and tell what is wrong with it
+    Probe(Box<probe::ProbeArgs>),
     /// Compile a component
     #[command(name = COMPILE_WORKER, hide = true)]
     CompileWorker,
@@ -200,6 +203,7 @@ impl Session {
                 Command::Inspect(args) => inspect::main(self, args).await,
                 Command::Run(args) => run::main(self, *args).await,
                 Command::Auth(command) => auth::main(self, *command).await,
+                Command::Probe(args) => probe::main(self, *args).await,
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),
             }
