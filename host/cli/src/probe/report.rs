@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_goplugin::{
     Address, Asked, Certificate as Shown, Connection, Ending, Health as Answer, PingError, ReflectionError,
-    Services as Offered, Standing, StartError, Streams as Kept,
+    ServiceList as Offered, Standing, StartError, Streams as Kept,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
