@@ -85,7 +85,8 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     fails(&login(&["side", "--flow", "secret_knock"])?, 1, side);
     fails(&login(&["door", "--flow", "interactive"])?, 1, "plugin login error: the host asks nobody");
     let late = login(&["door", "--tenant", "never", "--timeout", "300ms"])?;
-    fails(&late, 9, &format!("{failed} login stream error: no answer within"));
+    // The guest sees that its time is over, and may say so before we do.
+    fails(&late, 9, failed);
     let crashed = login(&["door", "--tenant", "crash"])?;
     fails(&crashed, 1, &format!("{failed} login stream error: the plugin stopped before it answered"));
     Ok(())

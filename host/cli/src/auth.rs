@@ -166,17 +166,17 @@ fn call(timeout: Option<Duration>) -> Call {
     Call { deadline }
 }
 
-/// Returns how the command ends because of what a call said, if it was a call that failed.
-fn exit_of(error: Option<&CallError>) -> Exit {
-    match error {
-        Some(CallError::TimedOut { .. }) => Exit::TimedOut,
-        _ => Exit::Failed,
-    }
+/// Returns how the command ends because of a call that failed.
+///
+/// A plugin that knows how long it has may say itself that it broke off, just as its time is over.
+fn exit_of(call: &Call) -> Exit {
+    let is_over = call.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now());
+    if is_over { Exit::TimedOut } else { Exit::Failed }
 }
 
 /// Says what failed because of what a call said.
-fn failed(error: CallError, what: impl Into<String>) -> Failure {
-    Failure { exit: exit_of(Some(&error)), problem: anyhow::Error::new(error).context(what.into()) }
+fn failed(call: &Call, error: CallError, what: impl Into<String>) -> Failure {
+    Failure { exit: exit_of(call), problem: anyhow::Error::new(error).context(what.into()) }
 }
 
 /// Says how a login stands with a handler.
@@ -186,5 +186,5 @@ async fn status_of(
     account: &Account,
 ) -> Result<AuthStatus, Failure> {
     let status = handler.status(call, account).await;
-    status.map_err(|error| failed(error, format!("failed to check the status of {}", handler.name())))
+    status.map_err(|error| failed(call, error, format!("failed to check the status of {}", handler.name())))
 }

@@ -100,17 +100,19 @@ pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
 }
 
 async fn list(args: &ListArgs, handler: &RegisteredHandler) -> Result<Vec<CachedRow>, Failure> {
-    let tokens = handler.list_cached_tokens(&call(args.timeout), args.profile.as_deref()).await;
-    let tokens =
-        tokens.map_err(|error| failed(error, format!("failed to list the tokens of {}", handler.name())))?;
+    let call = call(args.timeout);
+    let tokens = handler.list_cached_tokens(&call, args.profile.as_deref()).await;
+    let tokens = tokens
+        .map_err(|error| failed(&call, error, format!("failed to list the tokens of {}", handler.name())))?;
     let now = moment::now();
     Ok(tokens.into_iter().map(|token| CachedRow::new(handler, token, now)).collect())
 }
 
 async fn purge(session: &Session, args: &ListArgs, handler: &RegisteredHandler) -> Result<(), Failure> {
-    let purged = handler.purge_expired_tokens(&call(args.timeout), args.profile.as_deref()).await;
-    let count =
-        purged.map_err(|error| failed(error, format!("failed to purge the tokens of {}", handler.name())))?;
+    let call = call(args.timeout);
+    let purged = handler.purge_expired_tokens(&call, args.profile.as_deref()).await;
+    let count = purged
+        .map_err(|error| failed(&call, error, format!("failed to purge the tokens of {}", handler.name())))?;
     let tokens = if count == 1 { "token" } else { "tokens" };
     note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name()));
     Ok(())

@@ -80,7 +80,7 @@ pub(super) async fn main(session: &Session, args: LoginArgs) -> Result<Exit, Fai
         }
         let login = handler.login(&call, request, Some(&mut OnStderr)).await;
         let result = login.map_err(|error| Failure {
-            exit: exit_of(error.call_error()),
+            exit: exit_of(&call),
             problem: anyhow::Error::new(error).context("authentication failed"),
         })?;
         note(session, &summary(&handler, &result));
@@ -123,7 +123,7 @@ async fn is_done_already(
     let hostname = args.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
     let account = Account { profile: args.profile.clone(), hostname };
     if args.force {
-        handler.logout(call, &account).await.map_err(|error| failed(error, "logout failed"))?;
+        handler.logout(call, &account).await.map_err(|error| failed(call, error, "logout failed"))?;
         return Ok(false);
     }
     // A program that logs itself in asks nobody, and does it as often as it likes.

@@ -69,7 +69,7 @@ pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Fa
                     return Ok(());
                 }
                 let out = handler.logout(&call, &account).await;
-                out.map_err(|error| failed(error, format!("logout failed for {}", handler.name())))?;
+                out.map_err(|error| failed(&call, error, format!("logout failed for {}", handler.name())))?;
                 note(session, &format!("logged out of {name}"));
                 Ok::<_, Failure>(())
             };

@@ -63,8 +63,9 @@ pub(super) async fn main(session: &Session, args: TokenArgs) -> Result<Exit, Fai
     on_host(session, &args.common, None, async |host| {
         let handler = find(host, &args.common, &args.target).await?;
         let request = request(&args, &handler)?;
-        let token = handler.token(&call(args.timeout), request).await.map_err(|error| Failure {
-            exit: exit_of(error.call_error()),
+        let call = call(args.timeout);
+        let token = handler.token(&call, request).await.map_err(|error| Failure {
+            exit: exit_of(&call),
             problem: anyhow::Error::new(error).context("failed to get token"),
         })?;
         let text = if args.raw {
