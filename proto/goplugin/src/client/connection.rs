@@ -134,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Returns the limit that [`Launch::message_limit`] set, for the caller's own clients.
+    /// Returns the limit that [`Launch::message_limit`](crate::Launch::message_limit) set, for the caller's own clients.
     #[must_use]
     pub fn message_limit(&self) -> usize {
         self.message_limit
