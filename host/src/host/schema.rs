@@ -20,6 +20,10 @@ use super::references::{self, References};
 use super::sentences::{self, Input};
 use super::text::{self, TextError};
 
+mod plain;
+
+use plain::Plain;
+
 /// Deeper values than this are judged on a stack of their own, and so is what follows more references.
 const SHALLOW: usize = 16;
 
@@ -44,10 +48,8 @@ pub(super) struct InputSchema {
     pub(super) properties: Option<BTreeMap<String, Property>>,
     /// The properties that have to be there.
     pub(super) required: Vec<String>,
-    /// Whether it says nothing but types and names.
-    plain: bool,
-    /// Whether other properties than those declared are forbidden; only of one that is plain.
-    closed: bool,
+    /// What it says, if that is little.
+    plain: Option<Plain>,
     compiled: OnceLock<Result<Compiled, String>>,
 }
 
@@ -115,10 +117,8 @@ impl InputSchema {
         let properties = head.properties.map(|properties| {
             properties.into_iter().map(|(name, schema)| (name, Property::read(schema.get()))).collect()
         });
-        let plain = Plain::read(text.as_str());
         Ok(Self {
-            plain: plain.is_some(),
-            closed: plain.is_some_and(|p| p.closed),
+            plain: Plain::read(text.as_str()),
             text: text.clone(),
             properties,
             required: head.required.unwrap_or_default(),
@@ -132,9 +132,9 @@ impl InputSchema {
     ///
     /// Why it does not fit, or cannot be judged.
     pub(super) fn judge(&self, input: &str, depth: usize, sensitive: &[String]) -> Result<(), JudgeError> {
-        if self.plain
-            && depth <= SHALLOW
-            && text::to_value(input).is_ok_and(|value| self.plainly_fits(&value))
+        if depth <= SHALLOW
+            && let Some(plain) = &self.plain
+            && text::to_value(input).is_ok_and(|value| plain.fits(&value))
         {
             return Ok(());
         }
@@ -145,68 +145,6 @@ impl InputSchema {
         on_stack(steps, || judge(compiled, input, sensitive)).unwrap_or_else(|why| Err(JudgeError::Text(why)))
     }
 }
-
-impl InputSchema {
-    /// Returns whether an input fits a schema that says nothing but types and names. Most say no more,
-    /// and compiling one takes longer than everything else that a run of a small component does.
-    fn plainly_fits(&self, input: &Value) -> bool {
-        let (Some(input), Some(properties)) = (input.as_object(), &self.properties) else { return false };
-        let fits = |(key, value): (&String, &Value)| match properties.get(key) {
-            Some(property) => property.admits(value),
-            None => !self.closed,
-        };
-        input.iter().all(fits) && self.required.iter().all(|key| input.contains_key(key))
-    }
-}
-
-/// A schema that says nothing but types and names.
-struct Plain {
-    closed: bool,
-}
-
-impl Plain {
-    /// Returns `None` for one that says more, or that cannot be read.
-    fn read(text: &str) -> Option<Self> {
-        const REMARKS: [&str; 9] = [
-            "$comment",
-            "default",
-            "deprecated",
-            "description",
-            "examples",
-            "format",
-            "readOnly",
-            "title",
-            "writeOnly",
-        ];
-        let schema: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
-        let mut closed = false;
-        for (keyword, value) in &schema {
-            match (keyword.as_str(), value.get()) {
-                ("$schema", "\"https://json-schema.org/draft/2020-12/schema\"") => {}
-                ("type", "\"object\"") | ("required", _) | ("additionalProperties", "true") => {}
-                ("additionalProperties", "false") => closed = true,
-                ("properties", properties) => {
-                    let properties: BTreeMap<String, BTreeMap<String, Box<RawValue>>> =
-                        serde_json::from_str(properties).ok()?;
-                    let plain = |(keyword, value): (&String, &RawValue)| {
-                        // A list of types, or a type that there is not, is for the validator.
-                        REMARKS.contains(&keyword.as_str())
-                            || keyword == "type"
-                                && KINDS.iter().any(|kind| value.get() == format!("\"{kind}\""))
-                    };
-                    if !properties.values().flatten().map(|(k, v)| (k, v.as_ref())).all(plain) {
-                        return None;
-                    }
-                }
-                (keyword, _) if REMARKS.contains(&keyword) => {}
-                _ => return None,
-            }
-        }
-        Some(Self { closed })
-    }
-}
-
-const KINDS: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// Does something that may go so many steps deep, where there is the stack for it.
 fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
@@ -242,22 +180,6 @@ impl Property {
         let kind = keywords.get("type").and_then(|t| serde_json::from_str(t.get()).ok());
         let default = keywords.remove("default").map(|d| Box::<str>::from(d).into_string());
         Self { kind: kind.unwrap_or_default(), default }
-    }
-}
-
-impl Property {
-    /// Returns whether a value is of its type.
-    fn admits(&self, value: &Value) -> bool {
-        match self.kind.as_str() {
-            "" => true,
-            "string" => value.is_string(),
-            "integer" => value.as_f64().is_some_and(|f| f.fract() == 0.0),
-            "number" => value.is_number(),
-            "boolean" => value.is_boolean(),
-            "array" => value.is_array(),
-            "object" => value.is_object(),
-            _ => false,
-        }
     }
 }
 
@@ -404,7 +326,7 @@ mod tests {
         let check = |schema: &str, input: &str, plain: bool| {
             let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
             let value = text::to_value(input).unwrap();
-            assert_eq!(schema.plain && schema.plainly_fits(&value), plain, "{input}");
+            assert_eq!(schema.plain.is_some_and(|plain| plain.fits(&value)), plain, "{input}");
             if plain {
                 let compiled = compile(schema.text.as_str()).unwrap();
                 assert_eq!(judge(&compiled, input, &[]), Ok(()), "{input}");
@@ -418,9 +340,35 @@ mod tests {
         check(types, r#"{"s":"a","i":1.5}"#, false);
         check(types, r#"{"i":1}"#, false);
         check(types, r#"{"s":"a","other":1}"#, false);
+        let bounds = r#"{"properties":{
+            "n":{"minimum":0,"maximum":9},"s":{"minLength":1,"maxLength":2},"c":{"enum":["x",1]},
+            "l":{"type":["array","null"],"minItems":1,"maxItems":2,"items":{"type":"string"}},
+            "o":{"type":"object","required":["k"],"properties":{"k":{"type":"boolean"}}}}}"#;
+        for (input, plain) in [
+            (r#"{"n":9}"#, true),
+            (r#"{"n":-1}"#, false),
+            (r#"{"n":1e400}"#, false),
+            (r#"{"n":"x","s":3}"#, true),
+            ("{\"s\":\"\u{1f600}b\"}", true),
+            (r#"{"s":"abc"}"#, false),
+            (r#"{"s":""}"#, false),
+            (r#"{"c":"x"}"#, true),
+            // It fits, but only the validator says so.
+            (r#"{"c":1.0}"#, false),
+            (r#"{"l":null}"#, true),
+            (r#"{"l":["a","b"]}"#, true),
+            (r#"{"l":[]}"#, false),
+            (r#"{"l":["a",1]}"#, false),
+            (r#"{"o":{"k":1}}"#, false),
+            (r#"{"o":{"k":true,"more":1}}"#, true),
+            (r#"{"o":{}}"#, false),
+        ] {
+            check(bounds, input, plain);
+        }
         for more in [
-            r#"{"properties":{"s":{"maxLength":1}}}"#,
-            r#"{"properties":{"s":{"type":["string"]}}}"#,
+            r#"{"properties":{"s":{"pattern":"a"}}}"#,
+            r#"{"properties":{"s":{"type":["text"]}}}"#,
+            r#"{"properties":{"s":{"minLength":-1}}}"#,
             r#"{"properties":{"s":false}}"#,
             r#"{"properties":{"s":{}},"minProperties":1}"#,
             r#"{"properties":{"s":{}},"additionalProperties":{"type":"string"}}"#,
