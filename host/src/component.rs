@@ -27,6 +27,7 @@ mod clock;
 mod convert;
 pub(crate) mod engine;
 mod guest;
+mod homes;
 mod host_service;
 mod http;
 mod instances;
@@ -43,13 +44,16 @@ pub use cache::CacheOptions;
 pub use load::{Inspection, Sniffed, inspect, sniff};
 
 use auth::ComponentAuth;
-use cache::{Cache, Compiled};
-use engine::{Class, EngineKit, Engines};
+use cache::Cache;
+#[cfg(feature = "compile")]
+use cache::Compiled;
+use engine::Engines;
+use guest::{Function, Interface};
+use homes::{Homeless, Homes};
 use instances::Instances;
 use load::Source;
 use provider::ComponentProvider;
-use state::{Ground, State};
-use wasmtime::component::InstancePre;
+use state::Ground;
 
 /// What the backend is made of.
 #[derive(Clone)]
@@ -163,43 +167,60 @@ impl ComponentBackend {
         let environment = |name: &str| self.options.environment.get(name).cloned();
         let limits = spec.limits.resolve(BackendName::Component);
         let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
-        let loaded = self.load(&spec, source).await?;
+        let interface = match kind {
+            Kind::Provider => &provider::EXPORT,
+            Kind::AuthHandler => &auth::EXPORT,
+        };
+        let homes = Arc::new(self.load(&spec, source, interface).await?);
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
-        Ok(Launching { info, ground, loaded })
+        Ok(Launching { info, ground, homes })
     }
 
     /// Gets a component from the cache, or has it compiled, and makes it ready to be instantiated.
-    async fn load(&self, spec: &PluginSpec, source: Source) -> Result<Loaded, LaunchError> {
+    async fn load(
+        &self,
+        spec: &PluginSpec,
+        source: Source,
+        interface: &'static Interface,
+    ) -> Result<Homes, LaunchError> {
         let (source, cached) = {
             let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
             let policy = spec.run_as.instances;
             blocking(move || {
                 let compiled = cache.and_then(|cache| cache.find(&source.inspection.digest));
-                let loaded = compiled.and_then(|compiled| match prepare(&engines, policy, &compiled) {
-                    Ok(loaded) => Some(loaded),
-                    Err(error) => {
-                        tracing::info!("compiled component made anew, it does not load here: {error:#}");
-                        None
-                    }
-                });
-                (source, loaded)
+                let homes = compiled.map(|compiled| Homes::load(&engines, policy, compiled, interface));
+                (source, homes)
             })
             .await
         };
         match cached {
-            Some(loaded) => loaded.into_result(),
-            None => self.compile(spec, source).await,
+            Some(Err(Homeless::Stale(error))) => {
+                tracing::info!("compiled component made anew, it does not load here: {error:#}");
+            }
+            Some(homes) => return Ok(homes?),
+            None => {}
         }
+        self.compile(spec, source, interface).await
     }
 
     #[cfg(not(feature = "compile"))]
-    async fn compile(&self, _spec: &PluginSpec, _source: Source) -> Result<Loaded, LaunchError> {
+    async fn compile(
+        &self,
+        _spec: &PluginSpec,
+        _source: Source,
+        _interface: &Interface,
+    ) -> Result<Homes, LaunchError> {
         Err(LaunchError::failed(NotCompiled::NoCompiler))
     }
 
     #[cfg(feature = "compile")]
-    async fn compile(&self, spec: &PluginSpec, source: Source) -> Result<Loaded, LaunchError> {
+    async fn compile(
+        &self,
+        spec: &PluginSpec,
+        source: Source,
+        interface: &'static Interface,
+    ) -> Result<Homes, LaunchError> {
         let Some(worker) = &self.options.worker else {
             return Err(LaunchError::failed(NotCompiled::NoWorker));
         };
@@ -208,8 +229,7 @@ impl ComponentBackend {
         let compiled = self.compiled(worker, &source).await;
         drop(progress);
         let (compiled, engines, policy) = (compiled?, Arc::clone(&self.engines), spec.run_as.instances);
-        let loaded = blocking(move || prepare(&engines, policy, &compiled)).await;
-        loaded.map_err(|error| LaunchError::failed(Text::from(error)))?.into_result()
+        Ok(blocking(move || Homes::load(&engines, policy, compiled, interface)).await?)
     }
 
     #[cfg(feature = "compile")]
@@ -289,26 +309,20 @@ impl Backend for ComponentBackend {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let policy = spec.run_as.instances;
-        let Launching { info, ground, loaded: Loaded { kit, pre } } =
-            self.begin(Kind::Provider, spec).await?;
-        let calls = provider::Calls::find(pre.component()).map_err(unfit)?;
-        let engines = Arc::clone(&self.engines);
-        let instances = Instances::new(Arc::new(ground), kit, pre, calls.configure, engines, policy);
-        Ok(Arc::new(ComponentProvider::launch(info, calls, Arc::new(instances)).await?))
+        let launching = self.begin(Kind::Provider, spec).await?;
+        let (info, instances) = launching.settle(provider::CONFIGURE, policy);
+        Ok(Arc::new(ComponentProvider::launch(info, instances).await?))
     }
 
     /// Starts the one instance that an auth handler has, whatever the specification says of instances.
     async fn launch_auth_handler(&self, mut spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
         let policy = Policy::Single;
         spec.run_as.instances = policy;
-        let Launching { info, mut ground, loaded: Loaded { kit, pre } } =
-            self.begin(Kind::AuthHandler, spec).await?;
-        let calls = auth::Calls::find(pre.component()).map_err(unfit)?;
+        let mut launching = self.begin(Kind::AuthHandler, spec).await?;
         // A login has none.
-        let wall = ground.limits.wall.take();
-        let engines = Arc::clone(&self.engines);
-        let instances = Instances::new(Arc::new(ground), kit, pre, calls.configure, engines, policy);
-        Ok(Arc::new(ComponentAuth::launch(info, calls, Arc::new(instances), wall).await?))
+        let wall = launching.ground.limits.wall.take();
+        let (info, instances) = launching.settle(auth::CONFIGURE, policy);
+        Ok(Arc::new(ComponentAuth::launch(info, instances, wall).await?))
     }
 }
 
@@ -316,58 +330,14 @@ impl Backend for ComponentBackend {
 struct Launching {
     info: PluginInfo,
     ground: Ground,
-    loaded: Loaded,
+    homes: Arc<Homes>,
 }
 
-fn unfit(error: wasmtime::Error) -> LaunchError {
-    LaunchError::unfit(Text::from(error))
-}
-
-/// A component that is ready to be instantiated.
-struct Loaded {
-    kit: Arc<EngineKit>,
-    pre: InstancePre<State>,
-}
-
-/// A component that an engine took, whether its imports and exports fit or not.
-struct Mapped {
-    kit: Arc<EngineKit>,
-    pre: wasmtime::Result<InstancePre<State>>,
-}
-
-impl Mapped {
-    fn into_result(self) -> Result<Loaded, LaunchError> {
-        let Self { kit, pre } = self;
-        let pre = pre.map_err(unfit)?;
-        Ok(Loaded { kit, pre })
+impl Launching {
+    fn settle(self, configure: Function, policy: Policy) -> (PluginInfo, Arc<Instances>) {
+        let instances = Instances::new(Arc::new(self.ground), self.homes, configure, policy);
+        (self.info, Arc::new(instances))
     }
-}
-
-/// Maps a compiled component where its instances will live.
-fn prepare(engines: &Engines, policy: Policy, compiled: &Compiled) -> wasmtime::Result<Mapped> {
-    let pooled = match policy {
-        Policy::PerCall => compiled.class,
-        // A slot that is never given back is no use to a pool.
-        Policy::Single | Policy::Pooled(_) => Class::Anywhere,
-    };
-    let classes: &[Class] = match pooled {
-        Class::Small => &[Class::Small, Class::Large, Class::Anywhere],
-        Class::Large => &[Class::Large, Class::Anywhere],
-        Class::Anywhere => &[Class::Anywhere],
-    };
-    let mut last = None;
-    for class in classes {
-        let kit = engines.kit(*class)?;
-        // What is too large for one pool may fit the next.
-        match compiled.load(&kit.engine) {
-            Ok(component) => {
-                let pre = kit.linker.instantiate_pre(&component);
-                return Ok(Mapped { kit, pre });
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| wasmtime::Error::msg("there is no engine")))
 }
 
 /// Why there is nothing to run.

@@ -18,13 +18,12 @@ use portcullis_contract::{
     FlowAvailability, HandlerInfo, HandlerName, Json, LaunchError, LoginEvent, LoginRequest, LoginResult,
     Plugin, PluginInfo, Token,
 };
-use wasmtime::component::Component;
 
 use crate::component::bindings::auth::AuthHandlerPlugin;
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::portcullis::plugin::types;
 use crate::component::convert::{access_size, count, each, handlers_size, login_size};
-use crate::component::guest::{Exported, Function, Guest};
+use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::fits;
 use crate::component::queue::Queue;
@@ -40,44 +39,36 @@ pub(crate) struct ComponentAuth {
 }
 
 /// What an auth handler's guest exports.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Calls {
-    list_handlers: Function,
-    pub(crate) configure: Function,
-    login: Function,
-    logout: Function,
-    get_status: Function,
-    get_token: Function,
-    list_cached_tokens: Function,
-    purge_expired_tokens: Function,
-    stop: Function,
-    detect_available_flows: Function,
-    activate_server_mode: Function,
-}
-
-impl Calls {
-    /// Finds them all in a component, or says which is missing.
-    pub(crate) fn find(component: &Component) -> wasmtime::Result<Self> {
-        let handler = Exported::new(component, "portcullis:plugin/auth-handler@0.1.0")?;
-        Ok(Self {
-            list_handlers: handler.function("list-handlers")?,
-            configure: handler.function("configure")?,
-            login: handler.function("login")?,
-            logout: handler.function("logout")?,
-            get_status: handler.function("get-status")?,
-            get_token: handler.function("get-token")?,
-            list_cached_tokens: handler.function("list-cached-tokens")?,
-            purge_expired_tokens: handler.function("purge-expired-tokens")?,
-            stop: handler.function("stop")?,
-            detect_available_flows: handler.function("detect-available-flows")?,
-            activate_server_mode: handler.function("activate-server-mode")?,
-        })
-    }
-}
+pub(crate) const EXPORT: Interface = Interface::new(
+    "portcullis:plugin/auth-handler@0.1.0",
+    &[
+        "list-handlers",
+        "configure",
+        "login",
+        "logout",
+        "get-status",
+        "get-token",
+        "list-cached-tokens",
+        "purge-expired-tokens",
+        "stop",
+        "detect-available-flows",
+        "activate-server-mode",
+    ],
+);
+const LIST_HANDLERS: Function = EXPORT.function("list-handlers");
+pub(crate) const CONFIGURE: Function = EXPORT.function("configure");
+const LOGIN: Function = EXPORT.function("login");
+const LOGOUT: Function = EXPORT.function("logout");
+const GET_STATUS: Function = EXPORT.function("get-status");
+const GET_TOKEN: Function = EXPORT.function("get-token");
+const LIST_CACHED_TOKENS: Function = EXPORT.function("list-cached-tokens");
+const PURGE_EXPIRED_TOKENS: Function = EXPORT.function("purge-expired-tokens");
+const STOP: Function = EXPORT.function("stop");
+const DETECT_AVAILABLE_FLOWS: Function = EXPORT.function("detect-available-flows");
+const ACTIVATE_SERVER_MODE: Function = EXPORT.function("activate-server-mode");
 
 /// Where calls come in: the one instance, the queue in front of it, and what it was told.
 struct Desk {
-    calls: Calls,
     instances: Arc<Instances>,
     queue: Queue,
     /// How long a call may take that is no login, waiting included.
@@ -90,12 +81,11 @@ impl ComponentAuth {
     /// Makes the instance and asks what it offers. `wall` limits every call but a login.
     pub(crate) async fn launch(
         info: PluginInfo,
-        calls: Calls,
         instances: Arc<Instances>,
         wall: Option<Duration>,
     ) -> Result<Self, LaunchError> {
         let (queue, told) = (Queue::new(), Mutex::default());
-        let desk = Arc::new(Desk { calls, instances, queue, wall, told });
+        let desk = Arc::new(Desk { instances, queue, wall, told });
         // Made first, so that everything ends with it when this future is dropped.
         let mut this = Self { info, handlers: Vec::new(), desk };
         let instances = &this.desk.instances;
@@ -104,7 +94,7 @@ impl ComponentAuth {
         let asked = instances.ask_in(Some(first), &call, None, None, move |guest: &mut Guest| {
             Box::pin(async move {
                 guest.check(|store, instance| AuthHandlerPlugin::new(store, instance))?;
-                guest.call(calls.list_handlers, ()).await
+                guest.call(LIST_HANDLERS, ()).await
             })
         });
         let handlers: Vec<wit::HandlerInfo> = asked.await.map_err(LaunchError::Undescribed)?;
@@ -148,9 +138,9 @@ impl Desk {
         // Held until it is remembered: whoever comes next finds the instance as it is remembered.
         let _turn = self.queue.turn(call.deadline).await?;
         let configuration = Arc::new(configuration);
-        let (configure, handler, told) = (self.calls.configure, name.clone(), Arc::clone(&configuration));
+        let (handler, told) = (name.clone(), Arc::clone(&configuration));
         let answer = self.ask_now(&call, None, move |guest: &mut Guest| {
-            Box::pin(async move { guest.configure_anew(configure, handler.as_str(), told).await })
+            Box::pin(async move { guest.configure_anew(CONFIGURE, handler.as_str(), told).await })
         });
         match answer.await {
             Ok(()) => self.remember(name, Some(configuration)),
@@ -170,11 +160,11 @@ impl Desk {
     where
         T: Send + 'static,
     {
-        let (configure, told) = (self.calls.configure, lock(&self.told).clone());
+        let told = lock(&self.told).clone();
         let answer = self.instances.ask(call, None, reader, move |guest: &mut Guest| {
             Box::pin(async move {
                 for (name, configuration) in told {
-                    guest.configure(configure, name.as_str(), configuration).await?;
+                    guest.configure(CONFIGURE, name.as_str(), configuration).await?;
                 }
                 question(guest).await
             })
@@ -192,9 +182,9 @@ impl Desk {
         self.instances.fits(&[name.as_str()])?;
         fits(login_size(&request), self.instances.ground.limits.message)?;
         let _turn = self.queue.login(call.deadline).await?;
-        let (login, name) = (self.calls.login, name.clone());
+        let name = name.clone();
         let result = self.ask_now(call, Some(reader), move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(login, (name.as_str(), &request)).await })
+            Box::pin(async move { guest.call(LOGIN, (name.as_str(), &request)).await })
         });
         let result: wit::LoginResult = result.await?;
         Ok(result.into())
@@ -269,9 +259,9 @@ impl AuthHandler for ComponentAuth {
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
-        let (logout, name, account) = (self.desk.calls.logout, name.clone(), wit::Account::from(account));
+        let (name, account) = (name.clone(), wit::Account::from(account));
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(logout, (name.as_str(), &account)).await })
+            Box::pin(async move { guest.call(LOGOUT, (name.as_str(), &account)).await })
         });
         answer.await
     }
@@ -282,10 +272,9 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         account: &Account,
     ) -> Result<AuthStatus, CallError> {
-        let (get_status, name, account) =
-            (self.desk.calls.get_status, name.clone(), wit::Account::from(account));
+        let (name, account) = (name.clone(), wit::Account::from(account));
         let status = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(get_status, (name.as_str(), &account)).await })
+            Box::pin(async move { guest.call(GET_STATUS, (name.as_str(), &account)).await })
         });
         let status: wit::Status = status.await?;
         Ok(status.into())
@@ -299,9 +288,9 @@ impl AuthHandler for ComponentAuth {
     ) -> Result<Token, CallError> {
         let request = wit::TokenRequest::from(request);
         fits(access_size(&request), self.desk.instances.ground.limits.message)?;
-        let (get_token, name) = (self.desk.calls.get_token, name.clone());
+        let name = name.clone();
         let token = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(get_token, (name.as_str(), &request)).await })
+            Box::pin(async move { guest.call(GET_TOKEN, (name.as_str(), &request)).await })
         });
         let token: types::Token = token.await?;
         Ok(token.into())
@@ -313,10 +302,9 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
-        let (list, name, profile) =
-            (self.desk.calls.list_cached_tokens, name.clone(), profile.map(str::to_owned));
+        let (name, profile) = (name.clone(), profile.map(str::to_owned));
         let tokens = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(list, (name.as_str(), profile.as_deref())).await })
+            Box::pin(async move { guest.call(LIST_CACHED_TOKENS, (name.as_str(), profile.as_deref())).await })
         });
         let tokens: Vec<wit::CachedToken> = tokens.await?;
         Ok(each(tokens))
@@ -328,18 +316,19 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
-        let (purge, name, profile) =
-            (self.desk.calls.purge_expired_tokens, name.clone(), profile.map(str::to_owned));
+        let (name, profile) = (name.clone(), profile.map(str::to_owned));
         let purged = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(purge, (name.as_str(), profile.as_deref())).await })
+            Box::pin(
+                async move { guest.call(PURGE_EXPIRED_TOKENS, (name.as_str(), profile.as_deref())).await },
+            )
         });
         Ok(count(purged.await?)?)
     }
 
     async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
-        let (stop, name) = (self.desk.calls.stop, name.cloned());
+        let name = name.cloned();
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(stop, (name.as_ref().map(HandlerName::as_str),)).await })
+            Box::pin(async move { guest.call(STOP, (name.as_ref().map(HandlerName::as_str),)).await })
         });
         match answer.await {
             Err(CallError::Unimplemented) => Ok(()),
@@ -352,9 +341,9 @@ impl AuthHandler for ComponentAuth {
         call: &Call,
         name: &HandlerName,
     ) -> Result<Vec<FlowAvailability>, CallError> {
-        let (detect, name) = (self.desk.calls.detect_available_flows, name.clone());
+        let name = name.clone();
         let flows = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(detect, (name.as_str(),)).await })
+            Box::pin(async move { guest.call(DETECT_AVAILABLE_FLOWS, (name.as_str(),)).await })
         });
         let flows: Vec<wit::FlowAvailability> = flows.await?;
         Ok(each(flows))
@@ -362,9 +351,9 @@ impl AuthHandler for ComponentAuth {
 
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
         self.desk.instances.fits(&[settings.as_str()])?;
-        let (activate, settings) = (self.desk.calls.activate_server_mode, settings.into_string());
+        let settings = settings.into_string();
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
-            Box::pin(async move { guest.call(activate, (settings.as_str(),)).await })
+            Box::pin(async move { guest.call(ACTIVATE_SERVER_MODE, (settings.as_str(),)).await })
         });
         answer.await
     }

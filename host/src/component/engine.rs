@@ -2,8 +2,9 @@
 //!
 //! All engines share one configuration, so that a component that was compiled once loads in each; they
 //! differ in where instances get their memory from. Small guests share a pool whose slots keep their
-//! memory resident, which makes a fresh instance per call cheap. Guests that start with much memory or
-//! large tables have a pool without that. What is kept between calls, what fits into neither pool, and
+//! memory resident, which makes a fresh instance per call cheap; there are several such pools, so that
+//! threads that call at once do not hand each other memory that lies in another processor's cache. Guests
+//! that start with much memory or large tables have a pool without that. What is kept between calls, what fits into neither pool, and
 //! everything where pools were not wanted is allocated as it is needed.
 
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,11 @@ const SETTINGS: u32 = 1;
 /// Up to how much memory a guest of the small class starts with: what a slot keeps resident. More is
 /// copied back after every call, which costs more than it saves.
 const RESIDENT: usize = 2 << 20;
+/// How many pools the small class has at the most, and how few slots are not worth a pool of their own.
+/// Guesses: each pool costs half a millisecond when it is first needed, and each component is loaded
+/// once more for it.
+const MOST_POOLS: usize = 8;
+const FEWEST_SLOTS: u16 = 4;
 /// Entries of the largest table of the small class.
 const SMALL_TABLE: usize = 1_000;
 /// Entries of the largest table of the large class.
@@ -116,7 +122,7 @@ impl Class {
 pub(crate) struct Engines {
     slots: u16,
     pub(crate) clock: Clock,
-    small: OnceLock<Arc<EngineKit>>,
+    small: Box<[OnceLock<Arc<EngineKit>>]>,
     large: OnceLock<Arc<EngineKit>>,
     anywhere: OnceLock<Arc<EngineKit>>,
 }
@@ -127,6 +133,8 @@ pub(crate) struct EngineKit {
     pub(crate) linker: Linker<State>,
     /// One permit for each slot of the pool: a full pool does not wait, it fails.
     pub(crate) slots: Option<Arc<Semaphore>>,
+    /// How many slots there are.
+    pub(crate) size: usize,
     pub(crate) class: Class,
 }
 
@@ -137,29 +145,40 @@ impl std::fmt::Debug for EngineKit {
 }
 
 impl Engines {
-    /// Starts the clock. A pool has that many slots; with none there are no pools.
+    /// Starts the clock. So many slots has the pool of each class; with none there are no pools.
     pub(crate) fn new(slots: u16) -> std::io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let pools = processors.min(MOST_POOLS).min(usize::from(slots / FEWEST_SLOTS)).max(1);
         Ok(Self {
             slots,
             clock: Clock::start()?,
-            small: OnceLock::new(),
+            small: (0..pools).map(|_| OnceLock::new()).collect(),
             large: OnceLock::new(),
             anywhere: OnceLock::new(),
         })
     }
 
-    /// Returns the engine for a class of components.
-    pub(crate) fn kit(&self, class: Class) -> wasmtime::Result<Arc<EngineKit>> {
+    /// Returns how many engines a class of components has.
+    pub(crate) fn count(&self, class: Class) -> usize {
+        if class == Class::Small && self.slots > 0 { self.small.len() } else { 1 }
+    }
+
+    /// Returns one of the engines for a class of components; the first when there are not so many.
+    pub(crate) fn kit(&self, class: Class, number: usize) -> wasmtime::Result<Arc<EngineKit>> {
         let class = if self.slots == 0 { Class::Anywhere } else { class };
+        let mut slots = usize::from(self.slots);
         let place = match class {
-            Class::Small => &self.small,
+            Class::Small => {
+                slots = slots.div_ceil(self.small.len());
+                self.small.get(number).or(self.small.first()).unwrap_or(&self.anywhere)
+            }
             Class::Large => &self.large,
             Class::Anywhere => &self.anywhere,
         };
         if let Some(kit) = place.get() {
             return Ok(Arc::clone(kit));
         }
-        let kit = Arc::new(EngineKit::new(class, self.slots)?);
+        let kit = Arc::new(EngineKit::new(class, slots)?);
         Ok(Arc::clone(place.get_or_init(|| {
             self.clock.drive(&kit.engine);
             kit
@@ -168,7 +187,7 @@ impl Engines {
 }
 
 impl EngineKit {
-    fn new(class: Class, slots: u16) -> wasmtime::Result<Self> {
+    fn new(class: Class, slots: usize) -> wasmtime::Result<Self> {
         let mut config = config();
         let pooled = class != Class::Anywhere;
         if pooled {
@@ -181,13 +200,14 @@ impl EngineKit {
         // One linker for both worlds: which imports a kind of plugin may have is checked when it is read.
         ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
         prompts::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-        let slots = pooled.then(|| Arc::new(Semaphore::new(slots.into())));
-        Ok(Self { engine, linker, slots, class })
+        let size = slots;
+        let slots = pooled.then(|| Arc::new(Semaphore::new(size)));
+        Ok(Self { engine, linker, slots, size, class })
     }
 }
 
-fn pool(class: Class, slots: u16) -> PoolingAllocationConfig {
-    let slots = u32::from(slots);
+fn pool(class: Class, slots: usize) -> PoolingAllocationConfig {
+    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     // A scan of the page map can leave data of the last call in a slot (wasmtime before 50).
     pool.pagemap_scan(Enabled::No).total_component_instances(slots).total_stacks(slots);

@@ -13,28 +13,62 @@ use crate::component::bindings::portcullis::plugin::types::{Configuration, Plugi
 use crate::component::instances::chain;
 use crate::component::state::State;
 
-/// One function of a component; good for every instance of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Function(ComponentExportIndex);
-
-/// Finds the functions of an interface that a component exports.
-pub(crate) struct Exported<'a> {
-    component: &'a Component,
-    interface: ComponentExportIndex,
-    name: &'a str,
+/// An interface that plugins of a kind export: its name, and its functions that are called.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    name: &'static str,
+    functions: &'static [&'static str],
 }
 
-impl<'a> Exported<'a> {
-    pub(crate) fn new(component: &'a Component, name: &'a str) -> wasmtime::Result<Self> {
-        let interface = component.get_export_index(None, name);
-        let interface = interface.ok_or_else(|| wasmtime::Error::msg(format!("it exports no {name}")))?;
-        Ok(Self { component, interface, name })
+/// One function of an interface: its place among them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Function(usize);
+
+impl Interface {
+    pub(crate) const fn new(name: &'static str, functions: &'static [&'static str]) -> Self {
+        Self { name, functions }
     }
 
-    pub(crate) fn function(&self, function: &str) -> wasmtime::Result<Function> {
-        let index = self.component.get_export_index(Some(&self.interface), function);
-        let missing = || wasmtime::Error::msg(format!("its {} has no function {function}", self.name));
-        index.map(Function).ok_or_else(missing)
+    /// Finds a function by its name, while this is compiled: a name that is not there does not compile.
+    pub(crate) const fn function(&self, name: &str) -> Function {
+        let mut at = 0;
+        while !equal(self.functions[at].as_bytes(), name.as_bytes()) {
+            at += 1;
+        }
+        Function(at)
+    }
+}
+
+/// Compares two names. The operator does not work in constants.
+const fn equal(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// Where a component has the functions of an interface; good for every instance in the same engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Exports(Arc<[ComponentExportIndex]>);
+
+impl Exports {
+    /// Finds them all, or says which is missing.
+    pub(crate) fn find(component: &Component, interface: &Interface) -> wasmtime::Result<Self> {
+        let Interface { name, functions } = interface;
+        let missing = || wasmtime::Error::msg(format!("it exports no {name}"));
+        let within = component.get_export_index(None, name).ok_or_else(missing)?;
+        let find = |function: &&str| {
+            let missing = || wasmtime::Error::msg(format!("its {name} has no function {function}"));
+            component.get_export_index(Some(&within), function).ok_or_else(missing)
+        };
+        Ok(Self(functions.iter().map(find).collect::<wasmtime::Result<_>>()?))
+    }
+
+    fn get(&self, function: Function) -> wasmtime::Result<&ComponentExportIndex> {
+        self.0
+            .get(function.0)
+            .ok_or_else(|| wasmtime::Error::msg("a function of another interface was asked for"))
     }
 }
 
@@ -42,13 +76,14 @@ impl<'a> Exported<'a> {
 pub(crate) struct Guest {
     pub(crate) store: Store<State>,
     instance: Instance,
+    exports: Exports,
     /// What it was configured with, by provider or handler.
     pub(crate) configured: Vec<(String, Arc<Configuration>)>,
 }
 
 impl Guest {
-    pub(crate) fn new(store: Store<State>, instance: Instance) -> Self {
-        Self { store, instance, configured: Vec::new() }
+    pub(crate) fn new(store: Store<State>, instance: Instance, exports: Exports) -> Self {
+        Self { store, instance, exports, configured: Vec::new() }
     }
 
     /// Calls a function. Fails when its type is not that of the arguments and the result.
@@ -62,7 +97,8 @@ impl Guest {
         Answer: Send + Sync + 'static,
         (Answer,): ComponentNamedList + Lift,
     {
-        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, function.0)?;
+        let function = self.exports.get(function)?;
+        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, function)?;
         let (answer,) = function.call_async(&mut self.store, arguments).await?;
         Ok(answer)
     }

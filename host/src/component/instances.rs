@@ -17,14 +17,14 @@ use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitNam
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use wasmtime::component::InstancePre;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
-use crate::component::engine::{Class, EngineKit, Engines};
+use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
+use crate::component::homes::{Homes, Place};
 use crate::component::state::{Errand, Ground, LimitHit, Reader, State};
 
 /// How many instances wait ahead of the calls. One is taken while the next is made; the second
@@ -42,12 +42,9 @@ pub(crate) type Asked<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, PluginEr
 /// The instances of one plugin.
 pub(crate) struct Instances {
     pub(crate) ground: Arc<Ground>,
-    kit: Arc<EngineKit>,
-    pre: InstancePre<State>,
+    homes: Arc<Homes>,
     /// Tells an instance its configuration.
     configure: Function,
-    /// Kept as long as the plugin: their clock is what ends a guest.
-    engines: Arc<Engines>,
     /// One permit for each call that may run at a time.
     turns: Semaphore,
     /// What each provider or handler was last configured with.
@@ -86,17 +83,10 @@ impl std::fmt::Debug for Instances {
 }
 
 impl Instances {
-    pub(crate) fn new(
-        ground: Arc<Ground>,
-        kit: Arc<EngineKit>,
-        pre: InstancePre<State>,
-        configure: Function,
-        engines: Arc<Engines>,
-        policy: Policy,
-    ) -> Self {
+    pub(crate) fn new(ground: Arc<Ground>, homes: Arc<Homes>, configure: Function, policy: Policy) -> Self {
         let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
         let supply = match policy {
-            Policy::PerCall if kit.class == Class::Large => Supply::Ahead(Ahead {
+            Policy::PerCall if homes.first.kit.class == Class::Large => Supply::Ahead(Ahead {
                 ready: Mutex::default(),
                 called: AtomicBool::new(false),
                 preparing: Mutex::default(),
@@ -106,7 +96,7 @@ impl Instances {
             Policy::Pooled(n) => kept(n.into()),
         };
         let turns = Semaphore::new(usize::try_from(ground.limits.concurrency).unwrap_or(usize::MAX).max(1));
-        Self { ground, kit, pre, configure, engines, turns, configurations: RwLock::default(), supply }
+        Self { ground, homes, configure, turns, configurations: RwLock::default(), supply }
     }
 
     /// Asks a guest, in an instance that is configured for that provider or handler.
@@ -221,27 +211,25 @@ impl Instances {
 
     /// Makes an instance, and waits for a slot if it has to.
     async fn make(&self, errand: Errand) -> Result<Live, CallError> {
-        let slot = match &self.kit.slots {
-            Some(slots) => Some(Arc::clone(slots).acquire_owned().await.map_err(|_| CallError::Gone)?),
-            None => None,
-        };
-        self.make_in(slot, errand).await
+        let place = self.homes.place().await?;
+        self.make_in(place, errand).await
     }
 
-    async fn make_in(&self, slot: Option<OwnedSemaphorePermit>, errand: Errand) -> Result<Live, CallError> {
-        let meter = Arc::new(Meter::new(Arc::clone(self.engines.clock.face())));
-        let mut store = State::store(&self.ground, &self.kit, Arc::clone(&meter))
+    async fn make_in(&self, place: Place<'_>, errand: Errand) -> Result<Live, CallError> {
+        let Place { home, slot } = place;
+        let meter = Arc::new(Meter::new(Arc::clone(self.homes.engines.clock.face())));
+        let mut store = State::store(&self.ground, &home.kit, Arc::clone(&meter))
             .map_err(|error| CallError::Stopped(StopReason::Lost { reason: chain(&error) }))?;
         State::begin(&mut store, errand, self.ground.limits.cpu);
         let result = {
-            let work = pin!(self.pre.instantiate_async(&mut store));
+            let work = pin!(home.pre.instantiate_async(&mut store));
             Watch::new(&meter, &self.ground.ending, work).await
         };
         match result {
             None => Err(shut_down()),
             Some(Err(error)) => Err(self.explain(&error, &store)),
             Some(Ok(instance)) => {
-                let guest = Guest::new(store, instance);
+                let guest = Guest::new(store, instance, home.exports.clone());
                 Ok(Live { guest, meter, _slot: slot })
             }
         }
@@ -257,14 +245,11 @@ impl Instances {
         if preparing.len() + lock(&ahead.ready).len() >= AHEAD {
             return;
         }
-        let slot = match &self.kit.slots {
-            None => None,
-            Some(slots) if slots.available_permits() <= AHEAD => return,
-            Some(slots) => match Arc::clone(slots).try_acquire_owned() {
-                Ok(slot) => Some(slot),
-                Err(_) => return,
-            },
-        };
+        let home = &self.homes.first;
+        if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= AHEAD) {
+            return;
+        }
+        let Some(Place { slot, .. }) = home.try_place() else { return };
         let whom = name.and_then(|name| Some((name.to_owned(), self.remembered(name)?)));
         let this = Arc::downgrade(self);
         preparing.spawn(async move {
@@ -280,7 +265,8 @@ impl Instances {
         slot: Option<OwnedSemaphorePermit>,
         whom: Option<(String, Arc<Configuration>)>,
     ) -> Result<(), CallError> {
-        let mut live = self.make_in(slot, Errand::default()).await?;
+        let place = Place { home: &self.homes.first, slot };
+        let mut live = self.make_in(place, Errand::default()).await?;
         if let Some((name, remembered)) = whom {
             State::begin(&mut live.guest.store, Errand::default(), self.ground.limits.cpu);
             let meter = Arc::clone(&live.meter);

@@ -12,12 +12,11 @@ use portcullis_contract::{
     Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
     PluginInfo, Provider, ProviderName, Refusal,
 };
-use wasmtime::component::Component;
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
 use crate::component::convert::{descriptor_size, names_size, output_size, refusal_size};
-use crate::component::guest::{Exported, Function, Guest};
+use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::{Room, fits};
 use crate::component::state::Reader;
@@ -30,61 +29,47 @@ pub(crate) struct ComponentProvider {
     names: Vec<ProviderName>,
     descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
     unknown: CallError,
-    calls: Calls,
     instances: Arc<Instances>,
 }
 
 /// What a provider's guest exports.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Calls {
-    list_providers: Function,
-    describe: Function,
-    pub(crate) configure: Function,
-    execute: Function,
-    execute_stream: Function,
-    describe_what_if: Function,
-    extract_dependencies: Function,
-    stop: Function,
-}
-
-impl Calls {
-    /// Finds them all in a component, or says which is missing.
-    pub(crate) fn find(component: &Component) -> wasmtime::Result<Self> {
-        let provider = Exported::new(component, "portcullis:plugin/provider@0.1.0")?;
-        Ok(Self {
-            list_providers: provider.function("list-providers")?,
-            describe: provider.function("describe")?,
-            configure: provider.function("configure")?,
-            execute: provider.function("execute")?,
-            execute_stream: provider.function("execute-stream")?,
-            describe_what_if: provider.function("describe-what-if")?,
-            extract_dependencies: provider.function("extract-dependencies")?,
-            stop: provider.function("stop")?,
-        })
-    }
-}
+pub(crate) const EXPORT: Interface = Interface::new(
+    "portcullis:plugin/provider@0.1.0",
+    &[
+        "list-providers",
+        "describe",
+        "configure",
+        "execute",
+        "execute-stream",
+        "describe-what-if",
+        "extract-dependencies",
+        "stop",
+    ],
+);
+const LIST_PROVIDERS: Function = EXPORT.function("list-providers");
+const DESCRIBE: Function = EXPORT.function("describe");
+pub(crate) const CONFIGURE: Function = EXPORT.function("configure");
+const EXECUTE: Function = EXPORT.function("execute");
+const EXECUTE_STREAM: Function = EXPORT.function("execute-stream");
+const DESCRIBE_WHAT_IF: Function = EXPORT.function("describe-what-if");
+const EXTRACT_DEPENDENCIES: Function = EXPORT.function("extract-dependencies");
+const STOP: Function = EXPORT.function("stop");
 
 impl ComponentProvider {
     /// Makes the first instance and asks what it offers.
-    pub(crate) async fn launch(
-        info: PluginInfo,
-        calls: Calls,
-        instances: Arc<Instances>,
-    ) -> Result<Self, LaunchError> {
+    pub(crate) async fn launch(info: PluginInfo, instances: Arc<Instances>) -> Result<Self, LaunchError> {
         // Made first, so that everything ends with it when this future is dropped.
         let mut this = Self {
             info,
             names: Vec::new(),
             descriptors: BTreeMap::new(),
             unknown: CallError::Refused(Refusal::new("the plugin offers no provider of that name")),
-            calls,
             instances,
         };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
         let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
-        let asked =
-            this.instances.ask_in(Some(first), &call, None, None, tell_all(calls, Arc::clone(&told))).await;
+        let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
         let Told { mut room, names, mut descriptors } = lock(&told).take();
         // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
         let mut end = asked.err();
@@ -120,9 +105,8 @@ impl ComponentProvider {
         room: &mut Room,
     ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
-        let describe = self.calls.describe;
         let told = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move { guest.call(describe, (provider.as_str(),)).await.map(Ok) })
+            Box::pin(async move { guest.call(DESCRIBE, (provider.as_str(),)).await.map(Ok) })
         });
         let told: Described = told.await?;
         room.take(described_size(&told))?;
@@ -151,11 +135,11 @@ impl Told {
 }
 
 /// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
-fn tell_all(calls: Calls, told: Arc<Mutex<Told>>) -> impl Ask<()> {
+fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
     move |guest: &mut Guest| {
         Box::pin(async move {
             guest.check(|store, instance| ProviderPlugin::new(store, instance))?;
-            let names: Vec<String> = match guest.call(calls.list_providers, ()).await? {
+            let names: Vec<String> = match guest.call(LIST_PROVIDERS, ()).await? {
                 Ok(names) => names,
                 Err(error) => return Ok(Err(error)),
             };
@@ -165,7 +149,7 @@ fn tell_all(calls: Calls, told: Arc<Mutex<Told>>) -> impl Ask<()> {
                 told.names = Some(names.clone());
             }
             for name in names {
-                let described: Described = guest.call(calls.describe, (name.as_str(),)).await?;
+                let described: Described = guest.call(DESCRIBE, (name.as_str(),)).await?;
                 let mut told = lock(&told);
                 told.room.take(described_size(&described))?;
                 told.descriptors.entry(name).or_insert(described);
@@ -220,9 +204,9 @@ impl Provider for ComponentProvider {
         self.instances.fits(&[&configuration.settings])?;
         // Not replayed first: the question itself is the configuration.
         let configuration = Arc::new(configuration);
-        let (configure, provider, told) = (self.calls.configure, name.clone(), Arc::clone(&configuration));
+        let (provider, told) = (name.clone(), Arc::clone(&configuration));
         let answer = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move { guest.configure_anew(configure, provider.as_str(), told).await })
+            Box::pin(async move { guest.configure_anew(CONFIGURE, provider.as_str(), told).await })
         });
         match answer.await {
             Ok(()) => {
@@ -238,13 +222,13 @@ impl Provider for ComponentProvider {
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
-        execute(self.calls, &self.instances, call, request, None).await
+        execute(&self.instances, call, request, None).await
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
-        let (calls, instances, call) = (self.calls, Arc::clone(&self.instances), call.clone());
+        let (instances, call) = (Arc::clone(&self.instances), call.clone());
         Box::pin(Streaming::new(move |reader| async move {
-            execute(calls, &instances, &call, request, Some(Reader::Output(reader))).await.map(Chunk::Result)
+            execute(&instances, &call, request, Some(Reader::Output(reader))).await.map(Chunk::Result)
         }))
     }
 
@@ -256,9 +240,8 @@ impl Provider for ComponentProvider {
     ) -> Result<String, CallError> {
         self.instances.fits(&[input.as_str()])?;
         let (provider, input) = (name.as_str().to_owned(), input.into_string());
-        let describe_what_if = self.calls.describe_what_if;
         let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
-            Box::pin(async move { guest.call(describe_what_if, (provider.as_str(), input.as_str())).await })
+            Box::pin(async move { guest.call(DESCRIBE_WHAT_IF, (provider.as_str(), input.as_str())).await })
         });
         answer.await
     }
@@ -271,10 +254,9 @@ impl Provider for ComponentProvider {
     ) -> Result<Vec<String>, CallError> {
         self.instances.fits(&[inputs.as_str()])?;
         let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
-        let extract_dependencies = self.calls.extract_dependencies;
         let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(
-                async move { guest.call(extract_dependencies, (provider.as_str(), inputs.as_str())).await },
+                async move { guest.call(EXTRACT_DEPENDENCIES, (provider.as_str(), inputs.as_str())).await },
             )
         });
         answer.await
@@ -282,9 +264,8 @@ impl Provider for ComponentProvider {
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
         let provider = name.map(|name| name.as_str().to_owned());
-        let stop = self.calls.stop;
         let answer = self.instances.ask(call, name.map(ProviderName::as_str), None, move |guest| {
-            Box::pin(async move { guest.call(stop, (provider.as_deref(),)).await })
+            Box::pin(async move { guest.call(STOP, (provider.as_deref(),)).await })
         });
         match answer.await {
             Err(CallError::Unimplemented) => Ok(()),
@@ -294,7 +275,6 @@ impl Provider for ComponentProvider {
 }
 
 async fn execute(
-    calls: Calls,
     instances: &Arc<Instances>,
     call: &Call,
     request: Execute,
@@ -306,7 +286,7 @@ async fn execute(
     let [surroundings, parameters, settings] = texts.map(|text| text.as_deref().unwrap_or_default());
     instances.fits(&[&input, surroundings, parameters, settings])?;
     let name = provider.as_str().to_owned();
-    let execute = if reader.is_some() { calls.execute_stream } else { calls.execute };
+    let execute = if reader.is_some() { EXECUTE_STREAM } else { EXECUTE };
     let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {
         Box::pin(async move { guest.call(execute, (name.as_str(), input.as_str(), &context)).await })
     });

@@ -1,0 +1,204 @@
+//! One component in the engines where its instances live: in one, or in one for each processor.
+//!
+//! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which
+//! has to fetch all of its memory first. So where a class has several pools, threads are dealt out to
+//! them, and a component is loaded into the next one when two calls meet: a plugin that is called once
+//! at a time has one home, whatever threads that comes from. A pool that is full keeps nobody waiting
+//! while another has room.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::select_all;
+use portcullis_contract::{CallError, Instances as Policy, LaunchError};
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::InstancePre;
+
+use crate::component::cache::Compiled;
+use crate::component::engine::{Class, EngineKit, Engines};
+use crate::component::guest::{Exports, Interface};
+use crate::component::state::State;
+use crate::component::{Text, blocking};
+
+/// The homes of one component.
+pub(crate) struct Homes {
+    /// Kept as long as the component: their clock is what ends a guest.
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) first: Home,
+    more: Box<[Spare]>,
+    /// What spare homes are made from.
+    source: Option<Source>,
+}
+
+/// A component in an engine, ready to be instantiated.
+pub(crate) struct Home {
+    pub(crate) kit: Arc<EngineKit>,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) exports: Exports,
+}
+
+/// A home that may be needed.
+#[derive(Default)]
+struct Spare {
+    begun: AtomicBool,
+    home: OnceLock<Home>,
+}
+
+struct Source {
+    compiled: Compiled,
+    interface: &'static Interface,
+}
+
+/// Room for one instance.
+pub(crate) struct Place<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a component has no home.
+#[derive(Debug)]
+pub(crate) enum Homeless {
+    /// No engine takes it as it was compiled.
+    Stale(wasmtime::Error),
+    /// What it imports or exports does not fit.
+    Unfit(wasmtime::Error),
+}
+
+impl From<Homeless> for LaunchError {
+    fn from(homeless: Homeless) -> Self {
+        match homeless {
+            Homeless::Stale(error) => Self::failed(Text::from(error)),
+            Homeless::Unfit(error) => Self::unfit(Text::from(error)),
+        }
+    }
+}
+
+impl fmt::Debug for Homes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Homes").field("kit", &self.first.kit).finish_non_exhaustive()
+    }
+}
+
+impl Homes {
+    /// Maps a compiled component into the engine where its instances will live.
+    pub(crate) fn load(
+        engines: &Arc<Engines>,
+        policy: Policy,
+        compiled: Compiled,
+        interface: &'static Interface,
+    ) -> Result<Self, Homeless> {
+        let pooled = match policy {
+            Policy::PerCall => compiled.class,
+            // A slot that is never given back is no use to a pool.
+            Policy::Single | Policy::Pooled(_) => Class::Anywhere,
+        };
+        let classes: &[Class] = match pooled {
+            Class::Small => &[Class::Small, Class::Large, Class::Anywhere],
+            Class::Large => &[Class::Large, Class::Anywhere],
+            Class::Anywhere => &[Class::Anywhere],
+        };
+        let mut last = None;
+        for class in classes {
+            let kit = engines.kit(*class, 0).map_err(Homeless::Stale)?;
+            match Home::load(kit, &compiled, interface) {
+                // What is too large for one pool may fit the next.
+                Err(Homeless::Stale(error)) => last = Some(error),
+                Err(unfit @ Homeless::Unfit(_)) => return Err(unfit),
+                Ok(first) => {
+                    let more: Box<_> =
+                        (1..engines.count(first.kit.class)).map(|_| Spare::default()).collect();
+                    let source = (!more.is_empty()).then_some(Source { compiled, interface });
+                    return Ok(Self { engines: Arc::clone(engines), first, more, source });
+                }
+            }
+        }
+        Err(Homeless::Stale(last.unwrap_or_else(|| wasmtime::Error::msg("there is no engine"))))
+    }
+
+    /// Takes room for an instance, and waits for it if it has to.
+    pub(crate) async fn place(self: &Arc<Self>) -> Result<Place<'_>, CallError> {
+        if let Some(place) = self.mine().try_place() {
+            return Ok(place);
+        }
+        if let Some(place) = self.all().find_map(Home::try_place) {
+            return Ok(place);
+        }
+        for (number, spare) in (1..).zip(&self.more) {
+            if spare.home.get().is_none() {
+                let this = Arc::clone(self);
+                blocking(move || this.load_more(number)).await;
+                if let Some(place) = spare.home.get().and_then(Home::try_place) {
+                    return Ok(place);
+                }
+            }
+        }
+        select_all(self.all().map(|home| Box::pin(home.wait()))).await.0
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Home> {
+        std::iter::once(&self.first).chain(self.more.iter().filter_map(|spare| spare.home.get()))
+    }
+
+    /// Returns where calls of this thread are at home, and has that made ready if it is needed.
+    fn mine(self: &Arc<Self>) -> &Home {
+        let number = thread_number() % (self.more.len() + 1);
+        let Some(spare) = number.checked_sub(1).and_then(|at| self.more.get(at)) else { return &self.first };
+        if let Some(home) = spare.home.get() {
+            return home;
+        }
+        if !self.first.is_idle() && !spare.begun.swap(true, Ordering::Relaxed) {
+            let this = Arc::downgrade(self);
+            tokio::task::spawn_blocking(move || this.upgrade().map(|this| this.load_more(number)));
+        }
+        &self.first
+    }
+
+    fn load_more(&self, number: usize) {
+        let spare = number.checked_sub(1).and_then(|at| self.more.get(at));
+        let (Some(spare), Some(Source { compiled, interface })) = (spare, &self.source) else { return };
+        let home = self.engines.kit(self.first.kit.class, number).map_err(Homeless::Stale);
+        match home.and_then(|kit| Home::load(kit, compiled, interface)) {
+            Ok(home) => drop(spare.home.set(home)),
+            Err(error) => tracing::debug!("a component has one home less: {error:?}"),
+        }
+    }
+}
+
+impl Home {
+    fn load(kit: Arc<EngineKit>, compiled: &Compiled, interface: &Interface) -> Result<Self, Homeless> {
+        let component = compiled.load(&kit.engine).map_err(Homeless::Stale)?;
+        let pre = kit.linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
+        let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;
+        Ok(Self { kit, pre, exports })
+    }
+
+    fn is_idle(&self) -> bool {
+        let Some(slots) = &self.kit.slots else { return true };
+        slots.available_permits() == self.kit.size
+    }
+
+    /// Takes room for an instance, if there is any.
+    pub(crate) fn try_place(&self) -> Option<Place<'_>> {
+        let slot = match &self.kit.slots {
+            Some(slots) => Some(Arc::clone(slots).try_acquire_owned().ok()?),
+            None => None,
+        };
+        Some(Place { home: self, slot })
+    }
+
+    async fn wait(&self) -> Result<Place<'_>, CallError> {
+        let slot = match &self.kit.slots {
+            Some(slots) => Some(Arc::clone(slots).acquire_owned().await.map_err(|_| CallError::Gone)?),
+            None => None,
+        };
+        Ok(Place { home: self, slot })
+    }
+}
+
+/// Returns the number of this thread among those that ever took room for an instance.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
