@@ -157,51 +157,52 @@ impl ComponentBackend {
 
     /// Reads a file, and makes a component of that kind ready.
     async fn begin(&self, kind: Kind, spec: PluginSpec) -> Result<Launching, LaunchError> {
-        let path = spec.path.clone();
-        let source = blocking(move || Source::new(&path)).await?;
-        let digest = source.inspection.digest;
-        if let Some(expected) = spec.digest.filter(|expected| *expected != digest) {
-            return Err(LaunchError::Changed { path: spec.path, expected, found: digest });
-        }
-        source.check(kind)?;
-        let environment = |name: &str| self.options.environment.get(name).cloned();
-        let limits = spec.limits.resolve(BackendName::Component);
-        let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
         let interface = match kind {
             Kind::Provider => &provider::EXPORT,
             Kind::AuthHandler => &auth::EXPORT,
         };
-        let homes = Arc::new(self.load(&spec, source, interface).await?);
+        let (source, cached) = self.read(kind, &spec, interface).await?;
+        let digest = source.inspection.digest;
+        let environment = |name: &str| self.options.environment.get(name).cloned();
+        let limits = spec.limits.resolve(BackendName::Component);
+        let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
+        let homes = Arc::new(match cached {
+            Some(homes) => homes,
+            None => self.compile(&spec, source, interface).await?,
+        });
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
         Ok(Launching { info, ground, homes })
     }
 
-    /// Gets a component from the cache, or has it compiled, and makes it ready to be instantiated.
-    async fn load(
+    /// Reads a component, checks it, and takes what was compiled of it from the cache, if it is there.
+    async fn read(
         &self,
+        kind: Kind,
         spec: &PluginSpec,
-        source: Source,
         interface: &'static Interface,
-    ) -> Result<Homes, LaunchError> {
-        let (source, cached) = {
-            let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
-            let policy = spec.run_as.instances;
-            blocking(move || {
-                let compiled = cache.and_then(|cache| cache.find(&source.inspection.digest));
-                let homes = compiled.map(|compiled| Homes::load(&engines, policy, compiled, interface));
-                (source, homes)
-            })
-            .await
-        };
-        match cached {
-            Some(Err(Homeless::Stale(error))) => {
-                tracing::info!("compiled component made anew, it does not load here: {error:#}");
+    ) -> Result<(Source, Option<Homes>), LaunchError> {
+        let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
+        let (path, expected, policy) = (spec.path.clone(), spec.digest, spec.run_as.instances);
+        // In one go: each way to another thread and back costs a short command more than the work does.
+        let read = blocking(move || {
+            let source = Source::new(&path)?;
+            let found = source.inspection.digest;
+            if let Some(expected) = expected.filter(|expected| *expected != found) {
+                return Err(LaunchError::Changed { path, expected, found });
             }
-            Some(homes) => return Ok(homes?),
-            None => {}
-        }
-        self.compile(spec, source, interface).await
+            source.check(kind)?;
+            let compiled = cache.and_then(|cache| cache.find(&found));
+            let homes = match compiled.map(|compiled| Homes::load(&engines, policy, compiled, interface)) {
+                Some(Err(Homeless::Stale(error))) => {
+                    tracing::info!("compiled component made anew, it does not load here: {error:#}");
+                    None
+                }
+                loaded => loaded.transpose()?,
+            };
+            Ok((source, homes))
+        });
+        read.await
     }
 
     #[cfg(not(feature = "compile"))]

@@ -147,8 +147,10 @@ impl std::fmt::Debug for EngineKit {
 impl Engines {
     /// Starts the clock. So many slots has the pool of each class; with none there are no pools.
     pub(crate) fn new(slots: u16) -> std::io::Result<Self> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let pools = processors.min(MOST_POOLS).min(usize::from(slots / FEWEST_SLOTS)).max(1);
+        let most = MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS));
+        // Asking for the processors takes longer than an engine: not where there is nothing to deal out.
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let pools = if most > 1 { most.min(processors()) } else { 1 };
         Ok(Self {
             slots,
             clock: Clock::start()?,
