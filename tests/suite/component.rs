@@ -1,14 +1,21 @@
 //! What only a component can do to us, or for us.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
+use portcullis::component::ComponentOptions;
 use portcullis::contract::{
-    Access, Amount, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits, StopReason,
+    Access, Amount, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits, PluginName,
+    SecretGrant, StopReason,
 };
+use portcullis::host::services::Services;
+use portcullis::secrets::{SecretStore, StoreError};
 use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request};
 use test_case::test_case;
+use tokio::sync::Barrier;
 use tokio::time::timeout;
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -124,6 +131,48 @@ async fn a_guest_that_spins_is_stopped_at_its_cpu_limit() -> TestResult {
     let Err(CallError::Limit { which, allowed, .. }) = stuck else { panic!("a limit, not {stuck:?}") };
     assert_eq!((which, allowed), (LimitName::Cpu, Amount::Time(Duration::from_millis(200))));
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+/// Gives nobody a secret before so many have asked for one.
+#[derive(Debug)]
+struct Gathering(Barrier);
+
+#[async_trait]
+impl SecretStore for Gathering {
+    async fn secret(&self, _: &str) -> Result<Option<String>, StoreError> {
+        self.0.wait().await;
+        Ok(None)
+    }
+
+    async fn set(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The room for instances is in several pools, and one thread is at home in one of them.
+#[tokio::test(flavor = "current_thread")]
+async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
+    let slots = ComponentOptions::default().slots;
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { concurrency: Some(slots.into()), ..Limits::default() };
+    host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
+    let store = Arc::new(Gathering(Barrier::new(slots.into())));
+    let keeper = PluginName::new("keeper");
+    host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
+    let plugin = host.launch("keeper").await?;
+    let calls = (0..slots).map(|_| plugin.execute("keeper", r#"{"operation":"get","name":"a"}"#));
+    for answer in generous(join_all(calls)).await {
+        assert!(answer?.data.as_str().contains("false"));
+    }
     Ok(())
 }
 

@@ -30,7 +30,7 @@ const RESIDENT: usize = 2 << 20;
 /// Guesses: each pool costs half a millisecond when it is first needed, and each component is loaded
 /// once more for it.
 const MOST_POOLS: usize = 8;
-const FEWEST_SLOTS: u16 = 4;
+const FEWEST_SLOTS: u16 = 8;
 /// Entries of the largest table of the small class.
 const SMALL_TABLE: usize = 1_000;
 /// Entries of the largest table of the large class.
