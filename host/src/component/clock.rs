@@ -2,8 +2,9 @@
 //!
 //! Compiled guests look at a counter, the epoch, whenever they enter a function or go round a loop.
 //! One thread counts it up: every 10 ms while any guest runs, and exactly when the processor time of
-//! some guest may be used up. The guest then asks its [`Meter`], which compares clocks. So one guest's
-//! end never touches its neighbour, and a guest that spins yields often enough to be dropped.
+//! some guest may be used up, or its deadline comes. The guest then asks its [`Meter`], which compares clocks.
+//! So one guest's end never touches its neighbour, and a guest that spins yields often enough to be dropped:
+//! soon after its deadline, if it has one.
 //!
 //! The thread sleeps when nothing runs. Entering and leaving a guest costs two atomic additions; no
 //! lock is taken.
@@ -24,6 +25,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How many ticks the thread waits, with nothing running, before it goes to sleep. Waking it costs a
 /// call of the kernel, which a plugin that is called all the time should not pay every time.
 const IDLE_TICKS: u32 = 10;
+/// How long a guest may go on that is past its deadline before it yields once more. Whoever drops it has timers
+/// that are a millisecond off.
+const LATE_TICK: Duration = Duration::from_micros(250);
 /// The processor time that is too short to be estimated.
 const SHORT: Duration = Duration::from_millis(200);
 /// No wake-up is asked for.
@@ -183,6 +187,8 @@ pub(crate) struct Meter {
     /// In nanoseconds; [`NEVER`] is no limit.
     limit: AtomicU64,
     used: AtomicU64,
+    /// When somebody will drop the guest, in nanoseconds since the clock's start; [`NEVER`] if nobody will.
+    deadline: AtomicU64,
     /// When the poll began, or when it last yielded, in nanoseconds since the clock's start.
     since: AtomicU64,
     /// The thread's processor time when it was last read in this poll; [`NEVER`] if it was not.
@@ -196,12 +202,15 @@ const ORDER: Ordering = Ordering::Relaxed;
 impl Meter {
     pub(crate) fn new(face: Arc<Face>) -> Self {
         let unread = || AtomicU64::new(NEVER);
-        Self { face, limit: unread(), used: AtomicU64::new(0), since: AtomicU64::new(0), read: unread() }
+        let [used, since] = [0, 0].map(AtomicU64::new);
+        Self { face, limit: unread(), used, deadline: unread(), since, read: unread() }
     }
 
     /// Starts again at nothing, for the next call.
-    pub(crate) fn restart(&self, limit: Option<Duration>) {
+    pub(crate) fn restart(&self, limit: Option<Duration>, deadline: Option<Instant>) {
+        let since_start = |deadline: Instant| nanos(deadline.saturating_duration_since(self.face.start));
         self.limit.store(limit.map_or(NEVER, nanos), ORDER);
+        self.deadline.store(deadline.map_or(NEVER, since_start), ORDER);
         self.used.store(0, ORDER);
     }
 
@@ -216,6 +225,7 @@ impl Meter {
         if left <= nanos(TICK) {
             self.face.wake_at(now.saturating_add(left));
         }
+        self.watch_deadline(now);
         let result = poll();
         self.charge(Charge::End);
         result
@@ -235,9 +245,21 @@ impl Meter {
             // Not sooner than a wake-up is worth: another thread may have had the processor meanwhile.
             self.face.wake_at(self.face.now().saturating_add(left.max(100_000)));
         }
+        let now = self.face.now();
+        self.watch_deadline(now);
         // A call that only now came back from the host has not run for a tick.
-        let yields = stretch >= TICK.mul_f32(0.8);
+        let yields = stretch >= TICK.mul_f32(0.8) || now >= self.deadline.load(ORDER);
         Ok(if yields { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+    }
+
+    /// Has the guest look again when its deadline comes, and soon if that has gone by.
+    fn watch_deadline(&self, now: u64) {
+        let deadline = self.deadline.load(ORDER);
+        if deadline <= now {
+            self.face.wake_at(now.saturating_add(nanos(LATE_TICK)));
+        } else if deadline - now <= nanos(TICK) {
+            self.face.wake_at(deadline);
+        }
     }
 
     fn charge(&self, then: Charge) {

@@ -183,7 +183,7 @@ impl State {
     pub(crate) fn begin(store: &mut Store<Self>, errand: Errand, cpu: Option<Duration>) {
         store.set_epoch_deadline(1);
         let state = store.data_mut();
-        state.meter.restart(cpu);
+        state.meter.restart(cpu, errand.deadline);
         state.printed.restart();
         state.memory.refused = None;
         state.now = errand;
