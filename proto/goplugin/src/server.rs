@@ -17,9 +17,11 @@ mod session;
 mod test_mode;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use tonic::service::Routes;
@@ -56,6 +58,8 @@ const LEFTOVERS: Duration = Duration::from_millis(100);
 pub struct Serve {
     /// The cookie that a host brings. Whoever does not is told that this is a plugin.
     pub cookie: Cookie,
+    /// What is told to a person who starts the plugin by hand. A sentence or two about plugins by default.
+    pub notice: Option<String>,
     /// The versions of the application's protocol, and what is served in each. The highest that the host knows, too, is
     /// chosen. None by default; see [`version`](Self::version).
     pub versions: BTreeMap<u32, Services>,
@@ -87,11 +91,28 @@ pub struct Serve {
 }
 
 /// What is served in one version: made when it is known that this version is spoken.
-pub struct Services(Box<dyn FnOnce(&Session) -> Routes + Send>);
+pub struct Services(Box<dyn FnOnce(&Session) -> Making + Send>);
+
+/// Services that are being made.
+type Making = Pin<Box<dyn Future<Output = Result<Routes, Box<dyn Error + Send + Sync>>> + Send>>;
+
+impl Services {
+    /// Takes what makes services in its own time, and may fail to.
+    ///
+    /// The host has been promised nothing by then, and waits as long as it waits for any plugin to start. A failure
+    /// is told on standard error, and the plugin does not start.
+    pub fn made_by<F, M>(make: F) -> Self
+    where
+        F: FnOnce(Session) -> M + Send + 'static,
+        M: Future<Output = Result<Routes, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        Self(Box::new(|session| Box::pin(make(session.clone()))))
+    }
+}
 
 impl<F: FnOnce(&Session) -> Routes + Send + 'static> From<F> for Services {
     fn from(services: F) -> Self {
-        Self(Box::new(services))
+        Self(Box::new(|session| Box::pin(std::future::ready(Ok(services(session))))))
     }
 }
 
@@ -147,6 +168,7 @@ impl Serve {
     pub fn new(cookie: Cookie) -> Self {
         Self {
             cookie,
+            notice: None,
             versions: BTreeMap::new(),
             variables: std::env::vars_os().collect(),
             tls: None,
@@ -164,6 +186,7 @@ impl Serve {
     /// Adds a version of the application's protocol, or replaces it.
     ///
     /// `services` is called before the plugin says that it listens, if this version is the one that is spoken.
+    /// Services that take time to make, or may fail, are [`Services::made_by`] what makes them.
     #[must_use]
     pub fn version(
         mut self,
@@ -197,12 +220,15 @@ impl Serve {
         let invitation = match Invitation::read(&self.variables, &self.cookie) {
             Ok(invitation) => invitation,
             Err(reason) => {
-                let _unread = write!(
-                    std::io::stderr().lock(),
-                    "This program is a plugin: another program, its host, starts it and talks to it.\n\
-                     There is nothing that it could do when started by hand ({reason}).\n\
-                     Put it where its host looks for plugins, and use it from there.\n",
-                );
+                let usual = || {
+                    format!(
+                        "This program is a plugin: another program, its host, starts it and talks to it.\n\
+                         There is nothing that it could do when started by hand ({reason}).\n\
+                         Put it where its host looks for plugins, and use it from there.\n",
+                    )
+                };
+                let notice = self.notice.unwrap_or_else(usual);
+                let _unread = std::io::stderr().lock().write_all(notice.as_bytes());
                 return Outcome::NotInvited;
             }
         };

@@ -28,6 +28,8 @@ pub enum End {
     Disconnected,
     /// The application had enough, or a test.
     Stopped,
+    /// The application's own code panicked, and does not go on.
+    Broken,
 }
 
 impl fmt::Display for End {
@@ -38,6 +40,7 @@ impl fmt::Display for End {
             Self::Orphaned => "the process that started it has ended",
             Self::Disconnected => "its host's connection is lost",
             Self::Stopped => "it ended by itself",
+            Self::Broken => "its own code panicked",
         })
     }
 }

@@ -26,10 +26,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the code for the process to end with: 0 after serving, and otherwise 1.
+    /// Returns the code for the process to end with: 0 after serving, 2 when the application's code broke under it,
+    /// and otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            // As a Go program that panics.
+            Self::Ended(End::Broken) => 2,
             Self::Ended(_) => 0,
             // Go's plugins end with 0 when they cannot listen, and hosts are left to wonder.
             Self::NotInvited | Self::Failed(_) => 1,
@@ -81,6 +84,9 @@ pub enum ServeError {
     /// The host wants TLS, and we cannot have it.
     #[error("cannot prepare for TLS")]
     Identity(#[from] IdentityError),
+    /// The application has nothing to serve.
+    #[error("the plugin's services cannot be made")]
+    Services(#[source] Box<dyn Error + Send + Sync>),
     /// What was given as a descriptor set is none.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -129,7 +129,7 @@ impl Running {
             message_limit: serve.message_limit,
             environment: invitation::for_children(&serve.variables, &serve.cookie).into(),
         };
-        let application = (services.0)(&session);
+        let application = (services.0)(&session).await.map_err(ServeError::Services)?;
         let routes = services::join(application, &session, &serve.descriptors).await?;
 
         let (cut, over) = watch::channel(());
@@ -186,7 +186,7 @@ impl Running {
         session.broker.close();
         if end != End::Disconnected {
             let wait = match end {
-                End::Orphaned => REPLY,
+                End::Orphaned | End::Broken => REPLY,
                 _ => grace + REPLY,
             };
             if timeout(wait, &mut server).await.is_err() {

@@ -64,6 +64,12 @@ impl Session {
         self.ending.bring(End::Stopped);
     }
 
+    /// Ends the plugin because its own code has panicked, as a panic ends a plugin in Go: whoever waits for an answer
+    /// finds the connection lost. The socket files go all the same.
+    pub fn give_up(&self) {
+        self.ending.bring(End::Broken);
+    }
+
     /// Waits until the plugin is told to end, by whomever.
     pub fn ended(&self) -> impl Future<Output = End> + Send + Sync + use<> {
         self.ending.wait()

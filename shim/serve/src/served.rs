@@ -1,0 +1,145 @@
+//! A plugin that is to be served, and how.
+//!
+//! The order is go-plugin's: the cookie is looked at before anything else, the plugin is launched once it is
+//! known that a host asks, and the host is told where to connect once the plugin has said what it offers. One that does
+//! not start is told of on standard error, where a host shows it.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider};
+use portcullis_goplugin::log::{Level, LogLayer};
+use portcullis_goplugin::{
+    Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
+};
+use tonic::service::Routes;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::host_service::RemoteHost;
+use crate::surroundings::Surroundings;
+use crate::{auth, provider};
+
+/// The target of what a plugin logs, as our backends have it.
+const GUEST: &str = "portcullis::plugin";
+
+/// How a plugin is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The environment of the process. By default the one that it was started with.
+    pub variables: Vec<(OsString, OsString)>,
+    /// What a person is told who starts the program by hand. A sentence or two about plugins by default.
+    pub notice: Option<String>,
+    /// How large a request may be. 4 MiB by default, as upstream; a larger one is refused with `ResourceExhausted`.
+    pub message_limit: usize,
+    /// How large an answer of the host's may be, which the wire itself does not limit. 64 MiB by default.
+    pub answer_limit: usize,
+    /// How long calls that are under way may go on once the plugin is told to end. Nothing by default, as upstream.
+    pub grace: Duration,
+    /// What the end of the process that started this one means. [`Parent::Follow`] by default, unlike upstream: hosts
+    /// give no sign when they die, and none of them takes a plugin of this contract over.
+    pub parent: Parent,
+    /// From which level on the library's own lines go to the log. [`Level::Info`] by default.
+    pub log: Level,
+    /// From which level on the plugin's own lines do. All by default: the host chooses what it shows.
+    pub guest_log: Level,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            variables: std::env::vars_os().collect(),
+            notice: None,
+            message_limit: 4 << 20,
+            answer_limit: 64 << 20,
+            grace: Duration::ZERO,
+            parent: Parent::Follow,
+            log: Level::Info,
+            guest_log: Level::Trace,
+        }
+    }
+}
+
+/// A plugin that is to be served.
+pub struct Served {
+    /// How.
+    pub options: Options,
+    launch: Launch,
+}
+
+type Launching<T> = Pin<Box<dyn Future<Output = Result<T, LaunchError>> + Send>>;
+
+/// What makes the plugin, once there is a host that wants it.
+enum Launch {
+    Provider(Box<dyn FnOnce(Surroundings) -> Launching<Arc<dyn Provider>> + Send>),
+    AuthHandler(Box<dyn FnOnce(Surroundings) -> Launching<Arc<dyn AuthHandler>> + Send>),
+}
+
+impl Served {
+    /// Describes a plugin that offers providers, and is served with the default options.
+    ///
+    /// `launch` is called once a host has asked, and not at all when none does. A plugin that came up and cannot say
+    /// what it offers ([`LaunchError::Undescribed`]) is served all the same, and tells so whoever calls it, as in Go.
+    pub fn provider<F, L>(launch: F) -> Self
+    where
+        F: FnOnce(Surroundings) -> L + Send + 'static,
+        L: Future<Output = Result<Arc<dyn Provider>, LaunchError>> + Send + 'static,
+    {
+        let launch = Launch::Provider(Box::new(move |around| Box::pin(launch(around))));
+        Self { options: Options::default(), launch }
+    }
+
+    /// Describes a plugin that offers auth handlers. What holds of [`provider`](Self::provider) holds of this.
+    ///
+    /// Both versions of the handshake of auth handlers are offered, the same calls in each; the host chooses.
+    pub fn auth_handler<F, L>(launch: F) -> Self
+    where
+        F: FnOnce(Surroundings) -> L + Send + 'static,
+        L: Future<Output = Result<Arc<dyn AuthHandler>, LaunchError>> + Send + 'static,
+    {
+        let launch = Launch::AuthHandler(Box::new(move |around| Box::pin(launch(around))));
+        Self { options: Options::default(), launch }
+    }
+
+    /// Returns what the plugin is for.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.launch {
+            Launch::Provider(_) => Kind::Provider,
+            Launch::AuthHandler(_) => Kind::AuthHandler,
+        }
+    }
+
+    /// Serves until the end, in a runtime of its own: the whole of a plugin's `main`.
+    ///
+    /// Blocking work that calls have left behind does not keep the process.
+    pub fn run(self) -> Outcome {
+        todo!()
+    }
+
+    /// Serves until the end, in the caller's runtime, which needs I/O and time.
+    ///
+    /// What holds of [`portcullis_goplugin::Serve::serve`] holds of this.
+    pub async fn serve(self) -> Outcome {
+        todo!()
+    }
+
+    /// Serves in the background, whoever may have started this process; a host attaches.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being served, the plugin's own launch included.
+    pub async fn serve_in_test(self) -> Result<TestServing, ServeError> {
+        todo!()
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served").field("kind", &self.kind()).field("options", &self.options).finish_non_exhaustive()
+    }
+}
