@@ -10,6 +10,7 @@
 mod auth;
 mod descriptor;
 mod execute;
+mod failure;
 mod host_service;
 mod output;
 mod schema;
@@ -24,6 +25,7 @@ use crate::{Diagnostic, Json, Refusal, Severity};
 
 pub use auth::{ConfigureAuth, For, LoginItem, Purged};
 pub use execute::{Configure, StreamItem};
+pub use failure::{FAILURE, failure_line, read_failure};
 pub use host_service::HostAnswer;
 
 /// Why a message is not one of the contract.

@@ -118,14 +118,16 @@ impl Served {
     ///
     /// Blocking work that calls have left behind does not keep the process.
     pub fn run(self) -> Outcome {
-        todo!()
+        self.log_for_the_host();
+        self.into_serve().run()
     }
 
     /// Serves until the end, in the caller's runtime, which needs I/O and time.
     ///
     /// What holds of [`portcullis_goplugin::Serve::serve`] holds of this.
     pub async fn serve(self) -> Outcome {
-        todo!()
+        self.log_for_the_host();
+        self.into_serve().serve().await
     }
 
     /// Serves in the background, whoever may have started this process; a host attaches.
@@ -134,12 +136,100 @@ impl Served {
     ///
     /// Whatever keeps it from being served, the plugin's own launch included.
     pub async fn serve_in_test(self) -> Result<TestServing, ServeError> {
-        todo!()
+        self.into_serve().serve_in_test().await
+    }
+
+    /// Has everything that is logged go where the host reads it, unless the program has its own way of logging.
+    fn log_for_the_host(&self) {
+        let levels = Targets::new()
+            .with_default(filter(self.options.log))
+            .with_target(GUEST, filter(self.options.guest_log));
+        let subscriber = tracing_subscriber::registry().with(LogLayer::stderr()).with(levels);
+        let _has_one = tracing::subscriber::set_global_default(subscriber);
+    }
+
+    fn into_serve(self) -> Serve {
+        let Self { options, launch } = self;
+        let (cookie, versions) = match launch {
+            Launch::Provider(_) => (Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin"), &[1][..]),
+            Launch::AuthHandler(_) => {
+                (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), &[1, 2][..])
+            }
+        };
+        let sizes = Sizes { message: options.message_limit, answer: options.answer_limit };
+        let least = options.guest_log;
+        // Of the versions one is spoken, and so the plugin is launched once.
+        let launch = Arc::new(Mutex::new(Some(launch)));
+        let services = |_: &u32| {
+            let launch = Arc::clone(&launch);
+            Services::made_by(move |session| async move {
+                let launch = launch.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let launch = launch.ok_or("the plugin has been launched")?;
+                launch.make(session, sizes, least).await
+            })
+        };
+        Serve {
+            notice: options.notice,
+            versions: versions.iter().map(|version| (*version, services(version))).collect(),
+            variables: options.variables,
+            message_limit: options.message_limit,
+            grace: options.grace,
+            parent: options.parent,
+            logs: Logs::Elsewhere,
+            panics: Panics::ForHosts,
+            ..Serve::new(cookie)
+        }
+    }
+}
+
+/// How large messages may be.
+#[derive(Clone, Copy)]
+struct Sizes {
+    message: usize,
+    answer: usize,
+}
+
+impl Launch {
+    /// Launches the plugin, and makes a service of it.
+    async fn make(
+        self,
+        session: Session,
+        sizes: Sizes,
+        least: Level,
+    ) -> Result<Routes, Box<dyn Error + Send + Sync>> {
+        let host = RemoteHost::over(session.broker().clone(), sizes.answer);
+        let around = Surroundings::new(session, host.clone(), least);
+        Ok(match self {
+            Self::Provider(launch) => provider::routes(came_up(launch(around).await)?, host, sizes.message),
+            Self::AuthHandler(launch) => auth::routes(came_up(launch(around).await)?, host, sizes.message),
+        })
+    }
+}
+
+/// Tells a plugin that came up and says nothing from one that did not come up.
+fn came_up<T>(launched: Result<T, LaunchError>) -> Result<Result<T, CallError>, LaunchError> {
+    match launched {
+        Ok(plugin) => Ok(Ok(plugin)),
+        Err(LaunchError::Undescribed(error)) => Ok(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Trace => LevelFilter::TRACE,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warn => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
     }
 }
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served").field("kind", &self.kind()).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Served")
+            .field("kind", &self.kind())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,146 @@
+//! Why a call gave no answer, beside what a code of gRPC can say of it.
+//!
+//! Hosts of any kind read the code and the sentence of a status. A host of ours also reads this, so that a
+//! component behind the shim fails as one in the host itself does. It is a line of plain ASCII under
+//! [`FAILURE`] in the metadata of the status; whatever needs more room than that is in the sentence.
+//!
+//! What a plugin says of itself here is believed as far as it goes: it names a limit that it has hit itself, or
+//! that it does not live to answer.
+
+use std::time::Duration;
+
+use crate::{Amount, CallError, LimitName, StopReason};
+
+/// The name of the line in a status's metadata.
+pub const FAILURE: &str = "portcullis-failure";
+
+/// Writes the line, if there is anything that a code does not say.
+#[must_use]
+pub fn failure_line(error: &CallError) -> Option<String> {
+    match error {
+        CallError::Limit { which, asked, allowed } => {
+            Some(format!("limit {which} {} {}", amount(asked), amount(allowed)))
+        }
+        CallError::Contract(_) => Some("contract".to_owned()),
+        CallError::Stopped(_) => Some("stopped".to_owned()),
+        CallError::Busy { with } => Some(format!("busy {with}")),
+        _ => None,
+    }
+}
+
+/// Reads a line, and the sentence beside it. Nothing comes of a line that says nothing.
+#[must_use]
+pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
+    let mut words = line.split(' ');
+    let error = match words.next()? {
+        "limit" => {
+            let which = limit(words.next()?)?;
+            CallError::Limit {
+                which,
+                asked: read_amount(words.next()?)?,
+                allowed: read_amount(words.next()?)?,
+            }
+        }
+        "contract" => CallError::contract(sentence.to_owned()),
+        "stopped" => {
+            let reason = sentence.to_owned();
+            CallError::Stopped(StopReason::Trapped { reason, stderr: String::new() })
+        }
+        // The one thing that takes a person's time.
+        "busy" => match words.next()? {
+            "login" => CallError::Busy { with: "login" },
+            _ => return None,
+        },
+        _ => return None,
+    };
+    words.next().is_none().then_some(error)
+}
+
+fn amount(amount: &Amount) -> String {
+    match amount {
+        Amount::Bytes(bytes) => format!("{bytes}B"),
+        Amount::Time(time) => format!("{}ns", time.as_nanos()),
+        Amount::Count(count) => count.to_string(),
+        Amount::Unknown => "?".to_owned(),
+    }
+}
+
+fn read_amount(text: &str) -> Option<Amount> {
+    if text == "?" {
+        return Some(Amount::Unknown);
+    }
+    if let Some(nanos) = text.strip_suffix("ns") {
+        return Some(Amount::Time(Duration::from_nanos(nanos.parse().ok()?)));
+    }
+    if let Some(bytes) = text.strip_suffix('B') {
+        return Some(Amount::Bytes(bytes.parse().ok()?));
+    }
+    Some(Amount::Count(text.parse().ok()?))
+}
+
+fn limit(name: &str) -> Option<LimitName> {
+    use LimitName::{Concurrency, Cpu, Memory, Message, Output, Wall};
+    [Memory, Cpu, Wall, Message, Output, Concurrency].into_iter().find(|limit| limit.to_string() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: CallError) {
+        let line = failure_line(&error).expect("it has a line");
+        assert!(line.is_ascii());
+        let read = read_failure(&line, "the sentence").expect("what leaves us can be read");
+        match (&read, &error) {
+            (CallError::Contract(found), CallError::Contract(_)) => {
+                assert_eq!(found.to_string(), "the sentence");
+            }
+            (CallError::Stopped(found), CallError::Stopped(_)) => {
+                assert_eq!(found.to_string(), "the sentence");
+            }
+            _ => assert_eq!(read.to_string(), error.to_string()),
+        }
+    }
+
+    #[test]
+    fn what_no_code_says_survives_both_ways() {
+        let limits = [
+            (LimitName::Memory, Amount::Bytes(65 << 20), Amount::Bytes(64 << 20)),
+            (LimitName::Cpu, Amount::Unknown, Amount::Time(Duration::from_millis(1_500))),
+            (LimitName::Wall, Amount::Unknown, Amount::Time(Duration::from_secs(30))),
+            (LimitName::Message, Amount::Bytes(2), Amount::Bytes(1)),
+            (LimitName::Output, Amount::Bytes(11), Amount::Bytes(10)),
+            (LimitName::Concurrency, Amount::Count(9), Amount::Count(8)),
+        ];
+        for (which, asked, allowed) in limits {
+            check(CallError::Limit { which, asked, allowed });
+        }
+        check(CallError::contract("no JSON"));
+        check(CallError::Stopped(StopReason::Lost { reason: "gone".to_owned() }));
+        check(CallError::Busy { with: "login" });
+    }
+
+    #[test]
+    fn what_a_code_says_has_no_line_and_nonsense_is_none() {
+        for error in [CallError::Unimplemented, CallError::Gone] {
+            assert_eq!(failure_line(&error), None);
+        }
+        let nonsense = [
+            "",
+            "limit",
+            "limit memory",
+            "limit memory 1B",
+            "limit nothing 2B 1B",
+            "limit memory -2B 1B",
+            "limit memory 99999999999999999999B 1B",
+            "limit memory 2B 1B more",
+            "busy",
+            "busy lunch",
+            "stopped now",
+            "Contract",
+        ];
+        for line in nonsense {
+            assert!(read_failure(line, "s").is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The calls of an auth handler, served (contract spec 3.8 and 1.9).
+//!
+//! Most of them have no field for an error, and fail with a status that names the call and the handler. Both
+//! versions of the handshake have the same calls: a host of the first one knows fewer.
+
+use std::sync::Arc;
+
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
+use portcullis_contract::proto::{Answer, ConfigureAuth, For, LoginItem, Purged};
+use portcullis_contract::{
+    AccessRequest, Account, AuthHandler, CallError, HandlerName, LoginEvent, LoginRequest, Refusal,
+};
+use portcullis_proto as proto;
+use portcullis_proto::auth_handler_service_server::{AuthHandlerService, AuthHandlerServiceServer};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::host_service::RemoteHost;
+use crate::{call, request, status};
+
+/// Returns the service of an auth handler, or of one that could not say what it offers.
+pub(crate) fn routes(
+    plugin: Result<Arc<dyn AuthHandler>, CallError>,
+    host: RemoteHost,
+    message_limit: usize,
+) -> Routes {
+    let service = AuthHandlerServiceServer::new(Service { plugin, host });
+    Routes::new(service.max_decoding_message_size(message_limit))
+}
+
+struct Service {
+    plugin: Result<Arc<dyn AuthHandler>, CallError>,
+    host: RemoteHost,
+}
+
+impl Service {
+    /// Returns the plugin; for one that never came up the status that says so, with words before it.
+    fn plugin(&self, words: &str) -> Result<&Arc<dyn AuthHandler>, Status> {
+        self.plugin.as_ref().map_err(|error| status::of(error, words))
+    }
+}
+
+type Responded<M> = Result<Response<M>, Status>;
+
+/// Returns the answer of a call whose refusals have a field of their own.
+fn answered<T, M: From<Answer<T>>>(method: &str, answer: Result<T, CallError>) -> Responded<M> {
+    match answer {
+        Ok(value) => Ok(Response::new(Answer(Ok(value)).into())),
+        Err(CallError::Refused(refusal)) => Ok(refused(refusal)),
+        Err(CallError::Unimplemented) => Err(status::unimplemented(method)),
+        Err(error) => Err(status::of(&error, "")),
+    }
+}
+
+fn refused<T, M: From<Answer<T>>>(refusal: Refusal) -> Response<M> {
+    Response::new(Answer(Err(refusal)).into())
+}
+
+/// Returns the answer of a call whose refusals are statuses.
+fn told<T, M: From<T>>(method: &str, handler: &HandlerName, answer: Result<T, CallError>) -> Responded<M> {
+    match answer {
+        Ok(value) => Ok(Response::new(value.into())),
+        Err(CallError::Unimplemented) => Err(status::unimplemented(method)),
+        Err(error) => Err(status::of(&error, &format!("{method} {:?}: ", handler.as_str()))),
+    }
+}
+
+#[tonic::async_trait]
+impl AuthHandlerService for Service {
+    async fn get_auth_handlers(
+        &self,
+        _: Request<proto::GetAuthHandlersRequest>,
+    ) -> Responded<proto::GetAuthHandlersResponse> {
+        let plugin = self.plugin("GetAuthHandlers: ")?;
+        let handlers = plugin.handlers().iter().cloned().map(proto::AuthHandlerInfo::from).collect();
+        Ok(Response::new(proto::GetAuthHandlersResponse { handlers }))
+    }
+
+    async fn configure_auth_handler(
+        &self,
+        request: Request<proto::ConfigureAuthHandlerRequest>,
+    ) -> Responded<proto::ConfigureAuthHandlerResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let configure = match ConfigureAuth::try_from(request.into_inner()) {
+            Ok(configure) => configure,
+            Err(error) => return Ok(refused(request::undecodable(&error))),
+        };
+        if let Err(error) = self.host.bind(configure.host_service).await {
+            let text = format!("failed to dial host service: {}", status::chain(&error));
+            return Ok(refused(Refusal::new(text)));
+        }
+        let ConfigureAuth { handler, configuration, .. } = configure;
+        let done = call::contained(plugin.configure(&call, &handler, &configuration)).await?;
+        answered("ConfigureAuthHandler", done)
+    }
+
+    type LoginStream = BoxStream<'static, Result<proto::LoginStreamMessage, Status>>;
+
+    async fn login(&self, request: Request<proto::LoginRequest>) -> Responded<Self::LoginStream> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<LoginRequest>::from(request.into_inner());
+        let events = call::contained(async { plugin.login(&call, &handler, request) }).await?.map(sent);
+        Ok(Response::new(call::contained_stream(events).boxed()))
+    }
+
+    async fn logout(&self, request: Request<proto::LogoutRequest>) -> Responded<proto::LogoutResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<Account>::from(request.into_inner());
+        let done = call::contained(plugin.logout(&call, &handler, &request)).await?;
+        told("Logout", &handler, done.map(|()| proto::LogoutResponse {}))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<proto::GetStatusRequest>,
+    ) -> Responded<proto::GetStatusResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<Account>::from(request.into_inner());
+        let status = call::contained(plugin.status(&call, &handler, &request)).await?;
+        told("GetStatus", &handler, status)
+    }
+
+    async fn get_token(
+        &self,
+        request: Request<proto::GetTokenRequest>,
+    ) -> Responded<proto::GetTokenResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<AccessRequest>::from(request.into_inner());
+        let token = call::contained(plugin.token(&call, &handler, request)).await?;
+        told("GetToken", &handler, token)
+    }
+
+    async fn list_cached_tokens(
+        &self,
+        request: Request<proto::ListCachedTokensRequest>,
+    ) -> Responded<proto::ListCachedTokensResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<Option<String>>::from(request.into_inner());
+        let tokens = call::contained(plugin.list_cached_tokens(&call, &handler, request.as_deref())).await?;
+        let listed = tokens.map(|tokens| proto::ListCachedTokensResponse {
+            tokens: tokens.into_iter().map(proto::CachedTokenInfo::from).collect(),
+        });
+        told("ListCachedTokens", &handler, listed)
+    }
+
+    async fn purge_expired_tokens(
+        &self,
+        request: Request<proto::PurgeExpiredTokensRequest>,
+    ) -> Responded<proto::PurgeExpiredTokensResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request } = For::<Option<String>>::from(request.into_inner());
+        let purged =
+            call::contained(plugin.purge_expired_tokens(&call, &handler, request.as_deref())).await?;
+        told("PurgeExpiredTokens", &handler, purged.map(Purged))
+    }
+
+    /// Once a handler is stopped the host is forgotten for all of them, as upstream's library has it.
+    async fn stop_auth_handler(
+        &self,
+        request: Request<proto::StopAuthHandlerRequest>,
+    ) -> Responded<proto::StopAuthHandlerResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let name = request.into_inner().handler_name;
+        let name = (!name.is_empty()).then(|| HandlerName::new(name));
+        let stopped = call::contained(plugin.stop(&call, name.as_ref())).await?;
+        if stopped.is_ok() {
+            self.host.forget();
+        }
+        answered("StopAuthHandler", stopped)
+    }
+
+    async fn detect_available_flows(
+        &self,
+        request: Request<proto::DetectAvailableFlowsRequest>,
+    ) -> Responded<proto::DetectAvailableFlowsResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let For { handler, request: () } = For::from(request.into_inner());
+        let flows = call::contained(plugin.detect_available_flows(&call, &handler)).await?;
+        answered("DetectAvailableFlows", flows)
+    }
+
+    async fn activate_server_mode(
+        &self,
+        request: Request<proto::ActivateServerModeRequest>,
+    ) -> Responded<proto::ActivateServerModeResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let settings = match request::any("settings", request.into_inner().settings) {
+            Ok(settings) => settings,
+            Err(refusal) => return Ok(refused(refusal)),
+        };
+        answered("ActivateServerMode", call::contained(plugin.activate_server_mode(&call, settings)).await?)
+    }
+}
+
+/// Returns one event of a login as it is sent. A refusal is its last one, and what else ends it a status.
+fn sent(event: Result<LoginEvent, CallError>) -> Result<proto::LoginStreamMessage, Status> {
+    Ok(match event {
+        Ok(LoginEvent::Prompt(prompt)) => LoginItem::Prompt(prompt).into(),
+        Ok(LoginEvent::Result(result)) => LoginItem::Result(Answer(Ok(result))).into(),
+        Err(CallError::Refused(refusal)) => LoginItem::Result(Answer(Err(refusal))).into(),
+        Err(CallError::Unimplemented) => return Err(status::unimplemented("Login")),
+        Err(error) => return Err(status::of(&error, "")),
+    })
+}

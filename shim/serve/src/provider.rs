@@ -1,0 +1,204 @@
+//! The calls of a provider, served (contract spec 3).
+//!
+//! Names are not looked at: an unknown one is the plugin's to refuse. Nor is anything kept from one call to
+//! the next but the way to the host.
+
+use std::sync::Arc;
+
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use portcullis_contract::proto::{Answer, Configure, StreamItem};
+use portcullis_contract::{CallError, Chunk, Descriptor, Output, Provider, ProviderName, Refusal};
+use portcullis_proto as proto;
+use portcullis_proto::plugin_service_server::{PluginService, PluginServiceServer};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::host_service::RemoteHost;
+use crate::{call, request, status};
+
+/// What a provider that does not stream says. Hosts go by the code, and show the text.
+const NO_STREAMING: &str = "streaming execution not supported";
+
+/// Returns the service of a provider, or of one that could not say what it offers.
+pub(crate) fn routes(
+    plugin: Result<Arc<dyn Provider>, CallError>,
+    host: RemoteHost,
+    message_limit: usize,
+) -> Routes {
+    let service = PluginServiceServer::new(Service { plugin, host });
+    Routes::new(service.max_decoding_message_size(message_limit))
+}
+
+struct Service {
+    plugin: Result<Arc<dyn Provider>, CallError>,
+    host: RemoteHost,
+}
+
+impl Service {
+    /// Returns the plugin; for one that never came up the status that says so, with words before it.
+    fn plugin(&self, words: &str) -> Result<&Arc<dyn Provider>, Status> {
+        self.plugin.as_ref().map_err(|error| status::of(error, words))
+    }
+}
+
+type Responded<M> = Result<Response<M>, Status>;
+
+/// Returns the answer of a call whose refusals have a field of their own.
+fn answered<T, M: From<Answer<T>>>(method: &str, answer: Result<T, CallError>) -> Responded<M> {
+    match answer {
+        Ok(value) => Ok(Response::new(Answer(Ok(value)).into())),
+        Err(CallError::Refused(refusal)) => Ok(refused(refusal)),
+        Err(CallError::Unimplemented) => Err(status::unimplemented(method)),
+        Err(error) => Err(status::of(&error, "")),
+    }
+}
+
+fn refused<T, M: From<Answer<T>>>(refusal: Refusal) -> Response<M> {
+    Response::new(Answer(Err(refusal)).into())
+}
+
+/// Returns what an execution came to. What was to be sent and is no JSON is no answer at all.
+fn executed(output: Output) -> Result<proto::ExecuteProviderResponse, Status> {
+    let response = proto::ExecuteProviderResponse::from(Answer(Ok(output)));
+    if response.error.is_empty() {
+        return Ok(response);
+    }
+    Err(status::of(&CallError::contract(response.error), ""))
+}
+
+#[tonic::async_trait]
+impl PluginService for Service {
+    async fn get_providers(
+        &self,
+        _: Request<proto::GetProvidersRequest>,
+    ) -> Responded<proto::GetProvidersResponse> {
+        let plugin = self.plugin("GetProviders: ")?;
+        let provider_names = plugin.providers().iter().map(ToString::to_string).collect();
+        Ok(Response::new(proto::GetProvidersResponse { provider_names }))
+    }
+
+    async fn get_provider_descriptor(
+        &self,
+        request: Request<proto::GetProviderDescriptorRequest>,
+    ) -> Responded<proto::GetProviderDescriptorResponse> {
+        let name = ProviderName::new(request.into_inner().provider_name);
+        let words = format!("GetProviderDescriptor {:?}: ", name.as_str());
+        match self.plugin(&words)?.descriptor(&name) {
+            Ok(descriptor) => Ok(Response::new(Descriptor::clone(descriptor).into())),
+            Err(error) => Err(status::of(error, &words)),
+        }
+    }
+
+    async fn configure_provider(
+        &self,
+        request: Request<proto::ConfigureProviderRequest>,
+    ) -> Responded<proto::ConfigureProviderResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let configure = match Configure::try_from(request.into_inner()) {
+            Ok(configure) => configure,
+            Err(error) => return Ok(refused(request::undecodable(&error))),
+        };
+        if let Err(error) = self.host.bind(configure.host_service).await {
+            let text = format!("failed to dial host service: {}", status::chain(&error));
+            return Ok(refused(Refusal::new(text)));
+        }
+        let Configure { provider, configuration, .. } = configure;
+        let done = call::contained(plugin.configure(&call, &provider, &configuration)).await?;
+        answered("ConfigureProvider", done)
+    }
+
+    async fn execute_provider(
+        &self,
+        request: Request<proto::ExecuteProviderRequest>,
+    ) -> Responded<proto::ExecuteProviderResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let execute = match request::execute(request.into_inner()) {
+            Ok(execute) => execute,
+            Err(refusal) => return Ok(refused(refusal)),
+        };
+        match call::contained(plugin.execute(&call, execute)).await? {
+            Ok(output) => executed(output).map(Response::new),
+            Err(error) => answered("ExecuteProvider", Err::<Output, _>(error)),
+        }
+    }
+
+    type ExecuteProviderStreamStream = BoxStream<'static, Result<proto::ExecuteProviderStreamChunk, Status>>;
+
+    /// What is sent is asked of the plugin when there is room for it, so that a slow host slows the plugin; and a host
+    /// that has gone drops the stream.
+    async fn execute_provider_stream(
+        &self,
+        request: Request<proto::ExecuteProviderRequest>,
+    ) -> Responded<Self::ExecuteProviderStreamStream> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let execute = match request::execute(request.into_inner()) {
+            Ok(execute) => execute,
+            Err(refusal) => {
+                let last = StreamItem::Result(Answer(Err(refusal)));
+                return Ok(Response::new(stream::iter([Ok(last.into())]).boxed()));
+            }
+        };
+        let chunks = call::contained(async { plugin.execute_stream(&call, execute) }).await?.map(sent);
+        Ok(Response::new(call::contained_stream(chunks).boxed()))
+    }
+
+    async fn describe_what_if(
+        &self,
+        request: Request<proto::DescribeWhatIfRequest>,
+    ) -> Responded<proto::DescribeWhatIfResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let proto::DescribeWhatIfRequest { provider_name, input } = request.into_inner();
+        let (name, input) = match request::object("input", input) {
+            Ok(input) => (ProviderName::new(provider_name), input),
+            Err(refusal) => return Ok(refused(refusal)),
+        };
+        let description = call::contained(plugin.describe_what_if(&call, &name, input)).await?;
+        answered("DescribeWhatIf", description)
+    }
+
+    async fn extract_dependencies(
+        &self,
+        request: Request<proto::ExtractDependenciesRequest>,
+    ) -> Responded<proto::ExtractDependenciesResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let proto::ExtractDependenciesRequest { provider_name, inputs } = request.into_inner();
+        let (name, inputs) = match request::object("inputs", inputs) {
+            Ok(inputs) => (ProviderName::new(provider_name), inputs),
+            Err(refusal) => return Ok(refused(refusal)),
+        };
+        let dependencies = call::contained(plugin.extract_dependencies(&call, &name, inputs)).await?;
+        answered("ExtractDependencies", dependencies)
+    }
+
+    /// Once a provider is stopped the host is forgotten for all of them, as upstream's library has it.
+    async fn stop_provider(
+        &self,
+        request: Request<proto::StopProviderRequest>,
+    ) -> Responded<proto::StopProviderResponse> {
+        let (plugin, call) = (self.plugin("")?, call::of(&request));
+        let name = request.into_inner().provider_name;
+        let name = (!name.is_empty()).then(|| ProviderName::new(name));
+        let stopped = call::contained(plugin.stop(&call, name.as_ref())).await?;
+        if stopped.is_ok() {
+            self.host.forget();
+        }
+        answered("StopProvider", stopped)
+    }
+}
+
+/// Returns one item of a stream as it is sent. A refusal is its last item, and what else ends it a status.
+fn sent(item: Result<Chunk, CallError>) -> Result<proto::ExecuteProviderStreamChunk, Status> {
+    use proto::execute_provider_stream_chunk::Chunk as Payload;
+
+    Ok(match item {
+        Ok(Chunk::Stdout(bytes)) => StreamItem::Stdout(bytes).into(),
+        Ok(Chunk::Stderr(bytes)) => StreamItem::Stderr(bytes).into(),
+        Ok(Chunk::Result(output)) => {
+            proto::ExecuteProviderStreamChunk { chunk: Some(Payload::Result(executed(output)?)) }
+        }
+        Err(CallError::Refused(refusal)) => StreamItem::Result(Answer(Err(refusal))).into(),
+        Err(CallError::Unimplemented) => return Err(Status::unimplemented(NO_STREAMING)),
+        Err(error) => return Err(status::of(&error, "")),
+    })
+}

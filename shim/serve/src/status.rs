@@ -1,0 +1,100 @@
+//! Why there is no answer, as a status of gRPC.
+//!
+//! A plugin's own no has a field in most answers and becomes a status only where there is none (contract spec 3.1).
+//! What the plugin's author did not decide, a limit or a trap, say, is a status everywhere, with the code that upstream's
+//! libraries would have for it, and with a line beside it for hosts of ours.
+
+use std::error::Error;
+
+use portcullis_contract::CallError;
+use portcullis_contract::proto::{FAILURE, failure_line};
+use tonic::{Code, Status};
+
+/// Returns the status for an error, with words before its own.
+pub(crate) fn of(error: &CallError, words: &str) -> Status {
+    let code = match error {
+        CallError::Unimplemented => Code::Unimplemented,
+        CallError::Limit { .. } => Code::ResourceExhausted,
+        CallError::Contract(_) => Code::Internal,
+        // What a host sees of a plugin whose process is gone.
+        CallError::Stopped(_) | CallError::Busy { .. } | CallError::Gone => Code::Unavailable,
+        CallError::TimedOut { .. } => Code::DeadlineExceeded,
+        // As any error of an author's that is no status itself.
+        _ => Code::Unknown,
+    };
+    let mut status = Status::new(code, format!("{words}{}", chain(error)));
+    if let Some(line) = failure_line(error).and_then(|line| line.parse().ok()) {
+        status.metadata_mut().insert(FAILURE, line);
+    }
+    status
+}
+
+/// Returns the status for a call that the plugin does not offer, in the words of a generated server.
+pub(crate) fn unimplemented(method: &str) -> Status {
+    Status::unimplemented(format!("method {method} not implemented"))
+}
+
+/// Returns everything that an error says, in one text.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// Returns what Go's client prints of a status.
+pub(crate) fn sentence(status: &Status) -> String {
+    let code = match status.code() {
+        Code::Ok => "OK".to_owned(),
+        Code::Cancelled => "Canceled".to_owned(),
+        other => format!("{other:?}"),
+    };
+    format!("rpc error: code = {code} desc = {}", status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_contract::{Amount, LimitName, Refusal, StopReason};
+
+    use super::*;
+
+    fn check(error: CallError, code: Code, message: &str, line: Option<&str>) {
+        let status = of(&error, "");
+        assert_eq!((status.code(), status.message()), (code, message));
+        let found = status.metadata().get(FAILURE).map(|line| line.to_str().expect("it is ASCII"));
+        assert_eq!(found, line);
+    }
+
+    #[test]
+    fn every_reason_has_the_code_that_upstream_would_have_for_it() {
+        check(CallError::Refused(Refusal::new("no")), Code::Unknown, "no", None);
+        let limit = CallError::Limit {
+            which: LimitName::Memory,
+            asked: Amount::Bytes(2048),
+            allowed: Amount::Bytes(1024),
+        };
+        let sentence = "limit memory reached: asked 2KiB, allowed 1KiB";
+        check(limit, Code::ResourceExhausted, sentence, Some("limit memory 2048B 1024B"));
+        let broken = "the plugin broke the contract: no JSON";
+        check(CallError::contract("no JSON"), Code::Internal, broken, Some("contract"));
+        let trapped = StopReason::Trapped { reason: "unreachable".to_owned(), stderr: "oh".to_owned() };
+        let stopped = "the plugin stopped before it answered: unreachable; its last words: oh";
+        check(CallError::Stopped(trapped), Code::Unavailable, stopped, Some("stopped"));
+        let late = CallError::TimedOut { limit: Duration::from_millis(5) };
+        check(late, Code::DeadlineExceeded, "no answer within 5ms", None);
+        check(CallError::Busy { with: "login" }, Code::Unavailable, "busy: login", Some("busy login"));
+        check(CallError::Gone, Code::Unavailable, "the plugin is shut down", None);
+    }
+
+    #[test]
+    fn a_status_reads_as_go_has_it() {
+        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
+        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
+    }
+}
