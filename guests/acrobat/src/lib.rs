@@ -60,7 +60,7 @@ mod sight;
 const PROVIDERS: [&str; 2] = ["acrobat", "acrobat-unary"];
 
 #[derive(Debug, Default)]
-struct Acrobat {
+pub(crate) struct Acrobat {
     /// By the name of the provider.
     configurations: Mutex<BTreeMap<String, Configuration>>,
     counted: AtomicU64,

@@ -41,7 +41,7 @@ const AN_HOUR_LATER: UnixSeconds = 1_700_003_600;
 const HANDLERS: [&str; 2] = ["door", "side"];
 
 #[derive(Debug, Default)]
-struct Doorman {
+pub(crate) struct Doorman {
     /// By the name of the handler.
     doors: Mutex<BTreeMap<String, Door>>,
 }

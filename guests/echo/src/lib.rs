@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 const SCHEMA: &str = include_str!("schema.json");
 
 #[derive(Debug, Default)]
-struct Echo;
+pub(crate) struct Echo;
 
 impl Provider for Echo {
     fn providers(&self) -> Result<Vec<String>, Error> {

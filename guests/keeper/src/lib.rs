@@ -30,7 +30,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Debug, Default)]
-struct Keeper;
+pub(crate) struct Keeper;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -158,6 +158,8 @@ mod error;
 mod host;
 mod identity;
 mod json;
+#[cfg(all(feature = "native", not(target_family = "wasm")))]
+pub mod native;
 mod prompts;
 mod provider;
 #[cfg(not(target_family = "wasm"))]

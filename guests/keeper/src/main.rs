@@ -1,0 +1,8 @@
+//! The guest keeper as a native program.
+
+#[path = "lib.rs"]
+mod plugin;
+
+fn main() -> portcullis_sdk::native::Outcome {
+    portcullis_sdk::native::serve_provider(plugin::Keeper)
+}

@@ -1,0 +1,173 @@
+//! An auth handler of an author's, as the contract has it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use portcullis_contract as contract;
+use portcullis_contract::{Call, CallError, HandlerName, Kind, LaunchError, LoginEvent, PluginInfo};
+use portcullis_serve::Surroundings;
+
+use super::call::{Calls, info};
+use super::convert::{access_request, login_request};
+use super::host::NativePrompts;
+use crate::{Account, AuthHandler, Host, Json, Prompts};
+
+/// An auth handler of an author's.
+pub(super) struct NativeAuth<A> {
+    plugin: Arc<A>,
+    info: PluginInfo,
+    handlers: Vec<contract::HandlerInfo>,
+    calls: Calls,
+    around: Surroundings,
+}
+
+impl<A: AuthHandler> NativeAuth<A> {
+    /// Asks it what it offers.
+    pub(super) async fn describe(plugin: Arc<A>, around: Surroundings) -> Result<Self, LaunchError> {
+        let (calls, asked) = (Calls::new(around.clone()), Arc::clone(&plugin));
+        let told = calls.make(&Call::default(), move |_| asked.handlers()).await;
+        let handlers = told.map_err(LaunchError::Undescribed)?;
+        let handlers = handlers.into_iter().map(contract::HandlerInfo::from).collect();
+        Ok(Self { plugin, info: info(Kind::AuthHandler), handlers, calls, around })
+    }
+}
+
+impl<A> fmt::Debug for NativeAuth<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeAuth").field("handlers", &self.handlers).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<A: AuthHandler> contract::Plugin for NativeAuth<A> {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    /// It ends with its process, which knows itself how long calls may go on.
+    async fn shutdown(&self, _grace: Duration) {
+        self.around.stop();
+    }
+}
+
+#[async_trait]
+impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
+    fn handlers(&self) -> &[contract::HandlerInfo] {
+        &self.handlers
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        configuration: &contract::Configuration,
+    ) -> Result<(), CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let configuration = configuration.clone().into();
+        self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
+    }
+
+    fn login(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: contract::LoginRequest,
+    ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
+        let (plugin, request) = (Arc::clone(&self.plugin), login_request(name, request));
+        self.calls.stream(
+            call,
+            move |host, events| {
+                let prompts = NativePrompts::new(host, events, |prompt| LoginEvent::Prompt(prompt.into()));
+                plugin.login(&Host::from_service(host), &Prompts::from_service(&prompts), request)
+            },
+            |result| LoginEvent::Result(result.into()),
+        )
+    }
+
+    async fn logout(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        account: &contract::Account,
+    ) -> Result<(), CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let account = Account::from(account.clone());
+        self.calls.make(call, move |host| plugin.logout(host, &name, &account)).await
+    }
+
+    async fn status(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        account: &contract::Account,
+    ) -> Result<contract::AuthStatus, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let account = Account::from(account.clone());
+        let status = self.calls.make(call, move |host| plugin.status(host, &name, &account)).await?;
+        Ok(status.into())
+    }
+
+    async fn token(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        request: contract::AccessRequest,
+    ) -> Result<contract::Token, CallError> {
+        let (plugin, request) = (Arc::clone(&self.plugin), access_request(name, request));
+        let token = self.calls.make(call, move |host| plugin.token(host, request)).await?;
+        Ok(token.into())
+    }
+
+    async fn list_cached_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<Vec<contract::CachedToken>, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let profile = profile.map(str::to_owned);
+        let list = move |host: &Host<'_>| plugin.list_cached_tokens(host, &name, profile.as_deref());
+        let tokens = self.calls.make(call, list).await?;
+        Ok(tokens.into_iter().map(contract::CachedToken::from).collect())
+    }
+
+    async fn purge_expired_tokens(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+        profile: Option<&str>,
+    ) -> Result<u32, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let profile = profile.map(str::to_owned);
+        let purge = move |host: &Host<'_>| plugin.purge_expired_tokens(host, &name, profile.as_deref());
+        let purged = self.calls.make(call, purge).await?;
+        Ok(u32::try_from(purged).unwrap_or(u32::MAX))
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.map(|name| name.as_str().to_owned()));
+        self.calls.make(call, move |host| plugin.stop(host, name.as_deref())).await
+    }
+
+    async fn detect_available_flows(
+        &self,
+        call: &Call,
+        name: &HandlerName,
+    ) -> Result<Vec<contract::FlowAvailability>, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let flows = self.calls.make(call, move |host| plugin.detect_available_flows(host, &name)).await?;
+        Ok(flows.into_iter().map(contract::FlowAvailability::from).collect())
+    }
+
+    async fn activate_server_mode(&self, call: &Call, settings: contract::Json) -> Result<(), CallError> {
+        let (plugin, settings) = (Arc::clone(&self.plugin), Json::from(settings));
+        self.calls.make(call, move |host| plugin.activate_server_mode(host, &settings)).await
+    }
+}

@@ -1,0 +1,203 @@
+//! What answers for a host, on the thread of one call.
+//!
+//! A thread waits here for what the host sends. It stops waiting when its caller has gone: nobody reads the answer to
+//! the call that it would go into.
+
+use std::time::{Duration, Instant};
+
+use portcullis_contract as contract;
+use portcullis_contract::Call;
+use portcullis_serve::{Entry, Level as LogLevel, Surroundings};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    AuthHandlers, Claims, DeviceCodePrompt, HostService, Level, PromptError, PromptService, ResponseRequest,
+    Token, TokenRequest,
+};
+
+/// What is said to a call whose caller has gone.
+const GONE: &str = "the caller has given up";
+
+/// Who waits for a call. Dropping it tells the call.
+#[derive(Debug)]
+pub(super) struct Caller {
+    _waits: watch::Sender<()>,
+}
+
+/// One call, as it is told of its caller.
+#[derive(Clone, Debug)]
+pub(super) struct Calling {
+    waits: watch::Receiver<()>,
+    deadline: Option<Instant>,
+}
+
+impl Calling {
+    pub(super) fn new(call: &Call) -> (Caller, Self) {
+        let (caller, waits) = watch::channel(());
+        (Caller { _waits: caller }, Self { waits, deadline: call.deadline })
+    }
+
+    fn is_over(&self) -> bool {
+        self.waits.has_changed().is_err()
+    }
+
+    /// Waits for an answer, or until nobody waits for the call.
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let mut waits = self.waits.clone();
+        Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                // The caller never sends; this is its end. What was asked of the host is dropped with it.
+                _ = waits.changed() => None,
+                answer = answer => Some(answer),
+            }
+        })
+    }
+}
+
+/// The host, on the thread of one call.
+#[derive(Debug)]
+pub(super) struct NativeHost {
+    around: Surroundings,
+    calling: Calling,
+}
+
+impl NativeHost {
+    pub(super) fn new(around: Surroundings, calling: Calling) -> Self {
+        Self { around, calling }
+    }
+
+    /// Asks the host.
+    fn ask<T>(&self, answer: impl Future<Output = Result<T, contract::HostError>>) -> Result<T, String> {
+        match self.calling.wait(answer) {
+            Some(answer) => answer.map_err(|error| error.to_string()),
+            None => Err(GONE.to_owned()),
+        }
+    }
+}
+
+impl HostService for NativeHost {
+    fn get_secret(&self, name: &str) -> Result<Option<String>, String> {
+        self.ask(self.around.host().get_secret(name))
+    }
+
+    fn set_secret(&self, name: &str, value: &str) -> Result<(), String> {
+        self.ask(self.around.host().set_secret(name, value))
+    }
+
+    fn delete_secret(&self, name: &str) -> Result<(), String> {
+        self.ask(self.around.host().delete_secret(name))
+    }
+
+    fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, String> {
+        self.ask(self.around.host().list_secrets(pattern))
+    }
+
+    fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, String> {
+        Ok(self.ask(self.around.host().auth_identity(handler, scope))?.map(Claims::from))
+    }
+
+    fn auth_handlers(&self) -> Result<AuthHandlers, String> {
+        let host = self.around.host();
+        let handlers = self.calling.wait(host.auth_handlers());
+        handlers.map(AuthHandlers::from).ok_or_else(|| GONE.to_owned())
+    }
+
+    fn auth_token(&self, request: &TokenRequest) -> Result<Token, String> {
+        Ok(self.ask(self.around.host().auth_token(&request.clone().into()))?.into())
+    }
+
+    fn auth_groups(&self, handler: &str) -> Result<Vec<String>, String> {
+        self.ask(self.around.host().auth_groups(handler))
+    }
+
+    fn log(&self, level: Level, message: &str, fields: &str) {
+        self.around.log(&entry(level, message, fields));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.calling.is_over()
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        self.calling.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Makes a line of the log.
+fn entry(level: Level, message: &str, fields: &str) -> Entry {
+    let level = match level {
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    };
+    let fields = match serde_json::from_str(fields) {
+        Ok(Value::Object(fields)) => fields.into_iter().collect(),
+        // There are none.
+        _ => Vec::new(),
+    };
+    Entry { level, message: message.to_owned(), target: None, timestamp: None, fields }
+}
+
+/// Who shows a person something during a login.
+pub(super) struct NativePrompts<'a, I> {
+    host: &'a NativeHost,
+    events: &'a mpsc::Sender<I>,
+    event: fn(DeviceCodePrompt) -> I,
+}
+
+impl<'a, I> NativePrompts<'a, I> {
+    pub(super) fn new(
+        host: &'a NativeHost,
+        events: &'a mpsc::Sender<I>,
+        event: fn(DeviceCodePrompt) -> I,
+    ) -> Self {
+        Self { host, events, event }
+    }
+}
+
+impl<I: Send> PromptService for NativePrompts<'_, I> {
+    fn device_code(&self, prompt: DeviceCodePrompt) {
+        // That nobody reads any more is in `Host::cancelled`.
+        let _unread = self.events.blocking_send((self.event)(prompt));
+    }
+
+    fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
+        let host = self.host.around.host();
+        match self.host.calling.wait(host.prompt_auth_response(&request.into())) {
+            Some(answer) => answer.map_err(PromptError::from),
+            None => Err(PromptError::Cancelled(GONE.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_keeps_its_fields() {
+        let line = entry(Level::Warn, "copied", r#"{"path":"/a","bytes":4096}"#);
+        assert_eq!((line.level, line.message.as_str()), (LogLevel::Warn, "copied"));
+        assert_eq!(line.fields, [("bytes".to_owned(), 4096.into()), ("path".to_owned(), "/a".into())]);
+        for none in ["", "[1]", "{"] {
+            assert!(entry(Level::Info, "m", none).fields.is_empty(), "{none}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_whose_caller_has_gone_waits_for_nothing() {
+        let (caller, calling) = Calling::new(&Call::default());
+        assert!(!calling.is_over());
+        let waiting = tokio::task::spawn_blocking(move || {
+            let answer = calling.wait(std::future::pending::<()>());
+            (answer, calling.is_over())
+        });
+        drop(caller);
+        assert_eq!(waiting.await.unwrap(), (None, true));
+    }
+}

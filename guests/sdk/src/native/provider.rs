@@ -1,0 +1,160 @@
+//! A provider of an author's, as the contract has it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use portcullis_contract as contract;
+use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo, ProviderName, Refusal};
+use portcullis_serve::Surroundings;
+
+use super::call::{Calls, info};
+use crate::{Channel, Closed, Host, Json, Provider, Sink};
+
+/// A provider of an author's.
+pub(super) struct NativeProvider<P> {
+    plugin: Arc<P>,
+    info: PluginInfo,
+    names: Vec<ProviderName>,
+    descriptors: HashMap<ProviderName, Result<contract::Descriptor, CallError>>,
+    calls: Calls,
+    around: Surroundings,
+}
+
+impl<P: Provider> NativeProvider<P> {
+    /// Asks it what it offers.
+    pub(super) async fn describe(plugin: Arc<P>, around: Surroundings) -> Result<Self, LaunchError> {
+        let (calls, asked) = (Calls::new(around.clone()), Arc::clone(&plugin));
+        let ask = move |_: &Host<'_>| {
+            let names = asked.providers()?;
+            let described: HashMap<_, _> =
+                names.iter().map(|name| (name.clone(), asked.describe(name))).collect();
+            Ok((names, described))
+        };
+        let told = calls.make(&Call::default(), ask).await;
+        let (names, described) = told.map_err(LaunchError::Undescribed)?;
+        let descriptors = described.into_iter().map(|(name, described)| {
+            let described = described.map(contract::Descriptor::from).map_err(CallError::from);
+            (ProviderName::new(name), described)
+        });
+        Ok(Self {
+            plugin,
+            info: info(Kind::Provider),
+            names: names.into_iter().map(ProviderName::new).collect(),
+            descriptors: descriptors.collect(),
+            calls,
+            around,
+        })
+    }
+}
+
+/// What is said of a name that the plugin does not offer.
+static UNKNOWN: LazyLock<CallError> =
+    LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
+
+impl<P> fmt::Debug for NativeProvider<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeProvider").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<P: Provider> contract::Plugin for NativeProvider<P> {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    /// It ends with its process, which knows itself how long calls may go on.
+    async fn shutdown(&self, _grace: Duration) {
+        self.around.stop();
+    }
+}
+
+#[async_trait]
+impl<P: Provider> contract::Provider for NativeProvider<P> {
+    fn providers(&self) -> &[ProviderName] {
+        &self.names
+    }
+
+    fn descriptor(&self, name: &ProviderName) -> Result<&contract::Descriptor, &CallError> {
+        self.descriptors.get(name).map_or_else(|| Err(&*UNKNOWN), Result::as_ref)
+    }
+
+    async fn configure(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        configuration: &contract::Configuration,
+    ) -> Result<(), CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let configuration = configuration.clone().into();
+        self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
+    }
+
+    async fn execute(&self, call: &Call, request: contract::Execute) -> Result<contract::Output, CallError> {
+        let (plugin, request) = (Arc::clone(&self.plugin), request.into());
+        let output = self.calls.make(call, move |host| plugin.execute(host, request)).await?;
+        Ok(output.into())
+    }
+
+    fn execute_stream(
+        &self,
+        call: &Call,
+        request: contract::Execute,
+    ) -> BoxStream<'static, Result<Chunk, CallError>> {
+        let (plugin, request) = (Arc::clone(&self.plugin), request.into());
+        self.calls.stream(
+            call,
+            move |host, chunks| {
+                let mut write = |channel, bytes: &[u8]| {
+                    // Nothing is nothing to show, as in a component.
+                    if bytes.is_empty() {
+                        return Ok(());
+                    }
+                    let bytes = bytes.to_vec().into();
+                    let chunk = match channel {
+                        Channel::Stdout => Chunk::Stdout(bytes),
+                        Channel::Stderr => Chunk::Stderr(bytes),
+                    };
+                    chunks.blocking_send(chunk).map_err(|_| Closed)
+                };
+                plugin.execute_stream(&Host::from_service(host), request, &mut Sink::from_fn(&mut write))
+            },
+            |output| Chunk::Result(output.into()),
+        )
+    }
+
+    async fn describe_what_if(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        input: contract::Json,
+    ) -> Result<String, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let input = Json::from(input);
+        self.calls.make(call, move |host| plugin.describe_what_if(host, &name, &input)).await
+    }
+
+    async fn extract_dependencies(
+        &self,
+        call: &Call,
+        name: &ProviderName,
+        inputs: contract::Json,
+    ) -> Result<Vec<String>, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        let inputs = Json::from(inputs);
+        self.calls.make(call, move |host| plugin.extract_dependencies(host, &name, &inputs)).await
+    }
+
+    async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.map(|name| name.as_str().to_owned()));
+        self.calls.make(call, move |host| plugin.stop(host, name.as_deref())).await
+    }
+}
