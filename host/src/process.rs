@@ -183,12 +183,12 @@ impl ProcessBackend {
 /// One that looked for another cookie says so and exits with 1 (protocol spec 4). It is a plugin, and
 /// somebody else's or of the other kind.
 fn not_started(error: StartError, wanted: Kind) -> LaunchError {
-    /// What go-plugin's library prints for a person who starts a plugin by hand.
-    const NO_COOKIE: &str = "This binary is a plugin.";
+    /// What go-plugin's library prints for a person who starts a plugin by hand, and what ours does.
+    const NO_COOKIE: [&str; 2] = ["This binary is a plugin.", "This program is a plugin"];
     match &error {
         StartError::Exited { exit, .. }
             if exit.status.is_some_and(|status| status.code() == Some(1))
-                && exit.stderr.contains(NO_COOKIE) =>
+                && NO_COOKIE.iter().any(|notice| exit.stderr.contains(notice)) =>
         {
             LaunchError::OtherKind { wanted }
         }

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::contract::{BackendName, Call, Execute, Instances, Json, Provider, ProviderName};
+use portcullis::contract::{Call, Execute, Instances, Json, Provider, ProviderName};
 use portcullis_tests::{Door, TestHost, fixtures};
 use tokio::runtime::Runtime;
 
@@ -199,8 +199,8 @@ fn whole_run() {
         assert!(status.expect("the command starts").success());
         micros(start.elapsed()) / 1000.0
     };
-    let component = fixtures::plugin(BackendName::Component, "echo");
-    let native = fixtures::plugin(BackendName::Process, "echo");
+    let component = fixtures::plugin(Door::Component, "echo");
+    let native = fixtures::plugin(Door::Process, "echo");
     runs(&component); // compiles, if nobody did
     let rounds: Vec<_> = (0..ROUNDS * 3).map(|_| (version(), runs(&component), runs(&native))).collect();
     println!("\n## A whole `portcullis run`, ms\n");

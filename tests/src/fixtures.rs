@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions};
-use portcullis::contract::{Backend, BackendName};
+use portcullis::contract::Backend;
 use portcullis::process::{ProcessBackend, ProcessOptions};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
@@ -28,7 +28,7 @@ const VARIABLES: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin"), ("HOST_TOKEN", 
 #[must_use]
 pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn Backend> {
     match door {
-        Door::Process => Arc::new(ProcessBackend::new(ProcessOptions {
+        Door::Process | Door::Native => Arc::new(ProcessBackend::new(ProcessOptions {
             environment: [("TMPDIR".into(), scratch.into())]
                 .into_iter()
                 .chain(VARIABLES.map(|(name, value)| (name.into(), value.into())))
@@ -57,10 +57,11 @@ pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn B
 ///
 /// When there is none of that name.
 #[must_use]
-pub fn plugin(backend: BackendName, name: &str) -> PathBuf {
-    let found = match backend {
-        BackendName::Process => peer(name),
-        BackendName::Component => guest(name),
+pub fn plugin(door: Door, name: &str) -> PathBuf {
+    let found = match door {
+        Door::Process => peer(name),
+        Door::Native => native(name),
+        Door::Component => guest(name),
     };
     assert!(found.is_file(), "{} is built by the build script", found.display());
     found
@@ -70,6 +71,16 @@ pub fn plugin(backend: BackendName, name: &str) -> PathBuf {
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {
     Path::new(env!("GUESTS")).join(format!("portcullis_guest_{name}.wasm"))
+}
+
+/// Returns the program of a guest of this repository.
+///
+/// # Panics
+///
+/// When it is not where Cargo puts it.
+#[must_use]
+pub fn native(name: &str) -> PathBuf {
+    beside_the_tests(&format!("native-{name}"))
 }
 
 /// Returns a Go plugin.

@@ -53,6 +53,8 @@ pub const SOON: Duration = Duration::from_millis(300);
 pub enum Door {
     /// A Go plugin on the published go-plugin, in a process of its own.
     Process,
+    /// A guest of this repository as a native program, in a process of its own.
+    Native,
     /// A component, in a sandbox.
     Component,
 }
@@ -61,6 +63,7 @@ pub enum Door {
 #[derive(Debug)]
 pub struct TestHost {
     scratch: tempfile::TempDir,
+    door: Door,
     backend: Arc<dyn Backend>,
     plugins: Vec<Arc<dyn Plugin>>,
     /// What the plugins it launches may touch.
@@ -92,6 +95,7 @@ impl TestHost {
         let backend = fixtures::backend(door, scratch.path(), start_timeout);
         Self {
             scratch,
+            door,
             backend,
             plugins: Vec::new(),
             grants: Grants::default(),
@@ -113,7 +117,7 @@ impl TestHost {
     ///
     /// Whatever kept it from starting.
     pub async fn launch(&mut self, name: &str) -> Result<TestPlugin, LaunchError> {
-        let path = fixtures::plugin(self.backend.name(), name);
+        let path = fixtures::plugin(self.door, name);
         self.launch_file(path).await
     }
 
@@ -134,7 +138,7 @@ impl TestHost {
     ///
     /// Whatever kept it from starting.
     pub async fn launch_auth(&mut self, name: &str) -> Result<TestAuth, LaunchError> {
-        let path = fixtures::plugin(self.backend.name(), name);
+        let path = fixtures::plugin(self.door, name);
         let plugin = self.backend.launch_auth_handler(self.spec(path)).await?;
         self.plugins.push(Arc::clone(&plugin) as Arc<dyn Plugin>);
         Ok(TestAuth { plugin })

@@ -29,6 +29,10 @@ impl Person {
         fs::copy(fixtures::guest(name), self.path("plugins").join(format!("{name}.wasm"))).map(drop)
     }
 
+    pub(crate) fn has_native(&self, name: &str) -> Result<(), std::io::Error> {
+        fs::copy(fixtures::native(name), self.path("plugins").join(name)).map(drop)
+    }
+
     #[cfg(go_peers)]
     pub(crate) fn has_peer(&self, name: &str) -> Result<(), std::io::Error> {
         fs::copy(fixtures::peer(name), self.path("plugins").join(name)).map(drop)

@@ -18,6 +18,7 @@ fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
     let person = Person::new()?;
     match door {
         Door::Component => person.has_guest("doorman")?,
+        Door::Native => person.has_native("doorman")?,
         #[cfg(go_peers)]
         Door::Process => person.has_peer("doorman")?,
         #[cfg(not(go_peers))]
@@ -32,6 +33,7 @@ fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
 const PROMPT: &str = "To log in, open https://door.example/device\nand enter the code ABCD-1234\n";
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -53,6 +55,7 @@ fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -72,6 +75,7 @@ fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -93,6 +97,7 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -119,6 +124,7 @@ fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> Tes
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -168,6 +174,7 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -195,6 +202,7 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -211,12 +219,13 @@ fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) ->
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let file = match door {
         Door::Component => "./plugins/doorman.wasm",
-        Door::Process => "./plugins/doorman",
+        Door::Process | Door::Native => "./plugins/doorman",
     };
     let several = "doorman offers several auth handlers: door, side; choose one with --handler";
     fails(&person.types(&["auth", "login", file])?, 3, several);
@@ -229,6 +238,7 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
 
 /// A provider of one backend is told of an auth handler of the other, or its own, and only what was granted.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn a_provider_is_told_of_identities_that_its_policy_grants(door: Door) -> TestResult {
     let person = with_doorman(door)?;
@@ -260,6 +270,7 @@ fn a_provider_is_told_of_identities_that_its_policy_grants(door: Door) -> TestRe
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 fn ctrl_c_ends_a_login_and_its_plugin(door: Door) -> TestResult {
     let person = with_doorman(door)?;

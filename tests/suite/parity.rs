@@ -1,4 +1,5 @@
-//! One behaviour each, through every door: the same plugin as a Go child process and as a component.
+//! One behaviour each, through every door: the same plugin as a Go child process, and the same guest as a child process
+//! of its own and as a component.
 
 mod auth;
 mod auth_login;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_contract::proto::{Answer, ConvertError};
+use portcullis_contract::proto::{Answer, ConvertError, FAILURE, read_failure};
 use portcullis_contract::{
     Amount, BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason,
 };
@@ -204,6 +204,9 @@ impl<C: Client> Pending<C> {
     async fn failed(&self, status: Status) -> CallError {
         // Naming a status anew forgets its source, which is what tells whose it is.
         let status = if status.source().is_none() { normalized(status) } else { status };
+        if let Some(error) = told(&status) {
+            return self.settle(error).await;
+        }
         let error = match Meaning::of(&status) {
             Meaning::Unimplemented => return CallError::Unimplemented,
             Meaning::TooLarge { asked, allowed } => {
@@ -296,6 +299,12 @@ pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Op
     let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
     // A name that Go would quote in another way keeps its prefix: that reads well enough.
     Some(words.strip_prefix(&format!("{call} \"{name}\": ")).unwrap_or(words))
+}
+
+/// Returns what a plugin of ours says of a failure beside its status, where it has something to say.
+fn told(status: &Status) -> Option<CallError> {
+    let line = status.metadata().get(FAILURE).filter(|_| status.source().is_none())?;
+    read_failure(line.to_str().ok()?, status.message())
 }
 
 /// What a status means to the contract.
@@ -391,6 +400,18 @@ mod tests {
         check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
         check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
         check(Status::cancelled("the author's own"), Meaning::Refused);
+    }
+
+    #[test]
+    fn what_a_plugin_of_ours_says_beside_a_status_goes_before_its_code() {
+        let mut status = Status::resource_exhausted("limit cpu reached: asked 2s, allowed 1s");
+        status.metadata_mut().insert(FAILURE, "limit cpu 2000000000ns 1000000000ns".parse().unwrap());
+        assert!(matches!(told(&status), Some(CallError::Limit { which: LimitName::Cpu, .. })));
+        status.metadata_mut().insert(FAILURE, "nonsense".parse().unwrap());
+        assert!(told(&status).is_none());
+        let mut broken = made_here(Code::Unavailable, std::io::Error::other("reset"));
+        broken.metadata_mut().insert(FAILURE, "stopped".parse().unwrap());
+        assert!(told(&broken).is_none());
     }
 
     /// The texts of grpc-go and of tonic, as they are today.

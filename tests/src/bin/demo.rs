@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use portcullis::contract::BackendName;
-use portcullis_tests::fixtures;
+use portcullis_tests::{Door, fixtures};
 
 fn main() -> ExitCode {
     if std::env::args_os().len() > 1 {
@@ -20,8 +19,8 @@ fn main() -> ExitCode {
     }
     let own = std::env::current_exe().expect("a running program has a path");
     let target = own.ancestors().nth(2).expect("binaries lie in target/<profile>").join("demo");
-    let native = place(BackendName::Process, &target.join("native"), "echo");
-    let component = place(BackendName::Component, &target.join("component"), "echo.wasm");
+    let native = place(Door::Process, &target.join("native"), "echo");
+    let component = place(Door::Component, &target.join("component"), "echo.wasm");
 
     let mut fine = true;
     for directory in [native, component].into_iter().flatten() {
@@ -34,8 +33,8 @@ fn main() -> ExitCode {
 }
 
 /// Copies a plugin into a directory of its own, and returns the directory.
-fn place(backend: BackendName, directory: &Path, name: &str) -> Option<PathBuf> {
-    if backend == BackendName::Process && !cfg!(go_peers) {
+fn place(door: Door, directory: &Path, name: &str) -> Option<PathBuf> {
+    if door == Door::Process && !cfg!(go_peers) {
         println!("Without Go there is no native plugin to show; install it and run this again.\n");
         return None;
     }
@@ -43,7 +42,7 @@ fn place(backend: BackendName, directory: &Path, name: &str) -> Option<PathBuf> 
     fs::create_dir_all(directory).expect("the target directory takes a directory");
     // A running plugin's file cannot be written, but it can be replaced.
     let _ = fs::remove_file(&file);
-    fs::copy(fixtures::plugin(backend, "echo"), &file).expect("the target directory takes a file");
+    fs::copy(fixtures::plugin(door, "echo"), &file).expect("the target directory takes a file");
     Some(directory.to_owned())
 }
 

@@ -11,6 +11,7 @@ use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous};
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_are_as_the_plugin_said_at_launch_unknown_words_included(door: Door) -> TestResult {
@@ -39,6 +40,7 @@ async fn handlers_are_as_the_plugin_said_at_launch_unknown_words_included(door: 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_of_the_other_kind_is_said_to_be_one(door: Door) -> TestResult {
@@ -51,6 +53,7 @@ async fn a_plugin_of_the_other_kind_is_said_to_be_one(door: Door) -> TestResult 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_tells_who_came_in_how_and_where(door: Door) -> TestResult {
@@ -86,6 +89,7 @@ async fn a_status_tells_who_came_in_how_and_where(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_kept_for_its_scope_until_a_fresh_one_is_forced(door: Door) -> TestResult {
@@ -114,6 +118,7 @@ async fn a_token_is_kept_for_its_scope_until_a_fresh_one_is_forced(door: Door) -
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_tokens_are_listed_and_the_expired_ones_purged(door: Door) -> TestResult {
@@ -142,6 +147,7 @@ async fn kept_tokens_are_listed_and_the_expired_ones_purged(door: Door) -> TestR
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_logs_out_is_forgotten_with_every_token(door: Door) -> TestResult {
@@ -158,6 +164,7 @@ async fn who_logs_out_is_forgotten_with_every_token(door: Door) -> TestResult {
 
 /// The words are the author's alone: what a library puts around them on the wire is not part of them.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_in_its_authors_words_whatever_was_asked(door: Door) -> TestResult {
@@ -180,6 +187,7 @@ async fn a_refusal_is_in_its_authors_words_whatever_was_asked(door: Door) -> Tes
 
 /// The library of a native plugin forgets its host when an author refuses to be configured.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_that_was_refused_may_be_tried_again(door: Door) -> TestResult {
@@ -196,6 +204,7 @@ async fn a_configuration_that_was_refused_may_be_tried_again(door: Door) -> Test
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_was_stopped_is_configured_again_and_goes_on(door: Door) -> TestResult {
@@ -213,6 +222,7 @@ async fn a_handler_that_was_stopped_is_configured_again_and_goes_on(door: Door) 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_calls_of_the_later_wire_are_answered(door: Door) -> TestResult {
@@ -239,6 +249,7 @@ async fn the_calls_of_the_later_wire_are_answered(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_shutdown_every_call_is_told_so(door: Door) -> TestResult {

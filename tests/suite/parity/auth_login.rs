@@ -9,6 +9,7 @@ use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, generou
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prompts_come_in_order_and_one_result_after_them(door: Door) -> TestResult {
@@ -46,6 +47,7 @@ async fn prompts_come_in_order_and_one_result_after_them(door: Door) -> TestResu
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_refused_is_refused_in_the_plugins_words(door: Door) -> TestResult {
@@ -63,6 +65,7 @@ async fn a_login_that_is_refused_is_refused_in_the_plugins_words(door: Door) -> 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_without_claims_is_a_result(door: Door) -> TestResult {
@@ -77,6 +80,7 @@ async fn a_result_without_claims_is_a_result(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_a_login_abandons_it_and_nothing_else(door: Door) -> TestResult {
@@ -97,6 +101,7 @@ async fn who_leaves_a_login_abandons_it_and_nothing_else(door: Door) -> TestResu
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_dies_under_a_login_is_said_to_have_stopped(door: Door) -> TestResult {
@@ -109,6 +114,7 @@ async fn a_plugin_that_dies_under_a_login_is_said_to_have_stopped(door: Door) ->
 
 /// Ten thousand prompts pass through a reader who takes one at a time.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_of_a_flood_of_prompts_loses_none(door: Door) -> TestResult {
@@ -134,6 +140,7 @@ async fn a_slow_reader_of_a_flood_of_prompts_loses_none(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_leaves_a_flood_leaves_no_login_behind(door: Door) -> TestResult {
@@ -149,6 +156,7 @@ async fn a_reader_who_leaves_a_flood_leaves_no_login_behind(door: Door) -> TestR
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_login_shows_is_limited_as_output_is(door: Door) -> TestResult {
@@ -167,6 +175,7 @@ async fn what_a_login_shows_is_limited_as_output_is(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {

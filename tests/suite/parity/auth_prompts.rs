@@ -27,6 +27,7 @@ async fn username(doorman: &TestAuth, request: LoginRequest) -> Result<String, C
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_is_asked_and_their_answer_reaches_the_plugin(door: Door) -> TestResult {
@@ -47,6 +48,7 @@ async fn a_person_is_asked_and_their_answer_reaches_the_plugin(door: Door) -> Te
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_cannot_or_will_not_answer_fails_the_login(door: Door) -> TestResult {
@@ -68,6 +70,7 @@ async fn whoever_cannot_or_will_not_answer_fails_the_login(door: Door) -> TestRe
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_was_promised_nobody_asks_nobody(door: Door) -> TestResult {
@@ -80,6 +83,7 @@ async fn a_plugin_that_was_promised_nobody_asks_nobody(door: Door) -> TestResult
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_reads_the_secret_that_it_is_given(door: Door) -> TestResult {
@@ -91,6 +95,7 @@ async fn a_login_reads_the_secret_that_it_is_given(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_without_its_secret_is_refused(door: Door) -> TestResult {
@@ -101,6 +106,7 @@ async fn a_login_without_its_secret_is_refused(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_offers_nothing_is_said_to_offer_nothing(door: Door) -> TestResult {

@@ -98,6 +98,7 @@ async fn refused(plugin: &TestPlugin, input: Value) -> String {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn granted_secrets_are_read_listed_set_and_deleted(door: Door) -> TestResult {
@@ -124,6 +125,7 @@ async fn granted_secrets_are_read_listed_set_and_deleted(door: Door) -> TestResu
 
 /// Contract items 146, 148, 149, 151 and 161: the sentences are upstream's.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_secret_is_refused_in_upstreams_words(door: Door) -> TestResult {
@@ -147,6 +149,7 @@ async fn a_refused_secret_is_refused_in_upstreams_words(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
@@ -189,6 +192,7 @@ async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
 
 /// Contract items 145 and 165. The broker is served all the same: the host said what it has, nothing.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_has_nothing_says_so(door: Door) -> TestResult {
@@ -213,6 +217,7 @@ async fn a_host_that_has_nothing_says_so(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callbacks_at_once_get_their_own_answers(door: Door) -> TestResult {

@@ -6,6 +6,7 @@ use test_case::test_case;
 use tokio::time::timeout;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_never_ends_does_not_spoil_the_next(door: Door) -> TestResult {
@@ -22,6 +23,7 @@ async fn a_call_that_never_ends_does_not_spoil_the_next(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_abandoned_calls_cost_nothing_that_stays(door: Door) -> TestResult {

@@ -12,6 +12,7 @@ async fn seen(plugin: &TestPlugin, request: Execute) -> Result<Value, Box<dyn st
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_context_of_an_execution_reaches_the_plugin(door: Door) -> TestResult {
@@ -76,6 +77,7 @@ async fn the_whole_context_of_an_execution_reaches_the_plugin(door: Door) -> Tes
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_said_is_not_seen(door: Door) -> TestResult {
@@ -91,6 +93,7 @@ async fn what_was_not_said_is_not_seen(door: Door) -> TestResult {
 
 /// A component gets a fresh instance for every call, each configured like the first.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestResult {
@@ -124,6 +127,7 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
 /// What is set for us is not set for plugins: a child gets what most programs need, a component nothing,
 /// and each what it was granted by name.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_variable_is_seen_when_it_was_granted(door: Door) -> TestResult {
@@ -133,7 +137,7 @@ async fn a_variable_is_seen_when_it_was_granted(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let plugin = host.launch("acrobat").await?;
     assert_eq!(env(&plugin, "HOST_TOKEN").await?["set"], false);
-    assert_eq!(env(&plugin, "PATH").await?["set"], door == Door::Process);
+    assert_eq!(env(&plugin, "PATH").await?["set"], door != Door::Component);
 
     host.grants.env = vec!["HOST_TOKEN".to_owned()];
     let plugin = host.launch("acrobat").await?;

@@ -7,6 +7,7 @@ use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous, req
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
@@ -18,6 +19,7 @@ async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_arrives_with_its_exit_code_and_diagnostics(door: Door) -> TestResult {
@@ -38,6 +40,7 @@ async fn a_refusal_arrives_with_its_exit_code_and_diagnostics(door: Door) -> Tes
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_operation_and_an_unknown_provider_are_the_plugins_to_refuse(door: Door) -> TestResult {
@@ -49,6 +52,7 @@ async fn an_unknown_operation_and_an_unknown_provider_are_the_plugins_to_refuse(
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_does_not_stream_says_so(door: Door) -> TestResult {
@@ -61,6 +65,7 @@ async fn a_provider_that_does_not_stream_says_so(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_json_breaks_the_contract(door: Door) -> TestResult {
@@ -72,6 +77,7 @@ async fn an_answer_that_is_not_json_breaks_the_contract(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_text_breaks_the_contract(door: Door) -> TestResult {
@@ -83,6 +89,7 @@ async fn an_answer_that_is_not_text_breaks_the_contract(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_dies_under_a_call_is_told_from_one_that_refuses(door: Door) -> TestResult {
@@ -95,6 +102,7 @@ async fn a_plugin_that_dies_under_a_call_is_told_from_one_that_refuses(door: Doo
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_exits_under_a_call_has_stopped(door: Door) -> TestResult {
@@ -106,6 +114,7 @@ async fn a_plugin_that_exits_under_a_call_has_stopped(door: Door) -> TestResult 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: Door) -> TestResult {
@@ -120,6 +129,7 @@ async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -> TestResult {
@@ -133,6 +143,7 @@ async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_prints_too_much_reaches_its_limit(door: Door) -> TestResult {
@@ -146,6 +157,7 @@ async fn a_plugin_that_prints_too_much_reaches_its_limit(door: Door) -> TestResu
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_shutdown_every_call_finds_the_plugin_gone(door: Door) -> TestResult {
@@ -160,6 +172,7 @@ async fn after_a_shutdown_every_call_finds_the_plugin_gone(door: Door) -> TestRe
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_does_not_wait_for_a_call_that_never_ends(door: Door) -> TestResult {

@@ -4,6 +4,7 @@ use portcullis_tests::{Door, TestHost, TestResult};
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_passes_untouched(door: Door) -> TestResult {
@@ -32,6 +33,7 @@ async fn json_passes_untouched(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_parses_its_input_answers_the_same_value(door: Door) -> TestResult {

@@ -5,6 +5,7 @@ use portcullis_tests::{Door, TestHost, TestResult, generous};
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_offers_its_providers_in_its_own_order(door: Door) -> TestResult {
@@ -16,6 +17,7 @@ async fn a_plugin_offers_its_providers_in_its_own_order(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_descriptor_says_the_same_whatever_runs_the_plugin(door: Door) -> TestResult {
@@ -41,6 +43,7 @@ async fn a_descriptor_says_the_same_whatever_runs_the_plugin(door: Door) -> Test
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn warnings_metadata_and_the_streamed_mark_arrive(door: Door) -> TestResult {
@@ -58,6 +61,7 @@ async fn warnings_metadata_and_the_streamed_mark_arrive(door: Door) -> TestResul
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_says_what_it_would_do(door: Door) -> TestResult {
@@ -75,6 +79,7 @@ async fn a_plugin_says_what_it_would_do(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_names_what_its_inputs_depend_on(door: Door) -> TestResult {
@@ -92,6 +97,7 @@ async fn a_plugin_names_what_its_inputs_depend_on(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_a_provider_leaves_the_plugin_running(door: Door) -> TestResult {

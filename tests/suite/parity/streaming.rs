@@ -6,6 +6,7 @@ use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous, req
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_arrive_unchanged_and_in_order_before_the_one_result(door: Door) -> TestResult {
@@ -29,6 +30,7 @@ async fn chunks_arrive_unchanged_and_in_order_before_the_one_result(door: Door) 
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_fails_ends_with_the_refusal_after_its_chunks(door: Door) -> TestResult {
@@ -43,6 +45,7 @@ async fn a_stream_that_fails_ends_with_the_refusal_after_its_chunks(door: Door) 
 /// 64 MiB pass through a reader who takes one chunk at a time; a plugin that was not held back would
 /// have to keep them somewhere.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_loses_nothing(door: Door) -> TestResult {
@@ -65,6 +68,7 @@ async fn a_slow_reader_loses_nothing(door: Door) -> TestResult {
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_leaves_abandons_that_call_and_no_other(door: Door) -> TestResult {
