@@ -70,7 +70,7 @@ fn every_item_of_a_go_plugin_plugin_is_tested_or_told_as_a_deviation() -> TestRe
 /// Returns every Rust and Go file of ours, but for what is generated or built.
 fn sources(root: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut found = Vec::new();
-    let mut folders: Vec<_> = ["host", "proto", "guests", "tests"].map(|f| root.join(f)).into();
+    let mut folders: Vec<_> = ["host", "proto", "guests", "shim", "tests"].map(|f| root.join(f)).into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
