@@ -9,6 +9,7 @@ mod cli_auth;
 mod component;
 mod component_auth;
 mod house;
+mod native;
 mod parity;
 mod probe;
 mod process;

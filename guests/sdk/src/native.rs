@@ -42,6 +42,8 @@
 //! - There is one value of the plugin's type for all calls, and calls overlap. Each has a thread to block.
 //! - Nothing is sandboxed and nothing limited. A call whose caller has gone is not ended but told so, by
 //!   [`Host::cancelled`](crate::Host::cancelled), by a [`Sink`](crate::Sink) that is closed and by calls of the host that fail.
+//! - What it prints to standard output reaches the host's user, if the host shows that, and what it prints to standard
+//!   error the host's log.
 //! - A panic ends the process, as in Go; every other call ends with it.
 //! - Where the host offers nothing to call back, as scafctl itself does, calls of the host say `not available`.
 
@@ -55,7 +57,7 @@ use std::sync::Arc;
 
 use portcullis_contract as contract;
 use portcullis_serve::Served;
-pub use portcullis_serve::{Options, Outcome};
+pub use portcullis_serve::{Capture, Level, Options, Outcome, Parent};
 
 use self::auth::NativeAuth;
 use self::provider::NativeProvider;
@@ -63,7 +65,13 @@ use crate::{AuthHandler, Provider};
 
 /// Serves a provider until its host ends it: the whole of a program's `main`.
 pub fn serve_provider(plugin: impl Provider) -> Outcome {
-    serve_provider_with(plugin, Options::default())
+    serve_provider_with(plugin, options())
+}
+
+/// Returns how a plugin is served unless something else is chosen: what it prints to standard output reaches the user.
+#[must_use]
+pub fn options() -> Options {
+    Options { capture: Capture::Stdout, ..Options::default() }
 }
 
 /// Serves a provider in a way that was chosen.
@@ -78,7 +86,7 @@ pub fn serve_provider_with(plugin: impl Provider, options: Options) -> Outcome {
 
 /// Serves an auth handler until its host ends it: the whole of a program's `main`.
 pub fn serve_auth_handler(plugin: impl AuthHandler) -> Outcome {
-    serve_auth_handler_with(plugin, Options::default())
+    serve_auth_handler_with(plugin, options())
 }
 
 /// Serves an auth handler in a way that was chosen.

@@ -72,8 +72,8 @@ pub use self::identity::{CertificateError, IdentityError};
 pub use self::reattach::{Reattach, ReattachError};
 pub use self::reflection::{ReflectionError, ServiceList};
 pub use self::server::{
-    End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services, Session,
-    TestServing,
+    Capture, End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services,
+    Session, TestServing,
 };
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::standing::Standing;

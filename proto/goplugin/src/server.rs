@@ -5,6 +5,7 @@
 //! printed, and nothing but the line ever gets to standard output. What a host says comes by environment variables;
 //! `server/invitation.rs` reads them. Serving itself is told in `server/running.rs`.
 
+mod capture;
 mod ending;
 mod invitation;
 mod line;
@@ -78,6 +79,8 @@ pub struct Serve {
     pub message_limit: usize,
     /// How much of what is printed is kept for a host that does not read it. 1 MiB by default; see [`Output`].
     pub output_limit: usize,
+    /// What becomes of what the process itself prints. [`Capture::Nothing`] by default.
+    pub capture: Capture,
     /// How long calls that are under way may go on once the plugin is told to end. Nothing by default: they are cut,
     /// as in Go's plugins. More than 1.5 seconds would be a host's two, after which it kills; so more is never given.
     pub grace: Duration,
@@ -133,6 +136,19 @@ pub enum Listen {
     Tcp,
 }
 
+/// What becomes of what the process prints by itself, and not through an [`Output`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Capture {
+    /// It goes where it went. A host that started the plugin reads its standard output, and throws it away after the
+    /// first line.
+    #[default]
+    Nothing,
+    /// What goes to standard output reaches the host's, as [`Session::stdout`] does, what children print there included.
+    /// Standard error stays what it is, for the log and for the last words of a process that dies. While the plugin
+    /// serves, the process's own descriptor is another one. Not in test mode.
+    Stdout,
+}
+
 /// What the end of the process that started a plugin means to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parent {
@@ -176,6 +192,7 @@ impl Serve {
             listen: Listen::Unix,
             message_limit: 4 << 20,
             output_limit: 1 << 20,
+            capture: Capture::Nothing,
             grace: Duration::ZERO,
             parent: Parent::Ignore,
             logs: Logs::Stderr(Level::Info),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider};
 use portcullis_goplugin::log::{Level, LogLayer};
 use portcullis_goplugin::{
-    Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
+    Capture, Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
 };
 use tonic::service::Routes;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -38,6 +38,9 @@ pub struct Options {
     pub message_limit: usize,
     /// How large an answer of the host's may be, which the wire itself does not limit. 64 MiB by default.
     pub answer_limit: usize,
+    /// What becomes of what the process itself prints. [`Capture::Nothing`] by default: what a plugin prints through
+    /// [`Surroundings`] needs none.
+    pub capture: Capture,
     /// How long calls that are under way may go on once the plugin is told to end. Nothing by default, as upstream.
     pub grace: Duration,
     /// What the end of the process that started this one means. [`Parent::Follow`] by default, unlike upstream: hosts
@@ -56,6 +59,7 @@ impl Default for Options {
             notice: None,
             message_limit: 4 << 20,
             answer_limit: 64 << 20,
+            capture: Capture::Nothing,
             grace: Duration::ZERO,
             parent: Parent::Follow,
             log: Level::Info,
@@ -173,6 +177,7 @@ impl Served {
             versions: versions.iter().map(|version| (*version, services(version))).collect(),
             variables: options.variables,
             message_limit: options.message_limit,
+            capture: options.capture,
             grace: options.grace,
             parent: options.parent,
             logs: Logs::Elsewhere,

@@ -99,6 +99,9 @@ pub enum ServeError {
     /// Nobody reads the line.
     #[error("cannot print the handshake")]
     Announce(#[source] io::Error),
+    /// What is printed cannot be captured.
+    #[error("cannot capture what is printed")]
+    Capture(#[source] io::Error),
     /// There are no threads to serve with.
     #[error("cannot start a runtime")]
     Runtime(#[source] io::Error),

@@ -14,11 +14,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Server;
 
+use super::capture::Captured;
 use super::ending::{End, Ending, Signals, Starter};
 use super::invitation::{self, Invitation, Multiplex};
 use super::line::{self, Line};
 use super::output::Prints;
-use super::{Listen, Parent, Serve, ServeError, Session, services};
+use super::{Capture, Listen, Parent, Serve, ServeError, Session, services};
 use crate::broker::{Medium, Queue};
 use crate::channel::{HEADER_LIST, normalize_answer};
 use crate::identity::{self, Identity};
@@ -54,6 +55,7 @@ pub(super) struct Running {
     grace: Duration,
     signals: Option<Signals>,
     starter: Option<Starter>,
+    captured: Option<Captured>,
     /// The one session of a multiplexing host.
     mux: Option<Mux>,
     /// What connections end with.
@@ -76,6 +78,7 @@ impl Running {
             (None, Some(certificate)) => secure(certificate).map(|(field, tls)| (field, Some(tls)))?,
             (None, None) => (String::new(), None),
         };
+        let capture = serve.capture;
         let mut running = Self::listen(serve, &invitation, tls).await?;
         let line = Line {
             version: running.session.version,
@@ -84,6 +87,10 @@ impl Running {
             multiplex: invitation.multiplex,
         };
         line::print(&line, std::io::stdout()).map_err(ServeError::Announce)?;
+        running.captured = match capture {
+            Capture::Nothing => None,
+            Capture::Stdout => Some(Captured::stdout(running.session.stdout()).map_err(ServeError::Capture)?),
+        };
         running.signals = Some(signals);
         running.starter = starter;
         Ok(running)
@@ -154,6 +161,7 @@ impl Running {
             grace: serve.grace.min(LONGEST_GRACE),
             signals: None,
             starter: None,
+            captured: None,
             mux: session_of_all,
             cut,
             has_ended,
@@ -170,7 +178,9 @@ impl Running {
 
     /// Serves until the end, and returns how it came.
     pub(super) async fn until_end(self) -> End {
-        let Self { session, mut server, place, grace, signals, starter, mux, cut, has_ended, .. } = self;
+        let Self {
+            session, mut server, place, grace, signals, starter, captured, mux, cut, has_ended, ..
+        } = self;
         let terminated =
             signals.map_or(Either::Left(pending()), |signals| Either::Right(signals.terminated()));
         let orphaned = starter.map_or(Either::Left(pending()), |starter| Either::Right(starter.ended()));
@@ -182,6 +192,9 @@ impl Running {
             _ended = &mut server => End::Disconnected,
         };
         session.ending.bring(end);
+        if let Some(captured) = captured {
+            captured.release().await;
+        }
         session.prints.close();
         session.broker.close();
         if end != End::Disconnected {

@@ -1,0 +1,183 @@
+//! What only a native program of ours does: how it is started, by a host and by hand, and how it ends.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use portcullis::contract::{CallError, StopReason};
+use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, expect_nothing_left, fixtures};
+use rustix::process::{Pid, Signal, kill_process};
+use test_case::test_case;
+
+/// A program and the directory that it has for its sockets.
+struct Scene {
+    scratch: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Result<Self, std::io::Error> {
+        Ok(Self { scratch: tempfile::Builder::new().prefix("portcullis-test").tempdir()? })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
+    fn command(&self, name: &str, cookie: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(fixtures::native(name));
+        command.env_clear().env("TMPDIR", self.scratch.path()).envs(cookie.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+const PROVIDER: (&str, &str) = ("SCAFCTL_PLUGIN", "scafctl_provider_plugin");
+const AUTH: (&str, &str) = ("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin");
+
+#[test_case("echo", &[]; "without any cookie")]
+#[test_case("echo", &[("SCAFCTL_PLUGIN", "scafctl_provider_plugin ")]; "with nearly the right one")]
+#[test_case("echo", &[AUTH]; "with that of the other kind")]
+#[test_case("doorman", &[PROVIDER]; "an auth handler with that of a provider")]
+fn whoever_starts_it_by_hand_is_told_what_it_is(name: &str, cookie: &[(&str, &str)]) -> TestResult {
+    let scene = Scene::new()?;
+    let done = scene.command(name, cookie).output()?;
+    // item 9
+    assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
+    let stderr = String::from_utf8(done.stderr)?;
+    assert!(stderr.starts_with("This program is a plugin"), "{stderr}");
+    expect_nothing_left(scene.scratch.path());
+    Ok(())
+}
+
+/// Reads the one line that a child prints. The rest of its output stays to be read.
+fn line(child: &mut Child) -> Result<(String, BufReader<std::process::ChildStdout>), std::io::Error> {
+    let mut stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    Ok((line, stdout))
+}
+
+/// Waits for a child that has to end, and returns its code.
+fn code(child: &mut Child) -> Result<Option<i32>, std::io::Error> {
+    let until = Instant::now() + LONG;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::yield_now();
+    }
+}
+
+#[test_case("echo", PROVIDER, None, "1|1|unix|"; "a provider has one version")]
+#[test_case("doorman", AUTH, None, "1|1|unix|"; "an auth handler falls back on its first one")]
+#[test_case("doorman", AUTH, Some("1"), "1|1|unix|"; "an older host gets the first one")]
+#[test_case("doorman", AUTH, Some("1,2"), "1|2|unix|"; "a later one the second")]
+fn a_host_reads_one_line_and_a_signal_ends_it(
+    name: &str,
+    cookie: (&str, &str),
+    versions: Option<&str>,
+    start: &str,
+) -> TestResult {
+    let scene = Scene::new()?;
+    let mut command = scene.command(name, &[cookie]);
+    command.envs(versions.map(|versions| ("PLUGIN_PROTOCOL_VERSIONS", versions)));
+    let mut child = command.spawn()?;
+    let (first, mut rest) = line(&mut child)?;
+    assert!(first.starts_with(start) && first.ends_with("|grpc|\n"), "{first}");
+
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT)?; // item 24
+    // It lives: what comes after the one signal would not have met anybody else.
+    assert_eq!(child.try_wait()?, None);
+    kill_process(pid, Signal::TERM)?;
+    assert_eq!(code(&mut child)?, Some(0));
+    let mut left = String::new();
+    rest.read_to_string(&mut left)?;
+    assert_eq!(left, ""); // item 10
+    expect_nothing_left(scene.scratch.path());
+    Ok(())
+}
+
+/// Hosts give no sign when they die.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
+fn it_ends_with_the_process_that_started_it() -> TestResult {
+    let scene = Scene::new()?;
+    let mut host = Command::new("/bin/sh");
+    let script = "\"$0\" & echo started; read line; exit 0";
+    host.args(["-c", script]).arg(fixtures::native("echo"));
+    host.env_clear().env("TMPDIR", scene.scratch.path()).env(PROVIDER.0, PROVIDER.1);
+    let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let (tell, told) = channel();
+    let stdout = BufReader::new(host.stdout.take().expect("it was asked for"));
+    let reader = std::thread::spawn(move || {
+        // Ends when the last process that has the pipe does.
+        for line in stdout.lines().map_while(Result::ok) {
+            let _test_is_over = tell.send(line);
+        }
+    });
+    let both = [told.recv_timeout(LONG)?, told.recv_timeout(LONG)?];
+    assert!(both.iter().any(|line| line.starts_with("1|1|unix|")), "{both:?}");
+    drop(host.stdin.take());
+    assert_eq!(code(&mut host)?, Some(0));
+    reader.join().map_err(|_| "the reader panicked")?;
+    expect_nothing_left(scene.scratch.path());
+    Ok(())
+}
+
+/// Contract item 62.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_ends_the_process_and_every_call() -> TestResult {
+    let mut host = TestHost::new(Door::Native);
+    let plugin = host.launch("acrobat").await?;
+    let other = plugin.clone();
+    let other =
+        tokio::spawn(
+            async move { other.execute("acrobat", r#"{"operation":"slow","millis":600000}"#).await },
+        );
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    let died = plugin.execute("acrobat", r#"{"operation":"panic","message":"the net is gone"}"#).await;
+    let Err(CallError::Stopped(StopReason::Exited { status, stderr })) = died else { panic!("{died:?}") };
+    assert_eq!(status, "exit status: 2");
+    assert!(stderr.contains("panic: the net is gone"), "{stderr}");
+    assert_matches!(other.await?, Err(CallError::Stopped(_)));
+    assert!(!plugin.provider.is_running());
+    assert_matches!(plugin.execute("acrobat", r#"{"operation":"ok"}"#).await, Err(CallError::Stopped(_)));
+    Ok(())
+}
+
+/// Of a call that nobody waits for the plugin is told, and its answer goes nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_its_caller_leaves_is_told_so_and_ends() -> TestResult {
+    use futures_util::StreamExt as _;
+    use portcullis::contract::{Call, HandlerName};
+    use portcullis_tests::{auth::login, generous};
+
+    let mut host = TestHost::new(Door::Native);
+    let doorman = host.launch_auth("doorman").await?;
+    // Each holds a thread for as long as it is not told.
+    for _ in 0..600 {
+        let mut events =
+            doorman.plugin.login(&Call::default(), &HandlerName::new("door"), login("", "never"));
+        assert!(generous(events.next()).await.is_some_and(|event| event.is_ok()));
+    }
+    doorman.login("door", login("", "")).await.1?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_knows_how_long_it_may_take() -> TestResult {
+    use portcullis::contract::Call;
+    use portcullis_tests::request;
+
+    let mut host = TestHost::new(Door::Native);
+    let plugin = host.launch("acrobat").await?;
+    let ask = || request("acrobat", r#"{"operation":"time-left"}"#);
+    let output = plugin.request(ask()).await?;
+    assert_eq!(output.data.as_str(), r#"{"millis":null}"#);
+    let call = Call { deadline: Some(Instant::now() + LONG) };
+    let output = plugin.provider.execute(&call, ask()).await?;
+    let left: serde_json::Value = serde_json::from_str(output.data.as_str())?;
+    let left = Duration::from_millis(left["millis"].as_u64().expect("a number"));
+    assert!(left <= LONG && left > LONG / 2, "{left:?}");
+    Ok(())
+}
