@@ -1,7 +1,7 @@
 //! Builds what the tests start: every guest for `wasm32-wasip2`, and the Go peers.
 //!
-//! Hands over `GUESTS` and `PEERS`, the directories that hold them, and the cfg `go_peers` when there
-//! is a Go toolchain. Without one it says how many tests are left out; in CI it fails instead.
+//! Hands over `GUESTS`, `PEERS` and `GO_HOSTS`, the directories that hold them, and the cfg `go_peers` when
+//! there is a Go toolchain. Without one it says how many tests are left out; in CI it fails instead.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,6 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The versions of go-plugin that the Go host is built with, and the module files that choose them.
+const VERSIONS: [(&str, &str); 3] = [("1.8", "go.mod"), ("1.6", "go16.mod"), ("1.4", "go14.mod")];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(go_peers)");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -22,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     guests(root, &out.join("guests"))?;
     if has_go() {
-        peers(&tests.join("go"), &out.join("peers"))?;
+        peers(&tests.join("go"), &out)?;
         println!("cargo::rustc-cfg=go_peers");
     } else {
         let left_out = count_go_tests(&tests.join("suite"))?;
@@ -74,23 +77,32 @@ fn has_go() -> bool {
 }
 
 fn peers(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(out)?;
+    let (peers, hosts) = (out.join("peers"), out.join("hosts"));
+    fs::create_dir_all(&peers)?;
+    fs::create_dir_all(&hosts)?;
+    go(module, |go| go.arg("-o").arg(&peers).arg("./cmd/..."))?;
+    for (version, file) in VERSIONS {
+        go(module, |go| go.args(["-modfile", file, "-o"]).arg(hosts.join(version)).arg("./cmd/host"))?;
+    }
+    println!("cargo::rerun-if-changed={}", module.display());
+    println!("cargo::rustc-env=PEERS={}", peers.display());
+    println!("cargo::rustc-env=GO_HOSTS={}", hosts.display());
+    Ok(())
+}
+
+fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), Box<dyn Error>> {
     let mut go = Command::new("go");
     // Without C the peers are plain static programs, whatever compilers the machine has.
     go.current_dir(module)
         .env("CGO_ENABLED", "0")
         // A workspace around the checkout, or a repository that git distrusts, is none of its business.
         .env("GOWORK", "off")
-        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
-        .arg(out)
-        .arg("./cmd/...");
-    let done = go.output()?;
-    if !done.status.success() {
-        return Err(format!("the Go peers do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into());
+        .args(["build", "-trimpath", "-buildvcs=false"]);
+    let done = what(&mut go).output()?;
+    if done.status.success() {
+        return Ok(());
     }
-    println!("cargo::rerun-if-changed={}", module.display());
-    println!("cargo::rustc-env=PEERS={}", out.display());
-    Ok(())
+    Err(format!("the Go peers do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
 /// Counts the tests that name the cfg: one for each door behind which a Go peer would stand, and one
@@ -104,6 +116,11 @@ fn count_go_tests(suite: &Path) -> Result<usize, Box<dyn Error>> {
         } else {
             let text = fs::read_to_string(&path)?;
             count += text.matches("cfg_attr(go_peers, test_case").count();
+            count += text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("#[test_matrix("))
+                .map(cases)
+                .sum::<usize>();
             // By convention a module of such tests is the last thing in its file.
             if let Some((_, module)) = text.split_once("#[cfg(go_peers)]\nmod ") {
                 count += count_tests(module);
@@ -112,6 +129,13 @@ fn count_go_tests(suite: &Path) -> Result<usize, Box<dyn Error>> {
     }
     println!("cargo::rerun-if-changed={}", suite.display());
     Ok(count)
+}
+
+/// Returns how many tests a matrix makes: the product of the lengths of its lists.
+fn cases(matrix: &str) -> usize {
+    let lists = matrix.trim_end_matches(")]").split("], [");
+    // Between brackets a comma parts two values, but for those within a pair.
+    lists.map(|list| 1 + list.matches(", ").count() - list.matches("(\"").count()).product()
 }
 
 /// Counts the tests of a module, one for each case of those that have cases.

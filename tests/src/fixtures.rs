@@ -89,6 +89,12 @@ pub fn peer(name: &str) -> PathBuf {
     Path::new(option_env!("PEERS").unwrap_or("go-peers-were-not-built")).join(name)
 }
 
+/// Returns the Go host on that version of go-plugin: 1.8, 1.6 or 1.4.
+#[must_use]
+pub fn go_host(version: &str) -> PathBuf {
+    Path::new(option_env!("GO_HOSTS").unwrap_or("go-hosts-were-not-built")).join(version)
+}
+
 /// Returns the command, as it was built for the tests.
 ///
 /// # Panics

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod cli;
 pub mod fixtures;
+pub mod go_host;
 mod leftovers;
 
 pub use auth::TestAuth;

@@ -19,7 +19,7 @@ fn names(dir: &Path) -> Result<Vec<String>, std::io::Error> {
 
 #[test]
 fn every_test_file_is_part_of_the_suite() -> TestResult {
-    for (parent, dir) in [("main.rs", ""), ("parity.rs", "parity")] {
+    for (parent, dir) in [("main.rs", ""), ("parity.rs", "parity"), ("go_host.rs", "go_host")] {
         let suite = root().join("tests/suite");
         let text = fs::read_to_string(suite.join(parent))?;
         for name in names(&suite.join(dir))?.iter().filter_map(|n| n.strip_suffix(".rs")) {

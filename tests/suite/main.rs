@@ -8,6 +8,8 @@ mod cli;
 mod cli_auth;
 mod component;
 mod component_auth;
+#[cfg(go_peers)]
+mod go_host;
 mod house;
 mod native;
 mod parity;
