@@ -26,6 +26,8 @@ use crate::{LONG, expect_no_process, fixtures};
 pub enum Made {
     /// Go, on the published go-plugin.
     Go,
+    /// A guest of this repository, as a native program.
+    Rust,
 }
 
 impl Made {
@@ -34,6 +36,16 @@ impl Made {
     pub fn plugin(self, name: &str) -> PathBuf {
         match self {
             Self::Go => fixtures::peer(name),
+            Self::Rust => fixtures::native(name),
+        }
+    }
+
+    /// Returns what the keeper says of a secret when no host has said where it is. In Go that is its author's business.
+    #[must_use]
+    pub fn without_a_host(self) -> &'static str {
+        match self {
+            Self::Go => "host service not available",
+            Self::Rust => "host GetSecret: secret store not available",
         }
     }
 }

@@ -84,7 +84,12 @@ impl PluginService for Service {
     ) -> Responded<proto::GetProviderDescriptorResponse> {
         let name = ProviderName::new(request.into_inner().provider_name);
         let words = format!("GetProviderDescriptor {:?}: ", name.as_str());
-        match self.plugin(&words)?.descriptor(&name) {
+        let plugin = self.plugin(&words)?;
+        match plugin.descriptor(&name) {
+            // What a plugin of upstream's says by convention. Ours was asked when it was launched.
+            Err(_) if !plugin.providers().contains(&name) => {
+                Err(Status::unknown(format!("{words}unknown provider: {name}")))
+            }
             Ok(descriptor) => Ok(Response::new(Descriptor::clone(descriptor).into())),
             Err(error) => Err(status::of(error, &words)),
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use test_case::test_matrix;
 
 const MADE_OF_GO: Made = Made::Go;
+const MADE_OF_RUST: Made = Made::Rust;
 
 /// Starts the keeper under a host that has these.
 fn keeper(made: Made, version: &str, mode: Mode, has: Value) -> Result<GoHost, Box<dyn std::error::Error>> {
@@ -34,8 +35,8 @@ fn refused(host: &mut GoHost, input: Value) -> String {
     words.expect("the plugin refused it").to_owned()
 }
 
-#[test_matrix([MADE_OF_GO], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn a_go_host_is_asked_for_secrets_and_for_who_somebody_is(
     made: Made,
     version: &str,
@@ -77,7 +78,7 @@ fn a_go_host_is_asked_for_secrets_and_for_who_somebody_is(
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn what_a_go_host_refuses_is_told_in_its_words(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
     for (operation, name, sentence) in [
@@ -100,7 +101,7 @@ fn what_a_go_host_refuses_is_told_in_its_words(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn a_go_host_that_has_nothing_says_so(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, json!({}))?;
     for (operation, sentence) in [
@@ -117,17 +118,17 @@ fn a_go_host_that_has_nothing_says_so(made: Made) -> TestResult {
 }
 
 /// As with the stock command, which offers no plugin anything.
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn without_a_host_service_a_plugin_says_that_there_is_none(made: Made) -> TestResult {
     let plugin = made.plugin("keeper");
     let mut host = GoHost::start("1.8", Mode::Plain, "provider", &plugin, &["-no-service"])?;
     host.ask(about("configure", "keeper"))?;
     let words = refused(&mut host, json!({"operation": "get", "name": "app.one"}));
-    assert_eq!(words, "host service not available");
+    assert_eq!(words, made.without_a_host());
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Mux, Mode::Both])]
 fn many_callbacks_at_once_get_their_own_answers(made: Made, mode: Mode) -> TestResult {
     let mut host = keeper(made, "1.8", mode, everything())?;
     let asked: Vec<_> = (0..50)
@@ -143,13 +144,13 @@ fn many_callbacks_at_once_get_their_own_answers(made: Made, mode: Mode) -> TestR
 }
 
 /// Contract spec 3.7: the way to the host is one for the whole process.
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn a_second_configuration_keeps_the_way_to_the_host(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
     host.ask(about("configure", "keeper"))?;
     assert_eq!(ask(&mut host, json!({"operation": "get", "name": "app.one"}))?["value"], "1");
     host.ask(about("stop", "keeper"))?;
     let words = refused(&mut host, json!({"operation": "get", "name": "app.one"}));
-    assert_eq!(words, "host service not available");
+    assert_eq!(words, made.without_a_host());
     Ok(())
 }

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use test_case::test_matrix;
 
 const MADE_OF_GO: Made = Made::Go;
+const MADE_OF_RUST: Made = Made::Rust;
 
 fn acrobat(input: Value) -> Value {
     json!({"do": "execute", "name": "acrobat", "input": input})
 }
 
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn a_failure_has_its_exit_code_and_its_diagnostics(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("acrobat"))?;
     let failure = host.ask(acrobat(json!({"operation": "fail", "message": "no luck", "exitCode": 7})));
@@ -31,8 +32,8 @@ fn a_failure_has_its_exit_code_and_its_diagnostics(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn a_log_reaches_the_hosts_log_at_its_level(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::provider(version, mode, &made.plugin("acrobat"))?;
     let levels = ["trace", "debug", "info", "warn", "error"];
@@ -48,24 +49,34 @@ fn a_log_reaches_the_hosts_log_at_its_level(made: Made, version: &str, mode: Mod
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn what_a_plugin_prints_reaches_the_host(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     for stream in ["stdout", "stderr"] {
         host.ask(acrobat(json!({"operation": "print", "stream": stream, "text": format!("to {stream}.")})))?;
     }
+    // What a Rust program prints to standard error is its log.
+    let (stderr, line) = match made {
+        Made::Go => ("to stderr.", false),
+        Made::Rust => ("", true),
+    };
     // It comes on a stream of its own, some time.
     let until = std::time::Instant::now() + portcullis_tests::LONG;
     loop {
         let printed = host.ask(json!({"do": "printed"}))?;
-        if printed == json!({"stdout": "to stdout.", "stderr": "to stderr."}) {
-            return Ok(());
+        if printed == json!({"stdout": "to stdout.", "stderr": stderr}) {
+            break;
         }
         assert!(std::time::Instant::now() < until, "{printed}");
     }
+    // The last line of a log has come once its plugin has gone.
+    host.kill()?;
+    let log = host.ask(json!({"do": "log"}))?;
+    assert_eq!(logged(&log, "debug", "to stderr."), line, "{log:#}");
+    Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn a_plugin_that_crashes_fails_its_calls_and_is_gone(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let failure = host.ask(acrobat(json!({"operation": "exit", "code": 3}))).expect_err("nobody answers");
@@ -76,7 +87,7 @@ fn a_plugin_that_crashes_fails_its_calls_and_is_gone(made: Made, mode: Mode) -> 
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], ["1.8", "1.6", "1.4"])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6", "1.4"])]
 fn the_other_kind_of_plugin_does_not_start(made: Made, version: &str) {
     for (kind, name) in [("auth", "echo"), ("provider", "doorman")] {
         let started = GoHost::start(version, Mode::Plain, kind, &made.plugin(name), &[]);
@@ -85,7 +96,7 @@ fn the_other_kind_of_plugin_does_not_start(made: Made, version: &str) {
     }
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Mux])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Mux])]
 fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let busy: Vec<_> =
@@ -99,7 +110,7 @@ fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) 
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
 fn an_orderly_end_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("keeper"))?;
     host.ask(about("configure", "keeper"))?;

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use test_case::test_matrix;
 
 const MADE_OF_GO: Made = Made::Go;
+const MADE_OF_RUST: Made = Made::Rust;
 
-#[test_matrix([MADE_OF_GO], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::provider(version, mode, &made.plugin("echo"))?;
     assert_eq!(host.started()["version"], 1);
@@ -36,7 +37,7 @@ fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn a_descriptor_arrives_whole(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let descriptor = host.ask(about("descriptor", "echo"))?;
@@ -66,7 +67,7 @@ fn a_descriptor_arrives_whole(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn a_name_that_nobody_knows_is_refused_by_the_plugin(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let failure = host.ask(about("execute", "nobody")).expect_err("nobody knows it");
@@ -82,7 +83,7 @@ fn a_name_that_nobody_knows_is_refused_by_the_plugin(made: Made) -> TestResult {
 }
 
 /// Contract spec 3.3.
-#[test_matrix([MADE_OF_GO])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
 fn input_is_an_object_or_nothing(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let mut raw = |text: &str| host.ask(json!({"do": "execute", "name": "echo", "raw": text}));
@@ -99,7 +100,7 @@ fn input_is_an_object_or_nothing(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
     let execute =
@@ -111,7 +112,7 @@ fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn an_answer_may_be_larger_than_a_request(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
     let mut echo = |length: usize| {

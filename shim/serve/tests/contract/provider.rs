@@ -53,7 +53,7 @@ async fn what_a_plugin_offers_is_told_and_what_it_cannot_say_is_a_status() -> Te
     let status = describe("bad").await.expect_err("it has no words"); // item 26
     assert_eq!(told(&status), (Code::Unknown, "GetProviderDescriptor \"bad\": no words for it"));
     let status = describe("nobody").await.expect_err("nobody is there"); // item 27
-    assert_eq!(told(&status), (Code::Unknown, "GetProviderDescriptor \"nobody\": nobody"));
+    assert_eq!(told(&status), (Code::Unknown, "GetProviderDescriptor \"nobody\": unknown provider: nobody"));
     Ok(())
 }
 
