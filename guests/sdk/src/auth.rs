@@ -14,7 +14,7 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time, and the
 ///   others wait: for a login that takes minutes, too.
 /// - A call whose caller has gone is ended wherever it stands, and the memory of a component ends with
-///   it. [`Host::cancelled`] tells a native plugin.
+///   it. A native one is not ended, but told so: by [`Host::cancelled`], and by calls of the host that fail.
 /// - A panic ends the plugin, not the call alone. Its text is shown to the user.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no auth handler",

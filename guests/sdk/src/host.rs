@@ -122,7 +122,8 @@ impl<'a> Host<'a> {
         self.calls.log(level, message, &fields_text(fields));
     }
 
-    /// Returns whether the caller has given up. A call that is given up is ended soon, whatever it does.
+    /// Returns whether the caller has given up. A component's call that is given up is ended soon, whatever it does; a
+    /// native plugin's has to end by itself.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.calls.cancelled()

@@ -74,7 +74,8 @@
 //! - [`Prompts`] is what a person sees and answers during a login;
 //! - [`Error`] and [`Refusal`] say no;
 //! - [`Sink`] shows what a streaming execution does;
-//! - [`Json`] is JSON as text, parsed by whoever wants to look into it.
+//! - [`Json`] is JSON as text, parsed by whoever wants to look into it;
+//! - the module `native`, with the feature of that name, makes a native go-plugin program of the same type.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
 //! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] of their own

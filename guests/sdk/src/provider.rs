@@ -11,7 +11,8 @@ use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sin
 ///
 /// - A value of this type may live for one call only. What has to last belongs to the host.
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time.
-/// - A call whose caller has gone is ended wherever it stands. [`Host::cancelled`] tells a native plugin.
+/// - A call whose caller has gone is ended wherever it stands. A native one is not, but told so: by
+///   [`Host::cancelled`], by the sink, and by calls of the host that fail.
 /// - A panic ends the plugin, not the call alone. Its text is shown to the user.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no provider",
