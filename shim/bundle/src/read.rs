@@ -1,0 +1,128 @@
+//! A file is read: is there anything behind its program, is it whole, what does it say.
+//!
+//! Nothing is believed before the digest over all of it is right, and nothing is read that does not lie where the
+//! trailer puts it.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+use portcullis_contract::Digest;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::Manifest;
+use crate::layout::{DIGESTED, End, Layout, TRAILER, Trailer};
+
+/// Why the file is no use. Says what is wrong with it, and not with which.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("it cannot be read")]
+    Unreadable(#[source] io::Error),
+    /// The trailer was not written for a file like this one.
+    #[error("it is damaged: its parts have other lengths than its end says")]
+    Misfit,
+    /// The component, the manifest or the trailer is not what was written.
+    #[error("it is damaged: the component, or what is said of it, has changed since it was wrapped")]
+    Damaged,
+    /// The program is not what was written.
+    #[error("it is damaged: the program in it has changed since it was wrapped")]
+    ProgramDamaged,
+    /// The manifest is whole, and of another form.
+    #[error("what it says of itself is not understood here: it was wrapped by another version of portcullis")]
+    Manifest(#[source] serde_json::Error),
+}
+
+/// A file that holds a component behind its program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    layout: Layout,
+    program: [u8; 32],
+    manifest: Manifest,
+}
+
+impl Bundle {
+    /// Reads what stands behind the program in a file, and checks that it is whole. `None` when there is nothing:
+    /// the file is a program like any other, or was cut, or somebody's tool dropped what it did not know.
+    ///
+    /// The program itself is left to [`verify_program`](Self::verify_program): it is long, and whoever runs it has
+    /// believed it already.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file.
+    pub fn read(file: &File) -> Result<Option<Self>, ReadError> {
+        let length = file.metadata().map_err(ReadError::Unreadable)?.len();
+        let Some(trailer_at) = length.checked_sub(TRAILER as u64) else { return Ok(None) };
+        let mut bytes = [0; TRAILER];
+        file.read_exact_at(&mut bytes, trailer_at).map_err(ReadError::Unreadable)?;
+        let Trailer { layout, program, contents } = match Trailer::read(&bytes, length) {
+            End::Plain => return Ok(None),
+            End::Misfit => return Err(ReadError::Misfit),
+            End::Trailer(trailer) => trailer,
+        };
+
+        let mut hash = Sha256::new();
+        digest_into(&mut hash, file, layout.program..layout.manifest_at())?;
+        let length = usize::try_from(layout.manifest).map_err(|_| ReadError::Misfit)?;
+        let mut text = vec![0; length];
+        file.read_exact_at(&mut text, layout.manifest_at()).map_err(ReadError::Unreadable)?;
+        hash.update(&text);
+        hash.update(bytes.get(..DIGESTED).unwrap_or_default());
+        if <[u8; 32]>::from(hash.finalize()) != contents {
+            return Err(ReadError::Damaged);
+        }
+        let manifest = Manifest::parse(&text).map_err(ReadError::Manifest)?;
+        Ok(Some(Self { layout, program, manifest }))
+    }
+
+    /// Checks that the program in the file is the one that was written.
+    ///
+    /// # Errors
+    ///
+    /// That it is not, or cannot be read.
+    pub fn verify_program(&self, file: &File) -> Result<(), ReadError> {
+        let mut hash = Sha256::new();
+        digest_into(&mut hash, file, 0..self.layout.program)?;
+        if <[u8; 32]>::from(hash.finalize()) == self.program {
+            Ok(())
+        } else {
+            Err(ReadError::ProgramDamaged)
+        }
+    }
+
+    /// Returns what the file says of its component.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns where the compiled component lies in the file. It begins on a page.
+    #[must_use]
+    pub fn image(&self) -> Range<u64> {
+        self.layout.image_at()..self.layout.manifest_at()
+    }
+
+    /// Returns the digest that the program had when the file was written.
+    #[must_use]
+    pub fn program_digest(&self) -> Digest {
+        Digest::from_sha256(self.program)
+    }
+}
+
+fn digest_into(hash: &mut Sha256, file: &File, range: Range<u64>) -> Result<(), ReadError> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
+        let part = buffer.get_mut(..most).unwrap_or_default();
+        file.read_exact_at(part, at).map_err(ReadError::Unreadable)?;
+        hash.update(&*part);
+        at += most as u64;
+    }
+    Ok(())
+}

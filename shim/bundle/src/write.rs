@@ -1,0 +1,142 @@
+//! A file is written: whole or not at all.
+//!
+//! It is made under another name beside its place, brought to the disk, and renamed. The same parts make the same
+//! file, to the byte: nothing in it tells of a time, a place or a machine.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::Manifest;
+use crate::layout::{Layout, Trailer};
+
+/// What a file is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The shim: a whole program.
+    pub program: &'a [u8],
+    /// The compiled component.
+    pub image: &'a [u8],
+    /// Whose it is, and what it may.
+    pub manifest: &'a Manifest,
+}
+
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is written.
+    Keep,
+    /// It is replaced, at once and as a whole.
+    Replace,
+}
+
+/// Why nothing was written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// There is a file already.
+    #[error("{} exists", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is there is no file that could be replaced.
+    #[error("{} is not a regular file", path.display())]
+    NoFile {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// A part is empty, or larger than anything real.
+    #[error(
+        "the shim ({program} bytes), the compiled component ({image}) or its manifest ({manifest}) is too large"
+    )]
+    TooLarge {
+        /// The length of the shim.
+        program: usize,
+        /// The length of the compiled component.
+        image: usize,
+        /// The length of the manifest.
+        manifest: usize,
+    },
+    /// The manifest has no written form.
+    #[error("the grants cannot be written down")]
+    Manifest(#[source] serde_json::Error),
+    /// The disk did not take it.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes a file that everybody may execute whom the umask allows.
+///
+/// # Errors
+///
+/// Why it is not there. What was there before is, then, as it was.
+pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<(), WriteError> {
+    let unwritable = |source| WriteError::Unwritable { path: path.to_owned(), source };
+    match path.symlink_metadata() {
+        Ok(_) if existing == Existing::Keep => return Err(WriteError::Exists { path: path.to_owned() }),
+        Ok(meta) if !meta.is_file() => return Err(WriteError::NoFile { path: path.to_owned() }),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unwritable(error)),
+    }
+    let manifest = parts.manifest.to_text().map_err(WriteError::Manifest)?;
+    let layout = layout(parts, &manifest)?;
+
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let file = tempfile::Builder::new()
+        .prefix(".portcullis-wrap-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempfile_in(directory)
+        .map_err(unwritable)?;
+    fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
+    file.as_file().sync_all().map_err(unwritable)?;
+    match existing {
+        Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
+        Existing::Keep => file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
+            _ => unwritable(error.error),
+        })?,
+    };
+    Ok(())
+}
+
+fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
+    let lengths = [parts.program.len(), parts.image.len(), manifest.len()];
+    let [program, image, length] = lengths.map(|length| u64::try_from(length).unwrap_or(u64::MAX));
+    Layout::new(program, image, length).ok_or(WriteError::TooLarge {
+        program: parts.program.len(),
+        image: parts.image.len(),
+        manifest: manifest.len(),
+    })
+}
+
+fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<()> {
+    let zeros = usize::try_from(layout.image_at() - layout.program).unwrap_or_default();
+    let padding = vec![0; zeros];
+    let program: [u8; 32] = Sha256::digest(parts.program).into();
+    let trailer = Trailer::digested(layout, &program);
+    let mut hash = Sha256::new();
+    file.write_all(parts.program)?;
+    for part in [&padding, parts.image, manifest, &trailer] {
+        hash.update(part);
+        file.write_all(part)?;
+    }
+    file.write_all(&Trailer::rest(&hash.finalize().into()))
+}
+
+#[cfg(test)]
+mod tests;

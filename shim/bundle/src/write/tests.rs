@@ -1,0 +1,141 @@
+//! Files as they are written, and as they are damaged.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use portcullis_contract::{Digest, Grants, Instances, Kind, Limits, PluginName};
+
+use super::*;
+use crate::{Bundle, ReadError};
+
+fn manifest() -> Manifest {
+    Manifest {
+        version: "0.1.0".to_owned(),
+        name: PluginName::new("echo"),
+        kind: Kind::Provider,
+        component: Digest::from_sha256([7; 32]),
+        imports: Vec::new(),
+        engine: "an engine".to_owned(),
+        class: 1,
+        instances: Instances::PerCall,
+        grants: Grants::default(),
+        limits: Limits::default(),
+        description: String::new(),
+    }
+}
+
+const PROGRAM: &[u8] = b"a program";
+const IMAGE: &[u8] = b"a compiled component";
+
+fn write_to(path: &Path, existing: Existing) -> Result<(), WriteError> {
+    write(path, &Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() }, existing)
+}
+
+fn read(path: &Path) -> Result<Option<Bundle>, ReadError> {
+    Bundle::read(&File::open(path).unwrap())
+}
+
+/// Returns what is wrong with a file, looking at all of it.
+fn verify(path: &Path) -> Result<(), ReadError> {
+    let file = File::open(path).unwrap();
+    Bundle::read(&file)?.ok_or(ReadError::Misfit)?.verify_program(&file)
+}
+
+#[test]
+fn what_was_written_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin");
+    write_to(&path, Existing::Keep).unwrap();
+
+    let bundle = read(&path).unwrap().unwrap();
+    assert_eq!(*bundle.manifest(), manifest());
+    assert_eq!(bundle.program_digest(), Digest::from_sha256(Sha256::digest(PROGRAM).into()));
+    let whole = std::fs::read(&path).unwrap();
+    let image = bundle.image();
+    assert_eq!(image.start % 65536, 0);
+    assert_eq!(whole[image.start as usize..image.end as usize], *IMAGE);
+    assert!(whole.starts_with(PROGRAM));
+    verify(&path).unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o700, 0o700);
+}
+
+#[test]
+fn the_same_parts_make_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    write_to(&one, Existing::Keep).unwrap();
+    write_to(&other, Existing::Replace).unwrap();
+    assert!(std::fs::read(one).unwrap() == std::fs::read(other).unwrap());
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin");
+    write_to(&path, Existing::Keep).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let image = read(&path).unwrap().unwrap().image();
+    // Between program and component are zeros, of which a few stand for all.
+    let sampled = |at: &usize| *at < 64 || at.is_multiple_of(9973) || *at as u64 >= image.start - 64;
+    for at in (0..good.len()).filter(sampled) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&path, &bad).unwrap();
+        let magic = good.len() - 8;
+        match verify(&path).unwrap_err() {
+            ReadError::ProgramDamaged => assert!(at < PROGRAM.len(), "{at}"),
+            ReadError::Damaged => assert!((PROGRAM.len()..magic).contains(&at), "{at}"),
+            ReadError::Misfit => assert!(at >= image.end as usize, "{at}"),
+            other => panic!("{at}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_or_added_to_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin");
+    write_to(&path, Existing::Keep).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for length in (0..good.len()).filter(|at| *at < 300 || at.is_multiple_of(9973) || good.len() - at < 500) {
+        std::fs::write(&path, &good[..length]).unwrap();
+        assert!(read(&path).unwrap().is_none(), "{length}");
+    }
+    std::fs::write(&path, [&good[..], b"\n"].concat()).unwrap();
+    assert!(read(&path).unwrap().is_none());
+    // Cut out of the middle, its end is still there, and fits nothing.
+    std::fs::write(&path, &good[1..]).unwrap();
+    assert!(matches!(read(&path), Err(ReadError::Misfit)));
+}
+
+#[test]
+fn what_is_there_stays_unless_it_is_a_file_to_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin");
+    std::fs::write(&path, "mine").unwrap();
+    assert!(matches!(write_to(&path, Existing::Keep), Err(WriteError::Exists { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    write_to(&path, Existing::Replace).unwrap();
+    verify(&path).unwrap();
+
+    let link = dir.path().join("link");
+    symlink("/dev/null", &link).unwrap();
+    for odd in [dir.path(), &link] {
+        assert!(matches!(write_to(odd, Existing::Replace), Err(WriteError::NoFile { .. })));
+        assert!(matches!(write_to(odd, Existing::Keep), Err(WriteError::Exists { .. })));
+    }
+    let nowhere = dir.path().join("missing/plugin");
+    assert!(matches!(write_to(&nowhere, Existing::Keep), Err(WriteError::Unwritable { .. })));
+    let names = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+    assert_eq!(names(dir.path()), 2, "nothing unfinished is left");
+}
+
+#[test]
+fn a_part_that_is_missing_is_no_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = manifest();
+    for (program, image) in [(&b""[..], IMAGE), (PROGRAM, &b""[..])] {
+        let parts = Parts { program, image, manifest: &manifest };
+        let error = write(&dir.path().join("plugin"), &parts, Existing::Keep).unwrap_err();
+        assert!(matches!(error, WriteError::TooLarge { .. }), "{error}");
+    }
+}
