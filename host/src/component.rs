@@ -5,6 +5,8 @@
 //! engine maps it and makes instances, and a provider asks them. What an instance may touch is in its
 //! store and nowhere else, and how long it may run is for the clock to say.
 //!
+//! A component can also come compiled, inside of the program that runs it: an [`Image`].
+//!
 //! Nothing here reads the environment or decides a grant, and no type of the engine shows.
 
 use std::collections::BTreeMap;
@@ -29,11 +31,15 @@ pub(crate) mod engine;
 mod guest;
 mod homes;
 mod host_service;
+#[cfg(feature = "http")]
 mod http;
+mod image;
 mod instances;
 mod load;
 mod message;
 mod output;
+#[cfg(feature = "compile")]
+mod precompile;
 mod prompts;
 mod provider;
 mod queue;
@@ -41,15 +47,19 @@ mod state;
 mod streaming;
 
 pub use cache::CacheOptions;
+pub use engine::FINGERPRINT;
+pub use image::{Image, ImageFacts};
 pub use load::{Inspection, Sniffed, inspect, sniff};
+#[cfg(feature = "compile")]
+pub use precompile::Precompiled;
 
 use auth::ComponentAuth;
 use cache::Cache;
 #[cfg(feature = "compile")]
 use cache::Compiled;
-use engine::Engines;
+use engine::{Code, Engines};
 use guest::{Function, Interface};
-use homes::{Homeless, Homes};
+use homes::{Compilation, Homeless, Homes};
 use instances::Instances;
 use load::Source;
 use provider::ComponentProvider;
@@ -130,6 +140,8 @@ pub struct ComponentBackend {
     options: ComponentOptions,
     engines: Arc<Engines>,
     cache: Option<Arc<Cache>>,
+    /// The one component that there is, if it came with the program.
+    image: Option<Image>,
 }
 
 /// The backend could not be set up.
@@ -151,28 +163,60 @@ impl ComponentBackend {
                 None
             }
         });
-        let engines = Arc::new(Engines::new(options.slots).map_err(SetupError)?);
-        Ok(Self { options, engines, cache })
+        let engines = Arc::new(Engines::new(options.slots, Code::Files).map_err(SetupError)?);
+        Ok(Self { options, engines, cache, image: None })
     }
 
-    /// Reads a file, and makes a component of that kind ready.
+    /// Sets the backend up for a component that came with the program. It is what every launch starts, whatever
+    /// file is named; nothing is compiled or kept.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread to give.
+    pub fn of_image(image: Image, options: ComponentOptions) -> Result<Self, SetupError> {
+        let engines = Arc::new(Engines::new(options.slots, Code::Image).map_err(SetupError)?);
+        Ok(Self { options, engines, cache: None, image: Some(image) })
+    }
+
+    /// Makes a component of that kind ready.
     async fn begin(&self, kind: Kind, spec: PluginSpec) -> Result<Launching, LaunchError> {
-        let interface = match kind {
-            Kind::Provider => &provider::EXPORT,
-            Kind::AuthHandler => &auth::EXPORT,
+        let interface = interface(kind);
+        let (digest, source, cached) = match &self.image {
+            Some(image) => (image.digest, None, Some(self.own(image, kind, &spec, interface)?)),
+            None => {
+                let (source, cached) = self.read(kind, &spec, interface).await?;
+                (source.inspection.digest, Some(source), cached)
+            }
         };
-        let (source, cached) = self.read(kind, &spec, interface).await?;
-        let digest = source.inspection.digest;
         let environment = |name: &str| self.options.environment.get(name).cloned();
         let limits = spec.limits.resolve(BackendName::Component);
         let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
-        let homes = Arc::new(match cached {
-            Some(homes) => homes,
-            None => self.compile(&spec, source, interface).await?,
+        let homes = Arc::new(match (cached, source) {
+            (Some(homes), _) => homes,
+            (None, Some(source)) => self.compile(&spec, source, interface).await?,
+            (None, None) => return Err(LaunchError::failed(NoImage)),
         });
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
         Ok(Launching { info, ground, homes })
+    }
+
+    /// Loads the component that came with the program, which takes less time than to find a thread for it.
+    fn own(
+        &self,
+        image: &Image,
+        kind: Kind,
+        spec: &PluginSpec,
+        interface: &'static Interface,
+    ) -> Result<Homes, LaunchError> {
+        if let Some(expected) = spec.digest.filter(|expected| *expected != image.digest) {
+            return Err(LaunchError::Changed { path: spec.path.clone(), expected, found: image.digest });
+        }
+        if image.kind != kind {
+            return Err(LaunchError::OtherKind { wanted: kind });
+        }
+        let code = Compilation::Image(image.clone());
+        Ok(Homes::load(&self.engines, spec.run_as.instances, code, interface)?)
     }
 
     /// Reads a component, checks it, and takes what was compiled of it from the cache, if it is there.
@@ -193,7 +237,9 @@ impl ComponentBackend {
             }
             source.check(kind)?;
             let compiled = cache.and_then(|cache| cache.find(&found));
-            let homes = match compiled.map(|compiled| Homes::load(&engines, policy, compiled, interface)) {
+            let homes = match compiled
+                .map(|compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface))
+            {
                 Some(Err(Homeless::Stale(error))) => {
                     tracing::info!("compiled component made anew, it does not load here: {error:#}");
                     None
@@ -230,7 +276,7 @@ impl ComponentBackend {
         let compiled = self.compiled(worker, &source).await;
         drop(progress);
         let (compiled, engines, policy) = (compiled?, Arc::clone(&self.engines), spec.run_as.instances);
-        Ok(blocking(move || Homes::load(&engines, policy, compiled, interface)).await?)
+        Ok(blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface)).await?)
     }
 
     #[cfg(feature = "compile")]
@@ -340,6 +386,19 @@ impl Launching {
         (self.info, Arc::new(instances))
     }
 }
+
+/// Returns what a component of that kind exports.
+fn interface(kind: Kind) -> &'static Interface {
+    match kind {
+        Kind::Provider => &provider::EXPORT,
+        Kind::AuthHandler => &auth::EXPORT,
+    }
+}
+
+/// A backend has files to launch or an image.
+#[derive(Debug, Error)]
+#[error("no component came with this program")]
+struct NoImage;
 
 /// Why there is nothing to run.
 #[derive(Debug, Error)]

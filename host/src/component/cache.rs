@@ -21,7 +21,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::engine::{Class, fingerprint};
+use crate::component::engine::{Class, FINGERPRINT};
 
 /// Where compiled components are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ impl std::fmt::Debug for Key {
 #[derive(Debug)]
 pub(crate) struct Compiled {
     file: File,
+    /// How much of the file is the component; the rest is ours.
+    length: u64,
     pub(crate) class: Class,
 }
 
@@ -121,7 +123,7 @@ impl Cache {
         mac.update(&[*class]);
         mac.verify_slice(code).map_err(|_| io::Error::other("its authentication code is wrong"))?;
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
-        Ok(Compiled { file, class })
+        Ok(Compiled { file, length: metadata.len().saturating_sub(TRAILER as u64), class })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -160,12 +162,14 @@ impl Cache {
     pub(crate) fn keep(&self, mut file: tempfile::NamedTempFile, digest: &Digest) -> io::Result<Compiled> {
         let mut mac = self.key.mac(digest);
         let mut last = None;
+        let mut length = 0_u64;
         file.seek(SeekFrom::Start(0))?;
         let mut buffer = vec![0; 128 << 10];
         loop {
             let read = file.read(&mut buffer)?;
             let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
             mac.update(part);
+            length = length.saturating_add(part.len() as u64);
             last = part.last().copied();
         }
         let class =
@@ -173,7 +177,7 @@ impl Cache {
         file.write_all(&mac.finalize().into_bytes())?;
         file.write_all(MAGIC)?;
         let file = file.persist(self.path(digest)).map_err(|error| error.error)?;
-        Ok(Compiled { file, class })
+        Ok(Compiled { file, length: length.saturating_sub(1), class })
     }
 
     /// Tries to be the one process that compiles a component. The lock ends with the file.
@@ -194,14 +198,23 @@ impl Compiled {
     #[cfg(feature = "compile")]
     pub(crate) fn unkept(mut file: File) -> io::Result<Self> {
         let mut class = [0];
-        if file.metadata()?.len() == 0 {
+        let Some(length) = file.metadata()?.len().checked_sub(1) else {
             return Err(io::Error::other("the worker wrote nothing"));
-        }
+        };
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut class)?;
         let [class] = class;
         let class = Class::decode(class).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
-        Ok(Self { file, class })
+        Ok(Self { file, length, class })
+    }
+
+    /// Returns the component as the compiler wrote it.
+    #[cfg(feature = "compile")]
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        use std::os::unix::fs::FileExt as _;
+        let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
     /// Maps it.
@@ -254,9 +267,8 @@ impl Key {
     fn mac(&self, digest: &Digest) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key may have any length");
         mac.update(digest.as_bytes());
-        let fingerprint = fingerprint();
-        mac.update(&u64::try_from(fingerprint.len()).unwrap_or_default().to_le_bytes());
-        mac.update(fingerprint.as_bytes());
+        mac.update(&u64::try_from(FINGERPRINT.len()).unwrap_or_default().to_le_bytes());
+        mac.update(FINGERPRINT.as_bytes());
         mac
     }
 }

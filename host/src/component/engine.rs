@@ -1,8 +1,8 @@
 //! Engines: how guests are compiled, and where their instances live.
 //!
-//! All engines share one configuration, so that a component that was compiled once loads in each; they
-//! differ in where instances get their memory from. Small guests share a pool whose slots keep their
-//! memory resident, which makes a fresh instance per call cheap; there are several such pools, so that
+//! All engines share one configuration, so that a component that was compiled once loads in each, here and in
+//! the shim on another machine; they differ in where instances get their memory from. Small guests share a pool whose
+//! slots keep their memory resident, which makes a fresh instance per call cheap; there are several such pools, so that
 //! threads that call at once do not hand each other memory that lies in another processor's cache. Guests
 //! that start with much memory or large tables have a pool without that. What is kept between calls, what fits into neither pool, and
 //! everything where pools were not wanted is allocated as it is needed.
@@ -18,10 +18,39 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
+use crate::component::image::CodePages;
 use crate::component::state::State;
 
-/// Counted up when [`config`] changes anything that compiled components depend on.
-const SETTINGS: u32 = 1;
+#[cfg(target_arch = "x86_64")]
+macro_rules! machine {
+    () => {
+        "x86_64"
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! machine {
+    () => {
+        "aarch64"
+    };
+}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+macro_rules! machine {
+    () => {
+        "another machine"
+    };
+}
+
+/// Names everything besides the component itself that a compiled component depends on. The features of the
+/// processor are left out: the engine looks at those when it loads.
+///
+/// The settings are counted up when [`config`] changes anything that compiled components depend on.
+pub const FINGERPRINT: &str = concat!(
+    "portcullis ",
+    env!("CARGO_PKG_VERSION"),
+    ", settings 2, wasmtime 48.0.8, ",
+    machine!(),
+    "-linux"
+);
 
 /// Up to how much memory a guest of the small class starts with: what a slot keeps resident. More is
 /// copied back after every call, which costs more than it saves.
@@ -41,7 +70,7 @@ const WASM_PAGE: u64 = 64 << 10;
 /// What compiles and runs every component of ours.
 ///
 /// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: it is code
-/// in which a guest could find a mistake.
+/// in which a guest could find a mistake. With a compiler and without one it is the same, or nothing would load.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
@@ -55,15 +84,30 @@ pub(crate) fn config() -> Config {
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    #[cfg(all(feature = "compile", target_arch = "x86_64"))]
+    for_any_processor(&mut config);
     config
 }
 
-/// Names everything besides the component itself that a compiled component depends on. The
-/// features of the processor are left out: the engine looks at those when it loads.
-pub(crate) fn fingerprint() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let [arch, os] = [std::env::consts::ARCH, std::env::consts::OS];
-    format!("portcullis {version}, settings {SETTINGS}, wasmtime 48.0.8, {arch}-{os}")
+/// Compiles for every x86-64 processor since about 2009 (x86-64-v2), and not for the one that happens to compile.
+/// What is compiled here can then run elsewhere: in a wrapped file, or from a home directory that machines share.
+/// Guests' own loops lose next to nothing by it (spec of the single file, section 1).
+#[cfg(all(feature = "compile", target_arch = "x86_64"))]
+fn for_any_processor(config: &mut Config) {
+    let target =
+        if cfg!(target_env = "musl") { "x86_64-unknown-linux-musl" } else { "x86_64-unknown-linux-gnu" };
+    config.target(target).expect("the compiler knows the platform that it runs on");
+    for feature in ["has_cmpxchg16b", "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"] {
+        #[expect(
+            unsafe_code,
+            reason = "a setting of the compiler could make it write wrong code; these do not"
+        )]
+        // SAFETY: each lets the compiler use instructions, which the engine looks for in the processor before it
+        // loads anything that may hold them.
+        unsafe {
+            config.cranelift_flag_enable(feature);
+        }
+    }
 }
 
 /// Where a component's instances live.
@@ -117,10 +161,20 @@ impl Class {
     }
 }
 
+/// Where the code of compiled components comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// From files that the engine maps.
+    Files,
+    /// From an [`Image`](super::Image), which is mapped already.
+    Image,
+}
+
 /// The engines of one backend, made when they are first needed, and their clock.
 #[derive(Debug)]
 pub(crate) struct Engines {
     slots: u16,
+    code: Code,
     pub(crate) clock: Clock,
     small: Box<[OnceLock<Arc<EngineKit>>]>,
     large: OnceLock<Arc<EngineKit>>,
@@ -146,13 +200,14 @@ impl std::fmt::Debug for EngineKit {
 
 impl Engines {
     /// Starts the clock. So many slots has the pool of each class; with none there are no pools.
-    pub(crate) fn new(slots: u16) -> std::io::Result<Self> {
+    pub(crate) fn new(slots: u16, code: Code) -> std::io::Result<Self> {
         let most = MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS));
         // Asking for the processors takes longer than an engine: not where there is nothing to deal out.
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let pools = if most > 1 { most.min(processors()) } else { 1 };
         Ok(Self {
             slots,
+            code,
             clock: Clock::start()?,
             small: (0..pools).map(|_| OnceLock::new()).collect(),
             large: OnceLock::new(),
@@ -180,7 +235,7 @@ impl Engines {
         if let Some(kit) = place.get() {
             return Ok(Arc::clone(kit));
         }
-        let kit = Arc::new(EngineKit::new(class, slots)?);
+        let kit = Arc::new(EngineKit::new(class, slots, self.code)?);
         Ok(Arc::clone(place.get_or_init(|| {
             self.clock.drive(&kit.engine);
             kit
@@ -189,8 +244,11 @@ impl Engines {
 }
 
 impl EngineKit {
-    fn new(class: Class, slots: usize) -> wasmtime::Result<Self> {
+    fn new(class: Class, slots: usize, code: Code) -> wasmtime::Result<Self> {
         let mut config = config();
+        if code == Code::Image {
+            config.with_custom_code_memory(Some(CodePages::shared()));
+        }
         let pooled = class != Class::Anywhere;
         if pooled {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, slots)));
@@ -198,6 +256,7 @@ impl EngineKit {
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        #[cfg(feature = "http")]
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         // One linker for both worlds: which imports a kind of plugin may have is checked when it is read.
         ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;

@@ -13,11 +13,13 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::select_all;
 use portcullis_contract::{CallError, Instances as Policy, LaunchError};
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::InstancePre;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::component::cache::Compiled;
 use crate::component::engine::{Class, EngineKit, Engines};
 use crate::component::guest::{Exports, Interface};
+use crate::component::image::Image;
 use crate::component::state::State;
 use crate::component::{Text, blocking};
 
@@ -45,8 +47,32 @@ struct Spare {
     home: OnceLock<Home>,
 }
 
+/// A compiled component, wherever it lies.
+pub(crate) enum Compilation {
+    /// In a file of ours.
+    File(Compiled),
+    /// In the program that runs.
+    Image(Image),
+}
+
+impl Compilation {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(compiled) => compiled.class,
+            Self::Image(image) => image.class,
+        }
+    }
+
+    fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        match self {
+            Self::File(compiled) => compiled.load(engine),
+            Self::Image(image) => image.load(engine),
+        }
+    }
+}
+
 struct Source {
-    compiled: Compiled,
+    compiled: Compilation,
     interface: &'static Interface,
 }
 
@@ -85,11 +111,11 @@ impl Homes {
     pub(crate) fn load(
         engines: &Arc<Engines>,
         policy: Policy,
-        compiled: Compiled,
+        compiled: Compilation,
         interface: &'static Interface,
     ) -> Result<Self, Homeless> {
         let pooled = match policy {
-            Policy::PerCall => compiled.class,
+            Policy::PerCall => compiled.class(),
             // A slot that is never given back is no use to a pool.
             Policy::Single | Policy::Pooled(_) => Class::Anywhere,
         };
@@ -166,7 +192,7 @@ impl Homes {
 }
 
 impl Home {
-    fn load(kit: Arc<EngineKit>, compiled: &Compiled, interface: &Interface) -> Result<Self, Homeless> {
+    fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, Homeless> {
         let component = compiled.load(&kit.engine).map_err(Homeless::Stale)?;
         let pre = kit.linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
         let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;

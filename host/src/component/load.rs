@@ -22,7 +22,11 @@ const LARGEST: u64 = 256 << 20;
 /// The versions of our own package that a component may be built for.
 const OURS: &[&str] = &["0.1.0"];
 /// The packages of WASI 0.2 that are linked. What was not granted is not in them.
-const WASI: &[&str] = &["cli", "clocks", "filesystem", "random", "io", "sockets", "http"];
+const WASI: &[&str] = if cfg!(feature = "http") {
+    &["cli", "clocks", "filesystem", "random", "io", "sockets", "http"]
+} else {
+    &["cli", "clocks", "filesystem", "random", "io", "sockets"]
+};
 
 /// What the first bytes of a file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,11 +280,11 @@ mod tests {
             "portcullis:plugin/log@0.1.0",
             "wasi:cli/environment@0.2.0",
             "wasi:io/poll@0.2.12",
-            "wasi:http/outgoing-handler@0.2.9",
             "wasi:sockets/tcp@0.2.3",
         ] {
             check(good, None);
         }
+        check("wasi:http/outgoing-handler@0.2.9", (!cfg!(feature = "http")).then_some(Hint::Other));
         check("portcullis:plugin/log@0.2.0", Some(Hint::Version));
         check("portcullis:plugin/log", Some(Hint::Version));
         check_for(Kind::AuthHandler, "portcullis:plugin/prompts@0.1.0", None);

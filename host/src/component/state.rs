@@ -16,12 +16,14 @@ use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+#[cfg(feature = "http")]
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::bindings::portcullis::plugin::control::Host as ControlHost;
 use crate::component::bindings::portcullis::plugin::types::Host as TypesHost;
 use crate::component::clock::Meter;
 use crate::component::engine::EngineKit;
+#[cfg(feature = "http")]
 use crate::component::http::Egress;
 use crate::component::instances::Ending;
 use crate::component::output::Printed;
@@ -97,7 +99,9 @@ impl Error for GrantError {
 pub(crate) struct State {
     ground: Arc<Ground>,
     wasi: WasiCtx,
+    #[cfg(feature = "http")]
     http: WasiHttpCtx,
+    #[cfg(feature = "http")]
     egress: Egress,
     table: ResourceTable,
     memory: Memory,
@@ -160,7 +164,9 @@ impl State {
         table.set_max_capacity(RESOURCES);
         let state = Self {
             wasi: wasi.build(),
+            #[cfg(feature = "http")]
             http: WasiHttpCtx::new(),
+            #[cfg(feature = "http")]
             egress: Egress::new(ground.name.clone(), Arc::clone(&ground.grants), limits.message),
             table,
             memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
@@ -235,6 +241,7 @@ impl WasiView for State {
     }
 }
 
+#[cfg(feature = "http")]
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
