@@ -80,6 +80,18 @@ pub struct ComponentOptions {
     pub on_compile: Option<CompileListener>,
     /// The variables from which plugins are given those that they were granted.
     pub environment: BTreeMap<String, String>,
+    /// Whose fresh instances are made before a call comes for them.
+    pub prepared: Prepared,
+}
+
+/// Whose fresh instances are made before a call comes for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prepared {
+    /// Those of components that are slow to start. Others are made in less time than this would save.
+    #[default]
+    SlowOnes,
+    /// Those of every component: for who waits on another process between calls anyway.
+    Always,
 }
 
 /// Takes what there is to tell of compiling.
@@ -116,6 +128,7 @@ impl Default for ComponentOptions {
             worker: None,
             on_compile: None,
             environment: BTreeMap::new(),
+            prepared: Prepared::default(),
         }
     }
 }
@@ -357,7 +370,7 @@ impl Backend for ComponentBackend {
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let policy = spec.run_as.instances;
         let launching = self.begin(Kind::Provider, spec).await?;
-        let (info, instances) = launching.settle(provider::CONFIGURE, policy);
+        let (info, instances) = launching.settle(provider::CONFIGURE, policy, self.options.prepared);
         Ok(Arc::new(ComponentProvider::launch(info, instances).await?))
     }
 
@@ -368,7 +381,7 @@ impl Backend for ComponentBackend {
         let mut launching = self.begin(Kind::AuthHandler, spec).await?;
         // A login has none.
         let wall = launching.ground.limits.wall.take();
-        let (info, instances) = launching.settle(auth::CONFIGURE, policy);
+        let (info, instances) = launching.settle(auth::CONFIGURE, policy, self.options.prepared);
         Ok(Arc::new(ComponentAuth::launch(info, instances, wall).await?))
     }
 }
@@ -381,8 +394,8 @@ struct Launching {
 }
 
 impl Launching {
-    fn settle(self, configure: Function, policy: Policy) -> (PluginInfo, Arc<Instances>) {
-        let instances = Instances::new(Arc::new(self.ground), self.homes, configure, policy);
+    fn settle(self, configure: Function, policy: Policy, prepared: Prepared) -> (PluginInfo, Arc<Instances>) {
+        let instances = Instances::new(Arc::new(self.ground), self.homes, configure, policy, prepared);
         (self.info, Arc::new(instances))
     }
 }

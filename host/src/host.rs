@@ -48,6 +48,7 @@ mod start;
 pub mod supervise;
 mod text;
 mod waits;
+mod wrapped;
 
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
@@ -58,6 +59,7 @@ use registry::Registry;
 use services::IdentitySource;
 use start::Starting;
 use waits::Waits;
+pub use wrapped::{KnownShims, Shim, Wrapped};
 
 /// What a host is made of.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ pub struct Setup {
     pub configuration: Configuration,
     /// The auth handler that is meant when a plugin names none.
     pub default_handler: Option<HandlerName>,
+    /// The shims whose wrapped files are believed; `None` looks into no native program.
+    pub shims: Option<KnownShims>,
     /// How long things may take.
     pub patience: Patience,
 }

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portcullis_contract::{Digest, Grants, Limits, NamePattern, RunAs, SecretGrant};
 use rustix::fs::OFlags;
@@ -119,6 +120,24 @@ impl Policy {
 pub fn every_secret() -> SecretGrant {
     let all: NamePattern = "*".parse().expect("a star is a pattern");
     SecretGrant { read: vec![all.clone()], write: vec![all] }
+}
+
+/// Reads a size as a policy writes it: `64MiB`.
+///
+/// # Errors
+///
+/// Why it is none, in a sentence.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    amounts::size(text)
+}
+
+/// Reads a duration as a policy writes it: `30s`.
+///
+/// # Errors
+///
+/// Why it is none, in a sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    amounts::duration(text)
 }
 
 /// Why there is no policy.

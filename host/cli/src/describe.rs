@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis::host::{HandlerOffer, Listed, Offer, Offers};
+use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Shim, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
     Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Kind, Resolved,
@@ -38,16 +38,28 @@ pub(crate) struct Row {
 
 /// Returns the lines of `list` for one plugin.
 pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
-    let row = |name: &str, kind: Option<Kind>, version: &str, note: String| Row {
-        name: name.to_owned(),
-        kind: kind.map(|kind| kind.to_string()),
-        backend: listed.file.backend.to_string(),
-        version: version.to_owned(),
-        digest: listed.digest.to_string(),
-        may_touch: touches(&listed.settings.grants, listed.file.backend),
-        plugin: listed.file.name.to_string(),
-        path: listed.file.path.display().to_string(),
-        note,
+    let known = trusted(listed);
+    let touches = match known {
+        Some(wrapped) => touches(&wrapped.manifest.grants, BackendName::Component),
+        None => touches(&listed.settings.grants, listed.file.backend),
+    };
+    let unknown = listed.wrapped.is_some() && known.is_none();
+    let row = |name: &str, kind: Option<Kind>, version: &str, mut note: String| {
+        if unknown {
+            let before = if note.is_empty() { "" } else { "; " };
+            note = format!("{note}{before}wrapped by a shim that is not known here");
+        }
+        Row {
+            name: name.to_owned(),
+            kind: kind.map(|kind| kind.to_string()),
+            backend: listed.file.backend.to_string(),
+            version: version.to_owned(),
+            digest: listed.digest.to_string(),
+            may_touch: touches.clone(),
+            plugin: listed.file.name.to_string(),
+            path: listed.file.path.display().to_string(),
+            note,
+        }
     };
     match &listed.offers {
         Offers::NotYetDescribed => {
@@ -80,6 +92,11 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
             })
             .collect(),
     }
+}
+
+/// Returns the component in a file, if what the file says of it is to be believed.
+fn trusted(listed: &Listed) -> Option<&Wrapped> {
+    listed.wrapped.as_ref().filter(|wrapped| wrapped.shim == Shim::Known)
 }
 
 fn note(offer: &Offer, descriptor: &Descriptor) -> String {
@@ -156,6 +173,9 @@ pub(crate) struct Plugin<'a> {
     pub(crate) path: String,
     pub(crate) backend: String,
     pub(crate) digest: String,
+    /// The component in it, if it is a program that carries one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wrapped: Option<WrappedComponent>,
     /// What people call the entry of the policy that applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<&'a str>,
@@ -180,6 +200,38 @@ pub(crate) struct Plugin<'a> {
     pub(crate) also_offers: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
+}
+
+/// The component in a native program.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WrappedComponent {
+    pub(crate) component: String,
+    pub(crate) portcullis: String,
+    pub(crate) shim: WrappedBy,
+}
+
+/// Whether the program is known to hold the component to what the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum WrappedBy {
+    /// It is.
+    Known,
+    /// It may do anything.
+    Unknown,
+}
+
+impl WrappedComponent {
+    fn new(wrapped: &Wrapped) -> Self {
+        Self {
+            component: wrapped.manifest.component.to_string(),
+            portcullis: wrapped.manifest.version.clone(),
+            shim: match wrapped.shim {
+                Shim::Known => WrappedBy::Known,
+                Shim::Unknown => WrappedBy::Unknown,
+            },
+        }
+    }
 }
 
 /// An auth handler, as upstream's `get authhandler` shows it.
@@ -214,7 +266,13 @@ pub(crate) fn plugin<'a>(
 ) -> Plugin<'a> {
     let settings = &listed.settings;
     let backend = listed.file.backend;
-    let lines = policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend);
+    let lines = match trusted(listed) {
+        Some(Wrapped { manifest, .. }) => {
+            let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
+            policy::sentences(&manifest.grants, &manifest.limits, &run_as, BackendName::Component)
+        }
+        None => policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend),
+    };
     let kind = match &listed.offers {
         Offers::AuthHandlers(_) => Kind::AuthHandler,
         _ => Kind::Provider,
@@ -230,6 +288,10 @@ pub(crate) fn plugin<'a>(
         Offers::Failed(error) => problem = Some(error_chain(error)),
     }
     let mut may: Vec<String> = texts(held);
+    let mut not_held: Vec<String> = texts(not_held);
+    if listed.wrapped.is_some() && trusted(listed).is_none() {
+        not_held.push("carries a component, behind a shim that is not known here".to_owned());
+    }
     if kind == Kind::AuthHandler {
         may.extend(OF_AUTH_HANDLERS.map(str::to_owned));
     }
@@ -245,12 +307,22 @@ pub(crate) fn plugin<'a>(
         backend: backend.to_string(),
         digest: listed.digest.to_string(),
         policy: settings.label.as_deref(),
-        run_as: run_as(&settings.run_as, backend, kind),
+        wrapped: listed.wrapped.as_ref().map(WrappedComponent::new),
+        run_as: match trusted(listed) {
+            Some(Wrapped { manifest, .. }) => {
+                let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
+                format!("{}, in a process of its own", self::run_as(&run_as, BackendName::Component, kind))
+            }
+            None => run_as(&settings.run_as, backend, kind),
+        },
         could_ask_for: imports.as_deref().map(could_ask_for),
         imports,
         may,
-        not_held: texts(not_held),
-        limits: limits(&listed.limits),
+        not_held,
+        limits: limits(&match trusted(listed) {
+            Some(wrapped) => wrapped.manifest.limits.resolve(BackendName::Component),
+            None => listed.limits.clone(),
+        }),
         providers,
         auth_handlers,
         also_offers,

@@ -15,6 +15,8 @@ pub(crate) struct Environment {
     pub(crate) cache: Option<PathBuf>,
     /// What cannot: `PORTCULLIS_DATA_DIR`, or `portcullis` in the user's data directory.
     pub(crate) data: Option<PathBuf>,
+    /// The shim to wrap components with, instead of the one that this build carries: `PORTCULLIS_SHIM`.
+    pub(crate) shim: Option<PathBuf>,
     /// How much is logged: `PORTCULLIS_LOG_LEVEL`, or `PORTCULLIS_DEBUG`.
     pub(crate) log_level: Option<String>,
     /// In which form: `PORTCULLIS_LOG_FORMAT`.
@@ -63,6 +65,7 @@ impl Environment {
                 .unwrap_or_default(),
             cache: directory("PORTCULLIS_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
             data: directory("PORTCULLIS_DATA_DIR", "XDG_DATA_HOME", ".local/share"),
+            shim: get("PORTCULLIS_SHIM").map(PathBuf::from),
             log_level: text("PORTCULLIS_LOG_LEVEL").or(debug.map(|_| "debug".to_owned())),
             log_format: text("PORTCULLIS_LOG_FORMAT"),
             no_color: get("NO_COLOR").is_some() || get("TERM").is_some_and(|term| term == "dumb"),

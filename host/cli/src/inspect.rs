@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use portcullis::component;
-use portcullis::host::{Offers, Wanted};
+use portcullis::host::{Offers, Shim, Wanted, Wrapped};
 use portcullis_contract::BackendName;
 
-use crate::describe::{self, Handler, Plugin, Provider};
+use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
 use crate::exit::{Exit, Failure};
 use crate::list::json_of;
 use crate::output::{Format, print, visible};
@@ -51,9 +51,12 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
         Err(exit) => return Ok(exit),
     };
 
-    let imports = match listed.file.backend {
-        BackendName::Component => Some(component::inspect(&listed.file.path)?.imports),
-        BackendName::Process => None,
+    let imports = match (listed.file.backend, &listed.wrapped) {
+        (BackendName::Component, _) => Some(component::inspect(&listed.file.path)?.imports),
+        (BackendName::Process, Some(Wrapped { manifest, shim: Shim::Known })) => {
+            Some(manifest.imports.clone())
+        }
+        (BackendName::Process, _) => None,
     };
     let asked = match &wanted {
         Wanted::Named(name) => Some(name.as_str()),
@@ -79,7 +82,15 @@ fn page(plugin: &Plugin<'_>) -> String {
     let _ = writeln!(out, "  file    {}", plugin.path);
     let _ = writeln!(out, "  digest  {}", plugin.digest);
     let _ = writeln!(out, "  run as  {}", plugin.run_as);
-    let _ = writeln!(out, "  policy  {}", plugin.policy.unwrap_or("none applies: nothing is granted"));
+    if let Some(wrapped) = &plugin.wrapped {
+        let _ = writeln!(out, "  wrapped {}, by portcullis {}", wrapped.component, wrapped.portcullis);
+    }
+    let own = plugin.wrapped.as_ref().filter(|wrapped| wrapped.shim == WrappedBy::Known);
+    let none = match own {
+        Some(_) => "its own, which is part of the file",
+        None => "none applies: nothing is granted",
+    };
+    let _ = writeln!(out, "  policy  {}", plugin.policy.unwrap_or(none));
     if let Some(problem) = &plugin.problem {
         let _ = writeln!(out, "  problem {problem}");
     }
@@ -96,6 +107,11 @@ fn page(plugin: &Plugin<'_>) -> String {
     out.push_str("\nLimits\n");
     for (name, amount) in &plugin.limits {
         let _ = writeln!(out, "  {name:<12}{amount}");
+    }
+    if own.is_some() {
+        out.push_str(
+            "\nWhat it may was decided when it was wrapped. Secrets and identities have to be granted here as well.\n",
+        );
     }
     let _ = write!(
         out,
@@ -183,6 +199,7 @@ mod tests {
             path: "d/a.b.wasm".to_owned(),
             backend: "component".to_owned(),
             digest: "sha256:00".to_owned(),
+            wrapped: None,
             policy: None,
             run_as: "a thing".to_owned(),
             imports: Some(vec![]),

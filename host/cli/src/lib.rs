@@ -30,9 +30,11 @@ mod probe;
 mod progress;
 mod run;
 mod setup;
+mod shim;
 mod signals;
 mod table;
 mod terminal;
+mod wrap;
 mod yaml;
 
 use environment::Environment;
@@ -94,6 +96,8 @@ enum Command {
     /// Log in and out with auth handlers, and use what they give
     #[command(subcommand)]
     Auth(Box<auth::AuthCommand>),
+    /// Make a native plugin of a component, for hosts that know no components
+    Wrap(wrap::WrapArgs),
     /// Speak go-plugin with any binary, and tell what is wrong with it
     Probe(Box<probe::ProbeArgs>),
     /// Compile a component
@@ -203,6 +207,7 @@ impl Session {
                 Command::Inspect(args) => inspect::main(self, args).await,
                 Command::Run(args) => run::main(self, *args).await,
                 Command::Auth(command) => auth::main(self, *command).await,
+                Command::Wrap(args) => wrap::main(self, args).await,
                 Command::Probe(args) => probe::main(self, *args).await,
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),

@@ -20,7 +20,7 @@ use portcullis::{Host, Options};
 use portcullis_contract::{Configuration, Digest, HostService, Kind, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::{COMPILE_WORKER, Session, progress};
+use crate::{COMPILE_WORKER, Session, progress, shim};
 
 /// Options of every command that looks for plugins.
 #[derive(Args, Debug)]
@@ -60,6 +60,11 @@ pub(crate) struct SecretsFile {
 }
 
 impl PluginArgs {
+    /// Returns the options of who looks in no directory.
+    pub(crate) fn of_policy(policy: Option<PathBuf>) -> Self {
+        Self { plugin_dirs: Vec::new(), policy, describe: false }
+    }
+
     pub(crate) fn describe(&self) -> Describe {
         if self.describe { Describe::All } else { Describe::Trusted }
     }
@@ -96,12 +101,13 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
             ..Configuration::default()
         },
         default_handler: None,
+        shims: Some(shim::known(session)),
         patience: Patience::default(),
     };
     Ok(Host::new(setup))
 }
 
-fn backends(session: &Session) -> Options {
+pub(crate) fn backends(session: &Session) -> Options {
     let environment = &session.environment;
     let variables = environment.variables.iter();
     let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
@@ -120,6 +126,7 @@ fn backends(session: &Session) -> Options {
             worker: worker(),
             on_compile: tells.then(progress::listener),
             environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            ..ComponentOptions::default()
         },
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::component::Prepared;
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::engine::Class;
@@ -83,14 +84,22 @@ impl std::fmt::Debug for Instances {
 }
 
 impl Instances {
-    pub(crate) fn new(ground: Arc<Ground>, homes: Arc<Homes>, configure: Function, policy: Policy) -> Self {
+    pub(crate) fn new(
+        ground: Arc<Ground>,
+        homes: Arc<Homes>,
+        configure: Function,
+        policy: Policy,
+        prepared: Prepared,
+    ) -> Self {
         let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
         let supply = match policy {
-            Policy::PerCall if homes.first.kit.class == Class::Large => Supply::Ahead(Ahead {
-                ready: Mutex::default(),
-                called: AtomicBool::new(false),
-                preparing: Mutex::default(),
-            }),
+            Policy::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
+                Supply::Ahead(Ahead {
+                    ready: Mutex::default(),
+                    called: AtomicBool::new(false),
+                    preparing: Mutex::default(),
+                })
+            }
             Policy::PerCall => Supply::Fresh,
             Policy::Single => kept(1),
             Policy::Pooled(n) => kept(n.into()),

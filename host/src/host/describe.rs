@@ -14,6 +14,7 @@ use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
 use super::registry::chain;
 use super::supervise::{AuthHandlerKind, ProviderKind, Supervised};
+use super::wrapped::Shim;
 
 /// What is known of a plugin without asking it, or after.
 pub(super) enum Known {
@@ -36,10 +37,16 @@ pub(super) struct KnownDigest {
 
 impl Rooms {
     /// Returns whether a file may be started merely to be described.
-    pub(super) fn may_describe(&self, file: &Candidate, describe: Describe) -> bool {
+    ///
+    /// One that says what it is without being started counts as well.
+    pub(super) async fn may_describe(&self, file: &Candidate, describe: Describe) -> bool {
         if file.backend == BackendName::Component || describe == Describe::All {
             return true;
         }
+        self.is_trusted(file) || self.genuinely_wrapped(file).await.is_some()
+    }
+
+    fn is_trusted(&self, file: &Candidate) -> bool {
         let Some(dir) = file.path.parent().and_then(|dir| dir.canonicalize().ok()) else { return false };
         self.setup.trusted.iter().any(|trusted| trusted.canonicalize().is_ok_and(|t| t == dir))
     }
@@ -87,6 +94,11 @@ impl Rooms {
     ) -> Result<Known, FindError> {
         if let Some(kept) = self.descriptors.get(digest) {
             return Ok(Known::Described(kept.into()));
+        }
+        // Who may be started need not be, if it has said beforehand what it would say.
+        let wrapped = self.wrapped(file).await.filter(|wrapped| may_start || wrapped.shim == Shim::Known);
+        if let Some(told) = wrapped.and_then(|wrapped| wrapped.told()) {
+            return Ok(Known::Described(told));
         }
         if !may_start {
             return Ok(Known::Nothing);

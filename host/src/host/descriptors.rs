@@ -37,6 +37,16 @@ pub(super) enum Described {
 }
 
 impl Described {
+    /// Returns it as text, to be kept elsewhere.
+    pub(super) fn to_text(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Kept::from(self))
+    }
+
+    /// Reads such a text, unless it is of another day.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str::<Kept>(text).ok()?.into_described()
+    }
+
     /// Returns whether something of that kind is offered under a name.
     pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
         match self {

@@ -313,7 +313,7 @@ impl Rooms {
         for file in discover::candidates(&self.setup.directories).map_err(FindError::Discover)?.candidates {
             let described = async {
                 let mut known = self.digest(&file).await?;
-                let may_start = self.may_describe(&file, describe);
+                let may_start = self.may_describe(&file, describe).await;
                 self.described(&file, &mut known, may_start, Kind::AuthHandler).await
             };
             match described.await {
@@ -390,7 +390,7 @@ impl Rooms {
         let mut left_out = Vec::new();
         for file in components.into_iter().chain(meant).chain(others) {
             let is_meant = file.is_meant_by(name);
-            if !is_meant && !self.may_describe(&file, describe) {
+            if !is_meant && !self.may_describe(&file, describe).await {
                 left_out.push(file.path);
                 continue;
             }

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved};
 
 use super::describe::{Known, Told};
+use super::descriptors::Described;
 use super::discover::{self, Candidate};
 use super::registry::chain;
-use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, descriptor};
+use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, descriptor};
 
 /// What lies in the directories.
 #[derive(Debug)]
@@ -35,6 +36,38 @@ pub struct Listed {
     pub limits: Resolved,
     /// What it offers.
     pub offers: Offers,
+    /// The component that the file carries, if it is a program with one in it.
+    pub wrapped: Option<Wrapped>,
+}
+
+impl Listed {
+    /// Returns what the plugin says of itself as text, for a wrapped file to carry.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not say all of it, or nothing of use.
+    pub fn description(&self) -> Result<String, String> {
+        let described = match &self.offers {
+            Offers::Known(offers) => {
+                let mut all = Vec::new();
+                for Offer { advertised, descriptor, .. } in offers {
+                    let descriptor = descriptor.clone().map_err(|e| format!("provider {advertised}: {e}"))?;
+                    all.push((advertised.clone(), descriptor));
+                }
+                Described::Providers(all)
+            }
+            Offers::AuthHandlers(offers) => {
+                let whole = |offer: &HandlerOffer| match &offer.problem {
+                    Some(problem) => Err(format!("auth handler {}: {problem}", offer.info.name)),
+                    None => Ok(offer.info.clone()),
+                };
+                Described::AuthHandlers(offers.iter().map(whole).collect::<Result<_, _>>()?)
+            }
+            Offers::NotYetDescribed => return Err("nobody has asked it yet".to_owned()),
+            Offers::Failed(error) => return Err(chain(error)),
+        };
+        described.to_text().map_err(|error| error.to_string())
+    }
 }
 
 /// What a plugin is known to offer.
@@ -95,7 +128,7 @@ impl Host {
         let mut first = First::default();
         for file in found.candidates {
             let path = file.path.clone();
-            let may_start = rooms.may_describe(&file, describe);
+            let may_start = rooms.may_describe(&file, describe).await;
             match rooms.listed(file, may_start).await {
                 Ok(mut listed) => {
                     first.note(&mut listed);
@@ -143,7 +176,8 @@ impl Rooms {
         let digest = known.digest;
         let settings = (self.setup.policy)(&digest);
         let limits = settings.limits.resolve(file.backend);
-        Ok(Listed { file, digest, settings, limits, offers })
+        let wrapped = self.wrapped(&file).await;
+        Ok(Listed { file, digest, settings, limits, offers, wrapped })
     }
 }
 

@@ -24,9 +24,11 @@ use thiserror::Error;
 use super::registry::chain;
 use crate::secrets::{SecretStore, StoreError};
 
+mod narrowed;
 mod pattern;
 mod quote;
 
+pub use narrowed::Narrowed;
 use pattern::Pattern;
 use quote::quoted;
 

@@ -17,9 +17,11 @@
 
 mod layout;
 mod manifest;
+mod mark;
 mod read;
 mod write;
 
 pub use manifest::Manifest;
+pub use mark::{HTTP, MARK, Mark, NO_HTTP};
 pub use read::{Bundle, ReadError};
-pub use write::{Existing, Parts, WriteError, write};
+pub use write::{Existing, Parts, WriteError, program_digest, write};

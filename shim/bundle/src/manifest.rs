@@ -37,6 +37,8 @@ pub struct Manifest {
     pub grants: Grants,
     /// How much it may use.
     pub limits: Limits,
+    /// What it offers, each in a few words for people.
+    pub offers: Vec<String>,
     /// What it says of itself, as a host keeps it.
     pub description: String,
 }
@@ -65,6 +67,7 @@ struct Written {
     instances: WrittenInstances,
     grants: WrittenGrants,
     limits: WrittenLimits,
+    offers: Vec<String>,
     description: String,
 }
 
@@ -212,6 +215,7 @@ impl From<&Manifest> for Written {
                 output: limits.output,
                 concurrency: limits.concurrency,
             },
+            offers: manifest.offers.clone(),
             description: manifest.description.clone(),
         }
     }
@@ -263,6 +267,7 @@ impl From<Written> for Manifest {
                 output: limits.output,
                 concurrency: limits.concurrency,
             },
+            offers: written.offers,
             description: written.description,
         }
     }
@@ -300,6 +305,7 @@ mod tests {
                 output: None,
                 concurrency: Some(8),
             },
+            offers: vec!["echo 1.2.3".to_owned()],
             description: "{\"version\":2}".to_owned(),
         }
     }

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use portcullis_contract::Digest;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -114,6 +115,12 @@ pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<(), W
     Ok(())
 }
 
+/// Returns the digest that a program has in a file that it is written into.
+#[must_use]
+pub fn program_digest(program: &[u8]) -> Digest {
+    Digest::from_sha256(Sha256::digest(program).into())
+}
+
 fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
     let lengths = [parts.program.len(), parts.image.len(), manifest.len()];
     let [program, image, length] = lengths.map(|length| u64::try_from(length).unwrap_or(u64::MAX));
@@ -127,8 +134,7 @@ fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
 fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<()> {
     let zeros = usize::try_from(layout.image_at() - layout.program).unwrap_or_default();
     let padding = vec![0; zeros];
-    let program: [u8; 32] = Sha256::digest(parts.program).into();
-    let trailer = Trailer::digested(layout, &program);
+    let trailer = Trailer::digested(layout, program_digest(parts.program).as_bytes());
     let mut hash = Sha256::new();
     file.write_all(parts.program)?;
     for part in [&padding, parts.image, manifest, &trailer] {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use portcullis_contract::{Digest, Grants, Instances, Kind, Limits, PluginName};
+use portcullis_contract::{Grants, Instances, Kind, Limits, PluginName};
 
 use super::*;
 use crate::{Bundle, ReadError};
@@ -19,6 +19,7 @@ fn manifest() -> Manifest {
         instances: Instances::PerCall,
         grants: Grants::default(),
         limits: Limits::default(),
+        offers: Vec::new(),
         description: String::new(),
     }
 }

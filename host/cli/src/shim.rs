@@ -1,0 +1,74 @@
+//! The shim: the program that stands before a component in a wrapped file.
+//!
+//! This command carries one, if it was built with it. A person may name another, which is then trusted as this
+//! one would be: what it carries is believed when plugins are listed.
+
+use std::borrow::Cow;
+use std::fs;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, bail};
+use portcullis::component::FINGERPRINT;
+use portcullis::host::KnownShims;
+use portcullis_bundle::{Mark, program_digest};
+use portcullis_contract::Digest;
+
+use crate::Session;
+
+/// The shim in this command.
+#[cfg(carries_shim)]
+const CARRIED: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/shim")));
+#[cfg(not(carries_shim))]
+const CARRIED: Option<&[u8]> = None;
+
+/// A shim that components can be wrapped with.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) program: Cow<'static, [u8]>,
+    /// Whether components that import wasi:http run in it.
+    pub(crate) http: bool,
+}
+
+/// What to say when there is none.
+const NOT_CARRIED: &str = "this build of portcullis carries no shim, the program that a wrapped component runs in; \
+                           build one by itself (cargo build --release -p portcullis-shim --target-dir target/shim) \
+                           and name it in PORTCULLIS_SHIM";
+
+/// Returns the shim to wrap with.
+pub(crate) fn find(session: &Session) -> anyhow::Result<Shim> {
+    let named = session.environment.shim.as_deref();
+    let program = match (named, CARRIED) {
+        (Some(path), _) => {
+            let program = fs::read(path).with_context(|| format!("PORTCULLIS_SHIM: {}", path.display()))?;
+            Cow::Owned(program)
+        }
+        (None, Some(carried)) => Cow::Borrowed(carried),
+        (None, None) => bail!(NOT_CARRIED),
+    };
+    let Some(Mark { engine, http }) = Mark::find(&program) else {
+        match named {
+            Some(path) => bail!("PORTCULLIS_SHIM: {} is no shim of portcullis", path.display()),
+            None => bail!(NOT_CARRIED),
+        }
+    };
+    if engine != FINGERPRINT {
+        bail!(
+            "the shim was built for {engine:?}, and this command compiles for {FINGERPRINT:?}; build both anew"
+        );
+    }
+    Ok(Shim { program, http })
+}
+
+/// Tells the shims that this command knows. The digest is computed when somebody asks: most directories hold
+/// nothing that is wrapped.
+pub(crate) fn known(session: &Session) -> KnownShims {
+    let named = session.environment.shim.clone();
+    let computed: OnceLock<[Option<Digest>; 2]> = OnceLock::new();
+    Arc::new(move |digest: &Digest| {
+        let all = computed.get_or_init(|| {
+            let named = named.as_ref().and_then(|path| fs::read(path).ok());
+            [named.map(|program| program_digest(&program)), CARRIED.map(program_digest)]
+        });
+        all.contains(&Some(*digest))
+    })
+}

@@ -1,0 +1,195 @@
+//! `portcullis wrap`: a component becomes a native plugin.
+//!
+//! It is compiled here, in the worker and the cache of every run, and asked in its sandbox what it offers. Both are
+//! written behind the shim with what the policy says of it, so that whoever gets the file needs nothing else.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use indicatif::HumanBytes;
+use portcullis::Host;
+use portcullis::component::{ComponentBackend, FINGERPRINT, Precompiled};
+use portcullis::host::discover::{self, plugin_name};
+use portcullis::host::{Describe, FindError, Listed, Offers, Wanted};
+use portcullis::policy::{PluginPolicy, Policy};
+use portcullis_bundle::{Bundle, Existing, Manifest, Parts, WriteError, write};
+use portcullis_contract::BackendName;
+
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::output::{complain, visible};
+use crate::setup::{Personal, PluginArgs};
+use crate::signals::Signals;
+use crate::{Session, errors, run, setup, shim};
+
+/// Options of `wrap`.
+#[derive(Args, Debug)]
+pub(crate) struct WrapArgs {
+    /// The component
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+
+    /// File whose table for this component says what it may touch, and how much it may use; without one nothing is
+    /// granted, and the usual limits hold
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// The file to write (default: scafctl-plugin- and the component's name)
+    #[arg(short, long, value_name = "NAME")]
+    output: Option<PathBuf>,
+
+    /// Replace the file if there is one
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Failure> {
+    let WrapArgs { component, policy, output, force } = args;
+    let output = output.unwrap_or_else(|| format!("scafctl-plugin-{}", plugin_name(&component)).into());
+    let existing = if force { Existing::Replace } else { Existing::Keep };
+    check_component(&component)?;
+    check_output(&component, &output, existing)?;
+    let shim = shim::find(session)?;
+
+    let host = setup::host(session, &PluginArgs::of_policy(policy.clone()), &Personal::default())?;
+    let backend = ComponentBackend::new(setup::backends(session).component)?;
+    let mut signals = Signals::new()?;
+    // To lose is to be dropped, and that ends the compile worker and the component.
+    let looked = tokio::select! {
+        looked = look(&host, &backend, &component) => Ok(looked),
+        exit = signals.next() => Err(exit),
+    };
+    run::stop(&host, &mut signals).await;
+    let (compiled, listed) = match looked {
+        Ok(looked) => looked?,
+        Err(exit) => return Ok(exit),
+    };
+    if !shim.http && compiled.imports.iter().any(|import| import.starts_with("wasi:http/")) {
+        return Err(anyhow!("the component imports wasi:http, and the shim was built without HTTP").into());
+    }
+    let manifest = manifest(&component, &compiled, &listed, policy.as_deref())?;
+
+    // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
+    let written = tokio::task::spawn_blocking(move || {
+        let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
+        write(&output, &parts, existing)?;
+        let length = output.metadata().map(|meta| meta.len()).unwrap_or_default();
+        Ok((output, length))
+    });
+    let (output, length) = written.await?.map_err(write_failed)?;
+    if !session.quiet {
+        let text = format!("wrote {} ({})\n", output.display(), HumanBytes(length));
+        complain(visible(&text).as_bytes());
+    }
+    Ok(Exit::Done)
+}
+
+/// Refuses what is no component, without reading all of it.
+fn check_component(path: &Path) -> Result<(), Failure> {
+    let misfit = |reason| errors::find(FindError::Misfit { path: path.to_owned(), reason });
+    let candidate = discover::one(path).map_err(misfit)?;
+    if candidate.backend == BackendName::Component {
+        return Ok(());
+    }
+    let is_wrapped = File::open(path).is_ok_and(|file| matches!(Bundle::read(&file), Ok(Some(_)) | Err(_)));
+    let what = if is_wrapped {
+        "wrapped already; name the component that it was made of"
+    } else {
+        "a native program"
+    };
+    Err(anyhow!("{}: {what}", path.display())).or_exit(Exit::InvalidInput)
+}
+
+/// Refuses early what would be refused at the end.
+fn check_output(component: &Path, output: &Path, existing: Existing) -> Result<(), Failure> {
+    let Ok(there) = output.symlink_metadata() else { return Ok(()) };
+    if existing == Existing::Keep {
+        return Err(write_failed(WriteError::Exists { path: output.to_owned() }));
+    }
+    let same = component.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()));
+    if same {
+        return Err(anyhow!("{} is the component itself", output.display())).or_exit(Exit::InvalidInput);
+    }
+    Ok(())
+}
+
+/// Has a component compiled, and asks it what it offers.
+async fn look(
+    host: &Host,
+    backend: &ComponentBackend,
+    path: &Path,
+) -> Result<(Precompiled, Listed), Failure> {
+    let failed = |source| errors::find(FindError::Launch { plugin: plugin_name(path), source });
+    let compiled = backend.precompile(path).await.map_err(failed)?;
+    let wanted = Wanted::File(path.to_owned(), None);
+    let listed = host.inspect(&wanted, Describe::Trusted).await.map_err(errors::find)?;
+    if listed.digest != compiled.digest {
+        return Err(anyhow!("{} changed while it was read", path.display()).into());
+    }
+    Ok((compiled, listed))
+}
+
+/// Says everything that the shim has to know.
+fn manifest(
+    path: &Path,
+    compiled: &Precompiled,
+    listed: &Listed,
+    policy: Option<&Path>,
+) -> Result<Manifest, Failure> {
+    let said = match policy {
+        None => PluginPolicy::default(),
+        Some(policy) => {
+            let all = Policy::load(policy).or_exit(Exit::Configuration)?;
+            let said = all.for_digest(&compiled.digest).cloned();
+            let silent = || {
+                anyhow!(
+                    "{} says nothing of {}; name it in a table: digests = [\"{}\"]",
+                    policy.display(),
+                    path.display(),
+                    compiled.digest
+                )
+            };
+            said.ok_or_else(silent).or_exit(Exit::Configuration)?
+        }
+    };
+    let description = listed.description().map_err(|problem| anyhow!(problem));
+    Ok(Manifest {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: plugin_name(path),
+        kind: compiled.kind,
+        component: compiled.digest,
+        imports: compiled.imports.clone(),
+        engine: FINGERPRINT.to_owned(),
+        class: compiled.class,
+        instances: said.run_as.instances,
+        grants: said.grants,
+        limits: said.limits,
+        offers: offers(listed),
+        description: description.context("the plugin does not say what it offers")?,
+    })
+}
+
+/// Returns what a plugin offers, each in a few words.
+fn offers(listed: &Listed) -> Vec<String> {
+    match &listed.offers {
+        Offers::Known(offers) => {
+            let described = offers.iter().filter_map(|offer| offer.descriptor.as_ref().ok());
+            described.map(|d| format!("{} {}", d.name, d.version).trim().to_owned()).collect()
+        }
+        Offers::AuthHandlers(offers) => offers.iter().map(|offer| offer.info.name.to_string()).collect(),
+        Offers::NotYetDescribed | Offers::Failed(_) => Vec::new(),
+    }
+}
+
+fn write_failed(error: WriteError) -> Failure {
+    match error {
+        WriteError::Exists { .. } => {
+            Failure { exit: Exit::InvalidInput, problem: anyhow!("{error}; --force replaces it") }
+        }
+        WriteError::NoFile { .. } => Failure { exit: Exit::InvalidInput, problem: error.into() },
+        other => other.into(),
+    }
+}

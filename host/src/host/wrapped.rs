@@ -1,0 +1,87 @@
+//! Wrapped components: native programs that carry in themselves what a listing wants to know.
+//!
+//! Anybody can write a program and put such words behind it. So they are believed only if the program itself is a
+//! shim that this host knows, to the byte: then what stands behind it is what it does. Of any other they are a claim, shown as
+//! one, and nothing is started because of it.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_bundle::{Bundle, Manifest};
+use portcullis_contract::{BackendName, Digest};
+
+use super::Rooms;
+use super::describe::Told;
+use super::descriptors::Described;
+use super::discover::Candidate;
+
+/// Tells the shims that a host knows from other programs, by their digests.
+pub type KnownShims = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
+
+/// A native program that carries a component.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Wrapped {
+    /// What the file says of the component in it.
+    pub manifest: Manifest,
+    /// Whether that is to be believed.
+    pub shim: Shim,
+}
+
+/// The program in a wrapped file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shim {
+    /// One that is known: it holds the component to what the file says.
+    Known,
+    /// Any other. It may do anything.
+    Unknown,
+}
+
+/// Leaves out what the plugin says of itself, which may be long.
+impl fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Wrapped");
+        debug.field("name", &self.manifest.name).field("component", &self.manifest.component);
+        debug.field("shim", &self.shim).finish_non_exhaustive()
+    }
+}
+
+impl Wrapped {
+    /// Returns what the plugin says of itself, if that is in a form that is read here.
+    pub(super) fn told(&self) -> Option<Told> {
+        Described::from_text(&self.manifest.description).map(Told::from)
+    }
+}
+
+impl Rooms {
+    /// Reads what a native program carries. One that is damaged carries nothing: it says so itself, when started.
+    pub(super) async fn wrapped(&self, file: &Candidate) -> Option<Wrapped> {
+        if file.backend != BackendName::Process {
+            return None;
+        }
+        let (known, path) = (self.setup.shims.clone()?, file.path.clone());
+        let read = tokio::task::spawn_blocking(move || read(&path, &known)).await;
+        read.unwrap_or_default()
+    }
+
+    /// Does the same and returns only what is to be believed.
+    pub(super) async fn genuinely_wrapped(&self, file: &Candidate) -> Option<Wrapped> {
+        self.wrapped(file).await.filter(|wrapped| wrapped.shim == Shim::Known)
+    }
+}
+
+fn read(path: &Path, known: &KnownShims) -> Option<Wrapped> {
+    let file = File::open(path).ok()?;
+    let bundle = match Bundle::read(&file) {
+        Ok(bundle) => bundle?,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), "a wrapped component that cannot be used: {error}");
+            return None;
+        }
+    };
+    // The digest in the file is a claim as well, until the program was looked at.
+    let genuine = known(&bundle.program_digest()) && bundle.verify_program(&file).is_ok();
+    let shim = if genuine { Shim::Known } else { Shim::Unknown };
+    Some(Wrapped { manifest: bundle.manifest().clone(), shim })
+}

@@ -1,0 +1,59 @@
+//! By what a shim is told from other programs, before anything stands behind it.
+
+use memchr::memmem;
+
+/// Begins the text in a shim's data. Behind it stand, with a zero behind each, what the component backend in it
+/// calls its fingerprint, and [`HTTP`] or [`NO_HTTP`].
+pub const MARK: &str = "portcullis shim, by this mark";
+/// The word of a shim that runs components which import wasi:http.
+pub const HTTP: &str = "http";
+/// The word of one that does not.
+pub const NO_HTTP: &str = "no-http";
+
+/// What a shim says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What a component in it has to be compiled for.
+    pub engine: String,
+    /// Whether components that import wasi:http run in it.
+    pub http: bool,
+}
+
+impl Mark {
+    /// Looks for the text in a program. `None` when it is no shim.
+    #[must_use]
+    pub fn find(program: &[u8]) -> Option<Self> {
+        memmem::find_iter(program, MARK).find_map(|at| {
+            let mut words = program.get(at + MARK.len()..)?.strip_prefix(b"\0")?.splitn(3, |byte| *byte == 0);
+            let engine = str::from_utf8(words.next()?).ok()?.to_owned();
+            let http = match words.next()? {
+                word if word == HTTP.as_bytes() => true,
+                word if word == NO_HTTP.as_bytes() => false,
+                _ => return None,
+            };
+            Some(Self { engine, http })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(program: &str, expected: Option<(&str, bool)>) {
+        let expected = expected.map(|(engine, http)| Mark { engine: engine.to_owned(), http });
+        assert_eq!(Mark::find(program.as_bytes()), expected, "{program:?}");
+    }
+
+    #[test]
+    fn a_shim_is_told_by_its_mark() {
+        check("", None);
+        check(MARK, None);
+        check(&format!("x{MARK}an engine\0http\0"), None);
+        check(&format!("x{MARK}\0an engine\0"), None);
+        check(&format!("x{MARK}\0an engine\0https\0"), None);
+        check(&format!("x{MARK}\0an engine\0http\0y"), Some(("an engine", true)));
+        // Whoever looks for marks has the words of one in its own data.
+        check(&format!("{MARK}httpno-http\0{MARK}\0an engine\0no-http\0"), Some(("an engine", false)));
+    }
+}

@@ -1,0 +1,72 @@
+//! The shim: a program that is the component behind it.
+//!
+//! It looks into its own file, checks that everything in it is whole, and is a go-plugin plugin like any other, whose
+//! calls the component answers in its sandbox. What the component may touch stands in the file too; the environment can take
+//! from that and add nothing. Run by hand it tells all this.
+//!
+//! Nothing is compiled here, and there is no compiler. Files are written by `portcullis wrap`.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use portcullis_serve::{Entry, Level};
+
+mod mark;
+mod narrow;
+mod own;
+mod page;
+mod plugin;
+
+use own::{Own, Refusal};
+
+/// The cookies by which hosts start plugins of the two kinds. Who brings one reads the log and no page.
+const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
+
+/// The one place that reads arguments and environment.
+fn main() -> ExitCode {
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let question = std::env::args_os().nth(1).and_then(|argument| page::Question::parse(&argument));
+    let program = std::env::args_os().next().unwrap_or_default();
+    let own = match Own::read(&variables) {
+        Ok(own) => own,
+        Err(refusal) => return refuse(&refusal, &variables),
+    };
+    match question {
+        None => plugin::serve(own, &program.to_string_lossy(), variables).exit_code().into(),
+        Some(page::Question::Verify) => match own.verify() {
+            Ok(()) => tell(&page::whole(&own)),
+            Err(refusal) => refuse(&refusal, &variables),
+        },
+        Some(question) => tell(&page::answer(question, &own, &program.to_string_lossy())),
+    }
+}
+
+/// Writes what somebody asked for. A reader who has gone does not matter.
+fn tell(text: &str) -> ExitCode {
+    let _gone = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Says why the file is of no use: to a host in the form in which it reads a log, so that it raises it to an error,
+/// and otherwise in plain words.
+fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
+    let text = own::chain(refusal);
+    let from_host = variables.iter().any(|(key, _)| COOKIES.iter().any(|cookie| key == cookie));
+    let line = if from_host {
+        let entry = Entry {
+            level: Level::Error,
+            message: "plugin init error".to_owned(),
+            target: None,
+            timestamp: None,
+            fields: vec![("error".to_owned(), text.into())],
+        };
+        entry.to_line(SystemTime::now())
+    } else {
+        format!("{text}\n")
+    };
+    // Nobody is left to be told of an error in telling.
+    let _gone = std::io::stderr().lock().write_all(line.as_bytes());
+    ExitCode::FAILURE
+}

@@ -1,0 +1,111 @@
+//! What a person is told who starts the program by hand.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+
+use portcullis::policy::{self, Line};
+use portcullis_bundle::Manifest;
+use portcullis_contract::{BackendName, Instances, Kind, RunAs};
+
+use crate::mark;
+use crate::own::Own;
+
+/// What somebody asks of the program, by its first argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What it is.
+    Help,
+    /// Which version of what.
+    Version,
+    /// What the component may touch.
+    Policy,
+    /// Whether the file is whole.
+    Verify,
+}
+
+impl Question {
+    /// Reads an argument. Hosts pass whatever they like; what is no question is passed over.
+    pub(crate) fn parse(argument: &OsStr) -> Option<Self> {
+        match argument.to_str()? {
+            "--help" | "-h" => Some(Self::Help),
+            "--version" | "-V" => Some(Self::Version),
+            "--policy" => Some(Self::Policy),
+            "--verify" => Some(Self::Verify),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a question.
+pub(crate) fn answer(question: Question, own: &Own, program: &str) -> String {
+    match question {
+        Question::Help => help(own, program),
+        Question::Version => version(own.manifest()),
+        Question::Policy => may(own, ""),
+        Question::Verify => whole(own),
+    }
+}
+
+/// Tells who was not started by a host what this is. It begins as go-plugin's own plugins do.
+pub(crate) fn notice(own: &Own, program: &str) -> String {
+    format!(
+        "This program is a plugin: another program, its host, starts it and talks to it.\n\
+         Put it where its host looks for plugins, and use it from there.\n\n{}",
+        help(own, program)
+    )
+}
+
+fn help(own: &Own, program: &str) -> String {
+    let manifest = own.manifest();
+    let what = match manifest.kind {
+        Kind::Provider => "providers",
+        Kind::AuthHandler => "auth handlers",
+    };
+    let mut text = format!(
+        "It is {:?}, a WebAssembly component in a sandbox, and offers the {what} {}.\n\nThe component\n{}",
+        manifest.name.as_str(),
+        manifest.offers.join(", "),
+        may(own, "  - ")
+    );
+    let _ = write!(
+        text,
+        "\nTo ask it something: {program} --version, --policy or --verify\n\
+         To take from what it may: PORTCULLIS_DENY=fs,env,http,identity,secrets (or all of them), and\n\
+         PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT and _CONCURRENCY, in its environment\n"
+    );
+    text
+}
+
+fn version(manifest: &Manifest) -> String {
+    format!(
+        "{} ({})\nwrapped by portcullis {}\ncomponent {}\ncompiled for {}\n",
+        manifest.name,
+        manifest.offers.join(", "),
+        manifest.version,
+        manifest.component,
+        mark::fingerprint(),
+    )
+}
+
+/// Says that everything in the file is as it was written.
+pub(crate) fn whole(own: &Own) -> String {
+    format!("whole: the program, the component {} and its policy\n", own.manifest().component)
+}
+
+/// Says what the component may, each sentence on a line.
+fn may(own: &Own, before: &str) -> String {
+    let instances = own.manifest().instances;
+    let run_as = RunAs { instances, ..RunAs::default() };
+    let lines = policy::sentences(&own.grants, &own.limits, &run_as, BackendName::Component);
+    let mut text: String = lines.into_iter().map(|Line { text, .. }| format!("{before}{text}\n")).collect();
+    let kept = match (own.manifest().kind, instances) {
+        (Kind::Provider, Instances::PerCall) => "has a fresh instance for every call",
+        (Kind::Provider, Instances::Pooled(_)) => "has instances that are kept, and remember",
+        (Kind::Provider, Instances::Single) | (Kind::AuthHandler, _) => "has one instance, which remembers",
+    };
+    let _ = writeln!(text, "{before}{kept}");
+    for taken in &own.narrowed {
+        let _ = writeln!(text, "{before}was narrowed by {taken}");
+    }
+    text
+}

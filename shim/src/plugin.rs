@@ -1,0 +1,82 @@
+//! The component, served: launched in its sandbox once a host asks, with that host behind its policy.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
+use portcullis::host::services::Narrowed;
+use portcullis_contract::{Backend as _, BackendName, Instances, Kind, LaunchError, PluginSpec, RunAs};
+use portcullis_serve::{Outcome, Served, Surroundings};
+
+use crate::own::Own;
+use crate::page;
+
+/// What a message weighs beside the text in it that the limit is about. Too little, and a message at its limit is
+/// refused in other words.
+const WRAPPING: u64 = 1 << 20;
+
+/// How many instances wait ahead of the calls; see the component backend.
+const AHEAD: u32 = 2;
+
+/// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
+pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
+    let notice = page::notice(&own, program);
+    let message = own.limits.resolve(BackendName::Component).message.saturating_add(WRAPPING);
+    let message = usize::try_from(message).unwrap_or(usize::MAX);
+    let mut served = match own.manifest().kind {
+        Kind::Provider => Served::provider(async move |around: Surroundings| {
+            let (backend, spec) = prepare(&own, &around)?;
+            backend.launch_provider(spec).await
+        }),
+        Kind::AuthHandler => Served::auth_handler(async move |around: Surroundings| {
+            let (backend, spec) = prepare(&own, &around)?;
+            backend.launch_auth_handler(spec).await
+        }),
+    };
+    served.options.notice = Some(notice);
+    served.options.variables = variables;
+    served.options.message_limit = message;
+    served.options.answer_limit = message;
+    served.run()
+}
+
+/// Makes the backend, and says how the component is to be launched in it.
+fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, PluginSpec), LaunchError> {
+    let manifest = own.manifest();
+    let (name, grants, limits) = (manifest.name.clone(), own.grants.clone(), own.limits.clone());
+    let variables = around.environment().iter();
+    let granted = variables.filter(|(key, _)| grants.env.iter().any(|name| *key == **name));
+    let text = |text: &OsString| text.to_str().map(str::to_owned);
+    let options = ComponentOptions {
+        slots: slots(manifest.instances, limits.resolve(BackendName::Component).concurrency),
+        environment: granted.filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect(),
+        prepared: Prepared::Always,
+        ..ComponentOptions::default()
+    };
+    let image = own.image().map_err(failed)?;
+    let backend = ComponentBackend::of_image(image, options).map_err(failed)?;
+    let host = Narrowed::new(name.clone(), &grants, around.host());
+    let spec = PluginSpec {
+        digest: Some(manifest.component),
+        grants,
+        limits,
+        run_as: RunAs { instances: manifest.instances, ..RunAs::default() },
+        host: Some(Arc::new(host)),
+        ..PluginSpec::new(name, "/proc/self/exe")
+    };
+    Ok((backend, spec))
+}
+
+/// Returns how much room the pool needs: setting up room that is never used takes longer than anything else at a start.
+fn slots(instances: Instances, concurrency: u32) -> u16 {
+    match instances {
+        Instances::PerCall => u16::try_from(concurrency.saturating_add(AHEAD)).unwrap_or(u16::MAX).min(1_000),
+        // What is kept lives outside of the pools.
+        Instances::Single | Instances::Pooled(_) => 0,
+    }
+}
+
+fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> LaunchError {
+    LaunchError::failed(error)
+}
