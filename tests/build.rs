@@ -1,7 +1,7 @@
-//! Builds what the tests start: every guest for `wasm32-wasip2`, and the Go peers.
+//! Builds what the tests start: every guest for `wasm32-wasip2`, the shim, and the Go peers.
 //!
-//! Hands over `GUESTS`, `PEERS` and `GO_HOSTS`, the directories that hold them, and the cfg `go_peers` when
-//! there is a Go toolchain. Without one it says how many tests are left out; in CI it fails instead.
+//! Hands over `GUESTS`, `PEERS` and `GO_HOSTS`, the directories that hold them, `SHIM`, the program, and the cfg `go_peers`
+//! when there is a Go toolchain. Without one it says how many tests are left out; in CI it fails instead.
 
 #![expect(
     clippy::disallowed_methods,
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = tests.parent().ok_or("the tests lie in the workspace")?;
 
     guests(root, &out.join("guests"))?;
+    shim(root, &out.join("shim"))?;
     if has_go() {
         peers(&tests.join("go"), &out)?;
         println!("cargo::rustc-cfg=go_peers");
@@ -51,25 +52,51 @@ fn guests(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
             names.push(format!("portcullis-guest-{name}"));
         }
     }
-    let mut cargo = Command::new(env::var("CARGO")?);
-    cargo.current_dir(root).args(["build", "--locked", "--profile", "guest", "--target", "wasm32-wasip2"]);
-    cargo.arg("--target-dir").arg(target);
-    for name in &names {
-        cargo.args(["--package", name]);
-    }
-    // What the outer build set for itself would take the place of the workspace's own settings.
-    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"] {
-        cargo.env_remove(variable);
-    }
-    let done = cargo.output()?;
-    if !done.status.success() {
-        return Err(format!("the guests do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into());
-    }
+    cargo(root, target, "guests", |cargo| {
+        cargo.args(["--profile", "guest", "--target", "wasm32-wasip2"]);
+        for name in &names {
+            cargo.args(["--package", name]);
+        }
+    })?;
     for path in ["guests", "wit", ".cargo", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     println!("cargo::rustc-env=GUESTS={}", target.join("wasm32-wasip2/guest").display());
     Ok(())
+}
+
+/// Builds the shim by itself, as it is shipped but for the optimiser: with anything else in the same call it would
+/// get the compiler of components. Without debug information it is a part of the size, and every wrapped file holds it.
+fn shim(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+    cargo(root, target, "shim", |cargo| {
+        cargo.args(["--package", "portcullis-shim"]);
+        cargo.args(["--config", "profile.dev.package.portcullis-shim.strip=true"]);
+    })?;
+    for path in ["host", "proto", "shim"] {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    println!("cargo::rustc-env=SHIM={}", target.join("debug/portcullis-shim").display());
+    Ok(())
+}
+
+fn cargo(
+    root: &Path,
+    target: &Path,
+    what: &str,
+    choose: impl FnOnce(&mut Command),
+) -> Result<(), Box<dyn Error>> {
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo.current_dir(root).args(["build", "--locked", "--target-dir"]).arg(target);
+    choose(&mut cargo);
+    // What the outer build set for itself would take the place of the workspace's own settings.
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"] {
+        cargo.env_remove(variable);
+    }
+    let done = cargo.output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(format!("the {what} did not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
 fn has_go() -> bool {

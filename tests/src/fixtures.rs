@@ -83,6 +83,12 @@ pub fn native(name: &str) -> PathBuf {
     beside_the_tests(&format!("native-{name}"))
 }
 
+/// Returns the shim.
+#[must_use]
+pub fn shim() -> PathBuf {
+    PathBuf::from(env!("SHIM"))
+}
+
 /// Returns a Go plugin.
 #[must_use]
 pub fn peer(name: &str) -> PathBuf {

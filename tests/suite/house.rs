@@ -70,6 +70,27 @@ fn rooms_do_not_know_the_backends_and_the_backends_do_not_know_each_other() -> T
     Ok(())
 }
 
+/// What is compiled by the one loads in the other only if both were built alike: most features of the runtime
+/// change the compiled form.
+#[test]
+fn the_shim_has_the_runtime_of_the_command_and_no_compiler() -> TestResult {
+    let features = |package: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.current_dir(root()).args(["tree", "--locked", "--offline", "-e", "normal", "--prefix", "none"]);
+        let done = cargo.args(["--format", "{p} {f}", "-p", package]).output()?;
+        let text = String::from_utf8(done.stdout)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("wasmtime v"));
+        let line = line.ok_or_else(|| format!("{package}: {}", String::from_utf8_lossy(&done.stderr)))?;
+        Ok(line.replace(" (*)", "").split([' ', ',']).map(str::to_owned).collect())
+    };
+    let (mut command, shim) = (features("portcullis-cli")?, features("portcullis-shim")?);
+    assert!(command.iter().any(|feature| feature == "cranelift"), "{command:?}");
+    command.retain(|feature| !["cranelift", "parallel-compilation"].contains(&feature.as_str()));
+    assert_eq!(command, shim);
+    Ok(())
+}
+
 fn walk(path: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);

@@ -16,3 +16,5 @@ mod parity;
 mod probe;
 mod process;
 mod process_auth;
+mod wrap;
+mod wrapped;

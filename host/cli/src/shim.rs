@@ -4,13 +4,13 @@
 //! one would be: what it carries is believed when plugins are listed.
 
 use std::borrow::Cow;
-use std::fs;
+use std::fs::{self, File};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, bail};
 use portcullis::component::FINGERPRINT;
 use portcullis::host::KnownShims;
-use portcullis_bundle::{Mark, program_digest};
+use portcullis_bundle::{Bundle, Mark, program_digest};
 use portcullis_contract::Digest;
 
 use crate::Session;
@@ -31,7 +31,7 @@ pub(crate) struct Shim {
 
 /// What to say when there is none.
 const NOT_CARRIED: &str = "this build of portcullis carries no shim, the program that a wrapped component runs in; \
-                           build one by itself (cargo build --release -p portcullis-shim --target-dir target/shim) \
+                           build one by itself (cargo build --profile shim -p portcullis-shim --target-dir target/shim) \
                            and name it in PORTCULLIS_SHIM";
 
 /// Returns the shim to wrap with.
@@ -45,6 +45,11 @@ pub(crate) fn find(session: &Session) -> anyhow::Result<Shim> {
         (None, Some(carried)) => Cow::Borrowed(carried),
         (None, None) => bail!(NOT_CARRIED),
     };
+    if let Some(path) = named
+        && File::open(path).is_ok_and(|file| !matches!(Bundle::read(&file), Ok(None)))
+    {
+        bail!("PORTCULLIS_SHIM: {} is a wrapped component, and no bare shim", path.display());
+    }
     let Some(Mark { engine, http }) = Mark::find(&program) else {
         match named {
             Some(path) => bail!("PORTCULLIS_SHIM: {} is no shim of portcullis", path.display()),
