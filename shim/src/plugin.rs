@@ -1,12 +1,19 @@
 //! The component, served: launched in its sandbox once a host asks, with that host behind its policy.
+//!
+//! It is supervised as in a host of ours: the limit on the time of a call is kept there, around everything that
+//! a call waits for.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::host::services::Narrowed;
-use portcullis_contract::{Backend as _, BackendName, Instances, Kind, LaunchError, PluginSpec, RunAs};
+use portcullis::host::supervise::{AuthHandlerKind, ProviderKind, launch};
+use portcullis_contract::{
+    AuthHandler, BackendName, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
+};
 use portcullis_serve::{Outcome, Served, Surroundings};
 
 use crate::own::Own;
@@ -15,6 +22,9 @@ use crate::page;
 /// What a message weighs beside the text in it that the limit is about. Too little, and a message at its limit is
 /// refused in other words.
 const WRAPPING: u64 = 1 << 20;
+
+/// How long the component may take to say what it offers. Its limits end it long before, and its host after a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many instances wait ahead of the calls; see the component backend.
 const AHEAD: u32 = 2;
@@ -27,11 +37,13 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     let mut served = match own.manifest().kind {
         Kind::Provider => Served::provider(async move |around: Surroundings| {
             let (backend, spec) = prepare(&own, &around)?;
-            backend.launch_provider(spec).await
+            let launched = launch::<ProviderKind>(Arc::new(backend), spec, PATIENCE).await?;
+            Ok(Arc::new(launched) as Arc<dyn Provider>)
         }),
         Kind::AuthHandler => Served::auth_handler(async move |around: Surroundings| {
             let (backend, spec) = prepare(&own, &around)?;
-            backend.launch_auth_handler(spec).await
+            let launched = launch::<AuthHandlerKind>(Arc::new(backend), spec, PATIENCE).await?;
+            Ok(Arc::new(launched) as Arc<dyn AuthHandler>)
         }),
     };
     served.options.notice = Some(notice);

@@ -28,7 +28,7 @@ const VARIABLES: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin"), ("HOST_TOKEN", 
 #[must_use]
 pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn Backend> {
     match door {
-        Door::Process | Door::Native => Arc::new(ProcessBackend::new(ProcessOptions {
+        Door::Process | Door::Native | Door::Shim => Arc::new(ProcessBackend::new(ProcessOptions {
             environment: [("TMPDIR".into(), scratch.into())]
                 .into_iter()
                 .chain(VARIABLES.map(|(name, value)| (name.into(), value.into())))
@@ -61,7 +61,7 @@ pub fn plugin(door: Door, name: &str) -> PathBuf {
     let found = match door {
         Door::Process => peer(name),
         Door::Native => native(name),
-        Door::Component => guest(name),
+        Door::Component | Door::Shim => guest(name),
     };
     assert!(found.is_file(), "{} is built by the build script", found.display());
     found

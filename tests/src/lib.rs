@@ -9,6 +9,7 @@ pub mod cli;
 pub mod fixtures;
 pub mod go_host;
 mod leftovers;
+pub mod shim;
 
 pub use auth::TestAuth;
 pub use leftovers::{expect_no_process, expect_nothing_left};
@@ -58,6 +59,8 @@ pub enum Door {
     Native,
     /// A component, in a sandbox.
     Component,
+    /// The same component behind the shim, in a process of its own.
+    Shim,
 }
 
 /// A host for one test.
@@ -118,7 +121,7 @@ impl TestHost {
     ///
     /// Whatever kept it from starting.
     pub async fn launch(&mut self, name: &str) -> Result<TestPlugin, LaunchError> {
-        let path = fixtures::plugin(self.door, name);
+        let path = self.plugin(name);
         self.launch_file(path).await
     }
 
@@ -139,17 +142,26 @@ impl TestHost {
     ///
     /// Whatever kept it from starting.
     pub async fn launch_auth(&mut self, name: &str) -> Result<TestAuth, LaunchError> {
-        let path = fixtures::plugin(self.door, name);
+        let path = self.plugin(name);
         let plugin = self.backend.launch_auth_handler(self.spec(path)).await?;
         self.plugins.push(Arc::clone(&plugin) as Arc<dyn Plugin>);
         Ok(TestAuth { plugin })
     }
 
+    fn plugin(&self, name: &str) -> PathBuf {
+        match self.door {
+            Door::Shim => shim::wrapped(name, self.scratch(), &self.grants, &self.limits, &self.run_as),
+            door => fixtures::plugin(door, name),
+        }
+    }
+
     fn spec(&self, path: PathBuf) -> PluginSpec {
         let name = path.file_stem().expect("a plugin has a name").to_string_lossy().into_owned();
+        // What limits a component behind the shim stands in its file, and nowhere else.
+        let limits = if self.door == Door::Shim { Limits::default() } else { self.limits.clone() };
         PluginSpec {
             grants: self.grants.clone(),
-            limits: self.limits.clone(),
+            limits,
             run_as: self.run_as.clone(),
             host: self.host.clone(),
             ..PluginSpec::new(PluginName::new(name), path)

@@ -1,5 +1,5 @@
 //! One behaviour each, through every door: the same plugin as a Go child process, and the same guest as a child process
-//! of its own and as a component.
+//! of its own, as a component, and as that component behind the shim.
 
 mod auth;
 mod auth_login;

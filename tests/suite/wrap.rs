@@ -13,7 +13,12 @@ use crate::cli::{Person, answer, fails, stderr, stdout};
 
 impl Person {
     /// Wraps a guest under a name, with the lines of a policy's table.
-    pub(crate) fn has_wrapped(&self, guest: &str, name: &str, policy: &str) -> Result<PathBuf, std::io::Error> {
+    pub(crate) fn has_wrapped(
+        &self,
+        guest: &str,
+        name: &str,
+        policy: &str,
+    ) -> Result<PathBuf, std::io::Error> {
         let (component, path) = (fixtures::guest(guest), self.path(name));
         let (policy, component) = (self.has_policy(&component, policy)?, component.display().to_string());
         let output = path.display().to_string();
@@ -32,7 +37,12 @@ impl Person {
 
     /// Starts a program of this scratch directory by hand.
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-    fn starts(&self, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> std::io::Result<Output> {
+    fn starts(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> std::io::Result<Output> {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("TMPDIR", self.path("")).envs(variables.iter().copied());
         command.output()
@@ -110,7 +120,8 @@ fn what_stands_behind_a_program_that_is_no_known_shim_is_not_believed() -> TestR
     let telltale = telltale(&person)?;
     let (component, output) = (fixtures::guest("echo"), person.path("plugins/any-name"));
     let [component, output] = [component, output].map(|path| path.display().to_string());
-    let wrap = person.command(&["wrap", &component, "-o", &output]).env("PORTCULLIS_SHIM", &telltale).output()?;
+    let wrap =
+        person.command(&["wrap", &component, "-o", &output]).env("PORTCULLIS_SHIM", &telltale).output()?;
     assert!(wrap.status.success(), "{}", stderr(&wrap));
 
     let listed = answer(&person.types(&["list", "-o", "json"])?);
@@ -160,7 +171,11 @@ fn a_wrapped_component_explains_itself() -> TestResult {
     assert!(help.status.success() && page.ends_with(&stdout(&help)), "{}", stdout(&help));
 
     let version = person.starts(&path, &["--version"], &[])?;
-    assert!(stdout(&version).contains("wrapped by portcullis 0.1.0\ncomponent sha256:"), "{}", stdout(&version));
+    assert!(
+        stdout(&version).contains("wrapped by portcullis 0.1.0\ncomponent sha256:"),
+        "{}",
+        stdout(&version)
+    );
     let policy = person.starts(&path, &["--policy"], &[])?;
     assert!(stdout(&policy).contains("\nmay open no file\n"), "{}", stdout(&policy));
     let verify = person.starts(&path, &["--verify"], &[])?;
@@ -192,7 +207,8 @@ fn the_environment_narrows_the_policy_and_does_not_widen_it() -> TestResult {
 
     // And what is said holds, under a host that hands all of its environment on.
     let sees = |deny: &str| -> Result<bool, std::io::Error> {
-        let mut run = person.command(&["run", "./acrobat", "--provider", "acrobat", "--env", "inherit", "@env.json"]);
+        let mut run =
+            person.command(&["run", "./acrobat", "--provider", "acrobat", "--env", "inherit", "@env.json"]);
         let seen = answer(&run.env("PORTCULLIS_DENY", deny).env("LANG", "C").output()?);
         Ok(seen["data"]["set"] == true)
     };
@@ -227,7 +243,11 @@ fn a_damaged_file_refuses_to_start_and_says_why() -> TestResult {
         bytes
     };
     let damages = [
-        ("code", changed(image + 5000), "the component, or what is said of it, has changed since it was wrapped"),
+        (
+            "code",
+            changed(image + 5000),
+            "the component, or what is said of it, has changed since it was wrapped",
+        ),
         ("manifest", changed(whole.len() - 300), "has changed since it was wrapped"),
         ("length", changed(whole.len() - 95), "its parts have other lengths than its end says"),
         ("cut", whole[..whole.len() - 1].to_vec(), "this program carries no plugin"),
@@ -312,7 +332,8 @@ fn what_is_wrapped_is_not_wrapped_again() -> TestResult {
     fails(&again, 3, "wrapped already; name the component that it was made of");
     // Nor is it a shim, for all that it has one in it.
     let component = fixtures::guest("echo").display().to_string();
-    let output = person.command(&["wrap", &component, "-o", "again"]).env("PORTCULLIS_SHIM", &wrapped).output()?;
+    let output =
+        person.command(&["wrap", &component, "-o", "again"]).env("PORTCULLIS_SHIM", &wrapped).output()?;
     fails(&output, 1, "is a wrapped component, and no bare shim");
     Ok(())
 }

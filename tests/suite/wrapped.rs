@@ -73,7 +73,8 @@ fn nothing_is_left_when_the_host_is_killed() -> TestResult {
     person.has_wrapped("acrobat", "plugins/acrobat", "limits.wall = \"1h\"")?;
     let input = r#"{"operation":"stream","chunks":2,"size":10,"pauseMillis":3600000}"#;
     fs::write(person.path("in.json"), input)?;
-    let mut host = person.command(&["run", "acrobat", "@in.json", "-o", "table"]).stdout(Stdio::piped()).spawn()?;
+    let mut host =
+        person.command(&["run", "acrobat", "@in.json", "-o", "table"]).stdout(Stdio::piped()).spawn()?;
     // The first chunk shows that the call is under way.
     let mut first = [0; 10];
     host.stdout.as_mut().ok_or("it has a stdout")?.read_exact(&mut first)?;

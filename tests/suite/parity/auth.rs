@@ -13,6 +13,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_are_as_the_plugin_said_at_launch_unknown_words_included(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -42,6 +43,7 @@ async fn handlers_are_as_the_plugin_said_at_launch_unknown_words_included(door: 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_of_the_other_kind_is_said_to_be_one(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -55,6 +57,7 @@ async fn a_plugin_of_the_other_kind_is_said_to_be_one(door: Door) -> TestResult 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_tells_who_came_in_how_and_where(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -91,6 +94,7 @@ async fn a_status_tells_who_came_in_how_and_where(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_kept_for_its_scope_until_a_fresh_one_is_forced(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -120,6 +124,7 @@ async fn a_token_is_kept_for_its_scope_until_a_fresh_one_is_forced(door: Door) -
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_tokens_are_listed_and_the_expired_ones_purged(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -149,6 +154,7 @@ async fn kept_tokens_are_listed_and_the_expired_ones_purged(door: Door) -> TestR
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_logs_out_is_forgotten_with_every_token(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -166,6 +172,7 @@ async fn who_logs_out_is_forgotten_with_every_token(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_in_its_authors_words_whatever_was_asked(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -189,6 +196,7 @@ async fn a_refusal_is_in_its_authors_words_whatever_was_asked(door: Door) -> Tes
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_that_was_refused_may_be_tried_again(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -206,6 +214,7 @@ async fn a_configuration_that_was_refused_may_be_tried_again(door: Door) -> Test
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_was_stopped_is_configured_again_and_goes_on(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -224,6 +233,7 @@ async fn a_handler_that_was_stopped_is_configured_again_and_goes_on(door: Door) 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_calls_of_the_later_wire_are_answered(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -251,6 +261,7 @@ async fn the_calls_of_the_later_wire_are_answered(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_shutdown_every_call_is_told_so(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

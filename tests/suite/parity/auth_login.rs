@@ -11,6 +11,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prompts_come_in_order_and_one_result_after_them(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -49,6 +50,7 @@ async fn prompts_come_in_order_and_one_result_after_them(door: Door) -> TestResu
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_refused_is_refused_in_the_plugins_words(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -67,6 +69,7 @@ async fn a_login_that_is_refused_is_refused_in_the_plugins_words(door: Door) -> 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_without_claims_is_a_result(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -82,6 +85,7 @@ async fn a_result_without_claims_is_a_result(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_a_login_abandons_it_and_nothing_else(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -103,6 +107,7 @@ async fn who_leaves_a_login_abandons_it_and_nothing_else(door: Door) -> TestResu
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_dies_under_a_login_is_said_to_have_stopped(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -116,6 +121,7 @@ async fn a_plugin_that_dies_under_a_login_is_said_to_have_stopped(door: Door) ->
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_of_a_flood_of_prompts_loses_none(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -142,6 +148,7 @@ async fn a_slow_reader_of_a_flood_of_prompts_loses_none(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_leaves_a_flood_leaves_no_login_behind(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -158,6 +165,7 @@ async fn a_reader_who_leaves_a_flood_leaves_no_login_behind(door: Door) -> TestR
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_login_shows_is_limited_as_output_is(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -177,6 +185,7 @@ async fn what_a_login_shows_is_limited_as_output_is(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

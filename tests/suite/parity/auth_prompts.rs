@@ -29,6 +29,7 @@ async fn username(doorman: &TestAuth, request: LoginRequest) -> Result<String, C
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_is_asked_and_their_answer_reaches_the_plugin(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -50,6 +51,7 @@ async fn a_person_is_asked_and_their_answer_reaches_the_plugin(door: Door) -> Te
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_cannot_or_will_not_answer_fails_the_login(door: Door) -> TestResult {
     for (error, words) in [
@@ -72,6 +74,7 @@ async fn whoever_cannot_or_will_not_answer_fails_the_login(door: Door) -> TestRe
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_was_promised_nobody_asks_nobody(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -85,6 +88,7 @@ async fn a_plugin_that_was_promised_nobody_asks_nobody(door: Door) -> TestResult
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_reads_the_secret_that_it_is_given(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -97,6 +101,7 @@ async fn a_login_reads_the_secret_that_it_is_given(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_without_its_secret_is_refused(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -108,6 +113,7 @@ async fn a_login_without_its_secret_is_refused(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_offers_nothing_is_said_to_offer_nothing(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

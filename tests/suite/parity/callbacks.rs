@@ -100,6 +100,7 @@ async fn refused(plugin: &TestPlugin, input: Value) -> String {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn granted_secrets_are_read_listed_set_and_deleted(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -127,6 +128,7 @@ async fn granted_secrets_are_read_listed_set_and_deleted(door: Door) -> TestResu
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_secret_is_refused_in_upstreams_words(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -151,6 +153,7 @@ async fn a_refused_secret_is_refused_in_upstreams_words(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -194,6 +197,7 @@ async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_has_nothing_says_so(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -219,6 +223,7 @@ async fn a_host_that_has_nothing_says_so(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callbacks_at_once_get_their_own_answers(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_never_ends_does_not_spoil_the_next(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -25,6 +26,7 @@ async fn a_call_that_never_ends_does_not_spoil_the_next(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_abandoned_calls_cost_nothing_that_stays(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

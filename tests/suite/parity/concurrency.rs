@@ -8,6 +8,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_calls_at_once_get_their_own_answers(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -29,6 +30,7 @@ async fn a_hundred_calls_at_once_get_their_own_answers(door: Door) -> TestResult
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_call_does_not_keep_a_quick_one_waiting(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

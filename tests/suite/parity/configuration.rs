@@ -14,6 +14,7 @@ async fn seen(plugin: &TestPlugin, request: Execute) -> Result<Value, Box<dyn st
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_context_of_an_execution_reaches_the_plugin(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -79,6 +80,7 @@ async fn the_whole_context_of_an_execution_reaches_the_plugin(door: Door) -> Tes
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_said_is_not_seen(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -95,6 +97,7 @@ async fn what_was_not_said_is_not_seen(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -129,6 +132,7 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_variable_is_seen_when_it_was_granted(door: Door) -> TestResult {
     let env = async |plugin: &TestPlugin, name: &str| {
@@ -137,7 +141,7 @@ async fn a_variable_is_seen_when_it_was_granted(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let plugin = host.launch("acrobat").await?;
     assert_eq!(env(&plugin, "HOST_TOKEN").await?["set"], false);
-    assert_eq!(env(&plugin, "PATH").await?["set"], door != Door::Component);
+    assert_eq!(env(&plugin, "PATH").await?["set"], !matches!(door, Door::Component | Door::Shim));
 
     host.grants.env = vec!["HOST_TOKEN".to_owned()];
     let plugin = host.launch("acrobat").await?;

@@ -9,6 +9,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -21,6 +22,7 @@ async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_arrives_with_its_exit_code_and_diagnostics(door: Door) -> TestResult {
     // Contract item 107.
@@ -42,6 +44,7 @@ async fn a_refusal_arrives_with_its_exit_code_and_diagnostics(door: Door) -> Tes
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_operation_and_an_unknown_provider_are_the_plugins_to_refuse(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -54,6 +57,7 @@ async fn an_unknown_operation_and_an_unknown_provider_are_the_plugins_to_refuse(
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_does_not_stream_says_so(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -67,6 +71,7 @@ async fn a_provider_that_does_not_stream_says_so(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_json_breaks_the_contract(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -79,6 +84,7 @@ async fn an_answer_that_is_not_json_breaks_the_contract(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_text_breaks_the_contract(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -91,6 +97,7 @@ async fn an_answer_that_is_not_text_breaks_the_contract(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_dies_under_a_call_is_told_from_one_that_refuses(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -104,6 +111,7 @@ async fn a_plugin_that_dies_under_a_call_is_told_from_one_that_refuses(door: Doo
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_exits_under_a_call_has_stopped(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -116,6 +124,7 @@ async fn a_plugin_that_exits_under_a_call_has_stopped(door: Door) -> TestResult 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -131,6 +140,7 @@ async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -145,6 +155,7 @@ async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_prints_too_much_reaches_its_limit(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -159,6 +170,7 @@ async fn a_plugin_that_prints_too_much_reaches_its_limit(door: Door) -> TestResu
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_shutdown_every_call_finds_the_plugin_gone(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -174,6 +186,7 @@ async fn after_a_shutdown_every_call_finds_the_plugin_gone(door: Door) -> TestRe
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_does_not_wait_for_a_call_that_never_ends(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

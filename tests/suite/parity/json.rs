@@ -6,6 +6,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_passes_untouched(door: Door) -> TestResult {
     // Contract item 109, and more than it asks: no number changes, however it is written.
@@ -35,6 +36,7 @@ async fn json_passes_untouched(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_parses_its_input_answers_the_same_value(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

@@ -7,6 +7,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_offers_its_providers_in_its_own_order(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -19,6 +20,7 @@ async fn a_plugin_offers_its_providers_in_its_own_order(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_descriptor_says_the_same_whatever_runs_the_plugin(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -45,6 +47,7 @@ async fn a_descriptor_says_the_same_whatever_runs_the_plugin(door: Door) -> Test
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn warnings_metadata_and_the_streamed_mark_arrive(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -63,6 +66,7 @@ async fn warnings_metadata_and_the_streamed_mark_arrive(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_says_what_it_would_do(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -81,6 +85,7 @@ async fn a_plugin_says_what_it_would_do(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_names_what_its_inputs_depend_on(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -99,6 +104,7 @@ async fn a_plugin_names_what_its_inputs_depend_on(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_a_provider_leaves_the_plugin_running(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

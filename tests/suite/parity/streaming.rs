@@ -8,6 +8,7 @@ use test_case::test_case;
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_arrive_unchanged_and_in_order_before_the_one_result(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -32,6 +33,7 @@ async fn chunks_arrive_unchanged_and_in_order_before_the_one_result(door: Door) 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_fails_ends_with_the_refusal_after_its_chunks(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -47,6 +49,7 @@ async fn a_stream_that_fails_ends_with_the_refusal_after_its_chunks(door: Door) 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_loses_nothing(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
@@ -70,6 +73,7 @@ async fn a_slow_reader_loses_nothing(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_who_leaves_abandons_that_call_and_no_other(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
