@@ -1,11 +1,17 @@
 //! The backends of this build.
 //!
-//! The only file that names them. Everywhere else a backend is a `dyn Backend`.
+//! The only file that names them, with one below it that joins them. Everywhere else a backend is a `dyn Backend`.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use portcullis_contract::{Backend, BackendName};
+
+#[cfg(all(feature = "process", feature = "compile"))]
+mod apart;
+
+#[cfg(all(feature = "process", feature = "compile"))]
+pub use apart::ShimSource;
 
 /// What the backends of this build are given.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +22,9 @@ pub struct Options {
     /// What every component has in common.
     #[cfg(feature = "component")]
     pub component: crate::component::ComponentOptions,
+    /// The shim, behind which components run that are to have a process of their own; without it they do not run.
+    #[cfg(all(feature = "process", feature = "compile"))]
+    pub shim: Option<ShimSource>,
 }
 
 /// A backend could not be set up.
@@ -37,14 +46,18 @@ pub fn backends(options: Options) -> Result<Vec<Arc<dyn Backend>>, SetupError> {
         process,
         #[cfg(feature = "component")]
         component,
+        #[cfg(all(feature = "process", feature = "compile"))]
+        shim,
     } = options;
+    #[cfg(feature = "component")]
+    let component = crate::component::ComponentBackend::new(component)
+        .map_err(|error| SetupError { backend: BackendName::Component, source: error.into() })?;
+    #[cfg(all(feature = "process", feature = "compile"))]
+    let component = apart::Isolating::new(component, process.clone(), shim);
     Ok(vec![
         #[cfg(feature = "process")]
         Arc::new(crate::process::ProcessBackend::new(process)),
         #[cfg(feature = "component")]
-        Arc::new(
-            crate::component::ComponentBackend::new(component)
-                .map_err(|error| SetupError { backend: BackendName::Component, source: error.into() })?,
-        ),
+        Arc::new(component),
     ])
 }

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Instances as Policy, Kind, LaunchError, PluginInfo, PluginSpec,
-    Provider,
+    AuthHandler, Backend, BackendName, Instances as Policy, Isolation, Kind, LaunchError, PluginInfo,
+    PluginSpec, Provider,
 };
 use thiserror::Error;
 
@@ -193,6 +193,9 @@ impl ComponentBackend {
 
     /// Makes a component of that kind ready.
     async fn begin(&self, kind: Kind, spec: PluginSpec) -> Result<Launching, LaunchError> {
+        if spec.run_as.isolation == Isolation::Process {
+            return Err(LaunchError::failed(NotApart));
+        }
         let interface = interface(kind);
         let (digest, source, cached) = match &self.image {
             Some(image) => (image.digest, None, Some(self.own(image, kind, &spec, interface)?)),
@@ -407,6 +410,11 @@ fn interface(kind: Kind) -> &'static Interface {
         Kind::AuthHandler => &auth::EXPORT,
     }
 }
+
+/// What was to be isolated is never run without.
+#[derive(Debug, Error)]
+#[error("it is to run in a process of its own, and this host has no shim to run it behind")]
+struct NotApart;
 
 /// A backend has files to launch or an image.
 #[derive(Debug, Error)]

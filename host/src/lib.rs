@@ -22,5 +22,7 @@ pub mod policy;
 pub mod process;
 pub mod secrets;
 
+#[cfg(all(feature = "process", feature = "compile"))]
+pub use backends::ShimSource;
 pub use backends::{Options, SetupError, backends};
 pub use host::Host;

@@ -19,6 +19,9 @@ use portcullis_serve::{Outcome, Served, Surroundings};
 use crate::own::Own;
 use crate::page;
 
+/// How large a message is read whatever the policy says: as large as one is allowed to be without a policy.
+const LARGEST_MESSAGE: u64 = 64 << 20;
+
 /// What a message weighs beside the text in it that the limit is about. Too little, and a message at its limit is
 /// refused in other words.
 const WRAPPING: u64 = 1 << 20;
@@ -32,8 +35,10 @@ const AHEAD: u32 = 2;
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program);
-    let message = own.limits.resolve(BackendName::Component).message.saturating_add(WRAPPING);
-    let message = usize::try_from(message).unwrap_or(usize::MAX);
+    // What is too large for the component is refused by its sandbox, in the words of a limit. This is only so that
+    // nobody could send more than anybody allows.
+    let message = own.limits.resolve(BackendName::Component).message.max(LARGEST_MESSAGE);
+    let message = usize::try_from(message.saturating_add(WRAPPING)).unwrap_or(usize::MAX);
     let mut served = match own.manifest().kind {
         Kind::Provider => Served::provider(async move |around: Surroundings| {
             let (backend, spec) = prepare(&own, &around)?;

@@ -19,6 +19,11 @@ fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
     match door {
         Door::Component => person.has_guest("doorman")?,
         Door::Native => person.has_native("doorman")?,
+        // What a host grants is tested here; a policy inside would hide it.
+        Door::Shim => {
+            let grants = "secrets = { read = [\"*\"], write = [\"*\"] }";
+            person.has_wrapped("doorman", "plugins/doorman", grants).map(drop)?;
+        }
         #[cfg(go_peers)]
         Door::Process => person.has_peer("doorman")?,
         #[cfg(not(go_peers))]
@@ -35,6 +40,7 @@ const PROMPT: &str = "To log in, open https://door.example/device\nand enter the
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     person.has_guest("echo")?;
@@ -57,6 +63,7 @@ fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let login = |arguments: &[&str]| person.types(&[&["auth", "login"], arguments].concat());
@@ -77,6 +84,7 @@ fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let login = |arguments: &[&str]| person.types(&[&["auth", "login", "-q"], arguments].concat());
@@ -99,6 +107,7 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let refused = |arguments: &[&str], sentence: &str| -> TestResult {
@@ -126,6 +135,7 @@ fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> Tes
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let status = answer(&person.types(&["auth", "status", "-o", "json"])?);
@@ -176,6 +186,7 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
@@ -204,6 +215,7 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let file = person.path("secrets.json");
@@ -221,11 +233,12 @@ fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) ->
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let file = match door {
         Door::Component => "./plugins/doorman.wasm",
-        Door::Process | Door::Native => "./plugins/doorman",
+        Door::Process | Door::Native | Door::Shim => "./plugins/doorman",
     };
     let several = "doorman offers several auth handlers: door, side; choose one with --handler";
     fails(&person.types(&["auth", "login", file])?, 3, several);
@@ -240,6 +253,7 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn a_provider_is_told_of_identities_that_its_policy_grants(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     person.has_guest("keeper")?;
@@ -272,6 +286,7 @@ fn a_provider_is_told_of_identities_that_its_policy_grants(door: Door) -> TestRe
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 fn ctrl_c_ends_a_login_and_its_plugin(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let mut child = person

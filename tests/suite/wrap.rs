@@ -28,7 +28,7 @@ impl Person {
     }
 
     /// Writes a policy with one table, and returns its path.
-    fn has_policy(&self, component: &Path, lines: &str) -> Result<String, std::io::Error> {
+    pub(crate) fn has_policy(&self, component: &Path, lines: &str) -> Result<String, std::io::Error> {
         let inspection = portcullis::component::inspect(component).map_err(std::io::Error::other)?;
         let path = self.path("policy.toml");
         fs::write(&path, format!("[plugin.it]\ndigests = [\"{}\"]\n{lines}\n", inspection.digest))?;
@@ -160,7 +160,7 @@ fn a_wrapped_component_explains_itself() -> TestResult {
     assert_eq!((by_hand.status.code(), stdout(&by_hand).as_str()), (Some(1), ""));
     for line in [
         "This program is a plugin: another program, its host, starts it and talks to it.",
-        "offers the providers echo 1.2.3, raw 1.2.3, noop 1.2.3.",
+        "offers the providers echo 1.2.3, noop 1.2.3, raw 1.2.3.",
         "  - may reach https://api.example, and nothing else on the network",
         "  - may compute for 250ms a call",
         "  - has a fresh instance for every call",
@@ -249,7 +249,7 @@ fn a_damaged_file_refuses_to_start_and_says_why() -> TestResult {
             "the component, or what is said of it, has changed since it was wrapped",
         ),
         ("manifest", changed(whole.len() - 300), "has changed since it was wrapped"),
-        ("length", changed(whole.len() - 95), "its parts have other lengths than its end says"),
+        ("length", changed(whole.len() - 93), "its parts have other lengths than its end says"),
         ("cut", whole[..whole.len() - 1].to_vec(), "this program carries no plugin"),
         ("stripped", whole[..image].to_vec(), "this program carries no plugin"),
     ];

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Shim, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
-    Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Kind, Resolved,
-    RunAs, Stdin,
+    Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Isolation, Kind,
+    Resolved, RunAs, Stdin,
 };
 use serde::Serialize;
 
@@ -310,8 +310,9 @@ pub(crate) fn plugin<'a>(
         wrapped: listed.wrapped.as_ref().map(WrappedComponent::new),
         run_as: match trusted(listed) {
             Some(Wrapped { manifest, .. }) => {
-                let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
-                format!("{}, in a process of its own", self::run_as(&run_as, BackendName::Component, kind))
+                let (instances, isolation) = (manifest.instances, Isolation::Process);
+                let wrapped = RunAs { instances, isolation, ..RunAs::default() };
+                run_as(&wrapped, BackendName::Component, kind)
             }
             None => run_as(&settings.run_as, backend, kind),
         },
@@ -362,13 +363,16 @@ fn run_as(run_as: &RunAs, backend: BackendName, kind: Kind) -> String {
     match backend {
         // It has a memory; whatever the policy says of instances is for providers.
         BackendName::Component if kind == Kind::AuthHandler => {
-            "a sandboxed component, one instance that remembers".to_owned()
+            format!("a sandboxed component, one instance that remembers{}", apart(run_as))
         }
-        BackendName::Component => match run_as.instances {
-            Instances::PerCall => "a sandboxed component, a fresh instance for every call".to_owned(),
-            Instances::Single => "a sandboxed component, one instance for all calls".to_owned(),
-            Instances::Pooled(count) => format!("a sandboxed component, {count} instances that are kept"),
-        },
+        BackendName::Component => {
+            let instances = match run_as.instances {
+                Instances::PerCall => "a fresh instance for every call".to_owned(),
+                Instances::Single => "one instance for all calls".to_owned(),
+                Instances::Pooled(count) => format!("{count} instances that are kept"),
+            };
+            format!("a sandboxed component, {instances}{}", apart(run_as))
+        }
         BackendName::Process => {
             let environment = match run_as.environment {
                 Environment::Usual => "the usual environment",
@@ -381,6 +385,11 @@ fn run_as(run_as: &RunAs, backend: BackendName, kind: Kind) -> String {
             format!("a native go-plugin process with {environment} and {stdin}")
         }
     }
+}
+
+/// Says where a component runs, unless it is the usual place.
+fn apart(run_as: &RunAs) -> &'static str {
+    if run_as.isolation == Isolation::Process { ", in a process of its own" } else { "" }
 }
 
 fn limits(limits: &Resolved) -> BTreeMap<&'static str, String> {

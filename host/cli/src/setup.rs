@@ -128,6 +128,7 @@ pub(crate) fn backends(session: &Session) -> Options {
             environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..ComponentOptions::default()
         },
+        shim: Some(shim::source(session)),
     }
 }
 

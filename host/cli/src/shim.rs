@@ -5,9 +5,11 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, bail};
+use portcullis::ShimSource;
 use portcullis::component::FINGERPRINT;
 use portcullis::host::KnownShims;
 use portcullis_bundle::{Bundle, Mark, program_digest};
@@ -36,7 +38,10 @@ const NOT_CARRIED: &str = "this build of portcullis carries no shim, the program
 
 /// Returns the shim to wrap with.
 pub(crate) fn find(session: &Session) -> anyhow::Result<Shim> {
-    let named = session.environment.shim.as_deref();
+    find_named(session.environment.shim.as_deref())
+}
+
+fn find_named(named: Option<&Path>) -> anyhow::Result<Shim> {
     let program = match (named, CARRIED) {
         (Some(path), _) => {
             let program = fs::read(path).with_context(|| format!("PORTCULLIS_SHIM: {}", path.display()))?;
@@ -62,6 +67,16 @@ pub(crate) fn find(session: &Session) -> anyhow::Result<Shim> {
         );
     }
     Ok(Shim { program, http })
+}
+
+/// Returns where the shim comes from for components that are to have a process of their own.
+pub(crate) fn source(session: &Session) -> ShimSource {
+    let named = session.environment.shim.clone();
+    ShimSource::new(move || {
+        let shim = find_named(named.as_deref());
+        shim.map(|shim| shim.program.into_owned())
+            .map_err(|error| std::io::Error::other(format!("{error:#}")))
+    })
 }
 
 /// Tells the shims that this command knows. The digest is computed when somebody asks: most directories hold

@@ -94,13 +94,15 @@ pub enum Instances {
     Pooled(u16),
 }
 
-/// Where a component runs. Only one place exists so far.
+/// Where a component runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// In our own process.
+    /// In a sandbox of our own process.
     #[default]
     Sandbox,
+    /// In such a sandbox, in a process of its own.
+    Process,
 }
 
 /// What a child process sees of our environment.

@@ -121,7 +121,9 @@ impl Rooms {
     async fn ask(&self, file: &Candidate, digest: &Digest, kind: Kind) -> Result<Told, LaunchError> {
         let mut spec = PluginSpec::new(file.name.clone(), &file.path);
         spec.digest = Some(*digest);
-        spec.limits = (self.setup.policy)(digest).limits;
+        let settings = (self.setup.policy)(digest);
+        spec.limits = settings.limits;
+        spec.run_as.isolation = settings.run_as.isolation;
         let grace = self.setup.patience.grace;
         match kind {
             Kind::Provider => {

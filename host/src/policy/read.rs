@@ -290,7 +290,10 @@ impl Reader<'_> {
 fn how_to_run(key: &str, value: &Value<'_>, run_as: &mut RunAs) -> Result<(), Found> {
     match key {
         "instances" => run_as.instances = instances(value)?,
-        "isolation" => run_as.isolation = word(value, &[("sandbox", Isolation::Sandbox)])?,
+        "isolation" => {
+            run_as.isolation =
+                word(value, &[("sandbox", Isolation::Sandbox), ("process", Isolation::Process)])?
+        }
         "environment" => {
             let words = [("usual", Environment::Usual), ("inherit", Environment::Inherit)];
             run_as.environment = word(value, &words)?;

@@ -134,7 +134,8 @@ fn how_a_plugin_is_run_stands_in_the_same_table() {
             &format!("3:13: {bad:?} is not understood; write \"per-call\""),
         );
     }
-    check_plugin("isolation = \"process\"", "3:13: \"process\" is not understood; write \"sandbox\"");
+    check_plugin("isolation = \"vm\"", "3:13: \"vm\" is not understood; write \"sandbox\" or \"process\"");
+    assert_eq!(plugin("isolation = \"process\"").run_as.isolation, Isolation::Process);
     check_plugin("stdin = \"tty\"", "3:9: \"tty\" is not understood; write \"null\" or \"inherit\"");
     check_plugin("environment = true", "3:15: expected a text in quotes, found boolean");
 }

@@ -12,7 +12,10 @@ use portcullis_contract::{
 };
 
 use super::quote::quoted;
-use super::{HandlerScope, shown};
+use super::{HandlerScope, check_name, shown};
+
+/// Matches no name: to ask for such secrets tells whether there is a store, and nothing of what is in it.
+const NOTHING: &str = "^$";
 
 /// What one plugin may ask of a host that knows nothing of its policy.
 #[derive(Debug)]
@@ -31,10 +34,16 @@ impl Narrowed {
         Self { plugin, secrets: grants.secrets.clone(), handlers: HandlerScope::Granted(handlers), host }
     }
 
-    fn secret(&self, call: &'static str, name: &str, granted: bool) -> Result<(), HostError> {
+    /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
+    /// there a store, can there be such a name, was it granted.
+    async fn secret(&self, call: &'static str, name: &str, granted: bool) -> Result<(), HostError> {
         if granted {
             return Ok(());
         }
+        if let Err(none @ HostError::Unavailable(_)) = self.host.list_secrets(NOTHING).await {
+            return Err(none);
+        }
+        check_name(name)?;
         self.denied(call, name);
         Err(HostError::Denied("secret name outside allowed scope".to_owned()))
     }
@@ -57,17 +66,17 @@ impl Narrowed {
 #[async_trait]
 impl HostService for Narrowed {
     async fn get_secret(&self, name: &str) -> Result<Option<String>, HostError> {
-        self.secret("get_secret", name, self.secrets.may_read(name))?;
+        self.secret("get_secret", name, self.secrets.may_read(name)).await?;
         self.host.get_secret(name).await
     }
 
     async fn set_secret(&self, name: &str, value: &str) -> Result<(), HostError> {
-        self.secret("set_secret", name, self.secrets.may_write(name))?;
+        self.secret("set_secret", name, self.secrets.may_write(name)).await?;
         self.host.set_secret(name, value).await
     }
 
     async fn delete_secret(&self, name: &str) -> Result<(), HostError> {
-        self.secret("delete_secret", name, self.secrets.may_write(name))?;
+        self.secret("delete_secret", name, self.secrets.may_write(name)).await?;
         self.host.delete_secret(name).await
     }
 
@@ -186,6 +195,8 @@ mod tests {
         assert_eq!(host.get_secret("app.one").await, Ok(Some("app.one".to_owned())));
         let denied = Err(HostError::Denied("secret name outside allowed scope".to_owned()));
         assert_eq!(host.get_secret("other").await, denied);
+        let nameless = host.get_secret("").await.unwrap_err();
+        assert_eq!(nameless.to_string(), "secret name must not be empty");
         assert_eq!(host.set_secret("app.one", "x").await.unwrap_err(), denied.clone().unwrap_err());
         assert_eq!(host.delete_secret("app.one").await.unwrap_err(), denied.unwrap_err());
         assert_eq!(host.list_secrets("").await, Ok(vec!["app.one".to_owned()]));

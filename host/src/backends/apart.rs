@@ -1,0 +1,137 @@
+//! Components in processes of their own: wrapped on the spot, and then run as any native plugin is.
+//!
+//! A mistake in the engine, or a guest that makes use of one, then costs one child and nothing else. What the component
+//! may touch and how much it may use stands in the wrapped file and is held there; what it asks of us is granted here,
+//! as always. The file is gone as soon as the child runs. Of a plugin that runs apart, its
+//! [`PluginInfo`](portcullis_contract::PluginInfo) tells what a child's would.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portcullis_bundle::{Existing, Manifest, Parts, write};
+use portcullis_contract::{
+    AuthHandler, Backend, BackendName, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
+};
+
+use crate::component::{ComponentBackend, FINGERPRINT};
+use crate::process::{ProcessBackend, ProcessOptions};
+
+/// Where the shim comes from, a whole program. It is read when a component is to be isolated.
+#[derive(Clone)]
+pub struct ShimSource(Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>);
+
+impl ShimSource {
+    /// Reads the shim in that way.
+    pub fn new(read: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for ShimSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShimSource")
+    }
+}
+
+/// Runs components in sandboxes here, or in processes of their own where their policy says so.
+#[derive(Debug)]
+pub(super) struct Isolating {
+    component: ComponentBackend,
+    process: ProcessBackend,
+    shim: Option<ShimSource>,
+    directory: Option<PathBuf>,
+}
+
+/// How a component is started that is in a file of its own. The file is removed when this is dropped.
+struct Apart {
+    spec: PluginSpec,
+    _directory: tempfile::TempDir,
+}
+
+impl Isolating {
+    pub(super) fn new(
+        component: ComponentBackend,
+        process: ProcessOptions,
+        shim: Option<ShimSource>,
+    ) -> Self {
+        let directory = process.runtime_dir.clone();
+        Self { component, process: ProcessBackend::new(process), shim, directory }
+    }
+
+    /// Returns the source of shims, if a component is to be isolated and can be.
+    fn shim(&self, spec: &PluginSpec) -> Option<&ShimSource> {
+        self.shim.as_ref().filter(|_| spec.run_as.isolation == Isolation::Process)
+    }
+
+    /// Wraps a component.
+    async fn apart(&self, shim: &ShimSource, spec: PluginSpec) -> Result<Apart, LaunchError> {
+        let compiled = self.component.precompile(&spec.path).await?;
+        if let Some(expected) = spec.digest.filter(|expected| *expected != compiled.digest) {
+            return Err(LaunchError::Changed { path: spec.path, expected, found: compiled.digest });
+        }
+        let PluginSpec { name, grants, limits, run_as, host, .. } = spec;
+        let manifest = Manifest {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: name.clone(),
+            kind: compiled.kind,
+            component: compiled.digest,
+            imports: compiled.imports,
+            engine: FINGERPRINT.to_owned(),
+            class: compiled.class,
+            instances: run_as.instances,
+            grants: grants.clone(),
+            limits,
+            // It is run and not looked at.
+            offers: Vec::new(),
+            description: String::new(),
+        };
+        let (parent, shim) = (self.directory.clone(), shim.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("portcullis-apart-");
+            let directory = match parent {
+                Some(parent) => builder.tempdir_in(parent)?,
+                None => builder.tempdir()?,
+            };
+            // A name that no plugin chose.
+            let path = directory.path().join("plugin");
+            let program = shim.0()?;
+            let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
+            write(&path, &parts, Existing::Keep).map_err(io::Error::other)?;
+            Ok::<_, io::Error>((directory, path))
+        });
+        let written = written.await.map_err(LaunchError::failed)?;
+        let (directory, path) = written.map_err(LaunchError::failed)?;
+        let spec = PluginSpec {
+            grants,
+            // Held in the file. As limits of a process they would mean something else.
+            limits: Limits::default(),
+            run_as: RunAs { isolation: Isolation::Sandbox, ..run_as },
+            host,
+            ..PluginSpec::new(name, path)
+        };
+        Ok(Apart { spec, _directory: directory })
+    }
+}
+
+#[async_trait]
+impl Backend for Isolating {
+    fn name(&self) -> BackendName {
+        BackendName::Component
+    }
+
+    async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
+        let Some(shim) = self.shim(&spec) else { return self.component.launch_provider(spec).await };
+        let apart = self.apart(shim, spec).await?;
+        self.process.launch_provider(apart.spec.clone()).await
+    }
+
+    async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
+        let Some(shim) = self.shim(&spec) else { return self.component.launch_auth_handler(spec).await };
+        let apart = self.apart(shim, spec).await?;
+        self.process.launch_auth_handler(apart.spec.clone()).await
+    }
+}
