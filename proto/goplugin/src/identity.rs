@@ -7,6 +7,8 @@
 //! certificate has it all the same, because Go's peers look (protocol spec 9).
 
 mod pin;
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -144,7 +146,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "aws-lc-rs")]
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     #[cfg(not(feature = "aws-lc-rs"))]
-    let provider = rustls::crypto::ring::default_provider();
+    let provider = self::ring::provider();
     Arc::new(provider)
 }
 
