@@ -11,6 +11,8 @@ mod auth;
 mod descriptor;
 mod execute;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod host_service;
 mod output;
 mod schema;

@@ -5,6 +5,9 @@
 //! when an input first has to be judged, once. Formats say something and judge nothing, as upstream
 //! has it (contract spec 6.7).
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;

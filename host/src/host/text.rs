@@ -6,6 +6,9 @@
 //! nesting reaches ours, and that refuses a key given twice: two readers of such an object see two
 //! different things, which is a way round validation.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::HashSet;
 use std::fmt;
 

@@ -12,6 +12,8 @@
 //! [`Broker::outgoing`]; whoever runs the stream joins them to it: the host in `broker/host.rs`.
 
 mod announced;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod outgoing;
 

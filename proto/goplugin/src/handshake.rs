@@ -6,6 +6,9 @@
 //!
 //! Everything here is pure. Reading the line, and giving up on it, is the client's business.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

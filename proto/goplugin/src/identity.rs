@@ -6,6 +6,8 @@
 //! asked. So everything an ordinary verifier looks at, the name, the time, the chain, decides nothing here; the
 //! certificate has it all the same, because Go's peers look (protocol spec 9).
 
+#[cfg(test)]
+mod fuzz;
 mod pin;
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
 mod ring;

@@ -8,6 +8,8 @@
 //! are a stranger's. A plugin of ours writes with [`Entry::to_line`], or has `tracing` write through a [`LogLayer`].
 
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod layer;
 mod line;
 

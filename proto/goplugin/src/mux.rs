@@ -10,6 +10,8 @@
 
 mod acks;
 mod driver;
+#[cfg(test)]
+mod fuzz;
 mod knocks;
 mod stream;
 #[cfg(test)]

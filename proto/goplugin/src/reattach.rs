@@ -3,6 +3,9 @@
 //! go-plugin has no form for it; what Terraform's ecosystem made of it is what everybody uses: a JSON object for each
 //! plugin, and a map of them under the plugins' names in a variable such as `TF_REATTACH_PROVIDERS`. Pure.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

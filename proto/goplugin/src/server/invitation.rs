@@ -3,6 +3,9 @@
 //! They are read once, by [`Invitation::read`], and passed on as values; code past this module never
 //! looks at the environment again. Everything here is pure.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
