@@ -16,6 +16,8 @@ mod announced;
 mod fuzz;
 mod host;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

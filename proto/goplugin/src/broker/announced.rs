@@ -66,6 +66,9 @@ impl Announced {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_fuzz::Random;
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
     fn info(id: u32, address: &str) -> ConnInfo {
@@ -122,5 +125,80 @@ mod tests {
         assert_eq!(announced.kept.len(), KEPT);
         assert!(announced.expect(0).try_recv().is_err());
         assert!(announced.expect(1).try_recv().is_ok());
+    }
+
+    /// The same rules said differently: every event is kept, and questions are answered by looking at all of them.
+    #[test]
+    fn any_course_of_events_goes_as_the_rules_say() {
+        for seed in 0..200 {
+            course(&mut Random::from_name(&format!("announced {seed}")));
+        }
+    }
+
+    /// Somebody who dialled: for which number, and what they hold until they are answered or give up.
+    struct Dial {
+        id: u32,
+        answer: oneshot::Receiver<ConnInfo>,
+    }
+
+    fn course(random: &mut Random) {
+        let mut announced = Announced::default();
+        // The model: who waits, longest first, and what nobody asked for yet, oldest first.
+        let mut dials: VecDeque<Dial> = VecDeque::new();
+        let mut unclaimed: VecDeque<ConnInfo> = VecDeque::new();
+        for step in 0..400_u32 {
+            let id = u32::try_from(random.below(5)).unwrap();
+            match random.below(8) {
+                0..=2 => {
+                    let said = info(id, &step.to_string());
+                    announced.arrived(said.clone());
+                    match dials.iter().position(|dial| dial.id == id).and_then(|at| dials.remove(at)) {
+                        Some(mut first) => assert_eq!(first.answer.try_recv(), Ok(said), "step {step}"),
+                        None => {
+                            unclaimed.retain(|old| old.service_id != id);
+                            unclaimed.push_back(said);
+                        }
+                    }
+                }
+                3..=5 => {
+                    let mut answer = announced.expect(id);
+                    match unclaimed.iter().position(|old| old.service_id == id) {
+                        Some(at) => assert_eq!(answer.try_recv().ok(), unclaimed.remove(at), "step {step}"),
+                        None => dials.push_back(Dial { id, answer }),
+                    }
+                }
+                // Somebody gives up, whoever it is.
+                6 => drop(dials.remove(random.below(dials.len()))),
+                // The other side goes, or a flood comes from it: now and then.
+                _ if random.below(40) == 0 => {
+                    announced = Announced::default();
+                    unclaimed.clear();
+                    for mut dial in dials.drain(..) {
+                        assert_eq!(dial.answer.try_recv(), Err(TryRecvError::Closed), "step {step}");
+                    }
+                }
+                _ if random.below(40) == 0 => {
+                    for id in (1000..).take(KEPT) {
+                        announced.arrived(info(id, "flood"));
+                    }
+                    for id in (1000..).take(KEPT) {
+                        assert!(announced.expect(id).try_recv().is_ok(), "step {step}, {id}");
+                    }
+                    unclaimed.clear();
+                }
+                _ => {}
+            }
+            for dial in &mut dials {
+                assert_eq!(dial.answer.try_recv(), Err(TryRecvError::Empty), "step {step}");
+            }
+            assert_eq!(announced.kept, unclaimed, "step {step}");
+            // Who gave up is forgotten with the next dial that has to wait, and none is kept for nothing.
+            let open = announced.waiting.values().flatten().filter(|sender| !sender.is_closed()).count();
+            assert_eq!(open, dials.len(), "step {step}");
+            assert!(announced.waiting.len() <= 5, "step {step}");
+        }
+        dials.clear();
+        drop(announced.expect(u32::MAX));
+        assert_eq!(announced.waiting.len(), 1, "who gave up is still remembered");
     }
 }
