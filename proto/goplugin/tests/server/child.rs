@@ -107,13 +107,19 @@ impl Drop for Plugin {
     }
 }
 
+/// How much a plugin may send in one stream that nobody reads.
+pub(crate) const WINDOW: u32 = 65_535;
+
 /// Connects to a plugin's socket.
 pub(crate) async fn connect(socket: PathBuf) -> Channel {
     let connector = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();
         async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    let endpoint = Endpoint::from_static("http://localhost");
+    let endpoint = Endpoint::from_static("http://localhost")
+        .initial_stream_window_size(WINDOW)
+        // Streams that nobody reads are in no other's way.
+        .initial_connection_window_size(16 * WINDOW);
     endpoint.connect_with_connector(connector).await.expect("the plugin listens")
 }
 
