@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use portcullis_contract::{
     Backend, BackendName, Call, CallError, Capability, Configuration, Context, Digest, Grants, HandlerName,
-    HostService, Json, Kind, Limits, Output, PluginSpec, RunAs,
+    HostService, Json, Kind, Limits, Output, PluginSpec, Prints, RunAs,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -82,6 +82,9 @@ pub struct Setup {
     pub default_handler: Option<HandlerName>,
     /// The shims whose wrapped files are believed; `None` looks into no native program.
     pub shims: Option<KnownShims>,
+    /// Where what plugins print of their own accord goes; `None` has it logged, at level debug. What is started merely to be
+    /// described is logged in any case.
+    pub prints: Option<Arc<dyn Prints>>,
     /// How long things may take.
     pub patience: Patience,
 }

@@ -36,7 +36,7 @@ use channel::{Channel, Client};
 use host_service::HostDoor;
 use output::Words;
 pub use provider::ProcessProvider;
-use state::Child;
+use state::{Child, Reading};
 
 /// Returns what of our environment a child gets if nobody says otherwise: what most programs need.
 #[must_use]
@@ -133,7 +133,8 @@ impl ProcessBackend {
         let version = connection.negotiated_version();
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
-        let child = Child::hold(connection, &spec.name, &limits).map_err(LaunchError::failed)?;
+        let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };
+        let child = Child::hold(connection, &spec.name, &limits, prints).map_err(LaunchError::failed)?;
         let info =
             PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
         Ok(Started { info, version, channel, host, child })
@@ -172,7 +173,7 @@ impl ProcessBackend {
             // The limit of messages is not set here: it is for what the plugin prints, which we pass on in
             // pieces, and a plugin whose prints nobody takes stands still.
             socket_base: self.options.runtime_dir.clone(),
-            sink: Arc::new(Words::new(spec.name.clone())),
+            sink: Arc::new(Words::new(spec.name.clone(), spec.prints.clone())),
             ..Launch::new(executable, cookie, versions)
         }
     }

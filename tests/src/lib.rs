@@ -9,6 +9,7 @@ pub mod cli;
 pub mod fixtures;
 pub mod go_host;
 mod leftovers;
+pub mod prints;
 pub mod shim;
 
 pub use auth::TestAuth;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use portcullis::contract::{
     Backend, Call, CallError, Chunk, Execute, Grants, HostService, Json, LaunchError, Limits, Output, Plugin,
-    PluginName, PluginSpec, Provider, ProviderName, RunAs,
+    PluginName, PluginSpec, Prints, Provider, ProviderName, RunAs,
 };
 
 /// Fails unless a value matches a pattern; shows the value. The standard library's is not stable yet.
@@ -78,6 +79,8 @@ pub struct TestHost {
     pub run_as: RunAs,
     /// What they may ask of us.
     pub host: Option<Arc<dyn HostService>>,
+    /// Who reads what they print.
+    pub prints: Option<Arc<dyn Prints>>,
 }
 
 impl TestHost {
@@ -106,6 +109,7 @@ impl TestHost {
             limits: Limits::default(),
             run_as: RunAs::default(),
             host: None,
+            prints: None,
         }
     }
 
@@ -171,6 +175,7 @@ impl TestHost {
             limits,
             run_as: self.run_as.clone(),
             host: self.host.clone(),
+            prints: self.prints.clone(),
             ..PluginSpec::new(PluginName::new(name), path)
         }
     }

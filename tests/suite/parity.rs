@@ -10,5 +10,6 @@ mod concurrency;
 mod configuration;
 mod errors;
 mod json;
+mod prints;
 mod results;
 mod streaming;

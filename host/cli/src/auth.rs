@@ -17,6 +17,7 @@ use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, 
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{complain, visible};
+use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
 use crate::{Session, describe, errors, run, setup};
@@ -97,14 +98,17 @@ async fn on_host(
 ) -> Result<Exit, Failure> {
     let secrets = common.secrets_file.clone();
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
-    let host = setup::host(session, &common.plugins, &Personal { secrets, person, ..Personal::default() })?;
+    let printing = (!session.quiet).then(Printing::start);
+    let prints = printing.as_ref().map(Printing::prints);
+    let personal = Personal { secrets, person, prints, ..Personal::default() };
+    let host = setup::host(session, &common.plugins, &personal)?;
     let mut signals = Signals::new()?;
     let ended = tokio::select! {
         ended = work(&host) => ended,
         // Whatever goes on is abandoned, and its plugin is told.
         exit = signals.next() => Ok(exit),
     };
-    run::stop(&host, &mut signals).await;
+    run::stop(&host, printing.as_ref(), &mut signals).await;
     ended
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
         listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, &mut signals).await;
+    run::stop(&host, None, &mut signals).await;
     let listed = match listed {
         Ok(listed) => listed.map_err(errors::find)?,
         Err(exit) => return Ok(exit),

@@ -26,6 +26,7 @@ mod list;
 mod logging;
 mod moment;
 mod output;
+mod prints;
 mod probe;
 mod progress;
 mod run;

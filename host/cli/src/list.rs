@@ -32,7 +32,7 @@ pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
         listing = host.list(args.plugins.describe()) => Ok(listing),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, &mut signals).await;
+    run::stop(&host, None, &mut signals).await;
     let listing = match listing {
         Ok(listing) => listing.map_err(errors::find)?,
         Err(exit) => return Ok(exit),

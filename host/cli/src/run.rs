@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain, print};
+use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
 use crate::{Session, duration, errors, inputs, setup};
@@ -128,9 +129,11 @@ enum StdinArg {
 pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let request = request(session, &args)?;
+    let printing = (format != Format::Quiet && !session.quiet).then(Printing::start);
     let personal = Personal {
         secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
         person: None,
+        prints: printing.as_ref().map(Printing::prints),
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,
@@ -157,7 +160,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let elapsed = started.elapsed();
     let failed = matches!(ended, Ended::ByItself(Err(_)));
     streams.finish(failed || session.environment.stderr_is_terminal).await;
-    stop(&host, &mut signals).await;
+    stop(&host, printing.as_ref(), &mut signals).await;
 
     let outcome = match ended {
         Ended::ByItself(outcome) => outcome,
@@ -245,12 +248,22 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<String>, 
     Ok(Some(whole.display().to_string()))
 }
 
-/// Ends every plugin: asks, waits and kills. A signal that comes meanwhile kills at once.
-pub(crate) async fn stop(host: &Host, signals: &mut Signals) {
-    let mut stopping = pin!(host.stop_all());
-    tokio::select! {
-        () = &mut stopping => return,
-        _ = signals.next() => {}
+/// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
+/// kills at once, and another one leaves the rest unwritten.
+pub(crate) async fn stop(host: &Host, printing: Option<&Printing>, signals: &mut Signals) {
+    {
+        let mut stopping = pin!(host.stop_all());
+        tokio::select! {
+            () = &mut stopping => {}
+            _ = signals.next() => {
+                tokio::join!(stopping, host.stop_all());
+            }
+        }
     }
-    tokio::join!(stopping, host.stop_all());
+    if let Some(printing) = printing {
+        tokio::select! {
+            () = printing.finish() => {}
+            _ = signals.next() => {}
+        }
+    }
 }

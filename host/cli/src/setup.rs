@@ -17,7 +17,7 @@ use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
-use portcullis_contract::{Configuration, Digest, HostService, Kind, RunAs};
+use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::{COMPILE_WORKER, Session, progress, shim};
@@ -45,6 +45,8 @@ pub(crate) struct Personal {
     pub(crate) secrets: Option<SecretsFile>,
     /// Whom auth handlers may ask during a login.
     pub(crate) person: Option<Arc<dyn Person>>,
+    /// Where what plugins print goes, if anybody is to see it.
+    pub(crate) prints: Option<Arc<dyn Prints>>,
     /// How a child is run, where it differs from the policy.
     pub(crate) environment: Option<portcullis_contract::Environment>,
     /// What a child reads, where it differs from the policy.
@@ -102,6 +104,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         },
         default_handler: None,
         shims: Some(shim::known(session)),
+        prints: personal.prints.clone(),
         patience: Patience::default(),
     };
     Ok(Host::new(setup))

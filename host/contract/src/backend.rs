@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::{
-    AuthHandler, BackendName, CallError, Digest, Grants, HostService, Kind, Limits, PluginName, Provider,
+    AuthHandler, BackendName, CallError, Digest, Grants, HostService, Kind, Limits, PluginName, Prints,
+    Provider,
 };
 
 /// A way of running plugins.
@@ -51,6 +52,8 @@ pub struct PluginSpec {
     pub run_as: RunAs,
     /// What it may ask of us; `None` offers nothing.
     pub host: Option<Arc<dyn HostService>>,
+    /// Where what it prints of its own accord goes; `None` has it logged, at level debug.
+    pub prints: Option<Arc<dyn Prints>>,
 }
 
 impl PluginSpec {
@@ -65,6 +68,7 @@ impl PluginSpec {
             limits: Limits::default(),
             run_as: RunAs::default(),
             host: None,
+            prints: None,
         }
     }
 }

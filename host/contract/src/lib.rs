@@ -22,6 +22,7 @@ mod json;
 mod limits;
 mod names;
 mod plugin;
+mod prints;
 #[cfg(feature = "proto")]
 pub mod proto;
 mod provider;
@@ -47,6 +48,7 @@ pub use names::{
     ProviderName,
 };
 pub use plugin::{Amount, CallError, LimitName, Plugin, PluginInfo, StopReason};
+pub use prints::{PrintStream, Prints};
 pub use provider::{
     Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,
 };

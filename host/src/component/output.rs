@@ -1,15 +1,18 @@
-//! What a guest prints and logs, into our own log.
+//! What a guest prints and logs: to whoever wants its prints, and into our own log.
 //!
 //! A guest has three ways to speak beside its result: its standard streams, the interface `log`, and
 //! the chunks of a streaming call. All of it counts against one limit, and going past that limit ends
-//! the call. Lines of the standard streams are logged under the plugin's name; the last of stderr is
-//! also kept, because a guest that traps leaves no other word behind.
+//! the call. What it prints to the standard streams goes where the plugin's specification says; without such a place
+//! its lines are logged under the plugin's name. The last of stderr is also kept, because a guest that traps leaves no
+//! other word behind.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use portcullis_contract::{Amount, Chunk, LimitName, PluginName};
+use futures_util::FutureExt as _;
+use portcullis_contract::{Amount, Chunk, LimitName, PluginName, PrintStream, Prints};
+use thiserror::Error;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
@@ -27,7 +30,10 @@ const PERMIT: usize = 64 << 10;
 
 /// What the guest of one call has printed so far. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Printed(Arc<Mutex<Inner>>);
+pub(crate) struct Printed {
+    inner: Arc<Mutex<Inner>>,
+    prints: Option<Arc<dyn Prints>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -39,22 +45,25 @@ struct Inner {
     last_words: VecDeque<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Stream {
-    Stdout,
-    Stderr,
+/// A guest wrote more than it was told that there is room for. None that is built with a library does.
+#[derive(Debug, Error)]
+#[error("the guest printed {printed} bytes and was permitted {permitted}")]
+struct Unpermitted {
+    printed: usize,
+    permitted: usize,
 }
 
 impl Printed {
-    pub(crate) fn new(plugin: PluginName, limit: Option<u64>) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+    pub(crate) fn new(plugin: PluginName, prints: Option<Arc<dyn Prints>>, limit: Option<u64>) -> Self {
+        let inner = Inner {
             plugin,
             limit: limit.unwrap_or(u64::MAX),
             used: 0,
             stdout: Vec::new(),
             stderr: Vec::new(),
             last_words: VecDeque::new(),
-        })))
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), prints }
     }
 
     /// Forgets what earlier calls printed.
@@ -72,7 +81,7 @@ impl Printed {
     /// Logs lines that were begun and not ended.
     pub(crate) fn flush(&self) {
         let mut inner = self.lock();
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in [PrintStream::Stdout, PrintStream::Stderr] {
             inner.end_line(stream);
         }
     }
@@ -86,16 +95,16 @@ impl Printed {
 
     /// Returns the guest's stdout.
     pub(crate) fn stdout(&self) -> GuestStream {
-        GuestStream { printed: self.clone(), stream: Stream::Stdout }
+        GuestStream { printed: self.clone(), stream: PrintStream::Stdout, permitted: 0 }
     }
 
     /// Returns the guest's stderr.
     pub(crate) fn stderr(&self) -> GuestStream {
-        GuestStream { printed: self.clone(), stream: Stream::Stderr }
+        GuestStream { printed: self.clone(), stream: PrintStream::Stderr, permitted: 0 }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,16 +118,18 @@ impl Inner {
         Err(LimitHit { which: LimitName::Output, asked, allowed })
     }
 
-    fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), LimitHit> {
-        self.count(bytes.len())?;
-        if let Stream::Stderr = stream {
+    fn take(&mut self, stream: PrintStream, bytes: &[u8]) {
+        if stream == PrintStream::Stderr {
             let kept = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or_default();
             self.last_words.extend(kept);
             let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
             self.last_words.drain(..surplus);
         }
+    }
+
+    fn log(&mut self, stream: PrintStream, bytes: &[u8]) {
         if !tracing::enabled!(target: "portcullis::plugin", tracing::Level::DEBUG) {
-            return Ok(());
+            return;
         }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
@@ -134,17 +145,16 @@ impl Inner {
                 self.end_line(stream);
             }
         }
-        Ok(())
     }
 
-    fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
+    fn line(&mut self, stream: PrintStream) -> &mut Vec<u8> {
         match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+            PrintStream::Stdout => &mut self.stdout,
+            PrintStream::Stderr => &mut self.stderr,
         }
     }
 
-    fn end_line(&mut self, stream: Stream) {
+    fn end_line(&mut self, stream: PrintStream) {
         let line = std::mem::take(self.line(stream));
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches('\r');
@@ -153,10 +163,10 @@ impl Inner {
         }
         let plugin = &self.plugin;
         match stream {
-            Stream::Stdout => {
+            PrintStream::Stdout => {
                 tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stdout", "{text}");
             }
-            Stream::Stderr => {
+            PrintStream::Stderr => {
                 tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stderr", "{text}");
             }
         }
@@ -167,7 +177,9 @@ impl Inner {
 #[derive(Clone, Debug)]
 pub(crate) struct GuestStream {
     printed: Printed,
-    stream: Stream,
+    stream: PrintStream,
+    /// How much it was told that there is room for. Only of a guest whose prints somebody takes.
+    permitted: usize,
 }
 
 impl IsTerminal for GuestStream {
@@ -189,13 +201,34 @@ impl StdoutStream for GuestStream {
 
 #[async_trait::async_trait]
 impl Pollable for GuestStream {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        if let Some(prints) = &self.printed.prints {
+            // A guest that waits here uses no processor, and its deadline goes on.
+            prints.room().await;
+        }
+    }
 }
 
 #[async_trait::async_trait]
 impl OutputStream for GuestStream {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        self.printed.lock().take(self.stream, &bytes).map_err(|hit| StreamError::Trap(hit.into()))
+        let Self { printed: Printed { inner, prints }, stream, permitted } = self;
+        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.count(bytes.len()).map_err(|hit| StreamError::Trap(hit.into()))?;
+        inner.take(*stream, &bytes);
+        let Some(prints) = prints else {
+            inner.log(*stream, &bytes);
+            return Ok(());
+        };
+        let Some(left) = permitted.checked_sub(bytes.len()) else {
+            let unpermitted = Unpermitted { printed: bytes.len(), permitted: *permitted };
+            return Err(StreamError::Trap(unpermitted.into()));
+        };
+        *permitted = left;
+        if !bytes.is_empty() {
+            prints.take(&inner.plugin, *stream, bytes);
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StreamError> {
@@ -203,7 +236,9 @@ impl OutputStream for GuestStream {
     }
 
     fn check_write(&mut self) -> Result<usize, StreamError> {
-        Ok(PERMIT)
+        let room = self.printed.prints.as_ref().is_none_or(|prints| prints.room().now_or_never().is_some());
+        self.permitted = if room { PERMIT } else { 0 };
+        Ok(self.permitted)
     }
 }
 
@@ -251,7 +286,7 @@ mod tests {
     use super::*;
 
     fn printed(limit: u64) -> Printed {
-        Printed::new(PluginName::new("p"), Some(limit))
+        Printed::new(PluginName::new("p"), None, Some(limit))
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_contract::{
     Access, Amount, CallError, Chunk, Grants, HostService, LimitName, LoginEvent, PluginName, PluginSpec,
-    Resolved,
+    Prints, Resolved,
 };
 use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
@@ -43,6 +43,8 @@ pub(crate) struct Ground {
     pub(crate) grants: Arc<Grants>,
     pub(crate) limits: Resolved,
     pub(crate) host: Option<Arc<dyn HostService>>,
+    /// Where what its guests print goes, if not into the log.
+    prints: Option<Arc<dyn Prints>>,
     /// The variables that were granted, with their values.
     environment: Vec<(String, String)>,
     pub(crate) ending: Arc<Ending>,
@@ -70,6 +72,7 @@ impl Ground {
             grants: Arc::new(spec.grants.clone()),
             limits,
             host: spec.host.clone(),
+            prints: spec.prints.clone(),
             environment: granted.filter_map(|name| Some((name.clone(), environment(name)?))).collect(),
             ending: Arc::new(Ending::default()),
         })
@@ -146,7 +149,7 @@ impl State {
         meter: Arc<Meter>,
     ) -> Result<Store<Self>, GrantError> {
         let limits = &ground.limits;
-        let printed = Printed::new(ground.name.clone(), limits.output);
+        let printed = Printed::new(ground.name.clone(), ground.prints.clone(), limits.output);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(printed.stdout()).stderr(printed.stderr()).max_random_size(1 << 20);
         wasi.envs(&ground.environment);

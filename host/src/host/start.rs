@@ -183,6 +183,7 @@ impl Rooms {
             grants: settings.grants,
             limits: settings.limits,
             run_as: settings.run_as,
+            prints: self.setup.prints.clone(),
             ..PluginSpec::new(file.name.clone(), &file.path)
         };
         let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(&file.path) };

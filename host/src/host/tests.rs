@@ -53,6 +53,7 @@ impl House {
             configuration: Configuration { binary_name: "portcullis".to_owned(), ..Configuration::default() },
             default_handler: None,
             shims: None,
+            prints: None,
             // The fake takes all of the grace that it is given.
             patience: Patience { grace: Duration::ZERO, ..Patience::default() },
         }

@@ -1,14 +1,17 @@
-//! What a child prints, into our logs.
+//! What a child prints and logs: to whoever wants its prints, and into our logs.
 //!
-//! Three streams of a child end here (protocol spec 8): log entries from its stderr, and what it
-//! prints to stdout and stderr after its start, which its library sends us. All of it is a stranger's
-//! text: it goes to `tracing` under one target, with the plugin's name beside it, in pieces of bounded
-//! length, and nothing here keeps more than the line that is not finished yet.
+//! Four streams of a child end here (protocol spec 8): what it writes to its stderr, where log entries are told from
+//! print; what it writes to its stdout after the handshake; and what it prints to both after its start, which its
+//! library sends us. All of it is a stranger's text. Prints go where the plugin's specification says. Without such a
+//! place they are logged like the rest: to `tracing` under one target, with the plugin's name beside it, in pieces of
+//! bounded length, and nothing here keeps more than the line that is not finished yet.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use portcullis_contract::PluginName;
+use bytes::Bytes;
+use portcullis_contract::{PluginName, PrintStream, Prints};
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{Sink, Stdio};
 use tracing::field::display;
@@ -26,20 +29,47 @@ const LONGEST: usize = 8 << 10;
 #[derive(Debug)]
 pub(super) struct Words {
     plugin: PluginName,
+    prints: Option<Arc<dyn Prints>>,
     stdout: Mutex<Lines>,
     stderr: Mutex<Lines>,
 }
 
 impl Words {
-    /// Makes a place for the words of one plugin.
-    pub(super) fn new(plugin: PluginName) -> Self {
-        Self { plugin, stdout: Mutex::default(), stderr: Mutex::default() }
+    /// Makes a place for the words of one plugin, and for its prints if nobody else takes them.
+    pub(super) fn new(plugin: PluginName, prints: Option<Arc<dyn Prints>>) -> Self {
+        Self { plugin, prints, stdout: Mutex::default(), stderr: Mutex::default() }
     }
 }
 
+/// Tells whether a line on stderr says neither that it is an entry of a log nor how important it is.
+fn is_print(entry: &Entry) -> bool {
+    let Entry { level, message, target, timestamp, fields } = entry;
+    let bare = target.is_none() && timestamp.is_none() && fields.is_empty();
+    bare && *level == Level::Debug && !message.starts_with("[DEBUG]")
+}
+
 impl Sink for Words {
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        match &self.prints {
+            Some(prints) => prints.room(),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+
+    fn raw_stdout(&self, piece: &[u8]) {
+        if let Some(prints) = &self.prints {
+            prints.take(&self.plugin, PrintStream::Stdout, Bytes::copy_from_slice(piece));
+        }
+    }
+
     fn log(&self, entry: Entry) {
         let Self { plugin, .. } = self;
+        if let Some(prints) = self.prints.as_ref().filter(|_| is_print(&entry)) {
+            let mut line = entry.message;
+            line.push('\n');
+            prints.take(plugin, PrintStream::Stderr, line.into());
+            return;
+        }
         let Entry { level, message, target, timestamp, fields } = entry;
         let (module, at) = (target.as_deref(), timestamp.as_deref());
         let fields = (!fields.is_empty()).then(|| display(Fields(fields)));
@@ -54,6 +84,14 @@ impl Sink for Words {
 
     fn stdio(&self, stdio: Stdio, piece: &[u8]) {
         let Self { plugin, .. } = self;
+        if let Some(prints) = &self.prints {
+            let stream = match stdio {
+                Stdio::Stdout => PrintStream::Stdout,
+                Stdio::Stderr => PrintStream::Stderr,
+            };
+            prints.take(plugin, stream, Bytes::copy_from_slice(piece));
+            return;
+        }
         let (lines, stream) = match stdio {
             Stdio::Stdout => (&self.stdout, "stdout"),
             Stdio::Stderr => (&self.stderr, "stderr"),
@@ -78,7 +116,7 @@ impl fmt::Display for Fields {
 /// Hands over what the plugin never finished.
 impl Drop for Words {
     fn drop(&mut self) {
-        let Self { plugin, stdout, stderr } = self;
+        let Self { plugin, stdout, stderr, .. } = self;
         for (lines, stream) in [(stdout, "stdout"), (stderr, "stderr")] {
             let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
             lines.end(|line| debug!(target: TARGET, %plugin, stream, "{line}"));
@@ -123,7 +161,50 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_goplugin::log::LogReader;
+
     use super::*;
+
+    /// Keeps what it is brought.
+    #[derive(Debug, Default)]
+    struct Kept(Mutex<Vec<(PrintStream, Bytes)>>);
+
+    #[async_trait::async_trait]
+    impl Prints for Kept {
+        async fn room(&self) {}
+
+        fn take(&self, _: &PluginName, stream: PrintStream, piece: Bytes) {
+            self.0.lock().unwrap().push((stream, piece));
+        }
+    }
+
+    #[test]
+    fn a_line_on_stderr_is_print_unless_it_says_that_it_is_logged() {
+        let kept = Arc::new(Kept::default());
+        let words = Words::new(PluginName::new("p"), Some(Arc::clone(&kept) as _));
+        let lines = concat!(
+            "printed\n",
+            "[DEBUG] logged\n",
+            "[WARN] logged\n",
+            "{\"@level\":\"debug\",\"@message\":\"logged\",\"@timestamp\":\"2026-01-01T00:00:00.000000Z\"}\n",
+            "{\"level\":\"of another log\"}\n",
+            "panic: logged\n",
+        );
+        LogReader::new(1024).read(lines.as_bytes(), |entry| words.log(entry));
+        words.raw_stdout(b"half");
+        words.stdio(Stdio::Stdout, b"piece");
+        words.stdio(Stdio::Stderr, b"piece");
+        drop(words);
+        let expected = [
+            (PrintStream::Stderr, "printed\n"),
+            (PrintStream::Stderr, "{\"level\":\"of another log\"}\n"),
+            (PrintStream::Stdout, "half"),
+            (PrintStream::Stdout, "piece"),
+            (PrintStream::Stderr, "piece"),
+        ];
+        let kept = kept.0.lock().unwrap();
+        assert_eq!(*kept, expected.map(|(stream, text)| (stream, Bytes::from(text))));
+    }
 
     fn check(chunks: &[&[u8]], expected: &[&str]) {
         let (mut lines, mut found) = (Lines::default(), Vec::new());

@@ -20,12 +20,26 @@ use std::time::Duration;
 use portcullis_contract::{LimitName, PluginName, Resolved};
 use portcullis_goplugin::Connection;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::time::sleep;
 use tracing::warn;
+
+/// How long what a child printed last is waited for before it is asked to end: Go's library ends without sending what
+/// it still has of it. A guess, and some twenty times what one piece takes; when it is too short, the last line is lost.
+const LAST_PRINTS: Duration = Duration::from_millis(5);
 
 /// A child that runs under its limits. Dropping it kills the child and its group.
 #[derive(Debug)]
 pub(super) struct Child {
     connection: Connection,
+    prints: Reading,
+}
+
+/// Whether somebody reads what a child prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Somebody,
+    /// All of it is logged, and a log may miss a line.
+    Nobody,
 }
 
 impl Child {
@@ -37,6 +51,7 @@ impl Child {
         connection: Connection,
         plugin: &PluginName,
         limits: &Resolved,
+        prints: Reading,
     ) -> Result<Self, std::io::Error> {
         if let Some(bytes) = limits.memory
             && connection.gone().exit().is_none()
@@ -48,11 +63,16 @@ impl Child {
         for limit in unheld(limits) {
             warn!(%plugin, %limit, "this limit cannot be held for a native plugin");
         }
-        Ok(Self { connection })
+        Ok(Self { connection, prints })
     }
 
     /// Asks the child to end and kills it once `grace` has passed.
-    pub(super) async fn stop(&self, grace: Duration) {
+    pub(super) async fn stop(&self, mut grace: Duration) {
+        if self.prints == Reading::Somebody && self.connection.gone().exit().is_none() {
+            let wait = LAST_PRINTS.min(grace / 2);
+            sleep(wait).await;
+            grace = grace.saturating_sub(wait);
+        }
         let exit = self.connection.stop(grace).await;
         tracing::debug!(%exit, "stopped");
     }

@@ -1,6 +1,8 @@
 //! Where a plugin's words go.
 
 use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
 
 use crate::log::Entry;
 
@@ -9,9 +11,18 @@ use crate::log::Entry;
 /// Every method is called from the task that reads that one stream, in the order of that stream, and
 /// nothing is kept while it runs: a sink that takes its time slows the plugin down and costs no
 /// memory. It must not block for long, because it holds up a thread of the runtime; one that hands
-/// over to somebody slower decides itself what to drop. What a method is not written for is
-/// discarded.
+/// over to somebody slower says in [`room`](Self::room) when there may be more. What a method is not
+/// written for is discarded.
 pub trait Sink: Send + Sync + 'static {
+    /// Waits until more can be taken.
+    ///
+    /// It is waited for before each piece of anything is read, so that a plugin whose words find no room stands
+    /// still when it writes more of them. What a plugin had written when it ended is read without: a little, and
+    /// no more than fits into a pipe. The future may be dropped at any time.
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
+
     /// Takes the first line that the plugin printed, before it is read: the handshake, if all is well.
     ///
     /// What is there of a line that has no end comes here too. A plugin that prints nothing has none.
@@ -31,7 +42,7 @@ pub trait Sink: Send + Sync + 'static {
         drop(entry);
     }
 
-    /// Takes a piece of what the plugin printed after its handshake, cut anywhere.
+    /// Takes a piece of what the plugin printed after its handshake, cut anywhere and 64 KiB at most.
     ///
     /// This is what arrives over the plugin's stdio service.
     fn stdio(&self, stdio: Stdio, piece: &[u8]) {

@@ -14,6 +14,9 @@ use crate::wire::grpc_stdio_client::GrpcStdioClient;
 use crate::wire::stdio_data::Channel as Origin;
 use crate::{Channel, Sink, Standing, Stdio};
 
+/// How much is handed over at once. A plugin may send more; Go's never do.
+const PIECE: usize = 64 << 10;
+
 /// Opens the stream in the background, and reads it to its end, which is the connection's.
 ///
 /// A Go plugin sends the headers of its answer with the first piece only; nothing may wait for this
@@ -49,10 +52,18 @@ async fn read(channel: Channel, message_limit: usize, sink: &dyn Sink) -> Result
     let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(message_limit);
     let mut pieces = client.stream_stdio(()).await?.into_inner();
     while let Some(piece) = pieces.message().await? {
-        match piece.channel() {
-            Origin::Stdout => sink.stdio(Stdio::Stdout, &piece.data),
-            Origin::Stderr => sink.stdio(Stdio::Stderr, &piece.data),
-            Origin::Invalid => tracing::warn!("the plugin printed to neither of its outputs"),
+        let stdio = match piece.channel() {
+            Origin::Stdout => Stdio::Stdout,
+            Origin::Stderr => Stdio::Stderr,
+            Origin::Invalid => {
+                tracing::warn!("the plugin printed to neither of its outputs");
+                continue;
+            }
+        };
+        for part in piece.data.chunks(PIECE) {
+            // Until there is some, the plugin's next pieces stay with it, and in the end it blocks.
+            sink.room().await;
+            sink.stdio(stdio, part);
         }
     }
     Ok(())

@@ -26,6 +26,9 @@ const TAIL: usize = 4 * 1024;
 /// How much is read at once. A guess; a smaller one costs more calls, and never more than that.
 const CHUNK: usize = 8 * 1024;
 
+/// How many pieces are read of a pipe whose child has ended when the sink has no room: what a pipe holds.
+const LEFT: usize = 64 * 1024 / CHUNK;
+
 /// How long pipes are read after the child's end. What it wrote itself is in them by then.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -62,7 +65,7 @@ pub(super) async fn read_stdout(
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut line = Vec::new();
     let (first_line, rest) = loop {
-        let chunk = pipe.read().await;
+        let chunk = pipe.read(sink.as_ref()).await;
         let (head, rest) = match chunk.iter().position(|byte| *byte == b'\n') {
             Some(end) => (chunk.get(..end).unwrap_or_default(), chunk.get(end + 1..)),
             // At the end of the output, what there is of a line is one.
@@ -86,7 +89,7 @@ pub(super) async fn read_stdout(
     // A start that was given up does not listen any more.
     let _given_up = first.send(first_line);
     loop {
-        match pipe.read().await {
+        match pipe.read(sink.as_ref()).await {
             [] => return Ok(()),
             piece => sink.raw_stdout(piece),
         }
@@ -104,7 +107,7 @@ pub(super) async fn read_stderr(
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut log = LogReader::new(line_limit);
     loop {
-        let chunk = pipe.read().await;
+        let chunk = pipe.read(sink.as_ref()).await;
         if chunk.is_empty() {
             log.finish(|entry| {
                 tail.push(&entry);
@@ -126,16 +129,33 @@ struct Pipe {
     ended: Ended,
     /// When reading stops, known from the child's end on.
     until: Option<Instant>,
+    /// How often it may still be read without room for that.
+    left: usize,
     buffer: Vec<u8>,
 }
 
 impl Pipe {
     fn new(pipe: OwnedFd, ended: Ended) -> io::Result<Self> {
-        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, ended, until: None, buffer: vec![0; CHUNK] })
+        Ok(Self {
+            pipe: Receiver::from_owned_fd(pipe)?,
+            ended,
+            until: None,
+            left: LEFT,
+            buffer: vec![0; CHUNK],
+        })
     }
 
-    /// Returns the next bytes, or none at the end.
-    async fn read(&mut self) -> &[u8] {
+    /// Returns the next bytes once the sink has room for them, or none at the end.
+    async fn read(&mut self, sink: &dyn Sink) -> &[u8] {
+        tokio::select! {
+            biased;
+            () = sink.room() => {}
+            // Nobody is held up any more. What is left is little, unless a descendant goes on.
+            () = self.ended.clone().wait() => match self.left.checked_sub(1) {
+                Some(left) => self.left = left,
+                None => return &[],
+            },
+        }
         if self.until.is_none() && self.ended.has_come() {
             self.until = Some(Instant::now() + DRAIN);
         }
@@ -203,7 +223,47 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::pin::Pin;
+
     use super::*;
+
+    /// Has no room, and counts what it is brought all the same.
+    #[derive(Default)]
+    struct Full(Mutex<usize>);
+
+    impl Sink for Full {
+        fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn raw_stderr(&self, piece: &[u8]) {
+            *self.0.lock().unwrap() += piece.len();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_without_room_is_left_alone_until_its_child_has_ended() {
+        let (pipe, mut child) = std::io::pipe().unwrap();
+        let (has_ended, ended) = Ended::new();
+        let sink = Arc::new(Full::default());
+        let reading = tokio::spawn(read_stderr(
+            pipe.into(),
+            ended,
+            FIRST_LINE,
+            Arc::clone(&sink) as _,
+            Tail::default(),
+        ));
+        child.write_all(&[b'x'; LEFT * CHUNK]).unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*sink.0.lock().unwrap(), 0);
+        // What it wrote is read. The pipe stays open, as a descendant would keep it.
+        has_ended.send_replace(true);
+        reading.await.unwrap().unwrap();
+        assert_eq!(*sink.0.lock().unwrap(), LEFT * CHUNK);
+    }
 
     fn check(written: &str, expected: &str) {
         let (tail, mut log) = (Tail::default(), LogReader::new(FIRST_LINE));

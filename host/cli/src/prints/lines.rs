@@ -1,0 +1,128 @@
+//! What one plugin prints to one of its streams, made fit for a terminal.
+
+use portcullis_contract::PluginName;
+
+use crate::output::visible;
+
+/// The longest beginning of a character that has no end yet.
+const LONGEST_BEGINNING: usize = 3;
+
+/// Makes lines of pieces that are cut anywhere.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// What stands before each line.
+    label: String,
+    /// Bytes that only the next piece says the meaning of: half a character, or the return before a line feed.
+    held: Vec<u8>,
+    /// Whether a line has begun and not ended.
+    unfinished: bool,
+}
+
+impl Lines {
+    pub(super) fn of(plugin: &PluginName) -> Self {
+        Self {
+            label: format!("{}: ", visible(plugin.as_str()).replace(['\n', '\t'], " ")),
+            held: Vec::new(),
+            unfinished: false,
+        }
+    }
+
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    /// Notes that somebody else ended the line that was begun.
+    pub(super) fn interrupt(&mut self) {
+        self.unfinished = false;
+    }
+
+    /// Adds what can be shown of the next piece.
+    pub(super) fn take(&mut self, piece: &[u8], out: &mut String) {
+        let mut bytes = std::mem::take(&mut self.held);
+        bytes.extend_from_slice(piece);
+        let kept = bytes.len() - undecided(&bytes);
+        self.held = bytes.split_off(kept);
+        self.show(&bytes, out);
+    }
+
+    /// Adds what there is of a character or a line that never ended, and ends the line.
+    pub(super) fn finish(&mut self, out: &mut String) {
+        let held = std::mem::take(&mut self.held);
+        self.show(&held, out);
+        if std::mem::take(&mut self.unfinished) {
+            out.push('\n');
+        }
+    }
+
+    fn show(&mut self, bytes: &[u8], out: &mut String) {
+        // A return alone begins the same line anew on a terminal; here each is a line of its own.
+        let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n").replace('\r', "\n");
+        for line in text.split_inclusive('\n') {
+            if !self.unfinished {
+                out.push_str(&self.label);
+            }
+            out.push_str(&visible(line));
+            self.unfinished = !line.ends_with('\n');
+        }
+    }
+}
+
+/// Returns how many bytes at the end have no meaning of their own yet.
+fn undecided(bytes: &[u8]) -> usize {
+    if bytes.last() == Some(&b'\r') {
+        return 1;
+    }
+    let begins = |byte: &u8| *byte >= 0xc0;
+    let tail = bytes.get(bytes.len().saturating_sub(LONGEST_BEGINNING)..).unwrap_or_default();
+    let Some(at) = tail.iter().rposition(begins) else { return 0 };
+    let beginning = tail.get(at..).unwrap_or_default();
+    match std::str::from_utf8(beginning) {
+        // What is no character however it goes on is not waited for.
+        Err(error) if error.error_len().is_none() => beginning.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[&[u8]], expected: &str) {
+        let (mut lines, mut out) = (Lines::of(&PluginName::new("echo")), String::new());
+        for piece in pieces {
+            lines.take(piece, &mut out);
+        }
+        lines.finish(&mut out);
+        assert_eq!(out, expected, "{pieces:?}");
+    }
+
+    #[test]
+    fn every_line_says_whose_it_is() {
+        check(&[b"one\ntwo\n"], "echo: one\necho: two\n");
+        check(&[b"o", b"ne\n\nth", b"ree"], "echo: one\necho: \necho: three\n");
+        check(&[], "");
+    }
+
+    #[test]
+    fn a_return_ends_a_line_like_a_line_feed_and_both_together_are_one() {
+        check(&[b"one\r\ntwo\r", b"\nthree\r", b"four\r"], "echo: one\necho: two\necho: three\necho: four\n");
+    }
+
+    #[test]
+    fn a_character_may_arrive_in_pieces_and_what_is_none_is_marked() {
+        let text = "\u{e9}\u{20ac}\u{1f600}\n".as_bytes();
+        for size in 1..text.len() {
+            check(&text.chunks(size).collect::<Vec<_>>(), "echo: \u{e9}\u{20ac}\u{1f600}\n");
+        }
+        check(&[b"\xff\xc3", b"x\n"], "echo: \u{fffd}\u{fffd}x\n");
+        check(&[b"\xe2\x82"], "echo: \u{fffd}\n");
+    }
+
+    #[test]
+    fn nothing_moves_a_cursor() {
+        check(&[b"\x1b[2", b"Jgone\n"], "echo: \\u{1b}[2Jgone\n");
+        let (mut lines, mut out) = (Lines::of(&PluginName::new("a\nb\u{1b}")), String::new());
+        lines.take(b"x\n", &mut out);
+        assert_eq!(out, "a b\\u{1b}: x\n");
+    }
+}

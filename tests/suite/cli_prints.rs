@@ -1,0 +1,79 @@
+//! What a person at a terminal sees of a plugin's own prints.
+
+use std::fs;
+use std::process::Stdio;
+
+use portcullis_tests::TestResult;
+use serde_json::json;
+
+use crate::cli::{Person, answer, stderr, stdout};
+
+/// More than fits into what lies between a plugin and us, so that most of it has to be read while the plugin prints.
+#[cfg(go_peers)]
+const LINES: usize = 40_000;
+
+/// Writes down what acrobat is to print, and returns the arguments that have it do so.
+fn print(
+    person: &Person,
+    stream: &str,
+    text: &str,
+    repeat: usize,
+) -> Result<[&'static str; 3], std::io::Error> {
+    let input = json!({ "operation": "print", "stream": stream, "text": text, "repeat": repeat });
+    fs::write(person.path("in.json"), input.to_string())?;
+    Ok(["run", "acrobat", "@in.json"])
+}
+
+#[test]
+fn what_a_component_prints_goes_to_stderr_under_its_name_and_data_to_stdout() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    for stream in ["stdout", "stderr"] {
+        let output = person.types(&print(&person, stream, "two\nlines \u{1b}[2J", 1)?)?;
+        assert_eq!(answer(&output), json!({ "data": { "bytes": 14 } }));
+        assert_eq!(stderr(&output), "acrobat: two\nacrobat: lines \\u{1b}[2J\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_wants_quiet_sees_no_prints() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let [run, acrobat, input] = print(&person, "stdout", "words\n", 1)?;
+    let output = person.types(&[run, acrobat, input, "-o", "quiet"])?;
+    assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
+    let output = person.types(&["--quiet", run, acrobat, input])?;
+    assert_eq!(answer(&output), json!({ "data": { "bytes": 6 } }));
+    assert_eq!(stderr(&output), "");
+    Ok(())
+}
+
+#[test]
+fn prints_that_nobody_can_read_keep_nobody_from_the_answer() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let arguments = print(&person, "stdout", "words\n", 10_000)?;
+    let mut child = person.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    drop(child.stderr.take());
+    let output = child.wait_with_output()?;
+    assert_eq!(answer(&output), json!({ "data": { "bytes": 60_000 } }));
+    Ok(())
+}
+
+#[cfg(go_peers)]
+#[test]
+fn what_a_child_prints_goes_to_stderr_under_its_name_and_data_to_stdout() -> TestResult {
+    let person = Person::new()?;
+    person.has_peer("acrobat")?;
+    for stream in ["stdout", "stderr"] {
+        let output = person.types(&print(&person, stream, "tick\n", LINES)?)?;
+        assert_eq!(answer(&output), json!({ "data": { "bytes": 5 * LINES } }));
+        let shown = stderr(&output);
+        // What it printed last may be lost with it: Go's library ends without looking after it.
+        assert!(shown.lines().count() > LINES / 2, "{} lines", shown.lines().count());
+        // That is a part of a line at the most.
+        assert!(shown.lines().rev().skip(1).all(|line| line == "acrobat: tick"), "{shown}");
+    }
+    Ok(())
+}
