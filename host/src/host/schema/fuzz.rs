@@ -31,7 +31,14 @@ fn any_schema_judges_any_input_soon_and_tells_no_secret() {
         let begin = Instant::now();
         let judged = schema.judge(input, found.depth, &sensitive);
         assert!(begin.elapsed() < LONG, "it takes {:?}", begin.elapsed());
-        let Err(error) = &judged else { return Outcome::Taken };
+        let Err(error) = &judged else {
+            // The walk that spares most schemas the compiler says yes only where the validator does.
+            if schema.plain.is_some() {
+                let compiled = compile(schema.text.as_str()).expect("what is plain is a schema");
+                assert_eq!(super::judge(&compiled, input, &sensitive), Ok(()), "{text:?}");
+            }
+            return Outcome::Taken;
+        };
         let told = error.to_string();
         assert!(!told.is_empty());
         let elsewhere =
