@@ -134,7 +134,11 @@ fn check(version: &str, mode: Mode) -> Outcome {
     assert_eq!(ours.steps, theirs.steps); // P-31, P-37, P-39, P-51, P-58 to P-60, P-62
     assert!(ours.exited && ours.milliseconds < 2000, "{}", ours.milliseconds); // P-63
     assert_eq!(sockets, 0); // P-21, P-70
-    let surplus: Vec<_> = ours.log.difference(&theirs.log).collect();
+    // By which of two ways a host hears first that a plugin's prints have ended is chance, with Go's own as well.
+    let is_chance = |(_, module, message): &(String, String, String)| {
+        module == "stdio" && message == "received EOF, stopping recv loop"
+    };
+    let surplus: Vec<_> = ours.log.difference(&theirs.log).filter(|line| !is_chance(line)).collect();
     assert_eq!(surplus, Vec::<&(String, String, String)>::new());
     Ok(())
 }
