@@ -15,6 +15,8 @@
 //! Why not another's: what runs on the stable toolchain elsewhere makes up values and does not break files, and
 //! random bytes never come further into a parser of text than its first character.
 
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a test says to who runs it what it tried")]
+
 mod mutation;
 mod random;
 

@@ -67,10 +67,8 @@ async fn who_prints_stands_still_until_somebody_reads(door: Door) -> TestResult 
     });
     generous(reader.full()).await;
     assert!(!printing.is_finished(), "all of it was taken");
-    // Others are not held up: what stands still is who prints. A child is one who prints, as a whole.
-    if door == Door::Component {
-        plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
-    }
+    // Others are not held up: what stands still is who prints.
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
     let (printed, _) = read(&reader, &plugin.provider.info().name, LENGTH).await;
     assert_eq!(printed.len(), LENGTH);
     generous(printing).await??;
@@ -95,6 +93,24 @@ async fn a_plugin_whose_prints_nobody_reads_can_be_stopped(door: Door) -> TestRe
     generous(reader.full()).await;
     generous(plugin.provider.shutdown(portcullis_tests::SOON)).await;
     assert_matches!(generous(printing).await?, Err(_));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Component; "component")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_stands_still_in_a_print_can_be_given_up(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    host.limits = talkative();
+    let reader = Reader::with_room(1);
+    host.prints = Some(Arc::clone(&reader) as _);
+    let plugin = host.launch("acrobat").await?;
+    let input = print("stdout", "x", 16 << 20);
+    tokio::select! {
+        ended = plugin.execute("acrobat", &input) => panic!("{ended:?}"),
+        () = generous(reader.full()) => {}
+    }
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
     Ok(())
 }
 
