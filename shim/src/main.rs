@@ -18,6 +18,7 @@ mod narrow;
 mod own;
 mod page;
 mod plugin;
+mod prints;
 
 use own::{Own, Refusal};
 

@@ -18,6 +18,7 @@ use portcullis_serve::{Outcome, Served, Surroundings};
 
 use crate::own::Own;
 use crate::page;
+use crate::prints::ToHost;
 
 /// How large a message is read whatever the policy says: as large as one is allowed to be without a policy.
 const LARGEST_MESSAGE: u64 = 64 << 20;
@@ -80,6 +81,7 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
         limits,
         run_as: RunAs { instances: manifest.instances, ..RunAs::default() },
         host: Some(Arc::new(host)),
+        prints: Some(Arc::new(ToHost { stdout: around.stdout(), stderr: around.stderr() })),
         ..PluginSpec::new(name, "/proc/self/exe")
     };
     Ok((backend, spec))

@@ -72,7 +72,7 @@ impl Isolating {
         if let Some(expected) = spec.digest.filter(|expected| *expected != compiled.digest) {
             return Err(LaunchError::Changed { path: spec.path, expected, found: compiled.digest });
         }
-        let PluginSpec { name, grants, limits, run_as, host, .. } = spec;
+        let PluginSpec { name, grants, limits, run_as, host, prints, .. } = spec;
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: name.clone(),
@@ -111,6 +111,7 @@ impl Isolating {
             limits: Limits::default(),
             run_as: RunAs { isolation: Isolation::Sandbox, ..run_as },
             host,
+            prints,
             ..PluginSpec::new(name, path)
         };
         Ok(Apart { spec, _directory: directory })
