@@ -62,7 +62,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
         looked = look(&host, &backend, &component) => Ok(looked),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, &mut signals).await;
+    run::stop(&host, None, &mut signals).await;
     let (compiled, listed) = match looked {
         Ok(looked) => looked?,
         Err(exit) => return Ok(exit),

@@ -1,4 +1,7 @@
 //! What a plugin prints of its own accord, as it appears.
+//!
+//! Programs of ours, by the SDK or the shim, drop what a host leaves too long where Go's stand still: they are left out
+//! where nobody reads.
 
 use std::sync::Arc;
 
@@ -32,7 +35,9 @@ async fn read(reader: &Reader, name: &PluginName, length: usize) -> (Vec<u8>, Ve
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_plugin_prints_arrives_unchanged_and_in_order(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
