@@ -89,8 +89,12 @@ fn nothing_is_left_when_the_host_is_killed() -> TestResult {
 
 /// Returns the programs that a process has started and that still run.
 fn children(of: u32) -> Vec<String> {
-    let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-    list.split_whitespace()
+    // Each thread has its own list, and children are started from one that does nothing else.
+    let threads = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .collect::<String>()
+        .split_whitespace()
         .filter_map(|pid| fs::read_link(format!("/proc/{pid}/exe")).ok())
         .map(|path| path.display().to_string())
         .collect()
