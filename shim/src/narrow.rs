@@ -24,25 +24,25 @@ const WORDS: &str = "all, env, fs, http, identity, identity.token, secrets, secr
 pub(crate) enum NarrowError {
     /// The variable holds no text.
     #[error("{name} is no text")]
-    NoText {
+    NotText {
         /// The variable.
         name: String,
     },
     /// There is no grant of that name.
     #[error("{DENY}: {word:?} is no grant; there are {WORDS}")]
-    NoGrant {
+    UnknownGrant {
         /// What stands there.
         word: String,
     },
     /// There is no limit of that name.
     #[error("{name} is no limit; there are MEMORY, CPU, WALL, MESSAGE, OUTPUT and CONCURRENCY")]
-    NoLimit {
+    UnknownLimit {
         /// The variable.
         name: String,
     },
     /// The amount is none.
     #[error("{name}: {reason}")]
-    NoAmount {
+    BadAmount {
         /// The variable.
         name: String,
         /// Why not.
@@ -78,7 +78,7 @@ pub(crate) fn by(
 }
 
 fn text<'v>(name: &str, value: &'v OsStr) -> Result<&'v str, NarrowError> {
-    value.to_str().ok_or_else(|| NarrowError::NoText { name: name.to_owned() })
+    value.to_str().ok_or_else(|| NarrowError::NotText { name: name.to_owned() })
 }
 
 fn take(word: &str, grants: &mut Grants) -> Result<(), NarrowError> {
@@ -99,13 +99,13 @@ fn take(word: &str, grants: &mut Grants) -> Result<(), NarrowError> {
         }
         "secrets.read" => grants.secrets.read.clear(),
         "secrets.write" => grants.secrets.write.clear(),
-        _ => return Err(NarrowError::NoGrant { word: word.to_owned() }),
+        _ => return Err(NarrowError::UnknownGrant { word: word.to_owned() }),
     }
     Ok(())
 }
 
 fn lower(name: &str, value: &str, limits: &mut Limits) -> Result<(), NarrowError> {
-    let no_amount = |reason: String| NarrowError::NoAmount { name: name.to_owned(), reason };
+    let no_amount = |reason: String| NarrowError::BadAmount { name: name.to_owned(), reason };
     let size = || policy::parse_size(value).map_err(no_amount);
     let time = || policy::parse_duration(value).map_err(no_amount);
     // What holds is the default where the file says nothing, so that is what can be lowered.
@@ -123,7 +123,7 @@ fn lower(name: &str, value: &str, limits: &mut Limits) -> Result<(), NarrowError
             let count: u32 = count.ok_or_else(|| no_amount(format!("{value:?} is no number from 1 on")))?;
             limits.concurrency = Some(now.concurrency.min(count));
         }
-        _ => return Err(NarrowError::NoLimit { name: name.to_owned() }),
+        _ => return Err(NarrowError::UnknownLimit { name: name.to_owned() }),
     }
     Ok(())
 }

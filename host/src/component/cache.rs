@@ -64,6 +64,7 @@ impl std::fmt::Debug for Key {
 pub(crate) struct Compiled {
     file: File,
     /// How much of the file is the component; the rest is ours.
+    #[cfg(feature = "compile")]
     length: u64,
     pub(crate) class: Class,
 }
@@ -123,7 +124,12 @@ impl Cache {
         mac.update(&[*class]);
         mac.verify_slice(code).map_err(|_| io::Error::other("its authentication code is wrong"))?;
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
-        Ok(Compiled { file, length: metadata.len().saturating_sub(TRAILER as u64), class })
+        Ok(Compiled {
+            file,
+            #[cfg(feature = "compile")]
+            length: metadata.len().saturating_sub(TRAILER as u64),
+            class,
+        })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
