@@ -262,6 +262,7 @@ impl Serve {
         }
         match Running::begin(self, invitation).await {
             Ok(running) => Outcome::Ended(running.until_end().await),
+            Err(ServeError::Ended { end }) => Outcome::Ended(end),
             Err(error) => failed(error),
         }
     }

@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_one_call_and_says_why() {
-        let status = contained(async { panic!("number {}", 7) }).await.map(|()| ()).unwrap_err();
+        let status = contained::<()>(async { panic!("number {}", 7) }).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "panic: number 7"));
 
         let mut items = 0..3;

@@ -91,7 +91,7 @@ impl Signals {
     /// Waits until the process is told to end.
     ///
     /// Ctrl-C reaches a plugin only because it shares its host's terminal, and the host decides what it means.
-    pub(super) async fn terminated(mut self) {
+    pub(super) async fn terminated(&mut self) {
         loop {
             tokio::select! {
                 Some(()) = self.interrupt.recv() => tracing::trace!("a plugin leaves SIGINT to its host"),
@@ -127,7 +127,7 @@ impl Starter {
     }
 
     /// Waits for its end.
-    pub(super) async fn ended(self) {
+    pub(super) async fn ended(&self) {
         if self.0.readable().await.is_err() {
             // The runtime is shutting down, and we with it.
             std::future::pending().await

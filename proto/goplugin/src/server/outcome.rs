@@ -87,6 +87,13 @@ pub enum ServeError {
     /// The application has nothing to serve.
     #[error("the plugin's services cannot be made")]
     Services(#[source] Box<dyn Error + Send + Sync>),
+    /// It was told to end before it served anything. [`Serve::serve`](super::Serve::serve) takes that for an end like
+    /// any other.
+    #[error("it did not come to serve: {end}")]
+    Ended {
+        /// How it was told.
+        end: End,
+    },
     /// What was given as a descriptor set is none.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),

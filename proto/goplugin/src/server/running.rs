@@ -5,11 +5,11 @@
 //! wait for a host that keeps its streams open, which every host does (protocol spec 26).
 
 use std::error::Error;
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, pending};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Server;
@@ -68,7 +68,7 @@ impl Running {
     /// Listens, makes the services, and prints the line.
     pub(super) async fn begin(serve: Serve, invitation: Invitation) -> Result<Self, ServeError> {
         // First, so that nothing is left of a plugin that is told to end while it starts.
-        let signals = Signals::take().map_err(ServeError::Signals)?;
+        let mut signals = Signals::take().map_err(ServeError::Signals)?;
         let starter = match serve.parent {
             Parent::Ignore => None,
             Parent::Follow => Starter::find().map_err(ServeError::Parent)?,
@@ -79,7 +79,12 @@ impl Running {
             (None, None) => (String::new(), None),
         };
         let capture = serve.capture;
-        let mut running = Self::listen(serve, &invitation, tls).await?;
+        // Dropping what listens removes its sockets.
+        let mut running = tokio::select! {
+            running = Self::listen(serve, &invitation, tls) => running?,
+            () = signals.terminated() => return Err(ServeError::Ended { end: End::Terminated }),
+            () = orphaned(starter.as_ref()) => return Err(ServeError::Ended { end: End::Orphaned }),
+        };
         let line = Line {
             version: running.session.version,
             address: &running.address,
@@ -136,7 +141,11 @@ impl Running {
             message_limit: serve.message_limit,
             environment: invitation::for_children(&serve.variables, &serve.cookie).into(),
         };
-        let application = (services.0)(&session).await.map_err(ServeError::Services)?;
+        let application = tokio::select! {
+            services = (services.0)(&session) => services.map_err(ServeError::Services)?,
+            // What makes the services may have found out that there is no point in it.
+            end = session.ended() => return Err(ServeError::Ended { end }),
+        };
         let routes = services::join(application, &session, &serve.descriptors).await?;
 
         let (cut, over) = watch::channel(());
@@ -181,13 +190,16 @@ impl Running {
         let Self {
             session, mut server, place, grace, signals, starter, captured, mux, cut, has_ended, ..
         } = self;
-        let terminated =
-            signals.map_or(Either::Left(pending()), |signals| Either::Right(signals.terminated()));
-        let orphaned = starter.map_or(Either::Left(pending()), |starter| Either::Right(starter.ended()));
+        let terminated = async {
+            match signals {
+                Some(mut signals) => signals.terminated().await,
+                None => pending().await,
+            }
+        };
         let end = tokio::select! {
             end = session.ending.wait() => end,
             () = terminated => End::Terminated,
-            () = orphaned => End::Orphaned,
+            () = orphaned(starter.as_ref()) => End::Orphaned,
             // There is nothing more to accept, which happens only to the one connection of a multiplexing host.
             _ended = &mut server => End::Disconnected,
         };
@@ -215,6 +227,14 @@ impl Running {
         has_ended.send_replace(true);
         place.clear();
         end
+    }
+}
+
+/// Waits for the end of the process that started this one, if that means anything.
+async fn orphaned(starter: Option<&Starter>) {
+    match starter {
+        Some(starter) => starter.ended().await,
+        None => pending().await,
     }
 }
 

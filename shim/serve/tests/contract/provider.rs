@@ -6,6 +6,7 @@ use portcullis_contract::proto::FAILURE;
 use portcullis_contract::{CallError, LaunchError, Refusal};
 use portcullis_proto as proto;
 use portcullis_proto::execute_provider_stream_chunk::Chunk as Payload;
+use portcullis_serve::{End, ServeError, Served, Surroundings};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tonic::{Code, Request, Status};
 
@@ -358,5 +359,20 @@ async fn the_smaller_calls_answer_and_refuse_in_their_answers() -> TestResult {
     };
     assert_eq!((stop("").await?.as_str(), stop("good").await?.as_str()), ("", ""));
     assert_eq!(stop("bad").await?, "not this one");
+    Ok(())
+}
+
+/// As a panic of an author's does while the plugin is asked what it offers.
+#[tokio::test]
+async fn a_plugin_that_breaks_while_it_is_launched_is_not_served() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut served = Served::provider(async |around: Surroundings| {
+        around.give_up();
+        std::future::pending().await
+    });
+    served.options.variables = vec![("TMPDIR".into(), directory.path().into())];
+    let error = generous(served.serve_in_test()).await.err();
+    assert!(matches!(error, Some(ServeError::Ended { end: End::Broken })), "{error:?}");
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 0);
     Ok(())
 }
