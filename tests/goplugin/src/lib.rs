@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use http::uri::PathAndQuery;
 use portcullis_goplugin::Channel;
 use prost::Message;
+use prost::bytes::Bytes;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::server::{Grpc as Serve, NamedService};
@@ -91,7 +92,7 @@ impl Service<http::Request<Body>> for Echo {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         Box::pin(async move {
             Ok(match method.as_str() {
-                "Echo" => unary(request, |bytes: Vec<u8>| async { Ok(bytes) }).await,
+                "Echo" => unary(request, |bytes: Bytes| async { Ok(bytes) }).await,
                 "Large" => unary(request, |length: u32| async move { Ok(zeros(length)) }).await,
                 "Hang" => unary(request, |(): ()| std::future::pending::<Result<(), Status>>()).await,
                 _ => Status::unimplemented(method).into_http(),

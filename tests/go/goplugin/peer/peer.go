@@ -12,13 +12,16 @@
 //	| Hang            | Empty       | -                  | waits for its caller to give up                 |
 //	| Print           | StringValue | Empty              | prints it to stdout, and to stderr in capitals  |
 //	| CallBack        | UInt32Value | BytesValue         | dials that id, and returns what its Echo gives  |
+//	| Hold            | UInt32Value | Empty              | dials that id, and keeps the connection         |
+//	| Through         | BytesValue  | BytesValue         | returns what Echo gives behind what it keeps    |
+//	| Chunks          | UInt32Value | stream BytesValue  | gives that many times 64 KiB                    |
 //	| Offer           | Empty       | UInt32Value        | serves this again under an id, which it returns |
 //	| OfferAs         | UInt32Value | Empty              | serves this again under that id                 |
 //	| Exit            | UInt32Value | -                  | ends the process with that code                 |
 //	| Environment     | StringValue | StringValue        | returns that variable                           |
 //	| Authority       | Empty       | StringValue        | returns the :authority that the call came with  |
 //
-// CallBack and what Offer serves send and answer the bytes "called back".
+// Hold, Through and Chunks are for benchmarks, and only Go's plugin has them. CallBack and what Offer serves send and answer the bytes "called back".
 package peer
 
 import (
@@ -26,6 +29,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -66,6 +70,7 @@ func (Plugin) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, connectio
 // Server is the service. Without a broker it cannot call back or offer anything.
 type Server struct {
 	Broker *plugin.GRPCBroker
+	held   atomic.Value
 }
 
 // Register adds the service to a gRPC server.
@@ -74,11 +79,13 @@ func Register(to *grpc.Server, server *Server) {
 		ServiceName: Name,
 		HandlerType: (*interface{})(nil),
 		Methods:     methods(),
-		Streams:     []grpc.StreamDesc{counting},
+		Streams:     []grpc.StreamDesc{counting, chunking},
 	}, server)
 }
 
 var counting = grpc.StreamDesc{StreamName: "Count", Handler: count, ServerStreams: true}
+
+var chunking = grpc.StreamDesc{StreamName: "Chunks", Handler: chunks, ServerStreams: true}
 
 func methods() []grpc.MethodDesc {
 	return []grpc.MethodDesc{
@@ -88,6 +95,8 @@ func methods() []grpc.MethodDesc {
 		unary("Hang", (*Server).hang),
 		unary("Print", (*Server).print),
 		unary("CallBack", (*Server).callBack),
+		unary("Hold", (*Server).hold),
+		unary("Through", (*Server).through),
 		unary("Offer", (*Server).offer),
 		unary("OfferAs", (*Server).offerAs),
 		unary("Exit", (*Server).exit),
@@ -153,6 +162,25 @@ func (s *Server) callBack(ctx context.Context, request *wrapperspb.UInt32Value) 
 	return answer, err
 }
 
+func (s *Server) hold(_ context.Context, request *wrapperspb.UInt32Value) (*emptypb.Empty, error) {
+	connection, err := s.Broker.Dial(request.GetValue())
+	if err != nil {
+		return nil, status.Error(codes.NotFound, err.Error())
+	}
+	s.held.Store(connection)
+	return &emptypb.Empty{}, nil
+}
+
+func (s *Server) through(ctx context.Context, request *wrapperspb.BytesValue) (*wrapperspb.BytesValue, error) {
+	connection, ok := s.held.Load().(*grpc.ClientConn)
+	if !ok {
+		return nil, status.Error(codes.FailedPrecondition, "nothing is held")
+	}
+	answer := new(wrapperspb.BytesValue)
+	err := connection.Invoke(ctx, Path("Echo"), request, answer)
+	return answer, err
+}
+
 func (s *Server) offer(ctx context.Context, _ *emptypb.Empty) (*wrapperspb.UInt32Value, error) {
 	id := s.Broker.NextId()
 	_, err := s.offerAs(ctx, wrapperspb.UInt32(id))
@@ -195,6 +223,20 @@ func count(_ interface{}, stream grpc.ServerStream) error {
 	return nil
 }
 
+func chunks(_ interface{}, stream grpc.ServerStream) error {
+	request := new(wrapperspb.UInt32Value)
+	if err := stream.RecvMsg(request); err != nil {
+		return err
+	}
+	chunk := wrapperspb.Bytes(make([]byte, 64<<10))
+	for range request.GetValue() {
+		if err := stream.SendMsg(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Path is where a method of the service is found.
 func Path(method string) string { return "/" + Name + "/" + method }
 
@@ -209,7 +251,32 @@ func (c *Client) Call(ctx context.Context, method string, request, answer proto.
 	return c.Connection.Invoke(ctx, Path(method), request, answer)
 }
 
-// Count makes the one streaming call, and returns how many numbers came, in order.
+// Chunks has that many chunks sent, and returns how many bytes came.
+func (c *Client) Chunks(ctx context.Context, count uint32) (int, error) {
+	stream, err := c.Connection.NewStream(ctx, &chunking, Path("Chunks"))
+	if err != nil {
+		return 0, err
+	}
+	if err := stream.SendMsg(wrapperspb.UInt32(count)); err != nil {
+		return 0, err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return 0, err
+	}
+	bytes := 0
+	for {
+		answer := new(wrapperspb.BytesValue)
+		if err := stream.RecvMsg(answer); err != nil {
+			if err.Error() == "EOF" {
+				return bytes, nil
+			}
+			return bytes, err
+		}
+		bytes += len(answer.GetValue())
+	}
+}
+
+// Count makes the other streaming call, and returns how many numbers came, in order.
 func (c *Client) Count(ctx context.Context, to uint32) (uint32, error) {
 	stream, err := c.Connection.NewStream(ctx, &counting, Path("Count"))
 	if err != nil {
