@@ -1,28 +1,27 @@
 //! The channel that calls go through, and what its failures are called.
 //!
 //! tonic reports a lost connection as `Unknown`, where every peer of go-plugin expects `Unavailable`;
-//! callers tell "the plugin is gone" from "the plugin says no" by that code. [`Channel`] is tonic's with
-//! that put right (protocol spec 29.3).
+//! callers tell "the plugin is gone" from "the plugin says no" by that code. [`Channel`] puts that right
+//! (protocol spec 29.3).
+
+mod wire;
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::ready;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use tonic::body::Body as TonicBody;
-use tonic::transport::channel::ResponseFuture;
-use tonic::transport::{Channel as TonicChannel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tower_service::Service;
 
+use self::wire::Wire;
 use crate::tls::is_rejection;
-use crate::transport::{Ended, Link, Route, Tethered};
+use crate::transport::{Ended, Link, Route};
 
 /// Trailers of this size are taken; Go peers send long messages there. At hyper's own 16 KiB one
 /// oversized status would take the whole connection with it.
@@ -37,38 +36,13 @@ pub(crate) const HEADER_LIST: u32 = 16 << 20;
 ///
 /// Deadlines and message limits are the caller's: tonic's clients refuse answers above 4 MiB unless
 /// `max_decoding_message_size` says otherwise.
-pub struct Channel {
-    inner: TonicChannel,
-    /// Why the last `poll_ready` failed; `call` reports it, because tonic would call it `Unknown`.
-    broken: Option<Status>,
-}
+#[derive(Clone)]
+pub struct Channel(Arc<Wire>);
 
 impl Channel {
     /// Opens a channel over `link`, and over what `route` leads to once that is lost.
     pub(crate) fn open(link: Link, route: Route, ended: Ended) -> Self {
-        let mut first = Some(link);
-        let connector = tower::service_fn(move |_: Uri| {
-            let (link, route, ended) = (first.take(), route.clone(), ended.clone());
-            async move {
-                let link = match link {
-                    Some(link) => link,
-                    None if ended.has_come() => {
-                        return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED));
-                    }
-                    None => route.open().await?,
-                };
-                Ok(TokioIo::new(Tethered::new(link, ended.settle())))
-            }
-        });
-        // The authority is never looked at; grpc-go only insists that there is one.
-        let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(HEADER_LIST);
-        Self { inner: endpoint.connect_with_connector_lazy(connector), broken: None }
-    }
-}
-
-impl Clone for Channel {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), broken: None }
+        Self(Wire::new(link, route, ended))
     }
 }
 
@@ -83,28 +57,21 @@ impl Service<http::Request<TonicBody>> for Channel {
     type Error = Status;
     type Future = Answer;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        if let Err(error) = std::task::ready!(self.inner.poll_ready(cx)) {
-            self.broken = Some(lost(error));
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
-        Answer(match self.broken.take() {
-            Some(status) => Pending::Broken(ready(Some(status))),
-            None => Pending::Called(self.inner.call(request)),
-        })
+        let wire = Arc::clone(&self.0);
+        Answer(Box::pin(async move {
+            let answer = wire.call(request).await;
+            answer.map(|response| response.map(ChannelBody)).map_err(lost)
+        }))
     }
 }
 
 /// The answer to a call, to come.
-pub struct Answer(Pending);
-
-enum Pending {
-    Called(ResponseFuture),
-    Broken(std::future::Ready<Option<Status>>),
-}
+pub struct Answer(Pin<Box<dyn Future<Output = Result<http::Response<ChannelBody>, Status>> + Send>>);
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,22 +83,13 @@ impl Future for Answer {
     type Output = Result<http::Response<ChannelBody>, Status>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Pending::Called(future) => {
-                let answer = std::task::ready!(Pin::new(future).poll(cx));
-                Poll::Ready(answer.map(|response| response.map(ChannelBody)).map_err(lost))
-            }
-            Pending::Broken(future) => {
-                let status = std::task::ready!(Pin::new(future).poll(cx));
-                Poll::Ready(Err(status.unwrap_or_else(|| Status::unavailable(LOST))))
-            }
-        }
+        self.0.as_mut().poll(cx)
     }
 }
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct ChannelBody(TonicBody);
+pub struct ChannelBody(Incoming);
 
 impl Body for ChannelBody {
     type Data = Bytes;
@@ -227,6 +185,8 @@ pub(crate) fn normalize_answer(mut answer: http::Response<TonicBody>) -> http::R
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn check(code: Code, message: &str, expected: Code) {
