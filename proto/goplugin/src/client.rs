@@ -133,8 +133,8 @@ impl Launch {
         let child = child::spawn(self.order(executable, &sockets, identity.as_ref())).await;
         // Now, because it costs the start nothing while the child gets ready.
         sweep_once(&sockets);
-        let (child, watched) = match child {
-            Ok(started) => started,
+        let child = match child {
+            Ok(child) => child,
             Err(source) => {
                 let notes = self.diagnose().await;
                 return Err(StartError::Spawn { path: self.executable.path().to_owned(), notes, source });
@@ -144,14 +144,7 @@ impl Launch {
         let (starting, first_line) =
             Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
         match self.connect(&starting, first_line, identity, until).await {
-            // By now it is; a child whose group might outlive us is not kept.
-            Ok(connected) => match watched.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())) {
-                Ok(()) => Ok(starting.finish(connected)),
-                Err(source) => {
-                    starting.end().await;
-                    Err(StartError::Watch { source })
-                }
-            },
+            Ok(connected) => Ok(starting.finish(connected)),
             Err(failure) => {
                 let error = self.explain(failure, &starting).await;
                 starting.end().await;

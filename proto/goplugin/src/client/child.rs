@@ -68,27 +68,12 @@ pub(super) struct Child {
     pub(super) stderr: OwnedFd,
 }
 
-/// Comes when a child's group is sure to end with us, or with why it is not.
-pub(super) type Watched = oneshot::Receiver<io::Result<()>>;
-
 /// Starts a child. If this is dropped before it returns, the child is killed as soon as it exists.
-pub(super) async fn spawn(order: Order) -> io::Result<(Child, Watched)> {
+pub(super) async fn spawn(order: Order) -> io::Result<Child> {
     let (reply, started) = oneshot::channel();
-    let (tell, watched) = oneshot::channel();
-    on_spawner(move || {
-        let child = start(order);
-        let leash = child.as_ref().ok().map(|child| Arc::clone(&child.leash));
-        // A reply that nobody waits for any more is dropped there, and the child with it.
-        if reply.send(child).is_ok()
-            && let Some(leash) = leash
-        {
-            // A fork more, which neither the child nor its first line has to wait for.
-            drop(tell.send(leash.watch()));
-        }
-    })?;
-    let child =
-        started.await.unwrap_or_else(|_panicked| Err(io::Error::other("starting the child panicked")))?;
-    Ok((child, watched))
+    // A reply that nobody waits for any more is dropped there, and the child with it.
+    on_spawner(move || drop(reply.send(start(order))))?;
+    started.await.unwrap_or_else(|_panicked| Err(io::Error::other("starting the child panicked")))
 }
 
 /// Runs `job` on the thread that starts children, after the starts that wait there.
@@ -289,18 +274,11 @@ impl Leash {
                 return Err(error.into());
             }
         };
-        Ok(Self { pid, pidfd, reach, life: Mutex::new(Life::Unreaped) })
-    }
-
-    /// Has the child's group end with us from now on.
-    ///
-    /// One that was reaped meanwhile is nobody's any more, and is left alone.
-    fn watch(&self) -> io::Result<()> {
-        let life = self.life();
-        match (self.reach, &*life) {
-            (Reach::Group, Life::Unreaped) => watcher::register(self.pid),
-            _ => Ok(()),
+        let leash = Self { pid, pidfd, reach, life: Mutex::new(Life::Unreaped) };
+        if reach == Reach::Group {
+            watcher::register(pid)?;
         }
+        Ok(leash)
     }
 
     /// Returns the child's process id.
