@@ -45,7 +45,11 @@ fn prompts_come_while_the_login_waits(made: Made, mode: Mode) -> TestResult {
     let mut command = login(json!({"tenant_id": "never"}));
     command["millis"] = json!(200);
     let failure = host.ask(command).expect_err("a host waits no longer than it likes");
-    assert_eq!(failure.code.as_deref(), Some("DeadlineExceeded"), "{failure}");
+    // Go's plugin notices its deadline itself, and its own words may come first.
+    let says = |words| failure.message.ends_with(words);
+    let late =
+        failure.code.as_deref() == Some("DeadlineExceeded") || says("login error: context deadline exceeded");
+    assert!(late, "{failure}");
     // Whoever gave up is not in the way of others.
     host.ask(login(json!({"tenant_id": "t-1"})))?;
     Ok(())
