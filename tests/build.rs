@@ -23,10 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tests = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = tests.parent().ok_or("the tests lie in the workspace")?;
 
-    guests(root, &out.join("guests"))?;
-    shim(root, &out.join("shim"))?;
+    // Beside all else that is built in this profile, and not in a folder of this script's run, of which checking the
+    // tests has another than running them: nothing is built twice.
+    let built = out.ancestors().nth(3).ok_or("the folder of this run lies in that of the profile")?;
+    let built = built.join("built-for-tests");
+
+    guests(root, &built.join("guests"))?;
+    shim(root, &built.join("shim"))?;
     if has_go() {
-        peers(&tests.join("go"), &out)?;
+        peers(&tests.join("go"), &built)?;
         println!("cargo::rustc-cfg=go_peers");
     } else {
         let left_out = count_go_tests(&tests.join("suite"))?;
@@ -65,18 +70,28 @@ fn guests(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Builds the shim by itself, as it is shipped but for the optimiser: with anything else in the same call it would
-/// get the compiler of components. Without debug information it is a part of the size, and every wrapped file holds it.
+/// Builds the shim by itself: with anything else in the same call it would get the compiler of components. For a
+/// benchmark it is built as it is shipped; for tests without the optimiser, and without debug information, which
+/// every wrapped file would hold.
 fn shim(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+    let shipped = is_release();
     cargo(root, target, "shim", |cargo| {
         cargo.args(["--package", "portcullis-shim"]);
-        cargo.args(["--config", "profile.dev.package.portcullis-shim.strip=true"]);
+        match shipped {
+            true => cargo.args(["--profile", "shim"]),
+            false => cargo.args(["--config", "profile.dev.package.portcullis-shim.strip=true"]),
+        };
     })?;
     for path in ["host", "proto", "shim"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    println!("cargo::rustc-env=SHIM={}", target.join("debug/portcullis-shim").display());
+    let directory = target.join(if shipped { "shim" } else { "debug" });
+    println!("cargo::rustc-env=SHIM={}", directory.join("portcullis-shim").display());
     Ok(())
+}
+
+fn is_release() -> bool {
+    env::var_os("PROFILE").is_some_and(|profile| profile == "release")
 }
 
 fn cargo(
@@ -125,6 +140,10 @@ fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<
         // A workspace around the checkout, or a repository that git distrusts, is none of its business.
         .env("GOWORK", "off")
         .args(["build", "-trimpath", "-buildvcs=false"]);
+    if is_release() {
+        // As plugins are shipped: a benchmark looks at their size.
+        go.args(["-ldflags", "-s -w"]);
+    }
     let done = what(&mut go).output()?;
     if done.status.success() {
         return Ok(());

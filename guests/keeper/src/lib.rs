@@ -4,7 +4,7 @@
 //!
 //! | `operation` | Inputs | `data` of its output |
 //! |---|---|---|
-//! | `get` | `name` | `{"found":bool,"value":text}`; the value of what is not found is empty |
+//! | `get` | `name`, `times` | `{"found":bool,"value":text}`; the value of what is not found is empty; asks so many times, at least once |
 //! | `set` | `name`, `value` | `{"success":true}` |
 //! | `delete` | `name` | `{"success":true}` |
 //! | `list` | `pattern` | `{"names":[text]}` |
@@ -39,6 +39,7 @@ struct Input {
     name: String,
     value: String,
     pattern: String,
+    times: u32,
     handler: String,
     scope: String,
     min_valid_for: i64,
@@ -80,6 +81,9 @@ impl Provider for Keeper {
         let input: Input = request.input_as()?;
         let data = match input.operation.as_str() {
             "get" => {
+                for _ in 1..input.times {
+                    host.get_secret(&input.name)?;
+                }
                 let value = host.get_secret(&input.name)?;
                 json!({ "found": value.is_some(), "value": value.unwrap_or_default() })
             }

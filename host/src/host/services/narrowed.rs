@@ -193,12 +193,12 @@ mod tests {
     async fn what_was_not_granted_never_gets_to_the_host() {
         let host = narrowed(&some());
         assert_eq!(host.get_secret("app.one").await, Ok(Some("app.one".to_owned())));
-        let denied = Err(HostError::Denied("secret name outside allowed scope".to_owned()));
-        assert_eq!(host.get_secret("other").await, denied);
+        let denied = HostError::Denied("secret name outside allowed scope".to_owned());
+        assert_eq!(host.get_secret("other").await.unwrap_err(), denied);
         let nameless = host.get_secret("").await.unwrap_err();
         assert_eq!(nameless.to_string(), "secret name must not be empty");
-        assert_eq!(host.set_secret("app.one", "x").await.unwrap_err(), denied.clone().unwrap_err());
-        assert_eq!(host.delete_secret("app.one").await.unwrap_err(), denied.unwrap_err());
+        assert_eq!(host.set_secret("app.one", "x").await.unwrap_err(), denied);
+        assert_eq!(host.delete_secret("app.one").await.unwrap_err(), denied);
         assert_eq!(host.list_secrets("").await, Ok(vec!["app.one".to_owned()]));
 
         assert!(host.auth_identity("door", "").await.is_ok());

@@ -17,6 +17,7 @@
 //	| what-if, dependencies, stop                        |                                            |
 //	| handlers, configure, login, logout, status, token, | a call of an auth handler; see auth.go     |
 //	| tokens, purge, stop, flows, server-mode            |                                            |
+//	| bench                                              | many executions, timed; see bench.go       |
 //	| ping                                               | asks for the plugin's health               |
 //	| cancel, proceed                                    | the call of the id `of` is given up, or    |
 //	|                                                    | held back no longer                        |
@@ -63,6 +64,9 @@ type command struct {
 	Sizes bool `json:"sizes"`
 	// Hold stops reading a stream after so many messages, until told to proceed.
 	Hold int `json:"hold"`
+	// Calls is how many executions are timed, InFlight how many of them at once.
+	Calls    int `json:"calls"`
+	InFlight int `json:"inFlight"`
 	// Of is the command that cancel and proceed are about.
 	Of uint64 `json:"of"`
 	// Serve is what the host has.

@@ -31,6 +31,8 @@ func (h *host) provide(ctx context.Context, call *call, c command) (any, error) 
 		return nil, h.configureProvider(ctx, c)
 	case "execute":
 		return h.execute(ctx, c)
+	case "bench":
+		return h.bench(ctx, c)
 	case "stream":
 		return h.stream(ctx, call, c)
 	case "what-if":

@@ -4,7 +4,7 @@
 //
 //	| operation | Inputs                                           | data of its output               |
 //	|-----------|--------------------------------------------------|----------------------------------|
-//	| get       | name                                             | {"found":bool,"value":text}      |
+//	| get       | name, times (asks so often, at least once)        | {"found":bool,"value":text}      |
 //	| set       | name, value                                      | {"success":true}                 |
 //	| delete    | name                                             | {"success":true}                 |
 //	| list      | pattern                                          | {"names":[text]}                 |
@@ -31,7 +31,7 @@ import (
 	"github.com/portcullis-host/portcullis/tests/go/serve"
 )
 
-const schema = `{"properties":{"forceRefresh":{"type":"boolean"},"handler":{"type":"string"},"minValidFor":{"type":"integer"},"name":{"type":"string"},"operation":{"type":"string"},"pattern":{"type":"string"},"profile":{"type":"string"},"scope":{"type":"string"},"value":{"type":"string"}},"required":["operation"],"type":"object"}`
+const schema = `{"properties":{"forceRefresh":{"type":"boolean"},"handler":{"type":"string"},"minValidFor":{"type":"integer"},"name":{"type":"string"},"operation":{"type":"string"},"pattern":{"type":"string"},"profile":{"type":"string"},"scope":{"type":"string"},"times":{"type":"integer"},"value":{"type":"string"}},"required":["operation"],"type":"object"}`
 
 type keeper struct{ serve.Plain }
 
@@ -40,6 +40,7 @@ type input struct {
 	Name         string `json:"name"`
 	Value        string `json:"value"`
 	Pattern      string `json:"pattern"`
+	Times        int    `json:"times"`
 	Handler      string `json:"handler"`
 	Scope        string `json:"scope"`
 	MinValidFor  int64  `json:"minValidFor"`
@@ -90,6 +91,11 @@ func (keeper) Execute(ctx context.Context, _ string, given map[string]any) (*ser
 func perform(ctx context.Context, host *serve.Host, in *input) (object, error) {
 	switch in.Operation {
 	case "get":
+		for range in.Times - 1 {
+			if _, _, err := host.GetSecret(ctx, in.Name); err != nil {
+				return nil, err
+			}
+		}
 		value, found, err := host.GetSecret(ctx, in.Name)
 		return object{"found": found, "value": value}, err
 	case "set":
