@@ -43,7 +43,7 @@ macro_rules! machine {
 /// Names everything besides the component itself that a compiled component depends on. The features of the
 /// processor are left out: the engine looks at those when it loads.
 ///
-/// The settings are counted up when [`config`] changes anything that compiled components depend on.
+/// The settings are counted up when the configuration of the engines changes anything that compiled components depend on.
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),

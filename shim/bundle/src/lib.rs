@@ -12,7 +12,7 @@
 //! digests: one of the shim, and one of everything behind it. A digest that stands beside what it is of shows damage
 //! and no forgery: whoever may write the file may write it whole, program included.
 //!
-//! [`write`] makes a file, whole or not at all, and the same one from the same parts. [`Bundle::read`] reads one as
+//! [`write()`] makes a file, whole or not at all, and the same one from the same parts. [`Bundle::read`] reads one as
 //! hostile input. Nothing here maps or runs anything; that is for the shim and for the component backend.
 
 mod layout;
