@@ -40,11 +40,17 @@ pub(crate) struct Home {
     pub(crate) exports: Exports,
 }
 
-/// A home that may be needed.
+/// A home that may be needed. It is made once, by whoever needs it first, or found that it cannot be made.
 #[derive(Default)]
 struct Spare {
-    begun: AtomicBool,
-    home: OnceLock<Home>,
+    asked_for: AtomicBool,
+    home: OnceLock<Option<Home>>,
+}
+
+impl Spare {
+    fn home(&self) -> Option<&Home> {
+        self.home.get()?.as_ref()
+    }
 }
 
 /// A compiled component, wherever it lies.
@@ -154,7 +160,7 @@ impl Homes {
             if spare.home.get().is_none() {
                 let this = Arc::clone(self);
                 blocking(move || this.load_more(number)).await;
-                if let Some(place) = spare.home.get().and_then(Home::try_place) {
+                if let Some(place) = spare.home().and_then(Home::try_place) {
                     return Ok(place);
                 }
             }
@@ -163,17 +169,17 @@ impl Homes {
     }
 
     fn all(&self) -> impl Iterator<Item = &Home> {
-        std::iter::once(&self.first).chain(self.more.iter().filter_map(|spare| spare.home.get()))
+        std::iter::once(&self.first).chain(self.more.iter().filter_map(Spare::home))
     }
 
     /// Returns where calls of this thread are at home, and has that made ready if it is needed.
     fn mine(self: &Arc<Self>) -> &Home {
         let number = thread_number() % (self.more.len() + 1);
         let Some(spare) = number.checked_sub(1).and_then(|at| self.more.get(at)) else { return &self.first };
-        if let Some(home) = spare.home.get() {
+        if let Some(home) = spare.home() {
             return home;
         }
-        if !self.first.is_idle() && !spare.begun.swap(true, Ordering::Relaxed) {
+        if !self.first.is_idle() && !spare.asked_for.swap(true, Ordering::Relaxed) {
             let this = Arc::downgrade(self);
             tokio::task::spawn_blocking(move || this.upgrade().map(|this| this.load_more(number)));
         }
@@ -183,11 +189,12 @@ impl Homes {
     fn load_more(&self, number: usize) {
         let spare = number.checked_sub(1).and_then(|at| self.more.get(at));
         let (Some(spare), Some(Source { compiled, interface })) = (spare, &self.source) else { return };
-        let home = self.engines.kit(self.first.kit.class, number).map_err(Homeless::Stale);
-        match home.and_then(|kit| Home::load(kit, compiled, interface)) {
-            Ok(home) => drop(spare.home.set(home)),
-            Err(error) => tracing::debug!("a component has one home less: {error:?}"),
-        }
+        spare.home.get_or_init(|| {
+            let kit = self.engines.kit(self.first.kit.class, number).map_err(Homeless::Stale);
+            let home = kit.and_then(|kit| Home::load(kit, compiled, interface));
+            // Whatever it is, calls have one home less and go on.
+            home.inspect_err(|error| tracing::debug!("a component has one home less: {error:?}")).ok()
+        });
     }
 }
 

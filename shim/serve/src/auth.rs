@@ -9,7 +9,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
 use portcullis_contract::proto::{Answer, ConfigureAuth, For, LoginItem, Purged};
 use portcullis_contract::{
-    AccessRequest, Account, AuthHandler, CallError, HandlerName, LoginEvent, LoginRequest, Refusal,
+    AccessRequest, Account, AuthHandler, CallError, HandlerName, LoginEvent, LoginRequest,
 };
 use portcullis_proto as proto;
 use portcullis_proto::auth_handler_service_server::{AuthHandlerService, AuthHandlerServiceServer};
@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::host_service::RemoteHost;
+use crate::service::{Responded, Service, answered, refused};
 use crate::{call, request, status};
 
 /// Returns the service of an auth handler, or of one that could not say what it offers.
@@ -29,34 +30,6 @@ pub(crate) fn routes(
     Routes::new(service.max_decoding_message_size(message_limit))
 }
 
-struct Service {
-    plugin: Result<Arc<dyn AuthHandler>, CallError>,
-    host: RemoteHost,
-}
-
-impl Service {
-    /// Returns the plugin; for one that never came up the status that says so, with words before it.
-    fn plugin(&self, words: &str) -> Result<&Arc<dyn AuthHandler>, Status> {
-        self.plugin.as_ref().map_err(|error| status::of(error, words))
-    }
-}
-
-type Responded<M> = Result<Response<M>, Status>;
-
-/// Returns the answer of a call whose refusals have a field of their own.
-fn answered<T, M: From<Answer<T>>>(method: &str, answer: Result<T, CallError>) -> Responded<M> {
-    match answer {
-        Ok(value) => Ok(Response::new(Answer(Ok(value)).into())),
-        Err(CallError::Refused(refusal)) => Ok(refused(refusal)),
-        Err(CallError::Unimplemented) => Err(status::unimplemented(method)),
-        Err(error) => Err(status::of(&error, "")),
-    }
-}
-
-fn refused<T, M: From<Answer<T>>>(refusal: Refusal) -> Response<M> {
-    Response::new(Answer(Err(refusal)).into())
-}
-
 /// Returns the answer of a call whose refusals are statuses.
 fn told<T, M: From<T>>(method: &str, handler: &HandlerName, answer: Result<T, CallError>) -> Responded<M> {
     match answer {
@@ -67,7 +40,7 @@ fn told<T, M: From<T>>(method: &str, handler: &HandlerName, answer: Result<T, Ca
 }
 
 #[tonic::async_trait]
-impl AuthHandlerService for Service {
+impl AuthHandlerService for Service<dyn AuthHandler> {
     async fn get_auth_handlers(
         &self,
         _: Request<proto::GetAuthHandlersRequest>,
@@ -86,9 +59,8 @@ impl AuthHandlerService for Service {
             Ok(configure) => configure,
             Err(error) => return Ok(refused(request::undecodable(&error))),
         };
-        if let Err(error) = self.host.bind(configure.host_service).await {
-            let text = format!("failed to dial host service: {}", status::chain(&error));
-            return Ok(refused(Refusal::new(text)));
+        if let Err(refusal) = self.bind(configure.host_service).await {
+            return Ok(refused(refusal));
         }
         let ConfigureAuth { handler, configuration, .. } = configure;
         let done = call::contained(plugin.configure(&call, &handler, &configuration)).await?;

@@ -39,6 +39,7 @@ mod host_service;
 mod provider;
 mod request;
 mod served;
+mod service;
 mod status;
 mod surroundings;
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use portcullis_contract::proto::{Answer, Configure, StreamItem};
-use portcullis_contract::{CallError, Chunk, Descriptor, Output, Provider, ProviderName, Refusal};
+use portcullis_contract::{CallError, Chunk, Descriptor, Output, Provider, ProviderName};
 use portcullis_proto as proto;
 use portcullis_proto::plugin_service_server::{PluginService, PluginServiceServer};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::host_service::RemoteHost;
+use crate::service::{Responded, Service, answered, refused};
 use crate::{call, request, status};
 
 /// What a provider that does not stream says. Hosts go by the code, and show the text.
@@ -30,34 +31,6 @@ pub(crate) fn routes(
     Routes::new(service.max_decoding_message_size(message_limit))
 }
 
-struct Service {
-    plugin: Result<Arc<dyn Provider>, CallError>,
-    host: RemoteHost,
-}
-
-impl Service {
-    /// Returns the plugin; for one that never came up the status that says so, with words before it.
-    fn plugin(&self, words: &str) -> Result<&Arc<dyn Provider>, Status> {
-        self.plugin.as_ref().map_err(|error| status::of(error, words))
-    }
-}
-
-type Responded<M> = Result<Response<M>, Status>;
-
-/// Returns the answer of a call whose refusals have a field of their own.
-fn answered<T, M: From<Answer<T>>>(method: &str, answer: Result<T, CallError>) -> Responded<M> {
-    match answer {
-        Ok(value) => Ok(Response::new(Answer(Ok(value)).into())),
-        Err(CallError::Refused(refusal)) => Ok(refused(refusal)),
-        Err(CallError::Unimplemented) => Err(status::unimplemented(method)),
-        Err(error) => Err(status::of(&error, "")),
-    }
-}
-
-fn refused<T, M: From<Answer<T>>>(refusal: Refusal) -> Response<M> {
-    Response::new(Answer(Err(refusal)).into())
-}
-
 /// Returns what an execution came to. What was to be sent and is no JSON is no answer at all.
 fn executed(output: Output) -> Result<proto::ExecuteProviderResponse, Status> {
     let response = proto::ExecuteProviderResponse::from(Answer(Ok(output)));
@@ -68,7 +41,7 @@ fn executed(output: Output) -> Result<proto::ExecuteProviderResponse, Status> {
 }
 
 #[tonic::async_trait]
-impl PluginService for Service {
+impl PluginService for Service<dyn Provider> {
     async fn get_providers(
         &self,
         _: Request<proto::GetProvidersRequest>,
@@ -104,9 +77,8 @@ impl PluginService for Service {
             Ok(configure) => configure,
             Err(error) => return Ok(refused(request::undecodable(&error))),
         };
-        if let Err(error) = self.host.bind(configure.host_service).await {
-            let text = format!("failed to dial host service: {}", status::chain(&error));
-            return Ok(refused(Refusal::new(text)));
+        if let Err(refusal) = self.bind(configure.host_service).await {
+            return Ok(refused(refusal));
         }
         let Configure { provider, configuration, .. } = configure;
         let done = call::contained(plugin.configure(&call, &provider, &configuration)).await?;
