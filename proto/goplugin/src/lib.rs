@@ -37,6 +37,7 @@
 //! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
 
 pub mod log;
+pub mod timeout;
 
 mod broker;
 mod certificate;

@@ -2,39 +2,18 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_core::Stream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use portcullis_contract::Call;
+use portcullis_goplugin::timeout;
 use tonic::{Request, Status};
-
-/// Where gRPC says how long a call may take.
-const TIMEOUT: &str = "grpc-timeout";
 
 /// Returns what goes with a call. The connection ends the call itself when its time is over, or its host has gone.
 pub(crate) fn of<T>(request: &Request<T>) -> Call {
-    let text = request.metadata().get(TIMEOUT).and_then(|value| value.to_str().ok());
-    Call { deadline: text.and_then(timeout).and_then(|timeout| Instant::now().checked_add(timeout)) }
-}
-
-/// Reads up to eight digits and a unit. Nothing comes of anything else, which the connection has refused before.
-fn timeout(text: &str) -> Option<Duration> {
-    let (last, unit) = text.char_indices().last()?;
-    let digits = text.get(..last)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        'H' => Duration::from_secs(number * 3600),
-        'M' => Duration::from_secs(number * 60),
-        'S' => Duration::from_secs(number),
-        'm' => Duration::from_millis(number),
-        'u' => Duration::from_micros(number),
-        'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
+    let text = request.metadata().get(timeout::HEADER).and_then(|value| value.to_str().ok());
+    Call { deadline: text.and_then(timeout::parse).and_then(|timeout| Instant::now().checked_add(timeout)) }
 }
 
 /// Waits for a call, and makes a status of a panic in it.
@@ -60,23 +39,6 @@ fn broken(panic: &(dyn Any + Send)) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(text: &str, expected: Option<Duration>) {
-        assert_eq!(timeout(text), expected, "{text:?}");
-    }
-
-    #[test]
-    fn a_timeout_is_eight_digits_and_a_unit() {
-        check("1H", Some(Duration::from_secs(3600)));
-        check("2M", Some(Duration::from_secs(120)));
-        check("99999999S", Some(Duration::from_secs(99_999_999)));
-        check("5m", Some(Duration::from_millis(5)));
-        check("5u", Some(Duration::from_micros(5)));
-        check("0n", Some(Duration::ZERO));
-        for bad in ["", "S", "1", "-1S", "+1S", "1.5S", "100000000S", "1s", "1\u{e9}", "1 S"] {
-            check(bad, None);
-        }
-    }
 
     #[tokio::test]
     async fn a_panic_ends_one_call_and_says_why() {

@@ -7,18 +7,18 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
 use tonic::TimeoutExpired;
 use tonic::body::Body as TonicBody;
 
 use super::{ENDED, HEADER_LIST};
+use crate::timeout;
 use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Why a call came to no answer, as whoever found out calls it.
@@ -36,6 +36,9 @@ pub(super) struct Wire {
 
 struct Opening {
     first: Option<Link>,
+    /// A connection on its way. Whoever waits for it may give up, and the next one goes on where that was: the
+    /// first link may be the only one that there ever is.
+    begun: Option<BoxFuture<'static, Result<Sender, Failure>>>,
     route: Route,
     ended: Ended,
 }
@@ -43,7 +46,7 @@ struct Opening {
 impl Wire {
     /// Makes one of `link`, and of what `route` leads to once that is lost.
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
-        let opening = Opening { first: Some(link), route, ended };
+        let opening = Opening { first: Some(link), begun: None, route, ended };
         Arc::new(Self { open: Mutex::default(), opening: opening.into() })
     }
 
@@ -53,7 +56,8 @@ impl Wire {
         mut request: http::Request<TonicBody>,
     ) -> Result<http::Response<Incoming>, Failure> {
         address(&mut request);
-        let limit = request.headers().get("grpc-timeout").and_then(duration);
+        let limit =
+            request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
         let answer = async {
             let mut sender = match self.sender() {
                 Some(sender) => sender,
@@ -63,7 +67,9 @@ impl Wire {
         };
         match limit {
             None => answer.await,
-            Some(limit) => timeout(limit, answer).await.unwrap_or_else(|_| Err(TimeoutExpired(()).into())),
+            Some(limit) => {
+                tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(TimeoutExpired(()).into()))
+            }
         }
     }
 
@@ -80,29 +86,40 @@ impl Wire {
         if let Some(sender) = self.sender() {
             return Ok(sender);
         }
-        let link = match opening.first.take() {
-            Some(link) => link,
-            None if opening.ended.has_come() => {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into());
-            }
-            None => opening.route.open().await?,
+        let Opening { first, begun, route, ended } = &mut *opening;
+        let begun = match begun {
+            Some(begun) => begun,
+            None => begun.insert(Box::pin(connect(first.take(), route.clone(), ended.clone()))),
         };
-        let link = TokioIo::new(Tethered::new(link, opening.ended.clone().settle()));
-        let (sender, connection) = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(HEADER_LIST)
-            .handshake(link)
-            .await?;
-        // It is owned by those who call: it ends with the last channel and the last answer. And it is
-        // tethered to the plugin.
-        tokio::spawn(async {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn StdError, "a connection ended");
-            }
-        });
+        let sender = begun.await;
+        opening.begun = None;
+        let sender = sender?;
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
     }
+}
+
+/// Speaks HTTP/2 over the first link, or over what the route leads to.
+async fn connect(first: Option<Link>, route: Route, ended: Ended) -> Result<Sender, Failure> {
+    let link = match first {
+        Some(link) => link,
+        None if ended.has_come() => return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into()),
+        None => route.open().await?,
+    };
+    let link = TokioIo::new(Tethered::new(link, ended.settle()));
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_LIST)
+        .handshake(link)
+        .await?;
+    // It is owned by those who call: it ends with the last channel and the last answer. And it is
+    // tethered to the plugin.
+    tokio::spawn(async {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = &error as &dyn StdError, "a connection ended");
+        }
+    });
+    Ok(sender)
 }
 
 /// Says where the call goes. The authority is never looked at; grpc-go only insists that there is one.
@@ -119,45 +136,43 @@ fn address(request: &mut http::Request<TonicBody>) {
     request.headers_mut().entry(USER_AGENT).or_insert(agent);
 }
 
-/// Reads a deadline as gRPC writes it: up to eight digits, and a unit. What makes no sense is none; the
-/// server will say so.
-fn duration(text: &HeaderValue) -> Option<Duration> {
-    let (number, unit) = text.to_str().ok()?.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::UnixStream;
+
     use super::*;
+    use crate::Address;
+    use crate::transport::Socket;
 
-    fn check(text: &'static str, expected: Option<Duration>) {
-        assert_eq!(duration(&HeaderValue::from_static(text)), expected, "{text:?}");
-    }
-
-    #[test]
-    fn a_deadline_is_read_as_grpc_writes_it() {
-        check("2H", Some(Duration::from_secs(7200)));
-        check("3M", Some(Duration::from_secs(180)));
-        check("4S", Some(Duration::from_secs(4)));
-        check("5m", Some(Duration::from_millis(5)));
-        check("6u", Some(Duration::from_micros(6)));
-        check("99999999n", Some(Duration::from_nanos(99_999_999)));
-    }
-
-    #[test]
-    fn what_is_no_deadline_is_none() {
-        for text in ["", "m", "5", "5x", "-5m", "123456789S", "1.5S"] {
-            check(text, None);
+    /// Nothing is written to a socket that is full, so that the connection is on its way when the call is dropped.
+    #[tokio::test]
+    async fn a_first_call_that_is_dropped_leaves_the_link_to_the_next() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut filled = 0;
+        ours.writable().await.unwrap();
+        while let Ok(length) = ours.try_write(&[0; 4096]) {
+            filled += length;
         }
+        let nowhere = Address::Unix("/nobody/listens/here".into());
+        let (_has_ended, ended) = Ended::new();
+        let route = Route::to_address(nowhere, None);
+        let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        let request = || http::Request::new(TonicBody::empty());
+        assert!(wire.call(request()).now_or_never().is_none());
+
+        let mut theirs = theirs;
+        theirs.read_exact(&mut vec![0; filled]).await.unwrap();
+        let server = tonic::transport::Server::builder().add_routes(tonic::service::Routes::default());
+        let one = stream::iter([io::Result::Ok(theirs)]).chain(stream::pending());
+        let serving = server.serve_with_incoming(one);
+        let answer = tokio::select! {
+            answer = wire.call(request()) => answer,
+            ended = serving => panic!("the server has ended: {ended:?}"),
+        };
+        // What is answered does not matter: it came over the one link that there was.
+        assert_eq!(answer.unwrap().status(), http::StatusCode::OK);
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! How long a call may take, as gRPC says it.
+
+use std::time::Duration;
+
+/// The header that says so.
+pub const HEADER: &str = "grpc-timeout";
+
+/// Reads up to eight digits and a unit. Nothing comes of anything else.
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
+    let (last, unit) = text.char_indices().last()?;
+    let digits = text.get(..last)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(number * 3600),
+        'M' => Duration::from_secs(number * 60),
+        'S' => Duration::from_secs(number),
+        'm' => Duration::from_millis(number),
+        'u' => Duration::from_micros(number),
+        'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<Duration>) {
+        assert_eq!(parse(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_timeout_is_eight_digits_and_a_unit() {
+        check("1H", Some(Duration::from_secs(3600)));
+        check("2M", Some(Duration::from_secs(120)));
+        check("99999999S", Some(Duration::from_secs(99_999_999)));
+        check("5m", Some(Duration::from_millis(5)));
+        check("5u", Some(Duration::from_micros(5)));
+        check("0n", Some(Duration::ZERO));
+        for bad in ["", "S", "1", "-1S", "+1S", "1.5S", "100000000S", "1s", "1\u{e9}", "1 S"] {
+            check(bad, None);
+        }
+    }
+}
