@@ -40,10 +40,11 @@ impl SecretStore for Secret {
     }
 }
 
+/// Its fields are in the order in which they have to end.
 struct Keeper {
     name: &'static str,
-    _host: TestHost,
     provider: Arc<dyn Provider>,
+    _host: TestHost,
 }
 
 pub(crate) fn measure(report: &mut Report) {
@@ -65,7 +66,7 @@ pub(crate) fn measure(report: &mut Report) {
                     .expect("it is configured");
                 provider
             });
-            Keeper { name, _host: host, provider }
+            Keeper { name, provider, _host: host }
         },
     );
     let rounds = alternate(&mut keepers, |keeper| runtime.block_on(round(Arc::clone(&keeper.provider))));

@@ -33,7 +33,8 @@ pub(crate) struct Contender {
 }
 
 enum Way {
-    Ours { runtime: Arc<Runtime>, _host: Box<TestHost>, provider: Arc<dyn Provider> },
+    // In the order in which they have to end.
+    Ours { provider: Arc<dyn Provider>, _host: Box<TestHost>, runtime: Arc<Runtime> },
     Go(Box<GoHost>),
     Extism(Extism, &'static str),
 }
@@ -49,7 +50,7 @@ impl Contender {
         let mut host = TestHost::new(door);
         host.run_as.instances = instances;
         let provider = runtime.block_on(host.launch("echo")).expect("the plugin starts").provider;
-        Self { name, way: Way::Ours { runtime: Arc::clone(runtime), _host: Box::new(host), provider } }
+        Self { name, way: Way::Ours { provider, _host: Box::new(host), runtime: Arc::clone(runtime) } }
     }
 
     /// A program under a Go host that was never changed.

@@ -17,7 +17,8 @@ const CHUNKS: usize = 512;
 const SIZE: usize = 64 << 10;
 
 enum Reader {
-    Ours { _host: Box<TestHost>, provider: Arc<dyn Provider> },
+    // In the order in which they have to end.
+    Ours { provider: Arc<dyn Provider>, _host: Box<TestHost> },
     Go(Box<GoHost>),
 }
 
@@ -30,7 +31,7 @@ pub(crate) fn measure(report: &mut Report) {
         host.limits =
             Limits { output: Some(1 << 40), cpu: Some(portcullis_tests::LONG), ..Limits::default() };
         let provider = runtime.block_on(host.launch("acrobat")).expect("the plugin starts").provider;
-        Reader::Ours { _host: Box::new(host), provider }
+        Reader::Ours { provider, _host: Box::new(host) }
     };
     let mut readers = [Reader::Go(Box::new(go)), ours(Door::Process), ours(Door::Component)];
     let rounds = alternate(&mut readers, |reader| match reader {
