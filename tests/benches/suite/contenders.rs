@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis::contract::{Call, Execute, Instances, Json, Provider, ProviderName};
 use portcullis_tests::go_host::{GoHost, Mode};
@@ -15,13 +15,17 @@ use tokio::runtime::Runtime;
 
 use crate::measure::{Times, micros};
 
+/// How long a round lasts at the least, however quick the calls are: the first of them find nothing of theirs in the
+/// processor's caches, after all the others had their turns.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// What is asked of a provider, again and again.
 #[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) title: &'static str,
     pub(crate) provider: &'static str,
     pub(crate) input: String,
-    /// How many calls make a round.
+    /// How many calls make a round, at the least.
     pub(crate) calls: usize,
     pub(crate) in_flight: usize,
 }
@@ -88,23 +92,23 @@ impl Contender {
 
 fn ours(runtime: &Runtime, provider: &Arc<dyn Provider>, work: &Work) -> Times {
     let next = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
     let caller = || {
         let (provider, next, calls) = (Arc::clone(provider), Arc::clone(&next), work.calls);
         let request = Execute::new(ProviderName::new(work.provider), Json::from_text(work.input.clone()));
         async move {
             let mut each = Vec::with_capacity(calls);
-            while next.fetch_add(1, Ordering::Relaxed) < calls {
+            while next.fetch_add(1, Ordering::Relaxed) < calls || begun.elapsed() < LEAST {
                 let request = request.clone();
-                let begun = Instant::now();
+                let started = Instant::now();
                 let answer = provider.execute(&Call::default(), request).await;
-                each.push(micros(begun.elapsed()));
+                each.push(micros(started.elapsed()));
                 answer.expect("a benchmarked call works");
             }
             each
         }
     };
     runtime.block_on(async {
-        let begun = Instant::now();
         // Tasks of their own: calls from the thread that blocks on the runtime pay a wake-up more.
         let callers: Vec<_> = (0..work.in_flight).map(|_| tokio::spawn(caller())).collect();
         let mut each = Vec::with_capacity(work.calls);
