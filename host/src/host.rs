@@ -31,8 +31,6 @@ mod descriptor;
 mod descriptors;
 pub mod discover;
 mod execute;
-#[cfg(test)]
-mod fake;
 mod find;
 pub mod flow;
 pub mod handlers;
@@ -45,7 +43,6 @@ mod schema;
 mod sentences;
 pub mod services;
 mod start;
-pub mod supervise;
 mod text;
 mod waits;
 mod wrapped;

@@ -6,7 +6,8 @@
 //! [`portcullis_contract`], which is re-exported here as [`contract`].
 //!
 //! Cargo features take away and never change: `process` and `component` are the two backends,
-//! `compile` is the compiler of components.
+//! `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program needs that
+//! runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.
 
 pub use portcullis_contract as contract;
 pub use portcullis_contract::{Backend, Provider};
@@ -16,13 +17,22 @@ mod backends;
 pub mod compile;
 #[cfg(feature = "component")]
 pub mod component;
+#[cfg(all(test, feature = "rooms"))]
+mod fake;
+#[cfg(feature = "rooms")]
 pub mod host;
+mod names;
+mod narrowed;
 pub mod policy;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(feature = "rooms")]
 pub mod secrets;
+pub mod supervise;
 
 #[cfg(all(feature = "process", feature = "compile"))]
 pub use backends::ShimSource;
 pub use backends::{Options, SetupError, backends};
+#[cfg(feature = "rooms")]
 pub use host::Host;
+pub use narrowed::Narrowed;

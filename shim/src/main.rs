@@ -53,7 +53,7 @@ fn tell(text: &str) -> ExitCode {
 /// Says why the file is of no use: to a host in the form in which it reads a log, so that it raises it to an error,
 /// and otherwise in plain words.
 fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
-    let text = own::chain(refusal);
+    let text = portcullis_contract::chain(refusal);
     let from_host = variables.iter().any(|(key, _)| COOKIES.iter().any(|cookie| key == cookie));
     let line = if from_host {
         let entry = Entry {

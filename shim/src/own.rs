@@ -89,11 +89,3 @@ impl Own {
         Image::of_this_program(self.bundle.image(), ImageFacts { digest: component, kind, class })
     }
 }
-
-/// Returns everything that an error says, in one text.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
-}

@@ -8,9 +8,9 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::Narrowed;
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
-use portcullis::host::services::Narrowed;
-use portcullis::host::supervise::{AuthHandlerKind, ProviderKind, launch};
+use portcullis::supervise::{AuthHandlerKind, ProviderKind, launch};
 use portcullis_contract::{
     AuthHandler, BackendName, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
 };

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use portcullis::component::ComponentOptions;
 use portcullis::contract::{
     Access, Amount, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits, PluginName,
-    SecretGrant, StopReason,
+    SecretGrant, StopReason, chain,
 };
 use portcullis::host::services::Services;
 use portcullis::secrets::{SecretStore, StoreError};
@@ -17,16 +17,6 @@ use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, f
 use test_case::test_case;
 use tokio::sync::Barrier;
 use tokio::time::timeout;
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
 
 /// Writes a file and returns the whole chain of why it is refused.
 async fn refusal(bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use portcullis::contract::LaunchError;
+use portcullis::contract::chain;
 use portcullis_tests::{Door, SOON, TestHost, TestResult, fixtures, generous};
 use test_case::test_case;
 
@@ -15,16 +15,6 @@ async fn refusal(host: &mut TestHost, path: PathBuf) -> String {
         Ok(plugin) => panic!("{:?} started", plugin.provider.info()),
     };
     chain(&error)
-}
-
-fn chain(error: &LaunchError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Each way of breaking the protocol is refused, says what was seen, and leaves nothing behind: the

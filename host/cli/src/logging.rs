@@ -28,7 +28,7 @@ const TALKATIVE: [&str; 10] = [
 ];
 
 /// What these warn of also stands in the error that ends the command.
-const TOLD_BY_ERRORS: [&str; 1] = ["portcullis::host::supervise"];
+const TOLD_BY_ERRORS: [&str; 1] = ["portcullis::supervise"];
 
 /// In which form log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

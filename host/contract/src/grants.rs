@@ -73,6 +73,14 @@ pub struct IdentityGrant {
     pub token: bool,
 }
 
+impl IdentityGrant {
+    /// Returns whether the plugin may ask for the identity that this handler knows.
+    #[must_use]
+    pub fn covers(&self, handler: &str) -> bool {
+        !handler.is_empty() && self.handlers.iter().any(|name| name == handler)
+    }
+}
+
 /// A pattern of names, in which `*` stands for any text, dots included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePattern(String);

@@ -15,6 +15,7 @@
 
 mod auth;
 mod backend;
+mod chain;
 mod descriptor;
 mod grants;
 mod host_service;
@@ -33,6 +34,7 @@ pub use auth::{
     HandlerInfo, LoginEvent, LoginRequest, LoginResult, NoLoginResult,
 };
 pub use backend::{Backend, Environment, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin};
+pub use chain::chain;
 pub use descriptor::{Contact, Descriptor, Example, Link, Operation};
 pub use grants::{
     Access, FsGrant, Grants, HttpAuthority, IdentityGrant, NamePattern, PatternError, SecretGrant,

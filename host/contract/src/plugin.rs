@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{BackendName, Digest, Kind, PluginName, Refusal};
+use crate::{BackendName, Digest, Kind, PluginName, Refusal, chain};
 
 /// A running plugin, whatever it does for us.
 ///
@@ -100,6 +100,23 @@ impl CallError {
     #[must_use]
     pub fn contract(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Contract(source.into())
+    }
+
+    /// Says it once more. A wrapped cause becomes its text: what it was is the first one's to tell.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
+            Self::Unimplemented => Self::Unimplemented,
+            Self::Limit { which, asked, allowed } => {
+                Self::Limit { which: *which, asked: *asked, allowed: *allowed }
+            }
+            Self::Contract(source) => Self::contract(chain(source.as_ref())),
+            Self::Stopped(reason) => Self::Stopped(reason.clone()),
+            Self::TimedOut { limit } => Self::TimedOut { limit: *limit },
+            Self::Busy { with } => Self::Busy { with },
+            Self::Gone => Self::Gone,
+        }
     }
 }
 

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use portcullis_contract::CallError;
+use portcullis_contract::{CallError, chain};
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
-use crate::component::instances::chain;
 use crate::component::state::State;
 
 /// An interface that plugins of a kind export: its name, and its functions that are called.

@@ -5,16 +5,15 @@
 
 use portcullis_contract::{
     AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
-    Provider, ProviderName,
+    Provider, ProviderName, chain,
 };
 
 use super::Rooms;
 use super::descriptors::Described;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
-use super::registry::chain;
-use super::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 use super::wrapped::Shim;
+use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is known of a plugin without asking it, or after.
 pub(super) enum Known {

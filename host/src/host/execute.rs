@@ -10,11 +10,11 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use portcullis_contract::{Call, CallError, Capability, Chunk, Execute, Json, Output, Refusal};
+use portcullis_contract::{Call, CallError, Capability, Chunk, Execute, Json, Output, Refusal, chain};
 use thiserror::Error;
 
 use super::inputs::{self, ResolveError};
-use super::registry::{Registered, chain};
+use super::registry::Registered;
 use super::schema::JudgeError;
 use super::sentences::quote;
 use super::text;

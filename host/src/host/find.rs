@@ -13,14 +13,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName};
+use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName, chain};
 use thiserror::Error;
 
 use super::describe::{Known, Told};
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::listing::discover_one;
-use super::registry::{Registered, chain};
+use super::registry::Registered;
 use super::start::Started;
 use super::{Host, Rooms};
 

@@ -130,8 +130,8 @@ impl AuthRegistry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::fake_auth_handler;
     use super::*;
+    use crate::fake::fake_auth_handler;
 
     fn handler(name: &str) -> Arc<RegisteredHandler> {
         let (_world, plugin) = fake_auth_handler(&["unused"]);

@@ -12,12 +12,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use portcullis_contract::{
     AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, Token, TokenRequest,
+    chain,
 };
 
 use super::auth::{AuthError, USUAL_VALIDITY};
 use super::find::{Describe, FindError, Purpose};
 use super::handlers::RegisteredHandler;
-use super::registry::chain;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
 use super::{Rooms, sentences::quote};

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved};
+use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
 
 use super::describe::{Known, Told};
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
-use super::registry::chain;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, descriptor};
 
 /// What lies in the directories.

@@ -74,7 +74,7 @@ impl Registered {
     /// Why it is of no use.
     pub fn new(plugin: Arc<dyn Provider>, advertised: &ProviderName) -> Result<Self, RegisterError> {
         let descriptor =
-            plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(again(e)))?.clone();
+            plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(e.again()))?.clone();
         let version = descriptor::version(&descriptor).map_err(RegisterError::Version)?;
         let Judged { version, schema } =
             descriptor::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
@@ -179,32 +179,4 @@ impl Registry {
     fn read<T>(&self, ask: impl FnOnce(&Names) -> T) -> T {
         ask(&self.names.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Says an error once more. A wrapped cause becomes its text: what it was is the first one's to tell.
-pub(super) fn again(error: &CallError) -> CallError {
-    match error {
-        CallError::Refused(refusal) => CallError::Refused(refusal.clone()),
-        CallError::Unimplemented => CallError::Unimplemented,
-        CallError::Limit { which, asked, allowed } => {
-            CallError::Limit { which: *which, asked: *asked, allowed: *allowed }
-        }
-        CallError::Stopped(reason) => CallError::Stopped(reason.clone()),
-        CallError::TimedOut { limit } => CallError::TimedOut { limit: *limit },
-        CallError::Busy { with } => CallError::Busy { with },
-        CallError::Gone => CallError::Gone,
-        CallError::Contract(source) => CallError::contract(chain(source.as_ref())),
-        other => CallError::contract(chain(other)),
-    }
-}
-
-/// Says an error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        said = format!("{said}: {error}");
-        source = error.source();
-    }
-    said
 }

@@ -9,7 +9,6 @@
 //!
 //! A denial reads to the plugin as upstream's; the log says what would allow it. No value is logged.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,23 +16,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use portcullis_contract::{
     AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, PluginName, PromptError,
-    ResponseRequest, SecretGrant, Token, TokenRequest,
+    ResponseRequest, SecretGrant, Token, TokenRequest, chain,
 };
 use thiserror::Error;
 
-use super::registry::chain;
+use crate::names::{check_name, quoted, shown};
 use crate::secrets::{SecretStore, StoreError};
 
-mod narrowed;
 mod pattern;
-mod quote;
 
-pub use narrowed::Narrowed;
 use pattern::Pattern;
-use quote::quoted;
-
-/// The longest name of a secret, in bytes (contract spec 5.3).
-const LONGEST_NAME: usize = 256;
 
 /// How many denials of one plugin are warned about. A guess: more would let a plugin flood the log,
 /// fewer could hide what a person looks for.
@@ -331,10 +323,11 @@ impl SecretScope {
 
 impl HandlerScope {
     fn contains(&self, handler: &str) -> bool {
-        let listed = |names: &[String]| !handler.is_empty() && names.iter().any(|name| name == handler);
         match self {
-            Self::Granted(grant) => grant.as_ref().is_some_and(|grant| listed(&grant.handlers)),
-            Self::Allowlist(names) => names.is_empty() || listed(names),
+            Self::Granted(grant) => grant.as_ref().is_some_and(|grant| grant.covers(handler)),
+            Self::Allowlist(names) => {
+                names.is_empty() || (!handler.is_empty() && names.iter().any(|name| name == handler))
+            }
         }
     }
 
@@ -369,31 +362,6 @@ impl IdentityService {
             Self::Token => "auth_token",
             Self::Groups => "auth_groups",
         }
-    }
-}
-
-/// Applies upstream's rules of names, in upstream's order (contract spec 5.3).
-fn check_name(name: &str) -> Result<(), HostError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
-    let problem = if name.is_empty() {
-        "secret name must not be empty".to_owned()
-    } else if name.len() > LONGEST_NAME {
-        format!("secret name exceeds maximum length of {LONGEST_NAME}")
-    } else if !name.bytes().all(plain) {
-        "secret name contains invalid characters".to_owned()
-    } else if name.contains("..") {
-        "secret name must not contain path traversal sequences".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(HostError::Invalid(problem))
-}
-
-/// Cuts what a plugin said to a length that fits in a log.
-fn shown(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(LONGEST_NAME) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, Kind, LaunchError,
-    Plugin, PluginName, PluginSpec, Provider,
+    Plugin, PluginName, PluginSpec, Provider, chain,
 };
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -19,9 +19,9 @@ use super::discover::Candidate;
 use super::find::{FindError, failed, nobody};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
-use super::registry::{Registered, chain};
-use super::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
+use super::registry::Registered;
 use super::{Asker, Rooms};
+use crate::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
 
 /// A plugin that is up, or about to be.
 pub(super) type Starting = Arc<OnceCell<Started>>;

@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use portcullis_contract::{Access, FsGrant, SecretGrant};
+use portcullis_contract::{Access, FsGrant, SecretGrant, chain};
 
-use super::fake::{Answer, FakeBackend, World};
-use super::registry::chain;
 use super::*;
+use crate::fake::{Answer, FakeBackend, World};
 
 mod auth;
 mod identity;

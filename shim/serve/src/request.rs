@@ -6,11 +6,9 @@
 //! because most plugins never do.
 
 use portcullis_contract::proto::ConvertError;
-use portcullis_contract::{Context, Execute, Json, Refusal};
+use portcullis_contract::{Context, Execute, Json, Refusal, chain};
 use portcullis_proto as proto;
 use serde::de::IgnoredAny;
-
-use crate::status::chain;
 
 /// Reads a request to execute. The first thing that is wrong with it counts: its input, its context, its item, its
 /// parameters, its settings.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use portcullis_contract::proto::Answer;
-use portcullis_contract::{CallError, Refusal};
+use portcullis_contract::{CallError, Refusal, chain};
 use tonic::{Response, Status};
 
 use crate::host_service::RemoteHost;
@@ -29,7 +29,7 @@ impl<P: ?Sized> Service<P> {
     /// Goes where a configuration says that the host is, or refuses it.
     pub(crate) async fn bind(&self, host: Option<NonZeroU32>) -> Result<(), Refusal> {
         let bound = self.host.bind(host).await;
-        bound.map_err(|error| Refusal::new(format!("failed to dial host service: {}", status::chain(&error))))
+        bound.map_err(|error| Refusal::new(format!("failed to dial host service: {}", chain(&error))))
     }
 }
 

@@ -4,10 +4,8 @@
 //! What the plugin's author did not decide, a limit or a trap, say, is a status everywhere, with the code that upstream's
 //! libraries would have for it, and with a line beside it for hosts of ours.
 
-use std::error::Error;
-
-use portcullis_contract::CallError;
 use portcullis_contract::proto::{FAILURE, failure_line};
+use portcullis_contract::{CallError, chain};
 use tonic::{Code, Status};
 
 /// Returns the status for an error, with words before its own.
@@ -32,18 +30,6 @@ pub(crate) fn of(error: &CallError, words: &str) -> Status {
 /// Returns the status for a call that the plugin does not offer, in the words of a generated server.
 pub(crate) fn unimplemented(method: &str) -> Status {
     Status::unimplemented(format!("method {method} not implemented"))
-}
-
-/// Returns everything that an error says, in one text.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Returns what Go's client prints of a status.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use portcullis_contract::{Flow, HandlerInfo};
+use portcullis_contract::{Flow, HandlerInfo, chain};
 
-use super::super::fake::{Event, FakeAuthHandler, fake_auth_handler};
-use super::super::registry::chain;
 use super::*;
+use crate::fake::{Event, FakeAuthHandler, fake_auth_handler};
 
-fn handler() -> (Arc<super::super::fake::World>, Arc<FakeAuthHandler>, RegisteredHandler) {
+fn handler() -> (Arc<crate::fake::World>, Arc<FakeAuthHandler>, RegisteredHandler) {
     let (world, plugin) = fake_auth_handler(&["door"]);
     let info = HandlerInfo::clone(&portcullis_contract::AuthHandler::handlers(plugin.as_ref())[0]);
     let handler = RegisteredHandler::new(Arc::clone(&plugin) as _, info).unwrap();

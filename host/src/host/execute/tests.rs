@@ -10,8 +10,8 @@ use portcullis_contract::{
     Severity,
 };
 
-use super::super::fake::{Answer, FakeProvider, World, descriptor};
 use super::*;
+use crate::fake::{Answer, FakeProvider, World, descriptor};
 
 const WRITES: &str = r#"{"properties":{"operation":{"type":"string"},"n":{"type":"integer","maximum":9},
     "pin":{"type":"string","maxLength":3},"x":{}}}"#;

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use portcullis_contract::LoginRequest;
 
-use super::super::fake::Event;
 use super::*;
+use crate::fake::Event;
 
 fn named(name: &str) -> Wanted {
     Wanted::Named(name.to_owned())

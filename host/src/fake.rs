@@ -19,11 +19,11 @@ use sha2::{Digest as _, Sha256};
 
 mod auth;
 
-pub(super) use auth::{Event, FakeAuthHandler, fake_auth_handler};
+pub(crate) use auth::{Event, FakeAuthHandler, fake_auth_handler};
 
 /// How a fake answers one execution.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// With its input.
     Echo,
     /// With its input, after a while.
@@ -48,43 +48,43 @@ pub(super) enum Answer {
 
 /// What fakes do and what was done to them.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(crate) struct World {
     /// The next answers; then echoes.
-    pub(super) answers: Mutex<VecDeque<Answer>>,
+    pub(crate) answers: Mutex<VecDeque<Answer>>,
     /// What comes of the next launches; then they succeed.
-    pub(super) launches: Mutex<VecDeque<Option<Duration>>>,
+    pub(crate) launches: Mutex<VecDeque<Option<Duration>>>,
     /// How long a provider takes to be configured.
-    pub(super) configuring: Mutex<Duration>,
+    pub(crate) configuring: Mutex<Duration>,
     /// Everything that happened, in words.
-    pub(super) log: Mutex<Vec<String>>,
+    pub(crate) log: Mutex<Vec<String>>,
     /// The requests that arrived.
-    pub(super) requests: Mutex<Vec<Execute>>,
+    pub(crate) requests: Mutex<Vec<Execute>>,
     /// The specifications that were launched.
-    pub(super) specs: Mutex<Vec<PluginSpec>>,
+    pub(crate) specs: Mutex<Vec<PluginSpec>>,
     /// How descriptors are changed.
-    pub(super) descriptor: Mutex<Option<fn(&mut Descriptor)>>,
+    pub(crate) descriptor: Mutex<Option<fn(&mut Descriptor)>>,
     /// What the next logins do; then they end well.
-    pub(super) logins: Mutex<VecDeque<Vec<Event>>>,
+    pub(crate) logins: Mutex<VecDeque<Vec<Event>>>,
     /// Whether whatever is configured refuses to be.
-    pub(super) refuses_configuration: AtomicBool,
+    pub(crate) refuses_configuration: AtomicBool,
 }
 
 impl World {
-    pub(super) fn next(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn next(&self, answers: impl IntoIterator<Item = Answer>) {
         self.answers.lock().unwrap().extend(answers);
     }
 
-    pub(super) fn note(&self, what: impl Into<String>) {
+    pub(crate) fn note(&self, what: impl Into<String>) {
         self.log.lock().unwrap().push(what.into());
     }
 
-    pub(super) fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct FakeBackend(pub(super) BackendName, pub(super) Arc<World>);
+pub(crate) struct FakeBackend(pub(crate) BackendName, pub(crate) Arc<World>);
 
 #[async_trait]
 impl Backend for FakeBackend {
@@ -140,7 +140,7 @@ impl FakeBackend {
 }
 
 /// A good descriptor.
-pub(super) fn descriptor(name: &str, world: &World) -> Descriptor {
+pub(crate) fn descriptor(name: &str, world: &World) -> Descriptor {
     let mut descriptor = Descriptor {
         name: name.to_owned(),
         description: "A fake.".to_owned(),
@@ -157,17 +157,17 @@ pub(super) fn descriptor(name: &str, world: &World) -> Descriptor {
 }
 
 /// A specification that needs no file.
-pub(super) fn spec(name: &str) -> PluginSpec {
+pub(crate) fn spec(name: &str) -> PluginSpec {
     PluginSpec::new(PluginName::new(name), "/nowhere")
 }
 
 #[derive(Debug)]
-pub(super) struct FakeProvider {
-    pub(super) info: PluginInfo,
-    pub(super) providers: Vec<ProviderName>,
-    pub(super) descriptors: Vec<Descriptor>,
-    pub(super) world: Arc<World>,
-    pub(super) dead: AtomicBool,
+pub(crate) struct FakeProvider {
+    pub(crate) info: PluginInfo,
+    pub(crate) providers: Vec<ProviderName>,
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) world: Arc<World>,
+    pub(crate) dead: AtomicBool,
 }
 
 impl FakeProvider {
@@ -194,7 +194,7 @@ async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
     }
 }
 
-pub(super) fn died() -> CallError {
+pub(crate) fn died() -> CallError {
     CallError::Stopped(StopReason::Exited { status: "exit status 3".to_owned(), stderr: String::new() })
 }
 

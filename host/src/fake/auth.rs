@@ -18,7 +18,7 @@ use super::{World, died};
 
 /// One thing that happens during a login.
 #[derive(Clone, Debug)]
-pub(in crate::host) enum Event {
+pub(crate) enum Event {
     /// A code is shown.
     Prompt(&'static str),
     /// It ends well.
@@ -34,18 +34,18 @@ pub(in crate::host) enum Event {
 }
 
 #[derive(Debug)]
-pub(in crate::host) struct FakeAuthHandler {
+pub(crate) struct FakeAuthHandler {
     info: PluginInfo,
     handlers: Vec<HandlerInfo>,
     world: Arc<World>,
     host: Option<Arc<dyn HostService>>,
     dead: Arc<AtomicBool>,
     /// The requests of the calls that were made.
-    pub(in crate::host) asked: Mutex<Vec<String>>,
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 impl FakeAuthHandler {
-    pub(super) fn new(
+    pub(crate) fn new(
         info: PluginInfo,
         names: &[String],
         world: Arc<World>,
@@ -63,7 +63,7 @@ impl FakeAuthHandler {
 }
 
 /// An auth handler plugin that needs no file.
-pub(in crate::host) fn fake_auth_handler(names: &[&str]) -> (Arc<World>, Arc<FakeAuthHandler>) {
+pub(crate) fn fake_auth_handler(names: &[&str]) -> (Arc<World>, Arc<FakeAuthHandler>) {
     let world = Arc::new(World::default());
     let info = PluginInfo {
         name: PluginName::new("p"),

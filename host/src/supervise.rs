@@ -23,13 +23,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use portcullis_contract::{
     Backend, Call, CallError, Configuration, Kind, LaunchError, Plugin, PluginInfo, PluginSpec, Resolved,
-    StopReason,
+    StopReason, chain,
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
-
-use super::registry::chain;
 
 mod auth;
 mod clocks;

@@ -1,9 +1,40 @@
-//! Names in upstream's sentences: as Go's `%q` writes them, which hosts and plugins compare.
+//! Names that plugins ask for: what can be one, and how they are shown.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
+use portcullis_contract::HostError;
+
+/// The longest name of a secret, in bytes (contract spec 5.3).
+const LONGEST_NAME: usize = 256;
+
+/// Applies upstream's rules of names, in upstream's order (contract spec 5.3).
+pub(crate) fn check_name(name: &str) -> Result<(), HostError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    let problem = if name.is_empty() {
+        "secret name must not be empty".to_owned()
+    } else if name.len() > LONGEST_NAME {
+        format!("secret name exceeds maximum length of {LONGEST_NAME}")
+    } else if !name.bytes().all(plain) {
+        "secret name contains invalid characters".to_owned()
+    } else if name.contains("..") {
+        "secret name must not contain path traversal sequences".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(HostError::Invalid(problem))
+}
+
+/// Cuts what a plugin said to a length that fits in a log.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST_NAME) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
+    }
+}
+
 /// Puts a text in quotes the way Go does.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

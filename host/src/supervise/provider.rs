@@ -12,7 +12,6 @@ use portcullis_contract::{
 
 use super::clocks::Clocks;
 use super::{PluginKind, Supervised};
-use crate::host::registry::again;
 
 /// What a plugin says of its providers at launch.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl PluginKind for ProviderKind {
 
     fn said(provider: &dyn Provider) -> SaidOfProviders {
         let providers = provider.providers().to_vec();
-        let describe = |name: &ProviderName| provider.descriptor(name).cloned().map_err(again);
+        let describe = |name: &ProviderName| provider.descriptor(name).cloned().map_err(CallError::again);
         let descriptors = providers.iter().map(|name| (name.clone(), describe(name))).collect();
         SaidOfProviders { providers, descriptors }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, Chunk, Execute, Json, Limits, Output, Provider, ProviderName};
 
-use super::super::fake::{Answer, FakeBackend, World, spec};
 use super::*;
+use crate::fake::{Answer, FakeBackend, World, spec};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -11,8 +11,7 @@ use portcullis_contract::{
     ResponseRequest, SecretGrant, Token, TokenRequest,
 };
 
-use super::quote::quoted;
-use super::{HandlerScope, check_name, shown};
+use crate::names::{check_name, quoted, shown};
 
 /// Matches no name: to ask for such secrets tells whether there is a store, and nothing of what is in it.
 const NOTHING: &str = "^$";
@@ -22,7 +21,7 @@ const NOTHING: &str = "^$";
 pub struct Narrowed {
     plugin: PluginName,
     secrets: SecretGrant,
-    handlers: HandlerScope,
+    identity: IdentityGrant,
     host: Arc<dyn HostService>,
 }
 
@@ -30,8 +29,8 @@ impl Narrowed {
     /// Narrows a host to what was granted.
     #[must_use]
     pub fn new(plugin: PluginName, grants: &Grants, host: Arc<dyn HostService>) -> Self {
-        let handlers: Option<IdentityGrant> = grants.identity.clone();
-        Self { plugin, secrets: grants.secrets.clone(), handlers: HandlerScope::Granted(handlers), host }
+        let identity = grants.identity.clone().unwrap_or_default();
+        Self { plugin, secrets: grants.secrets.clone(), identity, host }
     }
 
     /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
@@ -49,7 +48,7 @@ impl Narrowed {
     }
 
     fn handler(&self, call: &'static str, handler: &str) -> Result<(), HostError> {
-        if self.handlers.contains(handler) {
+        if self.identity.covers(handler) {
             return Ok(());
         }
         self.denied(call, handler);
@@ -92,12 +91,12 @@ impl HostService for Narrowed {
     }
 
     async fn auth_handlers(&self) -> AuthHandlers {
-        if self.handlers.is_empty() {
+        if self.identity.handlers.is_empty() {
             return AuthHandlers::default();
         }
         let AuthHandlers { mut names, mut default } = self.host.auth_handlers().await;
-        names.retain(|name| self.handlers.contains(name));
-        if !self.handlers.contains(&default) {
+        names.retain(|name| self.identity.covers(name));
+        if !self.identity.covers(&default) {
             default.clear();
         }
         AuthHandlers { names, default }
@@ -105,7 +104,7 @@ impl HostService for Narrowed {
 
     async fn auth_token(&self, request: &TokenRequest) -> Result<Token, HostError> {
         self.handler("auth_token", &request.handler)?;
-        if !self.handlers.allows_tokens() {
+        if !self.identity.token {
             self.denied("auth_token", &request.handler);
             let handler = quoted(&request.handler);
             return Err(HostError::Denied(format!(

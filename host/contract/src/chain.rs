@@ -1,0 +1,17 @@
+//! An error in one line.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// Says an error and everything that led to it, in one line: `cannot read the policy: no such file`.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        // Writing to a text does not fail.
+        _ = write!(said, ": {source}");
+        next = source.source();
+    }
+    said
+}
