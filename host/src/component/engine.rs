@@ -47,7 +47,7 @@ macro_rules! machine {
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),
-    ", settings 2, wasmtime 48.0.8, ",
+    ", settings 3, wasmtime 48.0.8, ",
     machine!(),
     "-linux"
 );
@@ -83,7 +83,10 @@ pub(crate) fn config() -> Config {
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+        // Nobody is shown where in a guest a trap was, and tables for it are a quarter of what is read at every start.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
     #[cfg(all(feature = "compile", target_arch = "x86_64"))]
     for_any_processor(&mut config);
     config
