@@ -22,6 +22,7 @@ use portcullis_contract::{
 };
 use thiserror::Error;
 
+mod ahead;
 mod auth;
 mod bindings;
 mod cache;
@@ -90,7 +91,7 @@ pub enum Prepared {
     /// Those of components that are slow to start. Others are made in less time than this would save.
     #[default]
     SlowOnes,
-    /// Those of every component: for who waits on another process between calls anyway.
+    /// Those of every component: for who waits on another process between calls anyway. Needs a runtime with I/O.
     Always,
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,22 +15,18 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::Prepared;
+use crate::component::ahead::{AHEAD, Ahead, Signal};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
 use crate::component::state::{Errand, Ground, LimitHit, Reader, State};
-
-/// How many instances wait ahead of the calls. One is taken while the next is made; the second
-/// smooths a burst. More would cost memory for little.
-const AHEAD: usize = 2;
 
 /// A question to a guest.
 pub(crate) trait Ask<T>: for<'a> FnOnce(&'a mut Guest) -> Asked<'a, T> + Send {}
@@ -63,13 +59,6 @@ enum Supply {
     Kept { turns: Semaphore, idle: Mutex<Vec<Live>> },
 }
 
-struct Ahead {
-    ready: Mutex<Vec<Live>>,
-    /// Whether a call has come before. A plugin that is called once needs no second instance.
-    called: AtomicBool,
-    preparing: Mutex<JoinSet<()>>,
-}
-
 /// An instance.
 pub(crate) struct Live {
     guest: Guest,
@@ -94,11 +83,7 @@ impl Instances {
         let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
         let supply = match policy {
             Policy::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
-                Supply::Ahead(Ahead {
-                    ready: Mutex::default(),
-                    called: AtomicBool::new(false),
-                    preparing: Mutex::default(),
-                })
+                Supply::Ahead(Ahead::new(homes.first.kit.class == Class::Small))
             }
             Policy::PerCall => Supply::Fresh,
             Policy::Single => kept(1),
@@ -142,12 +127,13 @@ impl Instances {
             Some(live) => live,
             None => self.make(Errand { deadline, reader: None }).await?,
         };
+        let remembered = name.and_then(|name| self.remembered(name));
         if let Supply::Ahead(ahead) = &self.supply {
-            self.prepare(ahead, name);
+            let whom = name.map(str::to_owned).zip(remembered.clone());
+            ahead.begun(whom, |signal| self.attend(signal));
         }
         State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
         let meter = Arc::clone(&live.meter);
-        let remembered = name.and_then(|name| self.remembered(name));
         let work = async {
             if let Some((name, remembered)) = name.zip(remembered) {
                 live.guest.configure(self.configure, name, remembered).await?;
@@ -161,8 +147,13 @@ impl Instances {
             Some(Err(error)) => return Err(self.explain(&error, &live.guest.store)),
             Some(Ok(answer)) => answer,
         };
-        if let Supply::Kept { idle, .. } = &self.supply {
-            self.put(idle, live);
+        match &self.supply {
+            Supply::Fresh => {}
+            Supply::Ahead(ahead) => {
+                ahead.room_for_spent().map(|spent| self.put(spent, live));
+                ahead.ended();
+            }
+            Supply::Kept { idle, .. } => self.put(idle, live),
         }
         drop(kept);
         answer.map_err(CallError::from)
@@ -244,37 +235,38 @@ impl Instances {
         }
     }
 
-    /// Has instances made that wait for calls to come, without keeping a call from its slot.
-    fn prepare(self: &Arc<Self>, ahead: &Ahead, name: Option<&str>) {
-        if !ahead.called.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut preparing = lock(&ahead.preparing);
-        while preparing.try_join_next().is_some() {}
-        if preparing.len() + lock(&ahead.ready).len() >= AHEAD {
-            return;
-        }
-        let home = &self.homes.first;
-        if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= AHEAD) {
-            return;
-        }
-        let Some(Place { slot, .. }) = home.try_place() else { return };
-        let whom = name.and_then(|name| Some((name.to_owned(), self.remembered(name)?)));
+    /// Clears up after calls and makes instances for those to come, whenever there is a signal.
+    fn attend(self: &Arc<Self>, signal: Arc<Signal>) -> impl Future<Output = ()> + Send + 'static {
         let this = Arc::downgrade(self);
-        preparing.spawn(async move {
-            let Some(this) = this.upgrade() else { return };
-            if let Err(error) = this.prepare_one(slot, whom).await {
-                tracing::debug!(plugin = %this.ground.name, "no instance ahead of the calls: {}", chain(&error));
+        async move {
+            while signal.given().await.is_ok() {
+                let Some(this) = this.upgrade() else { return };
+                let Supply::Ahead(ahead) = &this.supply else { return };
+                let spent = std::mem::take(&mut *lock(&ahead.spent));
+                drop(spent);
+                while lock(&ahead.ready).len() < AHEAD {
+                    match this.prepare_one(ahead).await {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(error) => {
+                            let (plugin, error) = (&this.ground.name, chain(&error));
+                            tracing::debug!(%plugin, error, "no instance ahead of the calls");
+                            break;
+                        }
+                    }
+                }
             }
-        });
+        }
     }
 
-    async fn prepare_one(
-        &self,
-        slot: Option<OwnedSemaphorePermit>,
-        whom: Option<(String, Arc<Configuration>)>,
-    ) -> Result<(), CallError> {
-        let place = Place { home: &self.homes.first, slot };
+    /// Makes an instance that waits for a call to come, without keeping another call from its slot.
+    async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
+        let home = &self.homes.first;
+        if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= AHEAD) {
+            return Ok(false);
+        }
+        let Some(place) = home.try_place() else { return Ok(false) };
+        let whom = lock(&ahead.whom).clone();
         let mut live = self.make_in(place, Errand::default()).await?;
         if let Some((name, remembered)) = whom {
             State::begin(&mut live.guest.store, Errand::default(), self.ground.limits.cpu);
@@ -289,10 +281,8 @@ impl Instances {
                 Some(Ok(())) => {}
             }
         }
-        if let Supply::Ahead(ahead) = &self.supply {
-            self.put(&ahead.ready, live);
-        }
-        Ok(())
+        self.put(&ahead.ready, live);
+        Ok(true)
     }
 
     /// Puts an instance where the next call finds it, unless the plugin has ended.
@@ -318,10 +308,7 @@ impl Instances {
         self.ground.ending.end();
         match &self.supply {
             Supply::Fresh => {}
-            Supply::Ahead(ahead) => {
-                lock(&ahead.preparing).abort_all();
-                lock(&ahead.ready).clear();
-            }
+            Supply::Ahead(ahead) => ahead.end(),
             Supply::Kept { idle, .. } => lock(idle).clear(),
         }
     }

@@ -1,0 +1,141 @@
+//! Fresh instances that wait for calls, and used ones that wait to be cleared up.
+//!
+//! A call should pay neither for the next one's instance nor for what it leaves behind. Who does that is a task
+//! of its own, and when depends on how long it takes: instances that are slow to make are made while a call runs, on
+//! another thread. Quick ones wait until a thread has nothing else to do. To wake one costs a call about as much as the
+//! instance; and by the time that the answer is read, it is there.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::component::bindings::portcullis::plugin::types::Configuration;
+use crate::component::instances::{Live, lock};
+
+/// How many instances wait ahead of the calls. One is taken while the next is made; the second
+/// smooths a burst. More would cost memory for little.
+pub(crate) const AHEAD: usize = 2;
+
+/// What is there before calls, and after them.
+pub(crate) struct Ahead {
+    /// Instances that no call has seen.
+    pub(crate) ready: Mutex<Vec<Live>>,
+    /// Instances that are to be dropped.
+    pub(crate) spent: Mutex<Vec<Live>>,
+    /// What the last call was for, and what the next is expected to be for: a name and its configuration.
+    pub(crate) whom: Mutex<Option<Whom>>,
+    /// Whether a call has come before. A plugin that is called once needs no second instance.
+    called: AtomicBool,
+    signal: Arc<Signal>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// A provider or handler, and what it is configured with.
+pub(crate) type Whom = (String, Arc<Configuration>);
+
+impl Ahead {
+    /// `quick` instances take less time than it takes to have another thread make them.
+    pub(crate) fn new(quick: bool) -> Self {
+        let signal = match quick.then(Signal::in_a_pause) {
+            Some(Ok(signal)) => signal,
+            // Of no use to a call that comes alone, and none the worse for the others.
+            Some(Err(_)) | None => Signal::AtOnce(Notify::new()),
+        };
+        Self {
+            ready: Mutex::default(),
+            spent: Mutex::default(),
+            whom: Mutex::default(),
+            called: AtomicBool::new(false),
+            signal: Arc::new(signal),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Says that a call has its instance. `work` begins when there is something to do for the first time.
+    pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        if !self.called.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        *lock(&self.whom) = whom;
+        lock(&self.task).get_or_insert_with(|| tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
+        if let Signal::AtOnce(_) = *self.signal {
+            self.signal.give();
+        }
+    }
+
+    /// Returns where the instance of a call that has its answer waits, if it is to.
+    pub(crate) fn room_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
+        // Nobody may come to clear up while there are calls; and what waits keeps others from its slot.
+        let room = matches!(*self.signal, Signal::InAPause(_)) && lock(&self.spent).len() < AHEAD;
+        room.then_some(&self.spent)
+    }
+
+    /// Says that a call has its answer.
+    pub(crate) fn ended(&self) {
+        if let Signal::InAPause(_) = *self.signal {
+            self.signal.give();
+        }
+    }
+
+    /// Ends the work, and drops what waits.
+    pub(crate) fn end(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+        lock(&self.ready).clear();
+        lock(&self.spent).clear();
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Tells the task that there is something to do.
+pub(crate) enum Signal {
+    /// Wakes a thread for it.
+    AtOnce(Notify),
+    /// Is seen by the thread that next waits for events, and by then has nothing else to do.
+    InAPause(AsyncFd<OwnedFd>),
+}
+
+impl Signal {
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
+    fn in_a_pause() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // SAFETY: it is owned by what is registered, and open as long as that is.
+        Ok(Self::InAPause(unsafe { AsyncFd::register_with_interest(event, Interest::READABLE)? }))
+    }
+
+    fn give(&self) {
+        match self {
+            Self::AtOnce(notify) => notify.notify_one(),
+            // It fails when it has been given so often that it cannot be counted, and then it has been given.
+            Self::InAPause(event) => _ = rustix::io::write(event, &1_u64.to_ne_bytes()),
+        }
+    }
+
+    /// Waits until it is given; fails when the runtime ends.
+    pub(crate) async fn given(&self) -> io::Result<()> {
+        match self {
+            Self::AtOnce(notify) => notify.notified().await,
+            Self::InAPause(event) => {
+                let read = |event: &AsyncFd<OwnedFd>| Ok(rustix::io::read(event, &mut [0_u8; 8])?);
+                while event.readable().await?.try_io(read).is_err() {}
+            }
+        }
+        Ok(())
+    }
+}
