@@ -36,7 +36,7 @@ use self::announced::Announced;
 pub(crate) use self::host::open;
 pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
-use crate::channel::{HEADER_LIST, normalize_answer};
+use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
 use crate::task::Task;
 use crate::tls::Tls;
@@ -287,6 +287,7 @@ async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watc
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
     let server = Server::builder()
         .http2_max_header_list_size(HEADER_LIST)
+        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
         .layer(tower::util::MapResponseLayer::new(normalize_answer))
         .add_routes(routes)
         .serve_with_incoming_shutdown(links, closed.map(drop));

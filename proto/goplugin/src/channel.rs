@@ -4,6 +4,7 @@
 //! callers tell "the plugin is gone" from "the plugin says no" by that code. [`Channel`] puts that right
 //! (protocol spec 29.3).
 
+mod exchange;
 mod wire;
 
 use std::error::Error as StdError;
@@ -14,18 +15,22 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tonic::body::Body as TonicBody;
 use tonic::{Code, Status};
 use tower_service::Service;
 
+use self::exchange::Incoming;
 use self::wire::Wire;
 use crate::tls::is_rejection;
 use crate::transport::{Ended, Link, Route};
 
-/// Trailers of this size are taken; Go peers send long messages there. At hyper's own 16 KiB one
+/// Trailers of this size are taken; Go peers send long messages there. At the usual 16 KiB one
 /// oversized status would take the whole connection with it.
 pub(crate) const HEADER_LIST: u32 = 16 << 20;
+
+/// So many calls may be given up before they are looked at. At the usual 20 the whole connection is, which is good against
+/// strangers; a host that gives up many at once is none.
+pub(crate) const GIVEN_UP: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
 ///
@@ -140,9 +145,7 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
 fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
     let mut link = Some(error);
     while let Some(error) = link {
-        // The request was dropped with its connection; a caller who gave up is no longer listening.
-        let dropped = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
-        if dropped || error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away) {
+        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away) {
             return true;
         }
         link = error.source();

@@ -11,20 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::TimeoutExpired;
 use tonic::body::Body as TonicBody;
 
-use super::{ENDED, HEADER_LIST};
+use super::ENDED;
+use super::exchange::{Incoming, Sender};
 use crate::timeout;
 use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Why a call came to no answer, as whoever found out calls it.
 pub(super) type Failure = Box<dyn StdError + Send + Sync>;
-
-type Sender = SendRequest<TonicBody>;
 
 /// The one connection behind a channel and its clones: opened by the first call, and anew by the next call
 /// once it was lost.
@@ -59,11 +55,11 @@ impl Wire {
         let limit =
             request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
         let answer = async {
-            let mut sender = match self.sender() {
+            let sender = match self.sender() {
                 Some(sender) => sender,
                 None => self.opened().await?,
             };
-            sender.send_request(request).await.map_err(Failure::from)
+            sender.exchange(request).await
         };
         match limit {
             None => answer.await,
@@ -106,20 +102,8 @@ async fn connect(first: Option<Link>, route: Route, ended: Ended) -> Result<Send
         None if ended.has_come() => return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into()),
         None => route.open().await?,
     };
-    let link = TokioIo::new(Tethered::new(link, ended.settle()));
-    let (sender, connection) = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_header_list_size(HEADER_LIST)
-        .handshake(link)
-        .await?;
-    // It is owned by those who call: it ends with the last channel and the last answer. And it is
-    // tethered to the plugin.
-    tokio::spawn(async {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = &error as &dyn StdError, "a connection ended");
-        }
-    });
-    Ok(sender)
+    // It is tethered to the plugin.
+    Sender::begin(Tethered::new(link, ended.settle())).await
 }
 
 /// Says where the call goes. The authority is never looked at; grpc-go only insists that there is one.

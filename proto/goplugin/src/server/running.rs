@@ -21,7 +21,7 @@ use super::line::{self, Line};
 use super::output::Prints;
 use super::{Capture, Listen, Parent, Serve, ServeError, Session, services};
 use crate::broker::{Medium, Queue};
-use crate::channel::{HEADER_LIST, normalize_answer};
+use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::identity::{self, Identity};
 use crate::mux::{Mux, Role};
 use crate::tls::Tls;
@@ -157,6 +157,7 @@ impl Running {
         let ending = session.ending.wait();
         let server = Server::builder()
             .http2_max_header_list_size(HEADER_LIST)
+            .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
             .layer(tower::util::MapResponseLayer::new(normalize_answer))
             .add_routes(routes)
             .serve_with_incoming_shutdown(links, async {

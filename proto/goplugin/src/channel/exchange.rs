@@ -1,0 +1,205 @@
+//! One call on an HTTP/2 connection: its request on the way out, its answer on the way in.
+//!
+//! A client of hyper's would give every call to a task of the connection's, and each body to another. Here the task
+//! that makes a call writes its request and reads its answer, and the connection has one task for what goes over
+//! the link. Only a request that does not leave in one go, because it is large or has no end yet, gets a task of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream, SendStream};
+use http_body::{Body, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
+use tonic::Status;
+use tonic::body::Body as TonicBody;
+
+use super::HEADER_LIST;
+use super::wire::Failure;
+
+/// How much a peer may send before we have read it, on one stream and on all. Guesses between a large message, which
+/// should not wait for us, and what many calls can fill memory with.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 5 << 20;
+
+/// How much of a request waits in memory for the peer to take it.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// A connection, as those who call on it hold it. It ends with the last of them and the last answer.
+#[derive(Clone)]
+pub(super) struct Sender {
+    requests: SendRequest<Bytes>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Sender {
+    /// Speaks HTTP/2 over a link.
+    pub(super) async fn begin<L>(link: L) -> Result<Self, Failure>
+    where
+        L: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (requests, connection) = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false)
+            .handshake(link)
+            .await?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let sender = Self { requests, closed: Arc::clone(&closed) };
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+            }
+            closed.store(true, Ordering::Relaxed);
+        });
+        Ok(sender)
+    }
+
+    /// Returns whether it is known that no call can be made any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request, and waits for the head of its answer. Dropping either ends the call.
+    pub(super) async fn exchange(
+        &self,
+        request: http::Request<TonicBody>,
+    ) -> Result<http::Response<Incoming>, Failure> {
+        let (head, body) = request.into_parts();
+        let ends = body.is_end_stream();
+        let mut requests = self.requests.clone().ready().await?;
+        let (answer, stream) = requests.send_request(http::Request::from_parts(head, ()), ends)?;
+        drop(requests);
+        let mut sending = None;
+        if !ends {
+            let mut upload = Upload { body, stream, next: Bytes::new() };
+            let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut upload).poll(cx))).await;
+            match first {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => sending = Some(Sending(tokio::spawn(upload).abort_handle())),
+            }
+        }
+        let answer = answer.await?;
+        Ok(answer.map(|stream| Incoming { stream, data: true, _sending: sending }))
+    }
+}
+
+/// A request that is still being sent. The call ends it.
+#[derive(Debug)]
+struct Sending(AbortHandle);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The body of a request on its way. It fails when the body does. That the peer takes no more of it is no failure:
+/// its answer may be there already, and if not, says why.
+struct Upload {
+    body: TonicBody,
+    stream: SendStream<Bytes>,
+    /// What there is no room for yet.
+    next: Bytes,
+}
+
+impl Upload {
+    /// Sends what there is room for; `None` when the peer takes no more.
+    fn send(&mut self, piece: Bytes, last: bool) -> Option<()> {
+        self.stream.send_data(piece, last).ok()
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Status>>> {
+        if !self.next.is_empty() {
+            if self.stream.capacity() == 0 {
+                let room = ready!(self.stream.poll_capacity(cx));
+                return Poll::Ready(room.and_then(Result::ok).map(|_| Ok(())));
+            }
+            let piece = self.next.split_to(self.next.len().min(self.stream.capacity()));
+            return Poll::Ready(self.send(piece, false).map(Ok));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            // Nothing more is wanted by a peer that says so.
+            return self.stream.poll_reset(cx).map(|_reset| None);
+        };
+        match frame {
+            None => {
+                self.send(Bytes::new(), true);
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                self.next = frame.into_data().unwrap_or_default();
+                self.stream.reserve_capacity(self.next.len());
+                Poll::Ready(Some(Ok(())))
+            }
+            Some(Err(status)) => {
+                self.stream.send_reset(Reason::CANCEL);
+                Poll::Ready(Some(Err(status)))
+            }
+        }
+    }
+}
+
+impl Future for Upload {
+    type Output = Result<(), Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Some(step) = ready!(self.step(cx)) {
+            step?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    stream: RecvStream,
+    /// Whether there may be more of it before its trailers.
+    data: bool,
+    _sending: Option<Sending>,
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if self.data {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) => {
+                    // What has been read makes room for more. It fails when there will be no more.
+                    _ = self.stream.flow_control().release_capacity(bytes.len());
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Err(error)) => return Poll::Ready(broken_off(error)),
+                None => self.data = false,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(error) => Poll::Ready(broken_off(error)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
+
+/// A peer that has said everything may call the rest off.
+fn broken_off<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
+    match error.reason() {
+        Some(Reason::NO_ERROR | Reason::CANCEL) => None,
+        _ => Some(Err(error)),
+    }
+}
