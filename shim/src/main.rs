@@ -27,6 +27,7 @@ const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 
 /// The one place that reads arguments and environment.
 fn main() -> ExitCode {
+    share_one_heap();
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let question = std::env::args_os().nth(1).and_then(|argument| page::Question::parse(&argument));
     let program = std::env::args_os().next().unwrap_or_default();
@@ -42,6 +43,15 @@ fn main() -> ExitCode {
         },
         Some(question) => tell(&page::answer(question, &own, &program.to_string_lossy())),
     }
+}
+
+/// Has the threads share one heap. One for each would cost more memory than a component, and time at the start; what
+/// they allocate is little, and mostly comes from what each thread keeps for itself.
+fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "a setting of the allocator has no safe form")]
+    // SAFETY: the call takes two numbers, and is made before there is another thread.
+    let _set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 /// Writes what somebody asked for. A reader who has gone does not matter.

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,16 @@ const WRAPPING: u64 = 1 << 20;
 /// How long the component may take to say what it offers. Its limits end it long before, and its host after a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many instances wait ahead of the calls; see the component backend.
-const AHEAD: u32 = 2;
+/// How many threads calls get at the most. A guess: hosts seldom ask more of one plugin than four processors can do.
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+
+/// How many instances wait ahead of the calls, and how many after them; see the component backend.
+const WAITING: u32 = 4;
 
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program);
+    let threads = threads(own.manifest().instances, own.limits.resolve(BackendName::Component).concurrency);
     // What is too large for the component is refused by its sandbox, in the words of a limit. This is only so that
     // nobody could send more than anybody allows.
     let message = own.limits.resolve(BackendName::Component).message.max(LARGEST_MESSAGE);
@@ -54,6 +59,7 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     };
     served.options.notice = Some(notice);
     served.options.variables = variables;
+    served.options.threads = Some(threads);
     served.options.message_limit = message;
     served.options.answer_limit = message;
     served.run()
@@ -87,10 +93,28 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
     Ok((backend, spec))
 }
 
+/// Returns how many threads the calls get: no more than can run at once, and few even so. Each costs time at the start,
+/// and memory.
+fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
+    let calls = match instances {
+        Instances::PerCall => concurrency,
+        Instances::Pooled(instances) => concurrency.min(instances.into()),
+        Instances::Single => 1,
+    };
+    let calls = usize::try_from(calls).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+    if calls == NonZeroUsize::MIN {
+        return calls;
+    }
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    calls.min(MOST_THREADS).min(processors)
+}
+
 /// Returns how much room the pool needs: setting up room that is never used takes longer than anything else at a start.
 fn slots(instances: Instances, concurrency: u32) -> u16 {
     match instances {
-        Instances::PerCall => u16::try_from(concurrency.saturating_add(AHEAD)).unwrap_or(u16::MAX).min(1_000),
+        Instances::PerCall => {
+            u16::try_from(concurrency.saturating_add(WAITING)).unwrap_or(u16::MAX).min(1_000)
+        }
         // What is kept lives outside of the pools.
         Instances::Single | Instances::Pooled(_) => 0,
     }

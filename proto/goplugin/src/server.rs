@@ -22,6 +22,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +88,8 @@ pub struct Serve {
     /// What the end of the process that started this one means. [`Parent::Ignore`] by default, as upstream: another
     /// host may take the plugin over.
     pub parent: Parent,
+    /// How many threads [`run`](Self::run) has for calls, if not one for each processor.
+    pub threads: Option<NonZeroUsize>,
     /// Where what is logged goes. [`Logs::Stderr`] from [`Level::Info`] on by default.
     pub logs: Logs,
     /// How a panic is reported. [`Panics::ForHosts`] by default.
@@ -195,6 +198,7 @@ impl Serve {
             capture: Capture::Nothing,
             grace: Duration::ZERO,
             parent: Parent::Ignore,
+            threads: None,
             logs: Logs::Stderr(Level::Info),
             panics: Panics::ForHosts,
         }
@@ -219,7 +223,11 @@ impl Serve {
     /// What calls have left behind in the runtime, blocking work included, does not keep the process: it has to end
     /// within two seconds, or its host kills it.
     pub fn run(self) -> Outcome {
-        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if let Some(threads) = self.threads {
+            runtime.worker_threads(threads.get());
+        }
+        let runtime = match runtime.enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return failed(ServeError::Runtime(error)),
         };

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Options {
     /// What the end of the process that started this one means. [`Parent::Follow`] by default, unlike upstream: hosts
     /// give no sign when they die, and none of them takes a plugin of this contract over.
     pub parent: Parent,
+    /// How many threads [`run`](Served::run) has for calls, if not one for each processor.
+    pub threads: Option<NonZeroUsize>,
     /// From which level on the library's own lines go to the log. [`Level::Info`] by default.
     pub log: Level,
     /// From which level on the plugin's own lines do. All by default: the host chooses what it shows.
@@ -62,6 +65,7 @@ impl Default for Options {
             capture: Capture::Nothing,
             grace: Duration::ZERO,
             parent: Parent::Follow,
+            threads: None,
             log: Level::Info,
             guest_log: Level::Trace,
         }
@@ -180,6 +184,7 @@ impl Served {
             capture: options.capture,
             grace: options.grace,
             parent: options.parent,
+            threads: options.threads,
             logs: Logs::Elsewhere,
             panics: Panics::ForHosts,
             ..Serve::new(cookie)
