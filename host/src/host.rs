@@ -56,7 +56,7 @@ use registry::Registry;
 use services::IdentitySource;
 use start::Starting;
 use waits::Waits;
-pub use wrapped::{KnownShims, Shim, Wrapped};
+pub use wrapped::{KnownWrapped, Origin, Wrapped};
 
 /// What a host is made of.
 #[derive(Clone)]
@@ -77,8 +77,8 @@ pub struct Setup {
     pub configuration: Configuration,
     /// The auth handler that is meant when a plugin names none.
     pub default_handler: Option<HandlerName>,
-    /// The shims whose wrapped files are believed; `None` looks into no native program.
-    pub shims: Option<KnownShims>,
+    /// The wrapped files that are believed; `None` looks into no native program.
+    pub wrapped: Option<KnownWrapped>,
     /// Where what plugins print of their own accord goes; `None` has it logged, at level debug. What is started merely to be
     /// described is logged in any case.
     pub prints: Option<Arc<dyn Prints>>,

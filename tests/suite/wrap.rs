@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use portcullis_bundle::{Bundle, Existing, Parts, write};
 use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::json;
 use test_case::test_case;
@@ -125,10 +126,54 @@ fn what_stands_behind_a_program_that_is_no_known_shim_is_not_believed() -> TestR
     assert!(wrap.status.success(), "{}", stderr(&wrap));
 
     let listed = answer(&person.types(&["list", "-o", "json"])?);
-    assert_eq!(listed[0]["note"], "not yet described; wrapped by a shim that is not known here");
+    assert_eq!(listed[0]["note"], "not yet described; wrapped elsewhere");
     assert_eq!(listed[0]["mayTouch"], json!(["all that its user may"]));
     fails(&person.types(&["run", "echo"])?, 4, "nobody knows what these native plugins offer");
     assert!(!person.path("ran").exists(), "it was started because of what it says");
+    Ok(())
+}
+
+/// Behind a genuine shim may stand other machine code than what became of the component: no look at the file tells.
+#[test]
+fn what_was_not_wrapped_here_is_not_believed_whatever_its_shim() -> TestResult {
+    let person = Person::new()?;
+    let genuine = person.has_wrapped("echo", "plugins/genuine", "")?;
+    let listed = answer(&person.types(&["list", "-o", "json"])?);
+    assert_eq!(listed[0]["mayTouch"], json!(["nothing"]));
+
+    let whole = fs::read(&genuine)?;
+    let bundle = Bundle::read(&fs::File::open(&genuine)?)?.ok_or("it is wrapped")?;
+    let image = usize::try_from(bundle.image().start)?..usize::try_from(bundle.image().end)?;
+    let mut forged = whole[image].to_vec();
+    *forged.last_mut().ok_or("it has an image")? ^= 1;
+    let program = fs::read(fixtures::shim())?;
+    let parts = Parts { program: &program, image: &forged, manifest: bundle.manifest() };
+    write(&genuine, &parts, Existing::Replace)?;
+    let listed = answer(&person.types(&["list", "-o", "json"])?);
+    assert_eq!(listed[0]["note"], "not yet described; wrapped elsewhere");
+    assert_eq!(listed[0]["mayTouch"], json!(["all that its user may"]));
+    fails(&person.types(&["run", "echo", "message=hi"])?, 4, "nobody knows what these native plugins offer");
+
+    // The very same file is known again, wherever it lies.
+    fs::write(&genuine, whole)?;
+    fs::rename(&genuine, person.path("plugins/elsewhere"))?;
+    let listed = answer(&person.types(&["list", "-o", "json"])?);
+    assert_eq!(listed[0]["mayTouch"], json!(["nothing"]));
+    Ok(())
+}
+
+#[test]
+fn the_environment_narrows_a_wrapped_component_under_our_own_host() -> TestResult {
+    let person = Person::new()?;
+    person.has_wrapped("acrobat", "acrobat", "")?;
+    let run = |variables: &[(&str, &str)]| {
+        let mut run =
+            person.command(&["run", "./acrobat", "--provider", "acrobat", "operation=hoard", "mib=30"]);
+        run.envs(variables.iter().copied()).output()
+    };
+    assert!(run(&[])?.status.success());
+    fails(&run(&[("PORTCULLIS_LIMIT_MEMORY", "4MiB")])?, 1, "memory");
+    fails(&run(&[("PORTCULLIS_DENY", "everything")])?, 1, "is no grant");
     Ok(())
 }
 

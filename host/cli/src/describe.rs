@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Shim, Wrapped};
+use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Origin, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
     Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Isolation, Kind,
@@ -47,7 +47,7 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
     let row = |name: &str, kind: Option<Kind>, version: &str, mut note: String| {
         if unknown {
             let before = if note.is_empty() { "" } else { "; " };
-            note = format!("{note}{before}wrapped by a shim that is not known here");
+            note = format!("{note}{before}wrapped elsewhere");
         }
         Row {
             name: name.to_owned(),
@@ -96,7 +96,7 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
 
 /// Returns the component in a file, if what the file says of it is to be believed.
 fn trusted(listed: &Listed) -> Option<&Wrapped> {
-    listed.wrapped.as_ref().filter(|wrapped| wrapped.shim == Shim::Known)
+    listed.wrapped.as_ref().filter(|wrapped| wrapped.origin == Origin::Known)
 }
 
 fn note(offer: &Offer, descriptor: &Descriptor) -> String {
@@ -208,10 +208,10 @@ pub(crate) struct Plugin<'a> {
 pub(crate) struct WrappedComponent {
     pub(crate) component: String,
     pub(crate) portcullis: String,
-    pub(crate) shim: WrappedBy,
+    pub(crate) origin: WrappedBy,
 }
 
-/// Whether the program is known to hold the component to what the file says.
+/// Whether the file is known to be what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum WrappedBy {
@@ -226,9 +226,9 @@ impl WrappedComponent {
         Self {
             component: wrapped.manifest.component.to_string(),
             portcullis: wrapped.manifest.version.clone(),
-            shim: match wrapped.shim {
-                Shim::Known => WrappedBy::Known,
-                Shim::Unknown => WrappedBy::Unknown,
+            origin: match wrapped.origin {
+                Origin::Known => WrappedBy::Known,
+                Origin::Unknown => WrappedBy::Unknown,
             },
         }
     }
@@ -290,7 +290,9 @@ pub(crate) fn plugin<'a>(
     let mut may: Vec<String> = texts(held);
     let mut not_held: Vec<String> = texts(not_held);
     if listed.wrapped.is_some() && trusted(listed).is_none() {
-        not_held.push("carries a component, behind a shim that is not known here".to_owned());
+        not_held.push(
+            "carries a component and was wrapped elsewhere: what it says of that is a claim".to_owned(),
+        );
     }
     if kind == Kind::AuthHandler {
         may.extend(OF_AUTH_HANDLERS.map(str::to_owned));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use portcullis::component;
-use portcullis::host::{Offers, Shim, Wanted, Wrapped};
+use portcullis::host::{Offers, Origin, Wanted, Wrapped};
 use portcullis_contract::BackendName;
 
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
@@ -53,7 +53,7 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
 
     let imports = match (listed.file.backend, &listed.wrapped) {
         (BackendName::Component, _) => Some(component::inspect(&listed.file.path)?.imports),
-        (BackendName::Process, Some(Wrapped { manifest, shim: Shim::Known })) => {
+        (BackendName::Process, Some(Wrapped { manifest, origin: Origin::Known })) => {
             Some(manifest.imports.clone())
         }
         (BackendName::Process, _) => None,
@@ -85,7 +85,7 @@ fn page(plugin: &Plugin<'_>) -> String {
     if let Some(wrapped) = &plugin.wrapped {
         let _ = writeln!(out, "  wrapped {}, by portcullis {}", wrapped.component, wrapped.portcullis);
     }
-    let own = plugin.wrapped.as_ref().filter(|wrapped| wrapped.shim == WrappedBy::Known);
+    let own = plugin.wrapped.as_ref().filter(|wrapped| wrapped.origin == WrappedBy::Known);
     let none = match own {
         Some(_) => "its own, which is part of the file",
         None => "none applies: nothing is granted",

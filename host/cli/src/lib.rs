@@ -24,6 +24,7 @@ mod inspect;
 mod json;
 mod list;
 mod logging;
+mod made;
 mod moment;
 mod output;
 mod prints;

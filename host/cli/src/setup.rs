@@ -20,7 +20,7 @@ use portcullis::{Host, Options};
 use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::{COMPILE_WORKER, Session, progress, shim};
+use crate::{COMPILE_WORKER, Session, made, progress, shim};
 
 /// Options of every command that looks for plugins.
 #[derive(Args, Debug)]
@@ -103,7 +103,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
             ..Configuration::default()
         },
         default_handler: None,
-        shims: Some(shim::known(session)),
+        wrapped: Some(made::known(session)),
         prints: personal.prints.clone(),
         patience: Patience::default(),
     };

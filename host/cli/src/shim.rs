@@ -6,12 +6,11 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 use portcullis::ShimSource;
 use portcullis::component::FINGERPRINT;
-use portcullis::host::KnownShims;
 use portcullis_bundle::{Bundle, Mark, program_digest};
 use portcullis_contract::Digest;
 
@@ -79,16 +78,16 @@ pub(crate) fn source(session: &Session) -> ShimSource {
     })
 }
 
-/// Tells the shims that this command knows. The digest is computed when somebody asks: most directories hold
-/// nothing that is wrapped.
-pub(crate) fn known(session: &Session) -> KnownShims {
+/// Tells the shims that this command would wrap with, by their digests. These are computed when somebody asks: most
+/// directories hold nothing that is wrapped.
+pub(crate) fn known(session: &Session) -> impl Fn(&Digest) -> bool + Send + Sync + use<> {
     let named = session.environment.shim.clone();
     let computed: OnceLock<[Option<Digest>; 2]> = OnceLock::new();
-    Arc::new(move |digest: &Digest| {
+    move |digest| {
         let all = computed.get_or_init(|| {
             let named = named.as_ref().and_then(|path| fs::read(path).ok());
             [named.map(|program| program_digest(&program)), CARRIED.map(program_digest)]
         });
         all.contains(&Some(*digest))
-    })
+    }
 }

@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{complain, visible};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
-use crate::{Session, errors, run, setup, shim};
+use crate::{Session, errors, made, run, setup, shim};
 
 /// Options of `wrap`.
 #[derive(Args, Debug)]
@@ -75,11 +75,14 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
     // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
     let written = tokio::task::spawn_blocking(move || {
         let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
-        write(&output, &parts, existing)?;
+        let digest = write(&output, &parts, existing)?;
         let length = output.metadata().map(|meta| meta.len()).unwrap_or_default();
-        Ok((output, length))
+        Ok((output, length, digest))
     });
-    let (output, length) = written.await?.map_err(write_failed)?;
+    let (output, length, digest) = written.await?.map_err(write_failed)?;
+    if let Err(error) = made::remember(session, &digest) {
+        tracing::warn!("`list` will not know that the file was wrapped here: {error}");
+    }
     if !session.quiet {
         let text = format!("wrote {} ({})\n", output.display(), HumanBytes(length));
         complain(visible(&text).as_bytes());

@@ -12,7 +12,7 @@ use super::Rooms;
 use super::descriptors::Described;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
-use super::wrapped::Shim;
+use super::wrapped::Origin;
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is known of a plugin without asking it, or after.
@@ -95,7 +95,7 @@ impl Rooms {
             return Ok(Known::Described(kept.into()));
         }
         // Who may be started need not be, if it has said beforehand what it would say.
-        let wrapped = self.wrapped(file).await.filter(|wrapped| may_start || wrapped.shim == Shim::Known);
+        let wrapped = self.wrapped(file).await.filter(|wrapped| may_start || wrapped.origin == Origin::Known);
         if let Some(told) = wrapped.and_then(|wrapped| wrapped.told()) {
             return Ok(Known::Described(told));
         }

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName};
+use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -45,16 +45,6 @@ impl Described {
     /// Reads such a text, unless it is of another day.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str::<Kept>(text).ok()?.into_described()
-    }
-
-    /// Returns whether something of that kind is offered under a name.
-    pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
-        match self {
-            Self::Providers(all) => kind == Kind::Provider && all.iter().any(|(_, d)| d.name == name),
-            Self::AuthHandlers(all) => {
-                kind == Kind::AuthHandler && all.iter().any(|info| info.name.as_str() == name)
-            }
-        }
     }
 }
 

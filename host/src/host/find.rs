@@ -370,9 +370,8 @@ impl Rooms {
         let mut failure = None;
         let (mut components, mut meant, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for file in found.candidates {
-            let kept = self.descriptors.digest(&file.path).and_then(|d| self.descriptors.get(&d));
-            match kept {
-                Some(kept) if kept.offers(kind, name) => {
+            match self.known_of(&file).await {
+                Some(told) if told.offers(kind, name) => {
                     match self.offers(&file, kind, name, purpose).await {
                         Ok(Some(started)) => return Ok((file, started)),
                         Ok(None) => {}
@@ -417,6 +416,15 @@ impl Rooms {
             }
         }
         Err(failure.unwrap_or_else(|| nobody(kind, name, left_out)))
+    }
+
+    /// Returns what is known of a file without asking anybody.
+    async fn known_of(&self, file: &Candidate) -> Option<Told> {
+        let kept = self.descriptors.digest(&file.path).and_then(|digest| self.descriptors.get(&digest));
+        match kept {
+            Some(kept) => Some(kept.into()),
+            None => self.genuinely_wrapped(file).await?.told(),
+        }
     }
 
     /// Returns whether a file offers something; to run it, with the plugin.

@@ -51,7 +51,7 @@ impl House {
             services: Arc::new(|_| None),
             configuration: Configuration { binary_name: "portcullis".to_owned(), ..Configuration::default() },
             default_handler: None,
-            shims: None,
+            wrapped: None,
             prints: None,
             // The fake takes all of the grace that it is given.
             patience: Patience { grace: Duration::ZERO, ..Patience::default() },

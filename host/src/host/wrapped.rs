@@ -1,8 +1,9 @@
 //! Wrapped components: native programs that carry in themselves what a listing wants to know.
 //!
-//! Anybody can write a program and put such words behind it. So they are believed only if the program itself is a
-//! shim that this host knows, to the byte: then what stands behind it is what it does. Of any other they are a claim, shown as
-//! one, and nothing is started because of it.
+//! Anybody can write a program and put such words behind it, or put other machine code behind a shim than
+//! what became of the component that is named there. No look at the file can tell. So the words are believed only of files
+//! that whoever sets a host up knows to be what they say. Of any other they are a claim, shown as one, and nothing is
+//! started because of it.
 
 use std::fmt;
 use std::fs::File;
@@ -10,15 +11,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bundle::{Bundle, Manifest};
-use portcullis_contract::{BackendName, Digest};
+use portcullis_contract::BackendName;
 
 use super::Rooms;
 use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::Candidate;
 
-/// Tells the shims that a host knows from other programs, by their digests.
-pub type KnownShims = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
+/// Tells wrapped files that are known to be what they say, by their digests: [`Bundle::digest`], and that of the
+/// program. Either is a claim, too, until the host has looked at the file as a whole, as it then does.
+pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
 
 /// A native program that carries a component.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,15 +28,15 @@ pub struct Wrapped {
     /// What the file says of the component in it.
     pub manifest: Manifest,
     /// Whether that is to be believed.
-    pub shim: Shim,
+    pub origin: Origin,
 }
 
-/// The program in a wrapped file.
+/// Who made a wrapped file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shim {
-    /// One that is known: it holds the component to what the file says.
+pub enum Origin {
+    /// Somebody known. It holds the component to what the file says.
     Known,
-    /// Any other. It may do anything.
+    /// Anybody. It may do anything.
     Unknown,
 }
 
@@ -43,7 +45,7 @@ impl fmt::Debug for Wrapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Wrapped");
         debug.field("name", &self.manifest.name).field("component", &self.manifest.component);
-        debug.field("shim", &self.shim).finish_non_exhaustive()
+        debug.field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
@@ -60,18 +62,18 @@ impl Rooms {
         if file.backend != BackendName::Process {
             return None;
         }
-        let (known, path) = (self.setup.shims.clone()?, file.path.clone());
+        let (known, path) = (self.setup.wrapped.clone()?, file.path.clone());
         let read = tokio::task::spawn_blocking(move || read(&path, &known)).await;
         read.unwrap_or_default()
     }
 
     /// Does the same and returns only what is to be believed.
     pub(super) async fn genuinely_wrapped(&self, file: &Candidate) -> Option<Wrapped> {
-        self.wrapped(file).await.filter(|wrapped| wrapped.shim == Shim::Known)
+        self.wrapped(file).await.filter(|wrapped| wrapped.origin == Origin::Known)
     }
 }
 
-fn read(path: &Path, known: &KnownShims) -> Option<Wrapped> {
+fn read(path: &Path, known: &KnownWrapped) -> Option<Wrapped> {
     let file = File::open(path).ok()?;
     let bundle = match Bundle::read(&file) {
         Ok(bundle) => bundle?,
@@ -80,8 +82,7 @@ fn read(path: &Path, known: &KnownShims) -> Option<Wrapped> {
             return None;
         }
     };
-    // The digest in the file is a claim as well, until the program was looked at.
-    let genuine = known(&bundle.program_digest()) && bundle.verify_program(&file).is_ok();
-    let shim = if genuine { Shim::Known } else { Shim::Unknown };
-    Some(Wrapped { manifest: bundle.manifest().clone(), shim })
+    let genuine = known(&bundle) && bundle.verify_program(&file).is_ok();
+    let origin = if genuine { Origin::Known } else { Origin::Unknown };
+    Some(Wrapped { manifest: bundle.manifest().clone(), origin })
 }

@@ -209,8 +209,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, by name.
-const USUAL: [&str; 15] = [
+/// Variables that most programs need, by name; and one that can only take from what a wrapped component may.
+const USUAL: [&str; 16] = [
     "PATH",
     "HOME",
     "USER",
@@ -226,10 +226,11 @@ const USUAL: [&str; 15] = [
     "http_proxy",
     "https_proxy",
     "no_proxy",
+    "PORTCULLIS_DENY",
 ];
 
-/// Variables that most programs need, by how their names begin.
-const USUAL_FAMILIES: [&str; 3] = ["LC_", "XDG_", "SSL_CERT_"];
+/// The same, by how their names begin.
+const USUAL_FAMILIES: [&str; 4] = ["LC_", "XDG_", "SSL_CERT_", "PORTCULLIS_LIMIT_"];
 
 /// Returns what a child sees of our environment.
 pub(super) fn environment(

@@ -41,6 +41,7 @@ pub enum ReadError {
 pub struct Bundle {
     layout: Layout,
     program: [u8; 32],
+    contents: [u8; 32],
     manifest: Manifest,
 }
 
@@ -76,7 +77,7 @@ impl Bundle {
             return Err(ReadError::Damaged);
         }
         let manifest = Manifest::parse(&text).map_err(ReadError::Manifest)?;
-        Ok(Some(Self { layout, program, manifest }))
+        Ok(Some(Self { layout, program, contents, manifest }))
     }
 
     /// Checks that the program in the file is the one that was written.
@@ -104,6 +105,13 @@ impl Bundle {
     #[must_use]
     pub fn image(&self) -> Range<u64> {
         self.layout.image_at()..self.layout.manifest_at()
+    }
+
+    /// Returns the digest that tells this file from all others: over the component, what is said of it, and the digest
+    /// of the program.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::from_sha256(self.contents)
     }
 
     /// Returns the digest that the program had when the file was written.

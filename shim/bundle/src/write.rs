@@ -77,12 +77,13 @@ pub enum WriteError {
     },
 }
 
-/// Writes a file that everybody may execute whom the umask allows.
+/// Writes a file that everybody may execute who may read it, and returns what [`Bundle::digest`](crate::Bundle::digest)
+/// will be. Nobody may while it is not whole: a host could take what a killed writer left for a plugin.
 ///
 /// # Errors
 ///
 /// Why it is not there. What was there before is, then, as it was.
-pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<(), WriteError> {
+pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<Digest, WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: path.to_owned(), source };
     match path.symlink_metadata() {
         Ok(_) if existing == Existing::Keep => return Err(WriteError::Exists { path: path.to_owned() }),
@@ -100,10 +101,11 @@ pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<(), W
     };
     let file = tempfile::Builder::new()
         .prefix(".portcullis-wrap-")
-        .permissions(Permissions::from_mode(0o755))
+        .permissions(Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(unwritable)?;
-    fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
+    let digest = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
+    make_executable(file.as_file()).map_err(unwritable)?;
     file.as_file().sync_all().map_err(unwritable)?;
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
@@ -112,7 +114,7 @@ pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<(), W
             _ => unwritable(error.error),
         })?,
     };
-    Ok(())
+    Ok(digest)
 }
 
 /// Returns the digest that a program has in a file that it is written into.
@@ -131,7 +133,7 @@ fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
     })
 }
 
-fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<()> {
+fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<Digest> {
     let zeros = usize::try_from(layout.image_at() - layout.program).unwrap_or_default();
     let padding = vec![0; zeros];
     let trailer = Trailer::digested(layout, program_digest(parts.program).as_bytes());
@@ -141,7 +143,14 @@ fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) ->
         hash.update(part);
         file.write_all(part)?;
     }
-    file.write_all(&Trailer::rest(&hash.finalize().into()))
+    let contents = hash.finalize().into();
+    file.write_all(&Trailer::rest(&contents))?;
+    Ok(Digest::from_sha256(contents))
+}
+
+fn make_executable(file: &File) -> io::Result<()> {
+    let mode = file.metadata()?.permissions().mode();
+    file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
 }
 
 #[cfg(test)]

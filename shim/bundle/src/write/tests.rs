@@ -28,7 +28,9 @@ const PROGRAM: &[u8] = b"a program";
 const IMAGE: &[u8] = b"a compiled component";
 
 fn write_to(path: &Path, existing: Existing) -> Result<(), WriteError> {
-    write(path, &Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() }, existing)
+    let digest = write(path, &Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() }, existing)?;
+    assert_eq!(read(path).unwrap().map(|bundle| bundle.digest()), Some(digest));
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Option<Bundle>, ReadError> {
