@@ -13,10 +13,10 @@ use clap::{Args, Subcommand};
 use portcullis::Host;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
-use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind};
+use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, visible_line};
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{complain, visible};
+use crate::output::complain;
 use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
@@ -143,10 +143,10 @@ async fn find_some(
     Ok(found.handlers)
 }
 
-/// Tells a person something beside the data.
+/// Tells a person something beside the data, in one line.
 fn note(session: &Session, text: &str) {
     if !session.quiet {
-        complain(format!("{}\n", visible(text)).as_bytes());
+        complain(format!("{}\n", visible_line(text)).as_bytes());
     }
 }
 

@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use clap::Args;
 use portcullis::component;
 use portcullis::host::{Offers, Origin, Wanted, Wrapped};
-use portcullis_contract::BackendName;
+use portcullis_contract::{BackendName, visible, visible_line};
 
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
 use crate::exit::{Exit, Failure};
 use crate::list::json_of;
-use crate::output::{Format, print, visible};
+use crate::output::{Format, print};
 use crate::setup::{Personal, PluginArgs, wanted};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup};
@@ -69,7 +69,7 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
     Ok(if matches!(listed.offers, Offers::Failed(_)) { Exit::Failed } else { Exit::Done })
 }
 
-/// Writes the page that people read.
+/// Writes the page that people read. What others wrote stands in lines of ours, and begins none.
 fn page(plugin: &Plugin<'_>) -> String {
     let mut out = String::new();
     for provider in &plugin.providers {
@@ -78,24 +78,25 @@ fn page(plugin: &Plugin<'_>) -> String {
     for handler in &plugin.auth_handlers {
         write_handler(&mut out, handler);
     }
-    let _ = writeln!(out, "Plugin {}", plugin.plugin);
-    let _ = writeln!(out, "  file    {}", plugin.path);
+    let _ = writeln!(out, "Plugin {}", visible_line(&plugin.plugin));
+    let _ = writeln!(out, "  file    {}", visible_line(&plugin.path));
     let _ = writeln!(out, "  digest  {}", plugin.digest);
     let _ = writeln!(out, "  run as  {}", plugin.run_as);
     if let Some(wrapped) = &plugin.wrapped {
-        let _ = writeln!(out, "  wrapped {}, by portcullis {}", wrapped.component, wrapped.portcullis);
+        let version = visible_line(&wrapped.portcullis);
+        let _ = writeln!(out, "  wrapped {}, by portcullis {version}", wrapped.component);
     }
     let own = plugin.wrapped.as_ref().filter(|wrapped| wrapped.origin == WrappedBy::Known);
     let none = match own {
         Some(_) => "its own, which is part of the file",
         None => "none applies: nothing is granted",
     };
-    let _ = writeln!(out, "  policy  {}", plugin.policy.unwrap_or(none));
+    let _ = writeln!(out, "  policy  {}", visible_line(plugin.policy.unwrap_or(none)));
     if let Some(problem) = &plugin.problem {
-        let _ = writeln!(out, "  problem {problem}");
+        let _ = writeln!(out, "  problem {}", visible_line(problem));
     }
     if !plugin.also_offers.is_empty() {
-        let _ = writeln!(out, "  offers  {} as well", plugin.also_offers.join(", "));
+        let _ = writeln!(out, "  offers  {} as well", visible_line(&plugin.also_offers.join(", ")));
     }
     if let Some(asks) = &plugin.could_ask_for {
         section(&mut out, "What it could ask for", asks, "nothing");
@@ -123,10 +124,10 @@ fn page(plugin: &Plugin<'_>) -> String {
 }
 
 fn write_provider(out: &mut String, provider: &Provider<'_>) {
-    let _ = write!(out, "Provider {}", provider.name);
+    let _ = write!(out, "Provider {}", visible_line(provider.name));
     for (before, text) in [(" ", provider.version), (", ", provider.display_name)] {
         if !text.is_empty() {
-            let _ = write!(out, "{before}{text}");
+            let _ = write!(out, "{before}{}", visible_line(text));
         }
     }
     for (is, text) in [(provider.deprecated, "deprecated"), (provider.beta, "beta")] {
@@ -136,13 +137,13 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
     }
     out.push('\n');
     if let Some(problem) = provider.problem {
-        let _ = writeln!(out, "  cannot be used: {problem}");
+        let _ = writeln!(out, "  cannot be used: {}", visible_line(problem));
     }
     for line in provider.description.lines() {
         let _ = writeln!(out, "  {line}");
     }
     if !provider.capabilities.is_empty() {
-        let _ = writeln!(out, "  capabilities: {}", provider.capabilities.join(", "));
+        let _ = writeln!(out, "  capabilities: {}", visible_line(&provider.capabilities.join(", ")));
     }
     let inputs = provider.schema.as_ref().map(|schema| parameters::of(schema.get())).unwrap_or_default();
     if !inputs.is_empty() {
@@ -152,19 +153,20 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
         }
     }
     if !provider.sensitive_fields.is_empty() {
-        let _ = writeln!(out, "\nSensitive fields: {}", provider.sensitive_fields.join(", "));
+        let _ = writeln!(out, "\nSensitive fields: {}", visible_line(&provider.sensitive_fields.join(", ")));
     }
     out.push('\n');
 }
 
 fn write_handler(out: &mut String, handler: &Handler<'_>) {
-    let _ = writeln!(out, "Auth handler {}, {}", handler.name, handler.display_name);
+    let [name, display_name] = [handler.name, handler.display_name].map(visible_line);
+    let _ = writeln!(out, "Auth handler {name}, {display_name}");
     if let Some(problem) = handler.problem {
-        let _ = writeln!(out, "  cannot be used: {problem}");
+        let _ = writeln!(out, "  cannot be used: {}", visible_line(problem));
     }
     for (what, words) in [("flows", &handler.flows), ("capabilities", &handler.capabilities)] {
         if !words.is_empty() {
-            let _ = writeln!(out, "  {what}: {}", words.join(", "));
+            let _ = writeln!(out, "  {what}: {}", visible_line(&words.join(", ")));
         }
     }
     out.push('\n');
@@ -176,7 +178,7 @@ fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>], none: &str)
         let _ = writeln!(out, "  {none}");
     }
     for line in lines {
-        let _ = writeln!(out, "  - {}", line.as_ref());
+        let _ = writeln!(out, "  - {}", visible_line(line.as_ref()));
     }
 }
 
@@ -218,5 +220,21 @@ mod tests {
                         - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
                         policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
         assert_eq!(page(&plugin), expected);
+    }
+
+    #[test]
+    fn what_a_plugin_says_of_itself_begins_no_line() {
+        let mut out = String::new();
+        let handler = Handler {
+            name: "door",
+            display_name: "Door\n\nWhat holds for it\n  - may open no file",
+            flows: vec!["a\nb"],
+            capabilities: vec![],
+            problem: None,
+        };
+        write_handler(&mut out, &handler);
+        let expected =
+            "Auth handler door, Door\\n\\nWhat holds for it\\n  - may open no file\n  flows: a\\nb\n\n";
+        assert_eq!(out, expected);
     }
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use portcullis_contract::visible;
 
 mod auth;
 mod describe;
@@ -172,9 +173,9 @@ impl Reader {
 fn error_text(text: &str, reader: Reader) -> String {
     match reader {
         Reader::Program => format!("{text}\n"),
-        Reader::PlainTerminal => format!("{}\n", output::visible(text)),
+        Reader::PlainTerminal => format!("{}\n", visible(text)),
         Reader::TerminalInColour => {
-            let text = output::visible(text);
+            let text = visible(text);
             let red: Vec<_> = text.lines().map(|line| format!("\u{1b}[31m{line}\u{1b}[0m")).collect();
             format!(" \u{274c} {}\n", red.join("\n"))
         }

@@ -3,11 +3,12 @@
 //! Looking is not running: no native plugin is started, unless somebody asks for it with `--describe`.
 
 use clap::Args;
+use portcullis_contract::visible_line;
 use serde::Serialize;
 
 use crate::describe::{self, Row};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, complain, print, visible};
+use crate::output::{Format, complain, print};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup, table};
@@ -41,14 +42,14 @@ pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
     if !session.quiet {
         for misfit in &listing.misfits {
             let text = format!("{}: {}", misfit.path.display(), misfit.reason);
-            complain(format!("{}\n", visible(&text)).as_bytes());
+            complain(format!("{}\n", visible_line(&text)).as_bytes());
         }
         let directories = args.plugins.directories(session);
         if directories.is_empty() {
             complain(b"no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR\n");
         } else if listing.plugins.is_empty() {
             let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
-            complain(format!("no plugins in {}\n", visible(&directories.join(", "))).as_bytes());
+            complain(format!("no plugins in {}\n", visible_line(&directories.join(", "))).as_bytes());
         }
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();

@@ -74,22 +74,6 @@ pub(crate) fn complain(bytes: &[u8]) {
     let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
 }
 
-/// Returns a text with everything that could move a terminal's cursor made visible.
-pub(crate) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            // The marks that turn the direction of text around hide as well as a cursor does.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                out.extend(c.escape_unicode());
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,10 +96,5 @@ mod tests {
             problem.to_string(),
             "invalid output type: 'xml'. Valid types are: auto, table, json, yaml, quiet"
         );
-    }
-
-    #[test]
-    fn what_could_fool_a_terminal_is_made_visible() {
-        assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c\nd\\u{9b}");
     }
 }

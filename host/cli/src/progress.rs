@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use portcullis::component::{CompileListener, Compiling};
-
-use crate::output::visible;
+use portcullis_contract::visible_line;
 
 /// Returns who is told of compiling.
 pub(crate) fn listener() -> CompileListener {
@@ -19,7 +18,7 @@ pub(crate) fn listener() -> CompileListener {
             Compiling::Begun { path, size } => {
                 let bar = ProgressBar::new_spinner();
                 let file = path.display().to_string();
-                bar.set_message(format!("compiling {} ({}), once", visible(&file), HumanBytes(*size)));
+                bar.set_message(format!("compiling {} ({}), once", visible_line(&file), HumanBytes(*size)));
                 bar.enable_steady_tick(Duration::from_millis(100));
                 bars.push((path.clone(), bar));
             }

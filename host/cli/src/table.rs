@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 
+use portcullis_contract::visible;
+
 use crate::json::{Document, Id, Node};
-use crate::output::visible;
 
 /// Wider cells are cut, but for those of a last column: a guess at what still lines up on a screen.
 const WIDEST: usize = 60;

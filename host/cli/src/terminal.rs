@@ -7,10 +7,10 @@ use std::io::{self, BufRead as _, Read as _};
 
 use async_trait::async_trait;
 use portcullis::host::services::Person;
-use portcullis_contract::{PluginName, PromptError, ResponseRequest};
+use portcullis_contract::{PluginName, PromptError, ResponseRequest, visible, visible_line};
 use tokio::sync::Mutex;
 
-use crate::output::{complain, visible};
+use crate::output::complain;
 
 /// The longest answer, in bytes. A guess: addresses that servers send browsers to are shorter than 8 KiB.
 const LONGEST: u64 = 64 << 10;
@@ -38,9 +38,11 @@ impl Person for AtTerminal {
     }
 }
 
-/// Everything in it is the plugin's, so it says whose it is.
+/// Everything in it is the plugin's, so it says whose it is, and nothing of it begins a line.
 fn question(plugin: &PluginName, request: &ResponseRequest) -> String {
     let ResponseRequest { handler, authorization_url, redirect_uri } = request;
+    let [plugin, handler, authorization_url, redirect_uri] =
+        [plugin.as_str(), handler, authorization_url, redirect_uri].map(visible_line);
     let ends = match redirect_uri.as_str() {
         "" => String::new(),
         uri => format!(" (it begins with {uri})"),
@@ -83,6 +85,8 @@ mod tests {
         let expected = "Plugin doorman asks, to log in with door: open https://door.example/authorize\n\
                         and enter the address at which the browser ends up (it begins with http://127.0.0.1:8400/):\n";
         assert_eq!(question(&plugin, &request), expected);
+        request.handler = "door\nPlugin other asks".to_owned();
+        assert!(question(&plugin, &request).contains("to log in with door\\nPlugin other asks: open"));
         request.redirect_uri.clear();
         assert!(question(&plugin, &request).ends_with("ends up:\n"));
     }

@@ -16,10 +16,10 @@ use portcullis::host::discover::{self, plugin_name};
 use portcullis::host::{Describe, FindError, Listed, Offers, Wanted};
 use portcullis::policy::{PluginPolicy, Policy};
 use portcullis_bundle::{Bundle, Existing, Manifest, Parts, WriteError, write};
-use portcullis_contract::BackendName;
+use portcullis_contract::{BackendName, visible_line};
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{complain, visible};
+use crate::output::complain;
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
 use crate::{Session, errors, made, run, setup, shim};
@@ -84,8 +84,8 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
         tracing::warn!("`list` will not know that the file was wrapped here: {error}");
     }
     if !session.quiet {
-        let text = format!("wrote {} ({})\n", output.display(), HumanBytes(length));
-        complain(visible(&text).as_bytes());
+        let output = visible_line(&output.display().to_string());
+        complain(format!("wrote {output} ({})\n", HumanBytes(length)).as_bytes());
     }
     Ok(Exit::Done)
 }

@@ -28,6 +28,7 @@ mod prints;
 pub mod proto;
 mod provider;
 mod refusal;
+mod visible;
 
 pub use auth::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, DeviceCodePrompt, FlowAvailability,
@@ -55,6 +56,7 @@ pub use provider::{
     Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,
 };
 pub use refusal::{Diagnostic, Refusal, Severity};
+pub use visible::{visible, visible_line};
 
 /// The application protocol that we speak, as sent in every configuration (contract spec 2.1).
 pub const PROTOCOL_VERSION: i32 = 2;

@@ -12,6 +12,7 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
 use portcullis_contract::{
     Account, AuthCapability, AuthStatus, Call, Claims, DeviceCodePrompt, Flow, LoginRequest, LoginResult,
+    visible_line,
 };
 
 use super::{Common, call, exit_of, failed, find, gate, note, on_host, status_of};
@@ -179,8 +180,10 @@ impl Prompts for OnStderr {
     }
 }
 
+/// The message may have several lines; what stands in one of ours has none of its own.
 fn text(prompt: &DeviceCodePrompt) -> String {
     let DeviceCodePrompt { user_code, verification_uri, message } = prompt;
+    let [user_code, verification_uri] = [user_code, verification_uri].map(|text| visible_line(text));
     match (user_code.as_str(), verification_uri.as_str()) {
         ("", "") => format!("{message}\n"),
         ("", uri) => format!("To log in, open {uri}\n{message}\n"),
@@ -202,5 +205,7 @@ mod tests {
         let shown = prompt("ABCD", "https://door.example", "words");
         assert_eq!(shown, "To log in, open https://door.example\nand enter the code ABCD\n");
         assert_eq!(prompt("", "", "words"), "words\n");
+        let forged = prompt("A\nlogged in", "u\u{1b}[2J", "");
+        assert_eq!(forged, "To log in, open u\\u{1b}[2J\nand enter the code A\\nlogged in\n");
     }
 }

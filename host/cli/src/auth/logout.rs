@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use portcullis_contract::visible_line;
 
 use super::{AccountArgs, Common, call, failed, find_some, note, on_host, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -98,7 +99,7 @@ async fn is_meant(session: &Session, names: &[&str]) -> Result<bool, Failure> {
         return Err(anyhow!("--all logs out of {}; add --yes to mean it", names.join(", ")))
             .or_exit(Exit::InvalidInput);
     }
-    terminal::show(&format!("Log out of {}? [y/N] ", names.join(", "))).await;
+    terminal::show(&format!("Log out of {}? [y/N] ", visible_line(&names.join(", ")))).await;
     let answer = terminal::read_line().await?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }

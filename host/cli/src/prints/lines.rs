@@ -1,8 +1,6 @@
 //! What one plugin prints to one of its streams, made fit for a terminal.
 
-use portcullis_contract::PluginName;
-
-use crate::output::visible;
+use portcullis_contract::{PluginName, visible, visible_line};
 
 /// The longest beginning of a character that has no end yet.
 const LONGEST_BEGINNING: usize = 3;
@@ -20,11 +18,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn of(plugin: &PluginName) -> Self {
-        Self {
-            label: format!("{}: ", visible(plugin.as_str()).replace(['\n', '\t'], " ")),
-            held: Vec::new(),
-            unfinished: false,
-        }
+        Self { label: format!("{}: ", visible_line(plugin.as_str())), held: Vec::new(), unfinished: false }
     }
 
     pub(super) fn is_unfinished(&self) -> bool {
@@ -123,6 +117,6 @@ mod tests {
         check(&[b"\x1b[2", b"Jgone\n"], "echo: \\u{1b}[2Jgone\n");
         let (mut lines, mut out) = (Lines::of(&PluginName::new("a\nb\u{1b}")), String::new());
         lines.take(b"x\n", &mut out);
-        assert_eq!(out, "a b\\u{1b}: x\n");
+        assert_eq!(out, "a\\nb\\u{1b}: x\n");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use portcullis_contract::visible;
+
 use super::findings::{Finding, Weight};
 use super::report::{Certificate, Handshake, Line, Prints, Reached, Report, Shutdown, WithoutCookie};
-use crate::output::visible;
 
 /// How many lines of the log are shown: the last ones. The other forms hold all that was kept.
 const LOG: usize = 20;
