@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use portcullis_contract::visible_line;
 use portcullis_serve::{Entry, Level};
 
 mod mark;
@@ -75,7 +76,7 @@ fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
         };
         entry.to_line(SystemTime::now())
     } else {
-        format!("{text}\n")
+        format!("{}\n", visible_line(&text))
     };
     // Nobody is left to be told of an error in telling.
     let _gone = std::io::stderr().lock().write_all(line.as_bytes());

@@ -1,11 +1,13 @@
 //! What a person is told who starts the program by hand.
+//!
+//! Names, paths and variables are others' words. They stand in lines of ours, and begin none.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use portcullis::policy::{self, Line};
 use portcullis_bundle::Manifest;
-use portcullis_contract::{BackendName, Instances, Kind, RunAs};
+use portcullis_contract::{BackendName, Instances, Kind, RunAs, visible_line};
 
 use crate::mark;
 use crate::own::Own;
@@ -64,14 +66,15 @@ fn help(own: &Own, program: &str) -> String {
     let mut text = format!(
         "It is {:?}, a WebAssembly component in a sandbox, and offers the {what} {}.\n\nThe component\n{}",
         manifest.name.as_str(),
-        manifest.offers.join(", "),
+        visible_line(&manifest.offers.join(", ")),
         may(own, "  - ")
     );
     let _ = write!(
         text,
-        "\nTo ask it something: {program} --version, --policy or --verify\n\
+        "\nTo ask it something: {} --version, --policy or --verify\n\
          To take from what it may: PORTCULLIS_DENY=fs,env,http,identity,secrets (or all of them), and\n\
-         PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT and _CONCURRENCY, in its environment\n"
+         PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT and _CONCURRENCY, in its environment\n",
+        visible_line(program)
     );
     text
 }
@@ -79,9 +82,9 @@ fn help(own: &Own, program: &str) -> String {
 fn version(manifest: &Manifest) -> String {
     format!(
         "{} ({})\nwrapped by portcullis {}\ncomponent {}\ncompiled for {}\n",
-        manifest.name,
-        manifest.offers.join(", "),
-        manifest.version,
+        visible_line(manifest.name.as_str()),
+        visible_line(&manifest.offers.join(", ")),
+        visible_line(&manifest.version),
         manifest.component,
         mark::fingerprint(),
     )
@@ -96,16 +99,17 @@ pub(crate) fn whole(own: &Own) -> String {
 fn may(own: &Own, before: &str) -> String {
     let instances = own.manifest().instances;
     let run_as = RunAs { instances, ..RunAs::default() };
-    let lines = policy::sentences(&own.grants, &own.limits, &run_as, BackendName::Component);
+    let kind = own.manifest().kind;
+    let lines = policy::sentences(kind, &own.grants, &own.limits, &run_as, BackendName::Component);
     let mut text: String = lines.into_iter().map(|Line { text, .. }| format!("{before}{text}\n")).collect();
-    let kept = match (own.manifest().kind, instances) {
+    let kept = match (kind, instances) {
         (Kind::Provider, Instances::PerCall) => "has a fresh instance for every call",
         (Kind::Provider, Instances::Pooled(_)) => "has instances that are kept, and remember",
         (Kind::Provider, Instances::Single) | (Kind::AuthHandler, _) => "has one instance, which remembers",
     };
     let _ = writeln!(text, "{before}{kept}");
     for taken in &own.narrowed {
-        let _ = writeln!(text, "{before}was narrowed by {taken}");
+        let _ = writeln!(text, "{before}was narrowed by {}", visible_line(taken));
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -225,6 +226,44 @@ fn a_wrapped_component_explains_itself() -> TestResult {
     assert!(stdout(&policy).contains("\nmay open no file\n"), "{}", stdout(&policy));
     let verify = person.starts(&path, &["--verify"], &[])?;
     assert!(verify.status.success() && stdout(&verify).starts_with("whole: "), "{}", stdout(&verify));
+    Ok(())
+}
+
+/// Everybody may wrap a component with a policy of their own, and call the program what they like.
+#[test]
+fn what_others_wrote_begins_no_line_of_a_page() -> TestResult {
+    let person = Person::new()?;
+    let path = person.has_wrapped("echo", "echo", r#"env = ["LANG\n  - may do all", "\u001B[2J"]"#)?;
+    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+    let mut by_hand = Command::new(&path);
+    by_hand.arg0("echo\n  - may do all\u{1b}[2J").env_clear().env("TMPDIR", person.path(""));
+    by_hand.env("PORTCULLIS_DENY", "fs,\nhttp");
+    let notice = stderr(&by_hand.output()?);
+    assert!(notice.contains("ask it something: echo\\n  - may do all\\u{1b}[2J --version"), "{notice}");
+    assert!(notice.contains("was narrowed by PORTCULLIS_DENY=fs,\\nhttp\n"), "{notice}");
+
+    let policy = stdout(&person.starts(&path, &["--policy"], &[])?);
+    let page = stdout(&person.types(&["inspect", "./echo"])?);
+    for text in [notice, policy, page] {
+        assert!(text.contains("sees of the environment LANG\\n  - may do all and \\u{1b}[2J\n"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("- may do all")), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrapped_auth_handler_says_what_it_may_in_any_case() -> TestResult {
+    let person = Person::new()?;
+    let path = person.has_wrapped("doorman", "doorman", "")?;
+    let policy = stdout(&person.starts(&path, &["--policy"], &[])?);
+    let notice = stderr(&person.starts(&path, &[], &[])?);
+    for sentence in [
+        "may show codes, and ask whoever is at the terminal for an answer, while somebody logs in\n",
+        "may take as long over a login as its caller allows\n",
+    ] {
+        assert!(policy.contains(sentence) && notice.contains(sentence), "{sentence}{policy}{notice}");
+    }
     Ok(())
 }
 

@@ -266,16 +266,16 @@ pub(crate) fn plugin<'a>(
 ) -> Plugin<'a> {
     let settings = &listed.settings;
     let backend = listed.file.backend;
-    let lines = match trusted(listed) {
-        Some(Wrapped { manifest, .. }) => {
-            let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
-            policy::sentences(&manifest.grants, &manifest.limits, &run_as, BackendName::Component)
-        }
-        None => policy::sentences(&settings.grants, &settings.limits, &settings.run_as, backend),
-    };
     let kind = match &listed.offers {
         Offers::AuthHandlers(_) => Kind::AuthHandler,
         _ => Kind::Provider,
+    };
+    let lines = match trusted(listed) {
+        Some(Wrapped { manifest, .. }) => {
+            let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
+            policy::sentences(kind, &manifest.grants, &manifest.limits, &run_as, BackendName::Component)
+        }
+        None => policy::sentences(kind, &settings.grants, &settings.limits, &settings.run_as, backend),
     };
     let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
     let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
@@ -287,15 +287,12 @@ pub(crate) fn plugin<'a>(
         Offers::NotYetDescribed => problem = Some("not yet described".to_owned()),
         Offers::Failed(error) => problem = Some(error_chain(error)),
     }
-    let mut may: Vec<String> = texts(held);
+    let may: Vec<String> = texts(held);
     let mut not_held: Vec<String> = texts(not_held);
     if listed.wrapped.is_some() && trusted(listed).is_none() {
         not_held.push(
             "carries a component and was wrapped elsewhere: what it says of that is a claim".to_owned(),
         );
-    }
-    if kind == Kind::AuthHandler {
-        may.extend(OF_AUTH_HANDLERS.map(str::to_owned));
     }
     let is_asked_for = |name: &str| asked.is_none_or(|asked| asked == name);
     let mut also_offers: Vec<_> = providers.iter().map(|provider| provider.name).collect();
@@ -332,12 +329,6 @@ pub(crate) fn plugin<'a>(
         problem,
     }
 }
-
-/// What auth handlers may do without being granted it: logging people in is what they are for.
-const OF_AUTH_HANDLERS: [&str; 2] = [
-    "may show codes, and ask whoever is at the terminal for an answer, while somebody logs in",
-    "may take as long over a login as its caller allows",
-];
 
 /// What an import lets a component ask for. To import is not to be given: the grants decide.
 const IMPORTS: [(&str, &str); 13] = [

@@ -3,9 +3,11 @@
 //! A sentence is marked as held only if this program makes it true. A native plugin runs with all
 //! rights of the user who started it; what its policy says about files and the network then describes
 //! a wish, and the sentence says so instead of implying otherwise.
+//!
+//! A sentence is one line, whatever stands in the names and paths in it.
 
 use portcullis_contract::{
-    Access, BackendName, Environment, Grants, IdentityGrant, Limits, NamePattern, RunAs,
+    Access, BackendName, Environment, Grants, IdentityGrant, Kind, Limits, NamePattern, RunAs, visible_line,
 };
 
 use super::amounts::{duration_text, size_text};
@@ -13,15 +15,27 @@ use super::amounts::{duration_text, size_text};
 /// A sentence about what a plugin may do, without a subject: "may read secrets matching github.*".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The sentence, without a full stop.
+    /// The sentence, without a full stop: one line that is fit for a terminal.
     pub text: String,
     /// Whether this program makes it so. What is not held is said, and nothing else.
     pub held: bool,
 }
 
-/// Says in words what a plugin may touch and how much it may use, grants first.
+/// What auth handlers may do without being granted it: logging people in is what they are for.
+const OF_AUTH_HANDLERS: [&str; 2] = [
+    "may show codes, and ask whoever is at the terminal for an answer, while somebody logs in",
+    "may take as long over a login as its caller allows",
+];
+
+/// Says in words what a plugin of a kind may touch and how much it may use, grants first.
 #[must_use]
-pub fn sentences(grants: &Grants, limits: &Limits, run_as: &RunAs, backend: BackendName) -> Vec<Line> {
+pub fn sentences(
+    kind: Kind,
+    grants: &Grants,
+    limits: &Limits,
+    run_as: &RunAs,
+    backend: BackendName,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     secrets(grants, &mut lines);
     identity(grants.identity.as_ref(), &mut lines);
@@ -30,6 +44,12 @@ pub fn sentences(grants: &Grants, limits: &Limits, run_as: &RunAs, backend: Back
         BackendName::Process => native(grants, run_as, &mut lines),
     }
     amounts(limits, backend, &mut lines);
+    if kind == Kind::AuthHandler {
+        lines.extend(OF_AUTH_HANDLERS.map(held));
+    }
+    for line in &mut lines {
+        line.text = visible_line(&line.text);
+    }
     lines
 }
 

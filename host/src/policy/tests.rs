@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use portcullis_contract::{
-    Access, BackendName, Environment, FsGrant, IdentityGrant, Instances, Isolation, Stdin,
+    Access, BackendName, Environment, FsGrant, IdentityGrant, Instances, Isolation, Kind, Stdin,
 };
 
 use super::*;
@@ -347,7 +347,7 @@ fn a_file_is_loaded_with_paths_from_where_it_is_unless_everybody_may_write_it() 
 /// Lists what is said of a plugin; what is not held starts with `!`.
 fn said(lines: &str, backend: BackendName) -> Vec<String> {
     let PluginPolicy { grants, limits, run_as, .. } = plugin(lines);
-    let lines = sentences(&grants, &limits, &run_as, backend);
+    let lines = sentences(Kind::Provider, &grants, &limits, &run_as, backend);
     lines.into_iter().map(|line| format!("{}{}", if line.held { "" } else { "!" }, line.text)).collect()
 }
 
@@ -396,6 +396,31 @@ fn grants_and_limits_are_said_in_sentences() {
             "may send and be sent 64MiB at once",
             "may serve 1 call at a time",
         ]
+    );
+}
+
+#[test]
+fn what_auth_handlers_may_in_any_case_is_said_of_them_alone() {
+    let (grants, limits, run_as) = (Grants::default(), Limits::default(), RunAs::default());
+    let of = |kind| sentences(kind, &grants, &limits, &run_as, BackendName::Component);
+    let texts: Vec<_> = of(Kind::AuthHandler).into_iter().skip(of(Kind::Provider).len()).collect();
+    assert!(texts.iter().all(|line| line.held));
+    let texts: Vec<_> = texts.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "may show codes, and ask whoever is at the terminal for an answer, while somebody logs in",
+            "may take as long over a login as its caller allows",
+        ]
+    );
+}
+
+#[test]
+fn a_name_in_a_sentence_begins_no_line() {
+    let forged = said(r#"env = ["LANG\n  - may do all", "\u001B[2J"]"#, BackendName::Component);
+    assert!(
+        forged.contains(&"sees of the environment LANG\\n  - may do all and \\u{1b}[2J".to_owned()),
+        "{forged:?}"
     );
 }
 
