@@ -242,6 +242,8 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
     };
     let several = "doorman offers several auth handlers: door, side; choose one with --handler";
     fails(&person.types(&["auth", "login", file])?, 3, several);
+    let other = person.types(&["auth", "login", file, "--handler", "nope"])?;
+    fails(&other, 3, "auth handler not found: nope (there are: door, side)");
     assert!(person.types(&["auth", "login", file, "--handler", "door"])?.status.success());
     fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
     person.has_guest("echo")?;
