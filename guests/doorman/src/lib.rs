@@ -22,7 +22,7 @@
 //!
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
 //! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true` makes
-//! `configure` fail. `side` lets nobody out again.
+//! `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell nothing and forget nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -162,7 +162,8 @@ impl AuthHandler for Doorman {
         })
     }
 
-    fn status(&self, _: &Host<'_>, handler: &str, _: &Account) -> Result<AuthStatus, Error> {
+    fn status(&self, _: &Host<'_>, handler: &str, account: &Account) -> Result<AuthStatus, Error> {
+        find_account(handler, account.profile.as_deref())?;
         self.at(handler, |door| match &door.visitor {
             None => AuthStatus { reason: "not logged in".to_owned(), ..AuthStatus::default() },
             Some(visitor) => AuthStatus {
@@ -209,8 +210,9 @@ impl AuthHandler for Doorman {
         &self,
         _: &Host<'_>,
         handler: &str,
-        _profile: Option<&str>,
+        profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, Error> {
+        find_account(handler, profile)?;
         self.at(handler, |door| {
             let hostname = door.visitor.as_ref().map(|visitor| visitor.hostname.clone()).unwrap_or_default();
             let cached = |token: &Token| CachedToken {
@@ -234,8 +236,9 @@ impl AuthHandler for Doorman {
         &self,
         _: &Host<'_>,
         handler: &str,
-        _profile: Option<&str>,
+        profile: Option<&str>,
     ) -> Result<usize, Error> {
+        find_account(handler, profile)?;
         self.at(handler, |door| {
             let before = door.tokens.len();
             door.tokens.retain(|token| !has_expired(token));
@@ -299,6 +302,14 @@ fn show(prompts: &Prompts<'_>, code: &str) {
         verification_uri: "https://door.example/device".to_owned(),
         message: format!("Enter {code}"),
     });
+}
+
+/// Refuses the account that one of the handlers cannot find.
+fn find_account(handler: &str, profile: Option<&str>) -> Result<(), Error> {
+    match (handler, profile) {
+        ("side", Some("lost")) => Err(Error::new("side lost that account")),
+        _ => Ok(()),
+    }
 }
 
 fn has_expired(token: &Token) -> bool {

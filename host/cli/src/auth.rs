@@ -13,14 +13,15 @@ use clap::{Args, Subcommand};
 use portcullis::Host;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
+use portcullis::host::{FindError, RunError};
 use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, visible_line};
 
-use crate::exit::{Exit, Failure, OrExit as _};
+use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::complain;
 use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
-use crate::{Session, describe, errors, run, setup};
+use crate::{Session, errors, run, setup};
 
 mod list;
 mod login;
@@ -112,10 +113,71 @@ async fn on_host(
     ended
 }
 
+/// What a command may take, from when it begins to look for its plugin: as with `run`, one deadline is around all
+/// of it.
+#[derive(Debug)]
+struct Clock {
+    limit: Option<Duration>,
+    call: Call,
+}
+
+impl Clock {
+    fn start(limit: Option<Duration>) -> Self {
+        let deadline = limit.and_then(|limit| std::time::Instant::now().checked_add(limit));
+        Self { limit, call: Call { deadline } }
+    }
+
+    /// Waits for what is no call and has no clock of its own: looking, and starting. Who is late is dropped, and its
+    /// plugin is ended with the host.
+    async fn hold<T>(&self, work: impl Future<Output = Result<T, FindError>>) -> Result<T, Failure> {
+        let Some((limit, deadline)) = self.limit.zip(self.call.deadline) else {
+            return work.await.map_err(errors::find);
+        };
+        match tokio::time::timeout_at(deadline.into(), work).await {
+            Ok(found) => found.map_err(errors::find),
+            Err(_elapsed) => Err(errors::run(RunError::TimedOut { limit })),
+        }
+    }
+}
+
 /// Finds the handler that is meant.
-async fn find(host: &Host, common: &Common, target: &str) -> Result<Arc<RegisteredHandler>, Failure> {
+async fn find(
+    host: &Host,
+    common: &Common,
+    target: &str,
+    clock: &Clock,
+) -> Result<Arc<RegisteredHandler>, Failure> {
     let wanted = wanted(target, common.handler.as_deref());
-    host.find_auth_handler(&wanted, common.plugins.describe()).await.map_err(errors::find)
+    clock.hold(host.find_auth_handler(&wanted, common.plugins.describe())).await
+}
+
+/// The handlers that are meant.
+#[derive(Debug)]
+struct Found {
+    handlers: Vec<Arc<RegisteredHandler>>,
+    /// What each of them may take.
+    time: Time,
+    /// Why others do not run.
+    failures: Vec<Failure>,
+}
+
+/// What a handler may take.
+#[derive(Debug)]
+enum Time {
+    /// What is left after the one that was named was found.
+    Left(Call),
+    /// The same for each of several: they are asked one after the other, and one that is late is not the next one's fault.
+    Each(Option<Duration>),
+}
+
+impl Time {
+    /// Says what the calls to the next handler may take.
+    fn call(&self) -> Call {
+        match self {
+            Self::Left(call) => call.clone(),
+            Self::Each(limit) => Clock::start(*limit).call,
+        }
+    }
 }
 
 /// Finds the handler that is meant, or all of them. What is left out is said.
@@ -124,23 +186,25 @@ async fn find_some(
     host: &Host,
     common: &Common,
     target: Option<&str>,
-) -> Result<Vec<Arc<RegisteredHandler>>, Failure> {
+    timeout: Option<Duration>,
+) -> Result<Found, Failure> {
+    let clock = Clock::start(timeout);
     if let Some(target) = target {
-        return Ok(vec![find(host, common, target).await?]);
+        let handlers = vec![find(host, common, target, &clock).await?];
+        return Ok(Found { handlers, time: Time::Left(clock.call), failures: Vec::new() });
     }
-    let found = host.auth_handlers(common.plugins.describe()).await.map_err(errors::find)?;
-    for error in &found.failed {
-        note(session, &describe::error_chain(error));
-    }
+    let found = clock.hold(host.auth_handlers(common.plugins.describe())).await?;
+    let failures: Vec<_> = found.failed.into_iter().map(Failure::from).collect();
     if !found.left_out.is_empty() {
         let files: Vec<_> = found.left_out.iter().map(|path| path.display().to_string()).collect();
         let files = files.join(", ");
         note(session, &format!("not started to be asked, for want of --describe: {files}"));
     }
     if found.handlers.is_empty() {
+        tell(&failures);
         return Err(anyhow!("no auth handlers found").into());
     }
-    Ok(found.handlers)
+    Ok(Found { handlers: found.handlers, time: Time::Each(timeout), failures })
 }
 
 /// Tells a person something beside the data, in one line.
@@ -148,6 +212,20 @@ fn note(session: &Session, text: &str) {
     if !session.quiet {
         complain(format!("{}\n", visible_line(text)).as_bytes());
     }
+}
+
+/// Tells what failed beside what did not, each in one line. Errors are told whatever is to be kept quiet.
+fn tell(failures: &[Failure]) {
+    for Failure { problem, .. } in failures {
+        complain(format!("{}\n", visible_line(&exit::chain(problem))).as_bytes());
+    }
+}
+
+/// Tells all failures but the last, which the command ends with.
+fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
+    let Some(last) = failures.pop() else { return Ok(()) };
+    tell(&failures);
+    Err(last)
 }
 
 /// Refuses an option that the handler does not heed.
@@ -162,12 +240,6 @@ fn gate(
     }
     Err(anyhow!("{option} is not supported by the {:?} auth handler", handler.name().as_str()))
         .or_exit(Exit::InvalidInput)
-}
-
-/// Says what a call may take.
-fn call(timeout: Option<Duration>) -> Call {
-    let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
-    Call { deadline }
 }
 
 /// Returns how the command ends because of a call that failed.

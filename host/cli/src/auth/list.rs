@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::Call;
 
 use super::rows::{self, CachedRow};
-use super::{Common, call, failed, find_some, note, on_host};
+use super::{Common, Found, failed, find_some, last_of, note, on_host, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, print};
 use crate::{Session, duration, moment};
@@ -45,7 +46,7 @@ pub(crate) struct ListArgs {
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 
-    /// How long a handler may take, for instance 30s
+    /// How long a handler may take, with the start of its plugin, for instance 30s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
@@ -63,31 +64,28 @@ enum Sort {
 pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     on_host(session, &args.common, None, async |host| {
-        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
-        let (mut all, mut last, mut answered) = (Vec::new(), None, 0);
+        let target = args.target.as_deref();
+        let Found { handlers, time, mut failures } =
+            find_some(session, host, &args.common, target, args.timeout).await?;
+        let (mut all, mut answered) = (Vec::new(), 0);
         for handler in &handlers {
+            let call = time.call();
             let asked = match args.purge_expired {
-                true => purge(session, &args, handler).await,
-                false => list(&args, handler).await.map(|rows| all.extend(rows)),
+                true => purge(session, &args, handler, &call).await,
+                false => list(&args, handler, &call).await.map(|rows| all.extend(rows)),
             };
             match asked {
                 Ok(()) => answered += 1,
-                Err(failure) => {
-                    if let Some(Failure { problem, .. }) = last.replace(failure) {
-                        note(session, &crate::exit::chain(&problem));
-                    }
-                }
+                Err(failure) => failures.push(failure),
             }
         }
-        // One that cannot tell does not keep the others from being shown.
-        match last {
-            Some(failure) if answered == 0 => return Err(failure),
-            Some(Failure { problem, .. }) => note(session, &crate::exit::chain(&problem)),
-            None => {}
-        }
-        if args.purge_expired {
+        // One that cannot tell does not keep the others from being shown. One that did not forget what it was to
+        // forget is what the command was about.
+        if args.purge_expired || answered == 0 {
+            last_of(failures)?;
             return Ok(Exit::Done);
         }
+        tell(&failures);
         all.retain(|row| !(args.expired_only && !row.is_expired() || args.valid_only && row.is_expired()));
         sort(&mut all, args.sort);
         if all.is_empty() {
@@ -99,20 +97,23 @@ pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
     .await
 }
 
-async fn list(args: &ListArgs, handler: &RegisteredHandler) -> Result<Vec<CachedRow>, Failure> {
-    let call = call(args.timeout);
-    let tokens = handler.list_cached_tokens(&call, args.profile.as_deref()).await;
+async fn list(args: &ListArgs, handler: &RegisteredHandler, call: &Call) -> Result<Vec<CachedRow>, Failure> {
+    let tokens = handler.list_cached_tokens(call, args.profile.as_deref()).await;
     let tokens = tokens
-        .map_err(|error| failed(&call, error, format!("failed to list the tokens of {}", handler.name())))?;
+        .map_err(|error| failed(call, error, format!("failed to list the tokens of {}", handler.name())))?;
     let now = moment::now();
     Ok(tokens.into_iter().map(|token| CachedRow::new(handler, token, now)).collect())
 }
 
-async fn purge(session: &Session, args: &ListArgs, handler: &RegisteredHandler) -> Result<(), Failure> {
-    let call = call(args.timeout);
-    let purged = handler.purge_expired_tokens(&call, args.profile.as_deref()).await;
+async fn purge(
+    session: &Session,
+    args: &ListArgs,
+    handler: &RegisteredHandler,
+    call: &Call,
+) -> Result<(), Failure> {
+    let purged = handler.purge_expired_tokens(call, args.profile.as_deref()).await;
     let count = purged
-        .map_err(|error| failed(&call, error, format!("failed to purge the tokens of {}", handler.name())))?;
+        .map_err(|error| failed(call, error, format!("failed to purge the tokens of {}", handler.name())))?;
     let tokens = if count == 1 { "token" } else { "tokens" };
     note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name()));
     Ok(())

@@ -15,7 +15,7 @@ use portcullis_contract::{
     visible_line,
 };
 
-use super::{Common, call, exit_of, failed, find, gate, note, on_host, status_of};
+use super::{Clock, Common, exit_of, failed, find, gate, note, on_host, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::terminal::{self, AtTerminal};
 use crate::{Session, duration, moment};
@@ -54,7 +54,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// How long the login may take
+    /// How long the login may take, with the start of its plugin
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5m")]
     timeout: Duration,
 
@@ -73,15 +73,16 @@ pub(super) async fn main(session: &Session, args: LoginArgs) -> Result<Exit, Fai
     let is_there = environment.stdin_is_terminal && environment.stderr_is_terminal;
     let person = is_there.then(|| Arc::new(AtTerminal::default()) as Arc<dyn Person>);
     on_host(session, &args.common, person, async |host| {
-        let handler = find(host, &args.common, &args.target).await?;
+        let clock = Clock::start(Some(args.timeout));
+        let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
-        let call = call(Some(args.timeout));
-        if is_done_already(session, &args, &handler, &call, &request).await? {
+        let call = &clock.call;
+        if is_done_already(session, &args, &handler, call, &request).await? {
             return Ok(Exit::Done);
         }
-        let login = handler.login(&call, request, Some(&mut OnStderr)).await;
+        let login = handler.login(call, request, Some(&mut OnStderr)).await;
         let result = login.map_err(|error| Failure {
-            exit: exit_of(&call),
+            exit: exit_of(call),
             problem: anyhow::Error::new(error).context("authentication failed"),
         })?;
         note(session, &summary(&handler, &result));

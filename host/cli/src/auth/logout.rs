@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use portcullis_contract::visible_line;
 
-use super::{AccountArgs, Common, call, failed, find_some, note, on_host, status_of};
+use super::{AccountArgs, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::{Session, duration, terminal};
 
@@ -39,7 +39,7 @@ pub(crate) struct LogoutArgs {
     #[arg(short, long)]
     yes: bool,
 
-    /// How long a handler may take, for instance 30s
+    /// How long a handler may take, with the start of its plugin, for instance 30s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
@@ -47,17 +47,19 @@ pub(crate) struct LogoutArgs {
 /// Runs the command.
 pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Failure> {
     on_host(session, &args.common, None, async |host| {
-        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
+        let target = args.target.as_deref();
+        let Found { handlers, time, mut failures } =
+            find_some(session, host, &args.common, target, args.timeout).await?;
         if args.all && !(args.yes || args.force || args.dry_run) {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name().as_str()).collect();
             if !is_meant(session, &names).await? {
+                tell(&failures);
                 note(session, "nothing was done");
                 return Ok(Exit::Done);
             }
         }
-        let mut failures = Vec::new();
         for handler in &handlers {
-            let call = call(args.timeout);
+            let call = time.call();
             let name = handler.display_name();
             let out = async {
                 let account = args.account.account(handler)?;
@@ -78,18 +80,10 @@ pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Fa
                 failures.push(failure);
             }
         }
-        last_of(session, failures)
+        last_of(failures)?;
+        Ok(Exit::Done)
     })
     .await
-}
-
-/// Says all failures but the last, which the command ends with.
-fn last_of(session: &Session, mut failures: Vec<Failure>) -> Result<Exit, Failure> {
-    let Some(last) = failures.pop() else { return Ok(Exit::Done) };
-    for failure in &failures {
-        note(session, &crate::exit::chain(&failure.problem));
-    }
-    Err(last)
 }
 
 /// Asks whether all handlers are meant.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::Call;
 
 use super::rows::{self, StatusRow};
-use super::{AccountArgs, Common, call, find_some, note, on_host, status_of};
+use super::{AccountArgs, Common, Found, find_some, last_of, on_host, status_of, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, print};
 use crate::{Session, duration, moment};
@@ -25,11 +26,11 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     account: AccountArgs,
 
-    /// End with 1 if nobody is logged in with one of them
+    /// End with 1 if nobody is logged in with one of them, or if one of them cannot tell
     #[arg(long)]
     exit_code: bool,
 
-    /// End with 1 if a login ends within that time, for instance 10m
+    /// End with 1 if a login ends within that time, for instance 10m, or if one of them cannot tell
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     warn_within: Option<Duration>,
 
@@ -37,7 +38,7 @@ pub(crate) struct StatusArgs {
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 
-    /// How long a handler may take, for instance 30s
+    /// How long a handler may take, with the start of its plugin, for instance 30s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
@@ -46,36 +47,38 @@ pub(crate) struct StatusArgs {
 pub(super) async fn main(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     on_host(session, &args.common, None, async |host| {
-        let handlers = find_some(session, host, &args.common, args.target.as_deref()).await?;
-        let (mut all, mut last) = (Vec::new(), None);
+        let target = args.target.as_deref();
+        let Found { handlers, time, mut failures } =
+            find_some(session, host, &args.common, target, args.timeout).await?;
+        let mut all = Vec::new();
         for handler in &handlers {
-            match row(&args, handler).await {
+            match row(&args, handler, &time.call()).await {
                 Ok(row) => all.push(row),
-                Err(failure) => {
-                    if let Some(Failure { problem, .. }) = last.replace(failure) {
-                        note(session, &crate::exit::chain(&problem));
-                    }
-                }
+                Err(failure) => failures.push(failure),
             }
         }
-        // One that cannot tell does not keep the others from being shown.
-        match last {
-            Some(failure) if all.is_empty() => return Err(failure),
-            Some(Failure { problem, .. }) => note(session, &crate::exit::chain(&problem)),
-            None => {}
+        if all.is_empty() {
+            last_of(failures)?;
+            return Ok(Exit::Done);
         }
+        // One that cannot tell does not keep the others from being shown.
         print(rows::render(&all, format)?).await?;
+        if args.exit_code || args.warn_within.is_some() {
+            // A script that asks whether all is well is not told so by silence.
+            last_of(failures)?;
+        } else {
+            tell(&failures);
+        }
         judge(&args, &all)
     })
     .await
 }
 
-async fn row(args: &StatusArgs, handler: &RegisteredHandler) -> Result<StatusRow, Failure> {
-    let call = call(args.timeout);
+async fn row(args: &StatusArgs, handler: &RegisteredHandler, call: &Call) -> Result<StatusRow, Failure> {
     let account = args.account.account(handler)?;
-    let status = status_of(handler, &call, &account).await?;
+    let status = status_of(handler, call, &account).await?;
     // How many it keeps is an extra; without it the row is still true.
-    let tokens = handler.list_cached_tokens(&call, account.profile.as_deref()).await;
+    let tokens = handler.list_cached_tokens(call, account.profile.as_deref()).await;
     Ok(StatusRow::new(handler, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))
 }
 

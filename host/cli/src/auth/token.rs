@@ -8,7 +8,7 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability};
 
 use super::rows::{self, TokenRow};
-use super::{Common, call, exit_of, find, gate, on_host};
+use super::{Clock, Common, exit_of, find, gate, on_host};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, print};
 use crate::{Session, duration, moment};
@@ -52,7 +52,7 @@ pub(crate) struct TokenArgs {
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 
-    /// How long the handler may take, for instance 30s
+    /// How long the handler may take, with the start of its plugin, for instance 30s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
@@ -61,11 +61,11 @@ pub(crate) struct TokenArgs {
 pub(super) async fn main(session: &Session, args: TokenArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     on_host(session, &args.common, None, async |host| {
-        let handler = find(host, &args.common, &args.target).await?;
+        let clock = Clock::start(args.timeout);
+        let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
-        let call = call(args.timeout);
-        let token = handler.token(&call, request).await.map_err(|error| Failure {
-            exit: exit_of(&call),
+        let token = handler.token(&clock.call, request).await.map_err(|error| Failure {
+            exit: exit_of(&clock.call),
             problem: anyhow::Error::new(error).context("failed to get token"),
         })?;
         let text = if args.raw {

