@@ -397,7 +397,11 @@ fn what_cannot_be_wrapped_is_refused_with_a_reason() -> TestResult {
     let itself = ["plugins/echo.wasm", "-o", "plugins/echo.wasm", "--force"];
     refused(&person, &itself, 3, "is the component itself");
     refused(&person, &["plugins/echo.wasm", "-o", "plugins", "--force"], 3, "is not a regular file");
-    refused(&person, &["plugins/echo.wasm", "-o", "no/where"], 1, "cannot write no/where");
+    let no_where = "cannot write no/where: the directory no: No such file";
+    refused(&person, &["plugins/echo.wasm", "-o", "no/where"], 1, no_where);
+    refused(&person, &["plugins/echo.wasm", "-o", "text/x"], 1, "cannot write text/x: text is no directory");
+    let takes_none = "cannot write /proc/x: the directory /proc: ";
+    refused(&person, &["plugins/echo.wasm", "-o", "/proc/x"], 1, takes_none);
     let native = fixtures::shim().display().to_string();
     refused(&person, &[&native], 3, "a native program");
 
@@ -418,7 +422,7 @@ fn what_is_wrapped_is_not_wrapped_again() -> TestResult {
     let component = fixtures::guest("echo").display().to_string();
     let output =
         person.command(&["wrap", &component, "-o", "again"]).env("PORTCULLIS_SHIM", &wrapped).output()?;
-    fails(&output, 1, "is a wrapped component, and no bare shim");
+    fails(&output, 1, "it is a wrapped component, and no bare shim");
     Ok(())
 }
 
@@ -434,6 +438,25 @@ fn without_a_shim_nothing_is_wrapped(shim: Option<&str>, reason: &str) -> TestRe
         None => wrap.env_remove("PORTCULLIS_SHIM"),
     };
     fails(&wrap.output()?, 1, reason);
+    Ok(())
+}
+
+/// Nobody writes to the pipe, and of the others there is no end.
+#[test]
+fn a_shim_that_never_ends_is_not_read() -> TestResult {
+    let person = Person::new()?;
+    let component = fixtures::guest("echo").display().to_string();
+    cli::make_pipe(&person.path("pipe"))?;
+    fs::File::create(person.path("sparse"))?.set_len(1 << 40)?;
+    for (shim, reason) in [
+        (person.path("pipe"), "pipe: it is not a regular file"),
+        ("/dev/zero".into(), "/dev/zero: it is not a regular file"),
+        (person.path("sparse"), "sparse: it is larger than 256 MiB"),
+    ] {
+        let output = person.command(&["wrap", &component]).env("PORTCULLIS_SHIM", &shim).output()?;
+        fails(&output, 1, "PORTCULLIS_SHIM: ");
+        fails(&output, 1, reason);
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -13,6 +15,7 @@ use portcullis::ShimSource;
 use portcullis::component::FINGERPRINT;
 use portcullis_bundle::{Bundle, Mark, program_digest};
 use portcullis_contract::Digest;
+use rustix::fs::OFlags;
 
 use crate::Session;
 
@@ -30,6 +33,9 @@ pub(crate) struct Shim {
     pub(crate) http: bool,
 }
 
+/// A guess: many times what a shim with everything in it takes. A larger one would not be read.
+const LARGEST: u64 = 256 << 20;
+
 /// What to say when there is none.
 const NOT_CARRIED: &str = "this build of portcullis carries no shim, the program that a wrapped component runs in; \
                            build one by itself (cargo build --profile shim -p portcullis-shim --target-dir target/shim) \
@@ -43,17 +49,12 @@ pub(crate) fn find(session: &Session) -> anyhow::Result<Shim> {
 fn find_named(named: Option<&Path>) -> anyhow::Result<Shim> {
     let program = match (named, CARRIED) {
         (Some(path), _) => {
-            let program = fs::read(path).with_context(|| format!("PORTCULLIS_SHIM: {}", path.display()))?;
+            let program = read(path).with_context(|| format!("PORTCULLIS_SHIM: {}", path.display()))?;
             Cow::Owned(program)
         }
         (None, Some(carried)) => Cow::Borrowed(carried),
         (None, None) => bail!(NOT_CARRIED),
     };
-    if let Some(path) = named
-        && File::open(path).is_ok_and(|file| !matches!(Bundle::read(&file), Ok(None)))
-    {
-        bail!("PORTCULLIS_SHIM: {} is a wrapped component, and no bare shim", path.display());
-    }
     let Some(Mark { engine, http }) = Mark::find(&program) else {
         match named {
             Some(path) => bail!("PORTCULLIS_SHIM: {} is no shim of portcullis", path.display()),
@@ -66,6 +67,27 @@ fn find_named(named: Option<&Path>) -> anyhow::Result<Shim> {
         );
     }
     Ok(Shim { program, http })
+}
+
+/// Reads the shim that a person names.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    // A pipe would make us wait for whoever writes to it, if anybody does.
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        bail!("it is not a regular file");
+    }
+    if about.len() > LARGEST {
+        bail!("it is larger than {} MiB", LARGEST >> 20);
+    }
+    let mut program = Vec::new();
+    // What grows meanwhile is not followed.
+    (&file).take(about.len()).read_to_end(&mut program)?;
+    if !matches!(Bundle::read(&file), Ok(None)) {
+        bail!("it is a wrapped component, and no bare shim");
+    }
+    Ok(program)
 }
 
 /// Returns where the shim comes from for components that are to have a process of their own.

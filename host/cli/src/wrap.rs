@@ -108,6 +108,12 @@ fn check_component(path: &Path) -> Result<(), Failure> {
 
 /// Refuses early what would be refused at the end.
 fn check_output(component: &Path, output: &Path, existing: Existing) -> Result<(), Failure> {
+    let directory = directory_of(output);
+    let cannot_write = || format!("cannot write {}", output.display());
+    let about = directory.metadata().with_context(|| format!("the directory {}", directory.display()));
+    if !about.with_context(cannot_write)?.is_dir() {
+        return Err(anyhow!("{}: {} is no directory", cannot_write(), directory.display()).into());
+    }
     let Ok(there) = output.symlink_metadata() else { return Ok(()) };
     if existing == Existing::Keep {
         return Err(write_failed(WriteError::Exists { path: output.to_owned() }));
@@ -187,8 +193,20 @@ fn offers(listed: &Listed) -> Vec<String> {
     }
 }
 
+fn directory_of(output: &Path) -> &Path {
+    match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 fn write_failed(error: WriteError) -> Failure {
     match error {
+        // An error without a number of the system's is of the file that is made first, under a name that nobody knows.
+        WriteError::Unwritable { path, source } if source.raw_os_error().is_none() => {
+            let directory = directory_of(&path).display();
+            anyhow!("cannot write {}: the directory {directory}: {}", path.display(), source.kind()).into()
+        }
         WriteError::Exists { .. } => {
             Failure { exit: Exit::InvalidInput, problem: anyhow!("{error}; --force replaces it") }
         }
