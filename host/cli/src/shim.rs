@@ -4,7 +4,7 @@
 //! one would be: what it carries is believed when plugins are listed.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -107,7 +107,7 @@ pub(crate) fn known(session: &Session) -> impl Fn(&Digest) -> bool + Send + Sync
     let computed: OnceLock<[Option<Digest>; 2]> = OnceLock::new();
     move |digest| {
         let all = computed.get_or_init(|| {
-            let named = named.as_ref().and_then(|path| fs::read(path).ok());
+            let named = named.as_ref().and_then(|path| read(path).ok());
             [named.map(|program| program_digest(&program)), CARRIED.map(program_digest)]
         });
         all.contains(&Some(*digest))
