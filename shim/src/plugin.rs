@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 
 /// How many instances wait ahead of the calls, and how many after them; see the component backend.
-const WAITING: u32 = 4;
+const WAITING: u32 = 2;
 
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {

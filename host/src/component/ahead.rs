@@ -19,10 +19,6 @@ use tokio::task::AbortHandle;
 use crate::component::bindings::portcullis::plugin::types::Configuration;
 use crate::component::instances::{Live, lock};
 
-/// How many instances wait ahead of the calls. One is taken while the next is made; the second
-/// smooths a burst. More would cost memory for little.
-pub(crate) const AHEAD: usize = 2;
-
 /// What is there before calls, and after them.
 pub(crate) struct Ahead {
     /// Instances that no call has seen.
@@ -58,6 +54,15 @@ impl Ahead {
         }
     }
 
+    /// Returns how many instances wait for calls, at the most, and how many after them. More would cost memory for little.
+    pub(crate) fn most(&self) -> usize {
+        match *self.signal {
+            // One is taken while the next is made; the second smooths a burst.
+            Signal::AtOnce(_) => 2,
+            Signal::InAPause(_) => 1,
+        }
+    }
+
     /// Says that a call has its instance. `work` begins when there is something to do for the first time.
     pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W)
     where
@@ -76,7 +81,7 @@ impl Ahead {
     /// Returns where the instance of a call that has its answer waits, if it is to.
     pub(crate) fn room_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
         // Nobody may come to clear up while there are calls; and what waits keeps others from its slot.
-        let room = matches!(*self.signal, Signal::InAPause(_)) && lock(&self.spent).len() < AHEAD;
+        let room = matches!(*self.signal, Signal::InAPause(_)) && lock(&self.spent).len() < self.most();
         room.then_some(&self.spent)
     }
 
@@ -132,8 +137,13 @@ impl Signal {
         match self {
             Self::AtOnce(notify) => notify.notified().await,
             Self::InAPause(event) => {
-                let read = |event: &AsyncFd<OwnedFd>| Ok(rustix::io::read(event, &mut [0_u8; 8])?);
-                while event.readable().await?.try_io(read).is_err() {}
+                let mut given = false;
+                while !given {
+                    let mut ready = event.readable().await?;
+                    given = rustix::io::read(event, &mut [0_u8; 8]).is_ok();
+                    // To read takes all that was given. What is given from now on makes it ready again.
+                    ready.clear_ready();
+                }
             }
         }
         Ok(())

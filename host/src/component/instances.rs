@@ -20,7 +20,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::Prepared;
-use crate::component::ahead::{AHEAD, Ahead, Signal};
+use crate::component::ahead::{Ahead, Signal};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::engine::Class;
@@ -244,7 +244,7 @@ impl Instances {
                 let Supply::Ahead(ahead) = &this.supply else { return };
                 let spent = std::mem::take(&mut *lock(&ahead.spent));
                 drop(spent);
-                while lock(&ahead.ready).len() < AHEAD {
+                while lock(&ahead.ready).len() < ahead.most() {
                     match this.prepare_one(ahead).await {
                         Ok(true) => {}
                         Ok(false) => break,
@@ -262,7 +262,7 @@ impl Instances {
     /// Makes an instance that waits for a call to come, without keeping another call from its slot.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
-        if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= AHEAD) {
+        if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {
             return Ok(false);
         }
         let Some(place) = home.try_place() else { return Ok(false) };
