@@ -17,7 +17,7 @@ mod backends;
 pub mod compile;
 #[cfg(feature = "component")]
 pub mod component;
-#[cfg(all(test, feature = "rooms"))]
+#[cfg(test)]
 mod fake;
 #[cfg(feature = "rooms")]
 pub mod host;

@@ -150,7 +150,9 @@ impl Instances {
         match &self.supply {
             Supply::Fresh => {}
             Supply::Ahead(ahead) => {
-                ahead.room_for_spent().map(|spent| self.put(spent, live));
+                if let Some(spent) = ahead.room_for_spent() {
+                    self.put(spent, live);
+                }
                 ahead.ended();
             }
             Supply::Kept { idle, .. } => self.put(idle, live),
