@@ -179,7 +179,8 @@ fn peers(name: &str) -> PathBuf {
 /// The Go host, a program that is told by lines what to do.
 struct GoHost {
     host: Child,
-    commands: ChildStdin,
+    /// `None` only when it is to end.
+    commands: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
@@ -188,14 +189,15 @@ impl GoHost {
         let mut host = Command::new(peers("benchhost"));
         host.arg(peers("kvplugin")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut host = host.spawn().expect("the Go host starts");
-        let commands = host.stdin.take().expect("it was asked for");
+        let commands = host.stdin.take();
         let answers = BufReader::new(host.stdout.take().expect("it was asked for")).lines();
         Self { host, commands, answers }
     }
 
     fn round(&mut self, row: &Row) -> Times {
         let Row { what, mode, size, calls, callers, .. } = row;
-        writeln!(self.commands, "{what} {mode} {size} {calls} {callers}").expect("the Go host listens");
+        let commands = self.commands.as_mut().expect("it was asked for");
+        writeln!(commands, "{what} {mode} {size} {calls} {callers}").expect("the Go host listens");
         let line = self.answers.next().expect("the Go host is there").expect("it prints text");
         Times::new(line.split(' ').map(|number| number.parse().expect("it prints numbers")).collect())
     }
@@ -203,8 +205,9 @@ impl GoHost {
 
 impl Drop for GoHost {
     fn drop(&mut self) {
-        let _it_has_its_plugins_to_end = self.host.kill();
-        let _only_to_reap_it = self.host.wait();
+        // It ends its plugins, which would outlive it if it were killed, at the end of what it is told.
+        drop(self.commands.take());
+        let _reaped = self.host.wait();
     }
 }
 
