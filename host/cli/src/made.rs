@@ -1,8 +1,9 @@
 //! What was wrapped here, remembered.
 //!
 //! A wrapped file holds machine code, and nobody can tell by looking whether that is what became of the component
-//! that the file names. Of files that this command wrote for this user it is known. Each leaves an empty file under its digest in a directory
-//! that nobody else may write to, beside the key of the cache: whoever can forge it needs no forged plugin any more.
+//! that the file names. Of files that this command wrote for this user it is known. Each leaves an empty file under its
+//! digest in a directory that nobody else may write to, beside the key of the cache: whoever can forge it needs no
+//! forged plugin any more.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
