@@ -9,7 +9,7 @@ use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Origin, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
     Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Isolation, Kind,
-    Resolved, RunAs, Stdin,
+    Resolved, RunAs, Stdin, chain,
 };
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
         Offers::NotYetDescribed => {
             vec![row(listed.file.name.as_str(), None, "", "not yet described".to_owned())]
         }
-        Offers::Failed(error) => vec![row(listed.file.name.as_str(), None, "", error_chain(error))],
+        Offers::Failed(error) => vec![row(listed.file.name.as_str(), None, "", chain(error))],
         Offers::AuthHandlers(offers) if offers.is_empty() => {
             let name = listed.file.name.as_str();
             vec![row(name, Some(Kind::AuthHandler), "", "offers nothing".to_owned())]
@@ -111,16 +111,6 @@ fn note(offer: &Offer, descriptor: &Descriptor) -> String {
         notes.push("beta".to_owned());
     }
     notes.join(", ")
-}
-
-pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text += &format!(": {source}");
-        next = source.source();
-    }
-    text
 }
 
 impl Row {
@@ -285,7 +275,7 @@ pub(crate) fn plugin<'a>(
         Offers::Known(offers) => providers = offers.iter().map(Provider::new).collect(),
         Offers::AuthHandlers(offers) => auth_handlers = offers.iter().map(Handler::new).collect(),
         Offers::NotYetDescribed => problem = Some("not yet described".to_owned()),
-        Offers::Failed(error) => problem = Some(error_chain(error)),
+        Offers::Failed(error) => problem = Some(chain(error)),
     }
     let may: Vec<String> = texts(held);
     let mut not_held: Vec<String> = texts(not_held);

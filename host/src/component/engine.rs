@@ -83,7 +83,7 @@ pub(crate) fn config() -> Config {
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
-        // Nobody is shown where in a guest a trap was, and tables for it are a quarter of what is read at every start.
+        // Nobody is shown where in a guest a trap was, and tables for it are a seventh of what is read at every start.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);

@@ -151,11 +151,11 @@ impl Instances {
             Supply::Fresh => {}
             Supply::Ahead(ahead) => {
                 if let Some(spent) = ahead.room_for_spent() {
-                    self.put(spent, live);
+                    _ = self.put(spent, live);
                 }
                 ahead.ended();
             }
-            Supply::Kept { idle, .. } => self.put(idle, live),
+            Supply::Kept { idle, .. } => _ = self.put(idle, live),
         }
         drop(kept);
         answer.map_err(CallError::from)
@@ -261,7 +261,8 @@ impl Instances {
         }
     }
 
-    /// Makes an instance that waits for a call to come, without keeping another call from its slot.
+    /// Makes an instance that waits for a call to come, without keeping another call from its slot. Returns whether
+    /// one waits.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {
@@ -283,17 +284,18 @@ impl Instances {
                 Some(Ok(())) => {}
             }
         }
-        self.put(&ahead.ready, live);
-        Ok(true)
+        Ok(self.put(&ahead.ready, live))
     }
 
-    /// Puts an instance where the next call finds it, unless the plugin has ended.
-    fn put(&self, place: &Mutex<Vec<Live>>, live: Live) {
+    /// Puts an instance where somebody finds it, unless the plugin is to end. Returns whether it did.
+    fn put(&self, place: &Mutex<Vec<Live>>, live: Live) -> bool {
         // The end takes the same lock to clear the place, so nothing is put there after it.
         let mut place = lock(place);
-        if !self.ground.ending.asked() {
+        let open = !self.ground.ending.asked();
+        if open {
             place.push(live);
         }
+        open
     }
 
     /// Lets running calls finish for so long, and then ends them.

@@ -254,7 +254,7 @@ impl Rooms {
                 }
                 let (_, started) = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
                 let provider = started.and_then(|started| started.provider(name));
-                provider.ok_or_else(|| nobody(Kind::Provider, name, Vec::new()))
+                provider.ok_or_else(|| nobody(Kind::Provider, name, Vec::new(), Vec::new()))
             }
             Wanted::File(path, provider) => {
                 let file = discover_one(path)?;
@@ -277,7 +277,7 @@ impl Rooms {
                 match self.search(Kind::AuthHandler, text, describe, Purpose::Run).await {
                     Ok((_, started)) => started
                         .and_then(|started| started.handler(&name))
-                        .ok_or_else(|| nobody(Kind::AuthHandler, text, Vec::new())),
+                        .ok_or_else(|| nobody(Kind::AuthHandler, text, Vec::new(), Vec::new())),
                     Err(FindError::NoHandler { name, left_out, .. }) => {
                         let known = self.known_handlers(describe).await?.files;
                         let mut known: Vec<_> = known.into_iter().flat_map(|(names, _)| names).collect();
@@ -415,7 +415,7 @@ impl Rooms {
                 failure = failure.or(Some(FindError::Misfit { path, reason }));
             }
         }
-        Err(failure.unwrap_or_else(|| nobody(kind, name, left_out)))
+        Err(failure.unwrap_or_else(|| nobody(kind, name, Vec::new(), left_out)))
     }
 
     /// Returns what is known of a file without asking anybody.
@@ -455,11 +455,11 @@ pub(super) fn failed(file: &Candidate, source: LaunchError) -> FindError {
     FindError::Launch { plugin: file.name.clone(), source }
 }
 
-/// Says that nobody offers something of that kind.
-pub(super) fn nobody(kind: Kind, name: &str, left_out: Vec<PathBuf>) -> FindError {
+/// Says that nobody offers something of that kind, and which auth handlers there are.
+pub(super) fn nobody(kind: Kind, name: &str, known: Vec<HandlerName>, left_out: Vec<PathBuf>) -> FindError {
     let name = name.to_owned();
     match kind {
         Kind::Provider => FindError::NotFound { name, left_out },
-        Kind::AuthHandler => FindError::NoHandler { name, known: Vec::new(), left_out },
+        Kind::AuthHandler => FindError::NoHandler { name, known, left_out },
     }
 }

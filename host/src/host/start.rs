@@ -332,14 +332,11 @@ fn choose<T: Offered>(
     let kind = T::KIND;
     match (fitting.as_slice(), name) {
         ([one], _) | ([one, ..], Some(_)) => Ok(Arc::clone(one)),
-        ([], Some(name)) if !all.is_empty() => Err(match nobody(kind, name, Vec::new()) {
-            FindError::NoHandler { name, left_out, .. } => {
-                let mut known: Vec<_> = all.iter().map(|o| HandlerName::new(o.name())).collect();
-                known.sort();
-                FindError::NoHandler { name, known, left_out }
-            }
-            error => error,
-        }),
+        ([], Some(name)) if !all.is_empty() => {
+            let mut known: Vec<_> = all.iter().map(|offered| HandlerName::new(offered.name())).collect();
+            known.sort();
+            Err(nobody(kind, name, known, Vec::new()))
+        }
         ([], _) if refused.is_empty() => {
             Err(FindError::Useless { plugin, kind, reason: "it names none".to_owned() })
         }
