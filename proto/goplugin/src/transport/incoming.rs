@@ -61,7 +61,7 @@ where
                     let _place = place;
                     over.await;
                 };
-                return Some((Ok(Tethered::new(link, over)), (door, handshakes)));
+                return Some((Ok(Tethered::new(link, over).polite()), (door, handshakes)));
             }
         }
     })

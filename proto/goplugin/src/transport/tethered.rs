@@ -124,12 +124,32 @@ pub(crate) struct Tethered {
     link: Link,
     /// `None` once it has come; such a future must not be polled again.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    closing: Closing,
+}
+
+/// What is left to do when a link closes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// Nothing but to say so.
+    AtOnce,
+    /// To say so, and then to hear the other side out.
+    Politely,
+    /// To hear the other side out.
+    Listening,
 }
 
 impl Tethered {
     /// Ties `link` to what `ended` waits for.
     pub(crate) fn new(link: Link, ended: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self { link, ended: Some(Box::pin(ended)) }
+        Self { link, ended: Some(Box::pin(ended)), closing: Closing::AtOnce }
+    }
+
+    /// Closes after the other side has, not before.
+    ///
+    /// A client that is still talking, if only to make room for what it gets, would find that it cannot, and many
+    /// then give up the connection with the last answers unread.
+    pub(crate) fn polite(self) -> Self {
+        Self { closing: Closing::Politely, ..self }
     }
 }
 
@@ -168,7 +188,21 @@ impl AsyncWrite for Tethered {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
+        if self.closing != Closing::Listening {
+            std::task::ready!(Pin::new(&mut self.link).poll_shutdown(cx))?;
+        }
+        if self.closing == Closing::AtOnce {
+            return Poll::Ready(Ok(()));
+        }
+        self.closing = Closing::Listening;
+        let mut scrap = [0; 1024];
+        loop {
+            let mut heard = ReadBuf::new(&mut scrap);
+            let read = std::task::ready!(self.as_mut().poll_read(cx, &mut heard));
+            if read.is_err() || heard.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -192,12 +226,13 @@ impl tonic::transport::server::Connected for Tethered {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[tokio::test]
     async fn a_connection_ends_with_its_process_after_all_was_read() {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
         let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
         let (sender, ended) = Ended::new();
         let mut tethered = Tethered::new(Link::Plain(Socket::Unix(ours)), ended.settle());
@@ -211,5 +246,31 @@ mod tests {
             let error = tethered.read(&mut read).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
+    }
+
+    #[tokio::test]
+    async fn a_polite_link_closes_after_the_other_side() {
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (_sender, ended) = Ended::new();
+        let mut polite = Tethered::new(Link::Plain(Socket::Unix(ours)), ended.wait()).polite();
+        polite.write_all(b"last").await.unwrap();
+        assert!(polite.shutdown().now_or_never().is_none());
+
+        theirs.write_all(b"more room").await.unwrap();
+        assert!(polite.shutdown().now_or_never().is_none());
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"last");
+        theirs.write_all(b"thanks").await.unwrap();
+        drop(theirs);
+        polite.shutdown().await.unwrap();
+
+        // One that never closes is heard until the end.
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (sender, ended) = Ended::new();
+        let mut polite = Tethered::new(Link::Plain(Socket::Unix(ours)), ended.wait()).polite();
+        assert!(polite.shutdown().now_or_never().is_none());
+        drop(sender);
+        polite.shutdown().await.unwrap();
     }
 }
