@@ -26,6 +26,11 @@ use super::wire::Failure;
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 5 << 20;
 
+/// What pieces of less than 256 bytes may cost while nobody reads them: each as much as it lacks of those. The connection
+/// ends with more, and a plugin that prints short lines to a slow reader is to wait instead. So this is more than a stream's
+/// window comes to that is full of the shortest prints, of ten bytes.
+const SMALL_PIECES: usize = 64 << 20;
+
 /// How much of a request waits in memory for the peer to take it.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -45,6 +50,7 @@ impl Sender {
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .data_frame_budget(SMALL_PIECES)
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
@@ -201,5 +207,80 @@ fn broken_off<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
     match error.reason() {
         Some(Reason::NO_ERROR | Reason::CANCEL) => None,
         _ => Some(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt as _;
+    use h2::server::Connection;
+    use http::{HeaderMap, Response};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// More than is ever on its way here, so that a server never waits for its client to read.
+    const PIPE: usize = 4 << 20;
+
+    /// A server, which does what it does when it is polled.
+    type Server = Connection<DuplexStream, Bytes>;
+
+    async fn pair() -> (Sender, Server) {
+        let (ours, theirs) = duplex(PIPE);
+        let (sender, server) = tokio::join!(Sender::begin(ours), h2::server::handshake(theirs));
+        (sender.unwrap(), server.unwrap())
+    }
+
+    fn request() -> http::Request<TonicBody> {
+        http::Request::builder().uri("http://localhost/a.Service/Call").body(TonicBody::empty()).unwrap()
+    }
+
+    /// Takes a call, and sends the head of its answer.
+    async fn begin_answer(server: &mut Server) -> SendStream<Bytes> {
+        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        let body = respond.send_response(Response::new(()), false).unwrap();
+        write(server);
+        body
+    }
+
+    /// Has the server write what it has to say.
+    fn write(server: &mut Server) {
+        assert!(server.accept().now_or_never().is_none(), "the connection has ended, or somebody else calls");
+    }
+
+    async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, h2::Error>> {
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    #[tokio::test]
+    async fn small_pieces_wait_for_who_reads_them_late() {
+        const PIECES: usize = 20_000;
+        let (sender, mut server) = pair().await;
+        let (answer, mut theirs) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
+        let mut ours = answer.unwrap().into_body();
+        for _ in 0..PIECES {
+            theirs.send_data(Bytes::from_static(b"0123456789"), false).unwrap();
+        }
+        theirs.send_trailers(HeaderMap::new()).unwrap();
+        for _ in 0..8 {
+            write(&mut server);
+            yield_now().await;
+        }
+
+        let reading = async {
+            let mut read = 0;
+            while let Some(frame) = next(&mut ours).await {
+                read += frame.unwrap().into_data().map_or(0, |piece| piece.len());
+            }
+            read
+        };
+        let read = tokio::select! {
+            read = reading => read,
+            _ = server.accept() => panic!("the connection has ended"),
+        };
+        assert_eq!(read, 10 * PIECES);
     }
 }
