@@ -29,7 +29,8 @@ use crate::transport::{Ended, Link, Route};
 pub(crate) const HEADER_LIST: u32 = 16 << 20;
 
 /// So many calls may be given up before they are looked at. At the usual 20 the whole connection is, which is good against
-/// strangers; a host that gives up many at once is none.
+/// strangers; a host that gives up many at once is none. As many are remembered by who gave them up, until what is on its
+/// way to them has come.
 pub(crate) const GIVEN_UP: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.

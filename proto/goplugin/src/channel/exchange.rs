@@ -18,8 +18,8 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 
-use super::HEADER_LIST;
 use super::wire::Failure;
+use super::{GIVEN_UP, HEADER_LIST};
 
 /// How much a peer may send before we have read it, on one stream and on all. Guesses between a large message, which
 /// should not wait for us, and what many calls can fill memory with.
@@ -51,6 +51,8 @@ impl Sender {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .data_frame_budget(SMALL_PIECES)
+            // What comes for a call that is forgotten is held against the plugin, and in the end the connection is ended.
+            .max_concurrent_reset_streams(GIVEN_UP)
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
@@ -282,5 +284,27 @@ mod tests {
             _ = server.accept() => panic!("the connection has ended"),
         };
         assert_eq!(read, 10 * PIECES);
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_given_up_at_once_leave_the_connection_to_others() {
+        let (sender, mut server) = pair().await;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..100 {
+            let (answer, body) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
+            ours.push(answer.unwrap());
+            theirs.push(body);
+        }
+        for body in &mut theirs {
+            for _ in 0..40 {
+                body.send_data(Bytes::from_static(b"too late"), false).unwrap();
+            }
+        }
+        // Nothing of it has been read when they are given up.
+        write(&mut server);
+        drop(ours);
+
+        let (answer, _body) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
+        answer.unwrap();
     }
 }
