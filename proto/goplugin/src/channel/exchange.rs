@@ -189,26 +189,17 @@ impl Body for Incoming {
                     _ = self.stream.flow_control().release_capacity(bytes.len());
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Err(error)) => return Poll::Ready(broken_off(error)),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.data = false,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(broken_off(error)),
-        }
+        // A reset behind a whole answer calls off the rest of the request, and is not seen here.
+        let trailers = ready!(self.stream.poll_trailers(cx)).transpose();
+        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
-    }
-}
-
-/// A peer that has said everything may call the rest off.
-fn broken_off<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
-    match error.reason() {
-        Some(Reason::NO_ERROR | Reason::CANCEL) => None,
-        _ => Some(Err(error)),
     }
 }
 
@@ -255,6 +246,53 @@ mod tests {
 
     async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, h2::Error>> {
         poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    /// A request that goes on for ever.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_called_off_halfway_is_no_whole_one() {
+        let (sender, mut server) = pair().await;
+        let (answer, mut theirs) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
+        let mut ours = answer.unwrap().into_body();
+        theirs.send_data(Bytes::from_static(b"half"), false).unwrap();
+        write(&mut server);
+        let half = next(&mut ours).await.unwrap().unwrap();
+        assert_eq!(half.into_data().unwrap(), "half");
+
+        theirs.send_reset(Reason::CANCEL);
+        write(&mut server);
+        let error = next(&mut ours).await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(Reason::CANCEL));
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_be_whole_before_its_request_is() {
+        let (sender, mut server) = pair().await;
+        let request = request().map(|_| TonicBody::new(Endless));
+        let (answer, mut theirs) = tokio::join!(sender.exchange(request), begin_answer(&mut server));
+        let mut ours = answer.unwrap().into_body();
+        theirs.send_trailers(HeaderMap::new()).unwrap();
+        write(&mut server);
+        theirs.send_reset(Reason::NO_ERROR);
+        write(&mut server);
+
+        let trailers = next(&mut ours).await.unwrap().unwrap();
+        assert!(trailers.is_trailers());
+        assert!(next(&mut ours).await.is_none());
     }
 
     #[tokio::test]
