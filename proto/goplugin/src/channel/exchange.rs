@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame};
@@ -69,9 +70,12 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Returns whether it is known that no call can be made any more.
+    /// Returns whether it is known that no call can be made any more, even if those under way go on: the peer may have
+    /// said that it takes no more, and every call has a number of which there are only so many.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        // There is nothing to wait for: only who has just made a call by the same handle may have to.
+        let ready = self.requests.clone().ready().now_or_never();
+        self.closed.load(Ordering::Relaxed) || ready.is_some_and(|ready| ready.is_err())
     }
 
     /// Sends a request, and waits for the head of its answer. Dropping either ends the call.
@@ -207,7 +211,6 @@ impl Body for Incoming {
 mod tests {
     use std::future::poll_fn;
 
-    use futures_util::FutureExt as _;
     use h2::server::Connection;
     use http::{HeaderMap, Response};
     use tokio::io::{DuplexStream, duplex};

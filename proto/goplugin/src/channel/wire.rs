@@ -122,9 +122,14 @@ fn address(request: &mut http::Request<TonicBody>) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
+    use bytes::Bytes;
     use futures_util::{FutureExt as _, StreamExt as _, stream};
+    use http_body::Body as _;
     use tokio::io::AsyncReadExt as _;
-    use tokio::net::UnixStream;
+    use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
     use crate::Address;
@@ -157,6 +162,45 @@ mod tests {
         };
         // What is answered does not matter: it came over the one link that there was.
         assert_eq!(answer.unwrap().status(), http::StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_no_more_calls_is_followed_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = async {
+            let (link, _) = listener.accept().await.unwrap();
+            let mut first = h2::server::handshake(link).await.unwrap();
+            let (_request, mut respond) = first.accept().await.unwrap().unwrap();
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            first.graceful_shutdown();
+            // It comes after the word that there can be no more calls.
+            body.send_data(Bytes::from_static(b"more"), false).unwrap();
+            let second = async {
+                let (link, _) = listener.accept().await.unwrap();
+                let mut second = h2::server::handshake(link).await.unwrap();
+                let (_request, mut respond) = second.accept().await.unwrap().unwrap();
+                respond.send_response(http::Response::new(()), true).unwrap();
+                second.accept().await.is_some()
+            };
+            tokio::join!(first.accept(), second).1
+        };
+
+        let route = Route::to_address(Address::Unix(path), None);
+        let (_has_ended, ended) = Ended::new();
+        let wire = Wire::new(route.open().await.unwrap(), route, ended);
+        let client = async {
+            let request = || http::Request::new(TonicBody::empty());
+            let mut under_way = wire.call(request()).await.unwrap().into_body();
+            let frame = poll_fn(|cx| Pin::new(&mut under_way).poll_frame(cx)).await;
+            assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "more");
+            wire.call(request()).await.unwrap();
+        };
+        tokio::select! {
+            () = client => {}
+            _ = server => panic!("the server has ended"),
+        }
     }
 
     #[test]
