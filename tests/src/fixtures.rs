@@ -37,17 +37,27 @@ pub fn backend(door: Door, scratch: &Path, start_timeout: Duration) -> Arc<dyn B
             start_timeout,
         })),
         Door::Component => {
-            let options = ComponentOptions {
-                cache: Some(CacheOptions {
-                    directory: shared_cache().join("cache/components"),
-                    key_directory: shared_cache().join("data"),
-                }),
-                worker: Some(Worker { program: portcullis(), args: vec!["__compile-worker".into()] }),
-                environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-                ..ComponentOptions::default()
-            };
-            Arc::new(ComponentBackend::new(options).expect("this machine can run components"))
+            let backend = ComponentBackend::new(component_options());
+            Arc::new(backend.expect("this machine can run components"))
         }
+    }
+}
+
+/// Returns what the component backend of a test is made of.
+///
+/// # Panics
+///
+/// When the command, which compiles, is not where Cargo puts it.
+#[must_use]
+pub fn component_options() -> ComponentOptions {
+    ComponentOptions {
+        cache: Some(CacheOptions {
+            directory: shared_cache().join("cache/components"),
+            key_directory: shared_cache().join("data"),
+        }),
+        worker: Some(Worker { program: portcullis(), args: vec!["__compile-worker".into()] }),
+        environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..ComponentOptions::default()
     }
 }
 

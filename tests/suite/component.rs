@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use portcullis::component::ComponentOptions;
+use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Access, Amount, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits, PluginName,
-    SecretGrant, StopReason, chain,
+    Access, Amount, Backend as _, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits,
+    PluginName, PluginSpec, SecretGrant, StopReason, chain,
 };
 use portcullis::host::services::Services;
 use portcullis::secrets::{SecretStore, StoreError};
@@ -162,6 +162,20 @@ async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
     let calls = (0..slots).map(|_| plugin.execute("keeper", r#"{"operation":"get","name":"a"}"#));
     for answer in generous(join_all(calls)).await {
         assert!(answer?.data.as_str().contains("false"));
+    }
+    Ok(())
+}
+
+/// What a call leaves behind keeps its slot until somebody clears up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
+    let options = ComponentOptions { slots: 1, prepared: Prepared::Always, ..fixtures::component_options() };
+    let backend = ComponentBackend::new(options)?;
+    let spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
+    let plugin = generous(backend.launch_provider(spec)).await?;
+    for _ in 0..3 {
+        let echo = request("echo", r#"{"message":"again"}"#);
+        assert_matches!(generous(plugin.execute(&Call::default(), echo)).await, Ok(_));
     }
     Ok(())
 }

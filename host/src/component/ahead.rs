@@ -80,8 +80,11 @@ impl Ahead {
 
     /// Returns where the instance of a call that has its answer waits, if it is to.
     pub(crate) fn room_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
-        // Nobody may come to clear up while there are calls; and what waits keeps others from its slot.
-        let room = matches!(*self.signal, Signal::InAPause(_)) && lock(&self.spent).len() < self.most();
+        // Nobody may come to clear up while there are calls, nor at all before the second one; and what waits keeps others
+        // from its slot.
+        let room = matches!(*self.signal, Signal::InAPause(_))
+            && lock(&self.task).is_some()
+            && lock(&self.spent).len() < self.most();
         room.then_some(&self.spent)
     }
 
