@@ -73,6 +73,7 @@ impl Isolating {
             return Err(LaunchError::Changed { path: spec.path, expected, found: compiled.digest });
         }
         let PluginSpec { name, grants, limits, run_as, host, prints, .. } = spec;
+        let of_child = limits_of_child(&limits);
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: name.clone(),
@@ -107,8 +108,7 @@ impl Isolating {
         let (directory, path) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
             grants,
-            // Held in the file. As limits of a process they would mean something else.
-            limits: Limits::default(),
+            limits: of_child,
             run_as: RunAs { isolation: Isolation::Sandbox, ..run_as },
             host,
             prints,
@@ -116,6 +116,13 @@ impl Isolating {
         };
         Ok(Apart { spec, _directory: directory })
     }
+}
+
+/// Returns the limits of a child that stands before a component. The component's own are held in the file, and would mean
+/// something else as those of a process; but where messages may be larger than usual, they have to get there.
+fn limits_of_child(own: &Limits) -> Limits {
+    let usual = Limits::default().resolve(BackendName::Process).message;
+    Limits { message: own.message.map(|own| own.max(usual)), ..Limits::default() }
 }
 
 #[async_trait]
@@ -134,5 +141,29 @@ impl Backend for Isolating {
         let Some(shim) = self.shim(&spec) else { return self.component.launch_auth_handler(spec).await };
         let apart = self.apart(shim, spec).await?;
         self.process.launch_auth_handler(apart.spec.clone()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_contract::Resolved;
+
+    use super::*;
+
+    fn check(own: Limits, message: u64) {
+        let expected = Limits::default().resolve(BackendName::Process);
+        let found = limits_of_child(&own).resolve(BackendName::Process);
+        assert_eq!(found, Resolved { message, ..expected }, "{own:?}");
+    }
+
+    #[test]
+    fn a_child_is_held_to_nothing_and_takes_what_its_component_does() {
+        let message = |message| Limits { message: Some(message), ..Limits::default() };
+        check(message(128 << 20), 128 << 20);
+        check(message(1 << 10), 64 << 20);
+        let cpu = Some(Duration::from_secs(1));
+        check(Limits { memory: Some(1 << 20), cpu, concurrency: Some(1), ..Limits::default() }, 64 << 20);
     }
 }
