@@ -27,8 +27,9 @@ impl Surroundings {
 
     /// Returns the host, as far as it can be called back.
     ///
-    /// It may be handed to a plugin before anybody has configured it. Until a configuration says where the host is,
-    /// and whenever one says that there is none, it answers as a host that has nothing: `secret store not available`.
+    /// It may be handed to a plugin before anybody has configured it. Until a configuration says where the host is, and
+    /// from when the plugin is stopped, it answers as a host that has nothing: `secret store not available`. A configuration
+    /// that says nothing of a host leaves it as it is.
     #[must_use]
     pub fn host(&self) -> Arc<dyn HostService> {
         Arc::new(self.host.clone())
