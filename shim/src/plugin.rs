@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis::Narrowed;
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::supervise::{AuthHandlerKind, ProviderKind, launch};
+use portcullis_bundle::Manifest;
 use portcullis_contract::{
     AuthHandler, BackendName, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
 };
@@ -40,7 +41,7 @@ const WAITING: u32 = 2;
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program);
-    let threads = threads(own.manifest().instances, own.limits.resolve(BackendName::Component).concurrency);
+    let threads = threads(instances(own.manifest()), own.limits.resolve(BackendName::Component).concurrency);
     // What is too large for the component is refused by its sandbox, in the words of a limit. This is only so that
     // nobody could send more than anybody allows.
     let message = own.limits.resolve(BackendName::Component).message.max(LARGEST_MESSAGE);
@@ -73,7 +74,7 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
     let granted = variables.filter(|(key, _)| grants.env.iter().any(|name| *key == **name));
     let text = |text: &OsString| text.to_str().map(str::to_owned);
     let options = ComponentOptions {
-        slots: slots(manifest.instances, limits.resolve(BackendName::Component).concurrency),
+        slots: slots(instances(manifest), limits.resolve(BackendName::Component).concurrency),
         environment: granted.filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect(),
         prepared: Prepared::Always,
         ..ComponentOptions::default()
@@ -91,6 +92,14 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
         ..PluginSpec::new(name, "/proc/self/exe")
     };
     Ok((backend, spec))
+}
+
+/// Returns how instances are used. An auth handler has one, whatever its policy says.
+fn instances(manifest: &Manifest) -> Instances {
+    match manifest.kind {
+        Kind::Provider => manifest.instances,
+        Kind::AuthHandler => Instances::Single,
+    }
 }
 
 /// Returns how many threads the calls get: no more than can run at once, and few even so. Each costs time at the start,
