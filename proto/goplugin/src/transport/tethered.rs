@@ -147,9 +147,28 @@ impl Tethered {
     /// Closes after the other side has, not before.
     ///
     /// A client that is still talking, if only to make room for what it gets, would find that it cannot, and many
-    /// then give up the connection with the last answers unread.
+    /// then give up the connection with the last answers unread. A connection that died of an error in the protocol is
+    /// heard out as well, and keeps its place until the client closes it or the server's end cuts it.
     pub(crate) fn polite(self) -> Self {
         Self { closing: Closing::Politely, ..self }
+    }
+
+    /// Does one thing with the link, unless that has to wait and the process has ended.
+    fn poll_link<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut Link>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match poll(Pin::new(&mut self.link), cx) {
+            Poll::Pending => {
+                if let Some(ended) = &mut self.ended {
+                    std::task::ready!(ended.as_mut().poll(cx));
+                    self.ended = None;
+                }
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+            ready => ready,
+        }
     }
 }
 
@@ -165,31 +184,22 @@ impl AsyncRead for Tethered {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.link).poll_read(cx, buf) {
-            Poll::Pending => {
-                if let Some(ended) = &mut self.ended {
-                    std::task::ready!(ended.as_mut().poll(cx));
-                    self.ended = None;
-                }
-                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-            }
-            ready => ready,
-        }
+        self.poll_link(cx, |link, cx| link.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Tethered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.link).poll_write(cx, buf)
+        self.poll_link(cx, |link, cx| link.poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
+        self.poll_link(cx, Link::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing != Closing::Listening {
-            std::task::ready!(Pin::new(&mut self.link).poll_shutdown(cx))?;
+            std::task::ready!(self.poll_link(cx, Link::poll_shutdown))?;
         }
         if self.closing == Closing::AtOnce {
             return Poll::Ready(Ok(()));
@@ -210,7 +220,7 @@ impl AsyncWrite for Tethered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.link).poll_write_vectored(cx, bufs)
+        self.poll_link(cx, |link, cx| link.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -246,6 +256,22 @@ mod tests {
             let error = tethered.read(&mut read).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_waits_no_longer_than_the_process_lasts() {
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let (sender, ended) = Ended::new();
+        let mut tethered = Tethered::new(Link::Plain(Socket::Unix(ours)), ended.wait());
+        let piece = [0; 64 << 10];
+        while tethered.write(&piece).now_or_never().is_some_and(|written| written.is_ok()) {}
+        assert!(tethered.write(&piece).now_or_never().is_none());
+
+        drop(sender);
+        let error = tethered.write(&piece).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let error = tethered.write_vectored(&[io::IoSlice::new(&piece)]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]
