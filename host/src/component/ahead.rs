@@ -36,6 +36,18 @@ pub(crate) struct Ahead {
 /// A provider or handler, and what it is configured with.
 pub(crate) type Whom = (String, Arc<Configuration>);
 
+/// A call that has its instance. It is over when this is dropped: answered, failed or abandoned.
+#[must_use]
+pub(crate) struct UnderWay<'a>(&'a Ahead);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Signal::InAPause(_) = *self.0.signal {
+            self.0.signal.give();
+        }
+    }
+}
+
 impl Ahead {
     /// `quick` instances take less time than it takes to have another thread make them.
     pub(crate) fn new(quick: bool) -> Self {
@@ -64,18 +76,19 @@ impl Ahead {
     }
 
     /// Says that a call has its instance. `work` begins when there is something to do for the first time.
-    pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W)
+    pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W) -> UnderWay<'_>
     where
         W: Future<Output = ()> + Send + 'static,
     {
-        if !self.called.swap(true, Ordering::Relaxed) {
-            return;
+        if self.called.swap(true, Ordering::Relaxed) {
+            *lock(&self.whom) = whom;
+            lock(&self.task)
+                .get_or_insert_with(|| tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
+            if let Signal::AtOnce(_) = *self.signal {
+                self.signal.give();
+            }
         }
-        *lock(&self.whom) = whom;
-        lock(&self.task).get_or_insert_with(|| tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
-        if let Signal::AtOnce(_) = *self.signal {
-            self.signal.give();
-        }
+        UnderWay(self)
     }
 
     /// Returns where the instance of a call that has its answer waits, if it is to.
@@ -86,13 +99,6 @@ impl Ahead {
             && lock(&self.task).is_some()
             && lock(&self.spent).len() < self.most();
         room.then_some(&self.spent)
-    }
-
-    /// Says that a call has its answer.
-    pub(crate) fn ended(&self) {
-        if let Signal::InAPause(_) = *self.signal {
-            self.signal.give();
-        }
     }
 
     /// Ends the work, and drops what waits.
@@ -150,5 +156,25 @@ impl Signal {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_abandoned_is_over_as_well() {
+        let ahead = Ahead::new(true);
+        let call = async {
+            let _under_way = ahead.begun(None, |_signal| std::future::ready(()));
+            std::future::pending::<()>().await;
+        };
+        assert!(timeout(Duration::ZERO, call).await.is_err());
+        timeout(Duration::from_secs(60), ahead.signal.given()).await.unwrap().unwrap();
     }
 }

@@ -128,10 +128,13 @@ impl Instances {
             None => self.make(Errand { deadline, reader: None }).await?,
         };
         let remembered = name.and_then(|name| self.remembered(name));
-        if let Supply::Ahead(ahead) = &self.supply {
-            let whom = name.map(str::to_owned).zip(remembered.clone());
-            ahead.begun(whom, |signal| self.attend(signal));
-        }
+        let under_way = match &self.supply {
+            Supply::Ahead(ahead) => {
+                let whom = name.map(str::to_owned).zip(remembered.clone());
+                Some(ahead.begun(whom, |signal| self.attend(signal)))
+            }
+            Supply::Fresh | Supply::Kept { .. } => None,
+        };
         State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
         let meter = Arc::clone(&live.meter);
         let work = async {
@@ -153,11 +156,10 @@ impl Instances {
                 if let Some(spent) = ahead.room_for_spent() {
                     _ = self.put(spent, live);
                 }
-                ahead.ended();
             }
             Supply::Kept { idle, .. } => _ = self.put(idle, live),
         }
-        drop(kept);
+        drop((kept, under_way));
         answer.map_err(CallError::from)
     }
 
