@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,12 +55,10 @@ pub use load::{Inspection, Sniffed, inspect, sniff};
 pub use precompile::Precompiled;
 
 use auth::ComponentAuth;
-use cache::Cache;
-#[cfg(feature = "compile")]
-use cache::Compiled;
+use cache::{Cache, Compiled};
 use engine::{Code, Engines};
 use guest::{Function, Interface};
-use homes::{Compilation, Homeless, Homes};
+use homes::{Compilation, Homes};
 use instances::Instances;
 use load::Source;
 use provider::ComponentProvider;
@@ -210,7 +208,12 @@ impl ComponentBackend {
         let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
         let homes = Arc::new(match (cached, source) {
             (Some(homes), _) => homes,
-            (None, Some(source)) => self.compile(&spec, source, interface).await?,
+            (None, Some(source)) => {
+                let compiled = self.compile(&spec.path, &source).await?;
+                let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
+                blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface))
+                    .await?
+            }
             (None, None) => return Err(LaunchError::failed(NoImage)),
         });
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
@@ -253,15 +256,10 @@ impl ComponentBackend {
                 return Err(LaunchError::Changed { path, expected, found });
             }
             source.check(kind)?;
-            let compiled = cache.and_then(|cache| cache.find(&found));
-            let homes = match compiled
-                .map(|compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface))
-            {
-                Some(Err(Homeless::Stale(error))) => {
-                    tracing::info!("compiled component made anew, it does not load here: {error:#}");
-                    None
-                }
-                loaded => loaded.transpose()?,
+            let load = |compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface);
+            let homes = match cache {
+                Some(cache) => cache.load(&found, load)?,
+                None => None,
             };
             Ok((source, homes))
         });
@@ -269,31 +267,19 @@ impl ComponentBackend {
     }
 
     #[cfg(not(feature = "compile"))]
-    async fn compile(
-        &self,
-        _spec: &PluginSpec,
-        _source: Source,
-        _interface: &Interface,
-    ) -> Result<Homes, LaunchError> {
+    async fn compile(&self, _path: &Path, _source: &Source) -> Result<Compiled, LaunchError> {
         Err(LaunchError::failed(NotCompiled::NoCompiler))
     }
 
+    /// Compiles a component, or takes what somebody else just has.
     #[cfg(feature = "compile")]
-    async fn compile(
-        &self,
-        spec: &PluginSpec,
-        source: Source,
-        interface: &'static Interface,
-    ) -> Result<Homes, LaunchError> {
+    async fn compile(&self, path: &Path, source: &Source) -> Result<Compiled, LaunchError> {
         let Some(worker) = &self.options.worker else {
             return Err(LaunchError::failed(NotCompiled::NoWorker));
         };
         let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
-        let progress = Progress::begin(self.options.on_compile.clone(), &spec.path, size);
-        let compiled = self.compiled(worker, &source).await;
-        drop(progress);
-        let (compiled, engines, policy) = (compiled?, Arc::clone(&self.engines), spec.run_as.instances);
-        Ok(blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface)).await?)
+        let _progress = Progress::begin(self.options.on_compile.clone(), path, size);
+        self.compiled(worker, source).await
     }
 
     #[cfg(feature = "compile")]
@@ -302,13 +288,14 @@ impl ComponentBackend {
         worker: &crate::compile::Worker,
         source: &Source,
     ) -> Result<Compiled, LaunchError> {
-        let digest = &source.inspection.digest;
+        let digest = source.inspection.digest;
         let failed = |error: std::io::Error| LaunchError::failed(error);
         let place = match &self.cache {
             None => None,
             Some(cache) => {
-                let lock = turn(cache, digest).await;
-                if let Some(compiled) = cache.find(digest) {
+                let lock = turn(cache, &digest).await;
+                let shared = Arc::clone(cache);
+                if let Some(compiled) = blocking(move || shared.find(&digest)).await {
                     return Ok(compiled);
                 }
                 match cache.begin() {
@@ -322,10 +309,13 @@ impl ComponentBackend {
         };
         if let Some((cache, file, lock)) = place {
             match worker.compile(&source.bytes, file.as_file()).await {
-                Ok(()) => match cache.keep(file, digest) {
-                    Ok(compiled) => return Ok(compiled),
-                    Err(error) => tracing::warn!("the compiled component is not kept: {error}"),
-                },
+                Ok(()) => {
+                    let shared = Arc::clone(cache);
+                    match blocking(move || shared.keep(file, &digest)).await {
+                        Ok(compiled) => return Ok(compiled),
+                        Err(error) => tracing::warn!("the compiled component is not kept: {error}"),
+                    }
+                }
                 Err(error @ crate::compile::CompileError::Failed { .. }) => {
                     // Its disk may be full. If it is not that, the second try says so.
                     tracing::warn!("compiling into the cache: {error}");
@@ -454,7 +444,7 @@ struct Progress {
 
 #[cfg(feature = "compile")]
 impl Progress {
-    fn begin(listener: Option<CompileListener>, path: &std::path::Path, size: u64) -> Self {
+    fn begin(listener: Option<CompileListener>, path: &Path, size: u64) -> Self {
         let path = path.to_owned();
         if let Some(listener) = &listener {
             listener(&Compiling::Begun { path: path.clone(), size });

@@ -22,6 +22,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::component::engine::{Class, FINGERPRINT};
+use crate::component::homes::Homeless;
 
 /// Where compiled components are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,23 @@ impl Cache {
                 tracing::warn!(path = %path.display(), "compiled component not used, made anew: {error}");
                 None
             }
+        }
+    }
+
+    /// Does the same and loads it. One that does not load here is removed, so that whoever makes it anew does not find
+    /// it either.
+    pub(crate) fn load<T>(
+        &self,
+        digest: &Digest,
+        load: impl FnOnce(Compiled) -> Result<T, Homeless>,
+    ) -> Result<Option<T>, Homeless> {
+        match self.find(digest).map(load) {
+            Some(Err(Homeless::Stale(error))) => {
+                tracing::info!("compiled component made anew, it does not load here: {error:#}");
+                let _gone = std::fs::remove_file(self.path(digest));
+                Ok(None)
+            }
+            loaded => loaded.transpose(),
         }
     }
 
@@ -348,6 +366,22 @@ mod tests {
         std::fs::write(&path, &good).unwrap();
         assert!(cache.find(&digest).is_some());
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert!(cache.find(&digest).is_none());
+    }
+
+    #[test]
+    fn a_file_that_does_not_load_is_as_if_it_were_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = cache(root.path());
+        let digest = Digest::from_sha256([7; 32]);
+        keep(&cache, &digest, b"compiled");
+        let no_engine = |_| Err::<Class, _>(Homeless::NoEngine(wasmtime::Error::msg("no memory")));
+        assert!(cache.load(&digest, no_engine).is_err());
+        let class = cache.load(&digest, |compiled| Ok(compiled.class)).unwrap();
+        assert_eq!(class, Some(Class::Large));
+
+        let stale = |_| Err::<Class, _>(Homeless::Stale(wasmtime::Error::msg("of another machine")));
+        assert_eq!(cache.load(&digest, stale).unwrap(), None);
         assert!(cache.find(&digest).is_none());
     }
 

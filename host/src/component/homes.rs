@@ -91,6 +91,8 @@ pub(crate) struct Place<'a> {
 /// Why a component has no home.
 #[derive(Debug)]
 pub(crate) enum Homeless {
+    /// There is no engine, for this one or any other.
+    NoEngine(wasmtime::Error),
     /// No engine takes it as it was compiled.
     Stale(wasmtime::Error),
     /// What it imports or exports does not fit.
@@ -100,7 +102,7 @@ pub(crate) enum Homeless {
 impl From<Homeless> for LaunchError {
     fn from(homeless: Homeless) -> Self {
         match homeless {
-            Homeless::Stale(error) => Self::failed(Text::from(error)),
+            Homeless::NoEngine(error) | Homeless::Stale(error) => Self::failed(Text::from(error)),
             Homeless::Unfit(error) => Self::unfit(Text::from(error)),
         }
     }
@@ -132,11 +134,11 @@ impl Homes {
         };
         let mut last = None;
         for class in classes {
-            let kit = engines.kit(*class, 0).map_err(Homeless::Stale)?;
+            let kit = engines.kit(*class, 0).map_err(Homeless::NoEngine)?;
             match Home::load(kit, &compiled, interface) {
                 // What is too large for one pool may fit the next.
                 Err(Homeless::Stale(error)) => last = Some(error),
-                Err(unfit @ Homeless::Unfit(_)) => return Err(unfit),
+                Err(homeless) => return Err(homeless),
                 Ok(first) => {
                     let more: Box<_> =
                         (1..engines.count(first.kit.class)).map(|_| Spare::default()).collect();
@@ -190,7 +192,7 @@ impl Homes {
         let spare = number.checked_sub(1).and_then(|at| self.more.get(at));
         let (Some(spare), Some(Source { compiled, interface })) = (spare, &self.source) else { return };
         spare.home.get_or_init(|| {
-            let kit = self.engines.kit(self.first.kit.class, number).map_err(Homeless::Stale);
+            let kit = self.engines.kit(self.first.kit.class, number).map_err(Homeless::NoEngine);
             let home = kit.and_then(|kit| Home::load(kit, compiled, interface));
             // Whatever it is, calls have one home less and go on.
             home.inspect_err(|error| tracing::debug!("a component has one home less: {error:?}")).ok()

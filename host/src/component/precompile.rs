@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use portcullis_contract::{Digest, Instances as Policy, Kind, LaunchError};
 
-use crate::component::homes::{Compilation, Homes};
+use crate::component::cache::Compiled;
+use crate::component::engine::Engines;
+use crate::component::homes::{Compilation, Homeless, Homes};
 use crate::component::load::Source;
-use crate::component::{ComponentBackend, Inspection, NotCompiled, Progress, blocking, interface};
+use crate::component::{ComponentBackend, Inspection, blocking, interface};
 
 /// A compiled component, and what there is to know of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,35 +44,39 @@ impl ComponentBackend {
     ///
     /// What would keep it from being launched.
     pub async fn precompile(&self, path: &Path) -> Result<Precompiled, LaunchError> {
-        let owned = path.to_owned();
-        let source = blocking(move || Source::new(&owned)).await?;
-        // Of what is neither or both, the check says why it is no plugin.
-        let kind = source.inspection.kind.unwrap_or(Kind::Provider);
-        source.check(kind)?;
-        let found = self.cache.as_ref().and_then(|cache| cache.find(&source.inspection.digest));
-        let compiled = match found {
-            Some(compiled) => compiled,
+        let (cache, engines, owned) = (self.cache.clone(), Arc::clone(&self.engines), path.to_owned());
+        let read = blocking(move || {
+            let source = Source::new(&owned)?;
+            // Of what is neither or both, the check says why it is no plugin.
+            let kind = source.inspection.kind.unwrap_or(Kind::Provider);
+            source.check(kind)?;
+            let found = match cache {
+                Some(cache) => {
+                    cache.load(&source.inspection.digest, |compiled| take(&engines, compiled, kind))?
+                }
+                None => None,
+            };
+            Ok::<_, LaunchError>((source, kind, found))
+        });
+        let (source, kind, found) = read.await?;
+        let (image, class) = match found {
+            Some(found) => found,
             None => {
-                let Some(worker) = &self.options.worker else {
-                    return Err(LaunchError::failed(NotCompiled::NoWorker));
-                };
-                let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
-                let progress = Progress::begin(self.options.on_compile.clone(), path, size);
-                let compiled = self.compiled(worker, &source).await;
-                drop(progress);
-                compiled?
+                let compiled = self.compile(path, &source).await?;
+                let engines = Arc::clone(&self.engines);
+                blocking(move || take(&engines, compiled, kind)).await?
             }
         };
-        let engines = Arc::clone(&self.engines);
-        let read = blocking(move || {
-            let image = compiled.read().map_err(LaunchError::failed)?;
-            let class = compiled.class.encode();
-            // What does not load here would not load there.
-            Homes::load(&engines, Policy::Single, Compilation::File(compiled), interface(kind))?;
-            Ok::<_, LaunchError>((image, class))
-        });
-        let (image, class) = read.await?;
         let Inspection { digest, imports, .. } = source.inspection;
         Ok(Precompiled { digest, kind, imports, class, image })
     }
+}
+
+/// Returns what the compiler wrote, and its class.
+fn take(engines: &Arc<Engines>, compiled: Compiled, kind: Kind) -> Result<(Vec<u8>, u8), Homeless> {
+    let image = compiled.read().map_err(|error| Homeless::Stale(error.into()))?;
+    let class = compiled.class.encode();
+    // What does not load here would not load there.
+    Homes::load(engines, Policy::Single, Compilation::File(compiled), interface(kind))?;
+    Ok((image, class))
 }
