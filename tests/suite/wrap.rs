@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use portcullis_bundle::{Bundle, Existing, Parts, write};
+use portcullis_bundle::{Bundle, Durability, Existing, Parts, write};
 use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::json;
 use test_case::test_case;
@@ -149,7 +149,7 @@ fn what_was_not_wrapped_here_is_not_believed_whatever_its_shim() -> TestResult {
     *forged.last_mut().ok_or("it has an image")? ^= 1;
     let program = fs::read(fixtures::shim())?;
     let parts = Parts { program: &program, image: &forged, manifest: bundle.manifest() };
-    write(&genuine, &parts, Existing::Replace)?;
+    write(&genuine, &parts, Existing::Replace, Durability::Passing)?;
     let listed = answer(&person.types(&["list", "-o", "json"])?);
     assert_eq!(listed[0]["note"], "not yet described; wrapped elsewhere");
     assert_eq!(listed[0]["mayTouch"], json!(["all that its user may"]));

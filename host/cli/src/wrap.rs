@@ -15,7 +15,7 @@ use portcullis::component::{ComponentBackend, FINGERPRINT, Precompiled};
 use portcullis::host::discover::{self, plugin_name};
 use portcullis::host::{Describe, FindError, Listed, Offers, Wanted};
 use portcullis::policy::{PluginPolicy, Policy};
-use portcullis_bundle::{Bundle, Existing, Manifest, Parts, WriteError, write};
+use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts, WriteError, write};
 use portcullis_contract::{BackendName, visible_line};
 
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -75,7 +75,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
     // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
     let written = tokio::task::spawn_blocking(move || {
         let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
-        let digest = write(&output, &parts, existing)?;
+        let digest = write(&output, &parts, existing, Durability::Lasting)?;
         let length = output.metadata().map(|meta| meta.len()).unwrap_or_default();
         Ok((output, length, digest))
     });

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis_bundle::{Existing, Manifest, Parts, write};
+use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
 };
@@ -101,7 +101,7 @@ impl Isolating {
             let path = directory.path().join("plugin");
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
-            write(&path, &parts, Existing::Keep).map_err(io::Error::other)?;
+            write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
             Ok::<_, io::Error>((directory, path))
         });
         let written = written.await.map_err(LaunchError::failed)?;

@@ -1,6 +1,6 @@
 //! A file is written: whole or not at all.
 //!
-//! It is made under another name beside its place, brought to the disk, and renamed. The same parts make the same
+//! It is made under another name beside its place, brought to the disk if it is to last, and renamed. The same parts make the same
 //! file, to the byte: nothing in it tells of a time, a place or a machine.
 
 use std::fs::{File, Permissions};
@@ -33,6 +33,15 @@ pub enum Existing {
     Keep,
     /// It is replaced, at once and as a whole.
     Replace,
+}
+
+/// Whether a file has to outlast a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk before it has its name.
+    Lasting,
+    /// It is gone in a moment anyway.
+    Passing,
 }
 
 /// Why nothing was written.
@@ -83,7 +92,12 @@ pub enum WriteError {
 /// # Errors
 ///
 /// Why it is not there. What was there before is, then, as it was.
-pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<Digest, WriteError> {
+pub fn write(
+    path: &Path,
+    parts: &Parts<'_>,
+    existing: Existing,
+    durability: Durability,
+) -> Result<Digest, WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: path.to_owned(), source };
     match path.symlink_metadata() {
         Ok(_) if existing == Existing::Keep => return Err(WriteError::Exists { path: path.to_owned() }),
@@ -106,7 +120,9 @@ pub fn write(path: &Path, parts: &Parts<'_>, existing: Existing) -> Result<Diges
         .map_err(unwritable)?;
     let digest = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
     make_executable(file.as_file()).map_err(unwritable)?;
-    file.as_file().sync_all().map_err(unwritable)?;
+    if durability == Durability::Lasting {
+        file.as_file().sync_all().map_err(unwritable)?;
+    }
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
         Existing::Keep => file.persist_noclobber(path).map_err(|error| match error.error.kind() {

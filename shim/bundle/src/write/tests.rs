@@ -28,7 +28,8 @@ const PROGRAM: &[u8] = b"a program";
 const IMAGE: &[u8] = b"a compiled component";
 
 fn write_to(path: &Path, existing: Existing) -> Result<(), WriteError> {
-    let digest = write(path, &Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() }, existing)?;
+    let parts = Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() };
+    let digest = write(path, &parts, existing, Durability::Passing)?;
     assert_eq!(read(path).unwrap().map(|bundle| bundle.digest()), Some(digest));
     Ok(())
 }
@@ -138,7 +139,8 @@ fn a_part_that_is_missing_is_no_part() {
     let manifest = manifest();
     for (program, image) in [(&b""[..], IMAGE), (PROGRAM, &b""[..])] {
         let parts = Parts { program, image, manifest: &manifest };
-        let error = write(&dir.path().join("plugin"), &parts, Existing::Keep).unwrap_err();
+        let path = dir.path().join("plugin");
+        let error = write(&path, &parts, Existing::Keep, Durability::Passing).unwrap_err();
         assert!(matches!(error, WriteError::TooLarge { .. }), "{error}");
     }
 }
