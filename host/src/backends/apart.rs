@@ -2,13 +2,16 @@
 //!
 //! A mistake in the engine, or a guest that makes use of one, then costs one child and nothing else. What the component
 //! may touch and how much it may use stands in the wrapped file and is held there; what it asks of us is granted here,
-//! as always. The file is gone as soon as the child runs. Of a plugin that runs apart, its
-//! [`PluginInfo`](portcullis_contract::PluginInfo) tells what a child's would.
+//! as always. The file is gone as soon as the child runs; one that a killed host left goes at the next such launch. Of a
+//! plugin that runs apart, its [`PluginInfo`](portcullis_contract::PluginInfo) tells what a child's would.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
@@ -18,6 +21,11 @@ use portcullis_contract::{
 
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::process::{ProcessBackend, ProcessOptions};
+
+/// Begins the names of the directories of files that are wrapped on the spot.
+const PREFIX: &str = "portcullis-apart-";
+/// How long such a directory may be nobody's. Too short, and one could be removed before it is locked.
+const NEWBORN: Duration = Duration::from_secs(60);
 
 /// Where the shim comes from, a whole program. It is read when a component is to be isolated.
 #[derive(Clone)]
@@ -48,7 +56,14 @@ pub(super) struct Isolating {
 /// How a component is started that is in a file of its own. The file is removed when this is dropped.
 struct Apart {
     spec: PluginSpec,
-    _directory: tempfile::TempDir,
+    _directory: Directory,
+}
+
+/// A directory that is removed when it is dropped, and by the next launch if we are killed.
+struct Directory {
+    made: tempfile::TempDir,
+    /// Itself, held by flock for as long as it is somebody's.
+    _lock: File,
 }
 
 impl Isolating {
@@ -91,14 +106,9 @@ impl Isolating {
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
         let written = tokio::task::spawn_blocking(move || {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix("portcullis-apart-");
-            let directory = match parent {
-                Some(parent) => builder.tempdir_in(parent)?,
-                None => builder.tempdir()?,
-            };
+            let directory = Directory::create(&parent.unwrap_or_else(std::env::temp_dir))?;
             // A name that no plugin chose.
-            let path = directory.path().join("plugin");
+            let path = directory.made.path().join("plugin");
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
             write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
@@ -115,6 +125,38 @@ impl Isolating {
             ..PluginSpec::new(name, path)
         };
         Ok(Apart { spec, _directory: directory })
+    }
+}
+
+impl Directory {
+    /// Makes one in `base`, and removes those that nobody holds any more.
+    fn create(base: &Path) -> io::Result<Self> {
+        sweep(base);
+        let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
+        let lock = File::open(made.path())?;
+        // Where it cannot be locked no other launch can lock it either, and so it stays.
+        let _held = lock.try_lock();
+        Ok(Self { made, _lock: lock })
+    }
+}
+
+/// Removes from `base` what hosts of this user left that were killed during a launch.
+fn sweep(base: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        // Of the entry itself, never of what a link leads to.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+        let abandoned = metadata.is_dir()
+            && metadata.uid() == user
+            && age.is_some_and(|age| age > NEWBORN)
+            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok());
+        if abandoned && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::debug!(%error, "what a killed host left stays");
+        }
     }
 }
 
@@ -146,7 +188,7 @@ impl Backend for Isolating {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::SystemTime;
 
     use portcullis_contract::Resolved;
 
@@ -156,6 +198,32 @@ mod tests {
         let expected = Limits::default().resolve(BackendName::Process);
         let found = limits_of_child(&own).resolve(BackendName::Process);
         assert_eq!(found, Resolved { message, ..expected }, "{own:?}");
+    }
+
+    #[test]
+    fn what_a_killed_host_left_is_removed_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let aged = |path: &Path| {
+            let long_ago = SystemTime::now() - Duration::from_secs(3600);
+            File::open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let living = Directory::create(base.path()).unwrap();
+        let [dead, newborn, stranger] = ["portcullis-apart-dead", "portcullis-apart-newborn", "stranger"]
+            .map(|name| {
+                let path = base.path().join(name);
+                std::fs::create_dir(&path).unwrap();
+                std::fs::write(path.join("plugin"), "a program").unwrap();
+                path
+            });
+        for old in [living.made.path(), &dead, &stranger] {
+            aged(old);
+        }
+        let next = Directory::create(base.path()).unwrap();
+
+        assert!(!dead.exists());
+        assert!([living.made.path(), next.made.path(), &newborn, &stranger].iter().all(|path| path.exists()));
+        drop((living, next));
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
     }
 
     #[test]
