@@ -60,7 +60,13 @@ pub enum WriteError {
         /// What it is.
         path: PathBuf,
     },
-    /// A part is empty, or larger than anything real.
+    /// A part is empty.
+    #[error("{part} is empty")]
+    Empty {
+        /// Which one, in words.
+        part: &'static str,
+    },
+    /// A part is larger than anything real.
     #[error(
         "the shim ({program} bytes), the compiled component ({image}) or its manifest ({manifest}) is too large"
     )]
@@ -141,6 +147,10 @@ pub fn program_digest(program: &[u8]) -> Digest {
 
 fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
     let lengths = [parts.program.len(), parts.image.len(), manifest.len()];
+    let names = ["the shim", "the compiled component", "its manifest"];
+    if let Some((_, part)) = lengths.into_iter().zip(names).find(|(length, _)| *length == 0) {
+        return Err(WriteError::Empty { part });
+    }
     let [program, image, length] = lengths.map(|length| u64::try_from(length).unwrap_or(u64::MAX));
     Layout::new(program, image, length).ok_or(WriteError::TooLarge {
         program: parts.program.len(),
