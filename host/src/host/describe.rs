@@ -12,7 +12,7 @@ use super::Rooms;
 use super::descriptors::Described;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
-use super::wrapped::Origin;
+use super::wrapped::{Examined, Origin, Wrapped};
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is known of a plugin without asking it, or after.
@@ -38,11 +38,12 @@ impl Rooms {
     /// Returns whether a file may be started merely to be described.
     ///
     /// One that says what it is without being started counts as well.
-    pub(super) async fn may_describe(&self, file: &Candidate, describe: Describe) -> bool {
+    pub(super) async fn may_describe(&self, examined: &Examined, describe: Describe) -> bool {
+        let file = &examined.file;
         if file.backend == BackendName::Component || describe == Describe::All {
             return true;
         }
-        self.is_trusted(file) || self.genuinely_wrapped(file).await.is_some()
+        self.is_trusted(file) || self.genuinely_wrapped(examined).await.is_some()
     }
 
     fn is_trusted(&self, file: &Candidate) -> bool {
@@ -68,17 +69,18 @@ impl Rooms {
     /// is put right.
     pub(super) async fn described(
         &self,
-        file: &Candidate,
+        examined: &mut Examined,
         known: &mut KnownDigest,
         may_start: bool,
         likely: Kind,
     ) -> Result<Known, FindError> {
-        match self.described_under(file, &known.digest, may_start, likely).await {
+        match self.described_under(examined, &known.digest, may_start, likely).await {
             // As at a start: the file itself knows better than what was remembered of it.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
-                self.descriptors.forget(&file.path);
-                *known = self.digest(file).await?;
-                self.described_under(file, &known.digest, may_start, likely).await
+                self.descriptors.forget(&examined.file.path);
+                examined.forget();
+                *known = self.digest(&examined.file).await?;
+                self.described_under(examined, &known.digest, may_start, likely).await
             }
             described => described,
         }
@@ -86,7 +88,7 @@ impl Rooms {
 
     async fn described_under(
         &self,
-        file: &Candidate,
+        examined: &Examined,
         digest: &Digest,
         may_start: bool,
         likely: Kind,
@@ -95,13 +97,15 @@ impl Rooms {
             return Ok(Known::Described(kept.into()));
         }
         // Who may be started need not be, if it has said beforehand what it would say.
-        let wrapped = self.wrapped(file).await.filter(|wrapped| may_start || wrapped.origin == Origin::Known);
-        if let Some(told) = wrapped.and_then(|wrapped| wrapped.told()) {
+        let wrapped = self.wrapped(examined).await;
+        let believed = wrapped.filter(|wrapped| may_start || wrapped.origin == Origin::Known);
+        if let Some(told) = believed.and_then(Wrapped::told) {
             return Ok(Known::Described(told));
         }
         if !may_start {
             return Ok(Known::Nothing);
         }
+        let file = &examined.file;
         let other = match likely {
             Kind::Provider => Kind::AuthHandler,
             Kind::AuthHandler => Kind::Provider,

@@ -22,6 +22,7 @@ use super::handlers::RegisteredHandler;
 use super::listing::discover_one;
 use super::registry::Registered;
 use super::start::Started;
+use super::wrapped::Examined;
 use super::{Host, Rooms};
 
 /// What is to be found.
@@ -311,18 +312,19 @@ impl Rooms {
     pub(super) async fn known_handlers(&self, describe: Describe) -> Result<KnownHandlers, FindError> {
         let mut all = KnownHandlers::default();
         for file in discover::candidates(&self.setup.directories).map_err(FindError::Discover)?.candidates {
+            let mut examined = Examined::new(file);
             let described = async {
-                let mut known = self.digest(&file).await?;
-                let may_start = self.may_describe(&file, describe).await;
-                self.described(&file, &mut known, may_start, Kind::AuthHandler).await
+                let mut known = self.digest(&examined.file).await?;
+                let may_start = self.may_describe(&examined, describe).await;
+                self.described(&mut examined, &mut known, may_start, Kind::AuthHandler).await
             };
             match described.await {
                 Ok(Known::Described(Told::AuthHandlers(infos))) => {
                     let names = infos.into_iter().map(|info| info.name);
-                    all.files.push((names.filter(|name| !name.as_str().is_empty()).collect(), file));
+                    all.files.push((names.filter(|name| !name.as_str().is_empty()).collect(), examined.file));
                 }
                 Ok(Known::Described(Told::Providers(_))) => {}
-                Ok(Known::Nothing) => all.left_out.push(file.path),
+                Ok(Known::Nothing) => all.left_out.push(examined.file.path),
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
                     all.failed.push(error);
@@ -370,36 +372,38 @@ impl Rooms {
         let mut failure = None;
         let (mut components, mut meant, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for file in found.candidates {
-            match self.known_of(&file).await {
+            let mut examined = Examined::new(file);
+            match self.known_of(&examined).await {
                 Some(told) if told.offers(kind, name) => {
-                    match self.offers(&file, kind, name, purpose).await {
-                        Ok(Some(started)) => return Ok((file, started)),
+                    match self.offers(&mut examined, kind, name, purpose).await {
+                        Ok(Some(started)) => return Ok((examined.file, started)),
                         Ok(None) => {}
                         Err(error) => failure = failure.or(Some(error)),
                     }
                 }
                 Some(_) => {}
-                None if file.backend == BackendName::Component => components.push(file),
-                None if file.is_meant_by(name) => meant.push(file),
-                None => others.push(file),
+                None if examined.file.backend == BackendName::Component => components.push(examined),
+                None if examined.file.is_meant_by(name) => meant.push(examined),
+                None => others.push(examined),
             }
         }
         // Most are called what they offer; asking those first asks the fewest.
-        components.sort_by_key(|file| !file.is_meant_by(name));
+        components.sort_by_key(|examined| !examined.file.is_meant_by(name));
         let mut left_out = Vec::new();
-        for file in components.into_iter().chain(meant).chain(others) {
-            let is_meant = file.is_meant_by(name);
-            if !is_meant && !self.may_describe(&file, describe).await {
-                left_out.push(file.path);
+        for mut examined in components.into_iter().chain(meant).chain(others) {
+            let is_meant = examined.file.is_meant_by(name);
+            if !is_meant && !self.may_describe(&examined, describe).await {
+                left_out.push(examined.file.path);
                 continue;
             }
             // A name promises nothing: only what says that it offers it is given anything.
-            let (offered, should_have_it) = match self.offers(&file, kind, name, Purpose::Look).await {
-                Ok(Some(_)) => (self.offers(&file, kind, name, purpose).await, true),
+            let (offered, should_have_it) = match self.offers(&mut examined, kind, name, Purpose::Look).await
+            {
+                Ok(Some(_)) => (self.offers(&mut examined, kind, name, purpose).await, true),
                 looked => (looked, is_meant),
             };
             match offered {
-                Ok(Some(started)) => return Ok((file, started)),
+                Ok(Some(started)) => return Ok((examined.file, started)),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
@@ -419,30 +423,31 @@ impl Rooms {
     }
 
     /// Returns what is known of a file without asking anybody.
-    async fn known_of(&self, file: &Candidate) -> Option<Told> {
-        let kept = self.descriptors.digest(&file.path).and_then(|digest| self.descriptors.get(&digest));
+    async fn known_of(&self, examined: &Examined) -> Option<Told> {
+        let kept =
+            self.descriptors.digest(&examined.file.path).and_then(|digest| self.descriptors.get(&digest));
         match kept {
             Some(kept) => Some(kept.into()),
-            None => self.genuinely_wrapped(file).await?.told(),
+            None => self.genuinely_wrapped(examined).await?.told(),
         }
     }
 
     /// Returns whether a file offers something; to run it, with the plugin.
     async fn offers(
         &self,
-        file: &Candidate,
+        examined: &mut Examined,
         kind: Kind,
         name: &str,
         purpose: Purpose,
     ) -> Result<Option<Option<Started>>, FindError> {
         match purpose {
             Purpose::Run => {
-                let started = self.start(file, kind).await?;
+                let started = self.start(&examined.file, kind).await?;
                 Ok(started.offers(name).then_some(Some(started)))
             }
             Purpose::Look => {
-                let mut known = self.digest(file).await?;
-                let Known::Described(told) = self.described(file, &mut known, true, kind).await? else {
+                let mut known = self.digest(&examined.file).await?;
+                let Known::Described(told) = self.described(examined, &mut known, true, kind).await? else {
                     return Ok(None);
                 };
                 Ok(told.offers(kind, name).then_some(None))

@@ -11,6 +11,7 @@ use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, R
 use super::describe::{Known, Told};
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
+use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, descriptor};
 
 /// What lies in the directories.
@@ -127,8 +128,9 @@ impl Host {
         let mut first = First::default();
         for file in found.candidates {
             let path = file.path.clone();
-            let may_start = rooms.may_describe(&file, describe).await;
-            match rooms.listed(file, may_start).await {
+            let examined = Examined::new(file);
+            let may_start = rooms.may_describe(&examined, describe).await;
+            match rooms.listed(examined, may_start).await {
                 Ok(mut listed) => {
                     first.note(&mut listed);
                     listing.plugins.push(listed);
@@ -156,14 +158,14 @@ impl Host {
                 located => located?,
             },
         };
-        self.rooms.listed(file, true).await
+        self.rooms.listed(Examined::new(file), true).await
     }
 }
 
 impl Rooms {
-    async fn listed(&self, file: Candidate, may_start: bool) -> Result<Listed, FindError> {
-        let mut known = self.digest(&file).await?;
-        let offers = match self.described(&file, &mut known, may_start, Kind::Provider).await {
+    async fn listed(&self, mut examined: Examined, may_start: bool) -> Result<Listed, FindError> {
+        let mut known = self.digest(&examined.file).await?;
+        let offers = match self.described(&mut examined, &mut known, may_start, Kind::Provider).await {
             Ok(Known::Described(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
             Ok(Known::Described(Told::AuthHandlers(all))) => {
                 Offers::AuthHandlers(all.into_iter().map(handler_offer).collect())
@@ -174,8 +176,9 @@ impl Rooms {
         // Only now, for it may have turned out to be another file than was remembered.
         let digest = known.digest;
         let settings = (self.setup.policy)(&digest);
+        let wrapped = self.wrapped(&examined).await.cloned();
+        let file = examined.file;
         let limits = settings.limits.resolve(file.backend);
-        let wrapped = self.wrapped(&file).await;
         Ok(Listed { file, digest, settings, limits, offers, wrapped })
     }
 }

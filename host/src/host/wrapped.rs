@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use portcullis_bundle::{Bundle, Manifest};
 use portcullis_contract::BackendName;
+use tokio::sync::OnceCell;
 
 use super::Rooms;
 use super::describe::Told;
@@ -56,9 +57,30 @@ impl Wrapped {
     }
 }
 
+/// A file that is looked at, and what it carries. That is read once, and only if it is asked for: all of it is hashed.
+pub(super) struct Examined {
+    pub(super) file: Candidate,
+    wrapped: OnceCell<Option<Wrapped>>,
+}
+
+impl Examined {
+    pub(super) fn new(file: Candidate) -> Self {
+        Self { file, wrapped: OnceCell::new() }
+    }
+
+    /// Forgets what was read, for the file is another by now.
+    pub(super) fn forget(&mut self) {
+        self.wrapped = OnceCell::new();
+    }
+}
+
 impl Rooms {
-    /// Reads what a native program carries. One that is damaged carries nothing: it says so itself, when started.
-    pub(super) async fn wrapped(&self, file: &Candidate) -> Option<Wrapped> {
+    /// Returns what a native program carries. One that is damaged carries nothing: it says so itself, when started.
+    pub(super) async fn wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
+        examined.wrapped.get_or_init(|| self.read_wrapped(&examined.file)).await.as_ref()
+    }
+
+    async fn read_wrapped(&self, file: &Candidate) -> Option<Wrapped> {
         if file.backend != BackendName::Process {
             return None;
         }
@@ -68,8 +90,8 @@ impl Rooms {
     }
 
     /// Does the same and returns only what is to be believed.
-    pub(super) async fn genuinely_wrapped(&self, file: &Candidate) -> Option<Wrapped> {
-        self.wrapped(file).await.filter(|wrapped| wrapped.origin == Origin::Known)
+    pub(super) async fn genuinely_wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
+        self.wrapped(examined).await.filter(|wrapped| wrapped.origin == Origin::Known)
     }
 }
 
