@@ -42,6 +42,10 @@ struct Ways {
     current: Option<Arc<Way>>,
     /// What a configuration that is under way connects to.
     next: Option<Arc<Way>>,
+    /// How often it was said where the host is, or that it is to be forgotten.
+    said: u64,
+    /// How often it had been said by then what holds now.
+    holds: u64,
 }
 
 /// A server of the host's, and the one connection to it. An announcement is good for one.
@@ -58,30 +62,20 @@ impl RemoteHost {
 
     /// Has calls go to the server of that number from now on; with none they go on as before.
     ///
-    /// Of several that are configured at once with one number, one connects. The way that was there before stays until
-    /// the new one is connected, and calls that are under way keep theirs.
+    /// Of several that are configured at once with one number, one connects; of several numbers the last one holds,
+    /// however long it takes. The way that was there before stays until the new one is connected, and calls that are under
+    /// way keep theirs.
     pub(crate) async fn bind(&self, id: Option<NonZeroU32>) -> Result<(), BrokerError> {
         let Some(id) = id else { return Ok(()) };
-        let way = {
-            let Ways { current, next } = &mut *self.ways();
-            if current.as_ref().is_some_and(|way| way.id == id) {
-                return Ok(());
-            }
-            match next {
-                Some(way) if way.id == id => Arc::clone(way),
-                _ => Arc::clone(next.insert(Arc::new(Way { id, client: OnceCell::new() }))),
-            }
-        };
+        let Some((way, said)) = self.ways().say(id) else { return Ok(()) };
         way.client.get_or_try_init(|| self.dial(id)).await?;
-        let mut ways = self.ways();
-        ways.next.take_if(|next| Arc::ptr_eq(next, &way));
-        ways.current = Some(way);
+        self.ways().connected(way, said);
         Ok(())
     }
 
-    /// Forgets the host, for everybody in the process.
+    /// Forgets the host, for everybody in the process. One that is being connected to is forgotten, too.
     pub(crate) fn forget(&self) {
-        *self.ways() = Ways::default();
+        self.ways().forget();
     }
 
     async fn dial(&self, id: NonZeroU32) -> Result<Client, BrokerError> {
@@ -100,6 +94,38 @@ impl RemoteHost {
     fn ways(&self) -> MutexGuard<'_, Ways> {
         // The state is whole between any two statements; a panic elsewhere does not spoil it.
         self.0.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ways {
+    /// Notes where the host is. Returns the way to be connected, if that is not the current one, and its number among
+    /// what was said.
+    fn say(&mut self, id: NonZeroU32) -> Option<(Arc<Way>, u64)> {
+        self.said += 1;
+        if self.current.as_ref().is_some_and(|way| way.id == id) {
+            self.holds = self.said;
+            return None;
+        }
+        let way = match &self.next {
+            Some(way) if way.id == id => Arc::clone(way),
+            _ => Arc::clone(self.next.insert(Arc::new(Way { id, client: OnceCell::new() }))),
+        };
+        Some((way, self.said))
+    }
+
+    /// Has calls take a way, unless something else holds that was said later.
+    fn connected(&mut self, way: Arc<Way>, said: u64) {
+        self.next.take_if(|next| Arc::ptr_eq(next, &way));
+        if said > self.holds {
+            self.holds = said;
+            self.current = Some(way);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.said += 1;
+        self.holds = self.said;
+        self.current = None;
     }
 }
 
@@ -189,5 +215,55 @@ impl HostService for RemoteHost {
                 _ => PromptError::Unavailable(sentence(&status)),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(ways: &mut Ways, id: u32) -> Option<(Arc<Way>, u64)> {
+        ways.say(NonZeroU32::new(id).unwrap())
+    }
+
+    fn current(ways: &Ways) -> Option<u32> {
+        ways.current.as_ref().map(|way| way.id.get())
+    }
+
+    #[test]
+    fn what_was_said_last_holds_in_whatever_order_ways_are_connected() {
+        let mut ways = Ways::default();
+        let (first, early) = say(&mut ways, 1).unwrap();
+        let (second, late) = say(&mut ways, 2).unwrap();
+        ways.connected(second, late);
+        ways.connected(first, early);
+        assert_eq!(current(&ways), Some(2));
+
+        // One that is there until a later one is connected.
+        let (third, early) = say(&mut ways, 3).unwrap();
+        let (fourth, late) = say(&mut ways, 4).unwrap();
+        ways.connected(third, early);
+        assert_eq!(current(&ways), Some(3));
+        ways.connected(fourth, late);
+        assert_eq!(current(&ways), Some(4));
+
+        // The current one is said again.
+        let (fifth, early) = say(&mut ways, 5).unwrap();
+        assert!(say(&mut ways, 4).is_none());
+        ways.connected(fifth, early);
+        assert_eq!(current(&ways), Some(4));
+    }
+
+    #[test]
+    fn a_host_that_is_forgotten_while_it_is_connected_to_stays_forgotten() {
+        let mut ways = Ways::default();
+        let (way, said) = say(&mut ways, 1).unwrap();
+        ways.forget();
+        let (same, again) = say(&mut ways, 1).unwrap();
+        assert!(Arc::ptr_eq(&way, &same));
+        ways.connected(way, said);
+        assert_eq!(current(&ways), None);
+        ways.connected(same, again);
+        assert_eq!(current(&ways), Some(1));
     }
 }
