@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             Ok(()) => tell(&page::whole(&own)),
             Err(refusal) => refuse(&refusal, &variables),
         },
-        Some(question) => tell(&page::answer(question, &own, &program.to_string_lossy())),
+        Some(page::Question::Known(asked)) => tell(&page::answer(asked, &own, &program.to_string_lossy())),
     }
 }
 

@@ -15,36 +15,42 @@ use crate::own::Own;
 /// What somebody asks of the program, by its first argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
+    /// What the program knows of itself.
+    Known(Page),
+    /// Whether the file is whole, which takes a look at all of it.
+    Verify,
+}
+
+/// What can be told without a look at all of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
     /// What it is.
     Help,
     /// Which version of what.
     Version,
     /// What the component may touch.
     Policy,
-    /// Whether the file is whole.
-    Verify,
 }
 
 impl Question {
     /// Reads an argument. Hosts pass whatever they like; what is no question is passed over.
     pub(crate) fn parse(argument: &OsStr) -> Option<Self> {
         match argument.to_str()? {
-            "--help" | "-h" => Some(Self::Help),
-            "--version" | "-V" => Some(Self::Version),
-            "--policy" => Some(Self::Policy),
+            "--help" | "-h" => Some(Self::Known(Page::Help)),
+            "--version" | "-V" => Some(Self::Known(Page::Version)),
+            "--policy" => Some(Self::Known(Page::Policy)),
             "--verify" => Some(Self::Verify),
             _ => None,
         }
     }
 }
 
-/// Answers a question.
-pub(crate) fn answer(question: Question, own: &Own, program: &str) -> String {
-    match question {
-        Question::Help => help(own, program),
-        Question::Version => version(own.manifest()),
-        Question::Policy => may(own, ""),
-        Question::Verify => whole(own),
+/// Tells what the program knows of itself.
+pub(crate) fn answer(asked: Page, own: &Own, program: &str) -> String {
+    match asked {
+        Page::Help => help(own, program),
+        Page::Version => version(own.manifest()),
+        Page::Policy => may(own, ""),
     }
 }
 
