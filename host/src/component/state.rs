@@ -288,6 +288,9 @@ impl From<LimitHit> for CallError {
 }
 
 /// Counts the bytes of all memories and tables of a store.
+///
+/// What is allowed here and then fails in the engine stays counted. The engine tells of such failures, but also of some that it
+/// did not ask about before, and nothing but their text tells them apart: a guest could have uncounted what it holds.
 #[derive(Debug)]
 struct Memory {
     limit: u64,
