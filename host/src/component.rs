@@ -298,7 +298,8 @@ impl ComponentBackend {
                 if let Some(compiled) = blocking(move || shared.find(&digest)).await {
                     return Ok(compiled);
                 }
-                match cache.begin() {
+                let shared = Arc::clone(cache);
+                match blocking(move || shared.begin()).await {
                     Ok(file) => Some((cache, file, lock)),
                     Err(error) => {
                         tracing::warn!("the compiled component is not kept: {error}");

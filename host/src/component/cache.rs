@@ -5,7 +5,8 @@
 //! the component's digest, our settings, its class. Whatever is wrong with a file, it is as if it were
 //! not there. This keeps out other users and accidents; a program of the same user can read the key.
 //!
-//! A file that others may have mapped is never written to. It is made under another name and renamed.
+//! A file that others may have mapped is never written to. It is made under another name and renamed. What no process
+//! used for a month, of whichever build it is, goes when something new is compiled.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -14,6 +15,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
 use portcullis_contract::Digest;
@@ -43,6 +45,9 @@ const UNFINISHED: &str = ".compiling-";
 /// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
 #[cfg(feature = "compile")]
 const NEWBORN: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
+#[cfg(feature = "compile")]
+const UNUSED: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 const KEY_FILE: &str = "component-cache.key";
 
 /// The compiled components of earlier runs.
@@ -142,6 +147,8 @@ impl Cache {
         mac.update(&[*class]);
         mac.verify_slice(code).map_err(|_| io::Error::other("its authentication code is wrong"))?;
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
+        // It is in use, and who sweeps goes by that.
+        let _touched = file.set_modified(SystemTime::now());
         Ok(Compiled {
             file,
             #[cfg(feature = "compile")]
@@ -166,17 +173,32 @@ impl Cache {
         Ok(file)
     }
 
-    /// Removes what processes left that were killed while they compiled.
+    /// Removes what processes left that were killed while they compiled, and what nobody uses any more.
     #[cfg(feature = "compile")]
     fn sweep(&self) {
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            let (path, name) = (entry.path(), entry.file_name());
             // One that has just been made may not be locked yet.
-            let abandoned = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
-                && old().is_some_and(|age| age > NEWBORN)
-                && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-            if abandoned && let Err(error) = std::fs::remove_file(entry.path()) {
-                tracing::debug!(%error, "an unfinished compilation stays");
+            let (most, lock) = if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+                (NEWBORN, path.clone())
+            } else if is_named_by_us(&path) {
+                (UNUSED, path.with_extension("lock"))
+            } else {
+                continue;
+            };
+            let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if age().is_none_or(|age| age <= most) {
+                continue;
+            }
+            // Held until it is removed. Somebody who takes a lock just before that, or makes another one, compiles at the
+            // same time as somebody else, and that only wastes time.
+            let held = File::open(&lock);
+            let free = match &held {
+                Ok(lock) => lock.try_lock().is_ok(),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if free && let Err(error) = std::fs::remove_file(&path) {
+                tracing::debug!(path = %path.display(), %error, "what nobody uses stays");
             }
         }
     }
@@ -297,6 +319,17 @@ impl Key {
     }
 }
 
+/// Returns whether a file is a compiled component or its lock, of any build.
+#[cfg(feature = "compile")]
+fn is_named_by_us(path: &Path) -> bool {
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let [stem, extension] =
+        [path.file_stem(), path.extension()].map(|part| part.and_then(|part| part.to_str()));
+    let named = stem.and_then(|stem| stem.split_once('-'));
+    named.is_some_and(|(digest, tag)| hex(digest, 64) && hex(tag, 16))
+        && matches!(extension, Some("cwasm" | "lock"))
+}
+
 fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let metadata = path.metadata()?;
@@ -367,6 +400,32 @@ mod tests {
         assert!(cache.find(&digest).is_some());
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert!(cache.find(&digest).is_none());
+    }
+
+    #[test]
+    fn what_nobody_used_for_long_goes_when_something_is_compiled() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = cache(root.path());
+        let [used, unused, busy] = [1, 2, 3].map(|byte| Digest::from_sha256([byte; 32]));
+        for digest in [&used, &unused, &busy] {
+            keep(&cache, digest, b"compiled");
+            drop(cache.try_lock(digest).unwrap());
+        }
+        let stranger = root.path().join("cache/Cargo.lock");
+        std::fs::write(&stranger, "").unwrap();
+        for entry in std::fs::read_dir(root.path().join("cache")).unwrap() {
+            let file = File::open(entry.unwrap().path()).unwrap();
+            file.set_modified(SystemTime::now() - 2 * UNUSED).unwrap();
+        }
+
+        assert!(cache.find(&used).is_some());
+        let _lock = cache.try_lock(&busy).unwrap().unwrap();
+        let _new = cache.begin().unwrap();
+
+        assert!(cache.find(&used).is_some() && cache.find(&busy).is_some());
+        assert!(cache.find(&unused).is_none());
+        let locks = [&used, &unused, &busy].map(|digest| cache.path(digest).with_extension("lock").exists());
+        assert_eq!((locks, stranger.exists()), ([false, false, true], true));
     }
 
     #[test]
