@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -460,21 +460,46 @@ fn a_shim_that_never_ends_is_not_read() -> TestResult {
     Ok(())
 }
 
-#[test]
-fn a_disk_without_room_leaves_nothing_behind() -> TestResult {
-    let person = Person::new()?;
+/// Wraps echo where no file may be larger than its wrapped one is. Who writes more is sent SIGXFSZ.
+fn wrap_short_of_room(person: &Person, trap: &str) -> Result<Output, Box<dyn std::error::Error>> {
     let component = fixtures::guest("echo").display().to_string();
     // Compiled beforehand, so that it is the wrapped file for which there is no room.
     assert!(person.types(&["inspect", &component])?.status.success());
     let wrap = person.command(&["wrap", &component, "-o", "plugin"]);
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"]).arg(wrap.get_program());
-    shell.args(wrap.get_args()).current_dir(person.path("")).env_clear();
+    shell.args(["-c", &format!("{trap} ulimit -c 0; ulimit -f 4096; exec \"$@\""), "sh"]);
+    shell.arg(wrap.get_program()).args(wrap.get_args()).current_dir(person.path("")).env_clear();
     shell.envs(wrap.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    fails(&shell.output()?, 1, "cannot write plugin");
-    let left = cli::files_below(&person.path(""));
-    assert!(!left.iter().any(|path| path.to_string_lossy().contains("wrap-")), "{left:?}");
+    Ok(shell.output()?)
+}
+
+fn half_written(person: &Person) -> Vec<PathBuf> {
+    let all = cli::files_below(&person.path("")).into_iter();
+    all.filter(|path| path.to_string_lossy().contains("wrap-")).collect()
+}
+
+#[test]
+fn a_disk_without_room_leaves_nothing_behind() -> TestResult {
+    let person = Person::new()?;
+    fails(&wrap_short_of_room(&person, "trap '' XFSZ;")?, 1, "cannot write plugin");
+    assert_eq!(half_written(&person), Vec::<PathBuf>::new());
     assert!(!person.path("plugin").exists());
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_wrap_leaves_is_no_program() -> TestResult {
+    let person = Person::new()?;
+    let killed = wrap_short_of_room(&person, "")?;
+    assert_eq!(killed.status.signal(), Some(rustix::process::Signal::XFSZ.as_raw()));
+    assert!(!person.path("plugin").exists());
+    let left = half_written(&person);
+    assert_eq!(left.len(), 1, "{left:?}");
+    for path in left {
+        let meta = fs::metadata(&path)?;
+        assert!(meta.len() > 0);
+        assert_eq!(meta.permissions().mode() & 0o111, 0, "{}", path.display());
+    }
     Ok(())
 }

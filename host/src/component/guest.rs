@@ -2,12 +2,16 @@
 //!
 //! Functions are found by name once, when a component is loaded. Their types are compared with ours when
 //! they are called: comparing those of a whole world costs a fresh instance more than the call it is for.
+//! With those that every request calls that is done once for a component.
 
-use std::sync::Arc;
+use std::any::TypeId;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_contract::{CallError, chain};
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, TypedFunc,
+};
 
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::state::State;
@@ -47,9 +51,22 @@ const fn equal(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
+/// The type of a function that every request calls, by its name in Rust.
+pub(crate) trait Signature: 'static {
+    type Arguments<'a>: ComponentNamedList + Lower + Send + Sync;
+    type Answer: Send + Sync + 'static;
+}
+
 /// Where a component has the functions of an interface; good for every instance in the same engine.
 #[derive(Clone, Debug)]
-pub(crate) struct Exports(Arc<[ComponentExportIndex]>);
+pub(crate) struct Exports(Arc<[Export]>);
+
+#[derive(Debug)]
+struct Export {
+    index: ComponentExportIndex,
+    /// The [`Signature`] that its type was found to be.
+    compared: OnceLock<TypeId>,
+}
 
 impl Exports {
     /// Finds them all, or says which is missing.
@@ -59,16 +76,25 @@ impl Exports {
         let within = component.get_export_index(None, name).ok_or_else(missing)?;
         let find = |function: &&str| {
             let missing = || wasmtime::Error::msg(format!("its {name} has no function {function}"));
-            component.get_export_index(Some(&within), function).ok_or_else(missing)
+            let index = component.get_export_index(Some(&within), function).ok_or_else(missing)?;
+            Ok(Export { index, compared: OnceLock::new() })
         };
         Ok(Self(functions.iter().map(find).collect::<wasmtime::Result<_>>()?))
     }
 
-    fn get(&self, function: Function) -> wasmtime::Result<&ComponentExportIndex> {
+    fn get(&self, function: Function) -> wasmtime::Result<&Export> {
         self.0
             .get(function.0)
             .ok_or_else(|| wasmtime::Error::msg("a function of another interface was asked for"))
     }
+}
+
+/// What tells a plugin of either kind its configuration.
+enum Configures {}
+
+impl Signature for Configures {
+    type Arguments<'a> = (&'a str, &'a Configuration);
+    type Answer = Result<(), PluginError>;
 }
 
 /// An instance in its store.
@@ -96,8 +122,34 @@ impl Guest {
         Answer: Send + Sync + 'static,
         (Answer,): ComponentNamedList + Lift,
     {
-        let function = self.exports.get(function)?;
-        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, function)?;
+        let Export { index, .. } = self.exports.get(function)?;
+        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, index)?;
+        let (answer,) = function.call_async(&mut self.store, arguments).await?;
+        Ok(answer)
+    }
+
+    /// Calls a function whose type is compared once for all instances. Fails when it is another than `S`.
+    #[expect(unsafe_code, reason = "wasmtime does not remember what it has compared")]
+    pub(crate) async fn call_as<S: Signature>(
+        &mut self,
+        function: Function,
+        arguments: S::Arguments<'_>,
+    ) -> wasmtime::Result<S::Answer>
+    where
+        (S::Answer,): ComponentNamedList + Lift,
+    {
+        let Export { index, compared } = self.exports.get(function)?;
+        let function = if compared.get() == Some(&TypeId::of::<S>()) {
+            let missing = || wasmtime::Error::msg("it exports a function no more");
+            let function = self.instance.get_func(&mut self.store, index).ok_or_else(missing)?;
+            // SAFETY: this export was found to be of this type, and every instance with these exports is one of the
+            // same component. Lifetimes, which are all that two calls with one `S` can differ in, are no part of it.
+            unsafe { TypedFunc::<S::Arguments<'_>, (S::Answer,)>::new_unchecked(function) }
+        } else {
+            let function = self.instance.get_typed_func(&mut self.store, index)?;
+            compared.get_or_init(TypeId::of::<S>);
+            function
+        };
         let (answer,) = function.call_async(&mut self.store, arguments).await?;
         Ok(answer)
     }
@@ -135,7 +187,7 @@ impl Guest {
         name: &str,
         new: Arc<Configuration>,
     ) -> wasmtime::Result<Result<(), PluginError>> {
-        let answer = self.call(configure, (name, &*new)).await?;
+        let answer = self.call_as::<Configures>(configure, (name, &*new)).await?;
         self.configured.retain(|(known, _)| known != name);
         self.configured.push((name.to_owned(), new));
         Ok(answer)

@@ -16,7 +16,7 @@ use portcullis_contract::{
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
 use crate::component::convert::{descriptor_size, names_size, output_size, refusal_size};
-use crate::component::guest::{Function, Guest, Interface};
+use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::{Room, fits};
 use crate::component::state::Reader;
@@ -274,6 +274,14 @@ impl Provider for ComponentProvider {
     }
 }
 
+/// What executes a request, streaming or not.
+enum Executes {}
+
+impl Signature for Executes {
+    type Arguments<'a> = (&'a str, &'a str, &'a types::ExecutionContext);
+    type Answer = Result<types::Output, PluginError>;
+}
+
 async fn execute(
     instances: &Arc<Instances>,
     call: &Call,
@@ -281,14 +289,19 @@ async fn execute(
     reader: Option<Reader>,
 ) -> Result<Output, CallError> {
     let Execute { provider, input, context } = request;
-    let (input, context) = (input.into_string(), types::ExecutionContext::from(context));
+    // On the heap: from here it goes through half a dozen futures, and is large enough for that to show.
+    let asked = Box::new((input.into_string(), types::ExecutionContext::from(context)));
+    let (input, context) = &*asked;
     let texts = [&context.context, &context.parameters, &context.settings];
     let [surroundings, parameters, settings] = texts.map(|text| text.as_deref().unwrap_or_default());
-    instances.fits(&[&input, surroundings, parameters, settings])?;
+    instances.fits(&[input, surroundings, parameters, settings])?;
     let name = provider.as_str().to_owned();
     let execute = if reader.is_some() { EXECUTE_STREAM } else { EXECUTE };
     let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {
-        Box::pin(async move { guest.call(execute, (name.as_str(), input.as_str(), &context)).await })
+        Box::pin(async move {
+            let (input, context) = &*asked;
+            guest.call_as::<Executes>(execute, (name.as_str(), input.as_str(), context)).await
+        })
     });
     let output: types::Output = answer.await?;
     fits(output_size(&output), instances.ground.limits.message)?;
