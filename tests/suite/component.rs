@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
     Access, Amount, Backend as _, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits,
@@ -15,6 +15,7 @@ use portcullis::host::services::Services;
 use portcullis::secrets::{SecretStore, StoreError};
 use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request};
 use test_case::test_case;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Barrier;
 use tokio::time::timeout;
 
@@ -189,6 +190,40 @@ async fn a_guest_that_spins_can_be_abandoned() -> TestResult {
     let spin = request("acrobat", r#"{"operation":"spin"}"#);
     assert_matches!(timeout(SOON, plugin.provider.execute(&Call::default(), spin)).await, Err(_elapsed));
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+/// A runtime looks at its sockets when it has nothing else to do, and otherwise rarely.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guests_that_spin_on_every_thread_leave_sockets_to_their_tasks() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { cpu: Some(Duration::from_secs(2)), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let spins = (0..2).map(|_| {
+        let plugin = plugin.clone();
+        tokio::spawn(async move { plugin.execute("acrobat", r#"{"operation":"spin"}"#).await })
+    });
+    let first = select_all(spins);
+    let (mut here, mut there) = tokio::net::UnixStream::pair()?;
+    let echo = tokio::spawn(async move {
+        let mut byte = [0];
+        while there.read_exact(&mut byte).await.is_ok() && there.write_all(&byte).await.is_ok() {}
+    });
+    let talk = tokio::spawn(async move {
+        let (begun, mut counted, mut byte) = (Instant::now(), 0, [0]);
+        while counted < 20 {
+            here.write_all(&byte).await?;
+            here.read_exact(&mut byte).await?;
+            // From when the guests are under way.
+            counted += u32::from(begun.elapsed() > SOON);
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    tokio::select! {
+        talked = talk => talked??,
+        (spun, ..) = first => panic!("two seconds were over first: {spun:?}"),
+    }
+    echo.await?;
     Ok(())
 }
 

@@ -204,7 +204,11 @@ impl std::fmt::Debug for EngineKit {
 impl Engines {
     /// Starts the clock. So many slots has the pool of each class; with none there are no pools.
     pub(crate) fn new(slots: u16, code: Code) -> std::io::Result<Self> {
-        let most = MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS));
+        let most = match code {
+            Code::Files => MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS)),
+            // An image is loaded once: wasmtime has one list of all code, by its addresses, and panics over the second.
+            Code::Image => 1,
+        };
         // Asking for the processors takes longer than an engine: not where there is nothing to deal out.
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let pools = if most > 1 { most.min(processors()) } else { 1 };

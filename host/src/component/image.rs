@@ -77,7 +77,7 @@ impl Image {
         Ok(Self { memory, class, digest, kind })
     }
 
-    /// Loads it into an engine whose code memory is [`CodePages`].
+    /// Loads it into an engine whose code memory is [`CodePages`]. It must not be loaded already: the engine panics.
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         #[expect(unsafe_code, reason = "what is loaded belongs to the program that runs")]
         // SAFETY: the memory is mapped for good and never written to, and the only bytes that get here are of
@@ -114,7 +114,7 @@ impl CustomCodeMemory for CodePages {
         Ok(())
     }
 
-    /// Leaves the code executable: the same image may be loaded a second time, and that one may still run.
+    /// Leaves the code executable: the same image may be loaded again.
     fn unpublish_executable(&self, _start: *const u8, _length: usize) -> wasmtime::Result<()> {
         Ok(())
     }

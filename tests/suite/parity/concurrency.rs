@@ -32,6 +32,23 @@ async fn a_hundred_calls_at_once_get_their_own_answers(door: Door) -> TestResult
 #[test_case(Door::Component; "component")]
 #[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_calls_run_at_once_as_may(door: Door) -> TestResult {
+    const AT_ONCE: u32 = 24;
+    let mut host = TestHost::new(door);
+    host.limits.concurrency = Some(AT_ONCE);
+    let plugin = host.launch("acrobat").await?;
+    let calls = (0..AT_ONCE).map(|_| plugin.execute("acrobat", r#"{"operation":"slow","millis":100}"#));
+    for answer in generous(join_all(calls)).await {
+        assert_matches!(answer, Ok(_));
+    }
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_call_does_not_keep_a_quick_one_waiting(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let plugin = host.launch("acrobat").await?;
