@@ -119,7 +119,11 @@ impl<R: Read> Inputs<R> {
         let before = self.values.remove(&key).filter(|before| *before != Value::One("null".to_owned()));
         let value = match before {
             None => value,
-            Some(before) => Value::Several([before.into_parts(), value.into_parts()].concat()),
+            Some(before) => {
+                let mut parts = before.into_parts();
+                parts.extend(value.into_parts());
+                Value::Several(parts)
+            }
         };
         self.values.insert(key, value);
     }

@@ -1,14 +1,15 @@
 //! The fields of a JSON object, each still text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The fields of an object in their order. None occurs twice: a reader who looks at the first and one
+/// The fields of an object under their keys. None occurs twice: a reader who looks at the first and one
 /// who looks at the last would not agree.
 #[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Vec<(String, Box<RawValue>)>);
+pub(super) struct Fields(pub(super) BTreeMap<String, Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -26,12 +27,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
+        let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
-            if fields.iter().any(|(k, _)| *k == key) {
+            if fields.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
             }
-            fields.push((key, map.next_value()?));
+            fields.insert(key, map.next_value()?);
         }
         Ok(Fields(fields))
     }

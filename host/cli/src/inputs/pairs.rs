@@ -3,15 +3,17 @@
 //! Pure. The rules are upstream's, oddities included: a quote may open anywhere in a value, and a value
 //! that starts like `json://` or `https://` goes on until something looks like the next key.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 
 /// After these a comma and a quote stand for themselves.
 const SCHEMES: [&str; 6] = ["json://", "yaml://", "base64://", "http://", "https://", "file://"];
 
-/// Returns the keys of one argument, in the order of their first mention, each with its values.
-pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+/// Returns the keys of one argument, each with its values in their order.
+pub(super) fn parse(text: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let entries = split(text).with_context(|| format!("failed to parse CSV in {text:?}"))?;
-    let mut pairs: Vec<(String, Vec<String>)> = Vec::new();
+    let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut last_key = String::new();
     let mut expanded = Vec::new();
     for entry in entries {
@@ -27,10 +29,7 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(String, Vec<String>)>> {
     for (at, entry) in expanded.iter().enumerate() {
         let (key, value) =
             key_and_value(entry).with_context(|| format!("invalid key-value pair at index {at}"))?;
-        match pairs.iter_mut().find(|(k, _)| k == key) {
-            Some((_, values)) => values.push(value.to_owned()),
-            None => pairs.push((key.to_owned(), vec![value.to_owned()])),
-        }
+        pairs.entry(key.to_owned()).or_default().push(value.to_owned());
     }
     Ok(pairs)
 }

@@ -4,7 +4,7 @@
 //! `017`, `1_000`) and the words of 1.2 (`yes` is text). Two differences: a number keeps all its digits, and
 //! a date is the text that it was, not a moment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -43,10 +43,10 @@ enum Value {
     /// JSON text.
     Scalar(String),
     List(Vec<Rc<Value>>),
-    Map(Fields),
+    Map(Vec<Field>),
 }
 
-type Fields = Vec<(String, Rc<Value>)>;
+type Field = (Rc<str>, Rc<Value>);
 
 impl Value {
     fn write(&self, out: &mut String) -> anyhow::Result<()> {
@@ -93,6 +93,24 @@ enum Open {
     Map { fields: Fields, merged: Fields, key: Option<Key> },
 }
 
+/// Fields in their order, each name once.
+#[derive(Default)]
+struct Fields {
+    ordered: Vec<Field>,
+    names: HashSet<Rc<str>>,
+}
+
+impl Fields {
+    /// Adds a field if its name is new; returns whether it was.
+    fn add(&mut self, name: Rc<str>, value: Rc<Value>) -> bool {
+        let new = self.names.insert(Rc::clone(&name));
+        if new {
+            self.ordered.push((name, value));
+        }
+        new
+    }
+}
+
 enum Key {
     Named(String),
     /// `<<`: what follows is merged in.
@@ -122,19 +140,20 @@ impl Reader {
             }
             Event::SequenceStart(anchor, _) => self.enter(Open::List(Vec::new()), anchor)?,
             Event::MappingStart(anchor, _) => {
-                self.enter(Open::Map { fields: Vec::new(), merged: Vec::new(), key: None }, anchor)?;
+                self.enter(
+                    Open::Map { fields: Fields::default(), merged: Fields::default(), key: None },
+                    anchor,
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some((open, anchor)) = self.open.pop() else { return Ok(true) };
                 let value = match open {
                     Open::List(items) => Value::List(items),
                     Open::Map { mut fields, merged, .. } => {
-                        for (key, value) in merged {
-                            if !fields.iter().any(|(k, _)| *k == key) {
-                                fields.push((key, value));
-                            }
+                        for (name, value) in merged.ordered {
+                            fields.add(name, value);
                         }
-                        Value::Map(fields)
+                        Value::Map(fields.ordered)
                     }
                 };
                 self.put(Rc::new(value), anchor)?;
@@ -162,10 +181,11 @@ impl Reader {
             None => self.root = Some(value),
             Some((Open::List(items), _)) => items.push(value),
             Some((Open::Map { fields, merged, key }, _)) => match key.take() {
-                Some(Key::Named(name)) if fields.iter().any(|(k, _)| *k == name) => {
-                    return Err(format!("mapping key {name:?} already defined"));
+                Some(Key::Named(name)) => {
+                    if !fields.add(name.as_str().into(), value) {
+                        return Err(format!("mapping key {name:?} already defined"));
+                    }
                 }
-                Some(Key::Named(name)) => fields.push((name, value)),
                 Some(Key::Merge) => merge(merged, &value)?,
                 None => match &*value {
                     // An alias in the place of a key.
@@ -186,10 +206,8 @@ impl Reader {
 fn merge(into: &mut Fields, value: &Value) -> Result<(), String> {
     match value {
         Value::Map(fields) => {
-            for (key, value) in fields {
-                if !into.iter().any(|(k, _)| k == key) {
-                    into.push((key.clone(), Rc::clone(value)));
-                }
+            for (name, value) in fields {
+                into.add(Rc::clone(name), Rc::clone(value));
             }
             Ok(())
         }
