@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use portcullis_contract::{LimitName, PluginName, Resolved};
 use portcullis_goplugin::Connection;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -57,6 +57,8 @@ impl Child {
             && connection.gone().exit().is_none()
             && let Some(pid) = i32::try_from(connection.pid()).ok().and_then(Pid::from_raw)
         {
+            // It was started with what we are allowed. Where that is less, it stays: only root could raise it.
+            let bytes = getrlimit(Resource::As).maximum.map_or(bytes, |allowed| allowed.min(bytes));
             let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
             prlimit(Some(pid), Resource::As, limit)?;
         }
