@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use portcullis_bundle::is_unfinished;
 use portcullis_contract::{BackendName, PluginName};
 use thiserror::Error;
 
@@ -128,7 +129,8 @@ pub fn executables(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
     Ok(entries.into_iter().filter(|(_, entry)| runs(entry)).map(|(path, _)| path).collect())
 }
 
-/// Returns the files of directories: as upstream orders them, each path once.
+/// Returns the files of directories: as upstream orders them, each path once. One that is still being wrapped is none yet,
+/// though another that begins with a dot is one, as upstream has it.
 fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> {
     let mut all: Vec<(PathBuf, DirEntry)> = Vec::new();
     for dir in dirs {
@@ -142,7 +144,7 @@ fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> 
         let mut files = Vec::new();
         for entry in fs::read_dir(dir).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+            if !entry.file_type().is_ok_and(|t| t.is_dir()) && !is_unfinished(&entry.file_name()) {
                 files.push(entry);
             }
         }
@@ -287,6 +289,15 @@ mod tests {
         let reasons: Vec<_> = found.misfits.iter().map(|m| m.reason.as_str()).collect();
         assert!(reasons[0].contains("not a component; build it for wasm32-wasip2"), "{reasons:?}");
         assert!(reasons[1].contains("ends after a few bytes"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_still_being_wrapped_is_no_plugin() {
+        let dir =
+            Dir::new(&[(".portcullis-wrap-Ab12Cd", b"\x7fELF", 0o755), (".hidden.wasm", COMPONENT, 0o644)]);
+        let found = candidates(&[dir.path()]).unwrap();
+        assert_eq!(names(&found), [(".hidden", BackendName::Component)]);
+        assert_eq!(executables(&[dir.path()]).unwrap(), Vec::<PathBuf>::new());
     }
 
     /// Contract items 63, 68 and 69.

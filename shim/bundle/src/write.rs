@@ -1,12 +1,15 @@
 //! A file is written: whole or not at all.
 //!
-//! It is made under another name beside its place, brought to the disk if it is to last, and renamed. The same parts make the same
-//! file, to the byte: nothing in it tells of a time, a place or a machine.
+//! It is made under another name beside its place, brought to the disk if it is to last, and renamed. What writers
+//! left that were killed goes at the next write beside it. The same parts make the same file, to the byte: nothing in it
+//! tells of a time, a place or a machine.
 
+use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portcullis_contract::Digest;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +17,11 @@ use thiserror::Error;
 
 use crate::Manifest;
 use crate::layout::{Layout, Trailer};
+
+/// Begins the name of a file that is not whole yet.
+const UNFINISHED: &str = ".portcullis-wrap-";
+/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
+const NEWBORN: Duration = Duration::from_secs(60);
 
 /// What a file is made of.
 #[derive(Clone, Copy, Debug)]
@@ -120,15 +128,19 @@ pub fn write(
         _ => Path::new("."),
     };
     let file = tempfile::Builder::new()
-        .prefix(".portcullis-wrap-")
+        .prefix(UNFINISHED)
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(unwritable)?;
+    // Held until it has its name. Where it cannot be locked no other writer can lock it either, and so it stays.
+    let _held = file.as_file().try_lock();
+    sweep(directory, file.as_file());
     let digest = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
-    make_executable(file.as_file()).map_err(unwritable)?;
     if durability == Durability::Lasting {
         file.as_file().sync_all().map_err(unwritable)?;
     }
+    // Last of all, because bringing it to the disk takes long enough to be killed meanwhile.
+    make_executable(file.as_file()).map_err(unwritable)?;
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
         Existing::Keep => file.persist_noclobber(path).map_err(|error| match error.error.kind() {
@@ -137,6 +149,12 @@ pub fn write(
         })?,
     };
     Ok(digest)
+}
+
+/// Returns whether a file has the name of one that is still being written, or whose writer was killed.
+#[must_use]
+pub fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
 /// Returns the digest that a program has in a file that it is written into.
@@ -172,6 +190,27 @@ fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) ->
     let contents = hash.finalize().into();
     file.write_all(&Trailer::rest(&contents))?;
     Ok(Digest::from_sha256(contents))
+}
+
+/// Removes from a directory what writers left that were killed, and that belongs to whom `ours` does.
+fn sweep(directory: &Path, ours: &File) {
+    let Ok(ours) = ours.metadata() else { return };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !is_unfinished(&entry.file_name()) {
+            continue;
+        }
+        // Of the entry itself, never of what a link leads to.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+        let abandoned = metadata.is_file()
+            && metadata.uid() == ours.uid()
+            && age.is_some_and(|age| age > NEWBORN)
+            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if abandoned {
+            // What stays takes room, and is no reason to write nothing.
+            let _gone = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn make_executable(file: &File) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Files as they are written, and as they are damaged.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::SystemTime;
 
 use portcullis_contract::{Grants, Instances, Kind, Limits, PluginName};
 
@@ -131,6 +132,30 @@ fn what_is_there_stays_unless_it_is_a_file_to_be_replaced() {
     assert!(matches!(write_to(&nowhere, Existing::Keep), Err(WriteError::Unwritable { .. })));
     let names = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
     assert_eq!(names(dir.path()), 2, "nothing unfinished is left");
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let [dead, living, newborn, stranger] =
+        [".portcullis-wrap-dead", ".portcullis-wrap-living", ".portcullis-wrap-newborn", "stranger"].map(
+            |name| {
+                let path = dir.path().join(name);
+                std::fs::write(&path, "half a program").unwrap();
+                path
+            },
+        );
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for old in [&dead, &living, &stranger] {
+        File::open(old).unwrap().set_modified(long_ago).unwrap();
+    }
+    let held = File::open(&living).unwrap();
+    held.try_lock().unwrap();
+    write_to(&dir.path().join("plugin"), Existing::Keep).unwrap();
+
+    assert!(!dead.exists());
+    assert!([&living, &newborn, &stranger].iter().all(|path| path.exists()));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
 }
 
 #[test]
