@@ -44,7 +44,7 @@ pub enum Form {
 pub struct Found {
     /// What may be plugins: directories in the order given, files by name.
     pub candidates: Vec<Candidate>,
-    /// What is meant to be one and cannot be.
+    /// What is meant to be one and cannot be, and what cannot be read and might be one.
     pub misfits: Vec<Misfit>,
 }
 
@@ -73,7 +73,7 @@ pub enum DiscoverError {
 
 /// Looks through directories. A file of a program needs an execute bit to count, a component none.
 ///
-/// Missing directories are passed over, and so are files that cannot be opened.
+/// Missing directories are passed over, and so are links that lead to nothing.
 ///
 /// # Errors
 ///
@@ -90,7 +90,10 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
             }
             Ok(Form::Misfit(reason)) => found.misfits.push(Misfit { path, reason }),
             Ok(Form::Executable | Form::Other) => {}
-            Err(error) => tracing::debug!(path = %path.display(), %error, "file passed over"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::debug!(path = %path.display(), %error, "file passed over");
+            }
+            Err(error) => found.misfits.push(Misfit { path, reason: format!("cannot be read: {error}") }),
         }
     }
     Ok(found)
@@ -338,6 +341,19 @@ mod tests {
         let dir = PathBuf::from("/").join("x".repeat(300));
         let said = candidates(std::slice::from_ref(&dir)).unwrap_err().to_string();
         assert_eq!(said, format!("failed to stat plugin directory {}", dir.display()));
+    }
+
+    /// Nothing is unreadable to root, so a link to itself stands in for the rest.
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_and_a_link_to_nothing_is_not() {
+        let dir = Dir::new(&[("a.wasm", COMPONENT, 0o644)]);
+        symlink("nowhere", dir.path().join("gone")).unwrap();
+        symlink("keeper", dir.path().join("keeper")).unwrap();
+        let found = candidates(&[dir.path()]).unwrap();
+        assert_eq!(names(&found), [("a", BackendName::Component)]);
+        let [misfit] = &found.misfits[..] else { panic!("{:?}", found.misfits) };
+        assert_eq!(misfit.path, dir.path().join("keeper"));
+        assert!(misfit.reason.starts_with("cannot be read: "), "{misfit:?}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, d
 pub struct Listing {
     /// The plugins, in the order in which they are looked through.
     pub plugins: Vec<Listed>,
-    /// Files that are meant to be plugins and cannot be: a core module, for instance.
+    /// Files that are meant to be plugins and cannot be: a core module, for instance, or one that cannot be read.
     pub misfits: Vec<Misfit>,
 }
 
@@ -105,7 +105,7 @@ pub struct HandlerOffer {
     pub taken_by: Option<PathBuf>,
 }
 
-/// A file that cannot be a plugin, and what to do about it.
+/// A file that cannot be used as a plugin, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// The file.
