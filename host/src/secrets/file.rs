@@ -3,7 +3,8 @@
 //! The file is read when it is opened, so that what is wrong with it is said before a plugin runs,
 //! and again when it has changed. All checks are made on the opened file and not on its path. A
 //! change is written beside it and moved over it; changes of several processes wait for each other by
-//! a lock on the file itself, which leaves nothing lying about.
+//! a lock on the file itself, which leaves nothing lying about. What a process leaves that is killed
+//! while it writes goes at the next change.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -39,6 +40,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// How old a change has to be so that the next one has another time, seconds being cut off.
 const SETTLES_IN: Duration = Duration::from_secs(2);
+
+/// Begins the name of a file that is not whole yet. Says whose it is: what has such a name is removed one day.
+const UNFINISHED: &str = ".portcullis-secrets-";
+
+/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
+const NEWBORN: Duration = Duration::from_secs(60);
 
 /// A guess; a file of that size is something else.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -226,7 +233,10 @@ impl Shared {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let moved = (|| {
             // Its mode is 0600 from the start, and it is deleted unless it is moved.
-            let mut fresh = tempfile::Builder::new().prefix(".secrets-").tempfile_in(directory)?;
+            let mut fresh = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
+            // Held for as long as we write. Where it cannot be locked nobody else can lock it either, and so it stays.
+            let _held = flock(fresh.as_file(), FlockOperation::NonBlockingLockExclusive);
+            sweep(directory);
             let mut text = serde_json::to_vec_pretty(entries)?;
             text.push(b'\n');
             fresh.write_all(&text)?;
@@ -252,6 +262,27 @@ impl Stamp {
     /// Returns whether a path leads to the file of this stamp.
     fn names(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
+    }
+}
+
+/// Removes from a directory what processes of this user left that were killed while they wrote. It holds secrets.
+fn sweep(directory: &Path) {
+    let us = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        // Of the entry itself, never of what a link leads to.
+        let Ok(about) = entry.metadata() else { continue };
+        let age = about.modified().ok().and_then(|modified| modified.elapsed().ok());
+        let path = entry.path();
+        let abandoned = about.is_file()
+            && about.uid() == us
+            && age.is_some_and(|age| age > NEWBORN)
+            && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if abandoned && let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "what a killed process left stays, and holds secrets");
+        }
     }
 }
 

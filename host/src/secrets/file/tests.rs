@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 
@@ -147,6 +148,27 @@ async fn a_change_keeps_the_rest_and_leaves_a_file_of_its_owner_alone() {
     }
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["s.json"]);
+}
+
+#[tokio::test]
+async fn what_a_killed_change_left_is_removed_by_the_next_and_nothing_else() {
+    let (dir, path) = file("{}", 0o600);
+    let [dead, living, newborn, other] =
+        [".portcullis-secrets-dead", ".portcullis-secrets-living", ".portcullis-secrets-newborn", "other"]
+            .map(|name| dir.path().join(name));
+    for path in [&dead, &living, &newborn, &other] {
+        fs::write(path, "{}").unwrap();
+    }
+    for old in [&dead, &living, &other] {
+        File::open(old).unwrap().set_modified(SystemTime::now() - 2 * NEWBORN).unwrap();
+    }
+    let held = File::open(&living).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    opened(&path).set("a", "1").await.unwrap();
+
+    assert!(!dead.exists());
+    assert!([&living, &newborn, &other].iter().all(|path| path.exists()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
 }
 
 #[tokio::test]
