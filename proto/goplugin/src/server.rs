@@ -227,7 +227,7 @@ impl Serve {
         if let Some(threads) = self.threads {
             runtime.worker_threads(threads.get());
         }
-        let runtime = match runtime.enable_all().build() {
+        let runtime = match panics::fatal_in(|| runtime.enable_all().build()) {
             Ok(runtime) => runtime,
             Err(error) => return failed(ServeError::Runtime(error)),
         };

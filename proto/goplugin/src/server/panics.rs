@@ -2,8 +2,35 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::thread;
+
+use super::{ServeError, failed};
+
+/// Makes a runtime, and ends the process if that panics: tokio has no error for a thread that it does not get.
+///
+/// In a hook and not by catching it: what unwinds drops half a runtime, which waits for ever for the threads that it has.
+pub(super) fn fatal_in<T>(make: impl FnOnce() -> T) -> T {
+    let (here, before) = (thread::current().id(), Arc::new(std::panic::take_hook()));
+    let elsewhere = Arc::clone(&before);
+    std::panic::set_hook(Box::new(move |panic| {
+        if thread::current().id() == here {
+            let words = panic.payload_as_str().unwrap_or("a value that is no text");
+            let outcome = failed(ServeError::Runtime(io::Error::other(words.to_owned())));
+            std::process::exit(outcome.exit_code().into());
+        }
+        (*elsewhere)(panic);
+    }));
+    let made = make();
+    // The hook that is there holds the other half of the one that was.
+    drop(std::panic::take_hook());
+    if let Some(before) = Arc::into_inner(before) {
+        std::panic::set_hook(before);
+    }
+    made
+}
 
 /// Has every panic from now on reported in a form that hosts raise to an error, as Go's own are.
 pub(super) fn report() {

@@ -1,7 +1,7 @@
 //! What a plugin says before it serves, or instead.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tokio::net::UnixStream;
@@ -115,6 +115,22 @@ fn what_keeps_it_from_serving_is_an_error_in_the_hosts_log() -> TestResult {
     assert!(failure(&[], "PLUGIN_UNIX_SOCKET_DIR", odd).contains("cannot be written"));
     assert_eq!(entries(odd.as_ref()), 0);
     assert_eq!(entries(directory.path()), 1);
+    Ok(())
+}
+
+/// The stack of one thread has room, and that of another has none.
+#[test]
+fn without_threads_it_says_so_and_ends() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let peer = invited(directory.path(), &[]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "ulimit -v 2000000; exec \"$0\""]).arg(peer.get_program()).env_clear();
+    shell.envs(peer.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.env("TOKIO_WORKER_THREADS", "2").env("RUST_MIN_STACK", "1200000000");
+    let ended = run(&mut shell);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    assert!(ended.error().starts_with("cannot start a runtime: OS can't spawn worker thread"));
+    assert_eq!(entries(directory.path()), 0);
     Ok(())
 }
 
