@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::acks::Acks;
 use self::knocks::{Knocks, Ticket, Verdict};
@@ -39,6 +39,11 @@ use crate::wire::conn_info::Knock;
 
 /// How long a knock is waited on. Go peers wait as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For how long a refusal may be for the moment only, and how long a knock that was refused waits for the next. Guesses: a Go
+/// peer needs microseconds, and a busy machine makes them milliseconds.
+const SETTLING: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the first answer on a stream is waited for before the next one may be opened.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -140,7 +145,20 @@ impl Mux {
     }
 
     /// Opens a stream to the server `id` of the other side, or to the plugin's main one.
+    ///
+    /// A refusal that comes at once is not taken for the last word: a Go peer refuses in the moment between hearing that it
+    /// is to serve a number and doing so, and Go's own dialler knocks again.
     pub(crate) async fn dial(&self, id: Option<u32>) -> Result<Stream, DialError> {
+        let settled = Instant::now() + SETTLING;
+        loop {
+            match self.dial_once(id).await {
+                Err(DialError::Refused { .. }) if Instant::now() < settled => sleep(PAUSE).await,
+                dialled => return dialled,
+            }
+        }
+    }
+
+    async fn dial_once(&self, id: Option<u32>) -> Result<Stream, DialError> {
         let (reply, opened) = oneshot::channel();
         self.0.dials.send(Dial { id, reply }).await.map_err(|_| DialError::Closed)?;
         opened.await.unwrap_or(Err(DialError::Closed))

@@ -100,6 +100,29 @@ async fn a_dial_for_nobody_is_refused_and_leaves_no_trace() {
     reach(&pair.host, Some(9), streams.next()).await;
 }
 
+/// Go's peers say so in the moment before they serve what they have announced.
+#[tokio::test]
+async fn a_refusal_that_comes_at_once_is_not_the_last_word() {
+    let (there, here) = UnixStream::pair().unwrap();
+    let (asks, answers) = (Queue::new(), Queue::new());
+    let (host, _) = Mux::new(Socket::Unix(there), Role::Host, asks.clone());
+    let (plugin, _main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
+    let _carrier = carry(answers, host.clone());
+    let mut streams = plugin.serve(7).await.unwrap();
+    let mut outgoing = asks.outgoing(std::future::pending());
+    let knocks = async {
+        let early = outgoing.next().await.unwrap().service_id;
+        host.heard(early, answer(early, "no listener yet").knock.unwrap());
+        while let Some(info) = outgoing.next().await {
+            plugin.heard(info.service_id, info.knock.unwrap());
+        }
+    };
+    tokio::select! {
+        () = reach(&host, Some(7), streams.next()) => {}
+        () = knocks => panic!("the host has ended"),
+    }
+}
+
 #[tokio::test]
 async fn a_dial_that_is_given_up_misleads_nobody() {
     let mut pair = pair();
