@@ -19,7 +19,7 @@ use extism::{CompiledPlugin, Manifest, Plugin, PluginBuilder, Wasm};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let guest = std::env::args().nth(1).ok_or("which guest?")?;
-    let manifest = Manifest::new([Wasm::file(guest)]).with_memory_max(1024).with_timeout(Duration::from_secs(30));
+    let manifest = Manifest::new([Wasm::data(std::fs::read(guest)?)]).with_memory_max(1024).with_timeout(Duration::from_secs(30));
     let compiled = CompiledPlugin::new(PluginBuilder::new(manifest).with_wasi(false))?;
     let mut kept = Plugin::new_from_compiled(&compiled)?;
     for line in std::io::stdin().lock().lines() {
