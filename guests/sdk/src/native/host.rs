@@ -31,12 +31,16 @@ pub(super) struct Caller {
 pub(super) struct Calling {
     waits: watch::Receiver<()>,
     deadline: Option<Instant>,
+    /// Kept, because a plugin may ask from threads of its own, which know of no runtime.
+    runtime: Handle,
 }
 
 impl Calling {
+    /// Describes a call. Has to be called within the runtime.
     pub(super) fn new(call: &Call) -> (Caller, Self) {
         let (caller, waits) = watch::channel(());
-        (Caller { _waits: caller }, Self { waits, deadline: call.deadline })
+        let calling = Self { waits, deadline: call.deadline, runtime: Handle::current() };
+        (Caller { _waits: caller }, calling)
     }
 
     fn is_over(&self) -> bool {
@@ -46,7 +50,7 @@ impl Calling {
     /// Waits for an answer, or until nobody waits for the call.
     fn wait<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         let mut waits = self.waits.clone();
-        Handle::current().block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 // The caller never sends; this is its end. What was asked of the host is dropped with it.
@@ -199,5 +203,12 @@ mod tests {
         });
         drop(caller);
         assert_eq!(waiting.await.unwrap(), (None, true));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_may_ask_from_threads_of_its_own() {
+        let (_caller, calling) = Calling::new(&Call::default());
+        let asked = std::thread::spawn(move || calling.wait(tokio::task::yield_now()));
+        assert_eq!(asked.join().unwrap(), Some(()));
     }
 }
