@@ -23,7 +23,7 @@ use hyper::client::conn::http1;
 use portcullis_contract::{Grants, HttpAuthority, PluginName};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -227,9 +227,9 @@ impl Exchange {
             .await?
         };
         let (response, open) = response;
-        let permit = self.permit;
+        let (permit, pause) = (self.permit, self.options.between_bytes_timeout);
         let response = response.map(|body| {
-            let body = body.map_err(Error::from);
+            let body = Paced { body: body.map_err(Error::from), pause, waits: None };
             Capped { body, left: most, excess: Error::HttpResponseBodySize }.boxed_unsync()
         });
         let rest = async move {
@@ -266,6 +266,43 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Capped<B> {
             self.left = left;
         }
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that ends with an error once its reader has waited for more of it for too long.
+struct Paced<B> {
+    body: B,
+    /// How long that is, if the guest has said so; a call's own limits hold in any case.
+    pause: Option<Duration>,
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Paced<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.waits = None;
+            return Poll::Ready(frame);
+        }
+        let Some(pause) = this.pause else { return Poll::Pending };
+        let waits = this.waits.get_or_insert_with(|| Box::pin(sleep(pause)));
+        std::task::ready!(waits.as_mut().poll(cx));
+        this.waits = None;
+        Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -335,6 +372,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use http_body_util::Empty;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn check(address: &str, expected: bool) {
@@ -420,5 +463,38 @@ mod tests {
         assert_eq!(target("127.0.0.1").resolve().await.unwrap(), there("127.0.0.1:9"));
         assert_eq!(target("::1").resolve().await.unwrap(), there("[::1]:9"));
         assert_eq!(target("LocalHost").resolve().await.unwrap()[0], there("127.0.0.1:9")[0]);
+    }
+
+    /// Gets an answer whose second half never comes, for a guest that waits so long for more.
+    async fn half_an_answer(between_bytes_timeout: Option<Duration>) -> Response<WasiBody> {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            assert!(theirs.read(&mut [0; 1024]).await.unwrap() > 0);
+            theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe").await.unwrap();
+            pending::<()>().await;
+        });
+        let target =
+            Target { scheme: Scheme::HTTP, host: "a".to_owned(), port: 80, authority: "a".to_owned() };
+        let options = RequestOptions { between_bytes_timeout, ..RequestOptions::default() };
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let exchange = Exchange { target, most: 100, options, permit };
+        let nothing: WasiBody =
+            Empty::<Bytes>::new().map_err(|never: Infallible| match never {}).boxed_unsync();
+        let (response, rest) = exchange.exchange(ours, Request::new(nothing)).await.unwrap();
+        tokio::spawn(Box::into_pin(rest));
+        response
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_pauses_for_longer_than_its_guest_waits_breaks_off() {
+        let mut hasty = half_an_answer(Some(Duration::from_secs(1))).await.into_body();
+        let frame = hasty.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "he");
+        let late = hasty.frame().await;
+        assert!(matches!(late, Some(Err(Error::ConnectionReadTimeout))), "{late:?}");
+
+        let mut patient = half_an_answer(None).await.into_body();
+        patient.frame().await.unwrap().unwrap();
+        assert!(timeout(PATIENCE * 60, patient.frame()).await.is_err());
     }
 }
