@@ -4,6 +4,7 @@ mod auth;
 
 use portcullis_contract as contract;
 use portcullis_contract::CallError;
+use serde::de::IgnoredAny;
 
 pub(super) use self::auth::{access_request, login_request};
 use crate::{
@@ -19,7 +20,8 @@ impl From<contract::Json> for Json {
     }
 }
 
-/// Writes settings as one object. The values go in as they are.
+/// Writes settings as one object. The values go in as they are; one that is no JSON goes in as a text, so that it is
+/// wrong by itself and spoils none of the others.
 fn settings(settings: contract::Settings) -> Settings {
     let mut text = String::from("{");
     for (name, value) in settings {
@@ -28,7 +30,10 @@ fn settings(settings: contract::Settings) -> Settings {
         }
         text.push_str(&serde_json::Value::from(name).to_string());
         text.push(':');
-        text.push_str(value.as_str());
+        match serde_json::from_str(value.as_str()) {
+            Ok(IgnoredAny) => text.push_str(value.as_str()),
+            Err(_) => text.push_str(&serde_json::Value::from(value.as_str()).to_string()),
+        }
     }
     text.push('}');
     Settings::from_json(Json::from_text(text))
@@ -220,6 +225,14 @@ mod tests {
             settings([("b".to_owned(), json("1.0")), ("a\"".to_owned(), json(r#"{"x":[]}"#))].into());
         assert_eq!(written.as_json().as_str(), r#"{"a\"":{"x":[]},"b":1.0}"#);
         assert_eq!(settings(contract::Settings::new()), Settings::default());
+    }
+
+    #[test]
+    fn a_setting_that_is_no_json_spoils_no_other() {
+        let odd = [("a", ""), ("b", "true,\"c\":1"), ("d", "2")];
+        let odd = odd.map(|(name, text)| (name.to_owned(), contract::Json::from_text(text)));
+        let written = settings(odd.into());
+        assert_eq!(written.as_json().as_str(), r#"{"a":"","b":"true,\"c\":1","d":2}"#);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a guest is told and asked.
 
 use portcullis_contract::{Configuration, Context, Iteration, Json, Settings, Solution};
+use serde::de::IgnoredAny;
 
 use crate::component::bindings::portcullis::plugin::types;
 
-/// Writes settings as one JSON object. The values go in as they are.
+/// Writes settings as one JSON object. The values go in as they are; one that is no JSON goes in as a text, so that it
+/// is wrong by itself and spoils none of the others.
 fn settings_text(settings: &Settings) -> String {
     let mut text = String::from("{");
     for (key, value) in settings {
@@ -13,7 +15,10 @@ fn settings_text(settings: &Settings) -> String {
         }
         text.push_str(&serde_json::Value::from(key.as_str()).to_string());
         text.push(':');
-        text.push_str(value.as_str());
+        match serde_json::from_str(value.as_str()) {
+            Ok(IgnoredAny) => text.push_str(value.as_str()),
+            Err(_) => text.push_str(&serde_json::Value::from(value.as_str()).to_string()),
+        }
     }
     text.push('}');
     text
@@ -91,5 +96,12 @@ mod tests {
         settings.insert("b".to_owned(), Json::from_text("9007199254740993"));
         settings.insert("a\"".to_owned(), Json::from_text("{\"x\": 1}"));
         assert_eq!(settings_text(&settings), r#"{"a\"":{"x": 1},"b":9007199254740993}"#);
+    }
+
+    #[test]
+    fn a_setting_that_is_no_json_spoils_no_other() {
+        let settings = [("a", ""), ("b", "true,\"c\":1"), ("d", "2")];
+        let settings = settings.map(|(name, text)| (name.to_owned(), Json::from_text(text)));
+        assert_eq!(settings_text(&settings.into()), r#"{"a":"","b":"true,\"c\":1","d":2}"#);
     }
 }
