@@ -17,7 +17,8 @@ mod size;
 
 pub(crate) use auth::count;
 pub(crate) use size::{
-    access_size, descriptor_size, handlers_size, login_size, names_size, output_size, refusal_size,
+    access_size, descriptor_size, execution_size, handlers_size, login_size, names_size, output_size,
+    refusal_size,
 };
 
 /// What a guest said does not fit the contract.

@@ -15,7 +15,7 @@ use portcullis_contract::{
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
-use crate::component::convert::{descriptor_size, names_size, output_size, refusal_size};
+use crate::component::convert::{descriptor_size, execution_size, names_size, output_size, refusal_size};
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::{Room, fits};
@@ -292,9 +292,7 @@ async fn execute(
     // On the heap: from here it goes through half a dozen futures, and is large enough for that to show.
     let asked = Box::new((input.into_string(), types::ExecutionContext::from(context)));
     let (input, context) = &*asked;
-    let texts = [&context.context, &context.parameters, &context.settings];
-    let [surroundings, parameters, settings] = texts.map(|text| text.as_deref().unwrap_or_default());
-    instances.fits(&[input, surroundings, parameters, settings])?;
+    fits(execution_size(input, context), instances.ground.limits.message)?;
     let name = provider.as_str().to_owned();
     let execute = if reader.is_some() { EXECUTE_STREAM } else { EXECUTE };
     let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {

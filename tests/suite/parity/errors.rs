@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use portcullis::contract::{Amount, Call, CallError, LimitName, Limits, Severity, StopReason};
+use portcullis::contract::{
+    Amount, Call, CallError, Context, Execute, Iteration, Json, LimitName, Limits, Severity, StopReason,
+};
 use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
 
@@ -146,9 +148,15 @@ async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -
     let mut host = TestHost::new(door);
     host.limits = Limits { message: Some(1 << 20), ..Limits::default() };
     let plugin = host.launch("echo").await?;
-    let answer = plugin.execute("raw", &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 << 20))).await;
-    let Err(CallError::Limit { which, allowed, .. }) = answer else { panic!("a limit, not {answer:?}") };
-    assert_eq!((which, allowed), (LimitName::Message, Amount::Bytes(1 << 20)));
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(2 << 20));
+    // What a loop is at is part of the request, too.
+    let iteration = Some(Iteration { item: Some(Json::from_text(large.as_str())), ..Iteration::default() });
+    let context = Context { iteration, ..Context::default() };
+    for request in [request("raw", &large), Execute { context, ..request("raw", "{}") }] {
+        let answer = plugin.request(request).await;
+        let Err(CallError::Limit { which, allowed, .. }) = answer else { panic!("a limit, not {answer:?}") };
+        assert_eq!((which, allowed), (LimitName::Message, Amount::Bytes(1 << 20)));
+    }
     Ok(())
 }
 

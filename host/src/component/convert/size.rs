@@ -15,6 +15,28 @@ pub(crate) fn output_size(output: &types::Output) -> u64 {
     bytes(data.len() + some(metadata) + length(warnings) + remarks(diagnostics))
 }
 
+/// Returns how many bytes of text a request to execute carries.
+pub(crate) fn execution_size(input: &str, context: &types::ExecutionContext) -> u64 {
+    let c = context;
+    let optional = [
+        &c.context,
+        &c.mode,
+        &c.working_directory,
+        &c.output_directory,
+        &c.conflict_strategy,
+        &c.parameters,
+        &c.auth_profile,
+        &c.settings,
+    ];
+    let iteration =
+        c.iteration.as_ref().map_or(0, |i| some(&i.item) + length([&i.item_alias, &i.index_alias]));
+    let solution = c.solution.as_ref().map_or(0, |s| {
+        length([&s.name, &s.version, &s.display_name, &s.description, &s.category, &s.source])
+            + length(&s.tags)
+    });
+    bytes(input.len() + optional.map(some).iter().sum::<usize>() + iteration + solution)
+}
+
 /// Returns how many bytes of text a request for a login carries.
 pub(crate) fn login_size(request: &wit::LoginRequest) -> u64 {
     let wit::LoginRequest { tenant_id, scopes, flow, profile, hostname, .. } = request;
@@ -106,7 +128,9 @@ fn bytes(size: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_contract::{AccessRequest, Flow, LoginRequest};
+    use portcullis_contract::{
+        AccessRequest, Capability, Context, Flow, Iteration, Json, LoginRequest, Solution,
+    };
 
     use super::*;
 
@@ -133,6 +157,41 @@ mod tests {
             ..AccessRequest::default()
         };
         assert_eq!(access_size(&access.into()), 21);
+    }
+
+    #[test]
+    fn every_text_around_an_input_counts() {
+        let text = |length: usize| "x".repeat(length);
+        let json = |length: usize| Some(Json::from_text(text(length)));
+        let context = Context {
+            context: json(1),
+            dry_run: true,
+            mode: Some(Capability::new(text(2))),
+            working_directory: Some(text(4)),
+            output_directory: Some(text(8)),
+            conflict_strategy: Some(text(16)),
+            backup: true,
+            iteration: Some(Iteration {
+                item: json(32),
+                index: 7,
+                item_alias: text(64),
+                index_alias: text(128),
+            }),
+            parameters: json(256),
+            solution: Some(Solution {
+                name: text(512),
+                version: text(1 << 10),
+                display_name: text(1 << 11),
+                description: text(1 << 12),
+                category: text(1 << 13),
+                tags: vec![text(1 << 14), text(1 << 15)],
+                source: text(1 << 16),
+            }),
+            auth_profile: Some(text(1 << 17)),
+            settings: [("s".to_owned(), Json::from_text("1"))].into(),
+        };
+        let settings = r#"{"s":1}"#.len() as u64;
+        assert_eq!(execution_size("input", &context.into()), 5 + settings + (1 << 18) - 1);
     }
 
     #[test]
