@@ -115,8 +115,8 @@ impl Target {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            // `host:` has a port that is no number; one that is left out has no colon.
-            None if authority.as_str().ends_with(':') => return Err(Error::HttpRequestUriInvalid),
+            // What follows the host is no number of a port. Nothing follows where that is left out.
+            None if authority.as_str() != authority.host() => return Err(Error::HttpRequestUriInvalid),
             None => default,
         };
         if !grants.allows_http(scheme.as_str(), host, port) {
@@ -448,6 +448,8 @@ mod tests {
         }
         check_target("https://api.example.com@evil/", Err("invalid HTTP request URI"));
         check_target("https://evil@api.example.com/", Err("invalid HTTP request URI"));
+        check_target("https://api.example.com:99999/", Err("invalid HTTP request URI"));
+        check_target("https://api.example.com:x/", Err("invalid HTTP request URI"));
         check_target("/x", Err("invalid HTTP request URI"));
     }
 
