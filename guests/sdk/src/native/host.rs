@@ -3,6 +3,10 @@
 //! A thread waits here for what the host sends. It stops waiting when its caller has gone: nobody reads the answer to
 //! the call that it would go into.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use portcullis_contract as contract;
@@ -11,10 +15,11 @@ use portcullis_serve::{Entry, Level as LogLevel, Surroundings};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::task::coop::unconstrained;
 
 use crate::{
-    AuthHandlers, Claims, DeviceCodePrompt, HostService, Level, PromptError, PromptService, ResponseRequest,
-    Token, TokenRequest,
+    AuthHandlers, Claims, Closed, DeviceCodePrompt, HostService, Level, PromptError, PromptService,
+    ResponseRequest, Token, TokenRequest,
 };
 
 /// What is said to a call whose caller has gone.
@@ -50,14 +55,37 @@ impl Calling {
     /// Waits for an answer, or until nobody waits for the call.
     fn wait<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         let mut waits = self.waits.clone();
-        self.runtime.block_on(async {
+        let _within = self.runtime.enter();
+        // Whoever asks within a runtime of their own has used up their turn there, maybe, and gets no other meanwhile.
+        block_on(unconstrained(async {
             tokio::select! {
                 biased;
                 // The caller never sends; this is its end. What was asked of the host is dropped with it.
                 _ = waits.changed() => None,
                 answer = answer => Some(answer),
             }
-        })
+        }))
+    }
+}
+
+/// Waits on this thread, whatever it is: tokio's own lets nobody wait who is within a runtime, an author's included.
+fn block_on<T>(answer: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut answer = pin!(answer);
+    loop {
+        if let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) {
+            return answer;
+        }
+        thread::park();
     }
 }
 
@@ -71,6 +99,14 @@ pub(super) struct NativeHost {
 impl NativeHost {
     pub(super) fn new(around: Surroundings, calling: Calling) -> Self {
         Self { around, calling }
+    }
+
+    /// Hands something over, once there is room for it.
+    pub(super) fn hand_over<I>(&self, to: &mpsc::Sender<I>, item: I) -> Result<(), Closed> {
+        match self.calling.wait(to.send(item)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(Closed),
+        }
     }
 
     /// Asks the host.
@@ -167,7 +203,7 @@ impl<'a, I> NativePrompts<'a, I> {
 impl<I: Send> PromptService for NativePrompts<'_, I> {
     fn device_code(&self, prompt: DeviceCodePrompt) {
         // That nobody reads any more is in `Host::cancelled`.
-        let _unread = self.events.blocking_send((self.event)(prompt));
+        let _unread = self.host.hand_over(self.events, (self.event)(prompt));
     }
 
     fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
@@ -209,6 +245,18 @@ mod tests {
     async fn a_call_may_ask_from_threads_of_its_own() {
         let (_caller, calling) = Calling::new(&Call::default());
         let asked = std::thread::spawn(move || calling.wait(tokio::task::yield_now()));
+        assert_eq!(asked.join().unwrap(), Some(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_may_ask_within_a_runtime_of_its_own() {
+        let (_caller, calling) = Calling::new(&Call::default());
+        let asked = std::thread::spawn(move || {
+            let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            // Its own has no clock, and so it is another's that this waits for.
+            let later = async { tokio::time::sleep(Duration::from_millis(1)).await };
+            own.block_on(async { calling.wait(later) })
+        });
         assert_eq!(asked.join().unwrap(), Some(()));
     }
 }

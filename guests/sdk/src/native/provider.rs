@@ -12,7 +12,7 @@ use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo,
 use portcullis_serve::Surroundings;
 
 use super::call::{Calls, info};
-use crate::{Channel, Closed, Host, Json, Provider, Sink};
+use crate::{Channel, Host, Json, Provider, Sink};
 
 /// A provider of an author's.
 pub(super) struct NativeProvider<P> {
@@ -123,7 +123,7 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
                         Channel::Stdout => Chunk::Stdout(bytes),
                         Channel::Stderr => Chunk::Stderr(bytes),
                     };
-                    chunks.blocking_send(chunk).map_err(|_| Closed)
+                    host.hand_over(chunks, chunk)
                 };
                 plugin.execute_stream(&Host::from_service(host), request, &mut Sink::from_fn(&mut write))
             },
