@@ -213,7 +213,7 @@ mod tests {
 
     use h2::server::Connection;
     use http::{HeaderMap, Response};
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{DuplexStream, copy_bidirectional, duplex};
     use tokio::task::yield_now;
 
     use super::*;
@@ -240,6 +240,12 @@ mod tests {
         let body = respond.send_response(Response::new(()), false).unwrap();
         write(server);
         body
+    }
+
+    /// Makes a call, and waits for the head of its answer.
+    async fn call(sender: &Sender, server: &mut Server) -> (Incoming, SendStream<Bytes>) {
+        let (answer, theirs) = tokio::join!(sender.exchange(request()), begin_answer(server));
+        (answer.unwrap().into_body(), theirs)
     }
 
     /// Has the server write what it has to say.
@@ -269,8 +275,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_is_called_off_halfway_is_no_whole_one() {
         let (sender, mut server) = pair().await;
-        let (answer, mut theirs) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
-        let mut ours = answer.unwrap().into_body();
+        let (mut ours, mut theirs) = call(&sender, &mut server).await;
         theirs.send_data(Bytes::from_static(b"half"), false).unwrap();
         write(&mut server);
         let half = next(&mut ours).await.unwrap().unwrap();
@@ -302,8 +307,7 @@ mod tests {
     async fn small_pieces_wait_for_who_reads_them_late() {
         const PIECES: usize = 20_000;
         let (sender, mut server) = pair().await;
-        let (answer, mut theirs) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
-        let mut ours = answer.unwrap().into_body();
+        let (mut ours, mut theirs) = call(&sender, &mut server).await;
         for _ in 0..PIECES {
             theirs.send_data(Bytes::from_static(b"0123456789"), false).unwrap();
         }
@@ -327,25 +331,42 @@ mod tests {
         assert_eq!(read, 10 * PIECES);
     }
 
+    /// Does something while what either side says reaches the other. Before and after, it waits on its way.
+    async fn connected<T>(link: &mut (DuplexStream, DuplexStream), work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            ended = copy_bidirectional(&mut link.0, &mut link.1) => panic!("the link has ended: {ended:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn calls_that_are_given_up_at_once_leave_the_connection_to_others() {
-        let (sender, mut server) = pair().await;
+        let ((ours, left), (right, theirs)) = (duplex(PIPE), duplex(PIPE));
+        let mut link = (left, right);
+        let both = async { tokio::join!(Sender::begin(ours), h2::server::handshake(theirs)) };
+        let (sender, server) = connected(&mut link, both).await;
+        let (sender, mut server) = (sender.unwrap(), server.unwrap());
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..100 {
-            let (answer, body) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
-            ours.push(answer.unwrap());
+            let (answer, body) = connected(&mut link, call(&sender, &mut server)).await;
+            ours.push(answer);
             theirs.push(body);
         }
+
+        // What crosses with the word that nobody wants it: the calls are forgotten when it arrives.
         for body in &mut theirs {
             for _ in 0..40 {
                 body.send_data(Bytes::from_static(b"too late"), false).unwrap();
             }
         }
-        // Nothing of it has been read when they are given up.
         write(&mut server);
         drop(ours);
+        for _ in 0..8 {
+            yield_now().await;
+        }
 
-        let (answer, _body) = tokio::join!(sender.exchange(request()), begin_answer(&mut server));
-        answer.unwrap();
+        for _ in 0..2 {
+            connected(&mut link, call(&sender, &mut server)).await;
+        }
     }
 }

@@ -43,9 +43,17 @@ impl Ended {
     }
 }
 
-/// Runs what is not going to serve.
+/// Runs what is not going to serve. It is killed if it does not end.
 pub(crate) fn run(command: &mut Command) -> Ended {
-    let done = command.stdin(Stdio::null()).output().expect("the plugin is there");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the plugin is there");
+    let pid = Pid::from_child(&child);
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let ended = ended.recv_timeout(LONG).inspect_err(|_| {
+        _ = kill_process(pid, Signal::KILL);
+    });
+    let done = ended.expect("it does not take that long").expect("its pipes can be read");
     let text = |bytes| String::from_utf8(bytes).expect("it prints text");
     Ended { code: done.status.code(), stdout: text(done.stdout), stderr: text(done.stderr) }
 }
