@@ -26,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::{LocalSet, spawn_local};
 use tonic::service::Routes;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -231,8 +232,14 @@ impl Serve {
             Ok(runtime) => runtime,
             Err(error) => return failed(ServeError::Runtime(error)),
         };
-        // A task of its own, because the thread that waits here is slower to run one.
-        let served = runtime.block_on(async { tokio::spawn(self.serve()).await });
+        // It begins on this thread, which is there and has its memory, and goes on as a task on another: the thread that
+        // waits here is slower to run one.
+        let served = LocalSet::new().block_on(&runtime, async {
+            match spawn_local(self.begin()).await? {
+                Ok(running) => Ok(Outcome::Ended(tokio::spawn(running.until_end()).await?)),
+                Err(outcome) => Ok(outcome),
+            }
+        });
         runtime.shutdown_timeout(LEFTOVERS);
         served.unwrap_or_else(|error| failed(ServeError::Panicked(error)))
     }
@@ -242,6 +249,14 @@ impl Serve {
     /// Nothing is left of the plugin when this returns, but for calls that block; the caller should then end the
     /// process, and not wait for those. SIGINT and SIGTERM stay taken over. Dropping the future stops at once.
     pub async fn serve(self) -> Outcome {
+        match self.begin().await {
+            Ok(running) => Outcome::Ended(running.until_end().await),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Does all that there is to do before calls come; says how it went if none will.
+    async fn begin(self) -> Result<Running, Outcome> {
         let invitation = match Invitation::read(&self.variables, &self.cookie) {
             Ok(invitation) => invitation,
             Err(reason) => {
@@ -254,7 +269,7 @@ impl Serve {
                 };
                 let notice = self.notice.unwrap_or_else(usual);
                 let _unread = std::io::stderr().lock().write_all(notice.as_bytes());
-                return Outcome::NotInvited;
+                return Err(Outcome::NotInvited);
             }
         };
         if let Logs::Stderr(level) = self.logs {
@@ -268,11 +283,10 @@ impl Serve {
         for element in &invitation.no_versions {
             tracing::warn!(element, "the host's list of versions holds what is none");
         }
-        match Running::begin(self, invitation).await {
-            Ok(running) => Outcome::Ended(running.until_end().await),
-            Err(ServeError::Ended { end }) => Outcome::Ended(end),
-            Err(error) => failed(error),
-        }
+        Running::begin(self, invitation).await.map_err(|error| match error {
+            ServeError::Ended { end } => Outcome::Ended(end),
+            error => failed(error),
+        })
     }
 }
 

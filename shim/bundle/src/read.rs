@@ -122,7 +122,8 @@ impl Bundle {
 }
 
 fn digest_into(hash: &mut Sha256, file: &File, range: Range<u64>) -> Result<(), ReadError> {
-    let mut buffer = vec![0; 128 << 10];
+    // Small enough to stay in the processor's own memory, and to be there sooner than what is read into it.
+    let mut buffer = vec![0; 32 << 10];
     let mut at = range.start;
     while at < range.end {
         let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
