@@ -496,6 +496,15 @@ mod tests {
     }
 
     #[test]
+    fn no_depth_of_a_schema_reaches_the_stack() {
+        for (before, after) in [(r#"{"items":"#, "}"), (r#"{"properties":{"a":"#, "}}")] {
+            let deep = format!("{}{{}}{}", before.repeat(100_000), after.repeat(100_000));
+            let said = judged(&deep, "{}").unwrap_err();
+            assert!(said.starts_with("failed to resolve inputs schema: recursion limit exceeded"), "{said}");
+        }
+    }
+
+    #[test]
     fn deep_values_are_judged_on_a_stack_of_their_own() {
         let schema = r##"{"additionalProperties":{"anyOf":[{"$ref":"#"},{"items":{"$ref":"#"}}]},"items":{"$ref":"#"}}"##;
         let deep =

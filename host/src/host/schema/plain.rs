@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::SHALLOW;
+
 /// A schema that says no more than this.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
@@ -50,8 +52,14 @@ enum Kinds {
 type Raw = Box<RawValue>;
 
 impl Plain {
-    /// Reads a schema. `None` for one that says more, or is none.
+    /// Reads a schema. `None` for one that says more, is none, or nests deeper than what is judged here: how deep a schema
+    /// nests is its plugin's choice, and each level is read again for every one around it.
     pub(super) fn read(text: &str) -> Option<Self> {
+        Self::read_within(text, SHALLOW + 1)
+    }
+
+    fn read_within(text: &str, levels: usize) -> Option<Self> {
+        let below = levels.checked_sub(1)?;
         let keywords: BTreeMap<String, Raw> = parse(text)?;
         let mut plain = Self::default();
         for (keyword, value) in &keywords {
@@ -71,12 +79,12 @@ impl Plain {
                 "properties" => {
                     let properties: BTreeMap<String, Raw> = parse(value)?;
                     for (name, schema) in properties {
-                        plain.properties.insert(name, Self::read(schema.get())?);
+                        plain.properties.insert(name, Self::read_within(schema.get(), below)?);
                     }
                 }
                 "required" => plain.required = parse(value)?,
                 "additionalProperties" => plain.closed = !parse::<bool>(value)?,
-                "items" => plain.items = Some(Box::new(Self::read(value)?)),
+                "items" => plain.items = Some(Box::new(Self::read_within(value, below)?)),
                 "minItems" => plain.least_items = parse(value)?,
                 "maxItems" => plain.most_items = Some(parse(value)?),
                 "minLength" => plain.least_length = parse(value)?,
