@@ -345,12 +345,16 @@ mod tests {
         check(types, r#"{"s":"a","other":1}"#, false);
         let bounds = r#"{"properties":{
             "n":{"minimum":0,"maximum":9},"s":{"minLength":1,"maxLength":2},"c":{"enum":["x",1]},
+            "w":{"maximum":9007199254740992},
             "l":{"type":["array","null"],"minItems":1,"maxItems":2,"items":{"type":"string"}},
             "o":{"type":"object","required":["k"],"properties":{"k":{"type":"boolean"}}}}}"#;
         for (input, plain) in [
             (r#"{"n":9}"#, true),
             (r#"{"n":-1}"#, false),
             (r#"{"n":1e400}"#, false),
+            (r#"{"w":9007199254740991}"#, true),
+            // As a float it is the bound.
+            (r#"{"w":9007199254740993}"#, false),
             (r#"{"n":"x","s":3}"#, true),
             ("{\"s\":\"\u{1f600}b\"}", true),
             (r#"{"s":"abc"}"#, false),

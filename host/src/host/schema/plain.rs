@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 
 use super::SHALLOW;
 
+/// From here on two whole numbers may be one float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// A schema that says no more than this.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
@@ -107,7 +110,8 @@ impl Plain {
                 Value::Null | Value::Bool(_) => true,
                 Value::Number(number) => {
                     let bound = |bound: Option<f64>, holds: fn(&f64, &f64) -> bool| {
-                        bound.is_none_or(|bound| number.as_f64().is_some_and(|n| holds(&n, &bound)))
+                        let fits = |n: f64, bound: f64| holds(&n, &bound) && (n != bound || n.abs() < EXACT);
+                        bound.is_none_or(|bound| number.as_f64().is_some_and(|n| fits(n, bound)))
                     };
                     bound(self.minimum, f64::ge) && bound(self.maximum, f64::le)
                 }
