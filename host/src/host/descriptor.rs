@@ -3,7 +3,7 @@
 //! A descriptor is judged once, when its provider is registered. What the rules do not say, such as
 //! how long a name may be, upstream documents and does not enforce; neither do we.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_contract::{Capability, Descriptor, Json};
 use serde::Deserialize;
@@ -130,7 +130,12 @@ fn outputs(descriptor: &Descriptor) -> Vec<String> {
         return vec!["descriptor must define OutputSchemas".to_owned()];
     }
     let mut errors = Vec::new();
+    let mut judged = BTreeSet::new();
+    // The same one may be declared as often as its plugin likes, and its schema be as long as that.
     for capability in &descriptor.capabilities {
+        if !judged.insert(capability) {
+            continue;
+        }
         let named = quote(capability.as_str());
         let Some(schema) = descriptor.output_schemas.get(capability) else {
             errors.push(format!("missing output schema for capability {named}"));
@@ -150,16 +155,15 @@ fn outputs(descriptor: &Descriptor) -> Vec<String> {
             }
         }
     }
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for operation in descriptor.write_operations.iter().flatten() {
         if operation.is_empty() {
             errors.push("WriteOperations must not contain empty strings".to_owned());
             break;
         }
-        if seen.contains(&operation) {
+        if !seen.insert(operation) {
             errors.push(format!("WriteOperations contains duplicate entry {}", quote(operation)));
         }
-        seen.push(operation);
     }
     errors
 }
@@ -286,5 +290,19 @@ mod tests {
         let said =
             "WriteOperations contains duplicate entry \"a\"\nWriteOperations must not contain empty strings";
         check(twice, &all(said));
+    }
+
+    /// It would not end, were everything in it looked at once for everything else.
+    #[test]
+    fn a_descriptor_may_be_long() {
+        let properties: Vec<_> = (0..50_000).map(|n| format!("\"{n}\":{{}}")).collect();
+        let schema =
+            format!("{{\"properties\":{{\"success\":{{\"type\":\"boolean\"}},{}}}}}", properties.join(","));
+        let long = |d: &mut Descriptor| {
+            d.capabilities = vec![Capability::ACTION; 50_000];
+            d.output_schemas = BTreeMap::from([(Capability::ACTION, Json::from_text(schema))]);
+            d.write_operations = Some((0..500_000).map(|n| n.to_string()).collect());
+        };
+        check(long, "1.2.0");
     }
 }

@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod fuzz;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -50,7 +50,7 @@ pub(super) struct InputSchema {
     /// The declared properties; `None` when the schema declares none at all.
     pub(super) properties: Option<BTreeMap<String, Property>>,
     /// The properties that have to be there.
-    pub(super) required: Vec<String>,
+    pub(super) required: BTreeSet<String>,
     /// What it says, if that is little.
     plain: Option<Plain>,
     compiled: OnceLock<Result<Compiled, String>>,
@@ -75,7 +75,7 @@ struct Head {
     #[serde(default)]
     properties: Option<BTreeMap<String, Box<RawValue>>>,
     #[serde(default)]
-    required: Option<Vec<String>>,
+    required: Option<BTreeSet<String>>,
 }
 
 /// The input does not fit, in upstream's words: one finding, or all of them in a list.
