@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use portcullis_contract::Json;
 use thiserror::Error;
 
-use super::schema::InputSchema;
+use super::schema::{InputSchema, on_stack};
 use super::sentences::{self, MASK, quote};
 use super::text::{self, Members, TextError};
 
@@ -295,12 +295,7 @@ fn coerce(value: &str, kind: &str) -> Result<Option<String>, String> {
     match (kind, said) {
         ("string", Some(_)) => Ok(None),
         ("string", None) => {
-            let shown = if value.starts_with(['{', '[']) {
-                let value = text::to_value(value).map_err(|e| e.to_string())?;
-                sentences::plain(&value)
-            } else {
-                value.to_owned()
-            };
+            let shown = if value.starts_with(['{', '[']) { printed(value)? } else { value.to_owned() };
             Ok(Some(json_string(&shown)))
         }
         ("integer", Some(said)) => integer(&said).map(Some).map_err(|why| {
@@ -332,6 +327,13 @@ fn coerce(value: &str, kind: &str) -> Result<Option<String>, String> {
         ("integer" | "number" | "boolean" | "array", _) => wrong(),
         _ => Ok(None),
     }
+}
+
+/// Prints a list or an object as upstream does, with the stack that its depth takes.
+fn printed(value: &str) -> Result<String, String> {
+    let print = || text::to_value(value).map(|value| sentences::plain(&value));
+    let depth = text::depth(value).map_err(|e| e.to_string())?;
+    on_stack(depth, print)?.map_err(|e| e.to_string())
 }
 
 fn json_string(text: &str) -> String {
@@ -479,6 +481,18 @@ mod tests {
         check("true", "\"true\"");
         check("[1,\"x\",null]", "\"[1 x <nil>]\"");
         check("{\"k\":{\"j\":1}}", "\"map[k:map[j:1]]\"");
+    }
+
+    #[test]
+    fn no_depth_of_what_becomes_a_string_reaches_the_stack() {
+        let depth = text::MAX_DEPTH - 1;
+        for (open, close, printed) in [("[", "]", ["[", "]"]), ("{\"k\":", "}", ["map[k:", "]"])] {
+            let nest = |[open, inner, close]: [&str; 3]| open.repeat(depth) + inner + &close.repeat(depth);
+            let input = format!("{{\"s\":{},\"d\":0}}", nest([open, "0", close]));
+            let [before, after] = printed;
+            let expected = format!("{{\"s\":\"{}\",\"d\":0}}", nest([before, "0", after]));
+            assert_eq!(resolved(TYPES, &input), Ok(expected));
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl InputSchema {
 }
 
 /// Does something that may go so many steps deep, where there is the stack for it.
-fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+pub(super) fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     if steps <= SHALLOW {
         return Ok(work());
     }

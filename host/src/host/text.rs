@@ -110,6 +110,20 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Returns how deep a value nests; a scalar is 0.
+///
+/// # Errors
+///
+/// As [`to_value`].
+pub(super) fn depth(text: &str) -> Result<usize, TextError> {
+    let mut reader = Reader::new(text);
+    let mut deepest = 0;
+    while reader.next()?.is_some() {
+        deepest = deepest.max(reader.stack.len());
+    }
+    Ok(deepest)
+}
+
 /// Makes what a validator looks at.
 ///
 /// A number that no `f64` holds becomes the largest that one does: every bound that a schema can
