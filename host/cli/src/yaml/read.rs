@@ -13,7 +13,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use crate::json;
 
-/// Deeper than anybody writes by hand, and shallow enough to recurse.
+/// Deeper than anybody writes by hand, and shallow enough to recurse. What an alias stands for counts as if it were written.
 const DEEPEST: usize = 500;
 
 /// What aliases may make of a document. A few hundred bytes of them can stand for terabytes.
@@ -83,9 +83,20 @@ impl Value {
 
 #[derive(Default)]
 struct Reader {
-    open: Vec<(Open, usize)>,
-    anchors: HashMap<usize, Rc<Value>>,
+    open: Vec<Level>,
+    anchors: HashMap<usize, Known>,
     root: Option<Rc<Value>>,
+}
+
+/// A value, and how deep it nests; a scalar is 0.
+type Known = (Rc<Value>, usize);
+
+/// A list or a map that has not ended.
+struct Level {
+    open: Open,
+    anchor: usize,
+    /// How deep it nests so far.
+    depth: usize,
 }
 
 enum Open {
@@ -124,18 +135,19 @@ impl Reader {
             Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
             Event::StreamEnd | Event::DocumentEnd => return Ok(true),
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).ok_or("an alias stands within what it stands for")?;
-                self.put(Rc::clone(value), 0)?;
+                let known = self.anchors.get(&anchor).ok_or("an alias stands within what it stands for")?;
+                self.put(known.clone(), 0)?;
             }
             Event::Scalar(text, style, anchor, tag) => {
-                if let Some((Open::Map { key: key @ None, .. }, _)) = self.open.last_mut() {
+                if let Some(Level { open: Open::Map { key: key @ None, .. }, .. }) = self.open.last_mut() {
                     let merges = text == "<<" && style == ScalarStyle::Plain && tag.is_none();
                     *key = Some(if merges { Key::Merge } else { Key::Named(text.clone().into_owned()) });
                     if anchor > 0 {
-                        self.anchors.insert(anchor, Rc::new(Value::Scalar(json::string(&text))));
+                        self.anchors.insert(anchor, (Rc::new(Value::Scalar(json::string(&text))), 0));
                     }
                 } else {
-                    self.put(Rc::new(Value::Scalar(scalar(&text, style, tag.as_deref())?)), anchor)?;
+                    let value = Value::Scalar(scalar(&text, style, tag.as_deref())?);
+                    self.put((Rc::new(value), 0), anchor)?;
                 }
             }
             Event::SequenceStart(anchor, _) => self.enter(Open::List(Vec::new()), anchor)?,
@@ -146,7 +158,7 @@ impl Reader {
                 )?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some((open, anchor)) = self.open.pop() else { return Ok(true) };
+                let Some(Level { open, anchor, depth }) = self.open.pop() else { return Ok(true) };
                 let value = match open {
                     Open::List(items) => Value::List(items),
                     Open::Map { mut fields, merged, .. } => {
@@ -156,31 +168,42 @@ impl Reader {
                         Value::Map(fields.ordered)
                     }
                 };
-                self.put(Rc::new(value), anchor)?;
+                self.put((Rc::new(value), depth), anchor)?;
             }
         }
         Ok(false)
     }
 
     fn enter(&mut self, open: Open, anchor: usize) -> Result<(), String> {
-        if let Some((Open::Map { key: None, .. }, _)) = self.open.last() {
+        if let Some(Level { open: Open::Map { key: None, .. }, .. }) = self.open.last() {
             return Err("a key has to be a single word or text".to_owned());
         }
-        if self.open.len() >= DEEPEST {
-            return Err(format!("nested more than {DEEPEST} deep"));
-        }
-        self.open.push((open, anchor));
+        self.fits(1)?;
+        self.open.push(Level { open, anchor, depth: 1 });
         Ok(())
     }
 
-    fn put(&mut self, value: Rc<Value>, anchor: usize) -> Result<(), String> {
-        if anchor > 0 {
-            self.anchors.insert(anchor, Rc::clone(&value));
+    /// Refuses what would nest so deep where we are.
+    fn fits(&self, depth: usize) -> Result<(), String> {
+        if self.open.len() + depth > DEEPEST {
+            return Err(format!("nested more than {DEEPEST} deep"));
         }
-        match self.open.last_mut() {
-            None => self.root = Some(value),
-            Some((Open::List(items), _)) => items.push(value),
-            Some((Open::Map { fields, merged, key }, _)) => match key.take() {
+        Ok(())
+    }
+
+    fn put(&mut self, (value, depth): Known, anchor: usize) -> Result<(), String> {
+        self.fits(depth)?;
+        if anchor > 0 {
+            self.anchors.insert(anchor, (Rc::clone(&value), depth));
+        }
+        let Some(level) = self.open.last_mut() else {
+            self.root = Some(value);
+            return Ok(());
+        };
+        level.depth = level.depth.max(depth + 1);
+        match &mut level.open {
+            Open::List(items) => items.push(value),
+            Open::Map { fields, merged, key } => match key.take() {
                 Some(Key::Named(name)) => {
                     if !fields.add(name.as_str().into(), value) {
                         return Err(format!("mapping key {name:?} already defined"));
@@ -355,6 +378,19 @@ mod tests {
         check("a: !!int x\n", "error: line 1: cannot decode `x` as a !!int");
         check("? [a]\n: 1\n", "error: line 1: a key has to be a single word or text");
         assert!(to_json("a: [1\nb: 2").is_err());
+    }
+
+    #[test]
+    fn aliases_make_nothing_deeper_than_it_may_be_written() {
+        let chain = |length: usize| {
+            let next = |level: usize| format!("a{level}: &a{level} [*a{}]\n", level - 1);
+            (1..length).map(next).fold("a0: &a0 [x]\n".to_owned(), |chain, link| chain + &link)
+        };
+        // The map around them is a level, too.
+        assert!(to_json(&chain(DEEPEST - 1)).is_ok());
+        let deep = to_json(&chain(DEEPEST)).unwrap_err();
+        assert!(deep.to_string().ends_with("nested more than 500 deep"), "{deep}");
+        assert!(to_json(&chain(100_000)).is_err());
     }
 
     #[test]
