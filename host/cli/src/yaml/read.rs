@@ -19,6 +19,9 @@ const DEEPEST: usize = 500;
 /// What aliases may make of a document. A few hundred bytes of them can stand for terabytes.
 const LARGEST: usize = 64 << 20;
 
+/// How many fields `<<` may add to a document. A guess: many times what anybody merges, and read in a second.
+const MOST_MERGED: usize = 1 << 20;
+
 /// Reads the first document of a text. Nothing at all is `null`.
 pub(crate) fn to_json(text: &str) -> anyhow::Result<String> {
     let mut reader = Reader::default();
@@ -86,6 +89,8 @@ struct Reader {
     open: Vec<Level>,
     anchors: HashMap<usize, Known>,
     root: Option<Rc<Value>>,
+    /// How many fields were merged.
+    merged: usize,
 }
 
 /// A value, and how deep it nests; a scalar is 0.
@@ -209,7 +214,7 @@ impl Reader {
                         return Err(format!("mapping key {name:?} already defined"));
                     }
                 }
-                Some(Key::Merge) => merge(merged, &value)?,
+                Some(Key::Merge) => merge(merged, &value, &mut self.merged)?,
                 None => match &*value {
                     // An alias in the place of a key.
                     Value::Scalar(text) => {
@@ -226,17 +231,26 @@ impl Reader {
     }
 }
 
-fn merge(into: &mut Fields, value: &Value) -> Result<(), String> {
+fn merge(into: &mut Fields, value: &Value, merged: &mut usize) -> Result<(), String> {
     match value {
-        Value::Map(fields) => {
-            for (name, value) in fields {
-                into.add(Rc::clone(name), Rc::clone(value));
-            }
-            Ok(())
-        }
-        Value::List(items) => items.iter().try_for_each(|item| merge(into, item)),
-        Value::Scalar(_) => Err("map merge requires map or sequence of maps as the value".to_owned()),
+        Value::List(items) => items.iter().try_for_each(|item| merge_map(into, item, merged)),
+        one => merge_map(into, one, merged),
     }
+}
+
+/// Merges one map, and counts: what a few aliases stand for may be merged again and again.
+fn merge_map(into: &mut Fields, value: &Value, merged: &mut usize) -> Result<(), String> {
+    let Value::Map(fields) = value else {
+        return Err("map merge requires map or sequence of maps as the value".to_owned());
+    };
+    *merged += fields.len();
+    if *merged > MOST_MERGED {
+        return Err(format!("more than {MOST_MERGED} fields are merged"));
+    }
+    for (name, value) in fields {
+        into.add(Rc::clone(name), Rc::clone(value));
+    }
+    Ok(())
 }
 
 /// Returns the JSON of a scalar.
@@ -369,6 +383,7 @@ mod tests {
     fn aliases_and_merges_are_resolved() {
         check("a: &x [1, 2]\nb: *x\n", r#"{"a":[1,2],"b":[1,2]}"#);
         check("a: &x {k: 1, l: 2}\nb:\n  <<: *x\n  l: 3\n", r#"{"a":{"k":1,"l":2},"b":{"l":3,"k":1}}"#);
+        check("a: &x {k: 1}\nb:\n  <<: [*x, {k: 2, l: 2}]\n", r#"{"a":{"k":1},"b":{"k":1,"l":2}}"#);
     }
 
     #[test]
@@ -402,5 +417,12 @@ mod tests {
         }
         check(&bomb, "error: aliases make the document larger than 64 MiB");
         assert!(to_json(&("[".repeat(100_000) + &"]".repeat(100_000))).is_err());
+
+        let lists = format!("{bomb}b:\n  <<: *a11\n");
+        check(&lists, "error: line 14: map merge requires map or sequence of maps as the value");
+        let fields: String = (0..2_000).map(|n| format!("  k{n}: x\n")).collect();
+        let maps = format!("a: &a\n{fields}b:\n{}", "- <<: *a\n".repeat(2_000));
+        let refused = to_json(&maps).unwrap_err();
+        assert!(refused.to_string().ends_with("more than 1048576 fields are merged"), "{refused}");
     }
 }
