@@ -230,6 +230,14 @@ impl Shared {
 
     /// Moves a file with these entries over ours.
     fn write(&self, entries: &Entries) -> Result<Stamp, FileError> {
+        let unwritable = |source: io::Error| FileError::Unwritable { path: self.path.clone(), source };
+        let mut text = serde_json::to_vec_pretty(entries).map_err(|error| unwritable(error.into()))?;
+        text.push(b'\n');
+        let size = text.len() as u64;
+        // Nobody would read it again, not even to make it smaller.
+        if size > LARGEST_FILE {
+            return Err(FileError::Full { path: self.path.clone(), size });
+        }
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let moved = (|| {
             // Its mode is 0600 from the start, and it is deleted unless it is moved.
@@ -237,8 +245,6 @@ impl Shared {
             // Held for as long as we write. Where it cannot be locked nobody else can lock it either, and so it stays.
             let _held = flock(fresh.as_file(), FlockOperation::NonBlockingLockExclusive);
             sweep(directory);
-            let mut text = serde_json::to_vec_pretty(entries)?;
-            text.push(b'\n');
             fresh.write_all(&text)?;
             fresh.as_file().sync_all()?;
             let file = fresh.persist(&self.path).map_err(|failed| failed.error)?;
@@ -246,7 +252,7 @@ impl Shared {
             let _ = File::open(directory).and_then(|directory| directory.sync_all());
             Ok(file)
         })();
-        let file = moved.map_err(|source| FileError::Unwritable { path: self.path.clone(), source })?;
+        let file = moved.map_err(unwritable)?;
         stamp(&file, &self.path)
     }
 }
@@ -410,6 +416,14 @@ pub enum FileError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It would become larger than any secrets file.
+    #[error("the secrets file {} would have {size} bytes, of at most {LARGEST_FILE}; it is as it was", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        size: u64,
     },
     /// Another process has been changing it for too long.
     #[error("the secrets file {} is locked by another process, still after {waited:?}", path.display())]

@@ -248,6 +248,22 @@ async fn a_change_that_fails_loses_nothing_and_says_no_value() {
     assert!(store.delete("a").await.is_err());
 }
 
+#[tokio::test]
+async fn a_change_that_nobody_could_read_again_is_not_made() {
+    let (_dir, path) = file(r#"{"a":"hunter1"}"#, 0o600);
+    let store = opened(&path);
+    // Twelve bytes each, as it is written.
+    let much = "hunter\u{1}".repeat(usize::try_from(LARGEST_FILE / 12).unwrap());
+    let error = store.set("b", &much).await.unwrap_err();
+    assert!(matches!(error, StoreError::Write(_)) && !all_words(&error).contains("hunter"));
+    assert!(all_words(&error).contains("of at most 67108864"), "{error:?}");
+
+    for store in [&store, &opened(&path)] {
+        assert_eq!(store.names().await.unwrap(), ["a"]);
+    }
+    store.set("b", "hunter2").await.unwrap();
+}
+
 #[test]
 fn a_file_that_is_locked_for_too_long_is_busy() {
     let (_dir, path) = file("{}", 0o600);
