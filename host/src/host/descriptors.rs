@@ -73,11 +73,6 @@ impl Descriptors {
         self.read::<Kept>(&format!("{}.json", digest.to_hex()))?.into_described()
     }
 
-    /// Returns whether there is anything kept under a digest, without reading it.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.dir.as_ref().is_some_and(|dir| dir.join(format!("{}.json", digest.to_hex())).exists())
-    }
-
     /// Keeps what the plugin in a file of that digest said of itself.
     pub(super) fn put(&self, digest: &Digest, described: &Described) {
         self.write(&format!("{}.json", digest.to_hex()), &Kept::from(described));

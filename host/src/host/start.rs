@@ -82,14 +82,14 @@ impl Rooms {
         match kind {
             Kind::Provider => {
                 let (digest, plugin) = self.launch_granted::<ProviderKind>(file).await?;
-                if !self.descriptors.has(&digest) {
+                if self.descriptors.get(&digest).is_none() {
                     self.keep(&digest, &Told::of_providers(&plugin));
                 }
                 Ok(self.register_providers(file, plugin).await)
             }
             Kind::AuthHandler => {
                 let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file).await?;
-                if !self.descriptors.has(&digest) {
+                if self.descriptors.get(&digest).is_none() {
                     self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec()));
                 }
                 Ok(self.register_handlers(file, plugin).await)

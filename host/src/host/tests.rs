@@ -239,6 +239,21 @@ async fn what_was_described_once_is_found_without_asking_the_others() {
 }
 
 #[tokio::test]
+async fn what_is_kept_and_cannot_be_read_is_kept_anew_by_whoever_runs_the_plugin() {
+    let house = House::new(&[("native", "three")]);
+    let file = Wanted::File(house.path("native"), None);
+    assert!(house.host().find(&file, Describe::Trusted).await.is_ok());
+    for kept in fs::read_dir(house.dir.path().join("cache")).unwrap() {
+        fs::write(kept.unwrap().path(), "{}").unwrap();
+    }
+    let host = house.host();
+    assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["native: ?"]);
+
+    assert!(host.find(&file, Describe::Trusted).await.is_ok());
+    assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["native: three"]);
+}
+
+#[tokio::test]
 async fn a_plugin_is_started_and_configured_once_however_many_ask() {
     // Contract item 115.
     let house = House::new(&[("a.wasm", "one two")]);
