@@ -13,11 +13,20 @@ use serde::de::IgnoredAny;
 /// Past this depth JSON is printed without line breaks: indenting is quadratic, and nobody reads that far.
 const DEEPEST_INDENT: usize = 1000;
 
+/// How much the spaces before all lines may take, as a multiple of the text. A guess: what is wide where it nests deep would
+/// become a thousand times as long, and what people write does not come near this.
+const ROOM: usize = 16;
+
+/// They may take this much in any case.
+const LEAST_ROOM: usize = 1 << 20;
+
 /// A JSON text, taken apart.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
     /// The root comes first; a container knows its children by their place in here.
     nodes: Vec<Node<'a>>,
+    /// How much the spaces before all lines may take when it is printed.
+    room: usize,
 }
 
 /// A place in a [`Document`].
@@ -93,7 +102,13 @@ impl<'a> Document<'a> {
                 fields.sort_by_cached_key(|(key, _)| key.text().into_owned());
             }
         }
-        Ok(Self { nodes })
+        let room = text.len().saturating_mul(ROOM).saturating_add(LEAST_ROOM);
+        Ok(Self { nodes, room })
+    }
+
+    /// Returns how much the spaces before all lines may take.
+    pub(crate) fn room(&self) -> usize {
+        self.room
     }
 
     /// Returns one value.
@@ -117,6 +132,7 @@ impl<'a> Document<'a> {
     fn write(&self, root: Id, deepest: usize, out: &mut String) {
         // What is still to be written: for every open container, how much of it has been.
         let mut open: Vec<(Id, usize)> = Vec::new();
+        let mut room = self.room;
         let mut next = Some(root);
         loop {
             if let Some(id) = next.take() {
@@ -148,9 +164,13 @@ impl<'a> Document<'a> {
                 out.push(',');
             }
             *done += 1;
-            if depth <= deepest {
+            let levels = if child.is_some() { depth } else { depth - 1 };
+            if depth <= deepest
+                && let Some(left) = room.checked_sub(2 * levels)
+            {
+                room = left;
                 out.push('\n');
-                out.extend(std::iter::repeat_n("  ", if child.is_some() { depth } else { depth - 1 }));
+                out.extend(std::iter::repeat_n("  ", levels));
             }
             match child {
                 None => {
@@ -325,6 +345,12 @@ mod tests {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let printed = Document::parse(&deep).unwrap().to_pretty();
         assert!(printed.len() < 4 << 20, "{} bytes", printed.len());
+
+        let wide = format!("{}{}1{}", "[".repeat(900), "1,".repeat(10_000), "]".repeat(900));
+        let printed = Document::parse(&wide).unwrap().to_pretty();
+        assert!(printed.len() < 2 << 20, "{} bytes", printed.len());
+        let plain: String = printed.split_ascii_whitespace().collect();
+        assert_eq!(plain, wide);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const LONGEST_SIMPLE_KEY: usize = 128;
 
 /// Writes a document. It ends with an empty line, as upstream's does.
 pub(crate) fn from_json(document: &Document<'_>) -> String {
-    let mut writer = Writer { document, out: String::new(), open: Vec::new() };
+    let mut writer = Writer { document, out: String::new(), open: Vec::new(), room: document.room() };
     writer.value(0, Place::Root);
     while let Some(level) = writer.open.last_mut() {
         let done = level.done;
@@ -46,6 +46,8 @@ struct Writer<'a, 'd> {
     document: &'a Document<'d>,
     out: String,
     open: Vec<Level>,
+    /// How much the spaces before lines may still take.
+    room: usize,
 }
 
 /// A list or an object of which something is still to be written.
@@ -105,29 +107,48 @@ impl Writer<'_, '_> {
         let text = match self.document.node(id) {
             Node::Plain(text) => (*text).to_owned(),
             Node::Text(raw) => {
+                let text = raw.text();
                 // The indent of a literal's lines is said relative to its surroundings, and upstream
                 // always says 4.
                 let hint = matches!(place, Place::Field(outer) if indent - outer == 4);
-                let lines = (!matches!(place, Place::Root)).then_some(Lines { indent, hint });
-                scalar(&raw.text(), lines)
+                let may = !matches!(place, Place::Root) && self.takes(text.matches('\n').count(), indent);
+                scalar(&text, may.then_some(Lines { indent, hint }))
             }
             Node::Array(items) if items.is_empty() => "[]".to_owned(),
             Node::Object(fields) if fields.is_empty() => "{}".to_owned(),
-            Node::Array(_) | Node::Object(_) if self.open.len() >= DEEPEST_BLOCK => {
-                let mut text = String::new();
-                self.document.write_compact(id, &mut text);
-                text
-            }
-            Node::Array(_) | Node::Object(_) => {
-                let inline = !matches!(place, Place::Field(_));
-                self.open.push(Level { id, done: 0, indent, inline });
-                return;
-            }
+            Node::Array(items) => match self.enter(id, items.len(), place) {
+                Some(text) => text,
+                None => return,
+            },
+            Node::Object(fields) => match self.enter(id, fields.len(), place) {
+                Some(text) => text,
+                None => return,
+            },
         };
         if !matches!(place, Place::Root) {
             self.out.push(' ');
         }
         self.out.push_str(&text);
+    }
+
+    /// Opens a list or an object, to be written line by line; returns it as text where that would be too deep or too long.
+    fn enter(&mut self, id: Id, lines: usize, place: Place) -> Option<String> {
+        let indent = place.indent();
+        if self.open.len() < DEEPEST_BLOCK && self.takes(lines, indent) {
+            let inline = !matches!(place, Place::Field(_));
+            self.open.push(Level { id, done: 0, indent, inline });
+            return None;
+        }
+        let mut text = String::new();
+        self.document.write_compact(id, &mut text);
+        Some(text)
+    }
+
+    /// Takes the room that so many lines need; returns whether there was so much.
+    fn takes(&mut self, lines: usize, indent: usize) -> bool {
+        let left = self.room.checked_sub(lines.saturating_mul(indent));
+        self.room = left.unwrap_or(self.room);
+        left.is_some()
     }
 }
 
@@ -349,5 +370,14 @@ mod tests {
         check_text(" one\ntwo", "|4-\n     one\n    two");
         check_text("one \ntwo", "\"one \\ntwo\"");
         check(r#"{"a":[" one\ntwo"]}"#, "a:\n    - \" one\\ntwo\"");
+    }
+
+    #[test]
+    fn what_nests_deep_and_is_wide_is_no_flood() {
+        for inner in ["1,".repeat(10_000) + "1", crate::json::string(&"a\n".repeat(10_000))] {
+            let json = format!("{}{inner}{}", "[".repeat(450), "]".repeat(450));
+            let yaml = from_json(&Document::parse(&json).unwrap());
+            assert!(yaml.len() < 2 << 20, "{} bytes", yaml.len());
+        }
     }
 }
