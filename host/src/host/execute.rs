@@ -174,6 +174,8 @@ pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunEr
         input
     };
 
+    // Upstream names the directory to nobody but who is to act (contract spec 10.4).
+    context.output_directory = context.output_directory.filter(|_| capability == Capability::ACTION);
     context.mode = Some(capability.clone());
     let request = Execute { provider: provider.advertised.clone(), input: text, context };
     Ok(Prepared { request, capability })

@@ -70,6 +70,17 @@ fn a_request_goes_out_under_the_advertised_name_with_what_surrounds_it() {
 }
 
 #[test]
+fn only_an_action_is_told_of_an_output_directory() {
+    let (_world, provider) = provider(|_| {});
+    let told = |input: &str| {
+        let context = Context { output_directory: Some("/out".to_owned()), ..Context::default() };
+        prepare(&provider, Run { context, ..with_input(input) }).unwrap().request.context.output_directory
+    };
+    assert_eq!(told(r#"{"operation":"create"}"#).as_deref(), Some("/out"));
+    assert_eq!(told(r#"{"operation":"list"}"#), None);
+}
+
+#[test]
 fn the_capability_is_the_one_asked_for_or_the_one_that_fits() {
     check(with_input("{}"), Ok(("from", "{}")));
     let writing = r#"{"operation":"create"}"#;
