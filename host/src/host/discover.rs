@@ -4,6 +4,7 @@
 //! of a file than its head; who may be started, and when, is for [`Host`](super::Host) to decide.
 //! [`executables`] is upstream's own rule, which starts whatever it returns (contract spec 4.2).
 
+use std::collections::HashSet;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -136,6 +137,7 @@ pub fn executables(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
 /// though another that begins with a dot is one, as upstream has it.
 fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> {
     let mut all: Vec<(PathBuf, DirEntry)> = Vec::new();
+    let mut seen = HashSet::new();
     for dir in dirs {
         match fs::metadata(dir) {
             Ok(meta) if meta.is_dir() => {}
@@ -155,7 +157,7 @@ fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> 
         for entry in files {
             // `.` and doubled slashes go; `..` stays, because what it leaves may be a link.
             let path: PathBuf = dir.join(entry.file_name()).components().collect();
-            if !all.iter().any(|(seen, _)| *seen == path) {
+            if seen.insert(path.clone()) {
                 all.push((path, entry));
             }
         }
