@@ -199,7 +199,8 @@ impl Connection {
     /// Asks the plugin to end, gives it `grace` to do so, then kills it; returns how it ended.
     ///
     /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A
-    /// grace of zero does not ask. It takes no longer than the grace and what the kernel needs. A plugin that
+    /// grace of zero does not ask. What it printed last reaches the sink before this returns, if that has room for it
+    /// within the grace. It takes no longer than the grace and what the kernel needs. A plugin that
     /// is under [test](crate::Reattach::test) is left alone: it is only we who have done with it.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.stop_and_tell(grace).await.exit
@@ -210,7 +211,9 @@ impl Connection {
         let begin = Instant::now();
         let ended = |asked, killed, exit| Ending { asked, killed, exit, took: begin.elapsed() };
         let gone = self.gone();
+        let until = begin + grace;
         if let Some(exit) = gone.exit() {
+            let _no_room = timeout_at(until, self.printed()).await;
             return ended(Asked::Not, false, exit);
         }
         match &self.life {
@@ -221,7 +224,6 @@ impl Connection {
             }
             Life::Attached(attached) => attached.request(),
         }
-        let until = begin + grace;
         let mut asked = Asked::Not;
         if !grace.is_zero() {
             self.broker.close();
@@ -233,6 +235,7 @@ impl Connection {
             };
         }
         if let Ok(exit) = timeout_at(until, gone.clone().wait()).await {
+            let _no_room = timeout_at(until, self.printed()).await;
             return ended(asked, false, exit);
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
@@ -241,6 +244,15 @@ impl Connection {
             Life::Attached(attached) => attached.end().await,
         };
         ended(asked, true, exit)
+    }
+
+    /// Waits until the sink has all that a plugin printed that has ended.
+    ///
+    /// It may be much: what was on its way is here by then, and is handed over as the sink has room.
+    async fn printed(&self) {
+        let [_broker, mut stdio] = self.streams.clone();
+        // A task that is gone hands nothing over any more.
+        let _gone = stdio.wait_for(|standing| *standing != Standing::Open).await;
     }
 }
 

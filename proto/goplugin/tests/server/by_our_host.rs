@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use portcullis_goplugin::{
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response};
 
@@ -35,6 +36,23 @@ struct Collect(mpsc::UnboundedSender<(Stdio, Vec<u8>)>);
 impl Sink for Collect {
     fn stdio(&self, stdio: Stdio, piece: &[u8]) {
         let _test_is_over = self.0.send((stdio, piece.to_vec()));
+    }
+}
+
+/// Counts what is printed, and has room for it when a test says so.
+struct Reluctant {
+    room: watch::Receiver<bool>,
+    printed: AtomicUsize,
+}
+
+impl Sink for Reluctant {
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut room = self.room.clone();
+        Box::pin(async move { drop(room.wait_for(|room| *room).await) })
+    }
+
+    fn stdio(&self, _: Stdio, piece: &[u8]) {
+        self.printed.fetch_add(piece.len(), Ordering::Relaxed);
     }
 }
 
@@ -185,6 +203,30 @@ async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult 
     drop(scene.plugin);
     tokio::time::timeout(LONG, gone.wait()).await?;
     assert_eq!(entries(scene.base.path()), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stopped() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let (has_room, room) = watch::channel(true);
+    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
+    let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
+    launch.socket_base = Some(base.path().to_owned());
+    launch.start_timeout = LONG;
+    launch.sink = Arc::clone(&sink) as _;
+    let plugin = launch.start().await?;
+
+    has_room.send_replace(false);
+    PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
+    let gone = plugin.gone();
+    tokio::spawn(async move {
+        gone.wait().await;
+        has_room.send_replace(true);
+    });
+    assert_eq!(plugin.stop(LONG).await.to_string(), "exit status: 0");
+    drop(plugin);
+    assert_eq!(sink.printed.load(Ordering::Relaxed), 200_000);
     Ok(())
 }
 
