@@ -26,11 +26,14 @@ const TAIL: usize = 4 * 1024;
 /// How much is read at once. A guess; a smaller one costs more calls, and never more than that.
 const CHUNK: usize = 8 * 1024;
 
-/// How many pieces are read of a pipe whose child has ended when the sink has no room: what a pipe holds.
+/// How many pieces are read of a pipe whose child has ended when the sink has no room, or took its time: what a pipe holds.
 const LEFT: usize = 64 * 1024 / CHUNK;
 
 /// How long pipes are read after the child's end. What it wrote itself is in them by then.
 const DRAIN: Duration = Duration::from_millis(100);
+
+/// How long one of those pieces is waited for when that is over. It is there, and the runtime has to see it; a guess.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// What the child wrote to its standard output first.
 #[derive(Debug)]
@@ -127,9 +130,9 @@ pub(super) async fn read_stderr(
 struct Pipe {
     pipe: Receiver,
     ended: Ended,
-    /// When reading stops, known from the child's end on.
+    /// When reading stops, but for what is left, known from the child's end on.
     until: Option<Instant>,
-    /// How often it may still be read without room for that.
+    /// How often it may still be read without room or time for that.
     left: usize,
     buffer: Vec<u8>,
 }
@@ -147,26 +150,26 @@ impl Pipe {
 
     /// Returns the next bytes once the sink has room for them, or none at the end.
     async fn read(&mut self, sink: &dyn Sink) -> &[u8] {
-        tokio::select! {
+        let room = tokio::select! {
             biased;
-            () = sink.room() => {}
-            // Nobody is held up any more. What is left is little, unless a descendant goes on.
-            () = self.ended.clone().wait() => match self.left.checked_sub(1) {
-                Some(left) => self.left = left,
-                None => return &[],
-            },
-        }
+            () = sink.room() => true,
+            // Nobody is held up any more.
+            () = self.ended.clone().wait() => false,
+        };
         if self.until.is_none() && self.ended.has_come() {
             self.until = Some(Instant::now() + DRAIN);
         }
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            // Who still writes has left the group, and may do so for ever.
-            return &[];
+        if !room || self.until.is_some_and(|until| until <= Instant::now()) {
+            // What the child wrote itself is little. Who still writes has left the group, and may do so for ever.
+            match self.left.checked_sub(1) {
+                Some(left) => self.left = left,
+                None => return &[],
+            }
         }
         let (ended, until) = (self.ended.clone(), self.until);
         let over = async move {
             let until = match until {
-                Some(until) => until,
+                Some(until) => until.max(Instant::now() + GLANCE),
                 None => {
                     ended.wait().await;
                     Instant::now() + DRAIN
@@ -262,6 +265,33 @@ mod tests {
         // What it wrote is read. The pipe stays open, as a descendant would keep it.
         has_ended.send_replace(true);
         reading.await.unwrap().unwrap();
+        assert_eq!(*sink.0.lock().unwrap(), LEFT * CHUNK);
+    }
+
+    /// Takes as long over its first piece as pipes are read after the child's end.
+    #[derive(Default)]
+    struct Slow(Mutex<usize>);
+
+    impl Sink for Slow {
+        fn raw_stderr(&self, piece: &[u8]) {
+            let mut taken = self.0.lock().unwrap();
+            if *taken == 0 {
+                std::thread::sleep(DRAIN);
+            }
+            *taken += piece.len();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_child_wrote_is_read_however_long_the_sink_takes() {
+        let (pipe, mut child) = std::io::pipe().unwrap();
+        child.write_all(&[b'x'; LEFT * CHUNK]).unwrap();
+        let (has_ended, ended) = Ended::new();
+        has_ended.send_replace(true);
+        let sink = Arc::new(Slow::default());
+        // The pipe stays open, as a descendant would keep it.
+        let reading = read_stderr(pipe.into(), ended, FIRST_LINE, Arc::clone(&sink) as _, Tail::default());
+        reading.await.unwrap();
         assert_eq!(*sink.0.lock().unwrap(), LEFT * CHUNK);
     }
 
