@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::FIRST_LINE;
-use crate::Sink;
 use crate::log::{Entry, Level, LogReader};
 use crate::transport::Ended;
+use crate::{Discard, Sink};
 
 /// How much of the end of standard error is kept for errors.
 const TAIL: usize = 4 * 1024;
@@ -68,7 +68,8 @@ pub(super) async fn read_stdout(
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut line = Vec::new();
     let (first_line, rest) = loop {
-        let chunk = pipe.read(sink.as_ref()).await;
+        // It is for us: a start does not wait for who reads what others print.
+        let chunk = pipe.read(&Discard).await;
         let (head, rest) = match chunk.iter().position(|byte| *byte == b'\n') {
             Some(end) => (chunk.get(..end).unwrap_or_default(), chunk.get(end + 1..)),
             // At the end of the output, what there is of a line is one.
@@ -229,7 +230,12 @@ mod tests {
     use std::io::Write as _;
     use std::pin::Pin;
 
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// Generous: it is only ever waited out by a test that fails.
+    const LONG: Duration = Duration::from_secs(20);
 
     /// Has no room, and counts what it is brought all the same.
     #[derive(Default)]
@@ -266,6 +272,17 @@ mod tests {
         has_ended.send_replace(true);
         reading.await.unwrap().unwrap();
         assert_eq!(*sink.0.lock().unwrap(), LEFT * CHUNK);
+    }
+
+    #[tokio::test]
+    async fn the_first_line_is_read_without_room() {
+        let (pipe, mut child) = std::io::pipe().unwrap();
+        let (_has_ended, ended) = Ended::new();
+        let (first, line) = oneshot::channel();
+        let _reading = tokio::spawn(read_stdout(pipe.into(), ended, first, Arc::new(Full::default())));
+        child.write_all(b"1|1|unix|/x|grpc|\n").unwrap();
+        let line = timeout(LONG, line).await.unwrap().unwrap();
+        assert_eq!(line.into_text(), "1|1|unix|/x|grpc|");
     }
 
     /// Takes as long over its first piece as pipes are read after the child's end.
