@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use thiserror::Error;
 
 use super::{Group, LONGEST_PATH};
@@ -184,7 +184,9 @@ pub(crate) fn sweep(base: &Path) {
 }
 
 fn sweep_one(path: &Path) {
-    match File::open(path.join(LOCK)) {
+    // A plugin may have put a pipe there, whose opening would wait for somebody who writes to it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    match File::options().read(true).custom_flags(flags).open(path.join(LOCK)) {
         Ok(lock) => {
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 discard(path);
@@ -280,6 +282,25 @@ mod tests {
 
         assert!(living.path().exists() && stranger.exists());
         assert!(!dead_path.exists() && !unborn.exists());
+    }
+
+    #[test]
+    fn sweeping_waits_for_nobody() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let base = tempfile::tempdir().unwrap();
+        let dead = base.path().join("goplugin-dead");
+        fs::create_dir(&dead).unwrap();
+        mknodat(CWD, &dead.join(LOCK), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+
+        let (path, (done, swept)) = (base.path().to_owned(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            sweep(&path);
+            done.send(())
+        });
+        // Generous: it is only ever waited out by a test that fails.
+        swept.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        assert!(!dead.exists());
     }
 
     #[test]
