@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use portcullis_contract::{LimitName, PluginName, Resolved};
 use portcullis_goplugin::Connection;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -57,10 +58,7 @@ impl Child {
             && connection.gone().exit().is_none()
             && let Some(pid) = i32::try_from(connection.pid()).ok().and_then(Pid::from_raw)
         {
-            // It was started with what we are allowed. Where that is less, it stays: only root could raise it.
-            let bytes = getrlimit(Resource::As).maximum.map_or(bytes, |allowed| allowed.min(bytes));
-            let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-            prlimit(Some(pid), Resource::As, limit)?;
+            hold_memory(pid, bytes)?;
         }
         for limit in unheld(limits) {
             warn!(%plugin, %limit, "this limit cannot be held for a native plugin");
@@ -80,6 +78,27 @@ impl Child {
     }
 }
 
+/// Holds a process to an amount of memory, unless it has ended: whoever calls it next learns how.
+///
+/// It was started with what we are allowed, and a script may have taken from that before it became the program. Where
+/// that is less, it stays: only root could raise it.
+fn hold_memory(pid: Pid, bytes: u64) -> Result<(), Errno> {
+    let bytes = most_memory(pid).map_or(bytes, |most| most.min(bytes));
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    match prlimit(Some(pid), Resource::As, limit) {
+        Ok(_) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns how much memory a process can have at most, if that is bounded. Only `/proc` says so of another.
+fn most_memory(pid: Pid) -> Option<u64> {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
+    let space = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    // The soft one comes first, and what is unlimited is no number.
+    space.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Returns the limits that a policy may ask for and that a child is not held to.
 fn unheld(limits: &Resolved) -> Vec<LimitName> {
     limits.cpu.map(|_| LimitName::Cpu).into_iter().collect()
@@ -87,9 +106,39 @@ fn unheld(limits: &Resolved) -> Vec<LimitName> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
     use portcullis_contract::{BackendName, Limits};
 
     use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_needs_no_limit() {
+        // No process has so high a number.
+        let ended = Pid::from_raw(i32::MAX).expect("it is not 0");
+        assert_eq!(hold_memory(ended, 1 << 30), Ok(()));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the child is the test's, and ends with its input")]
+    fn a_process_keeps_a_lower_limit_of_its_own() {
+        const OWN: u64 = 4 << 30;
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "ulimit -v 4194304 && echo lower && read line"]);
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut said).expect("it can be read");
+        assert_eq!(said, "lower\n");
+
+        let pid = Pid::from_child(&child);
+        let held = |bytes| hold_memory(pid, bytes).map(|()| most_memory(pid));
+        assert_eq!(held(2 * OWN), Ok(Some(OWN)));
+        assert_eq!(held(OWN / 2), Ok(Some(OWN / 2)));
+        // Its input ends with this.
+        child.wait().expect("it is our child");
+    }
 
     #[test]
     fn a_limit_that_nobody_holds_is_named_only_if_a_policy_sets_it() {
