@@ -17,6 +17,7 @@ use portcullis_goplugin::{
 };
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 const ROGUE: &str = env!("CARGO_BIN_EXE_goplugin-rogue");
 
@@ -77,11 +78,16 @@ impl Scene {
         assert_eq!(left, Vec::<PathBuf>::new());
     }
 
+    /// Waits for the next entry of the log.
+    async fn next(&mut self) -> Entry {
+        let next = timeout(LONG, self.entries.recv()).await.expect("the plugin says something");
+        next.expect("the sink is still there")
+    }
+
     /// Waits for the entry that begins so, and returns the rest of its message.
     async fn entry(&mut self, prefix: &str) -> String {
         loop {
-            let entry = self.entries.recv().await.expect("the sink is still there");
-            if let Some(rest) = entry.message.strip_prefix(prefix) {
+            if let Some(rest) = self.next().await.message.strip_prefix(prefix) {
                 return rest.to_owned();
             }
         }
@@ -173,7 +179,7 @@ async fn the_log_reaches_the_sink_in_entries() -> TestResult {
     let mut scene = scene(&["serve-and-say"]);
     let _plugin = scene.launch.start().await?;
     loop {
-        let entry = scene.entries.recv().await.ok_or("the log ended")?;
+        let entry = scene.next().await;
         if entry.message == "a structured one" {
             assert_eq!((entry.level, entry.target.as_deref()), (Level::Warn, Some("rogue")));
             assert_eq!(entry.fields, [("answer".to_owned(), 42.into())]);
@@ -190,7 +196,7 @@ async fn raw_standard_error_is_passed_on_whether_or_not_it_is_logged() -> TestRe
     let _plugin = scene.launch.start().await?;
     let mut all = Vec::new();
     while !all.ends_with(b"\"answer\":42}\n") {
-        all.extend(pieces.recv().await.ok_or("it ended")?);
+        all.extend(timeout(LONG, pieces.recv()).await?.ok_or("it ended")?);
     }
     Ok(())
 }
@@ -249,7 +255,7 @@ async fn the_environment_is_what_was_given_and_the_protocol_wins() -> TestResult
     let _plugin = scene.launch.start().await?;
     let mut found = Vec::new();
     loop {
-        let entry = scene.entries.recv().await.ok_or("the log ended")?;
+        let entry = scene.next().await;
         if entry.target.is_some() {
             break;
         }
@@ -421,7 +427,7 @@ async fn a_plugin_that_dies_is_gone_with_its_signal() -> TestResult {
     let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
     rustix::process::kill_process(pid, Signal::TERM)?;
 
-    let exit = gone.wait().await;
+    let exit = timeout(LONG, gone.wait()).await?;
     assert_eq!((exit.to_string().as_str(), exit.requested), ("signal: 15 (SIGTERM)", false));
     scene.expect_nothing_left();
     Ok(())
@@ -436,7 +442,7 @@ async fn dropping_a_plugin_ends_its_whole_group() -> TestResult {
     let gone = plugin.gone();
     drop(plugin);
     wait_for_end(descendant).await;
-    assert!(gone.wait().await.requested);
+    assert!(timeout(LONG, gone.wait()).await?.requested);
     scene.expect_nothing_left();
     Ok(())
 }
@@ -444,7 +450,7 @@ async fn dropping_a_plugin_ends_its_whole_group() -> TestResult {
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
     let scene = scene(&["hang"]);
-    let given_up = tokio::time::timeout(Duration::from_millis(50), scene.launch.start()).await;
+    let given_up = timeout(Duration::from_millis(50), scene.launch.start()).await;
     assert!(given_up.is_err());
     // The child is killed by then, and what it had is removed by the task that watched it.
     let until = Instant::now() + LONG;

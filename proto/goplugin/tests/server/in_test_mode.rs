@@ -9,8 +9,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::TestResult;
 use crate::child::{connect, entries};
+use crate::{LONG, TestResult};
 
 /// A plugin without a host, whose sockets are in `directory`.
 fn serve(directory: &std::path::Path) -> Serve {
@@ -46,9 +46,12 @@ async fn dropping_it_ends_it() -> TestResult {
     health.check(HealthCheckRequest::default()).await?;
     drop(serving);
     crate::child::wait_until_empty(directory.path()).await;
-    while health.check(HealthCheckRequest::default()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let ended = async {
+        while health.check(HealthCheckRequest::default()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, ended).await?;
     Ok(())
 }
 

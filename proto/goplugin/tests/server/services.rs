@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -13,7 +14,7 @@ use crate::peer::peer_client::PeerClient;
 use crate::peer::{Nothing, Number, Text};
 use crate::wire::ConnInfo;
 use crate::wire::grpc_stdio_client::GrpcStdioClient;
-use crate::{TestResult, data};
+use crate::{LONG, TestResult, data};
 
 #[tokio::test]
 async fn its_health_is_known_under_its_name() -> TestResult {
@@ -45,7 +46,7 @@ async fn hosts_come_and_go_and_the_next_one_finds_everything() -> TestResult {
         host.send(odd).await?;
         host.send(ConnInfo::default()).await?;
         assert_eq!(peer.offer(Nothing {}).await?.into_inner().value, round);
-        let info = announced.message().await?.ok_or("it is announced")?; // P-56
+        let info = timeout(LONG, announced.message()).await??.ok_or("it is announced")?; // P-56
         assert_eq!((info.service_id, info.network.as_str()), (round, "unix"));
         let mut offered = PeerClient::new(connect(info.address.into()).await);
         assert_eq!(offered.echo(data(b"there")).await?.into_inner().value, &b"there"[..]);
@@ -61,7 +62,8 @@ async fn an_announcement_waits_for_the_stream() -> TestResult {
     let mut peer = PeerClient::new(plugin.connect().await);
     let id = peer.offer(Nothing {}).await?.into_inner().value;
     let (_host, mut announced) = broker(&plugin).await?;
-    assert_eq!(announced.message().await?.ok_or("it is announced")?.service_id, id); // P-54
+    let info = timeout(LONG, announced.message()).await??.ok_or("it is announced")?;
+    assert_eq!(info.service_id, id); // P-54
     Ok(())
 }
 
@@ -89,7 +91,7 @@ async fn what_is_printed_arrives_whenever_a_host_reads_it() -> TestResult {
     let mut prints = GrpcStdioClient::new(channel.clone()).stream_stdio(()).await?.into_inner();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     while stdout.len() < text.len() || stderr.len() < text.len() {
-        let piece = prints.message().await?.ok_or("there is more")?;
+        let piece = timeout(LONG, prints.message()).await??.ok_or("there is more")?;
         assert!((1..=1024).contains(&piece.data.len())); // P-49
         match piece.channel() {
             crate::wire::stdio_data::Channel::Stdout => stdout.extend_from_slice(&piece.data),
