@@ -421,6 +421,40 @@ fn ctrl_c_ends_a_run_and_everything_it_started() -> TestResult {
     Ok(())
 }
 
+/// A byte of it is read, so that the rest is being written when the signal comes.
+#[test]
+fn ctrl_c_ends_a_run_whose_output_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let stream = ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=200000"];
+    let mut child = person.command(&stream).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut unread = child.stdout.take().expect("a pipe");
+    unread.read_exact(&mut [0])?;
+    cli::signal(&child, cli::Signal::INT)?;
+    assert_eq!(child.wait()?.code(), Some(130));
+    Ok(())
+}
+
+/// What is no plugin is told when everything has been looked at, and only the table is left to write.
+#[test]
+fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    fs::write(person.path("plugins/module.wasm"), b"\0asm\x01\0\0\0")?;
+    let (_unread, full) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&full, true)?;
+    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&full, false)?;
+
+    let mut child = person.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
+    assert!(line.contains("module.wasm"), "{line}");
+    cli::signal(&child, cli::Signal::INT)?;
+    assert_eq!(child.wait()?.code(), Some(130));
+    Ok(())
+}
+
 #[cfg(go_peers)]
 mod native {
     use std::process::Stdio;

@@ -13,7 +13,7 @@ use portcullis_contract::{BackendName, visible, visible_line};
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
 use crate::exit::{Exit, Failure};
 use crate::list::json_of;
-use crate::output::{Format, print};
+use crate::output::{Format, print_or_end};
 use crate::setup::{Personal, PluginArgs, wanted};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup};
@@ -64,7 +64,9 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
     };
     let plugin = describe::plugin(&listed, asked, imports);
     let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
-    print(text).await?;
+    if let Some(exit) = print_or_end(text, &mut signals).await? {
+        return Ok(exit);
+    }
     // What is known was told; that the plugin does not even start is no success all the same.
     Ok(if matches!(listed.offers, Offers::Failed(_)) { Exit::Failed } else { Exit::Done })
 }

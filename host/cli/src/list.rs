@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::describe::{self, Row};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, complain, print};
+use crate::output::{Format, complain, print_or_end};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup, table};
@@ -53,8 +53,8 @@ pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
         }
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
-    print(render(&rows, format)?).await?;
-    Ok(Exit::Done)
+    let ended = print_or_end(render(&rows, format)?, &mut signals).await?;
+    Ok(ended.unwrap_or(Exit::Done))
 }
 
 fn render(rows: &[Row], format: Format) -> anyhow::Result<String> {

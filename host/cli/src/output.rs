@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
+use crate::signals::Signals;
 use crate::{table, yaml};
 
 /// The form of what goes to stdout.
@@ -65,6 +66,19 @@ pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::R
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("cannot write to stdout"),
+    }
+}
+
+/// Does the same for a command that listens to signals: a reader who never reads must not keep it. Returns how it ends if one
+/// comes first.
+pub(crate) async fn print_or_end(
+    bytes: impl AsRef<[u8]> + Send + 'static,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Exit>> {
+    // A write that loses goes on until the process ends.
+    tokio::select! {
+        written = print(bytes) => written.map(|_somebody_reads| None),
+        exit = signals.next() => Ok(Some(exit)),
     }
 }
 

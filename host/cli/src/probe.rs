@@ -20,7 +20,7 @@ use portcullis_goplugin::{
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::list::json_of;
-use crate::output::{Format, print};
+use crate::output::{Format, print_or_end};
 use crate::signals::Signals;
 use crate::{Session, duration, exit};
 
@@ -107,7 +107,9 @@ pub(crate) async fn main(session: &Session, args: ProbeArgs) -> Result<Exit, Fai
         exit = signals.next() => return Ok(exit),
     };
     let text = if format == Format::Table { page::write(&report) } else { json_of(&report, format)? };
-    print(text).await?;
+    if let Some(exit) = print_or_end(text, &mut signals).await? {
+        return Ok(exit);
+    }
     Ok(match &report {
         Report { problem: Some(_), .. } if !args.binary.exists() => Exit::NotFound,
         Report { problem: Some(_), .. } => Exit::Failed,

@@ -16,7 +16,7 @@ use portcullis_contract::{Context, Environment, Kind, Stdin};
 use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{Format, complain, print};
+use crate::output::{Format, complain, print_or_end};
 use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
 use crate::signals::Signals;
@@ -159,7 +159,10 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     };
     let elapsed = started.elapsed();
     let failed = matches!(ended, Ended::ByItself(Err(_)));
-    streams.finish(failed || session.environment.stderr_is_terminal).await;
+    let ended = tokio::select! {
+        () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
+        exit = signals.next() => Ended::BySignal(exit),
+    };
     stop(&host, printing.as_ref(), &mut signals).await;
 
     let outcome = match ended {
@@ -173,9 +176,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
             let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
             let text = result::render(&ran, shown, format)?;
             // The reader of a pipe may go away; what was asked for was done all the same.
-            tokio::select! {
-                written = print(text) => { written?; }
-                exit = signals.next() => return Ok(exit),
+            if let Some(exit) = print_or_end(text, &mut signals).await? {
+                return Ok(exit);
             }
             if metrics {
                 complain(result::metrics(&ran.provider, ran.took, true).as_bytes());

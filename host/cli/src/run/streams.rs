@@ -50,9 +50,10 @@ impl Streams {
     }
 
     async fn show(&mut self, place: Place, bytes: Bytes) {
-        if let Some(last) = bytes.last() {
-            self.unfinished = (*last != b'\n').then_some(place);
-        }
+        let Some(last) = bytes.last() else { return };
+        let unfinished = (*last != b'\n').then_some(place);
+        // So it stays if this is dropped: who has not read so far does not read the end of a line either.
+        self.unfinished = None;
         match place {
             Place::Nowhere => {}
             Place::Stdout => {
@@ -66,6 +67,7 @@ impl Streams {
                 let _ = spawn_blocking(move || complain(&bytes)).await;
             }
         }
+        self.unfinished = unfinished;
     }
 }
 
