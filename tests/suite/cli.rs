@@ -390,6 +390,18 @@ fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn what_is_shown_and_cannot_be_written_is_no_success() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let stream =
+        ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=4", "pauseMillis=600000"];
+    let full = fs::File::options().write(true).open("/dev/full")?;
+    let output = person.command(&stream).stdout(full).output()?;
+    fails(&output, 1, "cannot write to stdout: No space left on device");
+    Ok(())
+}
+
 /// Starts a run that prints a chunk and never ends, and returns it once the chunk is there.
 fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::Error>> {
     let mut child = person

@@ -168,11 +168,14 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let outcome = match ended {
         Ended::ByItself(outcome) => outcome,
         Ended::BySignal(exit) => return Ok(exit),
-        Ended::Unread => return Ok(Exit::Done),
+        Ended::Unread => return streams.take_failure().map_or(Ok(Exit::Done), |error| Err(error.into())),
     };
     let metrics = args.show_metrics && !session.quiet;
     match outcome {
         Ok(ran) => {
+            if let Some(error) = streams.take_failure() {
+                return Err(error.into());
+            }
             let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
             let text = result::render(&ran, shown, format)?;
             // The reader of a pipe may go away; what was asked for was done all the same.
@@ -196,7 +199,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
 enum Ended {
     ByItself(Result<Ran, RunError>),
     BySignal(Exit),
-    /// Whoever read the output has gone.
+    /// Whoever read the output has gone, or it takes no more.
     Unread,
 }
 

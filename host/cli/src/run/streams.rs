@@ -19,6 +19,8 @@ pub(super) struct Streams {
     /// Where the last line has no end yet.
     unfinished: Option<Place>,
     nobody_reads: Arc<Notify>,
+    /// Why stdout took no more, if it is not that its reader has gone.
+    failed: Option<anyhow::Error>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +31,19 @@ enum Place {
 }
 
 impl Streams {
-    /// Makes the streams that go with a form. `nobody_reads` is told when a reader of stdout has gone.
+    /// Makes the streams that go with a form. `nobody_reads` is told when stdout takes no more.
     pub(super) fn new(format: Format, nobody_reads: Arc<Notify>) -> Self {
         let (stdout, stderr) = match format {
             Format::Table => (Place::Stdout, Place::Stderr),
             Format::Json | Format::Yaml => (Place::Stderr, Place::Stderr),
             Format::Quiet => (Place::Nowhere, Place::Nowhere),
         };
-        Self { stdout, stderr, unfinished: None, nobody_reads }
+        Self { stdout, stderr, unfinished: None, nobody_reads, failed: None }
+    }
+
+    /// Returns why something that was to be shown is lost, once. That somebody stopped reading is no such reason.
+    pub(super) fn take_failure(&mut self) -> Option<anyhow::Error> {
+        self.failed.take()
     }
 
     /// Ends a line that a person would otherwise find something else on: on stdout in any case, for only a
@@ -57,9 +64,11 @@ impl Streams {
         match place {
             Place::Nowhere => {}
             Place::Stdout => {
-                if !matches!(print(bytes).await, Ok(true)) {
+                let printed = print(bytes).await;
+                if !matches!(printed, Ok(true)) {
                     self.nobody_reads.notify_one();
                 }
+                self.failed = self.failed.take().or(printed.err());
             }
             // Waiting for it keeps the order, and a slow reader slows the plugin. A task that panicked
             // has nothing to tell.
