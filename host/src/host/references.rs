@@ -2,7 +2,9 @@
 //!
 //! A schema is the plugin's. A few lines of references can stand for a tree without end, or for one
 //! of a billion leaves. One of too many leaves is refused; by one without end can be judged, because
-//! the input has an end, but not everything that is wrong can be told. Pure, and no deeper in the stack than the schema has values.
+//! the input has an end, but not everything that is wrong can be told. To ask for what nothing else has evaluated is
+//! to look at everything else once more, and counts like references to it. Pure, and no deeper in the stack than the
+//! schema has values.
 
 use std::collections::HashMap;
 
@@ -28,17 +30,26 @@ pub(super) struct References {
 /// That they stand for too much.
 pub(super) fn references(schema: &Value) -> Result<References, String> {
     let count = count(schema);
-    if count == 0 {
-        return Ok(References { count, finite: true });
-    }
-    let mut walk = Walk { root: schema, known: HashMap::new(), finite: true };
-    if walk.places(schema) > MOST_PLACES {
-        return Err(format!("its references stand for more than {MOST_PLACES} schemas"));
-    }
-    Ok(References { count, finite: walk.finite })
+    let mut walk = Walk { root: schema, known: HashMap::new(), finite: true, repeated: 0 };
+    let places = walk.places(schema);
+    // What stands there once may be as long as it likes.
+    let too_much = if count > 0 && places > MOST_PLACES {
+        "references"
+    } else if walk.repeated > MOST_PLACES {
+        "unevaluated properties or items"
+    } else {
+        return Ok(References { count, finite: walk.finite });
+    };
+    Err(format!("its {too_much} stand for more than {MOST_PLACES} schemas"))
 }
 
 const KEYWORDS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
+/// Keywords for which the validator reads what stands beside them once more, and looks at it twice more.
+const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
+
+/// Keywords whose schemas it does not read for that: they say something of a part of the value.
+const OF_PARTS: [&str; 4] = ["items", "prefixItems", "properties", "propertyNames"];
 
 /// Counts the references of a schema.
 pub(super) fn count(schema: &Value) -> usize {
@@ -56,20 +67,30 @@ struct Walk<'s> {
     /// What a target stands for; `None` while that is being found out.
     known: HashMap<&'s str, Option<u64>>,
     finite: bool,
+    /// How many places are looked at again because of what may be left unevaluated.
+    repeated: u64,
 }
 
 impl<'s> Walk<'s> {
     /// Counts the places that a part of the schema stands for. What leads back to itself counts once.
     fn places(&mut self, part: &'s Value) -> u64 {
         match part {
-            Value::Object(object) => object.iter().fold(1, |places: u64, (key, value)| {
-                places.saturating_add(match (KEYWORDS.contains(&key.as_str()), value) {
-                    (true, Value::String(target)) => self.target(target),
-                    // What is only defined costs where it is referred to.
-                    (false, _) if matches!(key.as_str(), "$defs" | "definitions") => 0,
-                    _ => self.places(value),
+            Value::Object(object) => {
+                let asked = UNEVALUATED.iter().filter(|keyword| object.contains_key(**keyword));
+                let times = asked.fold(1_u64, |times, _| 3 * times);
+                object.iter().fold(1, |places: u64, (key, value)| {
+                    let of_value = match (KEYWORDS.contains(&key.as_str()), value) {
+                        (true, Value::String(target)) => self.target(target),
+                        // What is only defined costs where it is referred to.
+                        (false, _) if matches!(key.as_str(), "$defs" | "definitions") => 0,
+                        _ => self.places(value),
+                    };
+                    let again = if OF_PARTS.contains(&key.as_str()) { 0 } else { times - 1 };
+                    let again = of_value.saturating_mul(again);
+                    self.repeated = self.repeated.saturating_add(again);
+                    places.saturating_add(of_value).saturating_add(again)
                 })
-            }),
+            }
             Value::Array(items) => {
                 items.iter().fold(1, |places: u64, item| places.saturating_add(self.places(item)))
             }
@@ -120,6 +141,29 @@ mod tests {
         check(&json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}), 2, false);
         check(&json!({"$ref": "other.json"}), 1, false);
         check(&json!({"$dynamicRef": "#name"}), 1, false);
+    }
+
+    #[test]
+    fn what_looks_at_everything_below_it_again_is_refused_where_it_nests() {
+        let nested = |wrap: fn(Value) -> Value, levels: usize| {
+            let schema = (0..levels).fold(json!({"properties": {"a": {}}}), |below, _| wrap(below));
+            references(&schema)
+        };
+        let wraps: [fn(Value) -> Value; 4] = [
+            |below| json!({"anyOf": [below], "unevaluatedProperties": false}),
+            |below| json!({"if": below, "unevaluatedItems": false}),
+            |below| json!({"additionalProperties": below, "unevaluatedProperties": false}),
+            |below| json!({"contains": below, "unevaluatedItems": false, "unevaluatedProperties": false}),
+        ];
+        let much = "its unevaluated properties or items stand for more than 20000 schemas";
+        for wrap in wraps {
+            assert_eq!(nested(wrap, 3), Ok(References { count: 0, finite: true }));
+            assert_eq!(nested(wrap, 20), Err(much.to_owned()));
+        }
+        // As generators write it, in every object.
+        let closed: fn(Value) -> Value =
+            |below| json!({"properties": {"a": below}, "unevaluatedProperties": false});
+        assert!(nested(closed, 60).is_ok());
     }
 
     #[test]

@@ -470,6 +470,17 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_that_looks_at_everything_again_at_every_step_is_refused() {
+        let (open, close) = (r#"{"anyOf":["#, r#"],"unevaluatedProperties":false}"#);
+        let schema = |steps: usize| {
+            format!("{}{{\"properties\":{{\"a\":{{}}}}}}{}", open.repeat(steps), close.repeat(steps))
+        };
+        check(&schema(5), r#"{"a":1}"#, "");
+        let much = "failed to resolve inputs schema: its unevaluated properties or items stand for more than 20000 schemas";
+        check(&schema(30), r#"{"a":1}"#, much);
+    }
+
+    #[test]
     fn a_schema_that_doubles_at_every_level_of_the_input_ends() {
         let schema = r##"{"additionalProperties":{"allOf":[{"$ref":"#"},{"$ref":"#"}]},"type":"object"}"##;
         let nested = |inner: &str| format!("{}{inner}{}", "{\"a\":".repeat(60), "}".repeat(60));
