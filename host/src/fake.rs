@@ -12,8 +12,8 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Capability, Chunk, Configuration, Descriptor, Digest,
-    Execute, Json, Kind, LaunchError, Output, Plugin, PluginInfo, PluginName, PluginSpec, Provider,
-    ProviderName, Refusal, StopReason,
+    Execute, Isolation, Json, Kind, LaunchError, Output, Plugin, PluginInfo, PluginName, PluginSpec,
+    Provider, ProviderName, Refusal, StopReason,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -134,7 +134,9 @@ impl FakeBackend {
         }
         // A name may be empty, written as two quotes.
         let names = names.split_whitespace().map(|name| name.trim_matches('"').to_owned()).collect();
-        let info = PluginInfo { name: spec.name, kind, backend: self.0, path: spec.path, digest: found };
+        // What runs apart is started from a file of its own.
+        let path = if spec.run_as.isolation == Isolation::Process { "/apart".into() } else { spec.path };
+        let info = PluginInfo { name: spec.name, kind, backend: self.0, path, digest: found };
         Ok((info, names))
     }
 }

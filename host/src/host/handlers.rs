@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis_contract::{AuthCapability, AuthHandler, HandlerInfo, HandlerName};
@@ -23,6 +24,8 @@ pub struct RegisteredHandler {
     pub info: HandlerInfo,
     /// The plugin that offers it.
     pub plugin: Arc<dyn AuthHandler>,
+    /// The file by which the host knows the plugin. One that runs apart knows another of itself.
+    pub(super) file: PathBuf,
 }
 
 /// Why a name does not lead to an auth handler, in upstream's words.
@@ -50,7 +53,13 @@ impl RegisteredHandler {
         if info.name.as_str().is_empty() {
             return Err(AuthRegistryError::Nameless);
         }
-        Ok(Self { info, plugin })
+        let file = plugin.info().path.clone();
+        Ok(Self { info, plugin, file })
+    }
+
+    /// Says by which file the host knows the plugin.
+    pub(super) fn of_file(self, file: &Path) -> Self {
+        Self { file: file.to_owned(), ..self }
     }
 
     /// Returns the name that it is asked for under.
@@ -141,7 +150,7 @@ mod tests {
             flows: Vec::new(),
             capabilities: Vec::new(),
         };
-        Arc::new(RegisteredHandler { info, plugin })
+        Arc::new(RegisteredHandler { info, plugin, file: PathBuf::new() })
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Rooms {
             ))
         };
         if let Ok(handler) = self.auth_registry.get(&name) {
-            let wait = self.waits.begin(asker, &handler.plugin.info().path).ok_or_else(circle)?;
+            let wait = self.waits.begin(asker, &handler.file).ok_or_else(circle)?;
             return Ok((handler, wait));
         }
         let not_there = |error: FindError| match error {

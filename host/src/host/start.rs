@@ -134,7 +134,7 @@ impl Rooms {
             match handler {
                 Ok(handler) => {
                     self.configure(plugin.as_ref(), &name).await;
-                    let handler = Arc::new(handler);
+                    let handler = Arc::new(handler.of_file(&file.path));
                     if let Err(error) = self.auth_registry.register(Arc::clone(&handler)) {
                         tracing::warn!(plugin = %file.name, %error, "auth handler not registered");
                     }

@@ -1,6 +1,6 @@
 //! What plugins are told of who is logged in, by handlers of the same host.
 
-use portcullis_contract::{HostError, IdentityGrant, SecretGrant, TokenRequest};
+use portcullis_contract::{HostError, IdentityGrant, Isolation, SecretGrant, TokenRequest};
 
 use super::super::services::Services;
 use super::*;
@@ -129,6 +129,31 @@ async fn a_question_that_leads_back_to_its_asker_is_refused_and_never_waited_for
     let access = portcullis_contract::AccessRequest { scope: "via door".to_owned(), ..Default::default() };
     let said = chain(&side.token(&Call::default(), access).await.unwrap_err());
     assert_eq!(said, format!("plugin auth handler side get-token: {circle}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_leads_back_to_its_asker_through_plugins_that_run_apart() {
+    let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side"), ("one.wasm", "one")]);
+    let mut setup = host(&house).rooms.setup.clone();
+    let policy = Arc::clone(&setup.policy);
+    setup.policy = Arc::new(move |digest: &Digest| {
+        let mut settings = policy(digest);
+        settings.run_as.isolation = Isolation::Process;
+        settings
+    });
+    let host = Host::new(setup);
+    let asker = asker(&house, &host).await;
+    assert_eq!(token(asker.as_ref(), "door", "via side").await.as_deref(), Ok("door via token of side"));
+
+    let circle = "would wait for the plugin that asks";
+    let said = token(asker.as_ref(), "door", "via door").await.unwrap_err();
+    assert!(said.contains(circle), "{said}");
+
+    let side = host.auth_registry().get(&HandlerName::new("side")).unwrap();
+    let _open = host.rooms.waits.begin(&house.path("a.wasm"), &house.path("b.wasm")).unwrap();
+    let access = portcullis_contract::AccessRequest { scope: "via door".to_owned(), ..Default::default() };
+    let said = chain(&side.token(&Call::default(), access).await.unwrap_err());
+    assert!(said.contains(circle), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
