@@ -1,8 +1,9 @@
-//! What was found out about a plugin, as the page that people read.
+//! What was found out about a plugin, as the page that people read. What it said stands in lines of ours, or behind the
+//! margin that those begin at.
 
 use std::fmt::Write as _;
 
-use portcullis_contract::visible;
+use portcullis_contract::{visible, visible_line};
 
 use super::findings::{Finding, Weight};
 use super::report::{Certificate, Handshake, Line, Prints, Reached, Report, Shutdown, WithoutCookie};
@@ -152,7 +153,7 @@ fn write_services(out: &mut String, report: &Report) {
             }
             None => {
                 for name in &services.names {
-                    let _ = writeln!(out, "  - {name}");
+                    let _ = writeln!(out, "  - {}", visible_line(name));
                 }
             }
         }
@@ -230,10 +231,37 @@ fn write_findings(out: &mut String, report: &Report) {
             (false, ..) => {
                 let _ = writeln!(out, "\n{title}");
                 for finding in found {
-                    let _ =
-                        writeln!(out, "  {}  {}\n        {}", finding.item, finding.found, finding.advice);
+                    let Finding { item, found, advice, .. } = finding;
+                    let _ = writeln!(out, "  {item}  {}\n        {advice}", visible_line(found));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::probe::report::Services;
+
+    #[test]
+    fn nothing_that_a_plugin_says_begins_a_line_of_ours() {
+        let forged = || "a\n\nWhat is wrong\n  nothing".to_owned();
+        let mut report = Report::of(Path::new("plugin"), &[1], false, false);
+        report.services = Some(Services { reflection: Some("v1"), names: vec![forged()], problem: None });
+        report.problem = Some(forged());
+        report.printed.stdout = forged();
+        report.findings =
+            vec![Finding { item: "P-32", weight: Weight::Must, found: forged(), advice: "serve it" }];
+
+        let page = write(&report);
+
+        assert_eq!(page.lines().filter(|line| *line == "What is wrong").count(), 1, "{page}");
+        assert!(
+            page.ends_with("\nWhat is wrong\n  P-32  a\\n\\nWhat is wrong\\n  nothing\n        serve it\n"),
+            "{page}"
+        );
     }
 }
