@@ -19,6 +19,10 @@ use wasmparser::{Chunk, Parser, Payload};
 /// engine, and a tenth of this.
 const LARGEST: u64 = 256 << 20;
 
+/// The most imports and exports that are read, together. A guess: real components have dozens. Each takes a few bytes of a
+/// file, and many more of our memory.
+const MOST_NAMES: usize = 10_000;
+
 /// The versions of our own package that a component may be built for.
 const OURS: &[&str] = &["0.1.0"];
 /// The packages of WASI 0.2 that are linked. What was not granted is not in them.
@@ -96,6 +100,8 @@ enum Unfit {
     Damaged(#[from] wasmparser::BinaryReaderError),
     #[error("it is cut short")]
     CutShort,
+    #[error("it has more than {MOST_NAMES} imports and exports")]
+    TooManyNames,
     #[error("it imports {0}, which no plugin is given: {1}")]
     Import(String, Hint),
     #[error(
@@ -231,7 +237,13 @@ type Names = Vec<String>;
 
 /// Reads the imports and exports of a component itself, past whatever is nested in it.
 fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let (mut imports, mut exports) = (Names::new(), Names::new());
+    let mut left = MOST_NAMES;
+    let mut keep = |names: &mut Names, name: &str| {
+        left = left.checked_sub(1).ok_or(Unfit::TooManyNames)?;
+        names.push(name.to_owned());
+        Ok::<_, Unfit>(())
+    };
     let mut parser = Parser::new(0);
     loop {
         let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
@@ -241,12 +253,12 @@ fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
         match payload {
             Payload::ComponentImportSection(section) => {
                 for import in section {
-                    imports.push(import?.name.name.to_owned());
+                    keep(&mut imports, import?.name.name)?;
                 }
             }
             Payload::ComponentExportSection(section) => {
                 for export in section {
-                    exports.push(export?.name.name.to_owned());
+                    keep(&mut exports, export?.name.name)?;
                 }
             }
             Payload::ModuleSection { unchecked_range, .. }
@@ -320,6 +332,18 @@ mod tests {
             let error = outermost(&[&whole[..], tail].concat()).unwrap_err();
             assert_eq!(matches!(error, Unfit::CutShort), cut, "{tail:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_all_imports_is_not_read_to_its_end() {
+        let head = b"\0asm\x0d\0\x01\0";
+        // Each has the name `a`, and is a function of the first type.
+        let import = [0, 1, b'a', 1, 0];
+        // Five imports to a section, and the section's number, size and count.
+        let section = [&[10, 26, 5][..], &import.repeat(5)].concat();
+        let file = |sections| [&head[..], &section.repeat(sections)].concat();
+        assert_eq!(outermost(&file(MOST_NAMES / 5)).unwrap().0.len(), MOST_NAMES);
+        assert!(matches!(outermost(&file(MOST_NAMES / 5 + 1)), Err(Unfit::TooManyNames)));
     }
 
     #[test]
