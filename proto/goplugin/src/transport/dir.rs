@@ -291,7 +291,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let dead = base.path().join("goplugin-dead");
         fs::create_dir(&dead).unwrap();
-        mknodat(CWD, &dead.join(LOCK), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        mknodat(CWD, dead.join(LOCK), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 
         let (path, (done, swept)) = (base.path().to_owned(), std::sync::mpsc::channel());
         std::thread::spawn(move || {
