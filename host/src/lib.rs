@@ -5,9 +5,9 @@
 //! [`Provider`] is a running one, whichever sort it is; both come from the vocabulary in
 //! [`portcullis_contract`], which is re-exported here as [`contract`].
 //!
-//! Cargo features take away and never change: `process` and `component` are the two backends,
-//! `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program needs that
-//! runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.
+//! Cargo features take away and never change: `process` and `component` are the two backends, `http` is HTTP for
+//! components, `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program
+//! needs that runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.
 
 pub use portcullis_contract as contract;
 pub use portcullis_contract::{Backend, Provider};

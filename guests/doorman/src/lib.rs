@@ -1,8 +1,8 @@
 //! A guest that lets people in: two auth handlers, and every way in which a login can go.
 //!
-//! `door` (*Door*) knows the flows `device_code`, `interactive` and `pat` and every capability; `side` (*Side
-//! door*) knows one flow that nobody else does, `secret_knock`, and no capability. Each remembers who came
-//! in and what it issued, in memory and nowhere else.
+//! `door` (*Door*) knows the flows `device_code`, `interactive` and `pat` and all capabilities but `federated_token`
+//! and `instance_hostname`; `side` (*Side door*) knows one flow that nobody else does, `secret_knock`, and no
+//! capability. Each remembers who came in and what it issued, in memory and nowhere else.
 //!
 //! | Login, by `flow` | What happens |
 //! |---|---|
