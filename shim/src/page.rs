@@ -78,7 +78,7 @@ fn help(own: &Own, program: &str) -> String {
     let _ = write!(
         text,
         "\nTo ask it something: {} --version, --policy or --verify\n\
-         To take from what it may: PORTCULLIS_DENY=fs,env,http,identity,secrets (or all of them), and\n\
+         To take from what it may: PORTCULLIS_DENY=fs,env,http,identity,secrets (or all), and\n\
          PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT and _CONCURRENCY, in its environment\n",
         visible_line(program)
     );

@@ -23,7 +23,7 @@ mod parameters;
 /// Options of `inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// Name of a provider, or path of a plugin's file (with a slash in it)
+    /// Name of a provider or an auth handler, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "NAME|FILE")]
     target: String,
 

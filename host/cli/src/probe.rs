@@ -5,7 +5,7 @@
 //! part of the protocol. What it has no words for in the protocol's own checklist is shown and not judged.
 //!
 //! The exit code is 0 for a plugin that does all it must, 1 for one that cannot be spoken with, and 2, upstream's
-//! "validation failed", for one that works and yet does something that it must not.
+//! "validation failed", for one that works and yet does something that it must not; 4 if there is no such file.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
