@@ -23,10 +23,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::{LocalSet, spawn_local};
+use futures_util::FutureExt as _;
 use tonic::service::Routes;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -233,11 +234,13 @@ impl Serve {
             Err(error) => return failed(ServeError::Runtime(error)),
         };
         // It begins on this thread, which is there and has its memory, and goes on as a task on another: the thread that
-        // waits here is slower to run one.
-        let served = LocalSet::new().block_on(&runtime, async {
-            match spawn_local(self.begin()).await? {
-                Ok(running) => Ok(Outcome::Ended(tokio::spawn(running.until_end()).await?)),
-                Err(outcome) => Ok(outcome),
+        // waits here is slower to run one. A panic is caught, and told as that of a task. A set of local tasks would do both,
+        // and let nothing block in place that makes services.
+        let served = runtime.block_on(async {
+            match AssertUnwindSafe(self.begin()).catch_unwind().await {
+                Ok(Ok(running)) => tokio::spawn(running.until_end()).await.map(Outcome::Ended),
+                Ok(Err(outcome)) => Ok(outcome),
+                Err(panic) => tokio::spawn(async move { resume_unwind(panic) }).await,
             }
         });
         runtime.shutdown_timeout(LEFTOVERS);

@@ -67,6 +67,9 @@ fn main() -> Outcome {
                     peer(session)
                 });
             }
+            ("block-in-place", _) => {
+                serve = serve.version(3, |session: &Session| tokio::task::block_in_place(|| peer(session)));
+            }
             ("tls", directory) => serve.tls = Some(tls(Path::new(directory)).expect("TLS can be set up")),
             // The last thing that happens is for a test to see.
             ("say", word) => endings.push(word.to_owned()),

@@ -135,6 +135,15 @@ fn without_threads_it_says_so_and_ends() -> TestResult {
 }
 
 #[tokio::test]
+async fn what_makes_its_services_may_block_in_place() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let plugin = Plugin::start(&mut invited(directory.path(), &["block-in-place"]));
+    assert_eq!(plugin.field(2), "3");
+    PeerClient::new(plugin.connect().await).echo(data(b"served")).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn on_tcp_it_takes_the_lowest_free_port() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &["tcp"]));
