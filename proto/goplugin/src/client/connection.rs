@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::attach::Attached;
 use super::ending::{Asked, Ending};
@@ -39,6 +39,8 @@ pub struct Connection {
     life: Life,
     session: Option<TlsSession>,
     streams: [watch::Receiver<Standing>; 2],
+    /// Whether somebody who stops it waits no longer for what it printed.
+    impatient: watch::Sender<bool>,
     _tasks: [Task; 2],
 }
 
@@ -69,6 +71,7 @@ impl Connection {
             message_limit,
             session: None,
             streams: [broker_standing, stdio_standing],
+            impatient: watch::Sender::new(false),
             _tasks: [broker_task, stdio_task],
             broker,
             channel,
@@ -213,7 +216,7 @@ impl Connection {
         let gone = self.gone();
         let until = begin + grace;
         if let Some(exit) = gone.exit() {
-            let _no_room = timeout_at(until, self.printed()).await;
+            self.printed(until).await;
             return ended(Asked::Not, false, exit);
         }
         match &self.life {
@@ -235,10 +238,11 @@ impl Connection {
             };
         }
         if let Ok(exit) = timeout_at(until, gone.clone().wait()).await {
-            let _no_room = timeout_at(until, self.printed()).await;
+            self.printed(until).await;
             return ended(asked, false, exit);
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
+        self.impatient.send_replace(true);
         let exit = match &self.life {
             Life::Child(child) => child.end().await,
             Life::Attached(attached) => attached.end().await,
@@ -246,13 +250,23 @@ impl Connection {
         ended(asked, true, exit)
     }
 
-    /// Waits until the sink has all that a plugin printed that has ended.
+    /// Waits until the sink has all that a plugin printed that has ended, no longer than `until`, and no longer than anybody
+    /// else who waits for that.
     ///
     /// It may be much: what was on its way is here by then, and is handed over as the sink has room.
-    async fn printed(&self) {
+    async fn printed(&self, until: Instant) {
         let [_broker, mut stdio] = self.streams.clone();
         // A task that is gone hands nothing over any more.
-        let _gone = stdio.wait_for(|standing| *standing != Standing::Open).await;
+        let handed_over = async { drop(stdio.wait_for(|standing| *standing != Standing::Open).await) };
+        let mut impatient = self.impatient.subscribe();
+        let given_up = async { drop(impatient.wait_for(|impatient| *impatient).await) };
+        tokio::select! {
+            // What is handed over already is no reason to give up for others.
+            biased;
+            () = handed_over => {}
+            () = given_up => {}
+            () = sleep_until(until) => { self.impatient.send_replace(true); }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Our host and our plugin, in every mode.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -209,16 +210,21 @@ async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult 
     Ok(())
 }
 
+/// Describes the start of a plugin whose prints go to `sink`.
+fn printing_to(sink: &Arc<Reluctant>, base: &Path) -> Launch {
+    let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
+    launch.socket_base = Some(base.to_owned());
+    launch.start_timeout = LONG;
+    launch.sink = Arc::clone(sink) as _;
+    launch
+}
+
 #[tokio::test]
 async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stopped() -> TestResult {
     let base = tempfile::tempdir()?;
     let (has_room, room) = watch::channel(true);
     let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
-    let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
-    launch.socket_base = Some(base.path().to_owned());
-    launch.start_timeout = LONG;
-    launch.sink = Arc::clone(&sink) as _;
-    let plugin = launch.start().await?;
+    let plugin = printing_to(&sink, base.path()).start().await?;
 
     has_room.send_replace(false);
     PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
@@ -230,6 +236,25 @@ async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stoppe
     assert_eq!(plugin.stop(LONG).await.to_string(), "exit status: 0");
     drop(plugin);
     assert_eq!(sink.printed.load(Ordering::Relaxed), 200_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_graces_the_shorter_counts_for_what_was_printed_last() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let (_never, room) = watch::channel(false);
+    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
+    let plugin = printing_to(&sink, base.path()).start().await?;
+    PeerClient::new(plugin.channel()).print(Text { value: "x".to_owned() }).await?;
+
+    let in_a_hurry = async {
+        plugin.gone().wait().await;
+        plugin.stop(Duration::ZERO).await
+    };
+    let both = async { tokio::join!(plugin.stop(10 * LONG), in_a_hurry) };
+    tokio::time::timeout(LONG, both).await?;
+    // Nor does a third one begin anew.
+    tokio::time::timeout(LONG, plugin.stop(10 * LONG)).await?;
     Ok(())
 }
 
