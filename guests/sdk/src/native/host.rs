@@ -4,9 +4,8 @@
 //! the call that it would go into.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use portcullis_contract as contract;
@@ -69,23 +68,33 @@ impl Calling {
 }
 
 /// Waits on this thread, whatever it is: tokio's own lets nobody wait who is within a runtime, an author's included.
+///
+/// The thread is not parked for it. There is one token for that, and an author's own executor may be woken by it, too:
+/// who takes it here would leave that one asleep.
 fn block_on<T>(answer: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
+    #[derive(Default)]
+    struct Bell {
+        rung: Mutex<bool>,
+        rings: Condvar,
+    }
 
-    impl Wake for Unpark {
+    impl Wake for Bell {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.rings.notify_one();
         }
     }
 
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
     let mut cx = Context::from_waker(&waker);
     let mut answer = pin!(answer);
     loop {
         if let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) {
             return answer;
         }
-        thread::park();
+        let rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        *bell.rings.wait_while(rung, |rung| !*rung).unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 
@@ -246,6 +255,21 @@ mod tests {
         let (_caller, calling) = Calling::new(&Call::default());
         let asked = std::thread::spawn(move || calling.wait(tokio::task::yield_now()));
         assert_eq!(asked.join().unwrap(), Some(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_that_asks_takes_nobody_elses_wake() {
+        let (_caller, calling) = Calling::new(&Call::default());
+        let asked = std::thread::spawn(move || {
+            // As what an author's own executor waits for does.
+            std::thread::current().unpark();
+            calling.wait(tokio::task::yield_now());
+            let begin = Instant::now();
+            // Generous: it is only ever waited out by a test that fails.
+            std::thread::park_timeout(Duration::from_secs(20));
+            begin.elapsed()
+        });
+        assert!(asked.join().unwrap() < Duration::from_secs(20));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
