@@ -4,7 +4,6 @@ mod auth;
 
 use portcullis_contract as contract;
 use portcullis_contract::CallError;
-use serde::de::IgnoredAny;
 
 pub(super) use self::auth::{access_request, login_request};
 use crate::{
@@ -20,23 +19,10 @@ impl From<contract::Json> for Json {
     }
 }
 
-/// Writes settings as one object. The values go in as they are; one that is no JSON goes in as a text, so that it is
-/// wrong by itself and spoils none of the others.
-fn settings(settings: contract::Settings) -> Settings {
-    let mut text = String::from("{");
-    for (name, value) in settings {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&serde_json::Value::from(name).to_string());
-        text.push(':');
-        match serde_json::from_str(value.as_str()) {
-            Ok(IgnoredAny) => text.push_str(value.as_str()),
-            Err(_) => text.push_str(&serde_json::Value::from(value.as_str()).to_string()),
-        }
+impl From<contract::Settings> for Settings {
+    fn from(settings: contract::Settings) -> Self {
+        Self::from_json(contract::Json::object(&settings).into())
     }
-    text.push('}');
-    Settings::from_json(Json::from_text(text))
 }
 
 impl From<contract::Configuration> for Configuration {
@@ -45,7 +31,7 @@ impl From<contract::Configuration> for Configuration {
             quiet: configuration.quiet,
             no_color: configuration.no_color,
             binary_name: configuration.binary_name,
-            settings: settings(configuration.settings),
+            settings: configuration.settings.into(),
             profile: configuration.profile,
             prompts_for_response: configuration.prompts_for_response,
         }
@@ -73,7 +59,7 @@ impl From<contract::Context> for Context {
             parameters: context.parameters.map(Json::from),
             solution: context.solution.map(Solution::from),
             auth_profile: context.auth_profile,
-            settings: settings(context.settings),
+            settings: context.settings.into(),
         }
     }
 }
@@ -217,23 +203,6 @@ fn all<A: Into<B>, B>(items: Vec<A>) -> Vec<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_are_one_object_of_the_texts_that_came() {
-        let json = |text: &str| contract::Json::from_text(text);
-        let written =
-            settings([("b".to_owned(), json("1.0")), ("a\"".to_owned(), json(r#"{"x":[]}"#))].into());
-        assert_eq!(written.as_json().as_str(), r#"{"a\"":{"x":[]},"b":1.0}"#);
-        assert_eq!(settings(contract::Settings::new()), Settings::default());
-    }
-
-    #[test]
-    fn a_setting_that_is_no_json_spoils_no_other() {
-        let odd = [("a", ""), ("b", "true,\"c\":1"), ("d", "2")];
-        let odd = odd.map(|(name, text)| (name.to_owned(), contract::Json::from_text(text)));
-        let written = settings(odd.into());
-        assert_eq!(written.as_json().as_str(), r#"{"a":"","b":"true,\"c\":1","d":2}"#);
-    }
 
     #[test]
     fn a_refusal_keeps_everything() {
