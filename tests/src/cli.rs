@@ -3,12 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
+use std::thread;
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-use crate::fixtures;
+use crate::{LONG, fixtures};
 
 /// Makes a command that keeps what it writes in `scratch`, but for what is compiled, which tests share.
 #[must_use]
@@ -32,6 +34,21 @@ pub fn command(scratch: &Path) -> Command {
 pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     let pid = Pid::from_child(child);
     Ok(kill_process(pid, signal)?)
+}
+
+/// Waits for the end of a child, and kills it if that does not come.
+///
+/// # Errors
+///
+/// When it had to be killed.
+pub fn ended(mut child: Child) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(&child);
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait()));
+    ended.recv_timeout(LONG).unwrap_or_else(|_| {
+        let _has_ended = kill_process(pid, Signal::KILL);
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the command does not end"))
+    })
 }
 
 /// Makes a named pipe.

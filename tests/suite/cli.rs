@@ -427,9 +427,9 @@ fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::E
 fn ctrl_c_ends_a_run_and_everything_it_started() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
-    let mut child = endless(&person)?;
+    let child = endless(&person)?;
     cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(child.wait()?.code(), Some(130));
+    assert_eq!(cli::ended(child)?.code(), Some(130));
     Ok(())
 }
 
@@ -443,7 +443,7 @@ fn ctrl_c_ends_a_run_whose_output_nobody_reads() -> TestResult {
     let mut unread = child.stdout.take().expect("a pipe");
     unread.read_exact(&mut [0])?;
     cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(child.wait()?.code(), Some(130));
+    assert_eq!(cli::ended(child)?.code(), Some(130));
     Ok(())
 }
 
@@ -463,7 +463,7 @@ fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
     BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
     assert!(line.contains("module.wasm"), "{line}");
     cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(child.wait()?.code(), Some(130));
+    assert_eq!(cli::ended(child)?.code(), Some(130));
     Ok(())
 }
 
@@ -529,9 +529,9 @@ mod native {
     async fn ctrl_c_ends_a_native_plugin_too() -> TestResult {
         let person = Person::new()?;
         person.has_peer("acrobat")?;
-        let mut child = endless(&person)?;
+        let child = endless(&person)?;
         cli::signal(&child, cli::Signal::INT)?;
-        assert_eq!(child.wait()?.code(), Some(130));
+        assert_eq!(cli::ended(child)?.code(), Some(130));
         Ok(())
     }
 

@@ -368,6 +368,6 @@ fn ctrl_c_ends_a_login_and_its_plugin(door: Door) -> TestResult {
     shown.read_line(&mut line)?;
     assert!(line.starts_with("To log in"), "{line}");
     cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(child.wait()?.code(), Some(130));
+    assert_eq!(cli::ended(child)?.code(), Some(130));
     Ok(())
 }

@@ -210,21 +210,22 @@ async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult 
     Ok(())
 }
 
-/// Describes the start of a plugin whose prints go to `sink`.
-fn printing_to(sink: &Arc<Reluctant>, base: &Path) -> Launch {
+/// Describes the start of a plugin whose prints wait for room.
+fn reluctant(room: watch::Receiver<bool>, base: &Path) -> (Arc<Reluctant>, Launch) {
+    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
     let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
     launch.socket_base = Some(base.to_owned());
     launch.start_timeout = LONG;
-    launch.sink = Arc::clone(sink) as _;
-    launch
+    launch.sink = Arc::clone(&sink) as _;
+    (sink, launch)
 }
 
 #[tokio::test]
 async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stopped() -> TestResult {
     let base = tempfile::tempdir()?;
     let (has_room, room) = watch::channel(true);
-    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
-    let plugin = printing_to(&sink, base.path()).start().await?;
+    let (sink, launch) = reluctant(room, base.path());
+    let plugin = launch.start().await?;
 
     has_room.send_replace(false);
     PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
@@ -243,8 +244,8 @@ async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stoppe
 async fn of_two_graces_the_shorter_counts_for_what_was_printed_last() -> TestResult {
     let base = tempfile::tempdir()?;
     let (_never, room) = watch::channel(false);
-    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
-    let plugin = printing_to(&sink, base.path()).start().await?;
+    let (_sink, launch) = reluctant(room, base.path());
+    let plugin = launch.start().await?;
     PeerClient::new(plugin.channel()).print(Text { value: "x".to_owned() }).await?;
 
     let in_a_hurry = async {
