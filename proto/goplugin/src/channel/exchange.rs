@@ -4,6 +4,7 @@
 //! that makes a call writes its request and reads its answer, and the connection has one task for what goes over
 //! the link. Only a request that does not leave in one go, because it is large or has no end yet, gets a task of its own.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 
+use super::gathered::gathered;
 use super::wire::Failure;
 use super::{GIVEN_UP, HEADER_LIST};
 
@@ -48,6 +50,7 @@ impl Sender {
     where
         L: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let (link, flush) = gathered(link);
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -59,6 +62,12 @@ impl Sender {
             .enable_push(false)
             .handshake(link)
             .await?;
+        let mut connection = Box::pin(connection);
+        let connection = poll_fn(move |cx| {
+            let ended = connection.as_mut().poll(cx);
+            flush.poll(cx);
+            ended
+        });
         let closed = Arc::new(AtomicBool::new(false));
         let sender = Self { requests, closed: Arc::clone(&closed) };
         tokio::spawn(async move {
@@ -90,8 +99,8 @@ impl Sender {
         drop(requests);
         let mut sending = None;
         if !ends {
-            let mut upload = Upload { body, stream, next: Bytes::new() };
-            let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut upload).poll(cx))).await;
+            let mut upload = Upload { body, stream, next: Bytes::new(), behind: Poll::Pending };
+            let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut upload).poll(cx))).await;
             match first {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => sending = Some(Sending(tokio::spawn(upload).abort_handle())),
@@ -119,12 +128,21 @@ struct Upload {
     stream: SendStream<Bytes>,
     /// What there is no room for yet.
     next: Bytes,
+    /// What comes behind that, once it is known.
+    behind: Poll<Option<Result<Frame<Bytes>, Status>>>,
 }
 
 impl Upload {
     /// Sends what there is room for; `None` when the peer takes no more.
     fn send(&mut self, piece: Bytes, last: bool) -> Option<()> {
         self.stream.send_data(piece, last).ok()
+    }
+
+    /// Asks what comes next, unless that is known.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        if self.behind.is_pending() {
+            self.behind = Pin::new(&mut self.body).poll_frame(cx);
+        }
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Status>>> {
@@ -134,23 +152,30 @@ impl Upload {
                 return Poll::Ready(room.and_then(Result::ok).map(|_| Ok(())));
             }
             let piece = self.next.split_to(self.next.len().min(self.stream.capacity()));
-            return Poll::Ready(self.send(piece, false).map(Ok));
+            let mut last = false;
+            if self.next.is_empty() {
+                // That it is the last one goes with it: a Go plugin may answer before a frame of its own says so, and
+                // then calls off what it takes to be missing.
+                self.look(cx);
+                last = matches!(self.behind, Poll::Ready(None));
+            }
+            let sent = self.send(piece, last);
+            return Poll::Ready(if last { None } else { sent.map(Ok) });
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        self.look(cx);
+        match std::mem::replace(&mut self.behind, Poll::Pending) {
             // Nothing more is wanted by a peer that says so.
-            return self.stream.poll_reset(cx).map(|_reset| None);
-        };
-        match frame {
-            None => {
+            Poll::Pending => self.stream.poll_reset(cx).map(|_reset| None),
+            Poll::Ready(None) => {
                 self.send(Bytes::new(), true);
                 Poll::Ready(None)
             }
-            Some(Ok(frame)) => {
+            Poll::Ready(Some(Ok(frame))) => {
                 self.next = frame.into_data().unwrap_or_default();
                 self.stream.reserve_capacity(self.next.len());
                 Poll::Ready(Some(Ok(())))
             }
-            Some(Err(status)) => {
+            Poll::Ready(Some(Err(status))) => {
                 self.stream.send_reset(Reason::CANCEL);
                 Poll::Ready(Some(Err(status)))
             }
@@ -209,8 +234,6 @@ impl Body for Incoming {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use h2::server::Connection;
     use http::{HeaderMap, Response};
     use tokio::io::{DuplexStream, copy_bidirectional, duplex};
@@ -301,6 +324,41 @@ mod tests {
         let trailers = next(&mut ours).await.unwrap().unwrap();
         assert!(trailers.is_trailers());
         assert!(next(&mut ours).await.is_none());
+    }
+
+    /// A request of one piece, which does not say beforehand that it is the only one. Nor do tonic's.
+    struct Once(Option<Bytes>);
+
+    impl Body for Once {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.take().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_of_a_request_says_that_it_is() {
+        let (sender, mut server) = pair().await;
+        let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all")))));
+        let taking = async {
+            let (request, _respond) = server.accept().await.unwrap().unwrap();
+            let mut body = request.into_body();
+            let piece = tokio::select! {
+                piece = body.data() => piece.unwrap().unwrap(),
+                _ = server.accept() => panic!("the connection has ended"),
+            };
+            assert_eq!(piece, "all");
+            assert!(body.is_end_stream());
+        };
+        tokio::select! {
+            () = taking => (),
+            answer = sender.exchange(request) => panic!("an answer: {:?}", answer.map(drop)),
+        }
     }
 
     #[tokio::test]

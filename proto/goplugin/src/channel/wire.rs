@@ -8,7 +8,6 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tonic::TimeoutExpired;
@@ -31,10 +30,9 @@ pub(super) struct Wire {
 }
 
 struct Opening {
+    /// It may be the only one that there ever is. Whoever opens it may give up and does not lose it: speaking HTTP/2
+    /// begins without waiting, because what is said first waits in memory.
     first: Option<Link>,
-    /// A connection on its way. Whoever waits for it may give up, and the next one goes on where that was: the
-    /// first link may be the only one that there ever is.
-    begun: Option<BoxFuture<'static, Result<Sender, Failure>>>,
     route: Route,
     ended: Ended,
 }
@@ -42,7 +40,7 @@ struct Opening {
 impl Wire {
     /// Makes one of `link`, and of what `route` leads to once that is lost.
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
-        let opening = Opening { first: Some(link), begun: None, route, ended };
+        let opening = Opening { first: Some(link), route, ended };
         Arc::new(Self { open: Mutex::default(), opening: opening.into() })
     }
 
@@ -82,28 +80,25 @@ impl Wire {
         if let Some(sender) = self.sender() {
             return Ok(sender);
         }
-        let Opening { first, begun, route, ended } = &mut *opening;
-        let begun = match begun {
-            Some(begun) => begun,
-            None => begun.insert(Box::pin(connect(first.take(), route.clone(), ended.clone()))),
-        };
-        let sender = begun.await;
-        opening.begun = None;
-        let sender = sender?;
+        let sender = opening.connect().await?;
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
     }
 }
 
-/// Speaks HTTP/2 over the first link, or over what the route leads to.
-async fn connect(first: Option<Link>, route: Route, ended: Ended) -> Result<Sender, Failure> {
-    let link = match first {
-        Some(link) => link,
-        None if ended.has_come() => return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into()),
-        None => route.open().await?,
-    };
-    // It is tethered to the plugin.
-    Sender::begin(Tethered::new(link, ended.settle())).await
+impl Opening {
+    /// Speaks HTTP/2 over the first link, or over what the route leads to.
+    async fn connect(&mut self) -> Result<Sender, Failure> {
+        let link = match self.first.take() {
+            Some(link) => link,
+            None if self.ended.has_come() => {
+                return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into());
+            }
+            None => self.route.open().await?,
+        };
+        // It is tethered to the plugin.
+        Sender::begin(Tethered::new(link, self.ended.clone().settle())).await
+    }
 }
 
 /// Says where the call goes. The authority is never looked at; grpc-go only insists that there is one.

@@ -1,0 +1,186 @@
+//! Writes that wait for each other.
+//!
+//! HTTP/2 writes every frame of 16 KiB by itself, and flushes it. Who reads at the other end is woken for each, and reads it
+//! in two system calls. Here all that a connection has to say at once goes out in one piece.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// With so much to write, nothing waits any more.
+const PIECE: usize = 64 << 10;
+
+/// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and flushes it after
+/// each time.
+pub(super) fn gathered<L>(link: L) -> (Gathered<L>, Flush<L>) {
+    let shared = Arc::new(Mutex::new(Shared { link, waiting: Vec::new(), written: 0, failed: None }));
+    (Gathered(Arc::clone(&shared)), Flush(shared))
+}
+
+/// A link on which a flush does nothing; see [`Flush`].
+pub(super) struct Gathered<L>(Arc<Mutex<Shared<L>>>);
+
+/// What flushes a [`Gathered`] link.
+pub(super) struct Flush<L>(Arc<Mutex<Shared<L>>>);
+
+struct Shared<L> {
+    link: L,
+    waiting: Vec<u8>,
+    /// So much of what is waiting has been written.
+    written: usize,
+    /// Why it could not be. The next one to write is told.
+    failed: Option<io::Error>,
+}
+
+fn lock<L>(shared: &Mutex<Shared<L>>) -> MutexGuard<'_, Shared<L>> {
+    // Both handles belong to one task; a panic in it ends both.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<L: AsyncWrite + Unpin> Shared<L> {
+    /// Writes all that is waiting.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.link).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes all that is waiting, and what the link itself holds back.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_out(cx))?;
+        Pin::new(&mut self.link).poll_flush(cx)
+    }
+
+    /// Makes room for more.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        if self.waiting.len() < PIECE { Poll::Ready(Ok(())) } else { self.poll_write_out(cx) }
+    }
+}
+
+impl<L: AsyncWrite + Unpin> Flush<L> {
+    /// Writes what has been gathered, as far as the link takes it. The task is woken when it takes more.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) {
+        let mut shared = lock(&self.0);
+        if let Poll::Ready(Err(error)) = shared.poll_flush(cx) {
+            shared.failed = Some(error);
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+impl<L: AsyncRead + Unpin> AsyncRead for Gathered<L> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).link).poll_read(cx, buf)
+    }
+}
+
+impl<L: AsyncWrite + Unpin> AsyncWrite for Gathered<L> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut shared = lock(&self.0);
+        ready!(shared.poll_room(cx))?;
+        let before = shared.waiting.len();
+        for buf in bufs {
+            let taken = buf.len().min(PIECE - shared.waiting.len());
+            shared.waiting.extend_from_slice(&buf[..taken]);
+        }
+        Poll::Ready(Ok(shared.waiting.len() - before))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).failed.take().map_or(Poll::Ready(Ok(())), |error| Poll::Ready(Err(error)))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = lock(&self.0);
+        ready!(shared.poll_flush(cx))?;
+        Pin::new(&mut shared.link).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    async fn flush<L: AsyncWrite + Unpin>(flush: &Flush<L>) {
+        poll_fn(|cx| Poll::Ready(flush.poll(cx))).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_written_at_once_leaves_in_one_piece() {
+        let (ours, mut theirs) = duplex(1024);
+        let (mut link, all) = gathered(ours);
+        for piece in ["one ", "two ", "three"] {
+            link.write_all(piece.as_bytes()).await.unwrap();
+            link.flush().await.unwrap();
+        }
+        let mut read = [0; 1024];
+        assert!(theirs.read(&mut read).now_or_never().is_none());
+
+        flush(&all).await;
+        let length = theirs.read(&mut read).await.unwrap();
+        assert_eq!(&read[..length], b"one two three");
+    }
+
+    #[tokio::test]
+    async fn little_is_held_for_who_does_not_read_and_nothing_is_lost() {
+        let (ours, mut theirs) = duplex(1024);
+        let (mut link, all) = gathered(ours);
+        let text: Vec<u8> = (0..3 * PIECE).map(|at| at.to_le_bytes()[1]).collect();
+        let mut rest = &text[..];
+        while let Some(taken) = link.write(rest).now_or_never() {
+            rest = &rest[taken.unwrap()..];
+            flush(&all).await;
+        }
+        let held = text.len() - rest.len();
+        assert!((PIECE..=2 * PIECE).contains(&held), "{held} bytes are held");
+
+        let writing = async {
+            link.write_all(rest).await.unwrap();
+            link.shutdown().await.unwrap();
+        };
+        let mut read = Vec::new();
+        let (_, all) = tokio::join!(writing, theirs.read_to_end(&mut read));
+        all.unwrap();
+        assert!(read == text, "{} of {} bytes have come", read.len(), text.len());
+    }
+
+    #[tokio::test]
+    async fn that_it_could_not_be_written_is_said_to_the_next_who_writes() {
+        let (ours, theirs) = duplex(1024);
+        let (mut link, all) = gathered(ours);
+        drop(theirs);
+        link.write_all(b"nobody hears this").await.unwrap();
+        flush(&all).await;
+        let error = link.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}
