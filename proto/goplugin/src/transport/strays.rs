@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Address, Socket};
@@ -14,13 +14,24 @@ use super::{Address, Socket};
 /// listens there.
 pub(crate) struct Strays {
     is_plugin: Box<dyn Fn(i32) -> bool + Send + Sync>,
-    paths: Mutex<BTreeSet<PathBuf>>,
+    known: Mutex<Known>,
 }
+
+#[derive(Default)]
+struct Known {
+    paths: BTreeSet<PathBuf>,
+    /// So many there were when we last looked which are still there.
+    looked: usize,
+}
+
+/// So many files are remembered before we look which are still there. A plugin makes one for each connection that it
+/// brokers, and may live for months.
+const FEW: usize = 64;
 
 impl Strays {
     /// Starts with none. `is_plugin` tells whether a process is one of the plugin's.
     pub(crate) fn new(is_plugin: impl Fn(i32) -> bool + Send + Sync + 'static) -> Self {
-        Self { is_plugin: Box::new(is_plugin), paths: Mutex::default() }
+        Self { is_plugin: Box::new(is_plugin), known: Mutex::default() }
     }
 
     /// Remembers the file behind `address`, to which `socket` is connected, if it is the plugin's.
@@ -28,16 +39,14 @@ impl Strays {
         if let Address::Unix(path) = address
             && socket.listener().is_some_and(&self.is_plugin)
         {
-            self.paths.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         }
     }
 
     /// Removes what is still there, and returns what that was.
     pub(crate) fn remove(&self) -> BTreeSet<PathBuf> {
-        use std::os::unix::fs::FileTypeExt as _;
-
-        let mut left = std::mem::take(&mut *self.paths.lock().unwrap_or_else(PoisonError::into_inner));
-        left.retain(|path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()));
+        let mut left = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner)).paths;
+        left.retain(|path| is_socket(path));
         for path in &left {
             let _gone = std::fs::remove_file(path);
         }
@@ -45,8 +54,54 @@ impl Strays {
     }
 }
 
+impl Known {
+    fn insert(&mut self, path: PathBuf) {
+        self.paths.insert(path);
+        if self.paths.len() >= FEW.max(2 * self.looked) {
+            self.paths.retain(|path| is_socket(path));
+            self.looked = self.paths.len();
+        }
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
 impl fmt::Debug for Strays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Strays").field("paths", &self.paths).finish_non_exhaustive()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Strays").field("paths", &known.paths).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_files_that_are_still_there_are_remembered_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let strays = Strays::new(|_| true);
+        let mut kept = BTreeSet::new();
+        for number in 0..1_000 {
+            let path = dir.path().join(number.to_string());
+            let _listener = UnixListener::bind(&path).unwrap();
+            let socket = Socket::Unix(UnixStream::connect(&path).await.unwrap());
+            strays.note(&socket, &Address::Unix(path.clone()));
+            if number % 100 == 0 {
+                kept.insert(path);
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let known = strays.known.lock().unwrap().paths.len();
+        assert!(known < 2 * FEW, "{known} are remembered");
+        assert_eq!(strays.remove(), kept);
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
     }
 }
