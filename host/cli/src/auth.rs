@@ -19,7 +19,7 @@ use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::complain;
 use crate::prints::Printing;
-use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
+use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup};
 
@@ -147,7 +147,7 @@ async fn find(
     target: &str,
     clock: &Clock,
 ) -> Result<Arc<RegisteredHandler>, Failure> {
-    let wanted = wanted(target, common.handler.as_deref());
+    let wanted = wanted_of(target, "--handler", common.handler.as_deref())?;
     clock.hold(host.find_auth_handler(&wanted, common.plugins.describe())).await
 }
 
@@ -192,6 +192,9 @@ async fn find_some(
     if let Some(target) = target {
         let handlers = vec![find(host, common, target, &clock).await?];
         return Ok(Found { handlers, time: Time::Left(clock.call), failures: Vec::new() });
+    }
+    if common.handler.is_some() {
+        return Err(anyhow!("--handler chooses among what a file offers, and no file is given").into());
     }
     let found = clock.hold(host.auth_handlers(common.plugins.describe())).await?;
     let failures: Vec<_> = found.failed.into_iter().map(Failure::from).collect();

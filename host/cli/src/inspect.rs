@@ -39,7 +39,7 @@ pub(crate) struct InspectArgs {
 pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let host = setup::host(session, &args.plugins, &Personal::default())?;
-    let wanted = wanted(&args.target, None);
+    let wanted = wanted(&args.target);
     let mut signals = Signals::new()?;
     let listed = tokio::select! {
         listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain, print_or_end};
 use crate::prints::Printing;
-use crate::setup::{Personal, PluginArgs, SecretsFile, wanted};
+use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::{Session, duration, errors, inputs, setup};
 
@@ -128,6 +128,7 @@ enum StdinArg {
 /// Runs the command.
 pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
+    let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
     let request = request(session, &args)?;
     let printing = (format != Format::Quiet && !session.quiet).then(Printing::start);
     let personal = Personal {
@@ -144,8 +145,6 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
         }),
     };
     let host = setup::host(session, &args.plugins, &personal)?;
-    let wanted = wanted(&args.target, args.provider.as_deref());
-
     let mut signals = Signals::new()?;
     let nobody_reads = Arc::new(Notify::new());
     let mut streams = Streams::new(format, Arc::clone(&nobody_reads));

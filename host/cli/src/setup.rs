@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::Args;
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
@@ -178,11 +179,18 @@ fn services(store: Option<Arc<dyn SecretStore>>, personal: &Personal) -> Service
 }
 
 /// Tells a file from the name of a provider or an auth handler, as shells do: a file has a slash in it.
-pub(crate) fn wanted(text: &str, of_file: Option<&str>) -> Wanted {
-    if text.contains('/') {
-        Wanted::File(PathBuf::from(text), of_file.map(str::to_owned))
-    } else {
-        Wanted::Named(text.to_owned())
+pub(crate) fn wanted(text: &str) -> Wanted {
+    if text.contains('/') { Wanted::File(text.into(), None) } else { Wanted::Named(text.to_owned()) }
+}
+
+/// Says the same where `option` may choose one of several that a file offers. A name is chosen already.
+pub(crate) fn wanted_of(text: &str, option: &str, chosen: Option<&str>) -> anyhow::Result<Wanted> {
+    match (wanted(text), chosen) {
+        (Wanted::File(path, _), chosen) => Ok(Wanted::File(path, chosen.map(str::to_owned))),
+        (named, None) => Ok(named),
+        (Wanted::Named(name), Some(_)) => {
+            bail!("{option} chooses among what a file offers, and {name:?} has no slash in it: it is a name")
+        }
     }
 }
 
@@ -194,7 +202,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, provider: Option<&str>, expected: Wanted) {
-        assert_eq!(wanted(text, provider), expected, "{text:?}");
+        assert_eq!(wanted_of(text, "--provider", provider).unwrap(), expected, "{text:?}");
     }
 
     #[test]
@@ -203,6 +211,11 @@ mod tests {
         check("echo.wasm", None, Wanted::Named("echo.wasm".to_owned()));
         check("./echo", None, Wanted::File("./echo".into(), None));
         check("/p/echo.wasm", Some("raw"), Wanted::File("/p/echo.wasm".into(), Some("raw".to_owned())));
+        let error = wanted_of("echo", "--provider", Some("raw")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--provider chooses among what a file offers, and \"echo\" has no slash in it: it is a name"
+        );
     }
 
     #[test]
