@@ -89,7 +89,7 @@ pub enum Prepared {
     /// Those of components that are slow to start. Others are made in less time than this would save.
     #[default]
     SlowOnes,
-    /// Those of every component: for who waits on another process between calls anyway. Needs a runtime with I/O.
+    /// Those of every component: for who waits on another process between calls anyway. Needs a runtime with I/O and time.
     Always,
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod cli_auth;
 mod cli_prints;
 mod component;
+mod component_ahead;
 mod component_auth;
 #[cfg(go_peers)]
 mod go_host;

@@ -38,7 +38,8 @@
 //!
 //! `describe-what-if` answers `Would OPERATION`; nothing for `quiet-what-if`; the error `what-if failed`
 //! for `fail-what-if`. `extract-dependencies` returns the text of every `rslvr` in the inputs, the keys of
-//! an object in the order of their bytes. A setting `refuse` makes `configure` fail with its text.
+//! an object in the order of their bytes. A setting `refuse` makes `configure` fail with its text, and a setting
+//! `secret` makes it ask the host for the secret of that name; the native peer has no `secret`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -130,9 +131,12 @@ impl Provider for Acrobat {
         })
     }
 
-    fn configure(&self, _host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
+    fn configure(&self, host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
         if let Some(text) = configuration.settings.setting::<String>("refuse")? {
             return Err(Error::new(text));
+        }
+        if let Some(name) = configuration.settings.setting::<String>("secret")? {
+            host.get_secret(&name)?;
         }
         let mut configurations = self.configurations.lock()?;
         configurations.insert(provider.to_owned(), configuration);

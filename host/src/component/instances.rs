@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::Prepared;
-use crate::component::ahead::{Ahead, Signal};
+use crate::component::ahead::{Ahead, Signal, Whom};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::engine::Class;
@@ -114,8 +114,7 @@ impl Instances {
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
         self.open()?;
-        let wall = self.ground.limits.wall.map(|wall| Instant::now() + wall);
-        let deadline = call.deadline.into_iter().chain(wall).min();
+        let deadline = call.deadline.into_iter().chain(self.end_of_wall()).min();
         let _turn = self.turns.acquire().await.map_err(|_| CallError::Gone)?;
         let kept = match &self.supply {
             Supply::Kept { turns, .. } => Some(turns.acquire().await.map_err(|_| CallError::Gone)?),
@@ -265,6 +264,9 @@ impl Instances {
 
     /// Makes an instance that waits for a call to come, without keeping another call from its slot. Returns whether
     /// one waits.
+    ///
+    /// It takes no longer than a call may. A call that comes meanwhile does not wait for it and makes its own, so nobody
+    /// else would end one that never gets ready, and keeps its slot and the task that clears up.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {
@@ -272,21 +274,51 @@ impl Instances {
         }
         let Some(place) = home.try_place() else { return Ok(false) };
         let whom = lock(&ahead.whom).clone();
-        let mut live = self.make_in(place, Errand::default()).await?;
-        if let Some((name, remembered)) = whom {
-            State::begin(&mut live.guest.store, Errand::default(), self.ground.limits.cpu);
-            let meter = Arc::clone(&live.meter);
-            let result = {
-                let work = pin!(live.guest.configure(self.configure, &name, remembered));
-                Watch::new(&meter, &self.ground.ending, work).await
-            };
-            match result {
-                None => return Err(shut_down()),
-                Some(Err(error)) => return Err(self.explain(&error, &live.guest.store)),
-                Some(Ok(())) => {}
-            }
-        }
+        let deadline = self.end_of_wall();
+        let prepared = self.prepare_in(place, whom, deadline);
+        let live = match deadline {
+            // What is given up is dropped, and its slot with it.
+            Some(deadline) => match timeout_at(deadline.into(), prepared).await {
+                Ok(prepared) => prepared?,
+                Err(_elapsed) => return Err(self.past_the_wall()),
+            },
+            None => prepared.await?,
+        };
         Ok(self.put(&ahead.ready, live))
+    }
+
+    /// Makes an instance, and tells it its configuration.
+    async fn prepare_in(
+        &self,
+        place: Place<'_>,
+        whom: Option<Whom>,
+        deadline: Option<Instant>,
+    ) -> Result<Live, CallError> {
+        let errand = || Errand { deadline, reader: None };
+        let mut live = self.make_in(place, errand()).await?;
+        let Some((name, remembered)) = whom else { return Ok(live) };
+        State::begin(&mut live.guest.store, errand(), self.ground.limits.cpu);
+        let meter = Arc::clone(&live.meter);
+        let result = {
+            let work = pin!(live.guest.configure(self.configure, &name, remembered));
+            Watch::new(&meter, &self.ground.ending, work).await
+        };
+        match result {
+            None => Err(shut_down()),
+            Some(Err(error)) => Err(self.explain(&error, &live.guest.store)),
+            Some(Ok(())) => Ok(live),
+        }
+    }
+
+    /// Returns when what begins now has to be done, if that is limited.
+    fn end_of_wall(&self) -> Option<Instant> {
+        // A wall that is too far off to be reckoned with never comes.
+        self.ground.limits.wall.and_then(|wall| Instant::now().checked_add(wall))
+    }
+
+    fn past_the_wall(&self) -> CallError {
+        let allowed = self.ground.limits.wall.map_or(Amount::Unknown, Amount::Time);
+        CallError::Limit { which: LimitName::Wall, asked: Amount::Unknown, allowed }
     }
 
     /// Puts an instance where somebody finds it, unless the plugin is to end. Returns whether it did.

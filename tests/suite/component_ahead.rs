@@ -1,0 +1,93 @@
+//! Instances that are made before a call comes for them.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
+use portcullis::contract::{
+    Backend as _, Call, Configuration, Grants, Json, Limits, PluginName, PluginSpec, ProviderName,
+    SecretGrant,
+};
+use portcullis::host::services::Services;
+use portcullis::secrets::{SecretStore, StoreError};
+use portcullis_tests::{SOON, TestResult, assert_matches, fixtures, generous, request};
+use tokio::sync::Notify;
+
+tokio::task_local! {
+    /// Set where a test makes a call, and not where an instance is made ahead of one.
+    static CALLING: ();
+}
+
+/// Answers calls, and has everybody else wait for ever.
+#[derive(Debug, Default)]
+struct ForCalls {
+    given_up: Notify,
+}
+
+/// Somebody who waits. Tells when that is over.
+struct Waits<'a>(&'a Notify);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[async_trait]
+impl SecretStore for ForCalls {
+    async fn secret(&self, _: &str) -> Result<Option<String>, StoreError> {
+        if CALLING.try_with(|_| ()).is_err() {
+            let _waits = Waits(&self.given_up);
+            pending::<()>().await;
+        }
+        Ok(None)
+    }
+
+    async fn set(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// There is no caller who would lose patience with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> TestResult {
+    let store = Arc::new(ForCalls::default());
+    let name = PluginName::new("acrobat");
+    let secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
+    let grants = Grants { secrets, ..Grants::default() };
+    let services = Services::new(name.clone(), &grants, Some(Arc::clone(&store) as _), None);
+    let spec = PluginSpec {
+        grants,
+        limits: Limits { wall: Some(SOON), ..Limits::default() },
+        host: Some(Arc::new(services)),
+        ..PluginSpec::new(name, fixtures::guest("acrobat"))
+    };
+    let options = ComponentOptions { prepared: Prepared::Always, ..fixtures::component_options() };
+    let plugin = generous(ComponentBackend::new(options)?.launch_provider(spec)).await?;
+    let (call, acrobat) = (Call::default(), ProviderName::new("acrobat"));
+
+    let settings = [("secret".to_owned(), Json::from_text(r#""a""#))].into();
+    let told = Configuration { settings, ..Configuration::default() };
+    generous(CALLING.scope((), plugin.configure(&call, &acrobat, &told))).await?;
+
+    let mut given_up = pin!(generous(store.given_up.notified()));
+    loop {
+        let ok = request("acrobat", r#"{"operation":"ok"}"#);
+        tokio::select! {
+            biased;
+            () = &mut given_up => return Ok(()),
+            // Calls do not wait for it.
+            answer = CALLING.scope((), plugin.execute(&call, ok)) => assert_matches!(answer, Ok(_)),
+        }
+    }
+}
