@@ -125,6 +125,15 @@ async fn a_guest_that_spins_is_stopped_at_its_cpu_limit() -> TestResult {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_that_no_clock_shows_is_none() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { wall: Some(Duration::MAX), ..Limits::default() };
+    host.launch("acrobat").await?.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    host.launch_auth("doorman").await?.status("door").await?;
+    Ok(())
+}
+
 /// Gives nobody a secret before so many have asked for one.
 #[derive(Debug)]
 struct Gathering(Barrier);

@@ -123,7 +123,7 @@ impl Desk {
 
     /// Returns a call that ends at the wall, if not before.
     fn limited(&self, call: &Call) -> Call {
-        let wall = self.wall.map(|wall| Instant::now() + wall);
+        let wall = self.wall.and_then(|wall| Instant::now().checked_add(wall));
         Call { deadline: call.deadline.into_iter().chain(wall).min() }
     }
 
