@@ -369,10 +369,15 @@ impl<K: PluginKind> Shared<K> {
         if self.limits.concurrency == 0 {
             return Err(too_many(&self.limits));
         }
-        let permit = timeout_at(clocks.first(), Arc::clone(&self.turns).acquire_owned())
-            .await
-            .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
-            .map_err(|_closed| CallError::Gone)?;
+        let permit = tokio::select! {
+            biased;
+            // The loser gives up its place among those who wait.
+            permit = timeout_at(clocks.first(), Arc::clone(&self.turns).acquire_owned()) => permit
+                .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
+                .map_err(|_closed| CallError::Gone)?,
+            // A stream that nobody reads keeps its turn, and would keep whoever waits for it.
+            () = self.over() => return Err(CallError::Gone),
+        };
         let up = self.until_over(clocks, self.plugin()).await?;
         Ok(Turn { up, _permit: permit })
     }

@@ -1,11 +1,14 @@
 //! What only a component can do to us, or for us.
 
 use std::fs;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, select_all};
+use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
     Access, Amount, Backend as _, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits,
@@ -187,6 +190,27 @@ async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
         let echo = request("echo", r#"{"message":"again"}"#);
         assert_matches!(generous(plugin.execute(&Call::default(), echo)).await, Ok(_));
     }
+    Ok(())
+}
+
+/// A stream that nobody reads keeps both.
+#[test_case(1, 64; "turn")]
+#[test_case(8, 1; "slot")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_learns_that_the_plugin_has_ended(turns: u32, slots: u16) -> TestResult {
+    let backend = ComponentBackend::new(ComponentOptions { slots, ..fixtures::component_options() })?;
+    let limits = Limits { concurrency: Some(turns), ..Limits::default() };
+    let spec = PluginSpec { limits, ..PluginSpec::new(PluginName::new("a"), fixtures::guest("acrobat")) };
+    let plugin = generous(backend.launch_provider(spec)).await?;
+    let call = Call::default();
+    let stream = request("acrobat", r#"{"operation":"stream","chunks":1000,"size":1}"#);
+    let mut unread = plugin.execute_stream(&call, stream);
+    assert_matches!(generous(unread.next()).await, Some(Ok(_)));
+
+    let mut waits = pin!(plugin.execute(&call, request("acrobat", r#"{"operation":"ok"}"#)));
+    assert_matches!(poll!(waits.as_mut()), Poll::Pending);
+    plugin.shutdown(Duration::ZERO).await;
+    assert_matches!(generous(waits).await, Err(CallError::Gone));
     Ok(())
 }
 

@@ -214,7 +214,9 @@ impl Instances {
 
     /// Makes an instance, and waits for a slot if it has to.
     async fn make(&self, errand: Errand) -> Result<Live, CallError> {
-        let place = self.homes.place().await?;
+        let place = pin!(self.homes.place());
+        // Whoever has the slots may keep them for longer than the plugin is there.
+        let place = Watch::waiting(&self.ground.ending, place).await.ok_or(CallError::Gone)??;
         self.make_in(place, errand).await
     }
 
@@ -336,7 +338,6 @@ impl Instances {
     pub(crate) async fn shut_down(&self, grace: Duration) {
         self.ground.ending.ask();
         let all = self.ground.limits.concurrency.max(1);
-        // Queued calls find the plugin gone when their turn comes.
         drop(timeout(grace, self.turns.acquire_many(all)).await);
         self.end();
     }
@@ -344,10 +345,15 @@ impl Instances {
     /// Ends every call at once.
     pub(crate) fn end(&self) {
         self.ground.ending.end();
+        // A stream that nobody reads keeps its turn. Who waits for one is sent away.
+        self.turns.close();
         match &self.supply {
             Supply::Fresh => {}
             Supply::Ahead(ahead) => ahead.end(),
-            Supply::Kept { idle, .. } => lock(idle).clear(),
+            Supply::Kept { turns, idle } => {
+                turns.close();
+                lock(idle).clear();
+            }
         }
     }
 
@@ -421,9 +427,10 @@ impl Ending {
     }
 }
 
-/// Polls a guest under its clock, for as long as the plugin is there. `None` when it is not.
+/// Polls a guest under its clock, or what a call waits for, for as long as the plugin is there. `None` when it is not.
 struct Watch<'a, F> {
-    meter: &'a Meter,
+    /// The clock of a guest.
+    meter: Option<&'a Meter>,
     ending: &'a Ending,
     work: Pin<&'a mut F>,
     /// Under which number, and with which waker, the plugin's end will wake us. Only a guest that
@@ -433,7 +440,12 @@ struct Watch<'a, F> {
 
 impl<'a, F: Future> Watch<'a, F> {
     fn new(meter: &'a Meter, ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
-        Self { meter, ending, work, waiting: None }
+        Self { meter: Some(meter), ending, work, waiting: None }
+    }
+
+    /// The same where no guest runs.
+    fn waiting(ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
+        Self { meter: None, ending, work, waiting: None }
     }
 }
 
@@ -446,7 +458,11 @@ impl<F: Future> Future for Watch<'_, F> {
             return Poll::Ready(None);
         }
         let work = this.work.as_mut();
-        if let Poll::Ready(result) = this.meter.run(|| work.poll(cx)) {
+        let polled = match this.meter {
+            Some(meter) => meter.run(|| work.poll(cx)),
+            None => work.poll(cx),
+        };
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(Some(result));
         }
         if this.waiting.as_ref().is_none_or(|(_, waker)| !waker.will_wake(cx.waker())) {

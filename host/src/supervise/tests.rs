@@ -118,6 +118,21 @@ async fn a_dropped_stream_gives_its_turn_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_learns_of_the_end() {
+    let (world, plugin) = launched(Limits { concurrency: Some(1), ..Limits::default() }).await;
+    world.next([Answer::Pieces(vec![Chunk::Stdout("a".into()), Chunk::Stdout("b".into())])]);
+    let mut unread = plugin.execute_stream(&Call::default(), request());
+    assert!(unread.next().await.is_some());
+
+    let waits = tokio::time::timeout(SECOND, ask(&plugin, Call::default()));
+    let (said, ()) = tokio::join!(waits, async {
+        tokio::task::yield_now().await;
+        plugin.kill().await;
+    });
+    assert_eq!(said.unwrap(), Err("the plugin is shut down".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plugin_that_died_is_started_again_and_told_what_it_had_been_told() {
     let (world, plugin) = launched(Limits::default()).await;
     let told = Configuration { binary_name: "b".to_owned(), ..Configuration::default() };
