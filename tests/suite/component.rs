@@ -380,6 +380,24 @@ async fn a_granted_directory_is_all_that_is_seen_and_reading_is_not_writing() ->
     Ok(())
 }
 
+/// A plugin that may write beside it could have its name stand for something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_granted_directory_stays_the_one_that_was_granted() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let [inside, outside, moved] = ["inside", "outside", "moved"].map(|name| host.scratch().join(name));
+    for (directory, text) in [(&inside, "hello"), (&outside, "secret")] {
+        fs::create_dir(directory)?;
+        fs::write(directory.join("note"), text)?;
+    }
+    host.grants.fs = vec![FsGrant { host: inside.clone(), guest: "/data".to_owned(), access: Access::Read }];
+    let plugin = host.launch("acrobat").await?;
+    fs::rename(&inside, moved)?;
+    std::os::unix::fs::symlink(&outside, &inside)?;
+    let read = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/note"}"#).await?;
+    assert!(read.data.as_str().contains("hello"), "{}", read.data.as_str());
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_was_swapped_is_not_run() -> TestResult {
     let host = TestHost::new(Door::Component);

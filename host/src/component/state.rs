@@ -5,13 +5,18 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{
-    Access, Amount, CallError, Chunk, Grants, HostService, LimitName, LoginEvent, PluginName, PluginSpec,
-    Prints, Resolved,
+    Access, Amount, CallError, Chunk, FsGrant, Grants, HostService, LimitName, LoginEvent, PluginName,
+    PluginSpec, Prints, Resolved,
 };
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store};
@@ -47,25 +52,22 @@ pub(crate) struct Ground {
     prints: Option<Arc<dyn Prints>>,
     /// The variables that were granted, with their values.
     environment: Vec<(String, String)>,
+    /// The directories that were granted, in the order of the grants.
+    directories: Vec<File>,
     pub(crate) ending: Arc<Ending>,
 }
 
 impl Ground {
-    /// Looks up what was granted and tries the directories.
+    /// Looks up what was granted and opens the directories.
     pub(crate) fn new(
         spec: &PluginSpec,
         limits: Resolved,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, GrantError> {
-        for grant in &spec.grants.fs {
-            let refuse = |source| GrantError { path: grant.host.clone(), source };
-            let metadata = std::fs::symlink_metadata(&grant.host).map_err(refuse)?;
-            if !metadata.is_dir() {
-                // A link could be turned elsewhere between the grant and its use.
-                let kind = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
-                return Err(refuse(std::io::Error::other(kind)));
-            }
-        }
+        let open = |grant: &FsGrant| {
+            directory(&grant.host).map_err(|source| GrantError { path: grant.host.clone(), source })
+        };
+        let directories = spec.grants.fs.iter().map(open).collect::<Result<_, _>>()?;
         let granted = spec.grants.env.iter();
         Ok(Self {
             name: spec.name.clone(),
@@ -74,9 +76,23 @@ impl Ground {
             host: spec.host.clone(),
             prints: spec.prints.clone(),
             environment: granted.filter_map(|name| Some((name.clone(), environment(name)?))).collect(),
+            directories,
             ending: Arc::new(Ending::default()),
         })
     }
+}
+
+/// Opens a directory, once for all instances: whoever may write beside it, the plugin itself perhaps, could have the way
+/// there lead elsewhere later.
+fn directory(path: &Path) -> std::io::Result<File> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        // A link could be turned elsewhere between the grant and its use.
+        let kind = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
+        return Err(std::io::Error::other(kind));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// A directory that was granted cannot be.
@@ -153,12 +169,14 @@ impl State {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(printed.stdout()).stderr(printed.stderr()).max_random_size(1 << 20);
         wasi.envs(&ground.environment);
-        for grant in &ground.grants.fs {
+        for (grant, directory) in ground.grants.fs.iter().zip(&ground.directories) {
             let perms = match grant.access {
                 Access::Read => FsPerms::ReadOnly,
                 Access::Write => FsPerms::ReadWrite,
             };
-            wasi.preopened_dir(&grant.host, &grant.guest, perms).map_err(|error| GrantError {
+            // Leads to the directory that was opened, whatever its name stands for by now.
+            let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            wasi.preopened_dir(opened, &grant.guest, perms).map_err(|error| GrantError {
                 path: grant.host.clone(),
                 source: std::io::Error::other(error.to_string()),
             })?;
