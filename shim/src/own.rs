@@ -83,7 +83,7 @@ impl Own {
         self.bundle.verify_program(&self.file).map_err(Refusal::Damaged)
     }
 
-    /// Maps the compiled component.
+    /// Returns the compiled component, where it lies.
     pub(crate) fn image(&self) -> io::Result<Image> {
         let Manifest { component, kind, class, .. } = *self.manifest();
         Image::of_this_program(self.bundle.image(), ImageFacts { digest: component, kind, class })

@@ -7,18 +7,17 @@
 //! that start with much memory or large tables have a pool without that. What is kept between calls, what fits into neither pool, and
 //! everything where pools were not wanted is allocated as it is needed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Semaphore;
-#[cfg(feature = "compile")]
-use wasmtime::component::Component;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
 use crate::component::image::CodePages;
+use crate::component::instances::lock;
 use crate::component::state::State;
 
 #[cfg(target_arch = "x86_64")]
@@ -169,7 +168,7 @@ impl Class {
 pub(crate) enum Code {
     /// From files that the engine maps.
     Files,
-    /// From an [`Image`](super::Image), which is mapped already.
+    /// From an [`Image`](super::Image), in the file of the running program.
     Image,
 }
 
@@ -193,6 +192,8 @@ pub(crate) struct EngineKit {
     /// How many slots there are.
     pub(crate) size: usize,
     pub(crate) class: Class,
+    /// What was loaded of the one image of a backend that has one.
+    image: Mutex<Option<Component>>,
 }
 
 impl std::fmt::Debug for EngineKit {
@@ -206,7 +207,7 @@ impl Engines {
     pub(crate) fn new(slots: u16, code: Code) -> std::io::Result<Self> {
         let most = match code {
             Code::Files => MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS)),
-            // An image is loaded once: wasmtime has one list of all code, by its addresses, and panics over the second.
+            // An image is mapped anew for every engine, and that for good.
             Code::Image => 1,
         };
         // Asking for the processors takes longer than an engine: not where there is nothing to deal out.
@@ -270,7 +271,19 @@ impl EngineKit {
         prompts::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
         let size = slots;
         let slots = pooled.then(|| Arc::new(Semaphore::new(size)));
-        Ok(Self { engine, linker, slots, size, class })
+        Ok(Self { engine, linker, slots, size, class, image: Mutex::default() })
+    }
+
+    /// Returns the backend's image as it was loaded here, or loads it.
+    pub(crate) fn image(
+        &self,
+        load: impl FnOnce(&Engine) -> wasmtime::Result<Component>,
+    ) -> wasmtime::Result<Component> {
+        let mut image = lock(&self.image);
+        if let Some(component) = &*image {
+            return Ok(component.clone());
+        }
+        Ok(image.insert(load(&self.engine)?).clone())
     }
 }
 

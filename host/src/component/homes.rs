@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::select_all;
 use portcullis_contract::{CallError, Instances as Policy, LaunchError};
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::component::cache::Compiled;
@@ -69,10 +68,10 @@ impl Compilation {
         }
     }
 
-    fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+    fn load(&self, kit: &EngineKit) -> wasmtime::Result<Component> {
         match self {
-            Self::File(compiled) => compiled.load(engine),
-            Self::Image(image) => image.load(engine),
+            Self::File(compiled) => compiled.load(&kit.engine),
+            Self::Image(image) => kit.image(|engine| image.load(engine)),
         }
     }
 }
@@ -202,7 +201,7 @@ impl Homes {
 
 impl Home {
     fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, Homeless> {
-        let component = compiled.load(&kit.engine).map_err(Homeless::Stale)?;
+        let component = compiled.load(&kit).map_err(Homeless::Stale)?;
         let pre = kit.linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
         let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;
         Ok(Self { kit, pre, exports })

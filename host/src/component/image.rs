@@ -23,8 +23,10 @@ use crate::component::engine::Class;
 /// A compiled component in the running program's own file.
 #[derive(Clone)]
 pub struct Image {
-    /// Mapped until the process ends: nobody can tell when the last instance is done with it.
-    memory: &'static [u8],
+    /// The running program's own.
+    file: Arc<File>,
+    /// Where in the file it lies.
+    place: Range<u64>,
     pub(crate) class: Class,
     pub(crate) digest: Digest,
     pub(crate) kind: Kind,
@@ -33,7 +35,7 @@ pub struct Image {
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Image");
-        debug.field("bytes", &self.memory.len()).field("class", &self.class).field("digest", &self.digest);
+        debug.field("place", &self.place).field("class", &self.class).field("digest", &self.digest);
         debug.finish_non_exhaustive()
     }
 }
@@ -50,13 +52,13 @@ pub struct ImageFacts {
 }
 
 impl Image {
-    /// Maps a part of the running program's own file, which has to begin on a page.
+    /// Takes a part of the running program's own file, which has to begin on a page.
     ///
     /// That the part is whole is for the caller to check before: the engine looks at little of it.
     ///
     /// # Errors
     ///
-    /// Why it cannot be mapped.
+    /// Why there can be none.
     pub fn of_this_program(place: Range<u64>, facts: ImageFacts) -> io::Result<Self> {
         let ImageFacts { digest, kind, class } = facts;
         let class = Class::decode(class).ok_or_else(|| io::Error::other("its class is unknown"))?;
@@ -64,27 +66,42 @@ impl Image {
         if place.end > file.metadata()?.len() {
             return Err(io::Error::other("it ends behind the end of the file"));
         }
-        let length = place.end.checked_sub(place.start).and_then(|length| usize::try_from(length).ok());
-        let length = length.ok_or_else(|| io::Error::other("it has no length"))?;
+        if place.is_empty() {
+            return Err(io::Error::other("it has no length"));
+        }
+        let page = u64::try_from(rustix::param::page_size()).map_err(io::Error::other)?;
+        if !place.start.is_multiple_of(page) {
+            return Err(io::Error::other("it does not begin on a page"));
+        }
+        Ok(Self { file: Arc::new(file), place, class, digest, kind })
+    }
+
+    /// Loads it into an engine whose code memory is [`CodePages`].
+    ///
+    /// It is mapped for that, each time anew and for good: wasmtime has one list of all code, by its addresses, and panics
+    /// over what is in it already, and nobody can tell when the last instance is done with it. So an engine
+    /// [keeps](crate::component::engine::EngineKit::image) what it has loaded.
+    pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        let memory = NonNull::from(self.map()?);
+        #[expect(unsafe_code, reason = "what is loaded belongs to the program that runs")]
+        // SAFETY: the memory is mapped for good, for this alone, and never written to, and the only bytes that get here
+        // are of the running program's own file: loading them trusts nobody who is not trusted already. Its code is
+        // made executable by `CodePages`.
+        unsafe {
+            Component::deserialize_raw(engine, memory)
+        }
+    }
+
+    fn map(&self) -> io::Result<&'static [u8]> {
+        let Range { start, end } = self.place;
+        let length = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
         #[expect(unsafe_code, reason = "mapping a file has no safe form, because files can change")]
         // SAFETY: the mapping is private and new, and the kernel says where. What is mapped lies within the
         // file, and as long as a program runs the kernel lets nobody write to its file or cut it (ETXTBSY), so
         // the bytes stay as they are. It is never unmapped.
-        let memory = unsafe {
-            let at = mmap(null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, &file, place.start)?;
-            std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length)
-        };
-        Ok(Self { memory, class, digest, kind })
-    }
-
-    /// Loads it into an engine whose code memory is [`CodePages`]. It must not be loaded already: the engine panics.
-    pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        #[expect(unsafe_code, reason = "what is loaded belongs to the program that runs")]
-        // SAFETY: the memory is mapped for good and never written to, and the only bytes that get here are of
-        // the running program's own file: loading them trusts nobody who is not trusted already. Its code is
-        // made executable by `CodePages`.
         unsafe {
-            Component::deserialize_raw(engine, NonNull::from(self.memory))
+            let at = mmap(null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, &*self.file, start)?;
+            Ok(std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length))
         }
     }
 }
@@ -114,8 +131,41 @@ impl CustomCodeMemory for CodePages {
         Ok(())
     }
 
-    /// Leaves the code executable: the same image may be loaded again.
+    /// Leaves the code executable: nothing else is ever mapped there.
     fn unpublish_executable(&self, _start: *const u8, _length: usize) -> wasmtime::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "compile")]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::component::engine::{Code, Engines, config};
+
+    /// An instance of a module with one function, which does nothing.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\
+        \x01\x18\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b\
+        \x02\x04\x01\0\0\0";
+
+    #[test]
+    fn an_image_may_be_loaded_again_while_it_is_in_use() {
+        let compiled = Engine::new(&config()).unwrap().precompile_component(COMPONENT).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&compiled).unwrap();
+        let (place, digest) = (0..compiled.len() as u64, Digest::from_sha256([7; 32]));
+        let (file, class, kind) = (Arc::new(file), Class::Anywhere, Kind::Provider);
+        let image = Image { file, place, class, digest, kind };
+
+        let [one, other] = [0, 0].map(|slots| Engines::new(slots, Code::Image).unwrap());
+        let load = |engines: &Engines| {
+            let kit = engines.kit(Class::Anywhere, 0).unwrap();
+            kit.image(|engine| image.load(engine)).unwrap()
+        };
+        let [first, again, elsewhere] = [&one, &one, &other].map(load);
+        assert_eq!(first.image_range(), again.image_range());
+        assert_ne!(first.image_range(), elsewhere.image_range());
     }
 }
