@@ -137,6 +137,21 @@ async fn a_wall_that_no_clock_shows_is_none() -> TestResult {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { message: Some(1_000), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    // What it is called in the request takes less room than in the refusal.
+    let unknown = |length| format!(r#"{{"operation":"{}"}}"#, "x".repeat(length));
+    let refused = plugin.execute("acrobat", &unknown(981)).await;
+    assert_matches!(refused, Err(CallError::Refused(_)));
+    let refused = plugin.execute("acrobat", &unknown(982)).await;
+    let Err(CallError::Limit { which, asked, .. }) = refused else { panic!("a limit, not {refused:?}") };
+    assert_eq!((which, asked), (LimitName::Message, Amount::Bytes(1_001)));
+    Ok(())
+}
+
 /// Gives nobody a secret before so many have asked for one.
 #[derive(Debug)]
 struct Gathering(Barrier);

@@ -22,7 +22,10 @@ use portcullis_contract::{
 use crate::component::bindings::auth::AuthHandlerPlugin;
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::{access_size, count, each, handlers_size, login_size};
+use crate::component::convert::{
+    access_size, cached_tokens_size, count, each, flows_size, handlers_size, login_result_size, login_size,
+    status_size, token_size,
+};
 use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::fits;
@@ -121,6 +124,11 @@ impl Desk {
         self.ask_now(&call, None, question).await
     }
 
+    /// Refuses what is larger than a message may be.
+    fn fits(&self, size: u64) -> Result<(), CallError> {
+        fits(size, self.instances.ground.limits.message)
+    }
+
     /// Returns a call that ends at the wall, if not before.
     fn limited(&self, call: &Call) -> Call {
         let wall = self.wall.and_then(|wall| Instant::now().checked_add(wall));
@@ -180,13 +188,14 @@ impl Desk {
         reader: Reader,
     ) -> Result<LoginResult, CallError> {
         self.instances.fits(&[name.as_str()])?;
-        fits(login_size(&request), self.instances.ground.limits.message)?;
+        self.fits(login_size(&request))?;
         let _turn = self.queue.login(call.deadline).await?;
         let name = name.clone();
         let result = self.ask_now(call, Some(reader), move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LOGIN, (name.as_str(), &request)).await })
         });
         let result: wit::LoginResult = result.await?;
+        self.fits(login_result_size(&result))?;
         Ok(result.into())
     }
 
@@ -277,6 +286,7 @@ impl AuthHandler for ComponentAuth {
             Box::pin(async move { guest.call(GET_STATUS, (name.as_str(), &account)).await })
         });
         let status: wit::Status = status.await?;
+        self.desk.fits(status_size(&status))?;
         Ok(status.into())
     }
 
@@ -287,12 +297,13 @@ impl AuthHandler for ComponentAuth {
         request: AccessRequest,
     ) -> Result<Token, CallError> {
         let request = wit::TokenRequest::from(request);
-        fits(access_size(&request), self.desk.instances.ground.limits.message)?;
+        self.desk.fits(access_size(&request))?;
         let name = name.clone();
         let token = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(GET_TOKEN, (name.as_str(), &request)).await })
         });
         let token: types::Token = token.await?;
+        self.desk.fits(token_size(&token))?;
         Ok(token.into())
     }
 
@@ -307,6 +318,7 @@ impl AuthHandler for ComponentAuth {
             Box::pin(async move { guest.call(LIST_CACHED_TOKENS, (name.as_str(), profile.as_deref())).await })
         });
         let tokens: Vec<wit::CachedToken> = tokens.await?;
+        self.desk.fits(cached_tokens_size(&tokens))?;
         Ok(each(tokens))
     }
 
@@ -346,6 +358,7 @@ impl AuthHandler for ComponentAuth {
             Box::pin(async move { guest.call(DETECT_AVAILABLE_FLOWS, (name.as_str(),)).await })
         });
         let flows: Vec<wit::FlowAvailability> = flows.await?;
+        self.desk.fits(flows_size(&flows))?;
         Ok(each(flows))
     }
 

@@ -101,7 +101,8 @@ impl Instances {
         reader: Option<Reader>,
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
-        self.ask_in(None, call, name, reader, question).await
+        let answer = self.ask_in(None, call, name, reader, question).await;
+        answer.map_err(|error| self.fitting(error))
     }
 
     /// Asks a guest in an instance that is there already, if one is.

@@ -45,10 +45,21 @@ impl Instances {
         self.ground.limits.message.max(usual)
     }
 
-    /// Refuses a request that is larger than a message may be.
+    /// Refuses what is larger than a message may be.
     pub(crate) fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
         let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
         fits(size.fold(0, u64::saturating_add), self.ground.limits.message)
+    }
+
+    /// Returns why a guest gave no answer. A refusal is a message, too, and may be too large for one.
+    pub(crate) fn fitting(&self, error: CallError) -> CallError {
+        let CallError::Refused(refusal) = &error else { return error };
+        let excess = {
+            let remarks = refusal.diagnostics.iter().flat_map(|d| [&d.summary, &d.detail, &d.attribute]);
+            let texts: Vec<_> = remarks.chain([&refusal.message]).map(String::as_str).collect();
+            self.fits(&texts).err()
+        };
+        excess.unwrap_or(error)
     }
 }
 

@@ -15,7 +15,9 @@ use portcullis_contract::{
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::portcullis::plugin::types::{self, PluginError};
-use crate::component::convert::{descriptor_size, execution_size, names_size, output_size, refusal_size};
+use crate::component::convert::{
+    descriptor_size, execution_size, names_size, output_size, refusal_size, texts_size,
+};
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances, lock};
 use crate::component::message::{Room, fits};
@@ -243,7 +245,9 @@ impl Provider for ComponentProvider {
         let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(async move { guest.call(DESCRIBE_WHAT_IF, (provider.as_str(), input.as_str())).await })
         });
-        answer.await
+        let description: String = answer.await?;
+        self.instances.fits(&[&description])?;
+        Ok(description)
     }
 
     async fn extract_dependencies(
@@ -259,7 +263,9 @@ impl Provider for ComponentProvider {
                 async move { guest.call(EXTRACT_DEPENDENCIES, (provider.as_str(), inputs.as_str())).await },
             )
         });
-        answer.await
+        let dependencies: Vec<String> = answer.await?;
+        fits(texts_size(&dependencies), self.instances.ground.limits.message)?;
+        Ok(dependencies)
     }
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {

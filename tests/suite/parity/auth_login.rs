@@ -199,3 +199,23 @@ async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {
     );
     Ok(())
 }
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_too_large_is_a_limit(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    host.limits = Limits { message: Some(1_000), ..Limits::default() };
+    let doorman = host.launch_auth("doorman").await?;
+    doorman.login("door", login("", "")).await.1?;
+    // A token names its scope twice.
+    let token = doorman.token("door", &"x".repeat(600)).await;
+    assert_matches!(
+        token,
+        Err(CallError::Limit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. })
+    );
+    doorman.token("door", "a").await?;
+    Ok(())
+}

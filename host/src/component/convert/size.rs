@@ -50,6 +50,43 @@ pub(crate) fn access_size(request: &wit::TokenRequest) -> u64 {
     bytes(scope.len() + optional.map(some).iter().sum::<usize>())
 }
 
+/// Returns how many bytes of text a list carries.
+pub(crate) fn texts_size(texts: &[String]) -> u64 {
+    bytes(length(texts))
+}
+
+/// Returns how many bytes of text the result of a login carries.
+pub(crate) fn login_result_size(result: &wit::LoginResult) -> u64 {
+    bytes(result.claims.as_ref().map_or(0, claims))
+}
+
+/// Returns how many bytes of text there are in how a login stands.
+pub(crate) fn status_size(status: &wit::Status) -> u64 {
+    let s = status;
+    let own = [&s.tenant_id, &s.identity_type, &s.client_id, &s.token_file, &s.reason, &s.flow, &s.hostname];
+    bytes(length(own) + length(&s.scopes) + s.claims.as_ref().map_or(0, claims))
+}
+
+/// Returns how many bytes of text a token carries.
+pub(crate) fn token_size(token: &types::Token) -> u64 {
+    let t = token;
+    bytes(length([&t.access_token, &t.token_type, &t.scope, &t.flow, &t.session_id]))
+}
+
+/// Returns how many bytes of text a list of tokens carries.
+pub(crate) fn cached_tokens_size(tokens: &[wit::CachedToken]) -> u64 {
+    let token = |t: &wit::CachedToken| {
+        length([&t.handler, &t.token_kind, &t.scope, &t.token_type, &t.flow, &t.session_id])
+            + length([&t.fingerprint, &t.hostname])
+    };
+    bytes(tokens.iter().map(token).sum())
+}
+
+/// Returns how many bytes of text a list of flows carries.
+pub(crate) fn flows_size(flows: &[wit::FlowAvailability]) -> u64 {
+    bytes(flows.iter().map(|flow| length([&flow.flow, &flow.reason])).sum())
+}
+
 /// Returns about how many bytes a list of names takes.
 pub(crate) fn names_size(names: &[String]) -> u64 {
     bytes(list(names))
@@ -96,6 +133,11 @@ pub(crate) fn descriptor_size(descriptor: &types::Descriptor) -> u64 {
             + examples(&d.examples)
             + each(&d.operations, operation),
     )
+}
+
+fn claims(claims: &types::Claims) -> usize {
+    let c = claims;
+    length([&c.issuer, &c.subject, &c.tenant_id, &c.object_id, &c.client_id, &c.email, &c.name, &c.username])
 }
 
 fn examples(examples: &[types::Example]) -> usize {
