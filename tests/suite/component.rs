@@ -305,6 +305,20 @@ async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult
     Ok(())
 }
 
+/// Headers lie with the host, and take none of the guest's own memory.
+#[test_case(100, 1_000, true; "some")]
+#[test_case(2_000, 10, false; "many lists")]
+#[test_case(10, 100_000, false; "large ones")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_hoards_no_headers(lists: usize, size: usize, may: bool) -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    let input = format!(r#"{{"operation":"http-headers","chunks":{lists},"size":{size}}}"#);
+    let kept = plugin.execute("acrobat", &input).await;
+    assert_eq!(kept.is_ok(), may, "{kept:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_recurses_without_end_traps() -> TestResult {
     let mut host = TestHost::new(Door::Component);

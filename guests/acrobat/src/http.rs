@@ -1,4 +1,4 @@
-//! One request to the web, through the host.
+//! One request to the web, through the host, and headers for requests that are never made.
 //!
 //! `std` knows no HTTP, so this speaks to the host's own interface for it.
 
@@ -22,6 +22,18 @@ pub(crate) fn get(url: &str) -> Result<Value, Error> {
     pending.subscribe().block();
     let response = pending.get().expect("a response that is ready is there").expect("and is taken once")?;
     Ok(json!({ "status": response.status(), "body": text(&response)? }))
+}
+
+/// Makes so many lists of headers, each of that size, and keeps them until it has them all.
+pub(crate) fn headers(lists: usize, size: usize) -> Result<Value, Error> {
+    let value = vec![b'x'; size];
+    let list = |_| -> Result<Fields, Error> {
+        let fields = Fields::new();
+        fields.append("x-acrobat", &value).map_err(|error| Error::new(format!("no header: {error:?}")))?;
+        Ok(fields)
+    };
+    let kept = (0..lists).map(list).collect::<Result<Vec<_>, Error>>()?;
+    Ok(json!({ "lists": kept.len() }))
 }
 
 /// Cuts an address into its parts.

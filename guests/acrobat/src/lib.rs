@@ -23,6 +23,7 @@
 //! | `env` | `name` | `{"set":bool,"value":text}` |
 //! | `connect` | `address` | `{"connected":true}` |
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
+//! | `http-headers` | `chunks`, `size` | keeps so many lists of headers of that size, then `{"lists":n}`; components only |
 //! | `panic` | `message` | panics |
 //! | `exit` | `code` | ends the whole plugin; a component can say no more than 0 or 1 |
 //! | `spin` | | never ends, and never waits for anything either |
@@ -223,6 +224,8 @@ impl Acrobat {
             "connect" => reach::connect(&input.address)?,
             #[cfg(target_family = "wasm")]
             "http" => http::get(&input.url)?,
+            #[cfg(target_family = "wasm")]
+            "http-headers" => http::headers(input.chunks, input.size)?,
             "panic" => panic!("{}", input.message),
             "exit" => std::process::exit(input.code),
             "spin" => harm::spin(),

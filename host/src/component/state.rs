@@ -33,9 +33,14 @@ use crate::component::http::Egress;
 use crate::component::instances::Ending;
 use crate::component::output::Printed;
 
-/// What a guest may keep open at a time: files, streams, requests. A guess; one that is too small is
-/// noticed by a guest that opens thousands of files at once.
-const RESOURCES: usize = 10_000;
+/// What a guest may keep open at a time: files, streams, requests. A guess, and about what the system lets a process open;
+/// one that is too small is noticed by a guest that opens a thousand files at once. What is behind each lies with us,
+/// where no limit on memory counts it.
+const RESOURCES: usize = 1_000;
+/// The most bytes of one list of headers that a guest makes. Hardly a server takes as many, and a guest may keep
+/// [`RESOURCES`] such lists.
+#[cfg(feature = "http")]
+const HEADERS: usize = 32 << 10;
 /// Bytes of a table's entry, as we count them against the limit on memory.
 const TABLE_ENTRY: u64 = 8;
 /// What records weigh beside the text in them. A message at its limit has to fit, wrapped.
@@ -183,10 +188,16 @@ impl State {
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
+        #[cfg(feature = "http")]
+        let http = {
+            let mut http = WasiHttpCtx::new();
+            http.set_field_size_limit(HEADERS);
+            http
+        };
         let state = Self {
             wasi: wasi.build(),
             #[cfg(feature = "http")]
-            http: WasiHttpCtx::new(),
+            http,
             #[cfg(feature = "http")]
             egress: Egress::new(ground.name.clone(), Arc::clone(&ground.grants), limits.message),
             table,
