@@ -124,8 +124,15 @@ impl Instances {
         self.open()?;
         let errand = Errand { deadline, reader };
         let mut live = match live.or_else(|| self.ready(name)) {
-            Some(live) => live,
-            None => self.make(Errand { deadline, reader: None }).await?,
+            Some(mut live) => {
+                State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
+                live
+            }
+            None => {
+                let mut live = self.make(Errand { deadline, reader: None }).await?;
+                State::go_on(&mut live.guest.store, errand);
+                live
+            }
         };
         let remembered = name.and_then(|name| self.remembered(name));
         let under_way = match &self.supply {
@@ -135,7 +142,6 @@ impl Instances {
             }
             Supply::Fresh | Supply::Kept { .. } => None,
         };
-        State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
         let meter = Arc::clone(&live.meter);
         let work = async {
             if let Some((name, remembered)) = name.zip(remembered) {
@@ -300,7 +306,7 @@ impl Instances {
         let errand = || Errand { deadline, reader: None };
         let mut live = self.make_in(place, errand()).await?;
         let Some((name, remembered)) = whom else { return Ok(live) };
-        State::begin(&mut live.guest.store, errand(), self.ground.limits.cpu);
+        State::go_on(&mut live.guest.store, errand());
         let meter = Arc::clone(&live.meter);
         let result = {
             let work = pin!(live.guest.configure(self.configure, &name, remembered));

@@ -219,12 +219,17 @@ impl State {
 
     /// Begins another call with what is left of the last one: memory, handles, files.
     pub(crate) fn begin(store: &mut Store<Self>, errand: Errand, cpu: Option<Duration>) {
-        store.set_epoch_deadline(1);
         let state = store.data_mut();
         state.meter.restart(cpu, errand.deadline);
         state.printed.restart();
         state.memory.refused = None;
-        state.now = errand;
+        Self::go_on(store, errand);
+    }
+
+    /// Goes on with a call whose instance was made for it: what that took counts.
+    pub(crate) fn go_on(store: &mut Store<Self>, errand: Errand) {
+        store.set_epoch_deadline(1);
+        store.data_mut().now = errand;
     }
 
     /// Ends a call: who read is told that there is no more.
