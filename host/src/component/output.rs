@@ -78,6 +78,11 @@ impl Printed {
         self.lock().count(bytes)
     }
 
+    /// Counts a line for the log. One without a word in it is a line, too.
+    fn count_line(&self, words: usize) -> Result<(), LimitHit> {
+        self.count(words.saturating_add(1))
+    }
+
     /// Logs lines that were begun and not ended.
     pub(crate) fn flush(&self) {
         let mut inner = self.lock();
@@ -259,7 +264,7 @@ impl OutputHost for State {
 
 impl LogHost for State {
     fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
-        self.printed().count(message.len().saturating_add(fields.len()))?;
+        self.printed().count_line(message.len().saturating_add(fields.len()))?;
         let plugin = self.plugin();
         macro_rules! log {
             ($level:ident) => {
@@ -299,6 +304,12 @@ mod tests {
 
         printed.restart();
         assert!(printed.count(10).is_ok());
+    }
+
+    #[test]
+    fn lines_of_nothing_come_to_an_end_too() {
+        let printed = printed(10);
+        assert_eq!((0..20).take_while(|_| printed.count_line(0).is_ok()).count(), 10);
     }
 
     #[test]
