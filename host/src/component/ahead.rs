@@ -82,8 +82,11 @@ impl Ahead {
     {
         if self.called.swap(true, Ordering::Relaxed) {
             *lock(&self.whom) = whom;
-            lock(&self.task)
-                .get_or_insert_with(|| tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
+            let mut task = lock(&self.task);
+            if !is_alive(&task) {
+                *task = Some(tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
+            }
+            drop(task);
             if let Signal::AtOnce(_) = *self.signal {
                 self.signal.give();
             }
@@ -96,7 +99,7 @@ impl Ahead {
         // Nobody may come to clear up while there are calls, nor at all before the second one; and what waits keeps others
         // from its slot.
         let room = matches!(*self.signal, Signal::InAPause(_))
-            && lock(&self.task).is_some()
+            && is_alive(&lock(&self.task))
             && lock(&self.spent).len() < self.most();
         room.then_some(&self.spent)
     }
@@ -109,6 +112,11 @@ impl Ahead {
         lock(&self.ready).clear();
         lock(&self.spent).clear();
     }
+}
+
+/// Returns whether somebody does the work. Who did may have ended with the runtime of an earlier call.
+fn is_alive(task: &Option<AbortHandle>) -> bool {
+    task.as_ref().is_some_and(|task| !task.is_finished())
 }
 
 impl Drop for Ahead {
@@ -166,6 +174,22 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[test]
+    fn the_work_goes_on_in_another_runtime_when_one_has_ended() {
+        let ahead = Ahead::new(false);
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime().block_on(async {
+            for _ in 0..2 {
+                drop(ahead.begun(None, |_signal| std::future::pending()));
+            }
+        });
+        assert!(!is_alive(&lock(&ahead.task)));
+        runtime().block_on(async {
+            drop(ahead.begun(None, |_signal| std::future::pending()));
+            assert!(is_alive(&lock(&ahead.task)));
+        });
+    }
 
     #[tokio::test]
     async fn a_call_that_is_abandoned_is_over_as_well() {
