@@ -2,7 +2,12 @@
 //!
 //! Each call goes straight to the [`HostService`] that the plugin was launched with; what was granted
 //! is decided there, once for both backends. A guest that drops out of a call drops the request too.
+//!
+//! Who the user is, auth handlers know. One that is a component computes within the poll of the guest that asks, and pays for
+//! that itself; all else that the host does for a guest counts as the guest's.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use portcullis_contract::{HostError, HostService};
@@ -12,6 +17,7 @@ use crate::component::bindings::portcullis::plugin::identity::{
 };
 use crate::component::bindings::portcullis::plugin::secrets::Host as SecretsHost;
 use crate::component::bindings::portcullis::plugin::types::{Claims, Token};
+use crate::component::clock::Meter;
 use crate::component::state::State;
 
 const NO_SECRETS: HostError = HostError::Unavailable("secret store");
@@ -23,6 +29,12 @@ impl State {
     fn ask(&self, without: HostError) -> Result<&Arc<dyn HostService>, HostError> {
         self.host().ok_or(without)
     }
+}
+
+/// Waits for another plugin's answer, on that plugin's processor time.
+async fn elsewhere<T>(meter: &Meter, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| meter.aside(|| answer.as_mut().poll(cx))).await
 }
 
 /// An answer for the guest: the host's sentence is all that it sees of an error.
@@ -67,7 +79,7 @@ impl IdentityHost for State {
         scope: String,
     ) -> wasmtime::Result<Result<Option<Claims>, String>> {
         let claims = match self.ask(NO_CLAIMS) {
-            Ok(host) => host.auth_identity(&handler, &scope).await,
+            Ok(host) => elsewhere(self.meter(), host.auth_identity(&handler, &scope)).await,
             Err(error) => Err(error),
         };
         answer(claims.map(|claims| claims.map(Claims::from)))
@@ -75,14 +87,14 @@ impl IdentityHost for State {
 
     async fn get_token(&mut self, request: TokenRequest) -> wasmtime::Result<Result<Token, String>> {
         answer(match self.ask(NO_TOKENS) {
-            Ok(host) => host.auth_token(&request.into()).await,
+            Ok(host) => elsewhere(self.meter(), host.auth_token(&request.into())).await,
             Err(error) => Err(error),
         })
     }
 
     async fn get_groups(&mut self, handler: String) -> wasmtime::Result<Result<Vec<String>, String>> {
         answer(match self.ask(NO_GROUPS) {
-            Ok(host) => host.auth_groups(&handler).await,
+            Ok(host) => elsewhere(self.meter(), host.auth_groups(&handler)).await,
             Err(error) => Err(error),
         })
     }

@@ -242,6 +242,10 @@ impl State {
         &self.ground.name
     }
 
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     pub(crate) fn host(&self) -> Option<&Arc<dyn HostService>> {
         self.ground.host.as_ref()
     }

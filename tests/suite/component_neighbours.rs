@@ -1,0 +1,60 @@
+//! Components that have others work for them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use portcullis::contract::{AuthHandlers, Claims, IdentityGrant, Limits, PluginName, Token, TokenRequest};
+use portcullis::host::services::{IdentityError, IdentityService, IdentitySource, Services};
+use portcullis_tests::{Door, TestHost, TestResult};
+
+/// Computes before it answers, as an auth handler that is a component does.
+#[derive(Debug)]
+struct Slow(Duration);
+
+impl Slow {
+    fn compute(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < self.0 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[async_trait]
+impl IdentitySource for Slow {
+    fn offers(&self, _: IdentityService) -> bool {
+        true
+    }
+
+    async fn handlers(&self) -> Result<AuthHandlers, IdentityError> {
+        Ok(AuthHandlers::default())
+    }
+
+    async fn identity(&self, _: &str, _: &str) -> Result<Option<Claims>, IdentityError> {
+        self.compute();
+        Ok(None)
+    }
+
+    async fn token(&self, _: &TokenRequest) -> Result<Token, IdentityError> {
+        Err(IdentityError("nobody is logged in".to_owned()))
+    }
+
+    async fn groups(&self, _: &str) -> Result<Vec<String>, IdentityError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_auth_handler_computes_is_not_put_down_to_who_asks_it() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { cpu: Some(Duration::from_millis(200)), ..Limits::default() };
+    host.grants.identity = Some(IdentityGrant { handlers: vec!["door".to_owned()], token: false });
+    let source = Arc::new(Slow(Duration::from_secs(1)));
+    let services = Services::new(PluginName::new("keeper"), &host.grants, None, Some(source));
+    host.host = Some(Arc::new(services));
+    let plugin = host.launch("keeper").await?;
+    let asked = plugin.execute("keeper", r#"{"operation":"identity","handler":"door"}"#).await?;
+    assert_eq!(asked.data.as_str(), r#"{"claims":null}"#);
+    Ok(())
+}
