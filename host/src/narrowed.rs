@@ -4,6 +4,7 @@
 //! and the policy inside of the file. Nothing passes that either refuses. What the policy refuses never gets to the host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use portcullis_contract::{
@@ -16,6 +17,9 @@ use crate::names::{check_name, quoted, shown};
 /// Matches no name: to ask for such secrets tells whether there is a store, and nothing of what is in it.
 const NOTHING: &str = "^$";
 
+/// How many denials of one plugin are warned about, as in a host that knows the policy itself.
+const DENIALS_SHOWN: u32 = 100;
+
 /// What one plugin may ask of a host that knows nothing of its policy.
 #[derive(Debug)]
 pub struct Narrowed {
@@ -23,6 +27,7 @@ pub struct Narrowed {
     secrets: SecretGrant,
     identity: IdentityGrant,
     host: Arc<dyn HostService>,
+    denials: AtomicU32,
 }
 
 impl Narrowed {
@@ -30,7 +35,7 @@ impl Narrowed {
     #[must_use]
     pub fn new(plugin: PluginName, grants: &Grants, host: Arc<dyn HostService>) -> Self {
         let identity = grants.identity.clone().unwrap_or_default();
-        Self { plugin, secrets: grants.secrets.clone(), identity, host }
+        Self { plugin, secrets: grants.secrets.clone(), identity, host, denials: AtomicU32::new(0) }
     }
 
     /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
@@ -57,8 +62,14 @@ impl Narrowed {
 
     /// Writes a denial down. The reader of this log cannot change the policy, so that it is not said how.
     fn denied(&self, call: &'static str, asked: &str) {
-        let asked = shown(asked);
-        tracing::warn!(plugin = %self.plugin, call, ?asked, "denied by the policy that the plugin was wrapped with");
+        // Wrapping around takes four thousand million denials, and then shows a hundred more.
+        let shown_before = self.denials.fetch_add(1, Ordering::Relaxed);
+        if shown_before < DENIALS_SHOWN {
+            let asked = shown(asked);
+            tracing::warn!(plugin = %self.plugin, call, ?asked, "denied by the policy that the plugin was wrapped with");
+        } else if shown_before == DENIALS_SHOWN {
+            tracing::warn!(plugin = %self.plugin, "denied too often: what else is denied is not shown");
+        }
     }
 }
 
@@ -127,7 +138,34 @@ impl HostService for Narrowed {
 
 #[cfg(test)]
 mod tests {
+    use tracing::span;
+
     use super::*;
+
+    /// Counts what is logged.
+    struct Log(Arc<AtomicU32>);
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
 
     /// A host that has everything and knows no rules. It answers with what it was asked for.
     #[derive(Debug)]
@@ -218,5 +256,16 @@ mod tests {
         assert_eq!(host.list_secrets("").await, Ok(Vec::new()));
         assert_eq!(host.auth_handlers().await, AuthHandlers::default());
         assert!(host.auth_token(&token_of("door")).await.is_err());
+    }
+
+    #[test]
+    fn a_plugin_that_keeps_asking_does_not_flood_the_log() {
+        let (host, lines) = (narrowed(&Grants::default()), Arc::new(AtomicU32::new(0)));
+        tracing::subscriber::with_default(Log(Arc::clone(&lines)), || {
+            for _ in 0..1_000 {
+                assert!(host.handler("auth_identity", "door").is_err());
+            }
+        });
+        assert_eq!(lines.load(Ordering::Relaxed), DENIALS_SHOWN + 1);
     }
 }
