@@ -32,7 +32,7 @@ use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
 use self::starting::Starting;
 use crate::broker::Queue;
-use crate::handshake::quote;
+use crate::handshake::{self, quote};
 use crate::identity::{Identity, provider};
 use crate::mux::{Mux, Role};
 use crate::tls::{is_hanging_up, is_rejection};
@@ -240,11 +240,13 @@ impl Launch {
         match line {
             FirstLine::Endless(_) => {
                 let text = quote(&line.into_text());
-                Err(Failure::Words(HandshakeError::TooLong { limit: FIRST_LINE, text }))
+                let error = HandshakeError::TooLong { limit: FIRST_LINE, text };
+                Err(Failure::Words { error, address: None })
             }
             FirstLine::Whole(_) => match line.into_text() {
                 blank if blank.trim().is_empty() => Err(Failure::Silent),
-                text => Handshake::parse(&text, &self.expected()).map_err(Failure::Words),
+                text => Handshake::parse(&text, &self.expected())
+                    .map_err(|error| Failure::Words { error, address: handshake::address_in(&text) }),
             },
         }
     }
@@ -276,11 +278,12 @@ impl Launch {
                 },
             },
             // A plugin that speaks so clearly is not about to end, and has nothing wrong with its file.
-            Failure::Words(error) if error.is_of_a_plugin() => {
+            Failure::Words { error, address } if error.is_of_a_plugin() => {
+                self.claim_socket(starting, address).await;
                 let evidence = starting.evidence(Duration::ZERO).await;
                 StartError::Handshake { error, evidence, notes: Vec::new() }
             }
-            Failure::Words(error) => {
+            Failure::Words { error, .. } => {
                 let evidence = starting.evidence(FAREWELL).await;
                 StartError::Handshake { error, evidence, notes: self.diagnose().await }
             }
@@ -291,6 +294,15 @@ impl Launch {
             Failure::Deaf { address, error } => {
                 StartError::Connect { address, error, evidence: starting.evidence(FAREWELL).await }
             }
+        }
+    }
+
+    /// Sees to it that the socket of a plugin that is not spoken with goes with it: one that does not heed our
+    /// directory leaves it behind when it is killed.
+    async fn claim_socket(&self, starting: &Starting, address: Option<Address>) {
+        let Some(address @ Address::Unix(_)) = address else { return };
+        if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
+            starting.connected(&socket, &address);
         }
     }
 
@@ -353,8 +365,8 @@ enum Failure {
     Ended,
     /// It closed its output without a line, or printed an empty one.
     Silent,
-    /// It said something else.
-    Words(HandshakeError),
+    /// It said something else, and perhaps where it listens.
+    Words { error: HandshakeError, address: Option<Address> },
     /// It does not listen where it said.
     Deaf { address: Address, error: io::Error },
     /// Its certificate is one that nothing can be done with.

@@ -258,6 +258,12 @@ impl HandshakeError {
     }
 }
 
+/// Reads where a plugin listens whose line is refused.
+pub(crate) fn address_in(line: &str) -> Option<Address> {
+    let mut fields = line.trim().split('|').skip(2);
+    Address::parse(fields.next()?, fields.next()?).ok()
+}
+
 /// Reads a truth value in any of the spellings that Go has for it.
 pub(crate) fn read_bool(text: &str) -> Option<bool> {
     match text {
