@@ -50,6 +50,8 @@ func main() {
 
 func loner() {
 	fmt.Fprintln(os.Stderr, `{nearly JSON`)
+	fmt.Fprintln(os.Stderr, `{"@level":"info","@message":"timeless"}`)
+	fmt.Fprintln(os.Stderr, `{"@level":"INFO","@message":"large","@timestamp":"2026-01-01T00:00:00.000000Z"}`)
 	fmt.Fprintln(os.Stderr, `{"@level":"info","@message":"short","@timestamp":"2026-01-01T00:00:00.000Z"}`)
 	fmt.Fprintln(os.Stderr, `{"@level":"fatal","@message":"loud","@timestamp":"2026-01-01T00:00:00.000000Z"}`)
 	server := grpc.NewServer()
