@@ -265,7 +265,14 @@ fn tls(report: &Report, to: &mut Findings) {
 
 fn services(report: &Report, to: &mut Findings) {
     if let Some(health) = &report.health {
-        if health.plugin != "serving" {
+        if report.problem.is_some() {
+            to.must(
+                "P-32",
+                "it answers no question",
+                "serve gRPC at the address, without TLS unless PLUGIN_CLIENT_CERT is set; what brings TLS of its \
+                 own is for hosts that know its certificate",
+            );
+        } else if health.plugin != "serving" {
             to.must(
                 "P-32",
                 format!("the health of \"plugin\" is: {}", health.plugin),
@@ -345,7 +352,8 @@ fn is_read(fault: &LineFault) -> bool {
 }
 
 fn shutdown(report: &Report, to: &mut Findings) {
-    let Some(shutdown) = &report.shutdown else { return };
+    // Who could not be asked to end has broken no promise about it.
+    let Some(shutdown) = report.shutdown.as_ref().filter(|_| report.problem.is_none()) else { return };
     if !shutdown.has_controller {
         to.must(
             "P-33",

@@ -2,6 +2,8 @@
 //!
 //! What a plugin said stands here as it said it; every form of output is made of this.
 
+use std::error::Error;
+use std::iter::successors;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -259,6 +261,8 @@ impl Report {
         let Ending { asked, took, killed, exit, .. } = ending;
         let answer = match &asked {
             Asked::Not => "it had ended before it was asked",
+            // Nothing else could be asked, either.
+            Asked::Cut | Asked::Unanswered if self.problem.is_some() => "could not be asked",
             Asked::Answered => "answered",
             Asked::Cut => "ended the connection without an answer, as plugins in Go do",
             Asked::Absent => "knows no such request",
@@ -368,7 +372,15 @@ pub(super) fn health(answer: Result<Answer, PingError>) -> String {
         Ok(Answer::NotServing) => "not serving".to_owned(),
         Ok(Answer::Unsaid) => "does not say".to_owned(),
         Ok(Answer::NoSuchService) => "no such service".to_owned(),
-        Err(error) => super::exit::chain(&error.into()),
+        Err(error) => reason(&error),
+    }
+}
+
+/// Returns why there was no answer, and what that began with. What lies between says the same in gRPC's words.
+fn reason(error: &dyn Error) -> String {
+    match successors(error.source(), |error| (*error).source()).last() {
+        Some(first) => format!("{error}: {first}"),
+        None => error.to_string(),
     }
 }
 
@@ -379,10 +391,7 @@ pub(super) fn services(answer: Result<Option<Offered>, ReflectionError>) -> Serv
             Services { reflection: Some(offered.reflection), names: offered.names, problem: None }
         }
         Ok(None) => Services { reflection: None, names: Vec::new(), problem: None },
-        Err(error) => {
-            let problem = Some(super::exit::chain(&error.into()));
-            Services { reflection: None, names: Vec::new(), problem }
-        }
+        Err(error) => Services { reflection: None, names: Vec::new(), problem: Some(reason(&error)) },
     }
 }
 
