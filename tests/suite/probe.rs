@@ -310,4 +310,14 @@ mod native {
         assert_eq!(seen["certificate"]["problem"], "it is no X.509 certificate");
         Ok(())
     }
+
+    #[test]
+    fn what_shows_a_certificate_and_serves_without_tls_is_told_so() -> TestResult {
+        let place = Place::new()?;
+        let arguments =
+            [&CRUMBS[..], &["--mtls", "--no-cookie-check", "-o", "json", "--", "boaster"]].concat();
+        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 1);
+        assert_eq!(items(&seen, "must"), ["P-23"], "{seen:#}");
+        Ok(())
+    }
 }

@@ -3,6 +3,8 @@
 //! Only what was seen is judged. What the checklist demands of a plugin and go-plugin itself does otherwise
 //! counts as advice: the plugin's author cannot help it.
 
+use std::io;
+
 use portcullis_goplugin::log::LineFault;
 use portcullis_goplugin::{HandshakeError, StartError};
 use serde::Serialize;
@@ -49,6 +51,8 @@ pub(super) enum Stage {
     Said(HandshakeError),
     /// It does not listen where it said.
     Deaf,
+    /// It listens there, and does not speak TLS as it was asked to.
+    Plain,
     /// It does not take our certificate.
     Rejected,
 }
@@ -61,6 +65,8 @@ impl Stage {
             StartError::TimedOut { printed, .. } if line.is_none() || !printed.is_empty() => Self::Unfinished,
             StartError::TimedOut { .. } => Self::Slow,
             StartError::Handshake { error, .. } => Self::Said(error.clone()),
+            // What comes there is read by nobody but TLS.
+            StartError::Connect { error, .. } if error.kind() == io::ErrorKind::InvalidData => Self::Plain,
             StartError::Connect { .. } => Self::Deaf,
             StartError::Rejected { .. } => Self::Rejected,
             _ => Self::NeverRan,
@@ -124,6 +130,11 @@ fn start(report: &Report, to: &mut Findings) {
         Some(Stage::Unfinished) => to.must("P-08", "it printed no handshake in time", FIRST),
         Some(Stage::Slow) => to.must("P-07", "nobody can connect to it in time", LISTEN),
         Some(Stage::Deaf) => to.must("P-07", "nobody can connect to the address it printed", LISTEN),
+        Some(Stage::Plain) => to.must(
+            "P-23",
+            "it does not speak TLS by the certificate that it shows",
+            "serve mutual TLS when PLUGIN_CLIENT_CERT is set; in Go, a GRPCServer function has to pass on its options",
+        ),
         Some(Stage::Rejected) => to.must(
             "P-25",
             "it does not accept the certificate in PLUGIN_CLIENT_CERT",

@@ -8,14 +8,20 @@
 //	| loiterer | a seventh field that nobody asked for, and a second line after it; ends late, with    |
 //	|          | code 3, and leaves its socket                                                         |
 //	| stranger | shows a certificate that is nobody's and serves without TLS                           |
+//	| boaster  | shows a good certificate and serves without TLS                                       |
 //
 // The loiterer has server reflection in its older version only, and logs the variables MISFIT_SAYS and MISFIT_HIDES.
 package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +48,8 @@ func main() {
 		loiterer()
 	case "stranger":
 		serve("|"+base64.RawStdEncoding.EncodeToString(make([]byte, 300)), grpc.NewServer())
+	case "boaster":
+		serve("|"+base64.RawStdEncoding.EncodeToString(certificate()), grpc.NewServer())
 	default:
 		fmt.Fprintf(os.Stderr, "misfit: there is no way %q\n", way)
 		os.Exit(2)
@@ -101,6 +109,26 @@ func keepOpen(_ any, stream grpc.ServerStream) error {
 func shutdown(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	time.AfterFunc(late, func() { os.Exit(3) })
 	return new(emptypb.Empty), decode(new(emptypb.Empty))
+}
+
+// certificate makes one that hosts would take.
+func certificate() []byte {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{"localhost"},
+		NotBefore:    time.Now().Add(-time.Minute),
+		NotAfter:     time.Now().Add(time.Hour),
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return der
 }
 
 // serve prints the five fields and what is to follow them, and serves.
