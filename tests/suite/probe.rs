@@ -72,6 +72,14 @@ fn who_cannot_be_spoken_with_is_reported_on(way: &str, wrong: &[&str], problem: 
 }
 
 #[test]
+fn a_plugin_that_speaks_net_rpc_is_told_how_to_be_asked_for_more() -> TestResult {
+    let place = Place::new()?;
+    let seen = report(&place.probe_rogue("netrpc", &["-o", "json", "--no-cookie-check"])?, 1);
+    assert_eq!(seen["findings"][0]["found"], "it speaks net/rpc in version 1, as only some hosts in Go do");
+    Ok(())
+}
+
+#[test]
 fn who_listens_and_does_not_answer_cannot_be_spoken_with_either() -> TestResult {
     let place = Place::new()?;
     let seen = report(&place.probe_rogue("hangup", &["-o", "json", "--no-cookie-check"])?, 1);

@@ -144,7 +144,13 @@ fn start(report: &Report, to: &mut Findings) {
             Error::Unrecognised { .. } | Error::TooLong { .. } => {
                 to.must("P-08", "its first output is no handshake", FIRST);
             }
-            Error::CoreVersion { .. } | Error::NetRpc { .. } | Error::Protocol { .. } => to.must(
+            // Plugins in Go may speak either, by version.
+            Error::NetRpc { version } => to.must(
+                "P-09",
+                format!("it speaks net/rpc in version {version}, as only some hosts in Go do"),
+                "serve gRPC, or ask with --protocol for a version of it that does",
+            ),
+            Error::CoreVersion { .. } | Error::Protocol { .. } => to.must(
                 "P-09",
                 "its first or fifth field is not the only one that hosts know",
                 "print 1 as the core version and grpc as the protocol, and serve gRPC",
