@@ -80,6 +80,14 @@ fn a_plugin_that_speaks_net_rpc_is_told_how_to_be_asked_for_more() -> TestResult
 }
 
 #[test]
+fn a_plugin_that_stays_without_its_cookie_is_told_so() -> TestResult {
+    let place = Place::new()?;
+    let seen = report(&place.probe_rogue("hang", &["-o", "json", "--timeout", "500ms"])?, 1);
+    assert_eq!(seen["withoutCookie"]["ended"], "it had not ended after 500ms");
+    Ok(())
+}
+
+#[test]
 fn who_listens_and_does_not_answer_cannot_be_spoken_with_either() -> TestResult {
     let place = Place::new()?;
     let seen = report(&place.probe_rogue("hangup", &["-o", "json", "--no-cookie-check"])?, 1);

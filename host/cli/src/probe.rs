@@ -180,6 +180,7 @@ async fn without_cookie(args: &ProbeArgs, variables: &[(OsString, OsString)]) ->
         Err(StartError::Handshake { evidence: Some(Evidence::Exit(exit)), .. }) => {
             (exit.status, "it printed and ended".to_owned())
         }
+        Err(StartError::TimedOut { limit, .. }) => (None, format!("it had not ended after {limit:?}")),
         Err(error) => (None, error.to_string()),
     };
     let told = heard.told();
