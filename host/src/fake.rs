@@ -128,8 +128,9 @@ impl FakeBackend {
             Some(names) => (Kind::AuthHandler, names),
             None => (Kind::Provider, text.as_str()),
         };
+        let is_elsewhere = text == "for another host";
         // A file that is not there is whatever somebody wants of it.
-        if is != kind && spec.path.exists() {
+        if is_elsewhere || is != kind && spec.path.exists() {
             return Err(LaunchError::OtherKind { wanted: kind });
         }
         // A name may be empty, written as two quotes.

@@ -15,6 +15,9 @@ use super::find::{Describe, FindError, failed};
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
+/// What is said of a plugin that is of neither kind.
+const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
+
 /// What is known of a plugin without asking it, or after.
 pub(super) enum Known {
     Described(Told),
@@ -112,7 +115,10 @@ impl Rooms {
         };
         let told = match self.ask(file, digest, likely).await {
             // What it is not, it says; what it is, it says to who asks for that.
-            Err(LaunchError::OtherKind { .. }) => self.ask(file, digest, other).await,
+            Err(LaunchError::OtherKind { .. }) => match self.ask(file, digest, other).await {
+                Err(LaunchError::OtherKind { .. }) => Err(LaunchError::unfit(ELSEWHERE)),
+                told => told,
+            },
             told => told,
         };
         let told = told.map_err(|source| failed(file, source))?;

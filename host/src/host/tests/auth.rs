@@ -127,6 +127,16 @@ async fn a_handlers_name_belongs_to_the_first_and_files_are_asked_for_by_themsel
 }
 
 #[tokio::test]
+async fn a_plugin_of_neither_kind_is_said_to_be_for_another_host() {
+    let house = House::new(&[("provider-time", "for another host")]);
+    let why = "plugin provider-time: not a plugin that can be run: it is for another host, and neither a provider nor \
+               an auth-handler";
+    assert_eq!(found(&house.host(), &named("time")).await.unwrap_err(), why);
+    assert_eq!(house.run(&house.host(), "time").await.unwrap_err(), why);
+    assert_eq!(offers(&house.host().list(Describe::All).await.unwrap()), [format!("provider-time: {why}")]);
+}
+
+#[tokio::test]
 async fn a_plugin_of_the_other_kind_is_not_used() {
     let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
     let host = house.host();
