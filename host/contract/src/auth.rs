@@ -162,10 +162,11 @@ pub struct DeviceCodePrompt {
 }
 
 impl DeviceCodePrompt {
-    /// Returns how much of a call's output this is, in bytes.
+    /// Returns how much of a call's output this is, in bytes. One with nothing in it is shown, too.
     #[must_use]
     pub fn size(&self) -> u64 {
-        [&self.user_code, &self.verification_uri, &self.message].iter().map(|text| text.len() as u64).sum()
+        let texts = [&self.user_code, &self.verification_uri, &self.message];
+        1 + texts.iter().map(|text| text.len() as u64).sum::<u64>()
     }
 }
 

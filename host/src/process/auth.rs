@@ -364,8 +364,10 @@ mod tests {
     #[test]
     fn what_a_login_shows_counts_as_output() {
         let result = || LoginItem::Result(Answer(Ok(LoginResult::default())));
-        assert_eq!(play(Some(10), [prompt("12345"), prompt("67890"), result()]), (2, None));
-        let (seen, error) = play(Some(9), [prompt("12345"), prompt("67890"), result()]);
-        assert_eq!((seen, error.as_deref()), (1, Some("limit output reached: asked 10B, allowed 9B")));
+        assert_eq!(play(Some(12), [prompt("12345"), prompt("67890"), result()]), (2, None));
+        let (seen, error) = play(Some(11), [prompt("12345"), prompt("67890"), result()]);
+        assert_eq!((seen, error.as_deref()), (1, Some("limit output reached: asked 12B, allowed 11B")));
+        let (seen, error) = play(Some(1), [prompt(""), prompt(""), result()]);
+        assert_eq!((seen, error.as_deref()), (1, Some("limit output reached: asked 2B, allowed 1B")));
     }
 }
