@@ -21,6 +21,24 @@ async fn a_refusal_arrives_with_its_words(door: Door) -> TestResult {
     Ok(())
 }
 
+/// An error of a Go plugin's that says nothing is none, by upstream's wire.
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_without_words_is_a_refusal(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    for (diagnostics, words) in
+        [("[]", "no reason given"), (r#"[{"severity":"error","summary":"gone"}]"#, "gone")]
+    {
+        let input = format!(r#"{{"operation":"fail","diagnostics":{diagnostics}}}"#);
+        let failed = plugin.execute("acrobat", &input).await;
+        assert_matches!(failed, Err(CallError::Refused(refusal)) if refusal.message == words);
+    }
+    Ok(())
+}
+
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]

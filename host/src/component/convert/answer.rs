@@ -18,7 +18,13 @@ impl From<types::Failure> for Refusal {
     fn from(from: types::Failure) -> Self {
         let types::Failure { message, exit_code, diagnostics } = from;
         // A refusal that names success names nothing; on the wire, too, 0 is "not said".
-        Self { message, exit_code: exit_code.filter(|code| *code != 0), diagnostics: each(diagnostics) }
+        let exit_code = exit_code.filter(|code| *code != 0);
+        let mut refusal = Self { message, exit_code, diagnostics: each(diagnostics) };
+        if refusal.message.is_empty() {
+            // On the wire nothing would mean success, and the same is said in its place.
+            refusal.message = refusal.error_diagnostics().unwrap_or_else(|| "no reason given".to_owned());
+        }
+        refusal
     }
 }
 
