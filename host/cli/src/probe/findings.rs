@@ -314,7 +314,13 @@ fn services(report: &Report, to: &mut Findings) {
         }
     }
     if let Some(streams) = &report.streams {
-        if streams.stdio != "open" {
+        if streams.stdio == "no such service" {
+            to.should(
+                "P-34",
+                "it has no stdio stream",
+                "serve plugin.GRPCStdio/StreamStdio, as go-plugin does since 1.1; hosts see nothing of what it prints",
+            );
+        } else if streams.stdio != "open" {
             to.must(
                 "P-34",
                 format!("the stdio stream is not kept open: {}", streams.stdio),
