@@ -2,7 +2,7 @@
 //!
 //! A client of hyper's would give every call to a task of the connection's, and each body to another. Here the task
 //! that makes a call writes its request and reads its answer, and the connection has one task for what goes over
-//! the link. Only a request that does not leave in one go, because it is large or has no end yet, gets a task of its own.
+//! the link. Only a request of which there is more to come gets a task of its own.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -34,8 +34,11 @@ const CONNECTION_WINDOW: u32 = 5 << 20;
 /// window comes to that is full of the shortest prints, of ten bytes.
 const SMALL_PIECES: usize = 64 << 20;
 
-/// How much of a request waits in memory for the peer to take it.
+/// How much of a request waits in memory for the peer to take it, beside its first piece.
 const SEND_BUFFER: usize = 1 << 20;
+
+/// How much of a first piece is handed over at once. HTTP/2 takes less than twice as much.
+const FIRST_PIECE: usize = 1 << 30;
 
 /// A connection, as those who call on it hold it. It ends with the last of them and the last answer.
 #[derive(Clone)]
@@ -99,7 +102,7 @@ impl Sender {
         drop(requests);
         let mut sending = None;
         if !ends {
-            let mut upload = Upload { body, stream, next: Bytes::new(), behind: Poll::Pending };
+            let mut upload = Upload { body, stream, begun: false, next: Bytes::new(), behind: Poll::Pending };
             let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut upload).poll(cx))).await;
             match first {
                 Poll::Ready(sent) => sent?,
@@ -126,6 +129,9 @@ impl Drop for Sending {
 struct Upload {
     body: TonicBody,
     stream: SendStream<Bytes>,
+    /// Whether there was a first piece. That one, mostly all of the request, waits for room in HTTP/2: there is none before
+    /// the connection has sent the head. To wait here would take as much memory, and a task.
+    begun: bool,
     /// What there is no room for yet.
     next: Bytes,
     /// What comes behind that, once it is known.
@@ -147,11 +153,13 @@ impl Upload {
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Status>>> {
         if !self.next.is_empty() {
-            if self.stream.capacity() == 0 {
+            let room = if self.begun { self.stream.capacity() } else { FIRST_PIECE };
+            if room == 0 {
                 let room = ready!(self.stream.poll_capacity(cx));
                 return Poll::Ready(room.and_then(Result::ok).map(|_| Ok(())));
             }
-            let piece = self.next.split_to(self.next.len().min(self.stream.capacity()));
+            self.begun = true;
+            let piece = self.next.split_to(self.next.len().min(room));
             let mut last = false;
             if self.next.is_empty() {
                 // That it is the last one goes with it: a Go plugin may answer before a frame of its own says so, and
@@ -172,7 +180,9 @@ impl Upload {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.next = frame.into_data().unwrap_or_default();
-                self.stream.reserve_capacity(self.next.len());
+                if self.begun {
+                    self.stream.reserve_capacity(self.next.len());
+                }
                 Poll::Ready(Some(Ok(())))
             }
             Poll::Ready(Some(Err(status))) => {
@@ -236,7 +246,7 @@ impl Body for Incoming {
 mod tests {
     use h2::server::Connection;
     use http::{HeaderMap, Response};
-    use tokio::io::{DuplexStream, copy_bidirectional, duplex};
+    use tokio::io::{AsyncReadExt as _, DuplexStream, copy_bidirectional, duplex};
     use tokio::task::yield_now;
 
     use super::*;
@@ -359,6 +369,21 @@ mod tests {
             () = taking => (),
             answer = sender.exchange(request) => panic!("an answer: {:?}", answer.map(drop)),
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_leaves_with_its_head() {
+        let (ours, mut theirs) = duplex(PIPE);
+        let sender = Sender::begin(ours).await.unwrap();
+        let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all of it")))));
+        let mut call = Box::pin(sender.exchange(request));
+        assert!((&mut call).now_or_never().is_none());
+        // The connection's task runs once.
+        yield_now().await;
+
+        let mut said = vec![0; PIPE];
+        let length = theirs.read(&mut said).now_or_never().unwrap().unwrap();
+        assert!(said[..length].ends_with(b"all of it"), "{:?}", &said[..length]);
     }
 
     #[tokio::test]
