@@ -186,7 +186,7 @@ impl Broker {
             () = self.closed() => return Err(BrokerError::Closed),
         };
         match link {
-            Ok(link) => Ok(Channel::open(link, route, self.0.ended.clone())),
+            Ok(link) => Ok(Channel::begin(link, route, self.0.ended.clone()).await),
             Err(source) => Err(BrokerError::Connect { id, address, source }),
         }
     }
@@ -204,7 +204,7 @@ impl Broker {
             link = linked => link?,
             () = self.closed() => return Err(BrokerError::Closed),
         };
-        Ok(Channel::open(link, route, self.0.ended.clone()))
+        Ok(Channel::begin(link, route, self.0.ended.clone()).await)
     }
 
     /// Takes one message of the other side. What makes no sense is passed over.

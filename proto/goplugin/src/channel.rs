@@ -47,9 +47,19 @@ pub(crate) const GIVEN_UP: usize = 1 << 16;
 pub struct Channel(Arc<Wire>);
 
 impl Channel {
-    /// Opens a channel over `link`, and over what `route` leads to once that is lost.
+    /// Opens a channel over `link`, and over what `route` leads to once that is lost. Nothing is said before the first call.
     pub(crate) fn open(link: Link, route: Route, ended: Ended) -> Self {
         Self(Wire::new(link, route, ended))
+    }
+
+    /// Opens a channel in the same way, and begins to speak, because the first call may come late or never.
+    ///
+    /// A server gives up on a connection that says nothing: grpc-go after two minutes. And a stream of a session is not known to
+    /// the other side before its first bytes, which would then take the next one for it (protocol spec 15.6).
+    pub(crate) async fn begin(link: Link, route: Route, ended: Ended) -> Self {
+        let channel = Self::open(link, route, ended);
+        channel.0.begin().await;
+        channel
     }
 }
 

@@ -21,8 +21,8 @@ use crate::transport::{Ended, Link, Route, Tethered};
 /// Why a call came to no answer, as whoever found out calls it.
 pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 
-/// The one connection behind a channel and its clones: opened by the first call, and anew by the next call
-/// once it was lost.
+/// The one connection behind a channel and its clones: opened by the first call, unless it was begun before that, and anew
+/// by the next call once it was lost.
 pub(super) struct Wire {
     open: Mutex<Option<Sender>>,
     /// Held while a connection is being opened, so that one is opened for all who wait.
@@ -42,6 +42,14 @@ impl Wire {
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
         let opening = Opening { first: Some(link), route, ended };
         Arc::new(Self { open: Mutex::default(), opening: opening.into() })
+    }
+
+    /// Begins to speak over the first link. It does not wait for the other side.
+    pub(super) async fn begin(&self) {
+        // What is said first waits in memory, so that this does not fail. If it did, the next call would open another link.
+        if let Err(error) = self.opened().await {
+            tracing::debug!(error = &*error as &dyn StdError, "a connection did not begin");
+        }
     }
 
     /// Makes one call, and waits for the head of its answer, no longer than its own deadline.
