@@ -37,8 +37,8 @@ const SMALL_PIECES: usize = 64 << 20;
 /// How much of a request waits in memory for the peer to take it, beside its first piece.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// How much of a first piece is handed over at once. HTTP/2 takes less than twice as much.
-const FIRST_PIECE: usize = 1 << 30;
+/// How much of a first piece is handed over at once. A guess: a longer one may have its task.
+const FIRST_PIECE: usize = 16 << 20;
 
 /// A connection, as those who call on it hold it. It ends with the last of them and the last answer.
 #[derive(Clone)]
@@ -168,6 +168,10 @@ impl Upload {
                 last = matches!(self.behind, Poll::Ready(None));
             }
             let sent = self.send(piece, last);
+            if !self.next.is_empty() {
+                // There is never more room than was asked for, and for a first piece nobody has asked.
+                self.stream.reserve_capacity(self.next.len());
+            }
             return Poll::Ready(if last { None } else { sent.map(Ok) });
         }
         self.look(cx);
@@ -244,12 +248,18 @@ impl Body for Incoming {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use h2::server::Connection;
     use http::{HeaderMap, Response};
     use tokio::io::{AsyncReadExt as _, DuplexStream, copy_bidirectional, duplex};
     use tokio::task::yield_now;
+    use tokio::time::timeout;
 
     use super::*;
+
+    /// Generous: it is only ever waited out by a test that fails.
+    const LONG: Duration = Duration::from_secs(60);
 
     /// More than is ever on its way here, so that a server never waits for its client to read.
     const PIPE: usize = 4 << 20;
@@ -384,6 +394,36 @@ mod tests {
         let mut said = vec![0; PIPE];
         let length = theirs.read(&mut said).now_or_never().unwrap().unwrap();
         assert!(said[..length].ends_with(b"all of it"), "{:?}", &said[..length]);
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_behind_the_most_that_leaves_at_once() {
+        const LENGTH: usize = FIRST_PIECE + (1 << 20);
+        let (sender, mut server) = pair().await;
+        let piece = Bytes::from(vec![b'x'; LENGTH]);
+        let request = request().map(|_| TonicBody::new(Once(Some(piece))));
+        let taking = async {
+            let (request, _respond) = server.accept().await.unwrap().unwrap();
+            let mut body = request.into_body();
+            let reading = async {
+                let mut read = 0;
+                while let Some(piece) = body.data().await {
+                    let length = piece.unwrap().len();
+                    body.flow_control().release_capacity(length).unwrap();
+                    read += length;
+                }
+                read
+            };
+            tokio::select! {
+                read = reading => read,
+                _ = server.accept() => panic!("the connection has ended"),
+            }
+        };
+        let taking = timeout(LONG, taking);
+        tokio::select! {
+            read = taking => assert_eq!(read.expect("it goes on"), LENGTH),
+            answer = sender.exchange(request) => panic!("an answer: {:?}", answer.map(drop)),
+        }
     }
 
     #[tokio::test]
