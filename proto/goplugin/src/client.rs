@@ -140,7 +140,7 @@ impl Launch {
                 return Err(StartError::Spawn { path: self.executable.path().to_owned(), notes, source });
             }
         };
-        let until = Instant::now() + self.start_timeout;
+        let until = crate::timeout::end(Instant::now(), self.start_timeout);
         let (starting, first_line) =
             Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
         match self.connect(&starting, first_line, identity, until).await {

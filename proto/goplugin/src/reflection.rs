@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
-use crate::Channel;
+use crate::{Channel, timeout};
 
 /// How many names are kept. No plugin has nearly as many.
 const NAMES: usize = 1000;
@@ -75,7 +75,7 @@ pub(crate) async fn services(
     message_limit: usize,
     limit: Duration,
 ) -> Result<Option<ServiceList>, ReflectionError> {
-    let until = Instant::now() + limit;
+    let until = timeout::end(Instant::now(), limit);
     let asked = timeout_at(until, v1::ask(channel.clone(), message_limit)).await;
     let (reflection, asked) = match asked {
         Ok(Err(status)) if status.code() == Code::Unimplemented => {

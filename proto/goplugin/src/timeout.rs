@@ -1,9 +1,19 @@
-//! How long a call may take, as gRPC says it.
+//! How long a call may take, as gRPC says it, and when that is over.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// The header that says so.
 pub const HEADER: &str = "grpc-timeout";
+
+/// What is waited for in place of a time that the clock cannot tell, as in tokio's own timeouts: thirty years.
+const LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// Returns when `limit` is over that begins at `begin`.
+pub(crate) fn end(begin: Instant, limit: Duration) -> Instant {
+    begin.checked_add(limit).unwrap_or_else(|| begin + LIFETIME)
+}
 
 /// Reads up to eight digits and a unit. Nothing comes of anything else.
 #[must_use]

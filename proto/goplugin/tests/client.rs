@@ -139,6 +139,19 @@ async fn a_plugin_with_nothing_but_health_runs_and_is_stopped() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_time_that_the_clock_cannot_tell_is_no_limit() -> TestResult {
+    let mut scene = scene(&["serve"]);
+    scene.launch.start_timeout = Duration::MAX;
+    let plugin = scene.launch.start().await?;
+    plugin.ping(Duration::MAX).await?;
+    assert_eq!(plugin.services(Duration::MAX).await?, None);
+    plugin.kill();
+    assert!(plugin.stop(Duration::MAX).await.requested);
+    scene.expect_nothing_left();
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_plugin_on_tcp_without_a_host_is_found_on_loopback() -> TestResult {
     let scene = scene(&["serve-tcp"]); // H-18
     let plugin = scene.launch.start().await?;

@@ -214,7 +214,7 @@ impl Connection {
         let begin = Instant::now();
         let ended = |asked, killed, exit| Ending { asked, killed, exit, took: begin.elapsed() };
         let gone = self.gone();
-        let until = begin + grace;
+        let until = crate::timeout::end(begin, grace);
         if let Some(exit) = gone.exit() {
             self.printed(until).await;
             return ended(Asked::Not, false, exit);
