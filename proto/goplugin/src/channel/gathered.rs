@@ -65,7 +65,23 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
-        if self.waiting.len() < PIECE { Poll::Ready(Ok(())) } else { self.poll_write_out(cx) }
+        if self.waiting.len() < PIECE {
+            return Poll::Ready(Ok(()));
+        }
+        match self.poll_write_out(cx) {
+            Poll::Ready(Err(error)) => {
+                self.fail(error, cx);
+                Poll::Pending
+            }
+            written => written,
+        }
+    }
+
+    /// Keeps a failure for the next turn, in which HTTP/2 reads before it writes: who does not listen any more may have
+    /// answered before.
+    fn fail(&mut self, error: io::Error, cx: &Context<'_>) {
+        self.failed = Some(error);
+        cx.waker().wake_by_ref();
     }
 }
 
@@ -74,8 +90,7 @@ impl<L: AsyncWrite + Unpin> Flush<L> {
     pub(super) fn poll(&self, cx: &mut Context<'_>) {
         let mut shared = lock(&self.0);
         if let Poll::Ready(Err(error)) = shared.poll_flush(cx) {
-            shared.failed = Some(error);
-            cx.waker().wake_by_ref();
+            shared.fail(error, cx);
         }
     }
 }
@@ -181,6 +196,22 @@ mod tests {
         link.write_all(b"nobody hears this").await.unwrap();
         flush(&all).await;
         let error = link.flush().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_read_before_it_is_said_that_nothing_can_be_written() {
+        let (ours, mut theirs) = duplex(1024);
+        let (mut link, _all) = gathered(ours);
+        theirs.write_all(b"no more, please").await.unwrap();
+        drop(theirs);
+        link.write_all(&[0; PIECE]).await.unwrap();
+        assert!(link.write(b"more").now_or_never().is_none());
+
+        let mut read = Vec::new();
+        link.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"no more, please");
+        let error = link.write(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }
