@@ -21,12 +21,17 @@ use crate::wire::stdio_data::Channel as Origin;
 /// How long a piece is at most. Go's plugins cut there, too.
 const PIECE: usize = 1024;
 
+/// What a piece takes of the limit at least. Who prints a letter to each output in turn would otherwise have fifty times as
+/// much kept: a piece is an allocation of its own.
+const LEAST: usize = 64;
+
 /// Takes what the application prints to one of its two outputs. Cheap to clone.
 ///
 /// It is a [`Write`] that never fails and never waits. As long as the host reads, everything arrives, once and in
 /// order, cut anywhere; what is written before the host connects is kept for it. While it does not read, no more is
-/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together: what no longer fits is
-/// dropped, the newest first, and the plugin's log tells how many bytes that were.
+/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together, nor more pieces that go by turns
+/// to one and the other than there are 64 bytes in that: what no longer fits is dropped, the newest first, and the plugin's
+/// log tells how many bytes that were.
 #[derive(Clone, Debug)]
 pub struct Output {
     origin: Stdio,
@@ -109,11 +114,15 @@ impl Prints {
         let mut state = self.state();
         let room = state.limit - state.length;
         let (mut bytes, lost) = bytes.split_at(bytes.len().min(room));
-        state.dropped = state.dropped.saturating_add(lost.len().try_into().unwrap_or(u64::MAX));
-        state.length += bytes.len();
+        let mut lost = lost.len();
         while !bytes.is_empty() {
+            let crowded = state.pieces.len() > state.limit / LEAST;
             let piece = match state.pieces.back_mut() {
                 Some((last, piece)) if *last == origin && piece.len() < PIECE => piece,
+                _ if crowded => {
+                    lost += bytes.len();
+                    break;
+                }
                 _ => {
                     state.pieces.push_back((origin, Vec::new()));
                     continue;
@@ -121,8 +130,10 @@ impl Prints {
             };
             let (fits, rest) = bytes.split_at(bytes.len().min(PIECE - piece.len()));
             piece.extend_from_slice(fits);
+            state.length += fits.len();
             bytes = rest;
         }
+        state.dropped = state.dropped.saturating_add(lost.try_into().unwrap_or(u64::MAX));
         state.wake();
     }
 
@@ -226,6 +237,21 @@ mod tests {
         assert_eq!(total, 2000);
         out.write_all(b"again").unwrap();
         assert_eq!(taken(&mut stream), [(Origin::Stdout, b"again".to_vec())]);
+    }
+
+    #[test]
+    fn what_is_printed_by_turns_takes_little_more_room_than_it_is_given() {
+        const LIMIT: usize = 1 << 16;
+        let prints = Prints::new(LIMIT);
+        let (mut out, mut err) = (prints.output(Stdio::Stdout), prints.output(Stdio::Stderr));
+        for _ in 0..LIMIT / 2 {
+            out.write_all(b"o").unwrap();
+            err.write_all(b"e").unwrap();
+        }
+        let kept = taken(&mut prints.stream()).len();
+        assert!((1..=LIMIT / LEAST + 1).contains(&kept), "{kept} pieces");
+        out.write_all(b"again").unwrap();
+        assert_eq!(taken(&mut prints.stream()), [(Origin::Stdout, b"again".to_vec())]);
     }
 
     #[test]
