@@ -30,14 +30,13 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use self::announced::Announced;
 pub(crate) use self::host::open;
 pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
-use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
+use crate::serving;
 use crate::task::Task;
 use crate::tls::Tls;
 use crate::transport::{Address, AddressError, Ended, Listener, Place, Route, Socket, Strays, incoming};
@@ -285,15 +284,7 @@ async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watc
         }
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
-    let server = Server::builder()
-        .http2_max_header_list_size(HEADER_LIST)
-        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
-        .layer(tower::util::MapResponseLayer::new(normalize_answer))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(links, closed.map(drop));
-    if let Err(error) = server.await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a brokered server ended");
-    }
+    serving::serve(links, routes, closed.map(drop)).await;
 }
 
 fn dialled(id: u32, error: DialError) -> BrokerError {

@@ -5,7 +5,6 @@
 //! (protocol spec 29.3).
 
 mod exchange;
-mod gathered;
 mod wire;
 
 use std::error::Error as StdError;

@@ -51,6 +51,7 @@ mod mux;
 mod reattach;
 mod reflection;
 mod server;
+mod serving;
 mod sink;
 mod standing;
 mod stdio;

@@ -7,6 +7,7 @@
 
 mod address;
 mod dir;
+mod gathered;
 mod incoming;
 mod place;
 mod route;
@@ -17,6 +18,7 @@ mod tethered;
 pub use self::address::{Address, AddressError};
 pub use self::dir::SocketDirError;
 pub(crate) use self::dir::{SocketDir, sweep};
+pub(crate) use self::gathered::gathered;
 pub(crate) use self::incoming::incoming;
 pub use self::place::Ports;
 pub(crate) use self::place::{Group, Listener, Place};

@@ -20,9 +20,9 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 
-use super::gathered::gathered;
 use super::wire::Failure;
 use super::{GIVEN_UP, HEADER_LIST};
+use crate::transport::gathered;
 
 /// How much a peer may send before we have read it, on one stream and on all. Guesses between a large message, which
 /// should not wait for us, and what many calls can fill memory with.

@@ -1,7 +1,7 @@
 //! Serving, from the listener to the end.
 //!
 //! The end comes in this order: nothing more is accepted and the socket files go; go-plugin's own streams end, so that
-//! connections can; calls under way have their grace; then connections are cut. tonic's graceful stop alone would
+//! connections can; calls under way have their grace; then connections are cut. A graceful stop alone would
 //! wait for a host that keeps its streams open, which every host does (protocol spec 26).
 
 use std::error::Error;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Server;
 
 use super::capture::Captured;
 use super::ending::{End, Ending, Signals, Starter};
@@ -21,9 +20,9 @@ use super::line::{self, Line};
 use super::output::Prints;
 use super::{Capture, Listen, Parent, Serve, ServeError, Session, services};
 use crate::broker::{Medium, Queue};
-use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::identity::{self, Identity};
 use crate::mux::{Mux, Role};
+use crate::serving;
 use crate::tls::Tls;
 use crate::transport::{Ended, Group, Listener, Place, Socket, incoming};
 use crate::{Address, Broker};
@@ -50,7 +49,7 @@ const LONGEST_GRACE: Duration = Duration::from_millis(1500);
 pub(super) struct Running {
     session: Session,
     address: Address,
-    server: Pin<Box<dyn Future<Output = Result<(), tonic::transport::Error>> + Send>>,
+    server: Pin<Box<dyn Future<Output = ()> + Send>>,
     place: Place,
     grace: Duration,
     signals: Option<Signals>,
@@ -155,14 +154,9 @@ impl Running {
             async move { drop(over.changed().await) }
         });
         let ending = session.ending.wait();
-        let server = Server::builder()
-            .http2_max_header_list_size(HEADER_LIST)
-            .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
-            .layer(tower::util::MapResponseLayer::new(normalize_answer))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(links, async {
-                ending.await;
-            });
+        let server = serving::serve(links, routes, async {
+            ending.await;
+        });
         Ok(Self {
             session,
             address,

@@ -228,12 +228,6 @@ impl AsyncWrite for Tethered {
     }
 }
 
-impl tonic::transport::server::Connected for Tethered {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;

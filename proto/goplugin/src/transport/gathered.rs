@@ -15,16 +15,16 @@ const PIECE: usize = 64 << 10;
 
 /// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and flushes it after
 /// each time.
-pub(super) fn gathered<L>(link: L) -> (Gathered<L>, Flush<L>) {
+pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Flush<L>) {
     let shared = Arc::new(Mutex::new(Shared { link, waiting: Vec::new(), written: 0, failed: None }));
     (Gathered(Arc::clone(&shared)), Flush(shared))
 }
 
 /// A link on which a flush does nothing; see [`Flush`].
-pub(super) struct Gathered<L>(Arc<Mutex<Shared<L>>>);
+pub(crate) struct Gathered<L>(Arc<Mutex<Shared<L>>>);
 
 /// What flushes a [`Gathered`] link.
-pub(super) struct Flush<L>(Arc<Mutex<Shared<L>>>);
+pub(crate) struct Flush<L>(Arc<Mutex<Shared<L>>>);
 
 struct Shared<L> {
     link: L,
@@ -87,7 +87,7 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
 
 impl<L: AsyncWrite + Unpin> Flush<L> {
     /// Writes what has been gathered, as far as the link takes it. The task is woken when it takes more.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) {
         let mut shared = lock(&self.0);
         if let Poll::Ready(Err(error)) = shared.poll_flush(cx) {
             shared.fail(error, cx);

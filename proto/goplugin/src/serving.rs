@@ -1,0 +1,110 @@
+//! Serving what was accepted.
+//!
+//! tonic's server does the same, but for two things. It writes what comes before an answer's trailers, and then those: who
+//! called is woken twice. And each call passes half a dozen layers of which none is needed here.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::Stream;
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tokio::time::timeout as limited;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower_service::Service as _;
+
+use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
+use crate::timeout;
+use crate::transport::{Tethered, gathered};
+
+/// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
+/// calls, and this waits until those under way have ended and the other side has closed.
+pub(crate) async fn serve(
+    links: impl Stream<Item = io::Result<Tethered>>,
+    routes: Routes,
+    signal: impl Future<Output = ()>,
+) {
+    let answers = Answers(routes.prepare());
+    let (stop, stopped) = watch::channel(());
+    {
+        // What listens is gone before the wait for connections.
+        let (mut links, mut signal) = (pin!(links), pin!(signal));
+        loop {
+            tokio::select! {
+                () = &mut signal => break,
+                link = links.next() => match link {
+                    Some(Ok(link)) => drop(tokio::spawn(connection(link, answers.clone(), stopped.clone()))),
+                    Some(Err(error)) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                    }
+                    None => break,
+                },
+            }
+        }
+    }
+    drop(stopped);
+    stop.send_replace(());
+    stop.closed().await;
+}
+
+/// Serves on one link. It takes no more calls when `stopped` says so, or is told nothing any more.
+async fn connection(link: Tethered, answers: Answers, mut stopped: watch::Receiver<()>) {
+    let (link, flush) = gathered(link);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(GIVEN_UP)
+        // As many as the other side likes: it is no stranger, and a call may wait for another.
+        .max_concurrent_streams(None)
+        // Nobody looks at a date, and Go's servers send none.
+        .auto_date_header(false);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(link), answers));
+    let mut stopping = Some(Box::pin(async { drop(stopped.changed().await) }));
+    let served = poll_fn(|cx| {
+        if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready()) {
+            stopping = None;
+            connection.as_mut().graceful_shutdown();
+        }
+        let ended = connection.as_mut().poll(cx);
+        flush.poll(cx);
+        ended
+    });
+    if let Err(error) = served.await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+    }
+}
+
+/// What answers the calls of a connection, each within the time that it says it has.
+#[derive(Clone)]
+struct Answers(Routes);
+
+impl hyper::service::Service<http::Request<Incoming>> for Answers {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let limit =
+            request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
+        // Routes are always ready.
+        let answer = self.0.clone().call(request.map(Body::new));
+        Box::pin(async move {
+            let answer = match limit {
+                None => answer.await,
+                Some(limit) => limited(limit, answer).await.unwrap_or_else(|_elapsed| {
+                    Ok(Status::new(Code::DeadlineExceeded, "Timeout expired").into_http())
+                }),
+            };
+            answer.map(normalize_answer)
+        })
+    }
+}
