@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis::host::Ran;
+use portcullis_contract::visible_line;
 
 use crate::json::{Document, Node, string};
 use crate::output::Format;
@@ -61,11 +62,12 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Returns the table that `--show-metrics` prints, in upstream's layout.
+/// Returns the table that `--show-metrics` prints, in upstream's layout. A provider's name is its plugin's choice, and begins no
+/// line of it.
 pub(super) fn metrics(provider: &str, took: Duration, succeeded: bool) -> String {
     let line = "-".repeat(80);
     let (success, failure, rate) = if succeeded { (1, 0, 100.0) } else { (0, 1, 0.0) };
-    let took = duration::to_text(took);
+    let (provider, took) = (visible_line(provider), duration::to_text(took));
     format!(
         "\nProvider Execution Metrics:\n{line}\n{:<25} {:>8} {:>8} {:>8} {:>12} {:>12}\n{line}\n\
          {provider:<25} {:>8} {success:>8} {failure:>8} {took:>12} {rate:>11.1}%\n{line}\n",
@@ -122,6 +124,13 @@ mod tests {
             "{\n  \"data\": {\n    \"token\": \"[REDACTED]\",\n    \"user\": \"u\"\n  }\n}\n"
         });
         check(&ran("\"token\""), hidden, "{\n  \"data\": \"token\"\n}\n");
+    }
+
+    #[test]
+    fn a_name_that_a_plugin_chose_is_nothing_but_text_in_the_metrics() {
+        let told = metrics("echo\n\u{1b}[2Jforged", Duration::from_millis(1), true);
+        assert!(told.contains("\necho\\n\\u{1b}[2Jforged "), "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
     }
 
     #[test]
