@@ -5,6 +5,7 @@
 //! upstream's, and the chain of an error's sources reads as the line that upstream prints. Values of
 //! sensitive inputs are in none of them, and nothing here logs an input.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -339,13 +340,16 @@ pub(super) fn redact(data: &Json, sensitive: &[String]) -> Json {
         return data.clone();
     }
     let Ok(object) = text::members(data.as_str()) else { return Json::from_text(REDACTED) };
-    if !object.members.iter().any(|m| sensitive.contains(&m.key)) {
+    // Both are the plugin's, and may be very many.
+    let sensitive: HashSet<&str> = sensitive.iter().map(String::as_str).collect();
+    let is_hidden = |key: &str| sensitive.contains(key);
+    if !object.members.iter().any(|m| is_hidden(&m.key)) {
         return data.clone();
     }
     let pairs: Vec<_> = object
         .members
         .iter()
-        .map(|m| format!("{}:{}", m.key_text, if sensitive.contains(&m.key) { REDACTED } else { m.value }))
+        .map(|m| format!("{}:{}", m.key_text, if is_hidden(&m.key) { REDACTED } else { m.value }))
         .collect();
     Json::from_text(format!("{{{}}}", pairs.join(",")))
 }
