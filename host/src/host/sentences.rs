@@ -4,6 +4,7 @@
 //! language; people know them and scripts match them. They are made here from what our validator
 //! found. Values of sensitive inputs are never part of one.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use jsonschema::ValidationError;
@@ -296,8 +297,9 @@ impl<'e> Shown<'e> {
     /// The first two items that are equal.
     fn twins(&self) -> (usize, usize) {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut seen = HashMap::with_capacity(items.len());
         for (second, item) in items.iter().enumerate() {
-            if let Some(first) = items[..second].iter().position(|i| i == item) {
+            if let Some(first) = seen.insert(item, second) {
                 return (first, second);
             }
         }
