@@ -3,7 +3,7 @@
 //! The text is authoritative and passes as it is. The structured form holds less; it is written from
 //! the text and read only when there is no text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use portcullis_proto as proto;
@@ -133,7 +133,7 @@ struct Parts<'a> {
 pub(super) fn to_structured(schema: &Json) -> Option<proto::Schema> {
     let parts: Parts<'_> = serde_json::from_str(schema.as_str()).ok()?;
     let properties = parts.properties.filter(|properties| !properties.is_empty())?;
-    let required: Vec<String> =
+    let required: HashSet<String> =
         parts.required.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let parameters = properties
         .into_iter()
@@ -258,6 +258,16 @@ mod tests {
             from_structured(&schema).as_str(),
             r#"{"type":"object","properties":{"p":{"type":"string","enum":[2]}}}"#
         );
+    }
+
+    /// It would not end, were every property looked for in all of what is required.
+    #[test]
+    fn a_schema_may_require_much() {
+        let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
+        let (properties, required) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"r{n}\"")));
+        let schema = format!("{{\"properties\":{{{properties}}},\"required\":[{required}]}}");
+        let structured = to_structured(&Json::from_text(schema)).expect("there are properties");
+        assert_eq!(structured.parameters.len(), 200_000);
     }
 
     fn check(raw: &'static [u8], expected: Option<&str>) {
