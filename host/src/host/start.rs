@@ -3,6 +3,7 @@
 //! Providers are registered before they are configured, auth handlers configured before they are registered,
 //! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -123,10 +124,10 @@ impl Rooms {
     async fn register_handlers(&self, file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
         let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
         let mut refused = Vec::new();
+        let mut taken_here = HashSet::new();
         for info in plugin.handlers() {
             let name = info.name.clone();
-            let taken_here = handlers.iter().any(|h| *h.name() == name);
-            let handler = if taken_here {
+            let handler = if taken_here.contains(&name) {
                 Err(AuthRegistryError::Taken(name.clone()))
             } else {
                 RegisteredHandler::new(Arc::clone(&plugin) as _, HandlerInfo::clone(info))
@@ -138,6 +139,7 @@ impl Rooms {
                     if let Err(error) = self.auth_registry.register(Arc::clone(&handler)) {
                         tracing::warn!(plugin = %file.name, %error, "auth handler not registered");
                     }
+                    taken_here.insert(name);
                     handlers.push(handler);
                 }
                 Err(error) => {
