@@ -8,7 +8,7 @@
 //! Everything here is pure. Whether the outcome fits the schema is judged in [`schema`](super::schema).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use portcullis_contract::Json;
 use thiserror::Error;
@@ -16,6 +16,12 @@ use thiserror::Error;
 use super::schema::{InputSchema, on_stack};
 use super::sentences::{self, MASK, quote};
 use super::text::{self, Members, TextError};
+
+/// How many edits away a name may be to be the one that was meant.
+const NEAR: usize = 3;
+
+/// How many pairs of names are compared. A guess: beyond it nobody reads which name is near which other.
+const MOST_COMPARED: usize = 1 << 20;
 
 /// Why inputs cannot be resolved, in upstream's sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -54,8 +60,13 @@ pub(super) fn check_keys(
     let unknown: BTreeSet<_> =
         given.members.iter().map(|m| m.key.as_str()).filter(|k| !declared.contains_key(*k)).collect();
     let provider = format!("provider {}", quote(provider));
+    let compares = unknown.len().saturating_mul(declared.len()) <= MOST_COMPARED;
     let complaint = |key: &&str| {
-        let near = declared.keys().map(|d| (distance(key, d), d)).min().filter(|(far, _)| *far <= 3);
+        let length = key.chars().count();
+        // A name that is longer or shorter by more than that is at least as far away, and may be very long.
+        let close = |d: &&String| compares && d.chars().count().abs_diff(length) <= NEAR;
+        let near = declared.keys().filter(close).map(|d| (distance(key, d), d)).min();
+        let near = near.filter(|(far, _)| *far <= NEAR);
         let said = format!("{provider} does not accept input {}", quote(key));
         near.map_or(said.clone(), |(_, near)| format!("{said} — did you mean {}?", quote(near)))
     };
@@ -133,8 +144,9 @@ pub(super) fn resolve(
                 changed |= value != member.value;
                 kept.push((member.key_text.into(), value));
             }
+            let names: HashSet<_> = given.members.iter().map(|m| m.key.as_str()).collect();
             for (name, property) in properties {
-                if given.get(name).is_some() {
+                if names.contains(name.as_str()) {
                     continue;
                 }
                 if let Some(default) = &property.default {
@@ -578,6 +590,15 @@ mod tests {
         assert_eq!(resolved(&schema, "{}").as_deref(), Ok("{}"));
     }
 
+    /// Nor would it, were every property looked for in all of what was given.
+    #[test]
+    fn much_may_be_given() {
+        let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
+        let (properties, given) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"p{n}\":{n}")));
+        let (schema, input) = (format!("{{\"properties\":{{{properties}}}}}"), format!("{{{given}}}"));
+        assert_eq!(resolved(&schema, &input).as_deref(), Ok(input.as_str()));
+    }
+
     #[test]
     fn without_declared_properties_everything_goes_through() {
         let input = r#"{"b":1.0,"a":{"c":[]}}"#;
@@ -603,5 +624,18 @@ mod tests {
             "unknown inputs for provider \"http\":\n  - provider \"http\" does not accept input \"metod\" — did you \
              mean \"method\"?\n  - provider \"http\" does not accept input \"zzzzzzzz\"\nvalid inputs: method, url",
         );
+    }
+
+    /// It would not end, were each compared with each.
+    #[test]
+    fn very_many_unknown_inputs_are_told_without_the_names_that_are_near() {
+        let list = |of: fn(usize) -> String| (0..20_000).map(of).collect::<Vec<_>>().join(",");
+        let (properties, given) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"q{n}\":{n}")));
+        let schema =
+            InputSchema::read(&Json::from_text(format!("{{\"properties\":{{{properties}}}}}"))).unwrap();
+        let given = format!("{{{given}}}");
+        let said = check_keys("http", Some(&schema), &text::members(&given).unwrap()).unwrap_err();
+        let line = "\n  - provider \"http\" does not accept input \"q7\"\n";
+        assert!(said.contains(line) && said.lines().count() == 20_002);
     }
 }
