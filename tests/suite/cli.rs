@@ -467,6 +467,24 @@ fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
     Ok(())
 }
 
+/// A byte of it is read, so that the rest is being written when the signal comes.
+#[test]
+fn ctrl_c_ends_a_command_whose_complaints_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    for n in 0..1_000 {
+        fs::write(person.path(&format!("plugins/module{n}.wasm")), b"\0asm\x01\0\0\0")?;
+    }
+    let nobody = "x".repeat(100_000);
+    for arguments in [&["list"][..], &["run", &nobody]] {
+        let mut child = person.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut unread = child.stderr.take().expect("a pipe");
+        unread.read_exact(&mut [0])?;
+        cli::signal(&child, cli::Signal::INT)?;
+        assert_eq!(cli::ended(child)?.code(), Some(130), "{}", arguments[0]);
+    }
+    Ok(())
+}
+
 #[cfg(go_peers)]
 mod native {
     use std::process::Stdio;

@@ -17,7 +17,7 @@ use portcullis::host::{FindError, RunError};
 use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, visible_line};
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
-use crate::output::complain;
+use crate::output::complain_aside;
 use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
@@ -201,33 +201,32 @@ async fn find_some(
     if !found.left_out.is_empty() {
         let files: Vec<_> = found.left_out.iter().map(|path| path.display().to_string()).collect();
         let files = files.join(", ");
-        note(session, &format!("not started to be asked, for want of --describe: {files}"));
+        note(session, &format!("not started to be asked, for want of --describe: {files}")).await;
     }
     if found.handlers.is_empty() {
-        tell(&failures);
+        tell(&failures).await;
         return Err(anyhow!("no auth handlers found").into());
     }
     Ok(Found { handlers: found.handlers, time: Time::Each(timeout), failures })
 }
 
 /// Tells a person something beside the data, in one line.
-fn note(session: &Session, text: &str) {
+async fn note(session: &Session, text: &str) {
     if !session.quiet {
-        complain(format!("{}\n", visible_line(text)).as_bytes());
+        complain_aside(visible_line(text) + "\n").await;
     }
 }
 
 /// Tells what failed beside what did not, each in one line. Errors are told whatever is to be kept quiet.
-fn tell(failures: &[Failure]) {
-    for Failure { problem, .. } in failures {
-        complain(format!("{}\n", visible_line(&exit::chain(problem))).as_bytes());
-    }
+async fn tell(failures: &[Failure]) {
+    let lines = failures.iter().map(|Failure { problem, .. }| visible_line(&exit::chain(problem)) + "\n");
+    complain_aside(lines.collect::<String>()).await;
 }
 
 /// Tells all failures but the last, which the command ends with.
-fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
+async fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
     let Some(last) = failures.pop() else { return Ok(()) };
-    tell(&failures);
+    tell(&failures).await;
     Err(last)
 }
 

@@ -43,6 +43,7 @@ mod yaml;
 use environment::Environment;
 use exit::{Exit, Failure, OrExit as _};
 use logging::LogFormat;
+use signals::Signals;
 
 /// The hidden command with which this program starts itself to compile one component. People have no use
 /// for it.
@@ -139,8 +140,10 @@ pub fn main() -> ExitCode {
     let environment = Environment::read();
     let reader = Reader::of_stderr(&environment, &cli.global);
     let colours = reader == Reader::TerminalInColour;
-    match Session::new(environment, &cli.global, colours).and_then(|session| session.execute(cli.command)) {
+    let session = Session::new(environment, &cli.global, colours);
+    match session.and_then(|session| session.execute(cli.command, reader)) {
         Ok(exit) => exit.into(),
+        // There is nothing yet that listens to signals: one of them ends the process by itself.
         Err(Failure { exit, problem }) => {
             output::complain(error_text(&exit::chain(&problem), reader).as_bytes());
             exit.into()
@@ -201,11 +204,11 @@ impl Session {
         })
     }
 
-    fn execute(&self, command: Command) -> Result<Exit, Failure> {
+    fn execute(&self, command: Command, reader: Reader) -> Result<Exit, Failure> {
         // One thread: what runs beside it is a child, a compiler or a write that waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ended = runtime.block_on(async {
-            match command {
+        let exit = runtime.block_on(async {
+            let ended = match command {
                 Command::List(args) => list::main(self, args).await,
                 Command::Inspect(args) => inspect::main(self, args).await,
                 Command::Run(args) => run::main(self, *args).await,
@@ -214,12 +217,27 @@ impl Session {
                 Command::Probe(args) => probe::main(self, *args).await,
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),
+            };
+            match ended {
+                Ok(exit) => exit,
+                Err(failure) => fail(failure, reader).await,
             }
         });
         // A write to a reader who never reads would otherwise keep us from ending.
         runtime.shutdown_background();
-        ended
+        Ok(exit)
     }
+}
+
+/// Says why a command failed, and returns how it ends because of that, or of a signal that comes first: once a command has listened
+/// to signals, none ends the process by itself any more.
+async fn fail(Failure { exit, problem }: Failure, reader: Reader) -> Exit {
+    let text = error_text(&exit::chain(&problem), reader);
+    let Ok(mut signals) = Signals::new() else {
+        output::complain_aside(text).await;
+        return exit;
+    };
+    output::complain_or_end(text, &mut signals).await.unwrap_or(exit)
 }
 
 fn change_directory(directory: &Path) -> anyhow::Result<String> {

@@ -3,12 +3,13 @@
 //! Looking is not running: no native plugin is started, unless somebody asks for it with `--describe`.
 
 use clap::Args;
+use portcullis::host::Listing;
 use portcullis_contract::visible_line;
 use serde::Serialize;
 
 use crate::describe::{self, Row};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, complain, print_or_end};
+use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup, table};
@@ -39,22 +40,31 @@ pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
         Err(exit) => return Ok(exit),
     };
 
-    if !session.quiet {
-        for misfit in &listing.misfits {
-            let text = format!("{}: {}", misfit.path.display(), misfit.reason);
-            complain(format!("{}\n", visible_line(&text)).as_bytes());
-        }
-        let directories = args.plugins.directories(session);
-        if directories.is_empty() {
-            complain(b"no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR\n");
-        } else if listing.plugins.is_empty() {
-            let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
-            complain(format!("no plugins in {}\n", visible_line(&directories.join(", "))).as_bytes());
-        }
+    if !session.quiet
+        && let Some(exit) = complain_or_end(remarks(session, &args, &listing), &mut signals).await
+    {
+        return Ok(exit);
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
     let ended = print_or_end(render(&rows, format)?, &mut signals).await?;
     Ok(ended.unwrap_or(Exit::Done))
+}
+
+/// Returns what there is to say beside the data, one to a line.
+fn remarks(session: &Session, args: &ListArgs, listing: &Listing) -> String {
+    let mut lines: Vec<_> = listing
+        .misfits
+        .iter()
+        .map(|misfit| format!("{}: {}", misfit.path.display(), misfit.reason))
+        .collect();
+    let directories = args.plugins.directories(session);
+    if directories.is_empty() {
+        lines.push("no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned());
+    } else if listing.plugins.is_empty() {
+        let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
+        lines.push(format!("no plugins in {}", directories.join(", ")));
+    }
+    lines.iter().map(|line| visible_line(line) + "\n").collect()
 }
 
 fn render(rows: &[Row], format: Format) -> anyhow::Result<String> {

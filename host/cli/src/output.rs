@@ -83,9 +83,32 @@ pub(crate) async fn print_or_end(
 }
 
 /// Writes to stderr. There is nowhere to say that it failed.
+///
+/// Waits for whoever reads, and hears no signal meanwhile: what runs on the runtime does it [aside](complain_aside).
 pub(crate) fn complain(bytes: &[u8]) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+}
+
+/// Writes to stderr beside the runtime.
+pub(crate) async fn complain_aside(bytes: impl AsRef<[u8]> + Send + 'static) {
+    if bytes.as_ref().is_empty() {
+        return;
+    }
+    // A task that panicked has nothing to tell.
+    let _ = tokio::task::spawn_blocking(move || complain(bytes.as_ref())).await;
+}
+
+/// Does the same for a command that listens to signals. Returns how it ends if one comes first.
+pub(crate) async fn complain_or_end(
+    bytes: impl AsRef<[u8]> + Send + 'static,
+    signals: &mut Signals,
+) -> Option<Exit> {
+    // A write that loses goes on until the process ends.
+    tokio::select! {
+        () = complain_aside(bytes) => None,
+        exit = signals.next() => Some(exit),
+    }
 }
 
 #[cfg(test)]

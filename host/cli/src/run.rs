@@ -16,7 +16,7 @@ use portcullis_contract::{Context, Environment, Kind, Stdin};
 use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{Format, complain, print_or_end};
+use crate::output::{Format, complain_or_end, print_or_end};
 use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
@@ -181,14 +181,15 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
             if let Some(exit) = print_or_end(text, &mut signals).await? {
                 return Ok(exit);
             }
-            if metrics {
-                complain(result::metrics(&ran.provider, ran.took, true).as_bytes());
-            }
-            Ok(Exit::Done)
+            let text = metrics.then(|| result::metrics(&ran.provider, ran.took, true)).unwrap_or_default();
+            Ok(complain_or_end(text, &mut signals).await.unwrap_or(Exit::Done))
         }
         Err(error) => {
             if metrics && matches!(error, RunError::Execution(_)) {
-                complain(result::metrics(&args.target, elapsed, false).as_bytes());
+                let text = result::metrics(&args.target, elapsed, false);
+                if let Some(exit) = complain_or_end(text, &mut signals).await {
+                    return Ok(exit);
+                }
             }
             Err(errors::run(error))
         }

@@ -10,7 +10,7 @@ use portcullis::host::services::Person;
 use portcullis_contract::{PluginName, PromptError, ResponseRequest, visible, visible_line};
 use tokio::sync::Mutex;
 
-use crate::output::complain;
+use crate::output::complain_aside;
 
 /// The longest answer, in bytes. A guess: addresses that servers send browsers to are shorter than 8 KiB.
 const LONGEST: u64 = 64 << 10;
@@ -55,9 +55,7 @@ fn question(plugin: &PluginName, request: &ResponseRequest) -> String {
 
 /// Shows something on stderr. What plugins say in it is nothing but text.
 pub(crate) async fn show(text: &str) {
-    let text = visible(text);
-    // A task that panicked has nothing to tell.
-    let _ = tokio::task::spawn_blocking(move || complain(text.as_bytes())).await;
+    complain_aside(visible(text)).await;
 }
 
 /// Reads one line, without the spaces around it. At the end of the input there is an empty one.

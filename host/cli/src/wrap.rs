@@ -19,7 +19,7 @@ use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts, WriteErro
 use portcullis_contract::{BackendName, visible_line};
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::complain;
+use crate::output::complain_or_end;
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
 use crate::{Session, errors, made, run, setup, shim};
@@ -83,11 +83,13 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
     if let Err(error) = made::remember(session, &digest) {
         tracing::warn!("`list` will not know that the file was wrapped here: {error}");
     }
-    if !session.quiet {
-        let output = visible_line(&output.display().to_string());
-        complain(format!("wrote {output} ({})\n", HumanBytes(length)).as_bytes());
-    }
-    Ok(Exit::Done)
+    let told = match session.quiet {
+        true => String::new(),
+        false => {
+            format!("wrote {} ({})\n", visible_line(&output.display().to_string()), HumanBytes(length))
+        }
+    };
+    Ok(complain_or_end(told, &mut signals).await.unwrap_or(Exit::Done))
 }
 
 /// Refuses what is no component, without reading all of it.

@@ -82,14 +82,14 @@ pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Fail
         // One that cannot tell does not keep the others from being shown. One that did not forget what it was to
         // forget is what the command was about.
         if args.purge_expired || answered == 0 {
-            last_of(failures)?;
+            last_of(failures).await?;
             return Ok(Exit::Done);
         }
-        tell(&failures);
+        tell(&failures).await;
         all.retain(|row| !(args.expired_only && !row.is_expired() || args.valid_only && row.is_expired()));
         sort(&mut all, args.sort);
         if all.is_empty() {
-            note(session, "no tokens");
+            note(session, "no tokens").await;
         }
         print(rows::render(&all, format)?).await?;
         Ok(Exit::Done)
@@ -115,7 +115,7 @@ async fn purge(
     let count = purged
         .map_err(|error| failed(call, error, format!("failed to purge the tokens of {}", handler.name())))?;
     let tokens = if count == 1 { "token" } else { "tokens" };
-    note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name()));
+    note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name())).await;
     Ok(())
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn main(session: &Session, args: LoginArgs) -> Result<Exit, Fai
             exit: exit_of(call),
             problem: anyhow::Error::new(error).context("authentication failed"),
         })?;
-        note(session, &summary(&handler, &result));
+        note(session, &summary(&handler, &result)).await;
         Ok(Exit::Done)
     })
     .await
@@ -138,10 +138,10 @@ async fn is_done_already(
     }
     let who = format!("{} is logged in with {} already", who(&status), handler.display_name());
     if args.skip_if_authenticated {
-        note(session, &who);
+        note(session, &who).await;
         return Ok(true);
     }
-    note(session, &format!("{who}; --force logs out first"));
+    note(session, &format!("{who}; --force logs out first")).await;
     Ok(false)
 }
 

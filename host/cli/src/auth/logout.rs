@@ -53,8 +53,8 @@ pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Fa
         if args.all && !(args.yes || args.force || args.dry_run) {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name().as_str()).collect();
             if !is_meant(session, &names).await? {
-                tell(&failures);
-                note(session, "nothing was done");
+                tell(&failures).await;
+                note(session, "nothing was done").await;
                 return Ok(Exit::Done);
             }
         }
@@ -64,23 +64,23 @@ pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Fa
             let out = async {
                 let account = args.account.account(handler)?;
                 if !args.force && !status_of(handler, &call, &account).await?.authenticated {
-                    note(session, &format!("nobody is logged in with {name}"));
+                    note(session, &format!("nobody is logged in with {name}")).await;
                     return Ok(());
                 }
                 if args.dry_run {
-                    note(session, &format!("would log out of {name}"));
+                    note(session, &format!("would log out of {name}")).await;
                     return Ok(());
                 }
                 let out = handler.logout(&call, &account).await;
                 out.map_err(|error| failed(&call, error, format!("logout failed for {}", handler.name())))?;
-                note(session, &format!("logged out of {name}"));
+                note(session, &format!("logged out of {name}")).await;
                 Ok::<_, Failure>(())
             };
             if let Err(failure) = out.await {
                 failures.push(failure);
             }
         }
-        last_of(failures)?;
+        last_of(failures).await?;
         Ok(Exit::Done)
     })
     .await

@@ -58,16 +58,16 @@ pub(super) async fn main(session: &Session, args: StatusArgs) -> Result<Exit, Fa
             }
         }
         if all.is_empty() {
-            last_of(failures)?;
+            last_of(failures).await?;
             return Ok(Exit::Done);
         }
         // One that cannot tell does not keep the others from being shown.
         print(rows::render(&all, format)?).await?;
         if args.exit_code || args.warn_within.is_some() {
             // A script that asks whether all is well is not told so by silence.
-            last_of(failures)?;
+            last_of(failures).await?;
         } else {
-            tell(&failures);
+            tell(&failures).await;
         }
         judge(&args, &all)
     })

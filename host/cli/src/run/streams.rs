@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis::host::Sink;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
 
-use crate::output::{Format, complain, print};
+use crate::output::{Format, complain_aside, print};
 
 /// Shows what a provider prints. Next to data on stdout there is room for nothing else, so that in those
 /// forms all of it goes to stderr.
@@ -70,11 +69,8 @@ impl Streams {
                 }
                 self.failed = self.failed.take().or(printed.err());
             }
-            // Waiting for it keeps the order, and a slow reader slows the plugin. A task that panicked
-            // has nothing to tell.
-            Place::Stderr => {
-                let _ = spawn_blocking(move || complain(&bytes)).await;
-            }
+            // Waiting for it keeps the order, and a slow reader slows the plugin.
+            Place::Stderr => complain_aside(bytes).await,
         }
         self.unfinished = unfinished;
     }
