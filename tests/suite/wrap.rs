@@ -119,12 +119,13 @@ fn a_wrapped_component_is_listed_and_inspected_without_being_started() -> TestRe
 #[test]
 fn what_stands_behind_a_program_that_is_no_known_shim_is_not_believed() -> TestResult {
     let person = Person::new()?;
-    let telltale = telltale(&person)?;
-    let (component, output) = (fixtures::guest("echo"), person.path("plugins/any-name"));
-    let [component, output] = [component, output].map(|path| path.display().to_string());
-    let wrap =
-        person.command(&["wrap", &component, "-o", &output]).env("PORTCULLIS_SHIM", &telltale).output()?;
-    assert!(wrap.status.success(), "{}", stderr(&wrap));
+    let genuine = person.has_wrapped("echo", "genuine", "")?;
+    let whole = fs::read(&genuine)?;
+    let bundle = Bundle::read(&fs::File::open(&genuine)?)?.ok_or("it is wrapped")?;
+    let image = usize::try_from(bundle.image().start)?..usize::try_from(bundle.image().end)?;
+    let program = fs::read(telltale(&person)?)?;
+    let parts = Parts { program: &program, image: &whole[image], manifest: bundle.manifest() };
+    write(&person.path("plugins/any-name"), &parts, Existing::Keep, Durability::Passing)?;
 
     let listed = answer(&person.types(&["list", "-o", "json"])?);
     assert_eq!(listed[0]["note"], "not yet described; wrapped elsewhere");
@@ -159,6 +160,16 @@ fn what_was_not_wrapped_here_is_not_believed_whatever_its_shim() -> TestResult {
     fs::write(&genuine, whole)?;
     fs::rename(&genuine, person.path("plugins/elsewhere"))?;
     let listed = answer(&person.types(&["list", "-o", "json"])?);
+    assert_eq!(listed[0]["mayTouch"], json!(["nothing"]));
+    Ok(())
+}
+
+/// After an update, for instance, or in a build that carries none.
+#[test]
+fn what_was_wrapped_here_is_known_whatever_shim_there_is_by_now() -> TestResult {
+    let person = Person::new()?;
+    person.has_wrapped("echo", "plugins/echo", "")?;
+    let listed = answer(&person.command(&["list", "-o", "json"]).env_remove("PORTCULLIS_SHIM").output()?);
     assert_eq!(listed[0]["mayTouch"], json!(["nothing"]));
     Ok(())
 }

@@ -15,7 +15,7 @@ use portcullis::host::KnownWrapped;
 use portcullis_bundle::Bundle;
 use portcullis_contract::Digest;
 
-use crate::{Session, shim};
+use crate::Session;
 
 /// Remembers a file that was wrapped.
 pub(crate) fn remember(session: &Session, digest: &Digest) -> io::Result<()> {
@@ -29,13 +29,13 @@ pub(crate) fn remember(session: &Session, digest: &Digest) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells the files that were wrapped here, with a shim that this command knows.
+/// Tells the files that were wrapped here. The shim in one is part of its digest, and need not be the one that there is by now.
 pub(crate) fn known(session: &Session) -> KnownWrapped {
-    let (directory, shims) = (directory(session), shim::known(session));
+    let directory = directory(session);
     Arc::new(move |bundle: &Bundle| {
         let remembered =
             |directory: &PathBuf| is_ours(directory) && directory.join(name(&bundle.digest())).is_file();
-        directory.as_ref().is_some_and(remembered) && shims(&bundle.program_digest())
+        directory.as_ref().is_some_and(remembered)
     })
 }
 

@@ -1,20 +1,18 @@
 //! The shim: the program that stands before a component in a wrapped file.
 //!
 //! This command carries one, if it was built with it. A person may name another, which is then trusted as this
-//! one would be: what it carries is believed when plugins are listed.
+//! one would be: what is wrapped with it is believed when plugins are listed.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 use portcullis::ShimSource;
 use portcullis::component::FINGERPRINT;
-use portcullis_bundle::{Bundle, Mark, program_digest};
-use portcullis_contract::Digest;
+use portcullis_bundle::{Bundle, Mark};
 use rustix::fs::OFlags;
 
 use crate::Session;
@@ -98,18 +96,4 @@ pub(crate) fn source(session: &Session) -> ShimSource {
         shim.map(|shim| shim.program.into_owned())
             .map_err(|error| std::io::Error::other(format!("{error:#}")))
     })
-}
-
-/// Tells the shims that this command would wrap with, by their digests. These are computed when somebody asks: most
-/// directories hold nothing that is wrapped.
-pub(crate) fn known(session: &Session) -> impl Fn(&Digest) -> bool + Send + Sync + use<> {
-    let named = session.environment.shim.clone();
-    let computed: OnceLock<[Option<Digest>; 2]> = OnceLock::new();
-    move |digest| {
-        let all = computed.get_or_init(|| {
-            let named = named.as_ref().and_then(|path| read(path).ok());
-            [named.map(|program| program_digest(&program)), CARRIED.map(program_digest)]
-        });
-        all.contains(&Some(*digest))
-    }
 }

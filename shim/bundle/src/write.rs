@@ -157,9 +157,7 @@ pub fn is_unfinished(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
-/// Returns the digest that a program has in a file that it is written into.
-#[must_use]
-pub fn program_digest(program: &[u8]) -> Digest {
+fn program_digest(program: &[u8]) -> Digest {
     Digest::from_sha256(Sha256::digest(program).into())
 }
 
