@@ -165,6 +165,19 @@ fn a_write_operation_needs_the_action_capability() -> TestResult {
 }
 
 #[test]
+fn an_output_directory_that_no_action_uses_is_not_left() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = |more: &[&str]| person.types(&[&["run", "--output-dir", "out/there"][..], more].concat());
+    fails(&run(&["nobody"])?, 4, "not found");
+    answer(&run(&["echo", "message=hi"])?);
+    assert!(!person.path("out").exists());
+    answer(&run(&["echo", "--capability", "action", "message=hi"])?);
+    assert!(person.path("out/there").is_dir());
+    Ok(())
+}
+
+#[test]
 fn a_sensitive_value_is_in_no_error_and_no_log() -> TestResult {
     let person = Person::new()?;
     person.has_guest("keeper")?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::Host;
 use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
-use portcullis_contract::{Context, Environment, Kind, Stdin};
+use portcullis_contract::{Capability, Context, Environment, Kind, Stdin};
 use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -22,9 +22,11 @@ use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::{Session, duration, errors, inputs, setup};
 
+mod directory;
 mod result;
 mod streams;
 
+use directory::Made;
 use streams::Streams;
 
 /// What may be done about a file that exists.
@@ -129,7 +131,7 @@ enum StdinArg {
 pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
-    let request = request(session, &args)?;
+    let (request, made) = request(session, &args)?;
     let printing = (format != Format::Quiet && !session.quiet).then(Printing::start);
     let personal = Personal {
         secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
@@ -172,6 +174,9 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let metrics = args.show_metrics && !session.quiet;
     match outcome {
         Ok(ran) => {
+            if ran.capability == Capability::ACTION {
+                made.keep();
+            }
             if let Some(error) = streams.take_failure() {
                 return Err(error.into());
             }
@@ -203,7 +208,7 @@ enum Ended {
     Unread,
 }
 
-fn request(session: &Session, args: &RunArgs) -> Result<Run, Failure> {
+fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
     if let Some(strategy) = &args.on_conflict
         && !CONFLICT_STRATEGIES.contains(&strategy.as_str())
     {
@@ -218,39 +223,43 @@ fn request(session: &Session, args: &RunArgs) -> Result<Run, Failure> {
     }
     let input = inputs::read(&args.inputs, &args.arguments, stdin()).or_exit(Exit::InvalidInput)?;
     let output_directory = args.output_dir.as_deref().map(|directory| output_directory(directory, args));
-    Ok(Run {
+    let (output_directory, made) = output_directory.transpose()?.flatten().unzip();
+    let request = Run {
         input: Some(input),
         capability: args.capability.clone().filter(|capability| !capability.is_empty()),
         context: Context {
             dry_run: args.dry_run,
             working_directory: session.working_directory.clone(),
-            output_directory: output_directory.transpose()?.flatten(),
+            output_directory,
             conflict_strategy: args.on_conflict.clone(),
             backup: args.backup,
             ..Context::default()
         },
         timeout: args.timeout,
         input_check: if args.no_validate { InputCheck::None } else { InputCheck::Full },
-    })
+    };
+    Ok((request, made.unwrap_or_default()))
 }
 
 /// Returns the directory of an action's files, and makes it. What is no action has none.
 ///
 /// Which capability it will be is known here only if somebody said so; else there is one.
-fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<String>, Failure> {
-    if args.capability.as_deref().is_some_and(|capability| capability != "action") {
+fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, Made)>, Failure> {
+    if args.capability.as_deref().is_some_and(|capability| !matches!(capability, "" | "action")) {
         return Ok(None);
     }
     let shown = directory.display().to_string();
     let whole = std::path::absolute(directory)
         .with_context(|| format!("failed to resolve output directory {shown:?}"))
         .or_exit(Exit::InvalidInput)?;
-    if !args.dry_run {
-        std::fs::create_dir_all(&whole)
-            .with_context(|| format!("failed to create output directory {:?}", whole.display().to_string()))
-            .or_exit(Exit::InvalidInput)?;
-    }
-    Ok(Some(whole.display().to_string()))
+    let whole_shown = whole.display().to_string();
+    let made = match args.dry_run {
+        true => Made::default(),
+        false => Made::make(&whole)
+            .with_context(|| format!("failed to create output directory {whole_shown:?}"))
+            .or_exit(Exit::InvalidInput)?,
+    };
+    Ok(Some((whole_shown, made)))
 }
 
 /// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
