@@ -302,7 +302,7 @@ impl Registered {
             Ok(words) if !words.is_empty() => return words,
             Ok(_) | Err(CallError::Unimplemented) => {}
             Err(error) => {
-                tracing::debug!(provider = self.name(), error = chain(&error), "no words of its own");
+                tracing::debug!(provider = self.name(), error = self.loggable(&error), "no words of its own");
             }
         }
         format!("Would execute {} provider", self.name())
@@ -323,10 +323,22 @@ impl Registered {
             Ok(Ok(names)) => Some(names).filter(|names| !names.is_empty()),
             Ok(Err(CallError::Unimplemented)) => None,
             Ok(Err(error)) => {
-                tracing::debug!(provider = self.name(), error = chain(&error), "dependencies not extracted");
+                tracing::debug!(
+                    provider = self.name(),
+                    error = self.loggable(&error),
+                    "dependencies not extracted"
+                );
                 None
             }
             Err(_elapsed) => None,
+        }
+    }
+
+    /// Returns why a call failed, for the log. A plugin with sensitive inputs may quote them, so that of it only that is told.
+    fn loggable(&self, error: &CallError) -> String {
+        match self.descriptor.sensitive_fields.is_empty() {
+            true => chain(error),
+            false => "not told, for it has sensitive inputs".to_owned(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! One execution against a plugin that answers by a script.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -287,6 +288,57 @@ async fn dependencies_are_asked_for_only_where_it_is_worth_it() {
     world.next([Answer::EchoAfter(Duration::ZERO)]);
     assert_eq!(provider.dependencies(Json::from_text("{}")).await, None);
     assert_eq!(world.answers.lock().unwrap().len(), 1);
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn fmt::Debug) {
+        writeln!(self.0.lock().unwrap(), "{value:?}").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn what_a_plugin_with_sensitive_inputs_refuses_is_not_logged() {
+    let (world, provider) = provider(|d| d.has_extract_dependencies = true);
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
+    for _ in 0..2 {
+        world.next([Answer::Refuse(Refusal::new("hunter2 is no pin"))]);
+    }
+    provider.what_if(&Call::default(), Json::from_text("{}")).await;
+    provider.dependencies(Json::from_text("{}")).await;
+
+    let logged = log.0.lock().unwrap();
+    assert!(
+        logged.contains("no words of its own") && logged.contains("dependencies not extracted"),
+        "{logged}"
+    );
+    assert!(!logged.contains("hunter2"), "{logged}");
 }
 
 #[test]
