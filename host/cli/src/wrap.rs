@@ -75,7 +75,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
     // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
     let written = tokio::task::spawn_blocking(move || {
         let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
-        let digest = write(&output, &parts, existing, Durability::Lasting)?;
+        let digest = write(&output, &parts, existing, Durability::Lasting)?.contents;
         let length = output.metadata().map(|meta| meta.len()).unwrap_or_default();
         Ok((output, length, digest))
     });

@@ -111,12 +111,14 @@ impl Isolating {
             let path = directory.made.path().join("plugin");
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
-            write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
-            Ok::<_, io::Error>((directory, path))
+            let written = write(&path, &parts, Existing::Keep, Durability::Passing);
+            Ok::<_, io::Error>((directory, path, written.map_err(io::Error::other)?.file))
         });
         let written = written.await.map_err(LaunchError::failed)?;
-        let (directory, path) = written.map_err(LaunchError::failed)?;
+        let (directory, path, digest) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
+            // Who may write where such files lie, as a component may that was granted it, could put another program there.
+            digest: Some(digest),
             grants,
             limits: of_child,
             run_as: RunAs { isolation: Isolation::Sandbox, ..run_as },

@@ -24,4 +24,4 @@ mod write;
 pub use manifest::Manifest;
 pub use mark::{HTTP, MARK, Mark, NO_HTTP};
 pub use read::{Bundle, ReadError};
-pub use write::{Durability, Existing, Parts, WriteError, is_unfinished, write};
+pub use write::{Durability, Existing, Parts, WriteError, Written, is_unfinished, write};

@@ -52,6 +52,15 @@ pub enum Durability {
     Passing,
 }
 
+/// What a file that was written is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What [`Bundle::digest`](crate::Bundle::digest) will be.
+    pub contents: Digest,
+    /// The digest of the whole file. Whoever runs it has to name this: its name may stand for another one by then.
+    pub file: Digest,
+}
+
 /// Why nothing was written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -100,8 +109,8 @@ pub enum WriteError {
     },
 }
 
-/// Writes a file that everybody may execute who may read it, and returns what [`Bundle::digest`](crate::Bundle::digest)
-/// will be. Nobody may while it is not whole: a host could take what a killed writer left for a plugin.
+/// Writes a file that everybody may execute who may read it. Nobody may while it is not whole: a host could take what a killed
+/// writer left for a plugin.
 ///
 /// # Errors
 ///
@@ -111,7 +120,7 @@ pub fn write(
     parts: &Parts<'_>,
     existing: Existing,
     durability: Durability,
-) -> Result<Digest, WriteError> {
+) -> Result<Written, WriteError> {
     let unwritable = |source| WriteError::Unwritable { path: path.to_owned(), source };
     match path.symlink_metadata() {
         Ok(_) if existing == Existing::Keep => return Err(WriteError::Exists { path: path.to_owned() }),
@@ -135,7 +144,7 @@ pub fn write(
     // Held until it has its name. Where it cannot be locked no other writer can lock it either, and so it stays.
     let _held = file.as_file().try_lock();
     sweep(directory, file.as_file());
-    let digest = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
+    let written = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
     if durability == Durability::Lasting {
         file.as_file().sync_all().map_err(unwritable)?;
     }
@@ -148,17 +157,13 @@ pub fn write(
             _ => unwritable(error.error),
         })?,
     };
-    Ok(digest)
+    Ok(written)
 }
 
 /// Returns whether a file has the name of one that is still being written, or whose writer was killed.
 #[must_use]
 pub fn is_unfinished(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
-}
-
-fn program_digest(program: &[u8]) -> Digest {
-    Digest::from_sha256(Sha256::digest(program).into())
 }
 
 fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
@@ -175,19 +180,27 @@ fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
     })
 }
 
-fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<Digest> {
+fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<Written> {
     let zeros = usize::try_from(layout.image_at() - layout.program).unwrap_or_default();
     let padding = vec![0; zeros];
-    let trailer = Trailer::digested(layout, program_digest(parts.program).as_bytes());
-    let mut hash = Sha256::new();
+    let (mut whole, mut contents) = (Sha256::new(), Sha256::new());
+    whole.update(parts.program);
+    let program: [u8; 32] = whole.clone().finalize().into();
+    let trailer = Trailer::digested(layout, &program);
     file.write_all(parts.program)?;
     for part in [&padding, parts.image, manifest, &trailer] {
-        hash.update(part);
+        whole.update(part);
+        contents.update(part);
         file.write_all(part)?;
     }
-    let contents = hash.finalize().into();
-    file.write_all(&Trailer::rest(&contents))?;
-    Ok(Digest::from_sha256(contents))
+    let contents: [u8; 32] = contents.finalize().into();
+    let rest = Trailer::rest(&contents);
+    whole.update(rest);
+    file.write_all(&rest)?;
+    Ok(Written {
+        contents: Digest::from_sha256(contents),
+        file: Digest::from_sha256(whole.finalize().into()),
+    })
 }
 
 /// Removes from a directory what writers left that were killed, and that belongs to whom `ours` does.

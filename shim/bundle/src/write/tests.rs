@@ -30,8 +30,10 @@ const IMAGE: &[u8] = b"a compiled component";
 
 fn write_to(path: &Path, existing: Existing) -> Result<(), WriteError> {
     let parts = Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() };
-    let digest = write(path, &parts, existing, Durability::Passing)?;
-    assert_eq!(read(path).unwrap().map(|bundle| bundle.digest()), Some(digest));
+    let written = write(path, &parts, existing, Durability::Passing)?;
+    assert_eq!(read(path).unwrap().map(|bundle| bundle.digest()), Some(written.contents));
+    let whole = std::fs::read(path).unwrap();
+    assert_eq!(written.file, Digest::from_sha256(Sha256::digest(whole).into()));
     Ok(())
 }
 
