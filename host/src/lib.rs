@@ -21,6 +21,8 @@ pub mod component;
 mod fake;
 #[cfg(feature = "rooms")]
 pub mod host;
+#[cfg(any(feature = "compile", feature = "rooms"))]
+mod leftovers;
 mod names;
 mod narrowed;
 pub mod policy;

@@ -49,11 +49,15 @@ const NEWBORN: std::time::Duration = std::time::Duration::from_secs(60);
 #[cfg(feature = "compile")]
 const UNUSED: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 const KEY_FILE: &str = "component-cache.key";
+/// Begins the name of a key that is not whole yet.
+const UNFINISHED_KEY: &str = ".key-";
 
 /// The compiled components of earlier runs.
 #[derive(Debug)]
 pub(crate) struct Cache {
     directory: PathBuf,
+    #[cfg(feature = "compile")]
+    key_directory: PathBuf,
     key: Key,
 }
 
@@ -81,7 +85,12 @@ impl Cache {
         private_directory(&options.directory)?;
         private_directory(&options.key_directory)?;
         let key = Key::read_or_make(&options.key_directory)?;
-        Ok(Self { directory: options.directory.clone(), key })
+        Ok(Self {
+            directory: options.directory.clone(),
+            #[cfg(feature = "compile")]
+            key_directory: options.key_directory.clone(),
+            key,
+        })
     }
 
     /// Returns the compiled form of a component, if it is there and ours.
@@ -176,6 +185,7 @@ impl Cache {
     /// Removes what processes left that were killed while they compiled, and what nobody uses any more.
     #[cfg(feature = "compile")]
     fn sweep(&self) {
+        crate::leftovers::sweep(&self.key_directory, UNFINISHED_KEY);
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             // One that has just been made may not be locked yet.
@@ -287,7 +297,7 @@ impl Key {
         }
         let mut key = [0; 32];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
-        let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED_KEY).tempfile_in(directory)?;
         file.write_all(&key)?;
         file.as_file().sync_all()?;
         // Whoever comes second uses the key of whoever came first.
@@ -413,6 +423,9 @@ mod tests {
         }
         let stranger = root.path().join("cache/Cargo.lock");
         std::fs::write(&stranger, "").unwrap();
+        let half_a_key = root.path().join("data/.key-Ab12Cd");
+        std::fs::write(&half_a_key, "half").unwrap();
+        File::open(&half_a_key).unwrap().set_modified(SystemTime::now() - UNUSED).unwrap();
         for entry in std::fs::read_dir(root.path().join("cache")).unwrap() {
             let file = File::open(entry.unwrap().path()).unwrap();
             file.set_modified(SystemTime::now() - 2 * UNUSED).unwrap();
@@ -424,6 +437,7 @@ mod tests {
 
         assert!(cache.find(&used).is_some() && cache.find(&busy).is_some());
         assert!(cache.find(&unused).is_none());
+        assert!(!half_a_key.exists());
         let locks = [&used, &unused, &busy].map(|digest| cache.path(digest).with_extension("lock").exists());
         assert_eq!((locks, stranger.exists()), ([false, false, true], true));
     }

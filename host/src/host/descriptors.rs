@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
@@ -19,13 +20,19 @@ use sha2::{Digest as _, Sha256};
 
 mod kept;
 
+use crate::leftovers;
 use kept::Kept;
 
 /// A folder of descriptors, or none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descriptors {
     dir: Option<PathBuf>,
+    /// Set once what killed processes left was removed: to look for it takes as long as the folder is large.
+    swept: Arc<OnceLock<()>>,
 }
+
+/// Begins the name of a file that is not whole yet.
+const UNFINISHED: &str = ".tmp";
 
 /// What a plugin said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +72,7 @@ impl Descriptors {
             }
             Err(_) => true,
         };
-        Self { dir: dir.filter(trusted) }
+        Self { dir: dir.filter(trusted), swept: Arc::default() }
     }
 
     /// Returns what the plugin in a file of that digest said of itself.
@@ -135,7 +142,8 @@ impl Descriptors {
         let write = || -> io::Result<()> {
             let text = serde_json::to_vec(value)?;
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            self.swept.get_or_init(|| leftovers::sweep(dir, UNFINISHED));
+            let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
             file.write_all(&text)?;
             file.persist(dir.join(name)).map_err(|e| e.error)?;
             Ok(())
@@ -277,6 +285,18 @@ mod tests {
         let cache = Descriptors::new(Some(dir.path().to_owned()));
         cache.put(&Digest::from_sha256([7; 32]), &described());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_when_something_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(".tmpAb12Cd");
+        fs::write(&left, "half").unwrap();
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(24 * 60 * 60);
+        fs::File::open(&left).unwrap().set_modified(long_ago).unwrap();
+        let cache = Descriptors::new(Some(dir.path().to_owned()));
+        cache.put(&Digest::from_sha256([7; 32]), &described());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
