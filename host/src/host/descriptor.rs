@@ -180,16 +180,16 @@ fn required_outputs(capability: &Capability) -> &'static [(&'static str, &'stati
 
 fn property_types(schema: &Json) -> BTreeMap<String, String> {
     #[derive(Deserialize)]
-    struct Head {
-        #[serde(default)]
-        properties: Option<BTreeMap<String, Box<RawValue>>>,
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        properties: Option<BTreeMap<String, &'a RawValue>>,
     }
     #[derive(Deserialize)]
     struct Typed {
         #[serde(rename = "type")]
         kind: String,
     }
-    let head: Option<Head> = serde_json::from_str(schema.as_str()).ok();
+    let head: Option<Head<'_>> = serde_json::from_str(schema.as_str()).ok();
     let properties = head.and_then(|h| h.properties).unwrap_or_default();
     properties
         .into_iter()

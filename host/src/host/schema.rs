@@ -71,9 +71,9 @@ pub(super) struct Property {
 }
 
 #[derive(Default, Deserialize)]
-struct Head {
-    #[serde(default)]
-    properties: Option<BTreeMap<String, Box<RawValue>>>,
+struct Head<'a> {
+    #[serde(borrow, default)]
+    properties: Option<BTreeMap<String, &'a RawValue>>,
     #[serde(default)]
     required: Option<BTreeSet<String>>,
 }
@@ -115,7 +115,7 @@ impl InputSchema {
     pub(super) fn read(text: &Json) -> Result<Self, String> {
         let head = match text.as_str().trim() {
             "true" | "false" => Head::default(),
-            text => serde_json::from_str::<Head>(text).map_err(|e| e.to_string())?,
+            text => serde_json::from_str::<Head<'_>>(text).map_err(|e| e.to_string())?,
         };
         let properties = head.properties.map(|properties| {
             properties.into_iter().map(|(name, schema)| (name, Property::read(schema.get()))).collect()
@@ -177,11 +177,11 @@ impl fmt::Debug for InputSchema {
 impl Property {
     fn read(schema: &str) -> Self {
         // A schema may also be `true` or `false`, which say nothing of a type or a default.
-        let Ok(mut keywords) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(schema) else {
+        let Ok(keywords) = serde_json::from_str::<BTreeMap<String, &RawValue>>(schema) else {
             return Self::default();
         };
         let kind = keywords.get("type").and_then(|t| serde_json::from_str(t.get()).ok());
-        let default = keywords.remove("default").map(|d| Box::<str>::from(d).into_string());
+        let default = keywords.get("default").map(|d| d.get().to_owned());
         Self { kind: kind.unwrap_or_default(), default }
     }
 }

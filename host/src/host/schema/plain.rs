@@ -52,7 +52,8 @@ enum Kinds {
     Some(Vec<Kind>),
 }
 
-type Raw = Box<RawValue>;
+/// A part of the schema's own text. It is not copied: each level would be a copy of all that is below it.
+type Raw<'a> = &'a RawValue;
 
 impl Plain {
     /// Reads a schema. `None` for one that says more, is none, or nests deeper than what is judged here: how deep a schema
@@ -63,7 +64,7 @@ impl Plain {
 
     fn read_within(text: &str, levels: usize) -> Option<Self> {
         let below = levels.checked_sub(1)?;
-        let keywords: BTreeMap<String, Raw> = parse(text)?;
+        let keywords: BTreeMap<String, Raw<'_>> = parse(text)?;
         let mut plain = Self::default();
         for (keyword, value) in &keywords {
             let value = value.get();
@@ -80,7 +81,7 @@ impl Plain {
                 }
                 "enum" => plain.choices = Some(parse(value)?),
                 "properties" => {
-                    let properties: BTreeMap<String, Raw> = parse(value)?;
+                    let properties: BTreeMap<String, Raw<'_>> = parse(value)?;
                     for (name, schema) in properties {
                         plain.properties.insert(name, Self::read_within(schema.get(), below)?);
                     }
