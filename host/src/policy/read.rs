@@ -4,7 +4,7 @@
 //! A policy with any problem is no policy. Nothing is opened or looked up here: whether a directory
 //! exists is found out when a plugin is started.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -206,9 +206,9 @@ impl Reader<'_> {
                 }
             }
         })?;
-        let mut grants: Vec<FsGrant> = Vec::new();
+        let (mut grants, mut guests) = (Vec::new(), HashSet::new());
         for (grant, span) in spanned.into_iter().flatten() {
-            if grants.iter().any(|other| other.guest == grant.guest) {
+            if !guests.insert(grant.guest.clone()) {
                 let text = format!("{:?} is given to the guest twice in {place}", grant.guest);
                 self.found.push(Found::new(span, text));
             }

@@ -305,6 +305,14 @@ fn a_directory_has_three_keys_and_takes_no_detours() {
     );
 }
 
+/// It would take very long, were each compared with all others.
+#[test]
+fn very_many_directories_may_be_granted() {
+    let grant = |n: usize| format!("{{host=\"h\",guest=\"/{n}\",access=\"read\"}}");
+    let grants: Vec<_> = (0..60_000).map(grant).collect();
+    assert_eq!(plugin(&format!("fs = [{}]", grants.join(","))).grants.fs.len(), 60_000);
+}
+
 #[test]
 fn names_and_patterns_mean_something() {
     check_plugin("secrets.read = [\"\"]", "3:17: \"\" is not understood: an empty pattern matches nothing");
