@@ -1,11 +1,13 @@
 //! Why a plugin was not found or a run failed, in upstream's sentences and exit codes.
+//!
+//! Lists of names that others chose, of files or of what plugins offer, stand in the sentences that are made here and begin no line.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use portcullis::host::{FindError, RunError};
-use portcullis_contract::{HandlerName, Kind, LaunchError};
+use portcullis_contract::{Kind, LaunchError, visible_line};
 
 use crate::exit::{Exit, Failure};
 
@@ -28,10 +30,9 @@ pub(crate) fn find(error: FindError) -> Failure {
         }
         // Upstream takes the name of a handler for an input like any other.
         FindError::NoHandler { name, known, left_out } => {
-            let known: Vec<_> = known.iter().map(HandlerName::as_str).collect();
             let mut text = match known.as_slice() {
                 [] => format!("auth handler not found: {name} (there is none)"),
-                known => format!("auth handler not found: {name} (there are: {})", known.join(", ")),
+                known => format!("auth handler not found: {name} (there are: {})", listed(known)),
             };
             text += &left_out_text(&left_out);
             Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
@@ -41,8 +42,9 @@ pub(crate) fn find(error: FindError) -> Failure {
                 Kind::Provider => ("providers", "--provider"),
                 Kind::AuthHandler => ("auth handlers", "--handler"),
             };
+            let plugin = visible_line(plugin.as_str());
             let problem =
-                anyhow!("{plugin} offers several {all}: {}; choose one with {option}", names.join(", "));
+                anyhow!("{plugin} offers several {all}: {}; choose one with {option}", listed(&names));
             Failure { exit: Exit::InvalidInput, problem }
         }
         FindError::Launch { ref plugin, source: LaunchError::OtherKind { wanted } } => {
@@ -66,11 +68,17 @@ fn left_out_text(left_out: &[PathBuf]) -> String {
     if left_out.is_empty() {
         return String::new();
     }
-    let files: Vec<_> = left_out.iter().map(|path| path.display().to_string()).collect();
+    let files: Vec<_> = left_out.iter().map(|path| path.display()).collect();
     format!(
         "; nobody knows what these native plugins offer, and --describe would start them to ask: {}",
-        files.join(", ")
+        listed(&files)
     )
+}
+
+/// Joins names that others chose.
+fn listed(names: &[impl ToString]) -> String {
+    let names: Vec<_> = names.iter().map(|name| visible_line(&name.to_string())).collect();
+    names.join(", ")
 }
 
 /// Returns how the command ends when a run gave no result.
@@ -111,6 +119,12 @@ mod tests {
             "provider \"nosuch\" not found (use 'portcullis list' to list available providers); nobody knows what \
              these native plugins offer, and --describe would start them to ask: d/x",
         );
+        let names = vec!["one\nlogged in".to_owned(), "two".to_owned()];
+        let several =
+            FindError::Ambiguous { plugin: PluginName::new("p\u{1b}"), kind: Kind::Provider, names };
+        check(RunError::Find(several), Exit::InvalidInput, {
+            "p\\u{1b} offers several providers: one\\nlogged in, two; choose one with --provider"
+        });
         check(RunError::Request("no".to_owned()), Exit::InvalidInput, "no");
         let refused = CallError::Refused(Refusal::new("no"));
         let refused = ExecuteError::Call(FailedCall { provider: "echo".to_owned(), error: refused });
