@@ -186,7 +186,10 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
             if let Some(exit) = print_or_end(text, &mut signals).await? {
                 return Ok(exit);
             }
-            let text = metrics.then(|| result::metrics(&ran.provider, ran.took, true)).unwrap_or_default();
+            let text = match metrics {
+                true => result::metrics(&ran.provider, ran.took, true),
+                false => String::new(),
+            };
             Ok(complain_or_end(text, &mut signals).await.unwrap_or(Exit::Done))
         }
         Err(error) => {

@@ -146,7 +146,11 @@ mod tests {
     use super::*;
 
     async fn flush<L: AsyncWrite + Unpin>(flush: &Flush<L>) {
-        poll_fn(|cx| Poll::Ready(flush.poll(cx))).await;
+        poll_fn(|cx| {
+            flush.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test]
