@@ -18,8 +18,10 @@ use portcullis_contract::{
 use sha2::{Digest as _, Sha256};
 
 mod auth;
+mod log;
 
 pub(crate) use auth::{Event, FakeAuthHandler, fake_auth_handler};
+pub(crate) use log::Log;
 
 /// How a fake answers one execution.
 #[derive(Clone, Debug)]

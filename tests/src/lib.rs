@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod cli;
+mod empty;
 pub mod fixtures;
 pub mod go_host;
 mod leftovers;
@@ -13,6 +14,7 @@ pub mod prints;
 pub mod shim;
 
 pub use auth::TestAuth;
+pub use empty::{Empty, Gate};
 pub use leftovers::{expect_no_process, expect_nothing_left};
 
 use std::path::{Path, PathBuf};

@@ -15,8 +15,9 @@ use portcullis::contract::{
     PluginName, PluginSpec, SecretGrant, StopReason, chain,
 };
 use portcullis::host::services::Services;
-use portcullis::secrets::{SecretStore, StoreError};
-use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request};
+use portcullis_tests::{
+    Door, Empty, Gate, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request,
+};
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Barrier;
@@ -157,22 +158,9 @@ async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
 struct Gathering(Barrier);
 
 #[async_trait]
-impl SecretStore for Gathering {
-    async fn secret(&self, _: &str) -> Result<Option<String>, StoreError> {
+impl Gate for Gathering {
+    async fn pass(&self) {
         self.0.wait().await;
-        Ok(None)
-    }
-
-    async fn set(&self, _: &str, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
     }
 }
 
@@ -183,7 +171,7 @@ async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
     let mut host = TestHost::new(Door::Component);
     host.limits = Limits { concurrency: Some(slots.into()), ..Limits::default() };
     host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
-    let store = Arc::new(Gathering(Barrier::new(slots.into())));
+    let store = Arc::new(Empty(Gathering(Barrier::new(slots.into()))));
     let keeper = PluginName::new("keeper");
     host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
     let plugin = host.launch("keeper").await?;

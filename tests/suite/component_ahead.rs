@@ -11,8 +11,7 @@ use portcullis::contract::{
     SecretGrant,
 };
 use portcullis::host::services::Services;
-use portcullis::secrets::{SecretStore, StoreError};
-use portcullis_tests::{SOON, TestResult, assert_matches, fixtures, generous, request};
+use portcullis_tests::{Empty, Gate, SOON, TestResult, assert_matches, fixtures, generous, request};
 use tokio::sync::Notify;
 
 tokio::task_local! {
@@ -36,32 +35,19 @@ impl Drop for Waits<'_> {
 }
 
 #[async_trait]
-impl SecretStore for ForCalls {
-    async fn secret(&self, _: &str) -> Result<Option<String>, StoreError> {
+impl Gate for ForCalls {
+    async fn pass(&self) {
         if CALLING.try_with(|_| ()).is_err() {
             let _waits = Waits(&self.given_up);
             pending::<()>().await;
         }
-        Ok(None)
-    }
-
-    async fn set(&self, _: &str, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
     }
 }
 
 /// There is no caller who would lose patience with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> TestResult {
-    let store = Arc::new(ForCalls::default());
+    let store = Arc::new(Empty(ForCalls::default()));
     let name = PluginName::new("acrobat");
     let secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
     let grants = Grants { secrets, ..Grants::default() };
@@ -80,7 +66,7 @@ async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> Test
     let told = Configuration { settings, ..Configuration::default() };
     generous(CALLING.scope((), plugin.configure(&call, &acrobat, &told))).await?;
 
-    let mut given_up = pin!(generous(store.given_up.notified()));
+    let mut given_up = pin!(generous(store.0.given_up.notified()));
     loop {
         let ok = request("acrobat", r#"{"operation":"ok"}"#);
         tokio::select! {

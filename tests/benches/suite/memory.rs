@@ -10,8 +10,7 @@ use portcullis::contract::{
     Backend as _, Call, Execute, Grants, Json, Limits, PluginName, PluginSpec, ProviderName, SecretGrant,
 };
 use portcullis::host::services::Services;
-use portcullis::secrets::{SecretStore, StoreError};
-use portcullis_tests::fixtures;
+use portcullis_tests::{Empty, Gate, fixtures};
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 
@@ -74,26 +73,13 @@ struct Gathering {
 }
 
 #[async_trait]
-impl SecretStore for Gathering {
-    async fn secret(&self, _: &str) -> Result<Option<String>, StoreError> {
+impl Gate for Gathering {
+    async fn pass(&self) {
         if self.all.wait().await.is_leader() {
             self.measured.get_or_init(|| of_process("self", "Anonymous:"));
         }
         // Nobody leaves before it was measured.
         self.all.wait().await;
-        Ok(None)
-    }
-
-    async fn set(&self, _: &str, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn names(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
     }
 }
 
@@ -111,7 +97,8 @@ fn live_instances() -> f64 {
         ..ComponentOptions::default()
     };
     let backend = ComponentBackend::new(options).expect("this machine can run components");
-    let store = Arc::new(Gathering { all: Barrier::new(LIVE.into()), measured: std::sync::OnceLock::new() });
+    let store =
+        Arc::new(Empty(Gathering { all: Barrier::new(LIVE.into()), measured: std::sync::OnceLock::new() }));
     let secrets = SecretGrant { read: vec!["*".parse().expect("a pattern")], write: Vec::new() };
     let grants = Grants { secrets, ..Grants::default() };
     let name = PluginName::new("keeper");
@@ -137,7 +124,7 @@ fn live_instances() -> f64 {
         for call in calls {
             call.await.expect("a caller comes to its end").expect("a benchmarked call works");
         }
-        (store.measured.get().expect("all were there") - before) / f64::from(LIVE)
+        (store.0.measured.get().expect("all were there") - before) / f64::from(LIVE)
     })
 }
 

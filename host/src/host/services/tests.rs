@@ -1,15 +1,13 @@
 //! The checklist of contract spec 13, items 145 to 168, through the trait that plugins are served by.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use portcullis_contract::NamePattern;
-use tracing::field::{Field, Visit};
-use tracing::span;
 
 use super::*;
+use crate::fake::Log;
 
 /// A store in memory, or one that always fails.
 #[derive(Debug, Default)]
@@ -425,53 +423,14 @@ async fn a_person_is_asked_if_there_is_one() {
     assert_eq!(asked.as_deref(), Ok("github door https://door.example"));
 }
 
-/// Writes down what is logged.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Fields(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct Fields(String);
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0, "{}={value:?} ", field.name()).unwrap();
-    }
-}
-
 /// Returns what is logged while a plugin asks.
 fn logged(services: &Services, asks: &[Ask<'_>]) -> Vec<String> {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
+    Log::of(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for ask in asks {
             _ = runtime.block_on(answer(services, *ask));
         }
-    });
-    let lines = log.0.lock().unwrap();
-    lines.clone()
+    })
 }
 
 #[test]
