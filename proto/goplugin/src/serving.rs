@@ -108,3 +108,64 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Pending, pending};
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::transport::{Link, Socket};
+
+    /// Generous: it is only ever waited out by a test that fails.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A service that does not answer.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl tonic::server::NamedService for Silent {
+        const NAME: &'static str = "a.Silent";
+    }
+
+    impl tower_service::Service<http::Request<Body>> for Silent {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Pending<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            pending()
+        }
+    }
+
+    /// Who calls may not look at the time itself.
+    #[tokio::test]
+    async fn a_call_is_answered_when_its_time_is_over() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
+        let links = stream::iter([Ok(link)]).chain(stream::pending());
+        let calling = async {
+            let (mut requests, connection) = h2::client::handshake(ours).await.unwrap();
+            tokio::spawn(connection);
+            let request = http::Request::post("http://localhost/a.Silent/Call").header(timeout::HEADER, "1m");
+            let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+            answer.await.unwrap()
+        };
+        tokio::select! {
+            answer = limited(LONG, calling) => {
+                let answer = answer.expect("it is answered");
+                let status = Status::from_header_map(answer.headers()).unwrap();
+                assert_eq!(status.code(), Code::DeadlineExceeded);
+            }
+            () = serve(links, Routes::new(Silent), pending()) => panic!("nobody told it to end"),
+        }
+    }
+}
