@@ -25,6 +25,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::policy::Policy;
+
 pub mod auth;
 mod describe;
 mod descriptor;
@@ -53,7 +55,7 @@ pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use registry::Registry;
-use services::IdentitySource;
+use services::{IdentitySource, Services};
 use start::Starting;
 use waits::Waits;
 pub use wrapped::{KnownWrapped, Origin, Wrapped};
@@ -98,6 +100,38 @@ impl fmt::Debug for Setup {
     }
 }
 
+impl Setup {
+    /// Describes a host that looks nowhere, keeps nothing, and grants nothing: directories, and whatever else differs,
+    /// are set in the fields.
+    ///
+    /// What plugins ask of it meets what their policy grants: they may ask who is logged in, and there are no secrets
+    /// ([`Services::granted`] has room for a store).
+    #[must_use]
+    pub fn new(backends: Vec<Arc<dyn Backend>>) -> Self {
+        Self {
+            backends,
+            directories: Vec::new(),
+            trusted: Vec::new(),
+            descriptors: None,
+            policy: Arc::new(|_| PluginSettings::default()),
+            services: Arc::new(|asker| Some(Arc::new(Services::granted(asker, None)))),
+            configuration: Configuration::default(),
+            default_handler: None,
+            wrapped: None,
+            prints: None,
+            patience: Patience::default(),
+        }
+    }
+
+    /// Has a policy say what plugins may touch, and whose directories are trusted.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        policy.trusted_dirs().clone_into(&mut self.trusted);
+        self.policy = Arc::new(move |digest| PluginSettings::of(&policy, digest));
+        self
+    }
+}
+
 /// Looks up what a policy says of a file's digest.
 pub type PolicyLookup = Arc<dyn Fn(&Digest) -> PluginSettings + Send + Sync>;
 
@@ -127,6 +161,19 @@ pub struct PluginSettings {
     pub limits: Limits,
     /// How it is run.
     pub run_as: RunAs,
+}
+
+impl PluginSettings {
+    /// Returns what a policy says of the file with that digest.
+    #[must_use]
+    pub fn of(policy: &Policy, digest: &Digest) -> Self {
+        policy.for_digest(digest).cloned().map_or_else(Self::default, |said| Self {
+            label: Some(said.label),
+            grants: said.grants,
+            limits: said.limits,
+            run_as: said.run_as,
+        })
+    }
 }
 
 /// How long things may take.

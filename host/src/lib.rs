@@ -5,6 +5,59 @@
 //! [`Provider`] is a running one, whichever sort it is; both come from the vocabulary in
 //! [`portcullis_contract`], which is re-exported here as [`contract`].
 //!
+//! A whole program that runs a provider of either sort:
+//!
+//! ```no_run
+//! use std::error::Error;
+//! use std::path::Path;
+//! use std::process::ExitCode;
+//!
+//! use portcullis::compile::{Worker, worker_main};
+//! use portcullis::component::CacheOptions;
+//! use portcullis::contract::{Json, chain};
+//! use portcullis::host::{Describe, Run, Setup, Wanted};
+//! use portcullis::policy::Policy;
+//! use portcullis::{Host, Options, backends};
+//!
+//! fn main() -> ExitCode {
+//!     // Components are compiled in a process of its own, with limits of its own: this program once more.
+//!     if std::env::args_os().nth(1).is_some_and(|argument| argument == "compile-worker") {
+//!         return worker_main();
+//!     }
+//!     match run() {
+//!         Ok(()) => ExitCode::SUCCESS,
+//!         Err(error) => {
+//!             eprintln!("{}", chain(&*error));
+//!             ExitCode::FAILURE
+//!         }
+//!     }
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn run() -> Result<(), Box<dyn Error>> {
+//!     let mut options = Options::default();
+//!     // Of this, children get what plugins usually need, or what a policy says.
+//!     options.process.environment = std::env::vars_os().collect();
+//!     let program = std::env::current_exe()?;
+//!     options.component.worker = Some(Worker { program, args: vec!["compile-worker".into()] });
+//!     options.component.cache =
+//!         Some(CacheOptions { directory: "state/components".into(), key_directory: "state".into() });
+//!
+//!     let mut setup = Setup::new(backends(options)?).with_policy(Policy::load(Path::new("policy.toml"))?);
+//!     setup.directories = vec!["plugins".into()];
+//!     setup.configuration.binary_name = "example".to_owned();
+//!     let host = Host::new(setup);
+//!
+//!     let echo = Wanted::Named("echo".to_owned());
+//!     let request = Run { input: Some(Json::from_text(r#"{"message":"hello"}"#)), ..Run::default() };
+//!     let ran = host.run(&echo, Describe::Trusted, request, None).await;
+//!     // Asks children to end. Without it they are ended when the host is dropped, unasked.
+//!     host.stop_all().await;
+//!     println!("{}", ran?.output.data.as_str());
+//!     Ok(())
+//! }
+//! ```
+//!
 //! Cargo features take away and never change: `process` and `component` are the two backends, `http` is HTTP for
 //! components, `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program
 //! needs that runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.

@@ -11,9 +11,7 @@ use clap::Args;
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
 use portcullis::host::services::{Person, Services};
-use portcullis::host::{
-    Asker, Describe, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted,
-};
+use portcullis::host::{Asker, Describe, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted};
 use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
@@ -89,25 +87,21 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         None => None,
     };
     let environment = &session.environment;
-    let setup = Setup {
-        backends: portcullis::backends(backends(session))?,
-        directories: plugins.directories(session).to_vec(),
-        trusted: policy.trusted_dirs().to_vec(),
-        descriptors: environment.cache.as_ref().map(|cache| cache.join("descriptors")),
-        policy: lookup(policy, personal),
-        services: services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>), personal),
-        configuration: Configuration {
-            quiet: session.quiet,
-            no_color: session.no_color,
-            binary_name: "portcullis".to_owned(),
-            prompts_for_response: personal.person.is_some(),
-            ..Configuration::default()
-        },
-        default_handler: None,
-        wrapped: Some(made::known(session)),
-        prints: personal.prints.clone(),
-        patience: Patience::default(),
+    let mut setup = Setup::new(portcullis::backends(backends(session))?);
+    plugins.directories(session).clone_into(&mut setup.directories);
+    policy.trusted_dirs().clone_into(&mut setup.trusted);
+    setup.descriptors = environment.cache.as_ref().map(|cache| cache.join("descriptors"));
+    setup.policy = lookup(policy, personal);
+    setup.services = services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>), personal);
+    setup.configuration = Configuration {
+        quiet: session.quiet,
+        no_color: session.no_color,
+        binary_name: "portcullis".to_owned(),
+        prompts_for_response: personal.person.is_some(),
+        ..Configuration::default()
     };
+    setup.wrapped = Some(made::known(session));
+    setup.prints.clone_from(&personal.prints);
     Ok(Host::new(setup))
 }
 
@@ -145,13 +139,7 @@ fn worker() -> Option<Worker> {
 fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
     let (environment, stdin) = (personal.environment, personal.stdin);
     Arc::new(move |digest: &Digest| {
-        let said = policy.for_digest(digest).cloned();
-        let mut settings = said.map_or_else(PluginSettings::default, |said| PluginSettings {
-            label: Some(said.label),
-            grants: said.grants,
-            limits: said.limits,
-            run_as: said.run_as,
-        });
+        let mut settings = PluginSettings::of(&policy, digest);
         let RunAs { environment: own_environment, stdin: own_stdin, .. } = &mut settings.run_as;
         *own_environment = environment.unwrap_or(*own_environment);
         *own_stdin = stdin.unwrap_or(*own_stdin);

@@ -20,6 +20,7 @@ use portcullis_contract::{
 };
 use thiserror::Error;
 
+use super::Asker;
 use crate::names::{check_name, quoted, shown};
 use crate::secrets::{SecretStore, StoreError};
 
@@ -125,6 +126,14 @@ impl Services {
         let handler_scope = HandlerScope::Granted(grants.identity.clone());
         let (person, denials) = (None, AtomicU32::new(0));
         Self { plugin, secrets, identity, person, secret_scope, handler_scope, denials }
+    }
+
+    /// Makes what a plugin that is about to be started may ask: what its grants allow, of that store, and of whoever is
+    /// logged in.
+    #[must_use]
+    pub fn granted(asker: &Asker<'_>, secrets: Option<Arc<dyn SecretStore>>) -> Self {
+        let identity = Arc::clone(&asker.identity);
+        Self::new(asker.spec.name.clone(), &asker.spec.grants, secrets, Some(identity))
     }
 
     /// Adds somebody who can be asked. It takes no grant: auth handlers are for that, and a host gives a

@@ -44,20 +44,14 @@ impl House {
     fn setup(&self) -> Setup {
         let backends = [BackendName::Component, BackendName::Process];
         let backend = |name| Arc::new(FakeBackend(name, Arc::clone(&self.world))) as Arc<dyn Backend>;
-        Setup {
-            backends: backends.map(backend).into(),
-            directories: vec![self.dir.path().join("plugins")],
-            trusted: Vec::new(),
-            descriptors: Some(self.dir.path().join("cache")),
-            policy: Arc::new(|_| PluginSettings::default()),
-            services: Arc::new(|_| None),
-            configuration: Configuration { binary_name: "portcullis".to_owned(), ..Configuration::default() },
-            default_handler: None,
-            wrapped: None,
-            prints: None,
-            // The fake takes all of the grace that it is given.
-            patience: Patience { grace: Duration::ZERO, ..Patience::default() },
-        }
+        let mut setup = Setup::new(backends.map(backend).into());
+        setup.directories = vec![self.dir.path().join("plugins")];
+        setup.descriptors = Some(self.dir.path().join("cache"));
+        setup.services = Arc::new(|_| None);
+        setup.configuration.binary_name = "portcullis".to_owned();
+        // The fake takes all of the grace that it is given.
+        setup.patience.grace = Duration::ZERO;
+        setup
     }
 
     fn host(&self) -> Host {
