@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts};
-use portcullis_contract::{Access, FsGrant, Instances, PluginName, SecretGrant, chain};
+use portcullis_contract::{Access, FsGrant, HostError, Instances, PluginName, SecretGrant, chain};
+use sha2::{Digest as _, Sha256};
 
 use super::descriptors::Described;
 use super::*;
@@ -127,6 +128,43 @@ async fn listing_starts_no_program_and_asks_components_with_nothing_granted() {
     assert!(house.run(&host, "one").await.is_ok());
     specs = std::mem::take(&mut *house.world.specs.lock().unwrap());
     assert_eq!(specs[0].grants, kept.grants);
+}
+
+#[tokio::test]
+async fn a_host_with_nothing_but_a_policy_gives_plugins_what_that_grants() {
+    let house = House::new(&[("one.wasm", "one"), ("two.wasm", "two"), ("native", "three")]);
+    let digest = Digest::from_sha256(Sha256::digest(fs::read(house.path("one.wasm")).unwrap()).into());
+    let text = format!(
+        "trusted-dirs = [\"plugins\"]\n[plugin.it]\ndigests = [\"{digest}\"]\n\
+         secrets = {{ read = [\"app.*\"] }}\nidentity = {{ handlers = [\"door\"] }}\n"
+    );
+    let policy = Policy::parse(&text, &house.dir.path().join("policy.toml")).unwrap();
+    let mut setup = Setup::new(house.setup().backends).with_policy(policy);
+    setup.directories = house.setup().directories;
+    let host = Host::new(setup);
+
+    house.run(&host, "three").await.expect("its directory is trusted");
+    house.run(&host, "one").await.unwrap();
+    house.run(&host, "two").await.unwrap();
+    let specs = std::mem::take(&mut *house.world.specs.lock().unwrap());
+    let spec = |name: &str| specs.iter().rfind(|s| s.name.as_str() == name && s.host.is_some()).unwrap();
+    let (granted, bare) = (spec("one"), spec("two"));
+    assert_eq!(granted.grants.secrets.read, ["app.*".parse().unwrap()]);
+    assert_eq!(bare.grants, Grants::default());
+
+    let ask = async |spec: &PluginSpec| {
+        let host = spec.host.as_ref().unwrap();
+        (host.auth_identity("door", "").await.unwrap_err(), host.get_secret("app.x").await.unwrap_err())
+    };
+    let no_secrets = HostError::Unavailable("secret store");
+    assert_eq!(
+        ask(bare).await,
+        (HostError::Denied("auth handler \"door\" is not in the allowed set".to_owned()), no_secrets.clone())
+    );
+    assert_eq!(
+        ask(granted).await,
+        (HostError::Failed("get auth identity: auth handler not found: door".to_owned()), no_secrets)
+    );
 }
 
 #[tokio::test]
