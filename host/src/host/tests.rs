@@ -141,6 +141,7 @@ async fn a_host_with_nothing_but_a_policy_gives_plugins_what_that_grants() {
     let policy = Policy::parse(&text, &house.dir.path().join("policy.toml")).unwrap();
     let mut setup = Setup::new(house.setup().backends).with_policy(policy);
     setup.directories = house.setup().directories;
+    setup.patience = house.setup().patience;
     let host = Host::new(setup);
 
     house.run(&host, "three").await.expect("its directory is trusted");
