@@ -492,7 +492,7 @@ mod tests {
         let mut hasty = half_an_answer(Some(Duration::from_secs(1))).await.into_body();
         let frame = hasty.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "he");
-        let late = hasty.frame().await;
+        let late = timeout(PATIENCE * 60, hasty.frame()).await.expect("it breaks off");
         assert!(matches!(late, Some(Err(Error::ConnectionReadTimeout))), "{late:?}");
 
         let mut patient = half_an_answer(None).await.into_body();
