@@ -226,6 +226,8 @@ impl<I: Send> PromptService for NativePrompts<'_, I> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::coop;
+
     use super::*;
 
     #[test]
@@ -282,5 +284,24 @@ mod tests {
             own.block_on(async { calling.wait(later) })
         });
         assert_eq!(asked.join().unwrap(), Some(()));
+    }
+
+    /// The runtime would give it another turn only once it has waited.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_may_ask_when_its_turn_is_used_up() {
+        let (_caller, calling) = Calling::new(&Call::default());
+        let (done, asked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let answer = own.block_on(async {
+                while coop::has_budget_remaining() {
+                    coop::consume_budget().await;
+                }
+                calling.wait(coop::consume_budget())
+            });
+            done.send(answer)
+        });
+        // Generous: it is only ever waited out by a test that fails.
+        assert_eq!(asked.recv_timeout(Duration::from_secs(20)), Ok(Some(())));
     }
 }
