@@ -318,6 +318,17 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
     Ok(())
 }
 
+#[test]
+fn a_handler_is_chosen_among_what_a_file_offers_and_not_without_one() -> TestResult {
+    let person = Person::new()?;
+    let commands: [&[&str]; 3] = [&["status"], &["list"], &["logout", "--all", "--yes"]];
+    for command in commands {
+        let chosen = person.types(&[&["auth"][..], command, &["--handler", "door"]].concat())?;
+        fails(&chosen, 1, "--handler chooses among what a file offers, and no file is given");
+    }
+    Ok(())
+}
+
 /// A provider of one backend is told of an auth handler of the other, or its own, and only what was granted.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
