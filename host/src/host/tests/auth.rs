@@ -127,6 +127,21 @@ async fn a_handlers_name_belongs_to_the_first_and_files_are_asked_for_by_themsel
 }
 
 #[tokio::test]
+async fn what_is_kept_of_handlers_and_cannot_be_read_is_kept_anew_by_whoever_runs_the_plugin() {
+    let house = House::new(&[("native", "auth:door")]);
+    let file = Wanted::File(house.path("native"), None);
+    assert!(found(&house.host(), &file).await.is_ok());
+    for kept in fs::read_dir(house.dir.path().join("cache")).unwrap() {
+        fs::write(kept.unwrap().path(), "{}").unwrap();
+    }
+    let host = house.host();
+    assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["native: ?"]);
+
+    assert!(found(&host, &file).await.is_ok());
+    assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["native: auth door"]);
+}
+
+#[tokio::test]
 async fn a_plugin_of_neither_kind_is_said_to_be_for_another_host() {
     let house = House::new(&[("provider-time", "for another host")]);
     let why = "plugin provider-time: not a plugin that can be run: it is for another host, and neither a provider nor \
