@@ -500,6 +500,20 @@ async fn a_socket_that_lies_elsewhere_goes_with_its_plugin() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_socket_that_lies_elsewhere_goes_with_a_plugin_that_is_refused() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let path = base.path().join("elsewhere");
+    let scene = scene(&["refused-elsewhere", path.to_str().ok_or("a temporary path is text")?]); // H-70
+    let error = scene.failure().await;
+    assert!(
+        matches!(error, StartError::Handshake { error: HandshakeError::CoreVersion { .. }, .. }),
+        "{error}"
+    );
+    assert!(!path.exists());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_socket_that_is_somebody_elses_stays() -> TestResult {
     let base = tempfile::tempdir()?;
     let path = base.path().join("ours");

@@ -88,6 +88,12 @@ async fn main() -> Outcome {
             eprintln!(r#"{{"@level":"warn","@message":"a structured one","@module":"rogue","answer":42}}"#);
             serve(announce(&socket()?)?).await?
         }
+        "refused-elsewhere" => {
+            let _listener = UnixListener::bind(&argument)?;
+            // Nobody speaks that version of the protocol's core.
+            println!("2|1|unix|{argument}|grpc|");
+            forever()
+        }
         "serve-elsewhere" => serve(announce(Path::new(&argument))?).await?,
         "host" => host(&argument).await?,
         _ => return Err(format!("no mode {mode:?}").into()),
