@@ -10,8 +10,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
     Account, AuthHandlers, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, HostError,
-    HostService, Instances, Kind, Limits, LoginEvent, LoginResult, PluginName, PluginSpec, PromptError,
-    ResponseRequest, StopReason, Token, TokenRequest,
+    HostService, Instances, Kind, LimitName, Limits, LoginEvent, LoginResult, PluginName, PluginSpec,
+    PromptError, ResponseRequest, StopReason, Token, TokenRequest,
 };
 use portcullis_tests::auth::login;
 use portcullis_tests::{
@@ -87,6 +87,26 @@ async fn doorman(host: &mut TestHost, person: &Arc<Person>) -> Result<TestAuth, 
     let configuration = Configuration { prompts_for_response: true, ..Configuration::default() };
     doorman.configure("door", &configuration).await?;
     Ok(doorman)
+}
+
+/// A message has to be larger than this to get through another door at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_is_larger_than_a_message_may_be() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { message: Some(20), ..Limits::default() };
+    let doorman = host.launch_auth("doorman").await?;
+    let answers = [
+        ("login", doorman.login("door", login("", "")).await.1.err()),
+        ("status", doorman.status("door").await.err()),
+        ("flows", doorman.flows("door").await.err()),
+        ("token", doorman.token("door", "a").await.err()),
+        // The one that was issued.
+        ("tokens", doorman.tokens("door").await.err()),
+    ];
+    for (call, error) in answers {
+        assert_matches!(error, Some(CallError::Limit { which: LimitName::Message, .. }), "{call}");
+    }
+    Ok(())
 }
 
 /// Begins a login that goes on until the person has answered.
