@@ -11,10 +11,12 @@ use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Access, Amount, Backend as _, Call, CallError, FsGrant, Instances, LaunchError, LimitName, Limits,
-    PluginName, PluginSpec, SecretGrant, StopReason, chain,
+    Access, Amount, Backend as _, BackendName, Call, CallError, FsGrant, Instances, Isolation, LaunchError,
+    LimitName, Limits, PluginName, PluginSpec, SecretGrant, StopReason, chain,
 };
 use portcullis::host::services::Services;
+use portcullis::process::ProcessOptions;
+use portcullis::{Options, ShimSource};
 use portcullis_tests::{
     Door, Empty, Gate, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request,
 };
@@ -412,6 +414,27 @@ async fn a_granted_directory_stays_the_one_that_was_granted() -> TestResult {
     std::os::unix::fs::symlink(&outside, &inside)?;
     let read = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/note"}"#).await?;
     assert!(read.data.as_str().contains("hello"), "{}", read.data.as_str());
+    Ok(())
+}
+
+/// A script finds in its `$0` what it was started by: a name, for which anything may stand by then, or what was checked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrapped_to_run_apart_is_started_by_its_content() -> TestResult {
+    let host = TestHost::new(Door::Component);
+    let told = host.scratch().join("told");
+    let script = format!("#!/bin/sh\necho \"$0\" > '{}'\nexit 3\n", told.display());
+    let process =
+        ProcessOptions { runtime_dir: Some(host.scratch().to_owned()), ..ProcessOptions::default() };
+    let shim = Some(ShimSource::new(move || Ok(script.clone().into_bytes())));
+    let backends = portcullis::backends(Options { process, component: fixtures::component_options(), shim })?;
+    let component = backends.iter().find(|backend| backend.name() == BackendName::Component);
+
+    let mut spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
+    spec.run_as.isolation = Isolation::Process;
+    let launched = generous(component.ok_or("it was compiled in")?.launch_provider(spec)).await;
+    assert!(launched.is_err());
+    let by = fs::read_to_string(told)?;
+    assert!(!by.contains("portcullis-apart-"), "{by}");
     Ok(())
 }
 
