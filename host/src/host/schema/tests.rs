@@ -1,0 +1,271 @@
+//! What fits a schema and what does not, and that neither takes for ever.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+fn judged(schema: &str, input: &str) -> Result<(), String> {
+    let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
+    let depth = text::members(input).unwrap().depth;
+    schema.judge(input, depth, &["secret".to_owned()]).map_err(|e| e.to_string())
+}
+
+fn check(schema: &str, input: &str, expected: &str) {
+    assert_eq!(judged(schema, input).err().unwrap_or_default(), expected, "{schema}: {input}");
+}
+
+#[test]
+fn what_does_not_fit_is_told_in_upstreams_words() {
+    let one = |keywords: &str| format!(r#"{{"type":"object","properties":{{"a":{keywords}}}}}"#);
+    let at = |rest: &str| format!("inputs: validating root: validating /properties/a: {rest}");
+    let check_one = |keywords: &str, value: &str, expected: &str| {
+        check(&one(keywords), &format!("{{\"a\":{value}}}"), &at(expected));
+    };
+    check_one(r#"{"type":"string"}"#, "5", r#"type: 5 has type "integer", want "string""#);
+    check_one(
+        r#"{"type":["string","null"]}"#,
+        "1.5",
+        r#"type: 1.5 has type "number", want one of "null, string""#,
+    );
+    check_one(r#"{"enum":["x","y"]}"#, "\"z\"", "enum: z does not equal any of: [x y]");
+    check_one(r#"{"const":1}"#, "2", "const: 2 does not equal 1");
+    check_one(r#"{"minimum":3}"#, "2", "minimum: 2/1 is less than 3.000000");
+    check_one(r#"{"exclusiveMaximum":2}"#, "2", "exclusiveMaximum: 2/1 is greater than or equal to 2.000000");
+    check_one(r#"{"multipleOf":2}"#, "3", "multipleOf: 3/1 is not a multiple of 2.000000");
+    check_one(
+        r#"{"minLength":3}"#,
+        "\"\u{1f600}b\"",
+        "minLength: \"\u{1f600}b\" contains 2 Unicode code points, fewer than 3",
+    );
+    check_one(r#"{"pattern":"^a$"}"#, "\"b\"", r#"pattern: "b" does not match regular expression "^a$""#);
+    check_one(r#"{"minItems":2}"#, "[1]", "minItems: array length 1 is less than 2");
+    check_one(r#"{"uniqueItems":true}"#, "[1,2,1]", "uniqueItems: array items 0 and 2 are equal");
+    check_one(
+        r#"{"maxProperties":0}"#,
+        "{\"b\":1}",
+        "maxProperties: object has 1 properties, greater than 0",
+    );
+    check_one(r#"{"additionalProperties":false}"#, "{\"b\":1}", r#"unexpected additional properties ["b"]"#);
+    check_one(r#"{"required":["b","c"]}"#, "{}", r#"required: missing properties: ["b" "c"]"#);
+    check_one(
+        r#"{"items":{"type":"string"}}"#,
+        "[1]",
+        r#"validating /properties/a/items: type: 1 has type "integer", want "string""#,
+    );
+    check_one(
+        r##"{"oneOf":[{"type":"string"},{"type":"null"}]}"##,
+        "1",
+        "oneOf: did not validate against any of [<anonymous schema> <anonymous schema>]",
+    );
+}
+
+/// The short way says yes where the long one does, and leaves every no to it.
+#[test]
+fn a_plain_schema_is_judged_without_being_compiled() {
+    let check = |schema: &str, input: &str, plain: bool| {
+        let schema = InputSchema::read(&Json::from_text(schema)).unwrap();
+        let value = text::to_value(input).unwrap();
+        assert_eq!(schema.plain.is_some_and(|plain| plain.fits(&value)), plain, "{input}");
+        if plain {
+            let compiled = compile(schema.text.as_str()).unwrap();
+            assert_eq!(judge(&compiled, input, &[]), Ok(()), "{input}");
+        }
+    };
+    let types = r#"{"type":"object","required":["s"],"additionalProperties":false,"properties":{
+        "s":{"type":"string","description":"d","format":"email"},"i":{"type":"integer"},"x":{}}}"#;
+    check(types, r#"{"s":"a","i":1,"x":null}"#, true);
+    check(types, r#"{"s":"a","i":1.0}"#, true);
+    check(types, r#"{"s":"a","i":1e400}"#, true);
+    check(types, r#"{"s":"a","i":1.5}"#, false);
+    check(types, r#"{"i":1}"#, false);
+    check(types, r#"{"s":"a","other":1}"#, false);
+    let bounds = r#"{"properties":{
+        "n":{"minimum":0,"maximum":9},"s":{"minLength":1,"maxLength":2},"c":{"enum":["x",1]},
+        "w":{"maximum":9007199254740992},
+        "l":{"type":["array","null"],"minItems":1,"maxItems":2,"items":{"type":"string"}},
+        "o":{"type":"object","required":["k"],"properties":{"k":{"type":"boolean"}}}}}"#;
+    for (input, plain) in [
+        (r#"{"n":9}"#, true),
+        (r#"{"n":-1}"#, false),
+        (r#"{"n":1e400}"#, false),
+        (r#"{"w":9007199254740991}"#, true),
+        // As a float it is the bound.
+        (r#"{"w":9007199254740993}"#, false),
+        (r#"{"n":"x","s":3}"#, true),
+        ("{\"s\":\"\u{1f600}b\"}", true),
+        (r#"{"s":"abc"}"#, false),
+        (r#"{"s":""}"#, false),
+        (r#"{"c":"x"}"#, true),
+        // It fits, but only the validator says so.
+        (r#"{"c":1.0}"#, false),
+        (r#"{"l":null}"#, true),
+        (r#"{"l":["a","b"]}"#, true),
+        (r#"{"l":[]}"#, false),
+        (r#"{"l":["a",1]}"#, false),
+        (r#"{"o":{"k":1}}"#, false),
+        (r#"{"o":{"k":true,"more":1}}"#, true),
+        (r#"{"o":{}}"#, false),
+    ] {
+        check(bounds, input, plain);
+    }
+    for more in [
+        r#"{"properties":{"s":{"pattern":"a"}}}"#,
+        r#"{"properties":{"s":{"type":["text"]}}}"#,
+        r#"{"properties":{"s":{"minLength":-1}}}"#,
+        r#"{"properties":{"s":false}}"#,
+        r#"{"properties":{"s":{}},"minProperties":1}"#,
+        r#"{"properties":{"s":{}},"additionalProperties":{"type":"string"}}"#,
+    ] {
+        check(more, r#"{"s":"a"}"#, false);
+    }
+}
+
+#[test]
+fn a_reference_is_told_by_what_it_leads_to() {
+    let schema = r##"{"properties":{"a":{"$ref":"#/$defs/n"}},"$defs":{"n":{"type":"string"}}}"##;
+    let said = r#"inputs: validating root: validating /properties/a: validating /$defs/n: type: 1 has type "integer", want "string""#;
+    check(schema, r#"{"a":1}"#, said);
+}
+
+#[test]
+fn several_findings_are_a_list() {
+    let schema = r#"{"properties":{"a":{"type":"string"},"b":{"minimum":1}}}"#;
+    let said = "validation failed with 2 errors:\n  \
+        - inputs: validating root: validating /properties/a: type: 1 has type \"integer\", want \"string\"\n  \
+        - inputs: validating root: validating /properties/b: minimum: 0/1 is less than 1.000000\n";
+    check(schema, r#"{"a":1,"b":0}"#, said);
+}
+
+#[test]
+fn a_sensitive_value_is_never_told() {
+    let nested = r#"{"properties":{"secret":{"pattern":"^x","minLength":9,"properties":{"k":{"const":1}}}}}"#;
+    for input in [r#"{"secret":"hunter2"}"#, r#"{"secret":{"k":"hunter2"}}"#] {
+        let said = judged(nested, input).unwrap_err();
+        assert!(!said.contains("hunter2") && said.contains(sentences::MASK), "{said}");
+    }
+    for schema in [r#"{"const":1}"#, r#"{"enum":[1]}"#, r#"{"type":"string"}"#, r#"{"anyOf":[{"const":2}]}"#]
+    {
+        let said = judged(schema, r#"{"secret":"hunter2","b":3}"#).unwrap_err();
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+/// It would not end, were every item compared with all others.
+#[test]
+fn two_that_are_equal_are_found_among_very_many() {
+    let items: Vec<_> = (0..200_000).map(|n| n.to_string()).collect();
+    let input = format!("{{\"a\":[{},199999]}}", items.join(","));
+    let said = "inputs: validating root: validating /properties/a: uniqueItems: array items 199999 and 200000 are equal";
+    check(r#"{"properties":{"a":{"uniqueItems":true}}}"#, &input, said);
+}
+
+#[test]
+fn numbers_that_nothing_holds_are_judged() {
+    let schema = r#"{"properties":{"a":{"type":"number","minimum":0}}}"#;
+    check(schema, r#"{"a":1e400}"#, "");
+    check(schema, r#"{"a":18446744073709551617}"#, "");
+    let said = judged(schema, r#"{"a":-1e400}"#).unwrap_err();
+    assert!(said.contains("is less than 0.000000"), "{said}");
+}
+
+#[test]
+fn nothing_is_fetched() {
+    let said = judged(r#"{"$ref":"https://example.com/schema.json"}"#, "{}").unwrap_err();
+    assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+    let said = judged(r#"{"$ref":"file:///etc/passwd"}"#, "{}").unwrap_err();
+    assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+}
+
+#[test]
+fn formats_judge_nothing_and_patterns_cannot_hang() {
+    check(r#"{"properties":{"a":{"format":"email"}}}"#, r#"{"a":"no"}"#, "");
+    let input = format!("{{\"a\":\"{}!\"}}", "a".repeat(100_000));
+    assert!(judged(r#"{"properties":{"a":{"pattern":"^(a+)+$"}}}"#, &input).is_err());
+    let said = judged(r#"{"properties":{"a":{"pattern":"(?=a)b"}}}"#, "{\"a\":\"b\"}").unwrap_err();
+    assert!(said.starts_with("failed to resolve inputs schema: "), "{said}");
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_ends() {
+    for schema in [
+        r##"{"$ref":"#"}"##,
+        r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}]}"##,
+        r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
+        r##"{"not":{"$ref":"#"}}"##,
+    ] {
+        let _ = judged(schema, r#"{"a":1}"#);
+    }
+}
+
+#[test]
+fn a_schema_that_doubles_at_every_step_is_refused() {
+    let mut defs = String::new();
+    for i in 0..40 {
+        let next = i + 1;
+        let _ = write!(
+            defs,
+            r##""a{i}":{{"allOf":[{{"$ref":"#/$defs/a{next}"}},{{"$ref":"#/$defs/a{next}"}}]}},"##
+        );
+    }
+    let schema = format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{defs}"a40":{{"required":["b"]}}}}}}"##);
+    let much = "failed to resolve inputs schema: its references stand for more than 20000 schemas";
+    check(&schema, r#"{"b":1}"#, much);
+}
+
+#[test]
+fn a_schema_that_looks_at_everything_again_at_every_step_is_refused() {
+    let (open, close) = (r#"{"anyOf":["#, r#"],"unevaluatedProperties":false}"#);
+    let schema = |steps: usize| {
+        format!("{}{{\"properties\":{{\"a\":{{}}}}}}{}", open.repeat(steps), close.repeat(steps))
+    };
+    check(&schema(5), r#"{"a":1}"#, "");
+    let much = "failed to resolve inputs schema: its unevaluated properties or items stand for more than 20000 schemas";
+    check(&schema(30), r#"{"a":1}"#, much);
+}
+
+#[test]
+fn a_schema_that_doubles_at_every_level_of_the_input_ends() {
+    let schema = r##"{"additionalProperties":{"allOf":[{"$ref":"#"},{"$ref":"#"}]},"type":"object"}"##;
+    let nested = |inner: &str| format!("{}{inner}{}", "{\"a\":".repeat(60), "}".repeat(60));
+    check(schema, &nested("{}"), "");
+    check(schema, &nested("1"), "inputs: validating root: property \"a\" does not fit");
+}
+
+#[test]
+fn a_long_chain_of_references_ends() {
+    let chain = |length: usize| {
+        let links: Vec<_> =
+            (0..length).map(|i| format!(r##""a{i}":{{"$ref":"#/$defs/a{}"}}"##, i + 1)).collect();
+        let links = links.join(",");
+        format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{links},"a{length}":{{"required":["b"]}}}}}}"##)
+    };
+    assert!(judged(&chain(900), r#"{"a":1}"#).is_err());
+    assert!(judged(&chain(900), r#"{"b":1}"#).is_ok());
+    let many = "failed to resolve inputs schema: 1501 references, of 1000 that a schema may have";
+    check(&chain(1500), "{}", many);
+}
+
+#[test]
+fn what_does_not_fit_a_schema_that_refers_to_itself_is_told_by_property() {
+    let schema = r##"{"properties":{"tree":{"$ref":"#/$defs/t"},"n":{}},
+        "$defs":{"t":{"type":"object","additionalProperties":{"$ref":"#/$defs/t"}}}}"##;
+    check(schema, r#"{"tree":{"a":{}},"n":1}"#, "");
+    check(schema, r#"{"tree":{"a":1},"n":1}"#, "inputs: validating root: property \"tree\" does not fit");
+}
+
+#[test]
+fn no_depth_of_a_schema_reaches_the_stack() {
+    for (before, after) in [(r#"{"items":"#, "}"), (r#"{"properties":{"a":"#, "}}")] {
+        let deep = format!("{}{{}}{}", before.repeat(100_000), after.repeat(100_000));
+        let said = judged(&deep, "{}").unwrap_err();
+        assert!(said.starts_with("failed to resolve inputs schema: recursion limit exceeded"), "{said}");
+    }
+}
+
+#[test]
+fn deep_values_are_judged_on_a_stack_of_their_own() {
+    let schema =
+        r##"{"additionalProperties":{"anyOf":[{"$ref":"#"},{"items":{"$ref":"#"}}]},"items":{"$ref":"#"}}"##;
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(text::MAX_DEPTH - 1), "]".repeat(text::MAX_DEPTH - 1));
+    check(schema, &deep, "");
+}
