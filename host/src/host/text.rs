@@ -8,11 +8,13 @@
 
 #[cfg(test)]
 mod fuzz;
+mod reader;
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::{Map, Number, Value};
+
+use reader::{Container, Event, Reader};
 
 /// How deep values may nest. Upstream's decoder gives up at the same depth.
 pub(super) const MAX_DEPTH: usize = 10_000;
@@ -82,9 +84,9 @@ pub(super) fn members(text: &str) -> Result<Members<'_>, TextError> {
     let mut key = None;
     let mut start = 0;
     while let Some(event) = reader.next()? {
-        found.depth = found.depth.max(reader.stack.len());
+        found.depth = found.depth.max(reader.depth());
         // What begins and ends at the top is the object itself; one level in are its values.
-        match (event, reader.stack.len()) {
+        match (event, reader.depth()) {
             (Event::Open(Container::Array), 1) => return Err(TextError::NotObject(go_type(text))),
             (Event::Key(key_text), 1) => key = Some(key_text),
             (Event::Open(_), 2) => start = reader.token,
@@ -119,7 +121,7 @@ pub(super) fn depth(text: &str) -> Result<usize, TextError> {
     let mut reader = Reader::new(text);
     let mut deepest = 0;
     while reader.next()?.is_some() {
-        deepest = deepest.max(reader.stack.len());
+        deepest = deepest.max(reader.depth());
     }
     Ok(deepest)
 }
@@ -232,218 +234,13 @@ fn code_unit(text: &str) -> u16 {
 
 /// Returns what upstream calls the type of a value (`%T` of what its decoder makes of it).
 pub(super) fn go_type(text: &str) -> &'static str {
-    match text.trim_start_matches(SPACE).as_bytes().first() {
+    match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first() {
         Some(b'"') => "string",
         Some(b't' | b'f') => "bool",
         Some(b'n') | None => "<nil>",
         Some(b'{') => "map[string]interface {}",
         Some(b'[') => "[]interface {}",
         Some(_) => "float64",
-    }
-}
-
-const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
-
-enum Event<'a> {
-    Open(Container),
-    Close,
-    Key(&'a str),
-    Scalar(&'a str),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Object,
-    Array,
-}
-
-/// What has been opened: an object with the keys seen so far, or an array.
-struct Level {
-    keys: Option<HashSet<String>>,
-    /// Whether nothing stands in it yet.
-    empty: bool,
-    /// Whether a key has been read whose value has not.
-    keyed: bool,
-}
-
-struct Reader<'a> {
-    text: &'a str,
-    /// Where the next byte is.
-    at: usize,
-    /// Where the last token began.
-    token: usize,
-    stack: Vec<Level>,
-    begun: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, at: 0, token: 0, stack: Vec::new(), begun: false }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.at += 1;
-        }
-    }
-
-    fn expected<T>(&self, expected: &'static str) -> Result<T, TextError> {
-        Err(TextError::Syntax { expected, at: self.at })
-    }
-
-    fn next(&mut self) -> Result<Option<Event<'a>>, TextError> {
-        self.skip_space();
-        let Some(level) = self.stack.last_mut() else {
-            if self.begun {
-                return if self.at == self.text.len() { Ok(None) } else { self.expected("the end") };
-            }
-            self.begun = true;
-            return self.value().map(Some);
-        };
-        if level.keyed {
-            level.keyed = false;
-            return self.value().map(Some);
-        }
-        let first = std::mem::replace(&mut level.empty, false);
-        let object = level.keys.is_some();
-        let close = if object { b'}' } else { b']' };
-        match self.peek() {
-            Some(byte) if byte == close => {
-                self.at += 1;
-                self.stack.pop();
-                return Ok(Some(Event::Close));
-            }
-            Some(b',') if !first => {
-                self.at += 1;
-                self.skip_space();
-            }
-            _ if first => {}
-            _ => return self.expected(if object { "\",\" or \"}\"" } else { "\",\" or \"]\"" }),
-        }
-        if object { self.key().map(Some) } else { self.value().map(Some) }
-    }
-
-    fn key(&mut self) -> Result<Event<'a>, TextError> {
-        if self.peek() != Some(b'"') {
-            return self.expected("a key in double quotes");
-        }
-        let key = self.string()?;
-        self.skip_space();
-        if self.peek() != Some(b':') {
-            return self.expected("\":\"");
-        }
-        self.at += 1;
-        if let Some(level) = self.stack.last_mut() {
-            level.keyed = true;
-            let said = unquote(key);
-            if let Some(keys) = &mut level.keys
-                && let Some(twice) = keys.replace(said)
-            {
-                return Err(TextError::Duplicate(twice));
-            }
-        }
-        Ok(Event::Key(key))
-    }
-
-    fn value(&mut self) -> Result<Event<'a>, TextError> {
-        self.skip_space();
-        self.token = self.at;
-        let container = match self.peek() {
-            Some(b'{') => Container::Object,
-            Some(b'[') => Container::Array,
-            Some(b'"') => return self.string().map(Event::Scalar),
-            Some(b't') => return self.word("true"),
-            Some(b'f') => return self.word("false"),
-            Some(b'n') => return self.word("null"),
-            Some(b'-' | b'0'..=b'9') => return self.number(),
-            _ => return self.expected("a value"),
-        };
-        if self.stack.len() == MAX_DEPTH {
-            return Err(TextError::TooDeep);
-        }
-        self.at += 1;
-        let keys = (container == Container::Object).then(HashSet::new);
-        self.stack.push(Level { keys, empty: true, keyed: false });
-        Ok(Event::Open(container))
-    }
-
-    fn word(&mut self, word: &'static str) -> Result<Event<'a>, TextError> {
-        match self.text.get(self.at..self.at + word.len()) {
-            Some(text) if text == word => {
-                self.at += word.len();
-                Ok(Event::Scalar(text))
-            }
-            _ => self.expected("true, false or null"),
-        }
-    }
-
-    fn digits(&mut self) -> Result<(), TextError> {
-        if !matches!(self.peek(), Some(b'0'..=b'9')) {
-            return self.expected("a digit");
-        }
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<Event<'a>, TextError> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(Event::Scalar(&self.text[start..self.at]))
-    }
-
-    fn string(&mut self) -> Result<&'a str, TextError> {
-        let start = self.at;
-        self.at += 1;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-                        Some(b'u') => {
-                            self.at += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|b| b.is_ascii_hexdigit()) {
-                                    return self.expected("four hexadecimal digits");
-                                }
-                                self.at += 1;
-                            }
-                        }
-                        _ => return self.expected("an escape"),
-                    }
-                }
-                Some(0..0x20) => return self.expected("no bare control character in a string"),
-                Some(_) => self.at += 1,
-                None => return self.expected("the end of a string"),
-            }
-        }
-        self.at += 1;
-        Ok(&self.text[start..self.at])
     }
 }
 
