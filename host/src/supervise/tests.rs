@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, Chunk, Execute, Json, Limits, Output, Provider, ProviderName};
+use futures_util::StreamExt as _;
+use portcullis_contract::{BackendName, Chunk, Execute, Json, Limits, Output, Provider, ProviderName, chain};
+use tokio::time::Instant;
 
+use super::restarts::FORGIVEN_AFTER;
 use super::*;
 use crate::fake::{Answer, FakeBackend, World, spec};
 

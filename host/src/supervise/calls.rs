@@ -1,0 +1,139 @@
+//! One call to a plugin that is watched: its turn, the plugin, and the answer, in one piece or in many.
+
+use std::sync::Arc;
+
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use portcullis_contract::{Call, CallError};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::clocks::{Clocks, Waiting, too_many};
+use super::restarts::Up;
+use super::{Life, PluginKind, Shared};
+
+/// A plugin at the moment of a call, and the turn that the call has.
+struct Turn<K: PluginKind> {
+    up: Up<K>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What a call in pieces keeps. Not the plugin: nobody may ever look at it again.
+struct Streaming<T> {
+    pieces: BoxStream<'static, Result<T, CallError>>,
+    launch: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<K: PluginKind> Shared<K> {
+    /// Makes one call: waits for a turn, for the plugin, and for the answer.
+    pub(super) async fn call<T, F, Fut>(&self, call: &Call, make: F) -> Result<T, CallError>
+    where
+        F: FnOnce(Arc<K::Plugin>, Call) -> Fut + Send,
+        Fut: Future<Output = Result<T, CallError>> + Send,
+    {
+        let clocks = Clocks::start(call, &self.limits);
+        let turn = self.turn(clocks).await?;
+        let answer = make(Arc::clone(&turn.up.plugin), clocks.call());
+        let answer = self.until_over(clocks, answer).await;
+        if let Err(CallError::Stopped(reason)) = &answer {
+            self.end(turn.up.launch, reason).await;
+        }
+        answer
+    }
+
+    /// Makes one call that answers in pieces. Only `is_end` is handed over after its time.
+    pub(super) fn stream<T, F>(
+        self: &Arc<Self>,
+        clocks: Clocks,
+        make: F,
+        is_end: fn(&T) -> bool,
+    ) -> BoxStream<'static, Result<T, CallError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&K::Plugin, &Call) -> BoxStream<'static, Result<T, CallError>> + Send + 'static,
+    {
+        enum Step<T, F> {
+            Begin(F),
+            Next(Streaming<T>),
+            End,
+        }
+        let shared = Arc::clone(self);
+        let steps = stream::unfold(Step::Begin(make), move |step| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let mut streaming = match step {
+                    Step::Begin(make) => match shared.turn(clocks).await {
+                        Ok(Turn { up: Up { plugin, launch }, _permit }) => {
+                            Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit }
+                        }
+                        Err(error) => return Some((Err(error), Step::End)),
+                    },
+                    Step::Next(streaming) => streaming,
+                    Step::End => return None,
+                };
+                let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
+                match next {
+                    Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
+                    // To a plugin that is always ahead of its reader nobody waits, and so no clock strikes.
+                    Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
+                        Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
+                    }
+                    Ok(Some(Ok(piece))) => Some((Ok(piece), Step::Next(streaming))),
+                    Ok(None) => None,
+                    Ok(Some(Err(error))) | Err(error) => {
+                        if let CallError::Stopped(reason) = &error {
+                            shared.end(streaming.launch, reason).await;
+                        }
+                        Some((Err(error), Step::End))
+                    }
+                }
+            }
+        });
+        steps.boxed()
+    }
+
+    /// Waits for something no longer than the clocks, and not past the end of the plugin.
+    async fn until_over<T>(
+        &self,
+        clocks: Clocks,
+        answer: impl Future<Output = Result<T, CallError>> + Send,
+    ) -> Result<T, CallError> {
+        tokio::select! {
+            // The loser is dropped, and with it the call: that is how it is abandoned.
+            answer = timeout_at(clocks.first(), answer) => {
+                answer.unwrap_or_else(|_elapsed| Err(clocks.error(Waiting::ForAnswer, &self.limits)))
+            }
+            // The loser holds nothing but a place to wait at.
+            () = self.over() => Err(CallError::Gone),
+        }
+    }
+
+    /// Waits until nothing goes on.
+    pub(super) async fn over(&self) {
+        let mut life = self.life.subscribe();
+        // The sender is ours, so that waiting cannot fail.
+        let _ = life.wait_for(|life| *life == Life::Over).await;
+    }
+
+    /// Waits for a turn, and for the plugin to be up.
+    async fn turn(&self, clocks: Clocks) -> Result<Turn<K>, CallError> {
+        if *self.life.borrow() != Life::Up {
+            return Err(CallError::Gone);
+        }
+        if self.limits.concurrency == 0 {
+            return Err(too_many(&self.limits));
+        }
+        let permit = tokio::select! {
+            biased;
+            // The loser gives up its place among those who wait.
+            permit = timeout_at(clocks.first(), Arc::clone(&self.turns).acquire_owned()) => permit
+                .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
+                .map_err(|_closed| CallError::Gone)?,
+            // A stream that nobody reads keeps its turn, and would keep whoever waits for it.
+            () = self.over() => return Err(CallError::Gone),
+        };
+        let up = self.until_over(clocks, self.plugin()).await?;
+        Ok(Turn { up, _permit: permit })
+    }
+}

@@ -1,0 +1,200 @@
+//! A plugin that came to its end: noticed, started again after a pause, and left alone in the end.
+//!
+//! Nobody watches. That a plugin stopped is found out by a call, under it or before it; whoever calls next
+//! waits for the restart on the clocks of that call.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portcullis_contract::{Call, CallError, Configuration, Plugin as _, StopReason, chain};
+use tokio::time::Instant;
+
+use super::{Life, PluginKind, Shared, launch_within};
+
+/// How often a plugin is started again before it is left alone.
+pub const RESTARTS: u32 = 5;
+
+/// The pause before the first restart; it doubles with each.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A plugin that has run so long since its last restart has its restarts forgiven. A guess: too short,
+/// and one that dies every minute is never left alone; too long, and old sorrows end a good plugin.
+pub(super) const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+
+/// How it stands with a plugin.
+pub(super) struct State<K: PluginKind> {
+    /// The plugin, unless it is down.
+    pub(super) running: Option<Arc<K::Plugin>>,
+    /// Counts the launches, so that an old plugin's death is not held against a new one.
+    launch: u64,
+    since: Instant,
+    restarts: u32,
+    /// When the next restart may be tried.
+    not_before: Instant,
+    /// Why it is down or has been.
+    last: Option<StopReason>,
+}
+
+impl<K: PluginKind> State<K> {
+    /// Returns how it stands with one that has just been started.
+    pub(super) fn new(plugin: Arc<K::Plugin>) -> Self {
+        let now = Instant::now();
+        Self { running: Some(plugin), launch: 0, since: now, restarts: 0, not_before: now, last: None }
+    }
+
+    /// Returns why it is left alone, if it is.
+    pub(super) fn quarantine(&self) -> Option<String> {
+        let reason = self.last.as_ref().filter(|_| self.running.is_none() && self.restarts >= RESTARTS)?;
+        Some(format!(
+            "in quarantine after {RESTARTS} restarts, the last because: {reason}; \
+             it is left alone until its quarantine is lifted or the host starts anew"
+        ))
+    }
+
+    /// Gives it another try if it is left alone.
+    pub(super) fn lift_quarantine(&mut self) {
+        if self.quarantine().is_some() {
+            self.restarts = 0;
+            self.not_before = Instant::now();
+        }
+    }
+
+    /// Notes that a plugin came to its end, unless a newer one runs already.
+    fn note_end(&mut self, launch: u64, reason: StopReason) -> Option<Arc<K::Plugin>> {
+        if launch != self.launch {
+            return None;
+        }
+        // What ended an instance of a component ended that call alone.
+        let dead = self.running.take_if(|plugin| !plugin.is_running())?;
+        if self.since.elapsed() >= FORGIVEN_AFTER {
+            self.restarts = 0;
+        }
+        self.pause(reason);
+        Some(dead)
+    }
+
+    fn pause(&mut self, reason: StopReason) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.restarts.min(RESTARTS));
+        self.not_before = Instant::now() + pause;
+        self.last = Some(reason);
+    }
+}
+
+/// A plugin that is up, and which launch it came of.
+pub(super) struct Up<K: PluginKind> {
+    pub(super) plugin: Arc<K::Plugin>,
+    pub(super) launch: u64,
+}
+
+impl<K: PluginKind> Shared<K> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the plugin, started again if it is down.
+    pub(super) async fn plugin(&self) -> Result<Up<K>, CallError> {
+        if let Some(running) = self.running().await? {
+            return Ok(running);
+        }
+        let _one_at_a_time = self.restarting.lock().await;
+        // Another call may have done it meanwhile.
+        if let Some(running) = self.running().await? {
+            return Ok(running);
+        }
+        let not_before = self.state().not_before;
+        tokio::time::sleep_until(not_before).await;
+        self.restart().await
+    }
+
+    /// Returns the plugin, unless it is down. One that died with nobody asking anything of it is found
+    /// out here, so that it costs a restart and not a call.
+    async fn running(&self) -> Result<Option<Up<K>>, CallError> {
+        let launch = self.state().launch;
+        self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
+        if *self.life.borrow() != Life::Up {
+            return Err(CallError::Gone);
+        }
+        let state = self.state();
+        if let Some(running) = &state.running {
+            return Ok(Some(Up { plugin: Arc::clone(running), launch: state.launch }));
+        }
+        match state.quarantine() {
+            Some(reason) => Err(CallError::Stopped(StopReason::Lost { reason })),
+            None => Ok(None),
+        }
+    }
+
+    async fn restart(&self) -> Result<Up<K>, CallError> {
+        let attempt = self.state().restarts + 1;
+        let name = &self.spec.name;
+        tracing::info!(plugin = %name, attempt, allowed = RESTARTS, "plugin is started again");
+        if let Some(lost) = K::LOST {
+            tracing::warn!(plugin = %name, "plugin is started again: {lost}");
+        }
+        let started = match launch_within::<K>(self.backend.as_ref(), &self.spec, self.launch_limit).await {
+            Ok(plugin) => self.replay(plugin.as_ref()).await.map(|()| plugin),
+            Err(error) => {
+                Err(StopReason::Lost { reason: format!("it could not be started again: {}", chain(&error)) })
+            }
+        };
+        let mut state = self.state();
+        // Counted here and not before, because a caller who gave up halfway has tried nothing.
+        state.restarts += 1;
+        match started {
+            // The end may have come while it started; then nobody would ever end this one.
+            Ok(_) if *self.life.borrow() != Life::Up => Err(CallError::Gone),
+            Ok(plugin) => {
+                state.launch += 1;
+                state.since = Instant::now();
+                state.running = Some(Arc::clone(&plugin));
+                Ok(Up { plugin, launch: state.launch })
+            }
+            Err(reason) => {
+                state.pause(reason.clone());
+                Err(CallError::Stopped(reason))
+            }
+        }
+    }
+
+    /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
+    /// that it refuses does not keep it from being called, here as at its first start.
+    async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
+        let configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, configuration) in &configurations {
+            match K::tell(plugin, &Call::default(), name, configuration).await {
+                Ok(()) | Err(CallError::Unimplemented) => {}
+                Err(CallError::Stopped(reason)) => return Err(reason),
+                Err(error) => {
+                    tracing::warn!(plugin = %self.spec.name, %name, error = chain(&error), "not configured");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the plugin what its host is like, and remembers it for the next one.
+    pub(super) async fn configure(
+        &self,
+        call: &Call,
+        name: &K::Name,
+        configuration: &Configuration,
+    ) -> Result<(), CallError> {
+        let configured = self
+            .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
+            .await;
+        if configured.is_ok() {
+            let mut all = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(name.clone(), configuration.clone());
+        }
+        configured
+    }
+
+    /// Notes that the plugin came to its end, if it did, and clears away what is left of it.
+    pub(super) async fn end(&self, launch: u64, reason: &StopReason) {
+        let dead = self.state().note_end(launch, reason.clone());
+        if let Some(dead) = dead {
+            tracing::warn!(plugin = %self.spec.name, %reason, "plugin stopped");
+            dead.shutdown(Duration::ZERO).await;
+        }
+    }
+}
