@@ -28,6 +28,7 @@ mod bindings;
 mod cache;
 mod clock;
 mod convert;
+mod ending;
 pub(crate) mod engine;
 mod guest;
 mod homes;

@@ -5,11 +5,9 @@
 //! a guest may go on is decided on the outside of every poll, by the clock and by the plugin's end, so
 //! that neither depends on the guest.
 
-use std::collections::{BTreeMap, HashMap};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -23,6 +21,7 @@ use crate::component::Prepared;
 use crate::component::ahead::{Ahead, Signal, Whom};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
+use crate::component::ending::Watch;
 use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
@@ -399,96 +398,4 @@ fn shut_down() -> CallError {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How far a plugin's end has come.
-#[derive(Debug, Default)]
-pub(crate) struct Ending {
-    phase: AtomicU8,
-    next: AtomicU64,
-    waiting: Mutex<HashMap<u64, Waker>>,
-}
-
-impl Ending {
-    const ASKED: u8 = 1;
-    const ENDED: u8 = 2;
-
-    /// Returns whether no more calls may begin.
-    pub(crate) fn asked(&self) -> bool {
-        self.phase.load(Ordering::SeqCst) >= Self::ASKED
-    }
-
-    fn ended(&self) -> bool {
-        self.phase.load(Ordering::SeqCst) >= Self::ENDED
-    }
-
-    fn ask(&self) {
-        self.phase.fetch_max(Self::ASKED, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.phase.fetch_max(Self::ENDED, Ordering::SeqCst);
-        for (_, waker) in lock(&self.waiting).drain() {
-            waker.wake();
-        }
-    }
-}
-
-/// Polls a guest under its clock, or what a call waits for, for as long as the plugin is there. `None` when it is not.
-struct Watch<'a, F> {
-    /// The clock of a guest.
-    meter: Option<&'a Meter>,
-    ending: &'a Ending,
-    work: Pin<&'a mut F>,
-    /// Under which number, and with which waker, the plugin's end will wake us. Only a guest that
-    /// waits for something needs that.
-    waiting: Option<(u64, Waker)>,
-}
-
-impl<'a, F: Future> Watch<'a, F> {
-    fn new(meter: &'a Meter, ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
-        Self { meter: Some(meter), ending, work, waiting: None }
-    }
-
-    /// The same where no guest runs.
-    fn waiting(ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
-        Self { meter: None, ending, work, waiting: None }
-    }
-}
-
-impl<F: Future> Future for Watch<'_, F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.ending.ended() {
-            return Poll::Ready(None);
-        }
-        let work = this.work.as_mut();
-        let polled = match this.meter {
-            Some(meter) => meter.run(|| work.poll(cx)),
-            None => work.poll(cx),
-        };
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(Some(result));
-        }
-        if this.waiting.as_ref().is_none_or(|(_, waker)| !waker.will_wake(cx.waker())) {
-            let number = match &this.waiting {
-                Some((number, _)) => *number,
-                None => this.ending.next.fetch_add(1, Ordering::Relaxed),
-            };
-            lock(&this.ending.waiting).insert(number, cx.waker().clone());
-            this.waiting = Some((number, cx.waker().clone()));
-        }
-        // The end may have come before we were on the list.
-        if this.ending.ended() { Poll::Ready(None) } else { Poll::Pending }
-    }
-}
-
-impl<F> Drop for Watch<'_, F> {
-    fn drop(&mut self) {
-        if let Some((number, _)) = self.waiting.take() {
-            lock(&self.ending.waiting).remove(&number);
-        }
-    }
 }

@@ -27,10 +27,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::component::bindings::portcullis::plugin::control::Host as ControlHost;
 use crate::component::bindings::portcullis::plugin::types::Host as TypesHost;
 use crate::component::clock::Meter;
+use crate::component::ending::Ending;
 use crate::component::engine::EngineKit;
 #[cfg(feature = "http")]
 use crate::component::http::Egress;
-use crate::component::instances::Ending;
 use crate::component::output::Printed;
 
 /// What a guest may keep open at a time: files, streams, requests. A guess, and about what the system lets a process open;

@@ -1,0 +1,106 @@
+//! The end of a plugin, and how whatever is under way learns of it.
+//!
+//! It is looked at on the outside of every poll of a guest, so that no guest can put it off.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use crate::component::clock::Meter;
+use crate::component::instances::lock;
+
+/// How far a plugin's end has come.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    phase: AtomicU8,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waker>>,
+}
+
+impl Ending {
+    const ASKED: u8 = 1;
+    const ENDED: u8 = 2;
+
+    /// Returns whether no more calls may begin.
+    pub(crate) fn asked(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) >= Self::ASKED
+    }
+
+    fn ended(&self) -> bool {
+        self.phase.load(Ordering::SeqCst) >= Self::ENDED
+    }
+
+    /// Lets no more calls begin.
+    pub(crate) fn ask(&self) {
+        self.phase.fetch_max(Self::ASKED, Ordering::SeqCst);
+    }
+
+    /// Ends whatever is under way.
+    pub(crate) fn end(&self) {
+        self.phase.fetch_max(Self::ENDED, Ordering::SeqCst);
+        for (_, waker) in lock(&self.waiting).drain() {
+            waker.wake();
+        }
+    }
+}
+
+/// Polls a guest under its clock, or what a call waits for, for as long as the plugin is there. `None` when it is not.
+pub(crate) struct Watch<'a, F> {
+    /// The clock of a guest.
+    meter: Option<&'a Meter>,
+    ending: &'a Ending,
+    work: Pin<&'a mut F>,
+    /// Under which number, and with which waker, the plugin's end will wake us. Only a guest that
+    /// waits for something needs that.
+    waiting: Option<(u64, Waker)>,
+}
+
+impl<'a, F: Future> Watch<'a, F> {
+    pub(crate) fn new(meter: &'a Meter, ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
+        Self { meter: Some(meter), ending, work, waiting: None }
+    }
+
+    /// The same where no guest runs.
+    pub(crate) fn waiting(ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
+        Self { meter: None, ending, work, waiting: None }
+    }
+}
+
+impl<F: Future> Future for Watch<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ending.ended() {
+            return Poll::Ready(None);
+        }
+        let work = this.work.as_mut();
+        let polled = match this.meter {
+            Some(meter) => meter.run(|| work.poll(cx)),
+            None => work.poll(cx),
+        };
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(Some(result));
+        }
+        if this.waiting.as_ref().is_none_or(|(_, waker)| !waker.will_wake(cx.waker())) {
+            let number = match &this.waiting {
+                Some((number, _)) => *number,
+                None => this.ending.next.fetch_add(1, Ordering::Relaxed),
+            };
+            lock(&this.ending.waiting).insert(number, cx.waker().clone());
+            this.waiting = Some((number, cx.waker().clone()));
+        }
+        // The end may have come before we were on the list.
+        if this.ending.ended() { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl<F> Drop for Watch<'_, F> {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.waiting.take() {
+            lock(&self.ending.waiting).remove(&number);
+        }
+    }
+}
