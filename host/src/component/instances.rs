@@ -150,11 +150,7 @@ impl Instances {
         };
         let result = Watch::new(&meter, &self.ground.ending, pin!(work)).await;
         live.guest.store.data_mut().end();
-        let answer = match result {
-            None => return Err(shut_down()),
-            Some(Err(error)) => return Err(self.explain(&error, &live.guest.store)),
-            Some(Ok(answer)) => answer,
-        };
+        let answer = self.outcome(result, &live.guest.store)?;
         match &self.supply {
             Supply::Fresh => {}
             Supply::Ahead(ahead) => {
@@ -236,14 +232,9 @@ impl Instances {
             let work = pin!(home.pre.instantiate_async(&mut store));
             Watch::new(&meter, &self.ground.ending, work).await
         };
-        match result {
-            None => Err(shut_down()),
-            Some(Err(error)) => Err(self.explain(&error, &store)),
-            Some(Ok(instance)) => {
-                let guest = Guest::new(store, instance, home.exports.clone());
-                Ok(Live { guest, meter, _slot: slot })
-            }
-        }
+        let instance = self.outcome(result, &store)?;
+        let guest = Guest::new(store, instance, home.exports.clone());
+        Ok(Live { guest, meter, _slot: slot })
     }
 
     /// Clears up after calls and makes instances for those to come, whenever there is a signal.
@@ -311,11 +302,8 @@ impl Instances {
             let work = pin!(live.guest.configure(self.configure, &name, remembered));
             Watch::new(&meter, &self.ground.ending, work).await
         };
-        match result {
-            None => Err(shut_down()),
-            Some(Err(error)) => Err(self.explain(&error, &live.guest.store)),
-            Some(Ok(())) => Ok(live),
-        }
+        self.outcome(result, &live.guest.store)?;
+        Ok(live)
     }
 
     /// Returns when what begins now has to be done, if that is limited.
@@ -363,6 +351,18 @@ impl Instances {
         }
     }
 
+    /// Says how it went with a guest; `None` is that the plugin was ended meanwhile.
+    fn outcome<T>(&self, result: Option<wasmtime::Result<T>>, store: &Store<State>) -> Result<T, CallError> {
+        match result {
+            None => {
+                let reason = "it was shut down under the call".to_owned();
+                Err(CallError::Stopped(StopReason::Lost { reason }))
+            }
+            Some(Err(error)) => Err(self.explain(&error, store)),
+            Some(Ok(value)) => Ok(value),
+        }
+    }
+
     /// Says why a guest did not answer.
     fn explain(&self, error: &wasmtime::Error, store: &Store<State>) -> CallError {
         let state = store.data();
@@ -390,10 +390,6 @@ impl Instances {
         }
         CallError::contract(root)
     }
-}
-
-fn shut_down() -> CallError {
-    CallError::Stopped(StopReason::Lost { reason: "it was shut down under the call".to_owned() })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
