@@ -1,0 +1,210 @@
+//! The place that a request goes to: granted, resolved once, and public unless the grant names an address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use http::Uri;
+use http::uri::Scheme;
+use portcullis_contract::{Grants, HttpAuthority};
+use tokio::time::timeout;
+use wasmtime_wasi_http::Error;
+
+use super::PATIENCE;
+
+/// Where a request goes, granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) scheme: Scheme,
+    /// A name or an address, without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// What the header `Host` has to say.
+    pub(super) authority: String,
+}
+
+impl Target {
+    /// Reads it from the request and compares it with the grants.
+    pub(super) fn new(uri: &Uri, grants: &Grants) -> Result<Self, Error> {
+        let scheme = uri.scheme().ok_or(Error::HttpRequestUriInvalid)?.clone();
+        let default = match scheme.as_str() {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err(Error::HttpProtocolError),
+        };
+        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        if authority.as_str().contains('@') {
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let port = match authority.port() {
+            Some(port) => port.as_u16(),
+            // What follows the host is no number of a port. Nothing follows where that is left out.
+            None if authority.as_str() != authority.host() => return Err(Error::HttpRequestUriInvalid),
+            None => default,
+        };
+        if !grants.allows_http(scheme.as_str(), host, port) {
+            return Err(Error::HttpRequestDenied);
+        }
+        Ok(Self { scheme, host: host.to_owned(), port, authority: authority.as_str().to_owned() })
+    }
+
+    /// Resolves the host, once.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
+        if self.host.eq_ignore_ascii_case("localhost") {
+            let here: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return Ok(here.map(|address| SocketAddr::new(address, self.port)).into());
+        }
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, self.port)]);
+        }
+        let unknown = |_| Error::DnsError { rcode: None, info_code: None };
+        let found: Vec<_> = timeout(PATIENCE, tokio::net::lookup_host((self.host.as_str(), self.port)))
+            .await
+            .map_err(|_| Error::DnsTimeout)?
+            .map_err(unknown)?
+            .collect();
+        if found.is_empty() {
+            return Err(Error::DestinationNotFound);
+        }
+        let public: Vec<_> = found.into_iter().filter(|address| is_public(address.ip())).collect();
+        if public.is_empty() { Err(Error::DestinationIpProhibited) } else { Ok(public) }
+    }
+
+    pub(super) fn granted_as(&self) -> HttpAuthority {
+        HttpAuthority { scheme: self.scheme.as_str().to_owned(), host: self.host.clone(), port: self.port }
+    }
+}
+
+/// Returns whether an address belongs to the public internet.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0
+        || a == 10
+        || a == 127
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (18..20).contains(&b))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113)
+        || a >= 224)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    let [.., w, x, y, z] = address.octets();
+    let inner = Ipv4Addr::new(w, x, y, z);
+    if address.to_ipv4_mapped().is_some() || (a == 0x64 && b == 0xff9b && address.segments()[2..6] == [0; 4])
+    {
+        return is_public_v4(inner);
+    }
+    if a == 0x2002 {
+        // 6to4 carries the IPv4 address that the packets really go to.
+        let [_, _, w, x, y, z, ..] = address.octets();
+        return is_public_v4(Ipv4Addr::new(w, x, y, z));
+    }
+    let special = (a == 0x2001 && (b < 0x200 || b == 0xdb8)) || (a == 0x3fff && b < 0x1000);
+    a & 0xe000 == 0x2000 && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str, expected: bool) {
+        assert_eq!(is_public(address.parse().unwrap()), expected, "{address}");
+    }
+
+    #[test]
+    fn only_addresses_of_the_public_internet_are_public() {
+        for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"] {
+            check(public, true);
+        }
+        for private in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:a00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            check(private, false);
+        }
+    }
+
+    fn check_target(uri: &str, expected: Result<(&str, u16), &str>) {
+        let http = ["https://api.example.com", "http://127.0.0.1:8080", "http://[::1]"];
+        let grants = Grants { http: http.map(|text| text.parse().unwrap()).into(), ..Grants::default() };
+        let target = Target::new(&uri.parse().unwrap(), &grants);
+        let seen = target.as_ref().map(|t| (t.host.as_str(), t.port)).map_err(ToString::to_string);
+        assert_eq!(seen, expected.map_err(str::to_owned), "{uri}");
+    }
+
+    #[test]
+    fn a_request_goes_where_it_was_granted_and_nowhere_else() {
+        check_target("https://api.example.com/x", Ok(("api.example.com", 443)));
+        check_target("https://API.example.com:443/x", Ok(("API.example.com", 443)));
+        check_target("http://127.0.0.1:8080/", Ok(("127.0.0.1", 8080)));
+        check_target("http://[::1]/", Ok(("::1", 80)));
+        let denied = Err("HTTP request denied");
+        for other in [
+            "http://api.example.com/",
+            "https://api.example.com:8443/",
+            "https://api.example.com.evil/",
+            "https://evil/https://api.example.com/",
+            "http://127.0.0.1/",
+            "http://localhost:8080/",
+        ] {
+            check_target(other, denied);
+        }
+        check_target("https://api.example.com@evil/", Err("invalid HTTP request URI"));
+        check_target("https://evil@api.example.com/", Err("invalid HTTP request URI"));
+        check_target("https://api.example.com:99999/", Err("invalid HTTP request URI"));
+        check_target("https://api.example.com:x/", Err("invalid HTTP request URI"));
+        check_target("/x", Err("invalid HTTP request URI"));
+    }
+
+    #[tokio::test]
+    async fn a_granted_address_needs_no_resolver() {
+        let target = |host: &str| Target {
+            scheme: Scheme::HTTP,
+            host: host.to_owned(),
+            port: 9,
+            authority: String::new(),
+        };
+        let there = |address: &str| vec![address.parse::<SocketAddr>().unwrap()];
+        assert_eq!(target("127.0.0.1").resolve().await.unwrap(), there("127.0.0.1:9"));
+        assert_eq!(target("::1").resolve().await.unwrap(), there("[::1]:9"));
+        assert_eq!(target("LocalHost").resolve().await.unwrap()[0], there("127.0.0.1:9")[0]);
+    }
+}
