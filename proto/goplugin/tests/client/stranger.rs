@@ -1,21 +1,17 @@
 //! What a connection tells of a plugin that nobody knows, with a helper that offers its health and nothing else.
-//!
-//! What it tells of plugins that are built with go-plugin is tried with those, in the workspace's own tests.
 
-use std::error::Error;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portcullis_goplugin::{Asked, Cookie, Health, Launch, PingError, Sink, Standing, Versions};
+use portcullis_goplugin::{Asked, Health, PingError, Sink, Standing};
 use tokio::sync::Notify;
 
-/// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(20);
+use crate::scene::scene;
+use crate::{LONG, TestResult};
 
 /// Too short for a plugin that knows how to end, which this one does not.
 const SHORT: Duration = Duration::from_millis(50);
-
-type TestResult = Result<(), Box<dyn Error>>;
 
 #[derive(Default)]
 struct Stdout {
@@ -39,31 +35,23 @@ impl Sink for Stdout {
     }
 }
 
-fn launch(mode: &str, base: &tempfile::TempDir) -> Launch {
-    let rogue = env!("CARGO_BIN_EXE_goplugin-rogue");
-    let mut launch = Launch::new(rogue, Cookie::new("ROGUE", "yes"), Versions::from([1]));
-    launch.arguments = vec![mode.into()];
-    launch.socket_base = Some(base.path().to_owned());
-    launch
-}
-
 #[tokio::test]
 async fn what_a_plugin_does_not_offer_is_told_apart_from_what_it_does() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let plugin = launch("serve", &base).start().await?;
+    let scene = scene(&["serve"]);
+    let plugin = scene.launch.start().await?;
     assert_eq!(plugin.health("plugin", LONG).await?, Health::Serving);
     assert_eq!(plugin.health("nobody", LONG).await?, Health::NoSuchService);
     assert_eq!(plugin.services(LONG).await?, None);
     let streams = plugin.streams(LONG).await;
     assert_eq!((streams.broker, streams.stdio), (Standing::Absent, Standing::Absent));
     assert_eq!((plugin.peer_certificate(), plugin.tls_session()), (None, None));
-    assert!(plugin.socket_dir().is_some_and(|directory| directory.starts_with(base.path())));
+    assert!(plugin.socket_dir().is_some_and(|directory| directory.starts_with(scene.base.path())));
 
     let address = plugin.address().to_string();
     let ending = plugin.stop_and_tell(SHORT).await;
     assert_eq!((ending.asked, ending.killed), (Asked::Absent, true));
     assert!(ending.took >= SHORT);
-    assert_eq!(ending.exit.sockets_left, [std::path::PathBuf::from(address)]);
+    assert_eq!(ending.exit.sockets_left, [PathBuf::from(address)]);
     assert!(matches!(plugin.health("plugin", LONG).await, Err(PingError::Failed(_))));
     // It is over, and nobody is asked again.
     let again = plugin.stop_and_tell(LONG).await;
@@ -73,24 +61,21 @@ async fn what_a_plugin_does_not_offer_is_told_apart_from_what_it_does() -> TestR
 
 #[tokio::test]
 async fn a_plugin_that_is_not_well_says_so_and_is_no_error() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let mut launch = launch("serve-tcp", &base);
-    launch.arguments.push("sick".into());
-    let plugin = launch.start().await?;
+    let scene = scene(&["serve-tcp", "sick"]);
+    let plugin = scene.launch.start().await?;
     assert_eq!(plugin.health("plugin", LONG).await?, Health::NotServing);
     let ending = plugin.stop_and_tell(Duration::ZERO).await;
     assert_eq!((ending.asked, ending.killed), (Asked::Not, true));
-    assert_eq!(ending.exit.sockets_left, Vec::<std::path::PathBuf>::new());
+    assert_eq!(ending.exit.sockets_left, Vec::<PathBuf>::new());
     Ok(())
 }
 
 #[tokio::test]
 async fn standard_output_reaches_the_sink_line_and_rest_apart() -> TestResult {
-    let base = tempfile::tempdir()?;
+    let mut scene = scene(&["serve-and-flood"]);
     let stdout = Arc::new(Stdout::default());
-    let mut launch = launch("serve-and-flood", &base);
-    launch.sink = Arc::clone(&stdout) as _;
-    let plugin = launch.start().await?;
+    scene.launch.sink = Arc::clone(&stdout) as _;
+    let plugin = scene.launch.start().await?;
     tokio::time::timeout(LONG, stdout.enough.notified()).await?;
     assert_eq!(*stdout.first.lock().unwrap(), [format!("1|1|unix|{}|grpc|", plugin.address())]);
     Ok(())
