@@ -4,12 +4,13 @@
 //! children; a process is therefore known by its environment, whoever started it and whoever its
 //! parent is now.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
+use tempfile::TempDir;
 
 use crate::cli::files_below;
 
@@ -19,12 +20,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody looks, where the system tells of no end.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Waits for what is ending and panics over a process or a socket that stays.
-///
-/// # Panics
-///
-/// Over anything that is left.
-pub fn expect_nothing_left(scratch: &Path) {
+/// A directory of one test. Dropping it waits for what is ending, and fails the test over a process or a socket that
+/// stays.
+#[derive(Debug)]
+pub struct Scratch(TempDir);
+
+impl Scratch {
+    /// Makes one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for it.
+    pub fn new() -> io::Result<Self> {
+        tempfile::Builder::new().prefix("portcullis-test").tempdir().map(Self)
+    }
+
+    /// Returns where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            expect_nothing_left(self.path());
+        }
+    }
+}
+
+fn expect_nothing_left(scratch: &Path) {
     expect_no_process(scratch);
     let until = Instant::now() + PATIENCE;
     loop {

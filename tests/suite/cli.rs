@@ -6,17 +6,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use portcullis_tests::{TestResult, cli, fixtures};
+use portcullis_tests::{Scratch, TestResult, cli, fixtures};
 use serde_json::{Value, json};
 
 /// A person with a plugin directory, and nothing in it yet.
 pub(crate) struct Person {
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 impl Person {
     pub(crate) fn new() -> Result<Self, std::io::Error> {
-        let scratch = tempfile::Builder::new().prefix("portcullis-test").tempdir()?;
+        let scratch = Scratch::new()?;
         fs::create_dir(scratch.path().join("plugins"))?;
         Ok(Self { scratch })
     }
@@ -47,14 +47,6 @@ impl Person {
 
     pub(crate) fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
         self.command(arguments).output()
-    }
-}
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            portcullis_tests::expect_nothing_left(self.scratch.path());
-        }
     }
 }
 

@@ -6,18 +6,18 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use portcullis::contract::{CallError, StopReason};
-use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, expect_nothing_left, fixtures};
+use portcullis_tests::{Door, LONG, Scratch, TestHost, TestResult, assert_matches, fixtures};
 use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 
 /// A program and the directory that it has for its sockets.
 struct Scene {
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 impl Scene {
     fn new() -> Result<Self, std::io::Error> {
-        Ok(Self { scratch: tempfile::Builder::new().prefix("portcullis-test").tempdir()? })
+        Ok(Self { scratch: Scratch::new()? })
     }
 
     #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
@@ -43,7 +43,6 @@ fn whoever_starts_it_by_hand_is_told_what_it_is(name: &str, cookie: &[(&str, &st
     assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
     let stderr = String::from_utf8(done.stderr)?;
     assert!(stderr.starts_with("This program is a plugin"), "{stderr}");
-    expect_nothing_left(scene.scratch.path());
     Ok(())
 }
 
@@ -93,7 +92,6 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
     let mut left = String::new();
     rest.read_to_string(&mut left)?;
     assert_eq!(left, ""); // item 10
-    expect_nothing_left(scene.scratch.path());
     Ok(())
 }
 
@@ -120,7 +118,6 @@ fn it_ends_with_the_process_that_started_it() -> TestResult {
     drop(host.stdin.take());
     assert_eq!(code(&mut host)?, Some(0));
     reader.join().map_err(|_| "the reader panicked")?;
-    expect_nothing_left(scene.scratch.path());
     Ok(())
 }
 

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use portcullis_tests::{TestResult, cli, expect_nothing_left, fixtures};
+use portcullis_tests::{Scratch, TestResult, cli, fixtures};
 use serde_json::Value;
 use test_case::test_case;
 
-/// A place to probe plugins from. Dropping it fails the test if one is left.
+/// A place to probe plugins from.
 struct Place {
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 impl Place {
     fn new() -> Result<Self, std::io::Error> {
-        Ok(Self { scratch: tempfile::Builder::new().prefix("portcullis-test").tempdir()? })
+        Ok(Self { scratch: Scratch::new()? })
     }
 
     fn probe(&self, binary: &Path, arguments: &[&str]) -> Result<Output, std::io::Error> {
@@ -26,14 +26,6 @@ impl Place {
     fn probe_rogue(&self, way: &str, arguments: &[&str]) -> Result<Output, std::io::Error> {
         let rogue = fixtures::rogue(way, self.scratch.path());
         self.probe(&rogue, &[&["--cookie", "ROGUE=yes"], arguments].concat())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            expect_nothing_left(self.scratch.path());
-        }
     }
 }
 
