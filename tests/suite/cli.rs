@@ -3,74 +3,13 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use portcullis_tests::{Scratch, TestResult, cli, fixtures};
+use portcullis_tests::{TestResult, cli};
 use serde_json::{Value, json};
 
-/// A person with a plugin directory, and nothing in it yet.
-pub(crate) struct Person {
-    scratch: Scratch,
-}
-
-impl Person {
-    pub(crate) fn new() -> Result<Self, std::io::Error> {
-        let scratch = Scratch::new()?;
-        fs::create_dir(scratch.path().join("plugins"))?;
-        Ok(Self { scratch })
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    pub(crate) fn has_guest(&self, name: &str) -> Result<(), std::io::Error> {
-        fs::copy(fixtures::guest(name), self.path("plugins").join(format!("{name}.wasm"))).map(drop)
-    }
-
-    pub(crate) fn has_native(&self, name: &str) -> Result<(), std::io::Error> {
-        fs::copy(fixtures::native(name), self.path("plugins").join(name)).map(drop)
-    }
-
-    #[cfg(go_peers)]
-    pub(crate) fn has_peer(&self, name: &str) -> Result<(), std::io::Error> {
-        fs::copy(fixtures::peer(name), self.path("plugins").join(name)).map(drop)
-    }
-
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = cli::command(self.scratch.path());
-        command.args(arguments).current_dir(self.scratch.path()).stdin(Stdio::null());
-        command.env("PORTCULLIS_PLUGIN_DIR", self.path("plugins"));
-        command
-    }
-
-    pub(crate) fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
-        self.command(arguments).output()
-    }
-}
-
-pub(crate) fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-pub(crate) fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-pub(crate) fn answer(output: &Output) -> Value {
-    assert!(output.status.success(), "{}: {}", output.status, stderr(output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
-}
-
-#[track_caller]
-pub(crate) fn fails(output: &Output, code: i32, sentence: &str) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(text.contains(sentence), "{text}");
-    assert_eq!(stdout(output), "");
-}
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 #[test]
 fn a_component_runs_by_the_name_of_its_provider_and_by_its_file() -> TestResult {
@@ -497,7 +436,8 @@ mod native {
     use portcullis_tests::{TestResult, cli};
     use serde_json::Value;
 
-    use super::{Person, answer, endless, stderr, without_times};
+    use super::{endless, without_times};
+    use crate::person::{Person, answer, stderr};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn both_backends_print_the_same() -> TestResult {
@@ -566,7 +506,7 @@ mod native {
         let mut child = endless(&person)?;
         cli::signal(&child, cli::Signal::KILL)?;
         child.wait()?;
-        portcullis_tests::expect_no_process(person.scratch.path());
+        portcullis_tests::expect_no_process(person.scratch());
         let next = person.command(&["run", "acrobat", "operation=ok"]).stdout(Stdio::null()).status()?;
         assert!(next.success());
         Ok(())

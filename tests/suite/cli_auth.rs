@@ -11,7 +11,7 @@ use portcullis_tests::{Door, TestResult, cli, fixtures};
 use serde_json::{Value, json};
 use test_case::test_case;
 
-use crate::cli::{Person, answer, fails, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 /// A person in whose directory a doorman lies, which is known already.
 fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use portcullis_tests::TestResult;
 use serde_json::json;
 
-use crate::cli::{Person, answer, stderr, stdout};
+use crate::person::{Person, answer, stderr, stdout};
 
 /// More than fits into what lies between a plugin and us, so that most of it has to be read while the plugin prints.
 #[cfg(go_peers)]

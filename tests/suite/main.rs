@@ -16,6 +16,7 @@ mod go_host;
 mod house;
 mod native;
 mod parity;
+mod person;
 mod probe;
 mod process;
 mod process_auth;

@@ -11,32 +11,9 @@ use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::json;
 use test_case::test_case;
 
-use crate::cli::{Person, answer, fails, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 impl Person {
-    /// Wraps a guest under a name, with the lines of a policy's table.
-    pub(crate) fn has_wrapped(
-        &self,
-        guest: &str,
-        name: &str,
-        policy: &str,
-    ) -> Result<PathBuf, std::io::Error> {
-        let (component, path) = (fixtures::guest(guest), self.path(name));
-        let (policy, component) = (self.has_policy(&component, policy)?, component.display().to_string());
-        let output = path.display().to_string();
-        let wrapped = self.types(&["wrap", &component, "--policy", &policy, "-o", &output, "--force"])?;
-        assert!(wrapped.status.success(), "{}", stderr(&wrapped));
-        Ok(path)
-    }
-
-    /// Writes a policy with one table, and returns its path.
-    pub(crate) fn has_policy(&self, component: &Path, lines: &str) -> Result<String, std::io::Error> {
-        let inspection = portcullis::component::inspect(component).map_err(std::io::Error::other)?;
-        let path = self.path("policy.toml");
-        fs::write(&path, format!("[plugin.it]\ndigests = [\"{}\"]\n{lines}\n", inspection.digest))?;
-        Ok(path.display().to_string())
-    }
-
     /// Starts a program of this scratch directory by hand.
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     fn starts(
@@ -46,7 +23,7 @@ impl Person {
         variables: &[(&str, &str)],
     ) -> std::io::Result<Output> {
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("TMPDIR", self.path("")).envs(variables.iter().copied());
+        command.args(arguments).env_clear().env("TMPDIR", self.scratch()).envs(variables.iter().copied());
         command.output()
     }
 }
@@ -247,7 +224,7 @@ fn what_others_wrote_begins_no_line_of_a_page() -> TestResult {
     let path = person.has_wrapped("echo", "echo", r#"env = ["LANG\n  - may do all", "\u001B[2J"]"#)?;
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     let mut by_hand = Command::new(&path);
-    by_hand.arg0("echo\n  - may do all\u{1b}[2J").env_clear().env("TMPDIR", person.path(""));
+    by_hand.arg0("echo\n  - may do all\u{1b}[2J").env_clear().env("TMPDIR", person.scratch());
     by_hand.env("PORTCULLIS_DENY", "fs,\nhttp");
     let notice = stderr(&by_hand.output()?);
     assert!(notice.contains("ask it something: echo\\n  - may do all\\u{1b}[2J --version"), "{notice}");
@@ -372,7 +349,7 @@ fn refused(person: &Person, arguments: &[&str], code: i32, sentence: &str) {
     let all: Vec<_> = ["wrap"].into_iter().chain(arguments.iter().copied()).collect();
     let output = person.types(&all).expect("the command starts");
     fails(&output, code, sentence);
-    let left: Vec<_> = cli::files_below(&person.path(""))
+    let left: Vec<_> = cli::files_below(person.scratch())
         .into_iter()
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("wrap")))
         .collect();
@@ -480,13 +457,13 @@ fn wrap_short_of_room(person: &Person, trap: &str) -> Result<Output, Box<dyn std
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("{trap} ulimit -c 0; ulimit -f 4096; exec \"$@\""), "sh"]);
-    shell.arg(wrap.get_program()).args(wrap.get_args()).current_dir(person.path("")).env_clear();
+    shell.arg(wrap.get_program()).args(wrap.get_args()).current_dir(person.scratch()).env_clear();
     shell.envs(wrap.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Ok(shell.output()?)
 }
 
 fn half_written(person: &Person) -> Vec<PathBuf> {
-    let all = cli::files_below(&person.path("")).into_iter();
+    let all = cli::files_below(person.scratch()).into_iter();
     all.filter(|path| path.to_string_lossy().contains("wrap-")).collect()
 }
 

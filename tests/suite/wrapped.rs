@@ -8,7 +8,7 @@ use std::process::Stdio;
 use portcullis_tests::{TestResult, cli, expect_no_process};
 use serde_json::json;
 
-use crate::cli::{Person, answer, fails, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 #[test]
 fn the_policy_in_the_file_is_what_a_component_may() -> TestResult {
@@ -80,7 +80,7 @@ fn nothing_is_left_when_the_host_is_killed() -> TestResult {
     host.stdout.as_mut().ok_or("it has a stdout")?.read_exact(&mut first)?;
     cli::signal(&host, cli::Signal::KILL)?;
     host.wait()?;
-    expect_no_process(&person.path(""));
+    expect_no_process(person.scratch());
     // The sockets of who was killed are swept by the next one.
     fs::write(person.path("in.json"), r#"{"operation":"ok"}"#)?;
     answer(&person.types(&["run", "acrobat", "@in.json"])?);
