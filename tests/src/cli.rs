@@ -36,12 +36,18 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
-/// Waits for the end of a child, and kills it if that does not come.
+/// Types Ctrl-C, and returns the code that a command ends with.
 ///
 /// # Errors
 ///
-/// When it had to be killed.
-pub fn ended(mut child: Child) -> io::Result<ExitStatus> {
+/// When it had ended already, or had to be killed.
+pub fn interrupt(child: Child) -> io::Result<Option<i32>> {
+    signal(&child, Signal::INT)?;
+    Ok(ended(child)?.code())
+}
+
+/// Waits for the end of a child, and kills it if that does not come.
+fn ended(mut child: Child) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(&child);
     let (done, ended) = mpsc::channel();
     thread::spawn(move || done.send(child.wait()));

@@ -1,13 +1,12 @@
 //! What a person sees who types `portcullis`.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
 use portcullis_tests::{TestResult, cli};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::person::{Person, answer, fails, stderr, stdout};
 
@@ -23,14 +22,6 @@ fn a_component_runs_by_the_name_of_its_provider_and_by_its_file() -> TestResult 
         assert_eq!(answer(&output)["data"], json!({"message": "hello", "times": 1}));
     }
     Ok(())
-}
-
-#[cfg_attr(not(go_peers), expect(dead_code, reason = "there is nothing to compare with"))]
-fn without_times(mut value: Value) -> Value {
-    if let Some(execution) = value.get_mut("__execution").and_then(Value::as_object_mut) {
-        execution.remove("duration");
-    }
-    value
 }
 
 #[test]
@@ -122,15 +113,6 @@ fn a_sensitive_value_is_in_no_error_and_no_log() -> TestResult {
     }
     let redacted = person.types(&["run", "echo", "--redact", "secret=hush-hush"])?;
     assert_eq!(answer(&redacted)["data"]["secret"], "[REDACTED]");
-    Ok(())
-}
-
-#[test]
-fn a_run_ends_when_its_time_is_over() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
-    fails(&late, 9, "no answer within 200ms");
     Ok(())
 }
 
@@ -317,198 +299,64 @@ fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
     Ok(())
 }
 
-#[test]
-fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let mut child = person
-        .command(&["run", "acrobat", "operation=big", "bytes=1000000"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    drop(child.stdout.take());
-    let mut complaints = String::new();
-    child.stderr.take().expect("a pipe").read_to_string(&mut complaints)?;
-    child.wait()?;
-    assert_eq!(complaints, "");
-    Ok(())
-}
-
-#[test]
-fn what_is_shown_and_cannot_be_written_is_no_success() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let stream =
-        ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=4", "pauseMillis=600000"];
-    let full = fs::File::options().write(true).open("/dev/full")?;
-    let output = person.command(&stream).stdout(full).output()?;
-    fails(&output, 1, "cannot write to stdout: No space left on device");
-    Ok(())
-}
-
-/// Starts a run that prints a chunk and never ends, and returns it once the chunk is there.
-fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::Error>> {
-    let mut child = person
-        .command(&[
-            "run",
-            "acrobat",
-            "operation=stream",
-            "chunks=2",
-            "size=4",
-            "stderrEvery=1",
-            "pauseMillis=600000",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
-    assert!(!line.is_empty(), "the run shows that it has begun");
-    Ok(child)
-}
-
-#[test]
-fn ctrl_c_ends_a_run_and_everything_it_started() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let child = endless(&person)?;
-    cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(cli::ended(child)?.code(), Some(130));
-    Ok(())
-}
-
-/// A byte of it is read, so that the rest is being written when the signal comes.
-#[test]
-fn ctrl_c_ends_a_run_whose_output_nobody_reads() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let stream = ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=200000"];
-    let mut child = person.command(&stream).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut unread = child.stdout.take().expect("a pipe");
-    unread.read_exact(&mut [0])?;
-    cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(cli::ended(child)?.code(), Some(130));
-    Ok(())
-}
-
-/// What is no plugin is told when everything has been looked at, and only the table is left to write.
-#[test]
-fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("echo")?;
-    fs::write(person.path("plugins/module.wasm"), b"\0asm\x01\0\0\0")?;
-    let (_unread, full) = std::io::pipe()?;
-    rustix::io::ioctl_fionbio(&full, true)?;
-    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
-    rustix::io::ioctl_fionbio(&full, false)?;
-
-    let mut child = person.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
-    assert!(line.contains("module.wasm"), "{line}");
-    cli::signal(&child, cli::Signal::INT)?;
-    assert_eq!(cli::ended(child)?.code(), Some(130));
-    Ok(())
-}
-
-/// A byte of it is read, so that the rest is being written when the signal comes.
-#[test]
-fn ctrl_c_ends_a_command_whose_complaints_nobody_reads() -> TestResult {
-    let person = Person::new()?;
-    for n in 0..1_000 {
-        fs::write(person.path(&format!("plugins/module{n}.wasm")), b"\0asm\x01\0\0\0")?;
-    }
-    let nobody = "x".repeat(100_000);
-    for arguments in [&["list"][..], &["run", &nobody]] {
-        let mut child = person.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut unread = child.stderr.take().expect("a pipe");
-        unread.read_exact(&mut [0])?;
-        cli::signal(&child, cli::Signal::INT)?;
-        assert_eq!(cli::ended(child)?.code(), Some(130), "{}", arguments[0]);
-    }
-    Ok(())
-}
-
 #[cfg(go_peers)]
 mod native {
-    use std::process::Stdio;
-
-    use portcullis_tests::{TestResult, cli};
+    use portcullis_tests::TestResult;
     use serde_json::Value;
 
-    use super::{endless, without_times};
     use crate::person::{Person, answer, stderr};
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn both_backends_print_the_same() -> TestResult {
+    /// A person whose acrobat is a native plugin, and one whose acrobat is a component.
+    fn both() -> Result<[Person; 2], std::io::Error> {
+        let both = [Person::new()?, Person::new()?];
+        both[0].has_peer("acrobat")?;
+        both[1].has_guest("acrobat")?;
+        Ok(both)
+    }
+
+    fn without_times(mut value: Value) -> Value {
+        if let Some(execution) = value.get_mut("__execution").and_then(Value::as_object_mut) {
+            execution.remove("duration");
+        }
+        value
+    }
+
+    #[test]
+    fn both_backends_print_the_same() -> TestResult {
         for arguments in [
             &["run", "acrobat", "operation=warn"][..],
             &["run", "acrobat", "operation=ok"],
             &["run", "acrobat", "operation=stream", "chunks=3", "size=10"],
             &["run", "acrobat", "--dry-run", "operation=context"],
         ] {
-            let run = |native: bool| -> Result<(Value, String), Box<dyn std::error::Error>> {
-                let person = Person::new()?;
-                if native {
-                    person.has_peer("acrobat")?
-                } else {
-                    person.has_guest("acrobat")?
-                }
+            let run = |person: Person| -> Result<_, std::io::Error> {
                 let output = person.types(arguments)?;
                 Ok((without_times(answer(&output)), stderr(&output)))
             };
-            assert_eq!(run(true)?, run(false)?, "{arguments:?}");
+            let [native, component] = both()?;
+            assert_eq!(run(native)?, run(component)?, "{arguments:?}");
         }
         Ok(())
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn both_backends_fail_in_the_same_words() -> TestResult {
+    #[test]
+    fn both_backends_fail_in_the_same_words() -> TestResult {
         for arguments in [
             &["run", "acrobat", "operation=fail", "message=no"][..],
             &["run", "acrobat", "operation=fly"],
             &["run", "acrobat", "operation=invalid-json"],
             &["run", "acrobat"],
         ] {
-            let run = |native: bool| -> Result<_, Box<dyn std::error::Error>> {
-                let person = Person::new()?;
-                if native {
-                    person.has_peer("acrobat")?
-                } else {
-                    person.has_guest("acrobat")?
-                }
+            let run = |person: Person| -> Result<_, std::io::Error> {
                 let output = person.types(arguments)?;
                 // What exactly is wrong with it is said by who reads it.
                 let text = stderr(&output);
                 let sentence = text.split_once("broke the contract").map_or(&*text, |(before, _)| before);
                 Ok((output.status.code(), sentence.to_owned()))
             };
-            assert_eq!(run(true)?, run(false)?, "{arguments:?}");
+            let [native, component] = both()?;
+            assert_eq!(run(native)?, run(component)?, "{arguments:?}");
         }
-        Ok(())
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn ctrl_c_ends_a_native_plugin_too() -> TestResult {
-        let person = Person::new()?;
-        person.has_peer("acrobat")?;
-        let child = endless(&person)?;
-        cli::signal(&child, cli::Signal::INT)?;
-        assert_eq!(cli::ended(child)?.code(), Some(130));
-        Ok(())
-    }
-
-    /// The drop of the person looks for what is left; the next start sweeps the sockets.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_host_that_is_killed_takes_its_plugins_along() -> TestResult {
-        let person = Person::new()?;
-        person.has_peer("acrobat")?;
-        let mut child = endless(&person)?;
-        cli::signal(&child, cli::Signal::KILL)?;
-        child.wait()?;
-        portcullis_tests::expect_no_process(person.scratch());
-        let next = person.command(&["run", "acrobat", "operation=ok"]).stdout(Stdio::null()).status()?;
-        assert!(next.success());
         Ok(())
     }
 }

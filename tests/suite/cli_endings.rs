@@ -1,0 +1,153 @@
+//! How a command ends whose time is over, that nobody reads any more, or that is interrupted.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
+#[cfg(go_peers)]
+use portcullis_tests::expect_no_process;
+use portcullis_tests::{TestResult, cli};
+
+use crate::person::{Person, fails};
+
+#[test]
+fn a_run_ends_when_its_time_is_over() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
+    fails(&late, 9, "no answer within 200ms");
+    Ok(())
+}
+
+#[test]
+fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let mut child = person
+        .command(&["run", "acrobat", "operation=big", "bytes=1000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let mut complaints = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut complaints)?;
+    child.wait()?;
+    assert_eq!(complaints, "");
+    Ok(())
+}
+
+#[test]
+fn what_is_shown_and_cannot_be_written_is_no_success() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let stream =
+        ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=4", "pauseMillis=600000"];
+    let full = fs::File::options().write(true).open("/dev/full")?;
+    let output = person.command(&stream).stdout(full).output()?;
+    fails(&output, 1, "cannot write to stdout: No space left on device");
+    Ok(())
+}
+
+/// Starts a run that prints a chunk and never ends, and returns it once the chunk is there.
+fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::Error>> {
+    let mut child = person
+        .command(&[
+            "run",
+            "acrobat",
+            "operation=stream",
+            "chunks=2",
+            "size=4",
+            "stderrEvery=1",
+            "pauseMillis=600000",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
+    assert!(!line.is_empty(), "the run shows that it has begun");
+    Ok(child)
+}
+
+#[test]
+fn ctrl_c_ends_a_run_and_everything_it_started() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let child = endless(&person)?;
+    assert_eq!(cli::interrupt(child)?, Some(130));
+    Ok(())
+}
+
+/// A byte of it is read, so that the rest is being written when the signal comes.
+#[test]
+fn ctrl_c_ends_a_run_whose_output_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let stream = ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=200000"];
+    let mut child = person.command(&stream).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut unread = child.stdout.take().expect("a pipe");
+    unread.read_exact(&mut [0])?;
+    assert_eq!(cli::interrupt(child)?, Some(130));
+    Ok(())
+}
+
+/// What is no plugin is told when everything has been looked at, and only the table is left to write.
+#[test]
+fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    fs::write(person.path("plugins/module.wasm"), b"\0asm\x01\0\0\0")?;
+    let (_unread, full) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&full, true)?;
+    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&full, false)?;
+
+    let mut child = person.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
+    assert!(line.contains("module.wasm"), "{line}");
+    assert_eq!(cli::interrupt(child)?, Some(130));
+    Ok(())
+}
+
+/// A byte of it is read, so that the rest is being written when the signal comes.
+#[test]
+fn ctrl_c_ends_a_command_whose_complaints_nobody_reads() -> TestResult {
+    let person = Person::new()?;
+    for n in 0..1_000 {
+        fs::write(person.path(&format!("plugins/module{n}.wasm")), b"\0asm\x01\0\0\0")?;
+    }
+    let nobody = "x".repeat(100_000);
+    for arguments in [&["list"][..], &["run", &nobody]] {
+        let mut child = person.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut unread = child.stderr.take().expect("a pipe");
+        unread.read_exact(&mut [0])?;
+        assert_eq!(cli::interrupt(child)?, Some(130), "{}", arguments[0]);
+    }
+    Ok(())
+}
+
+#[cfg(go_peers)]
+#[test]
+fn ctrl_c_ends_a_native_plugin_too() -> TestResult {
+    let person = Person::new()?;
+    person.has_peer("acrobat")?;
+    let child = endless(&person)?;
+    assert_eq!(cli::interrupt(child)?, Some(130));
+    Ok(())
+}
+
+/// The drop of the person looks for what is left; the next start sweeps the sockets.
+#[cfg(go_peers)]
+#[test]
+fn a_host_that_is_killed_takes_its_plugins_along() -> TestResult {
+    let person = Person::new()?;
+    person.has_peer("acrobat")?;
+    let mut child = endless(&person)?;
+    cli::signal(&child, cli::Signal::KILL)?;
+    child.wait()?;
+    expect_no_process(person.scratch());
+    let next = person.command(&["run", "acrobat", "operation=ok"]).stdout(Stdio::null()).status()?;
+    assert!(next.success());
+    Ok(())
+}
