@@ -141,9 +141,7 @@ fn listing_executes_no_native_program() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     let trace = person.path("trace");
-    let script = person.path("plugins").join("script");
-    fs::write(&script, format!("#!/bin/sh\necho was here > {}\n", trace.display()))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    person.has_program("plugins/script", format!("#!/bin/sh\necho was here > {}\n", trace.display()))?;
     fs::write(person.path("plugins").join("module.wasm"), b"\0asm\x01\0\0\0")?;
 
     let listing = person.types(&["list"])?;

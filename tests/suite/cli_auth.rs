@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use portcullis_tests::{Door, TestResult, cli, fixtures};
@@ -285,9 +284,7 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
 #[test_case(Door::Shim; "shim")]
 fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let file = person.path("secrets.json");
-    fs::write(&file, r#"{"app.pat":"grace"}"#)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    person.has_secrets(r#"{"app.pat":"grace"}"#)?;
     let login = ["auth", "login", "door", "--flow", "pat"];
 
     fails(&person.types(&login)?, 1, "secret store not available");

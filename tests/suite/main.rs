@@ -22,4 +22,6 @@ mod probe;
 mod process;
 mod process_auth;
 mod wrap;
+mod wrap_by_hand;
+mod wrap_refused;
 mod wrapped;

@@ -1,6 +1,7 @@
 //! A person at a terminal: what lies in the plugin directory, what is typed, and what is seen.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -62,6 +63,25 @@ impl Person {
         let path = self.path("policy.toml");
         fs::write(&path, format!("[plugin.it]\ndigests = [\"{}\"]\n{lines}\n", inspection.digest))?;
         Ok(path.display().to_string())
+    }
+
+    /// Writes a file that can be run, and returns its path.
+    pub(crate) fn has_program(
+        &self,
+        name: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Result<PathBuf, std::io::Error> {
+        let path = self.path(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+
+    /// Writes a file of secrets that nobody else may read.
+    pub(crate) fn has_secrets(&self, content: &str) -> Result<(), std::io::Error> {
+        let path = self.path("secrets.json");
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

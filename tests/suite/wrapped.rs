@@ -33,10 +33,7 @@ fn the_policy_in_the_file_is_what_a_component_may() -> TestResult {
 #[test]
 fn a_host_that_grants_everything_grants_nothing_that_the_file_does_not() -> TestResult {
     let person = Person::new()?;
-    use std::os::unix::fs::PermissionsExt as _;
-    let secrets = person.path("secrets.json");
-    fs::write(&secrets, r#"{"app.one":"1","other":"2"}"#)?;
-    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600))?;
+    person.has_secrets(r#"{"app.one":"1","other":"2"}"#)?;
     person.has_wrapped("keeper", "plugins/keeper", "secrets.read = [\"app.*\"]")?;
     let get = |name: &str| {
         let name = format!("name={name}");
