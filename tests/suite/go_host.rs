@@ -10,3 +10,9 @@ mod endings;
 mod logins;
 mod provider;
 mod streaming;
+
+use portcullis_tests::go_host::Made;
+
+// Tests are called after these.
+const MADE_OF_GO: Made = Made::Go;
+const MADE_OF_RUST: Made = Made::Rust;

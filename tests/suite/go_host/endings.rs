@@ -7,8 +7,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about, logged};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-const MADE_OF_GO: Made = Made::Go;
-const MADE_OF_RUST: Made = Made::Rust;
+use super::{MADE_OF_GO, MADE_OF_RUST};
 
 fn acrobat(input: Value) -> Value {
     json!({"do": "execute", "name": "acrobat", "input": input})

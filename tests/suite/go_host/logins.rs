@@ -5,8 +5,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-const MADE_OF_GO: Made = Made::Go;
-const MADE_OF_RUST: Made = Made::Rust;
+use super::{MADE_OF_GO, MADE_OF_RUST};
 
 /// Starts the doorman under a host that has these.
 fn doorman(made: Made, mode: Mode, has: Value) -> Result<GoHost, Box<dyn std::error::Error>> {

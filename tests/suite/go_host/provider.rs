@@ -5,8 +5,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-const MADE_OF_GO: Made = Made::Go;
-const MADE_OF_RUST: Made = Made::Rust;
+use super::{MADE_OF_GO, MADE_OF_RUST};
 
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]

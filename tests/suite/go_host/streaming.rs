@@ -5,8 +5,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-const MADE_OF_GO: Made = Made::Go;
-const MADE_OF_RUST: Made = Made::Rust;
+use super::{MADE_OF_GO, MADE_OF_RUST};
 
 fn stream(input: Value) -> Value {
     json!({"do": "stream", "name": "acrobat", "input": input})
