@@ -30,7 +30,7 @@ fn check(list: &Checklist) -> TestResult {
     let mut held = BTreeSet::new();
     for file in sources(&root)? {
         let text = fs::read_to_string(&file)?;
-        for line in test_code(&file, &text).lines().filter_map(comment) {
+        for line in test_code(file.strip_prefix(&root)?, &text).lines().filter_map(comment) {
             numbers(line, list.mark, &mut held);
         }
     }
@@ -86,7 +86,7 @@ fn sources(root: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     Ok(found)
 }
 
-/// Returns the part of a file that is tests.
+/// Returns the part of a file that is tests. `file` begins at the root, whose own name says nothing.
 fn test_code<'a>(file: &Path, text: &'a str) -> &'a str {
     let in_tests = file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "suite");
     if in_tests || file.ends_with("tests.rs") {
