@@ -11,6 +11,7 @@ mod cli_prints;
 mod component;
 mod component_ahead;
 mod component_auth;
+mod component_grants;
 mod component_neighbours;
 #[cfg(go_peers)]
 mod go_host;
