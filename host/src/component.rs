@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ mod auth;
 mod bindings;
 mod cache;
 mod clock;
+#[cfg(feature = "compile")]
+mod compiling;
 mod convert;
 mod ending;
 pub(crate) mod engine;
@@ -56,7 +58,7 @@ pub use load::{Inspection, Sniffed, inspect, sniff};
 pub use precompile::Precompiled;
 
 use auth::ComponentAuth;
-use cache::{Cache, Compiled};
+use cache::Cache;
 use engine::{Code, Engines};
 use guest::{Function, Interface};
 use homes::{Compilation, Homes};
@@ -268,92 +270,12 @@ impl ComponentBackend {
     }
 
     #[cfg(not(feature = "compile"))]
-    async fn compile(&self, _path: &Path, _source: &Source) -> Result<Compiled, LaunchError> {
-        Err(LaunchError::failed(NotCompiled::NoCompiler))
-    }
-
-    /// Compiles a component, or takes what somebody else just has.
-    #[cfg(feature = "compile")]
-    async fn compile(&self, path: &Path, source: &Source) -> Result<Compiled, LaunchError> {
-        let Some(worker) = &self.options.worker else {
-            return Err(LaunchError::failed(NotCompiled::NoWorker));
-        };
-        let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
-        let _progress = Progress::begin(self.options.on_compile.clone(), path, size);
-        self.compiled(worker, source).await
-    }
-
-    #[cfg(feature = "compile")]
-    async fn compiled(
+    async fn compile(
         &self,
-        worker: &crate::compile::Worker,
-        source: &Source,
-    ) -> Result<Compiled, LaunchError> {
-        let digest = source.inspection.digest;
-        let failed = |error: std::io::Error| LaunchError::failed(error);
-        let place = match &self.cache {
-            None => None,
-            Some(cache) => {
-                let lock = turn(cache, &digest).await;
-                let shared = Arc::clone(cache);
-                if let Some(compiled) = blocking(move || shared.find(&digest)).await {
-                    return Ok(compiled);
-                }
-                let shared = Arc::clone(cache);
-                match blocking(move || shared.begin()).await {
-                    Ok(file) => Some((cache, file, lock)),
-                    Err(error) => {
-                        tracing::warn!("the compiled component is not kept: {error}");
-                        None
-                    }
-                }
-            }
-        };
-        if let Some((cache, file, lock)) = place {
-            match worker.compile(&source.bytes, file.as_file()).await {
-                Ok(()) => {
-                    let shared = Arc::clone(cache);
-                    match blocking(move || shared.keep(file, &digest)).await {
-                        Ok(compiled) => return Ok(compiled),
-                        Err(error) => tracing::warn!("the compiled component is not kept: {error}"),
-                    }
-                }
-                Err(error @ crate::compile::CompileError::Failed { .. }) => {
-                    // Its disk may be full. If it is not that, the second try says so.
-                    tracing::warn!("compiling into the cache: {error}");
-                }
-                Err(error) => return Err(compile_error(error)),
-            }
-            drop(lock);
-        }
-        let file = tempfile::tempfile().map_err(failed)?;
-        worker.compile(&source.bytes, &file).await.map_err(compile_error)?;
-        Compiled::unkept(file).map_err(failed)
-    }
-}
-
-/// Waits until nobody else compiles the same component, but not longer than a worker may take. Two that
-/// do so at once only waste time.
-#[cfg(feature = "compile")]
-async fn turn(cache: &Cache, digest: &portcullis_contract::Digest) -> Option<std::fs::File> {
-    for _ in 0..5_000 {
-        match cache.try_lock(digest) {
-            Ok(Some(lock)) => return Some(lock),
-            Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => {
-                tracing::debug!("no lock on the compiled component: {error}");
-                return None;
-            }
-        }
-    }
-    None
-}
-
-#[cfg(feature = "compile")]
-fn compile_error(error: crate::compile::CompileError) -> LaunchError {
-    match error {
-        crate::compile::CompileError::Unfit(_) => LaunchError::unfit(error),
-        _ => LaunchError::failed(error),
+        _path: &std::path::Path,
+        _source: &Source,
+    ) -> Result<cache::Compiled, LaunchError> {
+        Err(LaunchError::failed(NoCompiler))
     }
 }
 
@@ -414,16 +336,11 @@ struct NotApart;
 #[error("no component came with this program")]
 struct NoImage;
 
-/// Why there is nothing to run.
+/// There is nothing to run.
+#[cfg(not(feature = "compile"))]
 #[derive(Debug, Error)]
-enum NotCompiled {
-    #[cfg(not(feature = "compile"))]
-    #[error("it is not compiled yet, and this build has no compiler")]
-    NoCompiler,
-    #[cfg(feature = "compile")]
-    #[error("it is not compiled yet, and no compile worker was named: set `ComponentOptions::worker`")]
-    NoWorker,
-}
+#[error("it is not compiled yet, and this build has no compiler")]
+struct NoCompiler;
 
 /// What the engine said, as text: its own errors stay behind the wall.
 #[derive(Debug, Error)]
@@ -433,34 +350,6 @@ struct Text(String);
 impl From<wasmtime::Error> for Text {
     fn from(error: wasmtime::Error) -> Self {
         Self(format!("{error:#}"))
-    }
-}
-
-/// Tells a listener that compiling has begun, and when dropped, that it has ended.
-#[cfg(feature = "compile")]
-struct Progress {
-    listener: Option<CompileListener>,
-    path: PathBuf,
-    begun: std::time::Instant,
-}
-
-#[cfg(feature = "compile")]
-impl Progress {
-    fn begin(listener: Option<CompileListener>, path: &Path, size: u64) -> Self {
-        let path = path.to_owned();
-        if let Some(listener) = &listener {
-            listener(&Compiling::Begun { path: path.clone(), size });
-        }
-        Self { listener, path, begun: std::time::Instant::now() }
-    }
-}
-
-#[cfg(feature = "compile")]
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(listener) = &self.listener {
-            listener(&Compiling::Ended { path: self.path.clone(), took: self.begun.elapsed() });
-        }
     }
 }
 
