@@ -221,8 +221,9 @@ impl Rooms {
 
     /// Tells a plugin what the host is like. What fails here stays callable, as upstream has it.
     async fn configure<K: PluginKind>(&self, plugin: &Supervised<K>, name: &K::Name) {
-        let deadline = Instant::now() + self.setup.patience.process_launch;
-        let call = Call { deadline: Some(deadline.into_std()) };
+        // Patience that is longer than the clock goes has no end.
+        let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
+        let call = Call { deadline: deadline.map(Instant::into_std) };
         match plugin.tell(&call, name, &self.setup.configuration).await {
             Ok(()) | Err(CallError::Unimplemented) => {}
             Err(error) => {

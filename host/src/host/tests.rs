@@ -484,3 +484,14 @@ async fn whoever_asks_for_a_plugin_that_is_being_stopped_cuts_no_grace() {
     assert!(matches!(found, Err(FindError::Stopping)));
     assert_eq!(house.world.log(), ["shutdown a 2s", "drop a"]);
 }
+
+#[tokio::test]
+async fn patience_may_have_no_end() {
+    let house = House::new(&[("a.wasm", "a"), ("b", "b")]);
+    let patience =
+        Patience { process_launch: Duration::MAX, component_launch: Duration::MAX, grace: Duration::ZERO };
+    let host = Host::new(Setup { patience, ..house.setup() });
+    for name in ["a", "b"] {
+        assert!(house.run(&host, name).await.is_ok(), "{name}");
+    }
+}
