@@ -56,6 +56,9 @@ const ROUNDING: Duration = Duration::from_millis(2);
 /// says so; one that does not watch its own deadline hears it from us, this much later.
 const COURTESY: Duration = Duration::from_millis(250);
 
+/// The longest time that a plugin is told. gRPC has eight digits for it, and nobody waits so long.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// A connection that speaks the contract. Clones share it; none of them keeps the child alive.
 #[derive(Clone, Debug)]
 pub(super) struct Channel<C> {
@@ -192,7 +195,7 @@ impl<C: Client> Pending<C> {
         }
         let mut request = Request::new(request);
         if let Some(deadline) = self.deadline {
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()).min(LONGEST));
         }
         match send(self.channel.client.clone(), request).await {
             Ok(response) => Ok(response.into_inner()),

@@ -1,7 +1,9 @@
 //! Dropping a call is what ends it, and nothing else.
 
+use std::time::{Duration, Instant};
+
 use portcullis::contract::Call;
-use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, request};
+use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
 use tokio::time::timeout;
 
@@ -42,5 +44,20 @@ async fn many_abandoned_calls_cost_nothing_that_stays(door: Door) -> TestResult 
         }
     }
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_may_be_farther_off_than_a_plugin_can_be_told(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    // More hours than gRPC has digits for.
+    let call = Call { deadline: Some(Instant::now() + Duration::from_secs(1 << 50)) };
+    let fine = generous(plugin.provider.execute(&call, request("acrobat", r#"{"operation":"ok"}"#))).await;
+    assert_matches!(fine, Ok(_));
     Ok(())
 }
