@@ -49,6 +49,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
 
+/// How many calls the other side may have under way over one of them. A guess, far above what any plugin was seen to
+/// need: a call beyond it waits for another to end.
+const CALLS: u32 = 1024;
+
 /// How long an announcement can be. No address is nearly as long, and what is kept stays small.
 const ANNOUNCEMENT: usize = 1024;
 
@@ -284,7 +288,7 @@ async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watc
         }
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
-    serving::serve(links, routes, closed.map(drop)).await;
+    serving::serve(links, routes, Some(CALLS), closed.map(drop)).await;
 }
 
 fn dialled(id: u32, error: DialError) -> BrokerError {

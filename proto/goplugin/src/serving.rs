@@ -27,9 +27,12 @@ use crate::transport::{Tethered, gathered};
 
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
 /// calls, and this waits until those under way have ended and the other side has closed.
+///
+/// A connection takes that many `calls` at a time, or as many as the other side likes; it keeps further ones to itself.
 pub(crate) async fn serve(
     links: impl Stream<Item = io::Result<Tethered>>,
     routes: Routes,
+    calls: Option<u32>,
     signal: impl Future<Output = ()>,
 ) {
     let answers = Answers(routes.prepare());
@@ -41,7 +44,9 @@ pub(crate) async fn serve(
             tokio::select! {
                 () = &mut signal => break,
                 link = links.next() => match link {
-                    Some(Ok(link)) => drop(tokio::spawn(connection(link, answers.clone(), stopped.clone()))),
+                    Some(Ok(link)) => {
+                        drop(tokio::spawn(connection(link, answers.clone(), calls, stopped.clone())));
+                    }
                     Some(Err(error)) => {
                         tracing::debug!(error = &error as &dyn std::error::Error, "a connection was not accepted");
                     }
@@ -56,15 +61,14 @@ pub(crate) async fn serve(
 }
 
 /// Serves on one link. It takes no more calls when `stopped` says so, or is told nothing any more.
-async fn connection(link: Tethered, answers: Answers, mut stopped: watch::Receiver<()>) {
+async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, mut stopped: watch::Receiver<()>) {
     let (link, flush) = gathered(link);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_LIST)
         .max_pending_accept_reset_streams(GIVEN_UP)
-        // As many as the other side likes: it is no stranger, and a call may wait for another.
-        .max_concurrent_streams(None)
+        .max_concurrent_streams(calls)
         // Nobody looks at a date, and Go's servers send none.
         .auto_date_header(false);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(link), answers));
@@ -165,7 +169,27 @@ mod tests {
                 let status = Status::from_header_map(answer.headers()).unwrap();
                 assert_eq!(status.code(), Code::DeadlineExceeded);
             }
-            () = serve(links, Routes::new(Silent), pending()) => panic!("nobody told it to end"),
+            () = serve(links, Routes::new(Silent), None, pending()) => panic!("nobody told it to end"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_says_how_many_calls_it_takes_at_a_time() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
+        let links = stream::iter([Ok(link)]).chain(stream::pending());
+        let calling = async {
+            let (mut requests, connection) = h2::client::handshake(ours).await.unwrap();
+            tokio::spawn(connection);
+            let request = http::Request::post("http://localhost/a.Silent/Call").header(timeout::HEADER, "1m");
+            let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+            // What it says of itself comes before every answer.
+            answer.await.unwrap();
+            requests.current_max_send_streams()
+        };
+        tokio::select! {
+            most = limited(LONG, calling) => assert_eq!(most.expect("it is answered"), 7),
+            () = serve(links, Routes::new(Silent), Some(7), pending()) => panic!("nobody told it to end"),
         }
     }
 }

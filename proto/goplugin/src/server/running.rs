@@ -154,7 +154,8 @@ impl Running {
             async move { drop(over.changed().await) }
         });
         let ending = session.ending.wait();
-        let server = serving::serve(links, routes, async {
+        // As many calls as the host likes: it is no stranger, and a call may wait for another.
+        let server = serving::serve(links, routes, None, async {
             ending.await;
         });
         Ok(Self {
