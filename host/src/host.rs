@@ -53,6 +53,7 @@ use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
+use identity::Unusable;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use registry::Registry;
 use services::{IdentitySource, Services};
@@ -311,6 +312,7 @@ struct Rooms {
     /// The plugins by their files. Each is started once, by whoever comes first.
     plugins: Mutex<BTreeMap<PathBuf, Starting>>,
     waits: Waits,
+    unusable: Unusable,
     stopping: AtomicBool,
     /// Whether the host was dropped.
     over: watch::Sender<bool>,
@@ -347,6 +349,7 @@ impl Host {
             auth_registry: AuthRegistry::default(),
             plugins: Mutex::default(),
             waits: Waits::default(),
+            unusable: Unusable::default(),
             stopping: AtomicBool::new(false),
             over: watch::Sender::new(false),
         });

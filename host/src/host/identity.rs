@@ -5,8 +5,9 @@
 //! may ask for which handler was decided by [`Services`](super::services::Services). What a handler says in a
 //! refusal is passed on; why else it failed is for the log.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use portcullis_contract::{
     AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, Token, TokenRequest,
     chain,
 };
+use tokio::time::Instant;
 
 use super::auth::{AuthError, USUAL_VALIDITY};
 use super::find::{Describe, FindError, Purpose};
@@ -21,6 +23,31 @@ use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
 use super::{Rooms, sentences::quote};
+
+/// How long a handler that could not be used is not looked for again. A guess: too short, and who asks in a loop has
+/// programs started all the time; too long, and a handler that was put right is missed.
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+
+/// The handlers that could not be used when they were asked for, with what was said, and until when that holds.
+#[derive(Debug, Default)]
+pub(super) struct Unusable(Mutex<HashMap<HandlerName, (Instant, IdentityError)>>);
+
+impl Unusable {
+    /// Notes what was said, for a while.
+    fn note(&self, name: &HandlerName, error: &IdentityError) {
+        let now = Instant::now();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (until, _)| *until > now);
+        all.insert(name.clone(), (now + PAUSE, error.clone()));
+    }
+
+    /// Returns what was said a while ago.
+    fn recall(&self, name: &HandlerName) -> Option<IdentityError> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, error) = all.get(name)?;
+        (*until > Instant::now()).then(|| error.clone())
+    }
+}
 
 /// What one plugin may be told. It does not keep the host alive.
 #[derive(Debug)]
@@ -115,7 +142,8 @@ impl IdentitySource for Identities {
 }
 
 impl Rooms {
-    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom.
+    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom. One that was not
+    /// there, or did not start, is not looked for again at once.
     async fn asked(
         &self,
         asker: &Path,
@@ -137,9 +165,16 @@ impl Rooms {
             let wait = self.waits.begin(asker, &handler.file).ok_or_else(circle)?;
             return Ok((handler, wait));
         }
-        let not_there = |error: FindError| match error {
-            FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
-            error => told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
+        if let Some(error) = self.unusable.recall(&name) {
+            return Err(error);
+        }
+        let not_there = |error: FindError| {
+            let error = match error {
+                FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
+                error => told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
+            };
+            self.unusable.note(&name, &error);
+            error
         };
         let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;
         let (file, _) = looked.map_err(not_there)?;

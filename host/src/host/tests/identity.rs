@@ -2,6 +2,7 @@
 
 use portcullis_contract::{HostError, IdentityGrant, Isolation, SecretGrant, TokenRequest};
 
+use super::super::identity::PAUSE;
 use super::super::services::Services;
 use super::*;
 
@@ -106,6 +107,26 @@ async fn what_fails_is_said_in_upstreams_words_and_groups_are_not_to_be_had() {
     house.world.launches.lock().unwrap().push_back(None);
     let said = token(asker.as_ref(), "side", "").await;
     assert_eq!(said, Err("get auth token: auth handler \"side\" cannot be used".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_does_not_start_is_not_started_for_every_question() {
+    let house = House::new(&[("one.wasm", "one"), ("side.wasm", "auth:side")]);
+    let host = host(&house);
+    let asker = asker(&house, &host).await;
+    house.launches();
+    house.world.launches.lock().unwrap().extend([None, None]);
+    let unusable = Err("get auth token: auth handler \"side\" cannot be used".to_owned());
+
+    for _ in 0..3 {
+        assert_eq!(token(asker.as_ref(), "side", "").await, unusable);
+    }
+    assert_eq!(house.launches(), ["launch side as an auth handler"]);
+
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!(token(asker.as_ref(), "side", "").await, unusable);
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!(token(asker.as_ref(), "side", "").await.as_deref(), Ok("token of side"));
 }
 
 #[tokio::test(start_paused = true)]
