@@ -7,12 +7,15 @@
 //! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
 //! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
@@ -27,12 +30,19 @@ use kept::Kept;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descriptors {
     dir: Option<PathBuf>,
-    /// Set once what killed processes left was removed: to look for it takes as long as the folder is large.
+    /// Set once what nobody needs any more was removed: to look for it takes as long as the folder is large.
     swept: Arc<OnceLock<()>>,
 }
 
 /// Begins the name of a file that is not whole yet.
 const UNFINISHED: &str = ".tmp";
+
+/// Begins the name of a note of which digest a path had.
+const NOTE: &str = "path-";
+
+/// How long something is kept of a file that is not there. A guess: too short, and plugins on a disk that is not always
+/// there have to say again what they offer.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a plugin said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +87,12 @@ impl Descriptors {
 
     /// Returns what the plugin in a file of that digest said of itself.
     pub(super) fn get(&self, digest: &Digest) -> Option<Described> {
-        self.read::<Kept>(&format!("{}.json", digest.to_hex()))?.into_described()
+        self.read::<Kept>(&description_name(digest))?.into_described()
     }
 
     /// Keeps what the plugin in a file of that digest said of itself.
     pub(super) fn put(&self, digest: &Digest, described: &Described) {
-        self.write(&format!("{}.json", digest.to_hex()), &Kept::from(described));
+        self.write(&description_name(digest), &Kept::from(described));
     }
 
     /// Returns the digest that a file had when it last looked as it does now.
@@ -142,7 +152,10 @@ impl Descriptors {
         let write = || -> io::Result<()> {
             let text = serde_json::to_vec(value)?;
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            self.swept.get_or_init(|| leftovers::sweep(dir, UNFINISHED));
+            self.swept.get_or_init(|| {
+                leftovers::sweep(dir, UNFINISHED);
+                forget_what_is_gone(dir);
+            });
             let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
             file.write_all(&text)?;
             file.persist(dir.join(name)).map_err(|e| e.error)?;
@@ -156,7 +169,36 @@ impl Descriptors {
 
 fn file_name(path: &Path) -> String {
     let digest = Digest::from_sha256(Sha256::digest(path.as_os_str().as_bytes()).into());
-    format!("path-{}.json", digest.to_hex())
+    format!("{NOTE}{}.json", digest.to_hex())
+}
+
+/// Removes what was kept long ago of files that are gone, or have another content now.
+fn forget_what_is_gone(dir: &Path) {
+    let (mut old, mut needed) = (Vec::new(), HashSet::new());
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let modified = entry.metadata().and_then(|about| about.modified()).ok();
+        let is_old = modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > KEPT);
+        if name.starts_with(NOTE) {
+            let note = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let Some(KeptFile { path, digest, .. }) = note else { continue };
+            if is_old && fs::symlink_metadata(OsStr::from_bytes(&path)).is_err() {
+                // What stays takes room, and is of no other harm; so below.
+                let _gone = fs::remove_file(entry.path());
+            } else {
+                needed.extend(digest.parse().map(|digest: Digest| description_name(&digest)));
+            }
+        } else if is_old && name.ends_with(".json") {
+            old.push(name);
+        }
+    }
+    for name in old.into_iter().filter(|name| !needed.contains(name)) {
+        let _gone = fs::remove_file(dir.join(name));
+    }
+}
+
+fn description_name(digest: &Digest) -> String {
+    format!("{}.json", digest.to_hex())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -297,6 +339,37 @@ mod tests {
         let cache = Descriptors::new(Some(dir.path().to_owned()));
         cache.put(&Digest::from_sha256([7; 32]), &described());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_kept_long_ago_of_a_file_that_is_gone_goes_when_something_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("cache");
+        let cache = Descriptors::new(Some(folder.clone()));
+        let [there, gone] = ["there", "gone"].map(|name| {
+            let file = dir.path().join(name);
+            fs::write(&file, name).unwrap();
+            let digest = cache.compute(&file).unwrap();
+            cache.put(&digest, &described());
+            digest
+        });
+        // As an update leaves it behind.
+        let replaced = Digest::from_sha256([7; 32]);
+        cache.put(&replaced, &described());
+        let of_late = Digest::from_sha256([8; 32]);
+        let long_ago = std::time::SystemTime::now() - 2 * KEPT;
+        for entry in fs::read_dir(&folder).unwrap() {
+            fs::File::open(entry.unwrap().path()).unwrap().set_modified(long_ago).unwrap();
+        }
+        fs::remove_file(dir.path().join("gone")).unwrap();
+
+        let cache = Descriptors::new(Some(folder.clone()));
+        cache.put(&of_late, &described());
+
+        let kept = [there, gone, replaced, of_late].map(|digest| cache.get(&digest).is_some());
+        assert_eq!(kept, [true, false, false, true]);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        assert!(cache.digest(&dir.path().join("there")).is_some());
     }
 
     #[test]
