@@ -181,14 +181,15 @@ impl Prompts for OnStderr {
     }
 }
 
-/// The message may have several lines; what stands in one of ours has none of its own.
+/// The message may have several lines, none of which begins where ours do; what stands in one of ours has none of its own.
 fn text(prompt: &DeviceCodePrompt) -> String {
     let DeviceCodePrompt { user_code, verification_uri, message } = prompt;
     let [user_code, verification_uri] = [user_code, verification_uri].map(|text| visible_line(text));
+    let message: String = message.lines().map(|line| format!("  {line}\n")).collect();
     match (user_code.as_str(), verification_uri.as_str()) {
-        ("", "") => format!("{message}\n"),
-        ("", uri) => format!("To log in, open {uri}\n{message}\n"),
-        (code, "") => format!("To log in, enter the code {code}\n{message}\n"),
+        ("", "") => format!("To log in:\n{message}"),
+        ("", uri) => format!("To log in, open {uri}\n{message}"),
+        (code, "") => format!("To log in, enter the code {code}\n{message}"),
         (code, uri) => format!("To log in, open {uri}\nand enter the code {code}\n"),
     }
 }
@@ -205,7 +206,8 @@ mod tests {
         };
         let shown = prompt("ABCD", "https://door.example", "words");
         assert_eq!(shown, "To log in, open https://door.example\nand enter the code ABCD\n");
-        assert_eq!(prompt("", "", "words"), "words\n");
+        assert_eq!(prompt("", "", "words\nlogged in"), "To log in:\n  words\n  logged in\n");
+        assert_eq!(prompt("", "u", "words"), "To log in, open u\n  words\n");
         let forged = prompt("A\nlogged in", "u\u{1b}[2J", "");
         assert_eq!(forged, "To log in, open u\\u{1b}[2J\nand enter the code A\\nlogged in\n");
     }
