@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[cfg(go_peers)]
 use portcullis_tests::expect_no_process;
@@ -16,6 +16,18 @@ fn a_run_ends_when_its_time_is_over() -> TestResult {
     person.has_guest("acrobat")?;
     let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
     fails(&late, 9, "no answer within 200ms");
+    Ok(())
+}
+
+/// For want of them a library panics.
+#[test]
+fn a_command_that_may_open_next_to_no_files_says_so() -> TestResult {
+    let person = Person::new()?;
+    let list = person.command(&["list"]);
+    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "ulimit -n 7; exec \"$@\"", "sh"]).arg(list.get_program()).args(list.get_args());
+    fails(&shell.env_clear().output()?, 1, "`ulimit -n` allows more");
     Ok(())
 }
 

@@ -7,6 +7,8 @@
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -48,6 +50,10 @@ use signals::Signals;
 /// The hidden command with which this program starts itself to compile one component. People have no use
 /// for it.
 const COMPILE_WORKER: &str = "__compile-worker";
+
+/// How many pairs of files have room before a command begins. A guess: a runtime that listens to signals takes five files
+/// and ends with a panic for want of one, and no command does anything with less.
+const PAIRS: usize = 4;
 
 /// Runs plugins: go-plugin child processes and sandboxed WASI components, one like the other.
 #[derive(Debug, Parser)]
@@ -205,6 +211,7 @@ impl Session {
     }
 
     fn execute(&self, command: Command, reader: Reader) -> Result<Exit, Failure> {
+        room_for_files()?;
         // One thread: what runs beside it is a child, a compiler or a write that waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let exit = runtime.block_on(async {
@@ -227,6 +234,13 @@ impl Session {
         runtime.shutdown_background();
         Ok(exit)
     }
+}
+
+/// Fails if not even the files that every command needs can be opened.
+fn room_for_files() -> anyhow::Result<()> {
+    // All of them are open at once.
+    let pairs: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
+    pairs.map(drop).context("no command can do with so few open files; `ulimit -n` allows more")
 }
 
 /// Says why a command failed, and returns how it ends because of that, or of a signal that comes first: once a command has listened
