@@ -309,6 +309,19 @@ async fn a_guest_hoards_no_headers(lists: usize, size: usize, may: bool) -> Test
     Ok(())
 }
 
+/// So does the method of a request.
+#[test_case(100, 1_000, true; "some")]
+#[test_case(1, 100_000, false; "a large one")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_hoards_no_methods(requests: usize, size: usize, may: bool) -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let plugin = host.launch("acrobat").await?;
+    let input = format!(r#"{{"operation":"http-methods","chunks":{requests},"size":{size}}}"#);
+    let kept = plugin.execute("acrobat", &input).await;
+    assert_eq!(kept.is_ok(), may, "{kept:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_recurses_without_end_traps() -> TestResult {
     let mut host = TestHost::new(Door::Component);

@@ -1,11 +1,11 @@
-//! One request to the web, through the host, and headers for requests that are never made.
+//! One request to the web, through the host, and headers and methods of requests that are never made.
 //!
 //! `std` knows no HTTP, so this speaks to the host's own interface for it.
 
 use portcullis_sdk::Error;
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{Fields, IncomingBody, IncomingResponse, OutgoingRequest, Scheme};
+use wasip2::http::types::{Fields, IncomingBody, IncomingResponse, Method, OutgoingRequest, Scheme};
 use wasip2::io::streams::StreamError;
 
 /// Gets what is to be found at an address.
@@ -34,6 +34,18 @@ pub(crate) fn headers(lists: usize, size: usize) -> Result<Value, Error> {
     };
     let kept = (0..lists).map(list).collect::<Result<Vec<_>, Error>>()?;
     Ok(json!({ "lists": kept.len() }))
+}
+
+/// Makes so many requests, each with a method of that size, and keeps them until it has them all.
+pub(crate) fn methods(requests: usize, size: usize) -> Result<Value, Error> {
+    let method = Method::Other("X".repeat(size));
+    let request = |_| -> Result<OutgoingRequest, Error> {
+        let request = OutgoingRequest::new(Fields::new());
+        request.set_method(&method).map_err(|()| Error::new("no such method"))?;
+        Ok(request)
+    };
+    let kept = (0..requests).map(request).collect::<Result<Vec<_>, Error>>()?;
+    Ok(json!({ "requests": kept.len() }))
 }
 
 /// Cuts an address into its parts.

@@ -16,6 +16,8 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
+#[cfg(feature = "http")]
+use crate::component::http::limit_texts;
 use crate::component::image::CodePages;
 use crate::component::instances::lock;
 use crate::component::state::State;
@@ -265,7 +267,10 @@ impl EngineKit {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         #[cfg(feature = "http")]
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        {
+            wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+            limit_texts(&mut linker)?;
+        }
         // One linker for both worlds: which imports a kind of plugin may have is checked when it is read.
         ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
         prompts::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;

@@ -24,8 +24,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, OutgoingRequest};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
+
+use crate::component::state::State;
 
 mod body;
 mod target;
@@ -37,6 +42,35 @@ use target::Target;
 const CONNECTIONS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most bytes of a method or an authority. No name of a host is nearly as long, and a guest may keep a thousand requests.
+const TEXT: usize = 8 << 10;
+/// What wasmtime calls the interface that requests are made with.
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// Puts two calls in the place of wasmtime's, which keep a text of any length with us, where no limit on memory counts it.
+pub(crate) fn limit_texts(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Set<T> = (Resource<OutgoingRequest>, T);
+
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): Set<Method>| match &method {
+            Method::Other(text) if text.len() > TEXT => Ok((Err(()),)),
+            _ => Ok((store.data_mut().http().set_method(request, method)?,)),
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, State>, (request, authority): Set<Option<String>>| match &authority {
+            Some(text) if text.len() > TEXT => Ok((Err(()),)),
+            _ => Ok((store.data_mut().http().set_authority(request, authority)?,)),
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
 
 /// The way out of one store.
 #[derive(Debug)]
