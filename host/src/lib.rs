@@ -84,6 +84,7 @@ pub mod process;
 #[cfg(feature = "rooms")]
 pub mod secrets;
 pub mod supervise;
+mod warnings;
 
 #[cfg(all(feature = "process", feature = "compile"))]
 pub use backends::ShimSource;

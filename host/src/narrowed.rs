@@ -4,7 +4,6 @@
 //! and the policy inside of the file. Nothing passes that either refuses. What the policy refuses never gets to the host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use portcullis_contract::{
@@ -13,12 +12,10 @@ use portcullis_contract::{
 };
 
 use crate::names::{check_name, quoted, shown};
+use crate::warnings::Warnings;
 
 /// Matches no name: to ask for such secrets tells whether there is a store, and nothing of what is in it.
 const NOTHING: &str = "^$";
-
-/// How many denials of one plugin are warned about, as in a host that knows the policy itself.
-const DENIALS_SHOWN: u32 = 100;
 
 /// What one plugin may ask of a host that knows nothing of its policy.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub struct Narrowed {
     secrets: SecretGrant,
     identity: IdentityGrant,
     host: Arc<dyn HostService>,
-    denials: AtomicU32,
+    warnings: Warnings,
 }
 
 impl Narrowed {
@@ -35,7 +32,7 @@ impl Narrowed {
     #[must_use]
     pub fn new(plugin: PluginName, grants: &Grants, host: Arc<dyn HostService>) -> Self {
         let identity = grants.identity.clone().unwrap_or_default();
-        Self { plugin, secrets: grants.secrets.clone(), identity, host, denials: AtomicU32::new(0) }
+        Self { plugin, secrets: grants.secrets.clone(), identity, host, warnings: Warnings::default() }
     }
 
     /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
@@ -62,13 +59,9 @@ impl Narrowed {
 
     /// Writes a denial down. The reader of this log cannot change the policy, so that it is not said how.
     fn denied(&self, call: &'static str, asked: &str) {
-        // Wrapping around takes four thousand million denials, and then shows a hundred more.
-        let shown_before = self.denials.fetch_add(1, Ordering::Relaxed);
-        if shown_before < DENIALS_SHOWN {
+        if self.warnings.one_more(&self.plugin) {
             let asked = shown(asked);
             tracing::warn!(plugin = %self.plugin, call, ?asked, "denied by the policy that the plugin was wrapped with");
-        } else if shown_before == DENIALS_SHOWN {
-            tracing::warn!(plugin = %self.plugin, "denied too often: what else is denied is not shown");
         }
     }
 }
@@ -240,6 +233,6 @@ mod tests {
                 assert!(host.handler("auth_identity", "door").is_err());
             }
         });
-        assert_eq!(u32::try_from(lines.len()).unwrap(), DENIALS_SHOWN + 1);
+        assert_eq!(lines.len(), 101);
     }
 }

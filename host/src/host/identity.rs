@@ -28,6 +28,9 @@ use super::{Rooms, sentences::quote};
 /// programs started all the time; too long, and a handler that was put right is missed.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
+/// How many of them are remembered at a time: no host has nearly so many, and a plugin may ask for any name.
+const MOST: usize = 64;
+
 /// The handlers that could not be used when they were asked for, with what was said, and until when that holds.
 #[derive(Debug, Default)]
 pub(super) struct Unusable(Mutex<HashMap<HandlerName, (Instant, IdentityError)>>);
@@ -38,7 +41,9 @@ impl Unusable {
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (until, _)| *until > now);
-        all.insert(name.clone(), (now + PAUSE, error.clone()));
+        if all.len() < MOST {
+            all.insert(name.clone(), (now + PAUSE, error.clone()));
+        }
     }
 
     /// Returns what was said a while ago.

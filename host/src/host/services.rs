@@ -11,7 +11,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use portcullis_contract::{
@@ -23,14 +22,11 @@ use thiserror::Error;
 use super::Asker;
 use crate::names::{check_name, quoted, shown};
 use crate::secrets::{SecretStore, StoreError};
+use crate::warnings::Warnings;
 
 mod pattern;
 
 use pattern::Pattern;
-
-/// How many denials of one plugin are warned about. A guess: more would let a plugin flood the log,
-/// fewer could hide what a person looks for.
-const DENIALS_SHOWN: u32 = 100;
 
 /// What one plugin may ask of its host. Holds no lock; calls may overlap.
 pub struct Services {
@@ -40,7 +36,7 @@ pub struct Services {
     person: Option<Arc<dyn Person>>,
     secret_scope: SecretScope,
     handler_scope: HandlerScope,
-    denials: AtomicU32,
+    warnings: Warnings,
 }
 
 /// Which secrets a plugin may ask for.
@@ -124,8 +120,8 @@ impl Services {
     ) -> Self {
         let secret_scope = SecretScope::Granted(grants.secrets.clone());
         let handler_scope = HandlerScope::Granted(grants.identity.clone());
-        let (person, denials) = (None, AtomicU32::new(0));
-        Self { plugin, secrets, identity, person, secret_scope, handler_scope, denials }
+        let (person, warnings) = (None, Warnings::default());
+        Self { plugin, secrets, identity, person, secret_scope, handler_scope, warnings }
     }
 
     /// Makes what a plugin that is about to be started may ask: what its grants allow, of that store, and of whoever is
@@ -204,22 +200,20 @@ impl Services {
 
     /// Writes a denial down, with what would have allowed it.
     fn denied(&self, call: &'static str, asked: &str, allow: impl FnOnce() -> String) {
-        // Wrapping around takes four thousand million denials, and then shows a hundred more.
-        let shown_before = self.denials.fetch_add(1, Ordering::Relaxed);
-        if shown_before < DENIALS_SHOWN {
+        if self.warnings.one_more(&self.plugin) {
             let allow = allow();
             let asked = shown(asked);
             tracing::warn!(plugin = %self.plugin, call, ?asked, allow, "denied; the plugin's table in the policy can allow it");
-        } else if shown_before == DENIALS_SHOWN {
-            tracing::warn!(plugin = %self.plugin, "denied too often: what else is denied is not shown");
         }
     }
 
     /// Turns a store's failure into upstream's sentence. Where the store is and what exactly went wrong
     /// is for the log alone.
     fn failed(&self, what: String, error: &StoreError) -> HostError {
-        let reason = std::error::Error::source(error).map(chain).unwrap_or_default();
-        tracing::warn!(plugin = %self.plugin, reason, "{what}: {error}");
+        if self.warnings.one_more(&self.plugin) {
+            let reason = std::error::Error::source(error).map(chain).unwrap_or_default();
+            tracing::warn!(plugin = %self.plugin, reason, "{what}: {error}");
+        }
         HostError::Failed(format!("{what}: {error}"))
     }
 }
