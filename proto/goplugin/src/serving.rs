@@ -3,6 +3,8 @@
 //! tonic's server does the same, but for two things. It writes what comes before an answer's trailers, and then those: who
 //! called is woken twice. And each call passes half a dozen layers of which none is needed here.
 
+mod contained;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -21,6 +23,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
+use self::contained::{Contained, contained};
 use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
@@ -87,39 +90,44 @@ async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, mut st
     }
 }
 
-/// What answers the calls of a connection, each within the time that it says it has.
+/// What answers the calls of a connection, each within the time that it says it has, and whatever the service does.
 #[derive(Clone)]
 struct Answers(Routes);
 
 impl hyper::service::Service<http::Request<Incoming>> for Answers {
-    type Response = http::Response<Body>;
+    type Response = http::Response<Contained>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let limit =
             request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
-        // Routes are always ready.
-        let answer = self.0.clone().call(request.map(Body::new));
+        let mut routes = self.0.clone();
         Box::pin(async move {
+            // Routes are always ready.
+            let answer = contained(async { routes.call(request.map(Body::new)).await });
             let answer = match limit {
                 None => answer.await,
                 Some(limit) => limited(limit, answer).await.unwrap_or_else(|_elapsed| {
                     Ok(Status::new(Code::DeadlineExceeded, "Timeout expired").into_http())
                 }),
             };
-            answer.map(normalize_answer)
+            answer.map(|answer| normalize_answer(answer).map(Contained::new))
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::{Pending, pending};
+    use std::future::{pending, ready};
+    use std::pin::Pin;
     use std::task::{Context, Poll};
     use std::time::Duration;
 
+    use bytes::Bytes;
+    use futures_util::future::LocalBoxFuture;
     use futures_util::stream;
+    use http_body::Frame;
     use tokio::net::UnixStream;
 
     use super::*;
@@ -128,68 +136,128 @@ mod tests {
     /// Generous: it is only ever waited out by a test that fails.
     const LONG: Duration = Duration::from_secs(60);
 
-    /// A service that does not answer.
-    #[derive(Clone)]
-    struct Silent;
+    /// How many calls a connection takes at a time.
+    const CALLS: usize = 7;
 
-    impl tonic::server::NamedService for Silent {
-        const NAME: &'static str = "a.Silent";
+    /// What a call comes to.
+    type Answer = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    /// A service whose calls come to what the function makes of them.
+    #[derive(Clone)]
+    struct Application(fn() -> Answer);
+
+    impl tonic::server::NamedService for Application {
+        const NAME: &'static str = "an.Application";
     }
 
-    impl tower_service::Service<http::Request<Body>> for Silent {
+    impl tower_service::Service<http::Request<Body>> for Application {
         type Response = http::Response<Body>;
         type Error = Infallible;
-        type Future = Pending<Result<Self::Response, Infallible>>;
+        type Future = Answer;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
             Poll::Ready(Ok(()))
         }
 
-        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            pending()
+        fn call(&mut self, _: http::Request<Body>) -> Answer {
+            (self.0)()
         }
+    }
+
+    /// The body of an answer that breaks off: is it half over?
+    struct Halfway(bool);
+
+    impl http_body::Body for Halfway {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            match std::mem::replace(&mut self.0, true) {
+                false => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"half"))))),
+                true => panic!("three"),
+            }
+        }
+    }
+
+    type Requests = h2::client::SendRequest<Bytes>;
+
+    /// Does what `calling` does on one connection to `application`.
+    async fn on_a_connection<T>(
+        application: fn() -> Answer,
+        calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
+    ) -> T {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
+        let links = stream::iter([Ok(link)]).chain(stream::pending());
+        let calling = async {
+            let (requests, connection) = h2::client::handshake(ours).await.unwrap();
+            tokio::spawn(connection);
+            calling(requests).await
+        };
+        tokio::select! {
+            came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
+            () = serve(links, Routes::new(Application(application)), u32::try_from(CALLS).ok(), pending()) => panic!("nobody told it to end"),
+        }
+    }
+
+    /// Calls, and returns how many bytes came and the status after them.
+    async fn call(requests: &mut Requests) -> (usize, Status) {
+        let request =
+            http::Request::post("http://localhost/an.Application/Call").header(timeout::HEADER, "1m");
+        let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+        let (head, mut body) = answer.await.unwrap().into_parts();
+        let mut length = 0;
+        while let Some(piece) = body.data().await {
+            length += piece.unwrap().len();
+        }
+        let end = body.trailers().await.unwrap().unwrap_or(head.headers);
+        (length, Status::from_header_map(&end).unwrap())
     }
 
     /// Who calls may not look at the time itself.
     #[tokio::test]
     async fn a_call_is_answered_when_its_time_is_over() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
-        let links = stream::iter([Ok(link)]).chain(stream::pending());
-        let calling = async {
-            let (mut requests, connection) = h2::client::handshake(ours).await.unwrap();
-            tokio::spawn(connection);
-            let request = http::Request::post("http://localhost/a.Silent/Call").header(timeout::HEADER, "1m");
-            let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
-            answer.await.unwrap()
-        };
-        tokio::select! {
-            answer = limited(LONG, calling) => {
-                let answer = answer.expect("it is answered");
-                let status = Status::from_header_map(answer.headers()).unwrap();
-                assert_eq!(status.code(), Code::DeadlineExceeded);
-            }
-            () = serve(links, Routes::new(Silent), None, pending()) => panic!("nobody told it to end"),
-        }
+        let silent = || -> Answer { Box::pin(pending()) };
+        let calling =
+            |mut requests| -> LocalBoxFuture<'_, _> { Box::pin(async move { call(&mut requests).await }) };
+        let (_, status) = on_a_connection(silent, calling).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded);
     }
 
     #[tokio::test]
     async fn a_connection_says_how_many_calls_it_takes_at_a_time() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
-        let links = stream::iter([Ok(link)]).chain(stream::pending());
-        let calling = async {
-            let (mut requests, connection) = h2::client::handshake(ours).await.unwrap();
-            tokio::spawn(connection);
-            let request = http::Request::post("http://localhost/a.Silent/Call").header(timeout::HEADER, "1m");
-            let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
-            // What it says of itself comes before every answer.
-            answer.await.unwrap();
-            requests.current_max_send_streams()
-        };
-        tokio::select! {
-            most = limited(LONG, calling) => assert_eq!(most.expect("it is answered"), 7),
-            () = serve(links, Routes::new(Silent), Some(7), pending()) => panic!("nobody told it to end"),
-        }
+        let silent = || -> Answer { Box::pin(pending()) };
+        let most = on_a_connection(silent, |mut requests| {
+            Box::pin(async move {
+                // What it says of itself comes before every answer.
+                call(&mut requests).await;
+                requests.current_max_send_streams()
+            })
+        });
+        assert_eq!(most.await, CALLS);
+    }
+
+    /// Calls what panics, on a connection that stays, and returns what it was told.
+    async fn told_of(application: fn() -> Answer) -> (usize, String) {
+        on_a_connection(application, |mut requests| {
+            Box::pin(async move {
+                let (length, status) = call(&mut requests).await;
+                let (_, again) = call(&mut requests).await;
+                assert_eq!((status.code(), again.message()), (Code::Internal, status.message()));
+                (length, status.message().to_owned())
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_call_and_says_why() {
+        assert_eq!(told_of(|| panic!("number {}", 1)).await, (0, "panic: number 1".to_owned()));
+        assert_eq!(told_of(|| Box::pin(async { panic!("two") })).await, (0, "panic: two".to_owned()));
+        let halfway = || -> Answer { Box::pin(ready(Ok(http::Response::new(Body::new(Halfway(false)))))) };
+        assert_eq!(told_of(halfway).await, (4, "panic: three".to_owned()));
     }
 }

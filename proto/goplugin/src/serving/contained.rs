@@ -1,0 +1,68 @@
+//! How far a panic in a call reaches: to the end of that call, which says so.
+//!
+//! Left alone, it ends the task that answers, and the stream is reset as if somebody had called it off. Hosts then tell
+//! their users that the request was cancelled. In Go the whole plugin dies of it; here other calls go on.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+/// Waits for an answer, and makes one of a panic on the way to it.
+pub(super) async fn contained<E>(
+    answer: impl Future<Output = Result<http::Response<Body>, E>>,
+) -> Result<http::Response<Body>, E> {
+    // Services have to live with calls that are dropped anywhere; a panic is one more way to.
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    answer.unwrap_or_else(|panic| Ok(broken(&*panic).into_http()))
+}
+
+/// The body of an answer. A panic in it is the status that it ends with.
+#[derive(Debug)]
+pub(super) struct Contained(Option<Body>);
+
+impl Contained {
+    pub(super) fn new(body: Body) -> Self {
+        Self(Some(body))
+    }
+}
+
+impl http_body::Body for Contained {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx)));
+        polled.unwrap_or_else(|panic| {
+            self.0 = None;
+            let mut trailers = HeaderMap::new();
+            Poll::Ready(Some(broken(&*panic).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What became of it was told by the hook for panics.
+fn broken(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Status::internal(format!("panic: {}", text.unwrap_or("a value that is no text")))
+}
