@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use tonic::service::Routes;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use self::ending::End;
@@ -45,6 +45,10 @@ use crate::{Cookie, Tls};
 
 /// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
 const LEFTOVERS: Duration = Duration::from_millis(100);
+
+/// What carries calls. What it tells below a warning is every frame of theirs: hundreds of lines a call, which hosts that take
+/// each plugin's whole log, as Terraform does, would show their users.
+const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 
 /// How a plugin serves. [`new`](Self::new) fills in what has a default.
 ///
@@ -167,8 +171,8 @@ pub enum Parent {
 /// Where what is logged through `tracing` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logs {
-    /// From this level on to standard error, where the host reads it. If the process has a subscriber already,
-    /// that one stays instead.
+    /// From this level on to standard error, where the host reads it; of what carries the calls (HTTP/2) nothing below a
+    /// warning. If the process has a subscriber already, that one stays instead.
     Stderr(Level),
     /// Wherever the application has it go; [`LogLayer`] is for that.
     Elsewhere,
@@ -318,12 +322,15 @@ fn failed(error: ServeError) -> Outcome {
     Outcome::Failed(error)
 }
 
-fn filter(level: Level) -> LevelFilter {
-    match level {
+fn filter(level: Level) -> Targets {
+    let level = match level {
         Level::Trace => LevelFilter::TRACE,
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
         Level::Warn => LevelFilter::WARN,
         Level::Error => LevelFilter::ERROR,
-    }
+    };
+    // The more a filter lets through, the greater it is.
+    let of_carriers = level.min(LevelFilter::WARN);
+    Targets::new().with_default(level).with_targets(CARRIERS.map(|name| (name, of_carriers)))
 }

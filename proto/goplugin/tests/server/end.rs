@@ -168,8 +168,9 @@ async fn nobody_who_reads_is_no_reason_to_fall() -> TestResult {
     let directory = tempfile::tempdir()?;
     // Nobody reads the log.
     let (reader, writer) = std::io::pipe()?;
-    let plugin = Plugin::start(invited(directory.path(), &["trace"]).stderr(writer));
     drop(reader);
+    let mut command = invited(directory.path(), &["trace"]);
+    let plugin = Plugin::start(command.env("PLUGIN_PROTOCOL_VERSIONS", "x,3").stderr(writer));
     let channel = plugin.connect().await;
     PeerClient::new(channel.clone()).echo(data(b"")).await?;
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;

@@ -195,6 +195,8 @@ async fn its_log_is_written_to_standard_error_only() -> TestResult {
         for key in ["@level", "@message", "@timestamp"] {
             assert!(entry[key].is_string(), "{entry}");
         }
+        let module = entry["@module"].as_str().ok_or("an event has a target")?;
+        assert!(module.starts_with("portcullis_goplugin"), "it is about what carries calls: {entry}");
     }
     Ok(())
 }
