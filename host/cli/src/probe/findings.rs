@@ -381,7 +381,7 @@ fn shutdown(report: &Report, to: &mut Findings) {
         to.must(
             "P-33",
             "it knows no request to end",
-            "serve plugin.GRPCController/Shutdown; without it every host waits two seconds and kills the plugin",
+            "serve plugin.GRPCController/Shutdown; without it Go's hosts wait two seconds and kill the plugin",
         );
     }
     if shutdown.killed {

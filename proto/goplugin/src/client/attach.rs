@@ -177,6 +177,13 @@ impl Attached {
         }
     }
 
+    pub(super) fn terminate(&self) {
+        if !self.test {
+            self.request();
+            let _gone = pidfd_send_signal(&self.process.pidfd, Signal::TERM);
+        }
+    }
+
     /// Kills the plugin and waits for its end.
     pub(super) async fn end(&self) -> Exit {
         self.kill();

@@ -294,9 +294,12 @@ impl Leash {
 
     /// Kills the child and its group. Does nothing once the child was reaped.
     pub(super) fn kill(&self) {
-        if let Life::Unreaped = *self.life() {
-            self.signal();
-        }
+        self.signal_unreaped(Signal::KILL);
+    }
+
+    /// Tells the child and its group to end, each in its own way. Does nothing once the child was reaped.
+    pub(super) fn terminate(&self) {
+        self.signal_unreaped(Signal::TERM);
     }
 
     /// Waits until the child has ended. It is not reaped by this.
@@ -315,7 +318,7 @@ impl Leash {
             return status;
         }
         // The leader's number is its group's, and both are taken until it is reaped.
-        self.signal();
+        self.signal(Signal::KILL);
         if self.reach == Reach::Group {
             watcher::release(self.pid);
         }
@@ -324,13 +327,19 @@ impl Leash {
         status
     }
 
-    fn signal(&self) {
-        // That there is nobody left to kill is the only error that is left here. The child itself is
+    fn signal_unreaped(&self, signal: Signal) {
+        if let Life::Unreaped = *self.life() {
+            self.signal(signal);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // That there is nobody left to signal is the only error that is left here. The child itself is
         // named as well: it may have gone over to another group.
         if self.reach == Reach::Group {
-            let _gone = kill_process_group(self.pid, Signal::KILL);
+            let _gone = kill_process_group(self.pid, signal);
         }
-        let _gone = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _gone = pidfd_send_signal(&self.pidfd, signal);
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {

@@ -201,6 +201,8 @@ impl Connection {
 
     /// Asks the plugin to end, gives it `grace` to do so, then kills it; returns how it ended.
     ///
+    /// One that knows no such request, as most that are not written in Go, is sent SIGTERM instead.
+    ///
     /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A
     /// grace of zero does not ask. What it printed last reaches the sink before this returns, if that has room for it
     /// within the grace. It takes no longer than the grace and what the kernel needs. A plugin that
@@ -237,9 +239,17 @@ impl Connection {
                 _ = gone.clone().wait() => Asked::Cut,
             };
         }
+        let terminated = asked == Asked::Absent;
+        if terminated {
+            // It would have learned of nothing until it was killed. Those that can end in order do so by this.
+            match &self.life {
+                Life::Child(child) => child.terminate(),
+                Life::Attached(attached) => attached.terminate(),
+            }
+        }
         if let Ok(exit) = timeout_at(until, gone.clone().wait()).await {
             self.printed(until).await;
-            return ended(asked, false, exit);
+            return ended(asked, terminated, exit);
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
         self.impatient.send_replace(true);

@@ -12,7 +12,7 @@ pub struct Ending {
     pub asked: Asked,
     /// How long it took, from the request until its process and its output had ended.
     pub took: Duration,
-    /// Whether it had to be killed, because its time was over.
+    /// Whether it took a signal: SIGTERM, because it knew no request to end, or SIGKILL, because its time was over.
     pub killed: bool,
     /// How it ended.
     pub exit: Exit,

@@ -152,6 +152,11 @@ impl Starting {
         self.request();
         self.leash.kill();
     }
+
+    pub(super) fn terminate(&self) {
+        self.request();
+        self.leash.terminate();
+    }
 }
 
 impl Drop for Starting {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use portcullis_goplugin::{Cookie, Launch, Versions};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 
@@ -64,6 +65,10 @@ async fn main() -> Outcome {
             return Err(again.arg("hang").stdout(Stdio::null()).exec().into());
         }
         "serve" => serve(announce(&socket()?)?).await?,
+        "serve-on" => {
+            let _unheard = signal(SignalKind::terminate())?;
+            serve(announce(&socket()?)?).await?
+        }
         "serve-tcp" => serve_tcp(&argument).await?,
         "serve-and-flood" => {
             let path = socket()?;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_goplugin::{HandshakeError, StartError, stop_all};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -30,6 +30,19 @@ fn ends_within(process: &OwnedFd, limit: Duration) -> bool {
 fn pidfd(pid: &str) -> OwnedFd {
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("it is the id of a process");
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("the process exists")
+}
+
+#[tokio::test]
+async fn a_plugin_that_does_not_end_is_killed_when_the_grace_is_over() -> TestResult {
+    let scene = scene(&["serve-on"]);
+    let plugin = scene.launch.start().await?;
+    plugin.ping(LONG).await?;
+    let begun = Instant::now();
+    let exit = plugin.stop(Duration::from_millis(50)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    assert_eq!((exit.to_string().as_str(), exit.requested), ("signal: 9 (SIGKILL)", true)); // H-68
+    scene.expect_nothing_left();
+    Ok(())
 }
 
 #[tokio::test]
