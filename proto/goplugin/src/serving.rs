@@ -13,6 +13,7 @@ use std::pin::pin;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::Stream;
+use http::{HeaderMap, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -103,6 +104,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
         let limit =
             request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
         let mut routes = self.0.clone();
+        let called = request.uri().clone();
         Box::pin(async move {
             // Routes are always ready.
             let answer = contained(async { routes.call(request.map(Body::new)).await });
@@ -112,9 +114,28 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
                     Ok(Status::new(Code::DeadlineExceeded, "Timeout expired").into_http())
                 }),
             };
-            answer.map(|answer| normalize_answer(answer).map(Contained::new))
+            answer.map(|mut answer| {
+                name_what_is_unknown(answer.headers_mut(), &called);
+                normalize_answer(answer).map(Contained::new)
+            })
         })
     }
+}
+
+/// Says in Go's words what it is that is not served. What tonic generates says no more than that it is not.
+fn name_what_is_unknown(answer: &mut HeaderMap, called: &Uri) {
+    const UNIMPLEMENTED: &str = "12";
+
+    if answer.get(Status::GRPC_STATUS).is_none_or(|code| code != UNIMPLEMENTED)
+        || answer.contains_key(Status::GRPC_MESSAGE)
+    {
+        return;
+    }
+    let path = called.path().trim_start_matches('/');
+    let (service, method) = path.rsplit_once('/').unwrap_or(("", path));
+    let status = Status::unimplemented(format!("unknown method {method} for service {service}"));
+    // What cannot be written is left out.
+    let _unwritten = status.add_header(answer);
 }
 
 #[cfg(test)]
@@ -203,10 +224,13 @@ mod tests {
         }
     }
 
-    /// Calls, and returns how many bytes came and the status after them.
+    /// Calls what the application answers, and returns how many bytes came and the status after them.
     async fn call(requests: &mut Requests) -> (usize, Status) {
-        let request =
-            http::Request::post("http://localhost/an.Application/Call").header(timeout::HEADER, "1m");
+        call_at("http://localhost/an.Application/Call", requests).await
+    }
+
+    async fn call_at(uri: &str, requests: &mut Requests) -> (usize, Status) {
+        let request = http::Request::post(uri).header(timeout::HEADER, "1m");
         let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
         let (head, mut body) = answer.await.unwrap().into_parts();
         let mut length = 0;
@@ -259,5 +283,22 @@ mod tests {
         assert_eq!(told_of(|| Box::pin(async { panic!("two") })).await, (0, "panic: two".to_owned()));
         let halfway = || -> Answer { Box::pin(ready(Ok(http::Response::new(Body::new(Halfway(false)))))) };
         assert_eq!(told_of(halfway).await, (4, "panic: three".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_served_is_named() {
+        // What an application says of itself is left as it is.
+        let own =
+            || -> Answer { Box::pin(ready(Ok(Status::unimplemented("not in this version").into_http()))) };
+        let calling = |mut requests| -> LocalBoxFuture<'_, _> {
+            Box::pin(async move {
+                let (_, unknown) = call_at("http://localhost/a.Stranger/Wave", &mut requests).await;
+                let (_, known) = call(&mut requests).await;
+                [unknown, known].map(|status| (status.code(), status.message().to_owned()))
+            })
+        };
+        let expected = ["unknown method Wave for service a.Stranger", "not in this version"];
+        let expected = expected.map(|message| (Code::Unimplemented, message.to_owned()));
+        assert_eq!(on_a_connection(own, calling).await, expected);
     }
 }
