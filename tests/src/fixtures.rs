@@ -168,7 +168,48 @@ pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
     encode(wat::parse_str(&text).expect("the changed text is a module"), &resolve, world)
 }
 
-/// Appends fields to the text of a core module.
+/// A guest that brings along two more components, one of which hands a text to the other: what tools make that join
+/// components into one.
+///
+/// # Panics
+///
+/// When the guest does not print.
+#[must_use]
+pub fn joined(guest: &Path) -> Vec<u8> {
+    let text = wasmprinter::print_file(guest).expect("a guest prints");
+    wat::parse_str(with_fields(&text, TWO_MORE)).expect("it is a component still")
+}
+
+/// Two components, each with a memory of its own.
+const TWO_MORE: &str = r#"
+  (component $taker
+    (core module $code
+      (memory (export "memory") 1)
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+      (func (export "take") (param i32 i32)))
+    (core instance $code (instantiate $code))
+    (alias core export $code "memory" (core memory $memory))
+    (alias core export $code "realloc" (core func $realloc))
+    (alias core export $code "take" (core func $take))
+    (func (export "take") (param "text" string)
+      (canon lift (core func $take) (memory $memory) (realloc $realloc))))
+  (component $giver
+    (import "take" (func $take (param "text" string)))
+    (core module $space (memory (export "memory") 1))
+    (core instance $space (instantiate $space))
+    (alias core export $space "memory" (core memory $memory))
+    (core func $take (canon lower (func $take) (memory $memory)))
+    (core module $code
+      (import "" "take" (func $take (param i32 i32)))
+      (func (export "give") (call $take (i32.const 0) (i32.const 0))))
+    (core instance $code (instantiate $code (with "" (instance (export "take" (func $take))))))
+    (alias core export $code "give" (core func $give))
+    (func (export "give") (canon lift (core func $give))))
+  (instance $taker (instantiate $taker))
+  (instance $giver (instantiate $giver (with "take" (func $taker "take"))))
+"#;
+
+/// Appends fields to the text of a core module or of a component.
 #[must_use]
 pub fn with_fields(module: &str, fields: &str) -> String {
     let open = module.trim_end().strip_suffix(')').expect("a module ends with a parenthesis");

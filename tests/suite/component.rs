@@ -87,6 +87,16 @@ async fn a_component_of_no_known_world_is_refused() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_was_joined_from_several_runs() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let path = host.scratch().join("joined.wasm");
+    fs::write(&path, fixtures::joined(&fixtures::guest("echo")))?;
+    let plugin = host.launch_file(path).await?;
+    plugin.execute("echo", r#"{"message":"hi"}"#).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_loops_before_it_is_called_is_stopped() -> TestResult {
     let component = fixtures::trapping_provider(|module| {
         fixtures::with_fields(&module, "(func $forever (loop br 0)) (start $forever)")

@@ -48,7 +48,7 @@ macro_rules! machine {
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),
-    ", settings 3, wasmtime 48.0.8, ",
+    ", settings 4, wasmtime 48.0.8, ",
     machine!(),
     "-linux"
 );
@@ -81,7 +81,8 @@ pub(crate) fn config() -> Config {
         .shared_memory(false)
         .wasm_component_model(true)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // What the engine puts between components that were joined into one copies from the memory of one into that of another.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         // Nobody is shown where in a guest a trap was, and tables for it are a seventh of what is read at every start.
