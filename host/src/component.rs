@@ -39,6 +39,7 @@ mod host_service;
 mod http;
 mod image;
 mod instances;
+mod layer;
 mod load;
 mod message;
 mod output;

@@ -87,6 +87,15 @@ async fn a_component_of_no_known_world_is_refused() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_would_make_ten_million_instances_is_refused_unseen() -> TestResult {
+    let ten = "(instance (instantiate 0))".repeat(10);
+    let text = (0..7).fold("(component)".to_owned(), |inner, _| format!("(component {inner} {ten})"));
+    let refusal = refusal(&wat::parse_str(text)?).await?;
+    assert!(refusal.contains("more than 10000 instances"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_was_joined_from_several_runs() -> TestResult {
     let mut host = TestHost::new(Door::Component);
     let path = host.scratch().join("joined.wasm");

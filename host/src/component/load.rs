@@ -1,7 +1,8 @@
 //! What a file is, and whether it may be run: read once, looked at, never executed here.
 //!
 //! A component says by its imports all that it could ever ask for, and by its exports what it is. Both
-//! are read from the outermost layer of the file; the modules inside are not looked at.
+//! are read from the outermost layer of the file. The modules inside are not looked at, and of the components inside
+//! it is only counted how much they come to.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -14,6 +15,8 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
+
+use crate::component::layer::{Layer, TooManyParts};
 
 /// The largest file that is read. The largest components that people make hold a whole browser
 /// engine, and a tenth of this.
@@ -102,6 +105,8 @@ enum Unfit {
     CutShort,
     #[error("it has more than {MOST_NAMES} imports and exports")]
     TooManyNames,
+    #[error(transparent)]
+    TooManyParts(#[from] TooManyParts),
     #[error("it imports {0}, which no plugin is given: {1}")]
     Import(String, Hint),
     #[error(
@@ -235,7 +240,7 @@ fn refusal(import: &str, kind: Kind) -> Option<Hint> {
 
 type Names = Vec<String>;
 
-/// Reads the imports and exports of a component itself, past whatever is nested in it.
+/// Reads the imports and exports of a component itself, and counts what is nested in it.
 fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
     let (mut imports, mut exports) = (Names::new(), Names::new());
     let mut left = MOST_NAMES;
@@ -244,28 +249,54 @@ fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
         names.push(name.to_owned());
         Ok::<_, Unfit>(())
     };
-    let mut parser = Parser::new(0);
+    let mut around = Vec::new();
+    let mut layer = Layer::new(Parser::new(0));
     loop {
-        let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
+        let Chunk::Parsed { consumed, payload } = layer.parser.parse(rest, true)? else {
             return Ok((imports, exports));
         };
         let mut skipped = consumed;
         match payload {
             Payload::ComponentImportSection(section) => {
                 for import in section {
-                    keep(&mut imports, import?.name.name)?;
+                    let import = import?;
+                    layer.given(import.ty.kind())?;
+                    if around.is_empty() {
+                        keep(&mut imports, import.name.name)?;
+                    }
                 }
             }
             Payload::ComponentExportSection(section) => {
                 for export in section {
-                    keep(&mut exports, export?.name.name)?;
+                    let export = export?;
+                    layer.export(export.kind, export.index)?;
+                    if around.is_empty() {
+                        keep(&mut exports, export.name.name)?;
+                    }
                 }
             }
-            Payload::ModuleSection { unchecked_range, .. }
-            | Payload::ComponentSection { unchecked_range, .. } => {
+            Payload::ComponentAliasSection(section) => {
+                for alias in section {
+                    layer.alias(&alias?, &around)?;
+                }
+            }
+            Payload::ComponentInstanceSection(section) => {
+                for instance in section {
+                    layer.instance(&instance?)?;
+                }
+            }
+            Payload::InstanceSection(section) => layer.add(section.count().into())?,
+            Payload::ComponentCanonicalSection(section) => layer.add(section.count().into())?,
+            Payload::ModuleSection { unchecked_range, .. } => {
                 skipped = consumed.saturating_add(unchecked_range.len());
             }
-            Payload::End(_) => return Ok((imports, exports)),
+            Payload::ComponentSection { parser, unchecked_range } => {
+                if rest.len().saturating_sub(consumed) < unchecked_range.len() {
+                    return Err(Unfit::CutShort);
+                }
+                layer.enter(parser, &mut around)?;
+            }
+            Payload::End(_) if !layer.leave(&mut around)? => return Ok((imports, exports)),
             _ => {}
         }
         rest = rest.get(skipped..).ok_or(Unfit::CutShort)?;
@@ -344,6 +375,25 @@ mod tests {
         let file = |sections| [&head[..], &section.repeat(sections)].concat();
         assert_eq!(outermost(&file(MOST_NAMES / 5)).unwrap().0.len(), MOST_NAMES);
         assert!(matches!(outermost(&file(MOST_NAMES / 5 + 1)), Err(Unfit::TooManyNames)));
+    }
+
+    #[test]
+    fn a_component_that_multiplies_what_is_nested_in_it_is_refused() {
+        let head = b"\0asm\x0d\0\x01\0";
+        let around = |inner: &[u8], instances: &[u8]| {
+            let size =
+                [(inner.len() & 0x7f) | 0x80, inner.len() >> 7].map(|part| u8::try_from(part).unwrap());
+            [&head[..], &[4], &size, inner, instances].concat()
+        };
+        // Each instantiates ten times what is nested in it.
+        let ten = [&[5, 31, 10][..], &[0; 30]].concat();
+        let layers =
+            |instances: &[u8], count| (0..count).fold(head.to_vec(), |inner, _| around(&inner, instances));
+        assert!(outermost(&layers(&ten, 3)).is_ok());
+        assert!(matches!(outermost(&layers(&ten, 4)), Err(Unfit::TooManyParts(_))));
+        // And these instantiate nothing.
+        assert!(outermost(&layers(&[], 100)).is_ok());
+        assert!(matches!(outermost(&layers(&[], 101)), Err(Unfit::TooManyParts(_))));
     }
 
     #[test]

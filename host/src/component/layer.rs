@@ -1,0 +1,106 @@
+//! How much a component comes to that instantiates others, which are nested in it.
+//!
+//! What is instantiated often counts as often, and that multiplies with every layer: a file of a few hundred bytes can
+//! make millions of instances. The engine lays out all of them when it compiles and again whenever it loads, here and
+//! in memory that no limit of a plugin counts. So they are counted first.
+
+use thiserror::Error;
+use wasmparser::{ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Parser};
+
+/// The most instances and functions that a component and all those in it come to. A guess: those that tools make of whole
+/// language engines have two hundred.
+const MOST_PARTS: u64 = 10_000;
+
+/// How many components may lie around another one. A guess: tools make three or four.
+const DEEPEST: usize = 100;
+
+/// A component comes to more than is borne.
+#[derive(Debug, Error)]
+#[error("its components, instantiated by each other, come to more than {MOST_PARTS} instances and functions")]
+pub(crate) struct TooManyParts;
+
+/// One component of those that lie in each other, as far as it was read.
+pub(crate) struct Layer {
+    pub(crate) parser: Parser,
+    /// How many parts it comes to when it is instantiated.
+    parts: u64,
+    /// The same of each component that it can instantiate, by index.
+    components: Vec<u64>,
+}
+
+impl Layer {
+    pub(crate) fn new(parser: Parser) -> Self {
+        Self { parser, parts: 0, components: Vec::new() }
+    }
+
+    /// Goes on with a component that is nested in this one, and puts this one with those around it.
+    pub(crate) fn enter(&mut self, parser: Parser, around: &mut Vec<Self>) -> Result<(), TooManyParts> {
+        if around.len() == DEEPEST {
+            return Err(TooManyParts);
+        }
+        around.push(std::mem::replace(self, Self::new(parser)));
+        Ok(())
+    }
+
+    /// Goes on with the component around this one, which has come to its end. Returns whether there is one.
+    pub(crate) fn leave(&mut self, around: &mut Vec<Self>) -> Result<bool, TooManyParts> {
+        let Some(outer) = around.pop() else { return Ok(false) };
+        let inner = std::mem::replace(self, outer);
+        self.hold(inner.parts)?;
+        Ok(true)
+    }
+
+    /// Counts parts of its own.
+    pub(crate) fn add(&mut self, parts: u64) -> Result<(), TooManyParts> {
+        self.parts = self.parts.saturating_add(parts);
+        if self.parts > MOST_PARTS { Err(TooManyParts) } else { Ok(()) }
+    }
+
+    /// Counts an instance, and all that comes with it.
+    pub(crate) fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), TooManyParts> {
+        self.add(1)?;
+        match instance {
+            ComponentInstance::Instantiate { component_index, .. } => self.add(self.of(*component_index)),
+            ComponentInstance::FromExports(_) => Ok(()),
+        }
+    }
+
+    /// Takes another name for something that may be a component.
+    pub(crate) fn alias(&mut self, alias: &ComponentAlias<'_>, around: &[Self]) -> Result<(), TooManyParts> {
+        match alias {
+            ComponentAlias::InstanceExport { kind, .. } => self.given(*kind),
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                let count = usize::try_from(*count).unwrap_or(usize::MAX);
+                let outer = match count.checked_sub(1) {
+                    None => Some(&*self),
+                    Some(further) => around.iter().rev().nth(further),
+                };
+                let parts = outer.map_or(0, |outer| outer.of(*index));
+                self.hold(parts)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes an export, which is another name for what is exported.
+    pub(crate) fn export(&mut self, kind: ComponentExternalKind, index: u32) -> Result<(), TooManyParts> {
+        if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
+    }
+
+    /// Takes something from elsewhere. If it is a component, it may come to anything; no tool makes those.
+    pub(crate) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
+        if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
+    }
+
+    /// Returns how many parts a component comes to. One that is not there comes to none: the compiler refuses it.
+    fn of(&self, index: u32) -> u64 {
+        let parts = usize::try_from(index).ok().and_then(|index| self.components.get(index));
+        parts.copied().unwrap_or(0)
+    }
+
+    /// Takes a component that can be instantiated. It counts as a part, or the list of them could grow with the file.
+    fn hold(&mut self, parts: u64) -> Result<(), TooManyParts> {
+        self.components.push(parts);
+        self.add(1)
+    }
+}
