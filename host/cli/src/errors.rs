@@ -2,12 +2,13 @@
 //!
 //! Lists of names that others chose, of files or of what plugins offer, stand in the sentences that are made here and begin no line.
 
+use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use portcullis::host::{FindError, RunError};
-use portcullis_contract::{Kind, LaunchError, visible_line};
+use portcullis_contract::{CallError, Kind, LaunchError, visible_line};
 
 use crate::exit::{Exit, Failure};
 
@@ -60,7 +61,7 @@ pub(crate) fn find(error: FindError) -> Failure {
         | FindError::DiscoverAuthHandlers(_)
         | FindError::Unreadable { .. }
         | FindError::Misfit { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
-        other => other.into(),
+        other => limited(other.into()).into(),
     }
 }
 
@@ -89,7 +90,19 @@ pub(crate) fn run(error: RunError) -> Failure {
         RunError::TimedOut { .. } => Exit::TimedOut,
         _ => Exit::Failed,
     };
-    Failure { exit, problem: error.into() }
+    Failure { exit, problem: limited(error.into()) }
+}
+
+/// Says of a limit that was reached where more is allowed: the defaults are too little for some.
+fn limited(problem: anyhow::Error) -> anyhow::Error {
+    let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
+        Some(CallError::Limit { which, .. }) => Some(*which),
+        _ => None,
+    };
+    match problem.chain().find_map(reached) {
+        Some(which) => anyhow!("{problem:#}; a policy can allow more: {which}, in [plugin.NAME.limits]"),
+        None => problem,
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use portcullis::host::{ExecuteError, FailedCall};
-    use portcullis_contract::{CallError, PluginName, Refusal};
+    use portcullis_contract::{Amount, LimitName, PluginName, Refusal};
 
     use super::*;
 
@@ -132,6 +145,22 @@ mod tests {
             RunError::Execution(refused),
             Exit::Failed,
             "provider execution failed: provider execution failed: echo: provider execution failed: no",
+        );
+        let [asked, allowed] = [65, 64].map(|mib| Amount::Bytes(mib << 20));
+        let limit = || CallError::Limit { which: LimitName::Memory, asked, allowed };
+        let reached = ExecuteError::Call(FailedCall { provider: "echo".to_owned(), error: limit() });
+        check(
+            RunError::Execution(reached),
+            Exit::Failed,
+            "provider execution failed: provider execution failed: echo: limit memory reached: asked 65MiB, allowed \
+             64MiB; a policy can allow more: memory, in [plugin.NAME.limits]",
+        );
+        let source = LaunchError::failed(limit());
+        check(
+            RunError::Find(FindError::Launch { plugin: PluginName::new("p"), source }),
+            Exit::Failed,
+            "plugin p: did not start: limit memory reached: asked 65MiB, allowed 64MiB; a policy can allow more: memory, \
+             in [plugin.NAME.limits]",
         );
         let limit = Duration::from_secs(1);
         check(RunError::TimedOut { limit }, Exit::TimedOut, "no answer within 1s");
