@@ -11,11 +11,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -38,6 +39,8 @@ const WORDS: usize = 4 << 10;
 
 /// A worker ends so when the component, and not the worker, is to blame.
 const BAD_COMPONENT: u8 = 2;
+/// And so when neither is.
+const FAILED: u8 = 1;
 
 /// A command that ends up in [`worker_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +67,13 @@ pub(crate) enum CompileError {
     /// The worker was too slow.
     #[error("compiling took longer than {WALL:?}")]
     TooSlow,
-    /// The worker failed.
+    /// The worker used up its processor time.
+    #[error("compiling takes more than {CPU:?} of processor time")]
+    TooMuch,
+    /// The worker came to grief over the component, as another one would.
+    #[error("the compile worker died ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
+    Died { status: String, words: String },
+    /// The worker failed at something else, which it names.
     #[error("the compile worker failed ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
     Failed { status: String, words: String },
 }
@@ -112,7 +121,11 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) if status.code() == Some(BAD_COMPONENT.into()) => Err(CompileError::Unfit(words)),
-        Ok(status) => Err(CompileError::Failed { status: status.to_string(), words }),
+        Ok(status) if status.signal() == Some(Signal::XCPU.as_raw()) => Err(CompileError::TooMuch),
+        Ok(status) if status.code() == Some(FAILED.into()) => {
+            Err(CompileError::Failed { status: status.to_string(), words })
+        }
+        Ok(status) => Err(CompileError::Died { status: status.to_string(), words }),
         Err(error) => Err(CompileError::Failed { status: error.to_string(), words }),
     }
 }
@@ -138,7 +151,7 @@ struct Failure {
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure { code: 1, text: format!("cannot {what}: {error}") }
+    move |error| Failure { code: FAILED, text: format!("cannot {what}: {error}") }
 }
 
 fn work() -> Result<(), Failure> {
@@ -150,7 +163,7 @@ fn work() -> Result<(), Failure> {
     let mut wasm = Vec::new();
     stdin.by_ref().take(length).read_to_end(&mut wasm).map_err(failed("read the component"))?;
     if u64::try_from(wasm.len()) != Ok(length) {
-        return Err(Failure { code: 1, text: "the component ends early".to_owned() });
+        return Err(Failure { code: FAILED, text: "the component ends early".to_owned() });
     }
     // Ends with the process, which it is there to end.
     std::thread::spawn(move || {
@@ -174,15 +187,16 @@ fn hand_over(mut to: impl Write, compiled: &[u8]) -> Result<(), Failure> {
 
 fn limit() -> io::Result<()> {
     let limits = [
-        (Resource::Cpu, CPU.as_secs()),
-        (Resource::As, MEMORY),
-        (Resource::Fsize, OUTPUT),
-        (Resource::Core, 0),
+        // A second apart: at the first one the kernel says by its signal why it ends us, at the other no more.
+        (Resource::Cpu, CPU.as_secs(), CPU.as_secs() + 1),
+        (Resource::As, MEMORY, MEMORY),
+        (Resource::Fsize, OUTPUT, OUTPUT),
+        (Resource::Core, 0, 0),
     ];
-    for (resource, most) in limits {
+    for (resource, current, maximum) in limits {
         // Where less is allowed already, that stays: only root could raise it.
-        let most = getrlimit(resource).maximum.map_or(most, |allowed| allowed.min(most));
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(current.min(allowed)), maximum: Some(maximum.min(allowed)) };
         setrlimit(resource, limit)?;
     }
     Ok(())
@@ -191,6 +205,20 @@ fn limit() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_worker_tells_by_its_end_what_it_failed_at() {
+        let end = async |script: &str| {
+            let args = vec!["-c".into(), script.into()];
+            let worker = Worker { program: "/bin/sh".into(), args };
+            worker.compile(b"", &tempfile::tempfile().unwrap()).await.unwrap_err()
+        };
+        assert!(matches!(end("echo why >&2; exit 2").await, CompileError::Unfit(why) if why == "why"));
+        assert!(matches!(end("ulimit -c 0; kill -s XCPU $$").await, CompileError::TooMuch));
+        assert!(matches!(end("ulimit -c 0; kill -s ABRT $$").await, CompileError::Died { .. }));
+        assert!(matches!(end("exit 101").await, CompileError::Died { .. }));
+        assert!(matches!(end("exit 1").await, CompileError::Failed { .. }));
+    }
 
     #[test]
     fn a_compiled_component_whose_end_cannot_be_written_is_no_success() {
