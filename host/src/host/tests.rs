@@ -4,12 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts};
-use portcullis_contract::{Access, FsGrant, HostError, Instances, PluginName, SecretGrant, chain};
+use portcullis_contract::{
+    Access, Backend, Digest, FsGrant, Grants, HostError, Instances, Kind, Limits, PluginName, PluginSpec,
+    SecretGrant, chain,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::descriptors::Described;
 use super::*;
 use crate::fake::{Answer, FakeBackend, World};
+use crate::policy::Policy;
 
 mod auth;
 mod identity;

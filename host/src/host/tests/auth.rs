@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use portcullis_contract::LoginRequest;
+use portcullis_contract::{HandlerName, LoginRequest};
 
 use super::*;
 use crate::fake::Event;

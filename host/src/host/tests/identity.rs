@@ -1,6 +1,6 @@
 //! What plugins are told of who is logged in, by handlers of the same host.
 
-use portcullis_contract::{HostError, IdentityGrant, Isolation, SecretGrant, TokenRequest};
+use portcullis_contract::{HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest};
 
 use super::super::identity::PAUSE;
 use super::super::services::Services;
