@@ -203,6 +203,8 @@ fn property_types(schema: &Json) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_fuzz::in_time;
+
     use super::*;
 
     fn good() -> Descriptor {
@@ -295,14 +297,18 @@ mod tests {
     /// It would not end, were everything in it looked at once for everything else.
     #[test]
     fn a_descriptor_may_be_long() {
-        let properties: Vec<_> = (0..50_000).map(|n| format!("\"{n}\":{{}}")).collect();
-        let schema =
-            format!("{{\"properties\":{{\"success\":{{\"type\":\"boolean\"}},{}}}}}", properties.join(","));
-        let long = |d: &mut Descriptor| {
-            d.capabilities = vec![Capability::ACTION; 50_000];
-            d.output_schemas = BTreeMap::from([(Capability::ACTION, Json::from_text(schema))]);
-            d.write_operations = Some((0..500_000).map(|n| n.to_string()).collect());
-        };
-        check(long, "1.2.0");
+        in_time(|| {
+            let properties: Vec<_> = (0..50_000).map(|n| format!("\"{n}\":{{}}")).collect();
+            let schema = format!(
+                "{{\"properties\":{{\"success\":{{\"type\":\"boolean\"}},{}}}}}",
+                properties.join(",")
+            );
+            let long = |d: &mut Descriptor| {
+                d.capabilities = vec![Capability::ACTION; 50_000];
+                d.output_schemas = BTreeMap::from([(Capability::ACTION, Json::from_text(schema))]);
+                d.write_operations = Some((0..500_000).map(|n| n.to_string()).collect());
+            };
+            check(long, "1.2.0");
+        });
     }
 }

@@ -12,11 +12,14 @@
 //! An input that breaks a target is written to a file, whose name the test says; put into the corpus, it is tried
 //! for ever after.
 //!
+//! A test beside a parser that is about much input, and not about broken one, has [`in_time()`].
+//!
 //! Why not another's: what runs on the stable toolchain elsewhere makes up values and does not break files, and
 //! random bytes never come further into a parser of text than its first character.
 
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a test says to who runs it what it tried")]
 
+mod in_time;
 mod mutation;
 mod random;
 
@@ -25,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use self::in_time::in_time;
 use self::mutation::mutate;
 pub use self::random::Random;
 

@@ -1,5 +1,7 @@
 //! Inputs as people give them, and what becomes of them.
 
+use portcullis_fuzz::in_time;
+
 use super::*;
 
 const TYPES: &str = r#"{"type":"object","required":["s"],"properties":{
@@ -163,19 +165,23 @@ fn what_is_required_has_to_be_there_or_have_a_default() {
 /// It would not end, were every property looked for in all of what is required.
 #[test]
 fn a_schema_may_require_much() {
-    let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
-    let (properties, required) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"r{n}\"")));
-    let schema = format!("{{\"properties\":{{{properties}}},\"required\":[{required}]}}");
-    assert_eq!(resolved(&schema, "{}").as_deref(), Ok("{}"));
+    in_time(|| {
+        let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
+        let (properties, required) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"r{n}\"")));
+        let schema = format!("{{\"properties\":{{{properties}}},\"required\":[{required}]}}");
+        assert_eq!(resolved(&schema, "{}").as_deref(), Ok("{}"));
+    });
 }
 
 /// Nor would it, were every property looked for in all of what was given.
 #[test]
 fn much_may_be_given() {
-    let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
-    let (properties, given) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"p{n}\":{n}")));
-    let (schema, input) = (format!("{{\"properties\":{{{properties}}}}}"), format!("{{{given}}}"));
-    assert_eq!(resolved(&schema, &input).as_deref(), Ok(input.as_str()));
+    in_time(|| {
+        let list = |of: fn(usize) -> String| (0..200_000).map(of).collect::<Vec<_>>().join(",");
+        let (properties, given) = (list(|n| format!("\"p{n}\":{{}}")), list(|n| format!("\"p{n}\":{n}")));
+        let (schema, input) = (format!("{{\"properties\":{{{properties}}}}}"), format!("{{{given}}}"));
+        assert_eq!(resolved(&schema, &input).as_deref(), Ok(input.as_str()));
+    });
 }
 
 #[test]
