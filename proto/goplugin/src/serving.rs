@@ -150,6 +150,7 @@ mod tests {
     use futures_util::stream;
     use http_body::Frame;
     use tokio::net::UnixStream;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::transport::{Link, Socket};
@@ -205,14 +206,19 @@ mod tests {
 
     type Requests = h2::client::SendRequest<Bytes>;
 
+    /// Returns our end of a connection, and what a server accepts for the other.
+    fn one_link() -> (UnixStream, impl Stream<Item = io::Result<Tethered>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
+        (ours, stream::iter([Ok(link)]).chain(stream::pending()))
+    }
+
     /// Does what `calling` does on one connection to `application`.
     async fn on_a_connection<T>(
         application: fn() -> Answer,
         calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
     ) -> T {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
-        let links = stream::iter([Ok(link)]).chain(stream::pending());
+        let (ours, links) = one_link();
         let calling = async {
             let (requests, connection) = h2::client::handshake(ours).await.unwrap();
             tokio::spawn(connection);
@@ -262,6 +268,27 @@ mod tests {
             })
         });
         assert_eq!(most.await, CALLS);
+    }
+
+    /// Who calls would keep the connection, and this would wait for the other side to close it.
+    #[tokio::test]
+    async fn when_it_is_to_end_connections_take_no_more_calls() {
+        let (ours, links) = one_link();
+        let (end, signal) = oneshot::channel::<()>();
+        let calling = async {
+            let (mut requests, connection) = h2::client::handshake(ours).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let (_, status) = call(&mut requests).await;
+            assert_eq!(status.code(), Code::Aborted);
+            end.send(()).unwrap();
+            // Whatever it ends with: that it does is what is asked for, and that `requests` are still there.
+            drop(connection.await);
+            requests.ready().await.is_err()
+        };
+        let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
+        let serving = serve(links, Routes::new(Application(refuses)), None, async { drop(signal.await) });
+        let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
+        assert_eq!(both.expect("it ends"), ((), true));
     }
 
     /// Calls what panics, on a connection that stays, and returns what it was told.
