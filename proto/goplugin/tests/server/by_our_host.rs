@@ -1,15 +1,17 @@
 //! Our host and our plugin, in every mode.
 
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures_util::poll;
 use portcullis_goplugin::{
     Address, BrokerError, Connection, Cookie, Encryption, Launch, Serving, Sink, Stdio, Versions,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -20,6 +22,8 @@ use tonic::{Code, Request, Response};
 use crate::child::entries;
 use crate::peer::peer_client::PeerClient;
 use crate::peer::{Data, Nothing, Number, Text};
+use crate::wire::Empty;
+use crate::wire::grpc_controller_client::GrpcControllerClient;
 use crate::{LONG, PEER, TestResult, data};
 
 /// What a host waits for a plugin that it asked to end.
@@ -237,6 +241,43 @@ async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stoppe
     assert_eq!(plugin.stop(LONG).await.to_string(), "exit status: 0");
     drop(plugin);
     assert_eq!(sink.printed.load(Ordering::Relaxed), 200_000);
+    Ok(())
+}
+
+/// Nor does one that has ended by itself count as such before.
+#[tokio::test]
+async fn what_a_plugin_printed_that_has_ended_is_handed_over_first() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let (has_room, room) = watch::channel(true);
+    let (sink, launch) = reluctant(room, base.path());
+    let plugin = launch.start().await?;
+
+    has_room.send_replace(false);
+    PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
+    GrpcControllerClient::new(plugin.channel()).shutdown(Empty {}).await?;
+    tokio::time::timeout(LONG, plugin.gone().wait()).await?;
+    let mut stopping = pin!(plugin.stop(LONG));
+    assert!(poll!(stopping.as_mut()).is_pending());
+    has_room.send_replace(true);
+    assert!(stopping.await.status.is_some_and(|status| status.success()));
+    assert_eq!(sink.printed.load(Ordering::Relaxed), 200_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let (_never, room) = watch::channel(false);
+    let (_sink, launch) = reluctant(room, base.path());
+    let plugin = launch.start().await?;
+    PeerClient::new(plugin.channel()).print(Text { value: "x".to_owned() }).await?;
+    // So that it does not end when it is asked.
+    let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
+    kill_process(pid, Signal::STOP)?;
+
+    let both = async { tokio::join!(plugin.stop(10 * LONG), plugin.stop(Duration::ZERO)) };
+    let (patient, _) = tokio::time::timeout(LONG, both).await?;
+    assert_eq!(patient.to_string(), "signal: 9 (SIGKILL)");
     Ok(())
 }
 
