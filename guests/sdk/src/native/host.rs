@@ -65,6 +65,14 @@ impl Calling {
             }
         }))
     }
+
+    /// Hands something over, once there is room for it.
+    fn hand_over<I>(&self, to: &mpsc::Sender<I>, item: I) -> Result<(), Closed> {
+        match self.wait(to.send(item)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(Closed),
+        }
+    }
 }
 
 /// Waits on this thread, whatever it is: tokio's own lets nobody wait who is within a runtime, an author's included.
@@ -112,10 +120,7 @@ impl NativeHost {
 
     /// Hands something over, once there is room for it.
     pub(super) fn hand_over<I>(&self, to: &mpsc::Sender<I>, item: I) -> Result<(), Closed> {
-        match self.calling.wait(to.send(item)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(Closed),
-        }
+        self.calling.hand_over(to, item)
     }
 
     /// Asks the host.
@@ -284,6 +289,23 @@ mod tests {
             own.block_on(async { calling.wait(later) })
         });
         assert_eq!(asked.join().unwrap(), Some(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_may_hand_over_within_a_runtime_of_its_own() {
+        let (_caller, calling) = Calling::new(&Call::default());
+        let (sender, mut items) = mpsc::channel(1);
+        let handing = std::thread::spawn(move || {
+            let own = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            own.block_on(async { [1, 2, 3].map(|item| calling.hand_over(&sender, item)) })
+        });
+        // Generous: it is only ever waited out by a test that fails.
+        let mut next = async || tokio::time::timeout(Duration::from_secs(20), items.recv()).await.unwrap();
+        for item in [1, 2] {
+            assert_eq!(next().await, Some(item));
+        }
+        drop(items);
+        assert_eq!(handing.join().unwrap()[..2], [Ok(()), Ok(())]);
     }
 
     /// The runtime would give it another turn only once it has waited.
