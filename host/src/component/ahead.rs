@@ -191,6 +191,20 @@ mod tests {
         });
     }
 
+    #[test]
+    fn what_is_spent_waits_only_where_somebody_clears_up() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let first = runtime();
+        let ahead = first.block_on(async { Ahead::new(true) });
+        let call = || drop(ahead.begun(None, |_signal| std::future::pending()));
+        first.block_on(async { call() });
+        assert!(ahead.room_for_spent().is_none());
+        first.block_on(async { call() });
+        assert!(ahead.room_for_spent().is_some());
+        drop(first);
+        assert!(ahead.room_for_spent().is_none());
+    }
+
     #[tokio::test]
     async fn a_call_that_is_abandoned_is_over_as_well() {
         let ahead = Ahead::new(true);
