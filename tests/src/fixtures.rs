@@ -168,6 +168,20 @@ pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
     encode(wat::parse_str(&text).expect("the changed text is a module"), &resolve, world)
 }
 
+/// A guest whose every instance first does what `fields` have its own code begin with.
+///
+/// # Panics
+///
+/// When the guest does not print, or the changed text is no component.
+#[must_use]
+pub fn begun_with(fields: &str, guest: &Path) -> Vec<u8> {
+    let text = wasmprinter::print_file(guest).expect("a guest prints");
+    // Its own code comes first. A module ends where a parenthesis closes what is one step into the component.
+    let module = text.find("\n  (core module").expect("a guest has a module");
+    let end = text[module..].find("\n  )").expect("a module ends") + module;
+    wat::parse_str(format!("{}\n{fields}{}", &text[..end], &text[end..])).expect("it is a component still")
+}
+
 /// A guest that brings along two more components, one of which hands a text to the other: what tools make that join
 /// components into one.
 ///

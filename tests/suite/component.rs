@@ -159,6 +159,36 @@ async fn a_wall_that_no_clock_shows_is_none() -> TestResult {
     Ok(())
 }
 
+/// What is taken before there is a call is not given back when it begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_it_takes_to_make_an_instance_counts_in_its_call() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { memory: Some(16 << 20), ..Limits::default() };
+    let path = host.scratch().join("greedy.wasm");
+    // Is refused 16 MiB beside what it has, and goes on.
+    let greed = "(func $greed (drop (memory.grow (i32.const 256)))) (start $greed)";
+    fs::write(&path, fixtures::begun_with(greed, &fixtures::guest("acrobat")))?;
+    let plugin = host.launch_file(path).await?;
+    let fell = plugin.execute("acrobat", r#"{"operation":"recurse"}"#).await;
+    let Err(CallError::Limit { which, allowed, .. }) = fell else { panic!("a limit, not {fell:?}") };
+    assert_eq!((which, allowed), (LimitName::Memory, Amount::Bytes(16 << 20)));
+    Ok(())
+}
+
+/// Otherwise lines without a word in them would come for nothing, and without an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_of_the_log_takes_a_byte_more_than_its_words() -> TestResult {
+    let fields = r#"{"who":"acrobat","n":1}"#;
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { output: Some(u64::try_from(fields.len())? + 2), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let log = |message: &str| format!(r#"{{"operation":"log","level":"info","message":"{message}"}}"#);
+    plugin.execute("acrobat", &log("a")).await?;
+    let logged = plugin.execute("acrobat", &log("ab")).await;
+    assert_matches!(logged, Err(CallError::Limit { which: LimitName::Output, .. }));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
     let mut host = TestHost::new(Door::Component);
@@ -217,14 +247,20 @@ async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
     Ok(())
 }
 
-/// A stream that nobody reads keeps both.
-#[test_case(1, 64; "turn")]
-#[test_case(8, 1; "slot")]
+/// A stream that nobody reads keeps them all.
+#[test_case(1, 64, Instances::PerCall; "turn")]
+#[test_case(8, 1, Instances::PerCall; "slot")]
+#[test_case(8, 64, Instances::Single; "kept instance")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_learns_that_the_plugin_has_ended(turns: u32, slots: u16) -> TestResult {
+async fn who_waits_learns_that_the_plugin_has_ended(
+    turns: u32,
+    slots: u16,
+    instances: Instances,
+) -> TestResult {
     let backend = ComponentBackend::new(ComponentOptions { slots, ..fixtures::component_options() })?;
     let limits = Limits { concurrency: Some(turns), ..Limits::default() };
-    let spec = PluginSpec { limits, ..PluginSpec::new(PluginName::new("a"), fixtures::guest("acrobat")) };
+    let mut spec = PluginSpec { limits, ..PluginSpec::new(PluginName::new("a"), fixtures::guest("acrobat")) };
+    spec.run_as.instances = instances;
     let plugin = generous(backend.launch_provider(spec)).await?;
     let call = Call::default();
     let stream = request("acrobat", r#"{"operation":"stream","chunks":1000,"size":1}"#);
