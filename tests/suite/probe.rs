@@ -88,6 +88,7 @@ fn who_listens_and_does_not_answer_cannot_be_spoken_with_either() -> TestResult 
     assert!(!problem.contains("Status {"), "{problem}");
     // It could not be asked to end, so that it had to be killed is no fault of its own.
     assert_eq!(items(&seen, "must"), ["P-32"], "{seen:#}");
+    assert!(seen["findings"].to_string().contains("\"it answers no question\""), "{seen:#}");
     assert_eq!(seen["shutdown"]["answer"], "could not be asked");
     assert_eq!((&seen["services"], &seen["streams"]), (&Value::Null, &Value::Null));
     Ok(())
