@@ -206,7 +206,12 @@ fn write_prints(out: &mut String, printed: &Prints) {
 fn write_shutdown(out: &mut String, shutdown: &Shutdown) {
     out.push_str("\nHow it ended\n");
     row(out, "when asked to", &shutdown.answer);
-    let how = if shutdown.killed { "killed" } else { "by itself" };
+    let how = match (shutdown.killed, shutdown.has_controller) {
+        (false, _) => "by itself",
+        // It could not be asked in any other way, and perhaps it ended in order.
+        (true, false) => "by a signal",
+        (true, true) => "killed",
+    };
     row(out, "end", &format!("{how}, after {} ms: {}", shutdown.millis, shutdown.exit));
     let left = shutdown.sockets_left.join(", ");
     row(out, "sockets left", if left.is_empty() { "none" } else { &left });
@@ -245,6 +250,23 @@ mod tests {
 
     use super::*;
     use crate::probe::report::Services;
+
+    #[test]
+    fn who_can_be_asked_by_a_signal_alone_is_not_called_killed() {
+        let told = |killed, has_controller| {
+            let (answer, exit) = ("said nothing".to_owned(), "exit status: 0".to_owned());
+            let (code, millis, sockets_left) = (Some(0), 7, Vec::new());
+            let mut out = String::new();
+            write_shutdown(
+                &mut out,
+                &Shutdown { answer, exit, code, millis, killed, sockets_left, has_controller },
+            );
+            out
+        };
+        assert!(told(false, true).contains(" by itself, after 7 ms: exit status: 0\n"));
+        assert!(told(true, false).contains(" by a signal, after 7 ms: exit status: 0\n"));
+        assert!(told(true, true).contains(" killed, after 7 ms: exit status: 0\n"));
+    }
 
     #[test]
     fn nothing_that_a_plugin_says_begins_a_line_of_ours() {
