@@ -32,7 +32,8 @@ pub trait AuthHandler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the configuration cannot be used; the handler is then not offered.
+    /// When the configuration cannot be used. The host's log says so, and the handler is called all the same, as if
+    /// there were none: a call that cannot do without has to decline itself.
     fn configure(&self, host: &Host<'_>, handler: &str, configuration: Configuration) -> Result<(), Error> {
         let _ = (host, handler, configuration);
         Ok(())

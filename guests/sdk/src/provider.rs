@@ -13,7 +13,7 @@ use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sin
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time.
 /// - A call whose caller has gone is ended wherever it stands. A native one is not, but told so: by
 ///   [`Host::cancelled`], by the sink, and by calls of the host that fail.
-/// - A panic ends the plugin, not the call alone. Its text is shown to the user.
+/// - A panic ends a native plugin as a whole, and the instance of a component. Its text is shown to the user.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no provider",
     note = "a plugin that is an auth handler is exported by `export_auth_handler!`"
@@ -38,7 +38,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the configuration cannot be used; the provider is then not offered.
+    /// When the configuration cannot be used. The host's log says so, and the provider is called all the same, as if
+    /// there were none: a call that cannot do without has to decline itself.
     fn configure(&self, host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
         let _ = (host, provider, configuration);
         Ok(())
