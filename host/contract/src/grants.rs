@@ -174,7 +174,11 @@ impl FromStr for HttpAuthority {
         };
         let port = match port {
             None => default,
-            Some(port) => port.parse().map_err(|_| PatternError("a port is a number from 0 to 65535"))?,
+            // A number may have a sign where it is parsed, and a port has none.
+            Some(port) => Some(port)
+                .filter(|port| !port.starts_with('+'))
+                .and_then(|port| port.parse().ok())
+                .ok_or(PatternError("a port is a number from 0 to 65535"))?,
         };
         if host.is_empty() {
             return Err(PatternError("an authority names a host"));
@@ -271,6 +275,8 @@ mod tests {
             "https://u@a",
             "https://*.a",
             "http://a:b",
+            "http://a:+80",
+            "http://[::1]:+80",
         ] {
             check_authority(bad, None);
         }
