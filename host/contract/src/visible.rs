@@ -24,9 +24,9 @@ fn shown(text: &str, stays: impl Fn(char) -> bool) -> String {
             c if stays(c) => out.push(c),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            // Some programs end a line at these. The marks that turn the direction of text around hide as well as a
+            // Some programs end a line at the first two. The marks that turn the direction of text around hide as well as a
             // cursor does.
-            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' => {
                 out.extend(c.escape_unicode());
             }
             c if c.is_control() => out.extend(c.escape_unicode()),
@@ -53,6 +53,8 @@ mod tests {
         check("plain caf\u{e9}", "plain caf\u{e9}", "plain caf\u{e9}");
         check("a\u{1b}[2Jb\u{202e}c\u{9b}", "a\\u{1b}[2Jb\\u{202e}c\\u{9b}", "a\\u{1b}[2Jb\\u{202e}c\\u{9b}");
         check("a\r\u{2028}b", "a\\u{d}\\u{2028}b", "a\\u{d}\\u{2028}b");
+        let marks = "\\u{200e}\\u{200f}\\u{61c}";
+        check("\u{200e}\u{200f}\u{61c}", marks, marks);
     }
 
     #[test]
