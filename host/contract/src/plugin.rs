@@ -62,7 +62,7 @@ pub enum CallError {
     #[error("the plugin does not implement this call")]
     Unimplemented,
     /// The plugin, or a request to it, reached one of its limits.
-    #[error("limit {which} reached: asked {asked}, allowed {allowed}")]
+    #[error("limit {which} reached: asked {asked:#}, allowed {allowed}")]
     Limit {
         /// Which one, by its name in the policy.
         which: LimitName,
@@ -164,21 +164,32 @@ pub enum Amount {
     Unknown,
 }
 
+/// Shows it as a policy says it. The alternate form is for what was asked: bytes that are no whole number of their unit are
+/// rounded up to a tenth, so that what is more than was allowed looks so.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) if *bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => {
                 write!(f, "{}MiB", bytes >> 20)
             }
+            Self::Bytes(bytes) if f.alternate() && *bytes >= 1 << 20 => tenths(f, *bytes, 20, "MiB"),
             Self::Bytes(bytes) if *bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => {
                 write!(f, "{}KiB", bytes >> 10)
             }
+            Self::Bytes(bytes) if f.alternate() && *bytes >= 1 << 10 => tenths(f, *bytes, 10, "KiB"),
             Self::Bytes(bytes) => write!(f, "{bytes}B"),
             Self::Time(time) => write!(f, "{time:?}"),
             Self::Count(count) => write!(f, "{count}"),
             Self::Unknown => f.write_str("more"),
         }
     }
+}
+
+/// Shows bytes in a unit of two to the power of `shift`, rounded up to a tenth of it.
+fn tenths(f: &mut fmt::Formatter<'_>, bytes: u64, shift: u32, unit: &str) -> fmt::Result {
+    let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+    let tenths = whole * 10 + (rest * 10).div_ceil(1 << shift);
+    write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
 /// How a plugin came to its end.
@@ -222,3 +233,27 @@ impl fmt::Display for StopReason {
 }
 
 impl Error for StopReason {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(asked: u64, allowed: u64, text: &str) {
+        let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
+        let said = CallError::Limit { which: LimitName::Memory, asked, allowed }.to_string();
+        assert_eq!(said, format!("limit memory reached: {text}"));
+    }
+
+    #[test]
+    fn what_was_asked_is_easily_read_and_never_looks_like_what_was_allowed() {
+        check(67_613_856, 64 << 20, "asked 64.5MiB, allowed 64MiB");
+        check((64 << 20) + 1, 64 << 20, "asked 64.1MiB, allowed 64MiB");
+        check((65 << 20) - 1, 64 << 20, "asked 65.0MiB, allowed 64MiB");
+        check(128 << 20, 64 << 20, "asked 128MiB, allowed 64MiB");
+        check(1_001, 1_000, "asked 1001B, allowed 1000B");
+        check(1_600, 1 << 10, "asked 1.6KiB, allowed 1KiB");
+        // What a policy says is shown as it says it.
+        check(1_600_000, 1_500_000, "asked 1.6MiB, allowed 1500000B");
+        check(u64::MAX, 1 << 40, "asked 17592186044416.0MiB, allowed 1048576MiB");
+    }
+}

@@ -313,7 +313,7 @@ pub(crate) struct LimitHit {
 
 impl fmt::Display for LimitHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "limit {} reached: asked {}, allowed {}", self.which, self.asked, self.allowed)
+        write!(f, "limit {} reached: asked {:#}, allowed {}", self.which, self.asked, self.allowed)
     }
 }
 
