@@ -96,6 +96,20 @@ async fn a_component_that_would_make_ten_million_instances_is_refused_unseen() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_of_more_instances_than_one_may_have_breaks_no_contract() -> TestResult {
+    let text = wasmprinter::print_bytes(fixtures::trapping_provider(|module| module))?;
+    let half = "(core instance (instantiate $module))".repeat(500);
+    let thousand = format!(
+        "(component $half (core module $module) {half})
+         (instance (instantiate $half)) (instance (instantiate $half))"
+    );
+    let component = wat::parse_str(fixtures::with_fields(&text, &thousand))?;
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("it takes more than a component may: instance count"), "{refusal}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_was_joined_from_several_runs() -> TestResult {
     let mut host = TestHost::new(Door::Component);
     let path = host.scratch().join("joined.wasm");

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
+use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
-use wasmtime::{Store, Trap};
+use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::Prepared;
@@ -388,10 +389,43 @@ impl Instances {
             let allowed = Amount::Bytes(self.ground.limits.message);
             return CallError::Limit { which: LimitName::Message, asked: Amount::Unknown, allowed };
         }
-        CallError::contract(root)
+        match lack(error) {
+            Some(reason) => CallError::Stopped(StopReason::Lost { reason }),
+            None => CallError::contract(root),
+        }
     }
+}
+
+/// Says what there was too little of, if the engine failed for that: it is nothing that the guest did.
+fn lack(error: &wasmtime::Error) -> Option<String> {
+    let root = error.root_cause().to_string();
+    // The engine has no type for what a store may hold of a kind.
+    if let Some(excess) = root.strip_prefix("resource limit exceeded: ") {
+        return Some(format!("it takes more than a component may: {excess}"));
+    }
+    let of_the_machine = error.is::<Errno>()
+        || error.is::<std::io::Error>()
+        || error.is::<OutOfMemory>()
+        || error.is::<PoolConcurrencyLimitError>();
+    of_the_machine.then(|| format!("this machine has no room for it: {root}"))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_lacks_is_no_fault_of_a_guest() {
+        let full = wasmtime::Error::from(Errno::NOMEM);
+        let no_room = "this machine has no room for it: Cannot allocate memory (os error 12)";
+        assert_eq!(lack(&full.context("a memory")).as_deref(), Some(no_room));
+        let full = wasmtime::Error::from(std::io::Error::from(Errno::NOMEM));
+        assert_eq!(lack(&full).as_deref(), Some(no_room));
+        assert_eq!(lack(&wasmtime::Error::msg("invalid utf-8")), None);
+        assert_eq!(lack(&Trap::UnreachableCodeReached.into()), None);
+    }
 }
