@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -36,6 +37,13 @@ const MEMORY: u64 = 4 << 30;
 const OUTPUT: u64 = 1 << 30;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
+
+/// What of WebAssembly is run, by and large: [`config`] has the rest off.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .difference(WasmFeatures::GC_TYPES);
 
 /// A worker ends so when the component, and not the worker, is to blame.
 const BAD_COMPONENT: u8 = 2;
@@ -172,12 +180,25 @@ fn work() -> Result<(), Failure> {
     });
     let unfit = |error: wasmtime::Error| Failure { code: BAD_COMPONENT, text: format!("{error:#}") };
     let engine = Engine::new(&config()).map_err(unfit)?;
-    let mut compiled = engine.precompile_component(&wasm).map_err(unfit)?;
+    let mut compiled = engine.precompile_component(&wasm).map_err(|error| refused(&wasm, &error))?;
     #[expect(unsafe_code, reason = "our own compiler made it a moment ago")]
     // SAFETY: these are the bytes that the engine's compiler returned, unchanged.
     let component = unsafe { Component::deserialize(&engine, &compiled) }.map_err(unfit)?;
     compiled.push(Class::of(&component).encode());
     hand_over(io::stdout(), &compiled)
+}
+
+/// Says why the engine refuses a component; of one that wants more than is run here, also what to do.
+fn refused(wasm: &[u8], error: &wasmtime::Error) -> Failure {
+    let invalid = Validator::new_with_features(FEATURES).validate_all(wasm).err();
+    let advice = match invalid.and_then(|invalid| invalid.missing_wasm_feature()) {
+        Some(_) => {
+            "; what is run is WebAssembly 2.0 and WASI 0.2: build it without async, exceptions, tail calls, GC, threads \
+             and 64-bit memory"
+        }
+        None => "",
+    };
+    Failure { code: BAD_COMPONENT, text: format!("{error:#}{advice}") }
 }
 
 /// Writes all of it, to the last byte: what stdout still holds when a process ends is lost without a word.

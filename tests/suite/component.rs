@@ -78,6 +78,24 @@ async fn a_component_that_imports_what_nobody_offers_is_refused_by_the_imports_n
     Ok(())
 }
 
+#[test_case("(core func (canon backpressure.inc))"; "async")]
+#[test_case("(core module (tag))"; "exceptions")]
+#[test_case("(core module (func return_call 0))"; "tail calls")]
+#[test_case("(core module (type (struct)))"; "gc")]
+#[test_case("(core module (memory 1 1 shared))"; "threads")]
+#[test_case("(core module (memory i64 1))"; "memory of 64 bits")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_wants_more_than_is_run_is_refused_with_what_to_do(more: &str) -> TestResult {
+    let text = format!(
+        r#"(component {more}
+            (instance $provider)
+            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#
+    );
+    let refusal = refusal(&wat::parse_str(text)?).await?;
+    assert!(refusal.contains("; what is run is WebAssembly 2.0 and WASI 0.2: build it without"), "{refusal}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_of_no_known_world_is_refused() -> TestResult {
     let component = wat::parse_str("(component)")?;
