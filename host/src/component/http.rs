@@ -17,7 +17,6 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
-use portcullis_contract::{Grants, PluginName};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -30,7 +29,8 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, OutgoingRequest};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
-use crate::component::state::State;
+use crate::component::state::{Ground, State};
+use crate::names::shown;
 
 mod body;
 mod target;
@@ -75,20 +75,34 @@ pub(crate) fn limit_texts(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 /// The way out of one store.
 #[derive(Debug)]
 pub(crate) struct Egress {
-    plugin: PluginName,
-    grants: Arc<Grants>,
-    /// The most bytes of one body.
-    most: u64,
+    ground: Arc<Ground>,
     connections: Option<Arc<Semaphore>>,
-    /// Whether a denial was logged. One is enough: a guest could ask for ever.
-    denied: bool,
 }
 
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Egress {
-    pub(crate) fn new(plugin: PluginName, grants: Arc<Grants>, most: u64) -> Self {
-        Self { plugin, grants, most, connections: None, denied: false }
+    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+        Self { ground, connections: None }
+    }
+
+    /// Writes down that nothing is sent; if it was denied, with what would have allowed it.
+    fn refused(&self, to: &Uri, error: &Error) {
+        let plugin = &self.ground.name;
+        let Some((scheme, authority)) = to.scheme().zip(to.authority()) else { return };
+        if !self.ground.warnings.one_more(plugin) {
+            return;
+        }
+        if matches!(error, Error::HttpRequestDenied) {
+            let asked = format!("{scheme}://{authority}");
+            let asked = shown(&asked);
+            let allow = format!("http = [{asked:?}]");
+            tracing::warn!(%plugin, ?asked, allow, "HTTP request denied; the plugin's table in the policy can allow it");
+        } else {
+            // What stands before a host may be a password.
+            let asked = shown(authority.host());
+            tracing::warn!(%plugin, ?asked, "no HTTP request: {error}");
+        }
     }
 }
 
@@ -99,15 +113,10 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _sent: Sent,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Sent), Error>> + Send> {
-        let target = match Target::new(request.uri(), &self.grants) {
+        let target = match Target::new(request.uri(), &self.ground.grants) {
             Ok(target) => target,
             Err(error) => {
-                let first = !std::mem::replace(&mut self.denied, true);
-                if first
-                    && let Some((scheme, authority)) = request.uri().scheme().zip(request.uri().authority())
-                {
-                    tracing::warn!(plugin = %self.plugin, "no request to {scheme}://{authority}: {error}");
-                }
+                self.refused(request.uri(), &error);
                 return Box::new(std::future::ready(Err(error)));
             }
         };
@@ -115,7 +124,8 @@ impl WasiHttpHooks for Egress {
         let Ok(permit) = Arc::clone(connections).try_acquire_owned() else {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         };
-        let exchange = Exchange { target, most: self.most, options: options.unwrap_or_default(), permit };
+        let (most, options) = (self.ground.limits.message, options.unwrap_or_default());
+        let exchange = Exchange { target, most, options, permit };
         Box::new(exchange.run(request))
     }
 
@@ -127,6 +137,7 @@ impl WasiHttpHooks for Egress {
 /// One request and its response.
 struct Exchange {
     target: Target,
+    /// The most bytes of one body.
     most: u64,
     options: RequestOptions,
     permit: OwnedSemaphorePermit,
@@ -233,9 +244,31 @@ mod tests {
 
     use bytes::Bytes;
     use http_body_util::Empty;
+    use portcullis_contract::{BackendName, PluginName, PluginSpec};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::fake::Log;
+
+    #[test]
+    fn what_is_denied_is_logged_with_what_would_allow_it_and_without_a_password() {
+        let spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
+        let limits = spec.limits.resolve(BackendName::Component);
+        let egress = Egress::new(Arc::new(Ground::new(&spec, limits, |_| None).unwrap()));
+        let said = |uri: &'static str| {
+            let uri = Uri::from_static(uri);
+            let error = Target::new(&uri, &egress.ground.grants).unwrap_err();
+            Log::of(|| egress.refused(&uri, &error)).concat()
+        };
+        let denied = said("https://api.example.com:8443/path");
+        assert!(denied.contains(r#"http = [\"https://api.example.com:8443\"]"#), "{denied}");
+        let invalid = said("https://me:hunter2@api.example.com/path");
+        assert!(invalid.contains("api.example.com") && !invalid.contains("hunter2"), "{invalid}");
+        for _ in 0..100 {
+            said("https://api.example.com/");
+        }
+        assert_eq!(said("https://api.example.com/"), "");
+    }
 
     /// Gets an answer whose second half never comes, for a guest that waits so long for more.
     async fn half_an_answer(between_bytes_timeout: Option<Duration>) -> Response<WasiBody> {

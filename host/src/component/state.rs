@@ -32,6 +32,8 @@ use crate::component::engine::EngineKit;
 #[cfg(feature = "http")]
 use crate::component::http::Egress;
 use crate::component::output::Printed;
+#[cfg(feature = "http")]
+use crate::warnings::Warnings;
 
 /// What a guest may keep open at a time: files, streams, requests. A guess, and about what the system lets a process open;
 /// one that is too small is noticed by a guest that opens a thousand files at once. What is behind each lies with us,
@@ -50,7 +52,7 @@ const WRAPPING: u64 = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) name: PluginName,
-    pub(crate) grants: Arc<Grants>,
+    pub(crate) grants: Grants,
     pub(crate) limits: Resolved,
     pub(crate) host: Option<Arc<dyn HostService>>,
     /// Where what its guests print goes, if not into the log.
@@ -60,6 +62,9 @@ pub(crate) struct Ground {
     /// The directories that were granted, in the order of the grants.
     directories: Vec<File>,
     pub(crate) ending: Arc<Ending>,
+    /// How often it was written down that no HTTP request was made.
+    #[cfg(feature = "http")]
+    pub(crate) warnings: Warnings,
 }
 
 impl Ground {
@@ -76,13 +81,15 @@ impl Ground {
         let granted = spec.grants.env.iter();
         Ok(Self {
             name: spec.name.clone(),
-            grants: Arc::new(spec.grants.clone()),
+            grants: spec.grants.clone(),
             limits,
             host: spec.host.clone(),
             prints: spec.prints.clone(),
             environment: granted.filter_map(|name| Some((name.clone(), environment(name)?))).collect(),
             directories,
             ending: Arc::new(Ending::default()),
+            #[cfg(feature = "http")]
+            warnings: Warnings::default(),
         })
     }
 }
@@ -199,7 +206,7 @@ impl State {
             #[cfg(feature = "http")]
             http,
             #[cfg(feature = "http")]
-            egress: Egress::new(ground.name.clone(), Arc::clone(&ground.grants), limits.message),
+            egress: Egress::new(Arc::clone(ground)),
             table,
             memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
             printed,
