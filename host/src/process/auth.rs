@@ -117,10 +117,11 @@ impl AuthHandler for ProcessAuth {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         self.channel.open()?;
+        let host = self.host.announce().await?;
         let configure = ConfigureAuth {
             handler: name.clone(),
             configuration: configuration.clone(),
-            host_service: self.host.announce().await?,
+            host_service: host.id(),
             protocol_version: PROTOCOL_VERSION,
         };
         let request = proto::ConfigureAuthHandlerRequest::from(configure);
@@ -128,9 +129,11 @@ impl AuthHandler for ProcessAuth {
             .channel
             .ask(call, request, async |mut client, request| client.configure_auth_handler(request).await)
             .await;
-        if let Err(CallError::Refused(_)) = answer {
+        match &answer {
             // Later libraries drop the way to us when an author refuses to be configured.
-            self.host.forget();
+            Err(CallError::Refused(_)) => self.host.forget(),
+            Ok(()) | Err(CallError::Unimplemented) => host.taken(),
+            Err(_) => {}
         }
         or_nothing_to_do(answer)
     }

@@ -29,11 +29,66 @@ pub(super) struct HostDoor {
 }
 
 /// What is served now, and what was before.
-#[derive(Debug, Default)]
-struct Servings {
-    current: Option<Serving>,
+#[derive(Debug)]
+struct Servings<S = Serving> {
+    current: Option<S>,
+    /// Whether the child has answered a configuration that told it of the current one.
+    taken: bool,
     /// Kept for a provider that was configured with it and does not know that another one was stopped.
-    previous: Option<Serving>,
+    previous: Option<S>,
+}
+
+impl<S> Default for Servings<S> {
+    fn default() -> Self {
+        Self { current: None, taken: false, previous: None }
+    }
+}
+
+impl<S> Servings<S> {
+    fn forget(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.previous = Some(current);
+        }
+        self.taken = false;
+    }
+
+    /// Forgets the current one, unless it is another than `is`, or was taken.
+    fn forget_untaken(&mut self, is: impl FnOnce(&S) -> bool) {
+        if !self.taken && self.current.as_ref().is_some_and(is) {
+            self.forget();
+        }
+    }
+}
+
+/// What a child is told when it is configured. Dropped before the child has answered, it is not told to anybody again: the
+/// announcement that goes with it does not last, and nobody knows whether the child has come.
+#[derive(Debug)]
+pub(super) struct Announced<'a> {
+    door: &'a HostDoor,
+    id: Option<NonZeroU32>,
+}
+
+impl Announced<'_> {
+    /// Returns the number to tell the child; `None` says that there is nobody.
+    pub(super) fn id(&self) -> Option<NonZeroU32> {
+        self.id
+    }
+
+    /// Notes that the child has answered, and so has come if it wanted to.
+    pub(super) fn taken(self) {
+        let mut servings = self.door.servings();
+        servings.taken = servings.taken || servings.current.as_ref().is_some_and(|current| self.is(current));
+    }
+
+    fn is(&self, serving: &Serving) -> bool {
+        NonZeroU32::new(serving.id()) == self.id
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.door.servings().forget_untaken(|current| self.is(current));
+    }
 }
 
 impl HostDoor {
@@ -43,10 +98,15 @@ impl HostDoor {
         Self { host, broker, message_limit, serving: Mutex::default() }
     }
 
-    /// Serves and announces the host, unless that was done, and returns the number to tell the child.
+    /// Serves and announces the host, unless that was done.
     ///
     /// A child without a broker has no way to ask, and is told that there is nobody.
-    pub(super) async fn announce(&self) -> Result<Option<NonZeroU32>, CallError> {
+    pub(super) async fn announce(&self) -> Result<Announced<'_>, CallError> {
+        let id = self.announce_once().await?;
+        Ok(Announced { door: self, id })
+    }
+
+    async fn announce_once(&self) -> Result<Option<NonZeroU32>, CallError> {
         let Some(host) = &self.host else { return Ok(None) };
         if let Some(id) = self.announced() {
             return Ok(Some(id));
@@ -70,10 +130,7 @@ impl HostDoor {
 
     /// Has whoever is configured next hear of us anew.
     pub(super) fn forget(&self) {
-        let mut servings = self.servings();
-        if let Some(current) = servings.current.take() {
-            servings.previous = Some(current);
-        }
+        self.servings().forget();
     }
 
     /// Ends what is served.
@@ -179,5 +236,26 @@ impl host_service_server::HostService for Served {
             Ok(value) => Ok(Response::new(proto::PromptAuthResponseResponse { value })),
             Err(error) => Err(status(&error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_may_not_have_taken_is_told_to_nobody_again() {
+        let mut servings = Servings { current: Some(1), ..Servings::default() };
+        servings.forget_untaken(|id| *id == 7);
+        assert_eq!(servings.current, Some(1), "somebody else's is left alone");
+        servings.forget_untaken(|id| *id == 1);
+        assert_eq!((servings.current, servings.previous), (None, Some(1)));
+
+        let mut servings = Servings { current: Some(2), taken: true, ..Servings::default() };
+        servings.forget_untaken(|id| *id == 2);
+        assert_eq!(servings.current, Some(2));
+        // It says that it has lost the way.
+        servings.forget();
+        assert_eq!((servings.current, servings.taken, servings.previous), (None, false, Some(2)));
     }
 }

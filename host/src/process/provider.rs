@@ -66,6 +66,9 @@ impl ProcessProvider {
     }
 }
 
+/// How the plugin's library refuses to be configured when it cannot come to us (contract spec 3.7).
+const NO_WAY: &str = "failed to dial host service";
+
 /// What is said of a name that the plugin does not offer.
 static UNKNOWN: LazyLock<CallError> =
     LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
@@ -119,10 +122,11 @@ impl Provider for ProcessProvider {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         self.channel.open()?;
+        let host = self.host.announce().await?;
         let configure = Configure {
             provider: name.clone(),
             configuration: configuration.clone(),
-            host_service: self.host.announce().await?,
+            host_service: host.id(),
             protocol_version: PROTOCOL_VERSION,
         };
         let request = proto::ConfigureProviderRequest::from(configure);
@@ -130,6 +134,11 @@ impl Provider for ProcessProvider {
             .channel
             .ask(call, request, async |mut client, request| client.configure_provider(request).await)
             .await;
+        match &answer {
+            Err(CallError::Refused(refusal)) if refusal.message.starts_with(NO_WAY) => self.host.forget(),
+            Ok(()) | Err(CallError::Refused(_) | CallError::Unimplemented) => host.taken(),
+            Err(_) => {}
+        }
         or_nothing_to_do(answer)
     }
 
