@@ -45,6 +45,7 @@ mod text;
 mod waits;
 mod wrapped;
 
+use describe::Undescribed;
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
@@ -170,6 +171,7 @@ struct Rooms {
     plugins: Mutex<BTreeMap<PathBuf, Starting>>,
     waits: Waits,
     unusable: Unusable,
+    undescribed: Undescribed,
     stopping: AtomicBool,
     /// Whether the host was dropped.
     over: watch::Sender<bool>,
@@ -207,6 +209,7 @@ impl Host {
             plugins: Mutex::default(),
             waits: Waits::default(),
             unusable: Unusable::default(),
+            undescribed: Undescribed::default(),
             stopping: AtomicBool::new(false),
             over: watch::Sender::new(false),
         });

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     AuthHandler, BackendName, CallError, Digest, Grants, HostService, Kind, Limits, PluginName, Prints,
-    Provider,
+    Provider, chain,
 };
 
 /// A way of running plugins.
@@ -180,5 +180,17 @@ impl LaunchError {
     #[must_use]
     pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(source.into())
+    }
+
+    /// Says once more why a plugin does not start, if that is the plugin's own doing and would be found again. A wrapped
+    /// cause becomes its text.
+    #[must_use]
+    pub fn again(&self) -> Option<Self> {
+        match self {
+            Self::Unfit(source) => Some(Self::unfit(chain(source.as_ref()))),
+            Self::Failed(source) => Some(Self::failed(chain(source.as_ref()))),
+            Self::Undescribed(error) => Some(Self::Undescribed(error.again())),
+            Self::Unreadable { .. } | Self::Changed { .. } | Self::OtherKind { .. } => None,
+        }
     }
 }

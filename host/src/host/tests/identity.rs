@@ -130,6 +130,26 @@ async fn a_handler_that_does_not_start_is_not_started_for_every_question() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_described_is_not_started_for_every_list_of_handlers() {
+    let house = House::new(&[("bad.wasm", "auth:side"), ("one.wasm", "one")]);
+    let host = host(&house);
+    let asker = asker(&house, &host).await;
+    house.launches();
+    house.world.launches.lock().unwrap().push_back(None);
+
+    for _ in 0..3 {
+        assert_eq!(asker.auth_handlers().await.names, Vec::<String>::new());
+    }
+    assert_eq!(house.launches(), ["launch bad as an auth handler"]);
+    // Whoever looks meanwhile is told the same.
+    let listing = host.list(Describe::Trusted).await.unwrap();
+    assert_eq!(offers(&listing), ["bad: plugin bad: did not start: the fake does not start", "one: one"]);
+
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!(asker.auth_handlers().await.names, ["side"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_that_leads_back_to_its_asker_is_refused_and_never_waited_for() {
     let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side"), ("one.wasm", "one")]);
     let host = host(&house);
