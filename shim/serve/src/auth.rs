@@ -63,7 +63,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
             return Ok(refused(refusal));
         }
         let ConfigureAuth { handler, configuration, .. } = configure;
-        let done = call::contained(plugin.configure(&call, &handler, &configuration)).await?;
+        let done = plugin.configure(&call, &handler, &configuration).await;
         answered("ConfigureAuthHandler", done)
     }
 
@@ -72,14 +72,14 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     async fn login(&self, request: Request<proto::LoginRequest>) -> Responded<Self::LoginStream> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<LoginRequest>::from(request.into_inner());
-        let events = call::contained(async { plugin.login(&call, &handler, request) }).await?.map(sent);
+        let events = plugin.login(&call, &handler, request).map(sent);
         Ok(Response::new(call::contained_stream(events).boxed()))
     }
 
     async fn logout(&self, request: Request<proto::LogoutRequest>) -> Responded<proto::LogoutResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<Account>::from(request.into_inner());
-        let done = call::contained(plugin.logout(&call, &handler, &request)).await?;
+        let done = plugin.logout(&call, &handler, &request).await;
         told("Logout", &handler, done.map(|()| proto::LogoutResponse {}))
     }
 
@@ -89,7 +89,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     ) -> Responded<proto::GetStatusResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<Account>::from(request.into_inner());
-        let status = call::contained(plugin.status(&call, &handler, &request)).await?;
+        let status = plugin.status(&call, &handler, &request).await;
         told("GetStatus", &handler, status)
     }
 
@@ -99,7 +99,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     ) -> Responded<proto::GetTokenResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<AccessRequest>::from(request.into_inner());
-        let token = call::contained(plugin.token(&call, &handler, request)).await?;
+        let token = plugin.token(&call, &handler, request).await;
         told("GetToken", &handler, token)
     }
 
@@ -109,7 +109,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     ) -> Responded<proto::ListCachedTokensResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<Option<String>>::from(request.into_inner());
-        let tokens = call::contained(plugin.list_cached_tokens(&call, &handler, request.as_deref())).await?;
+        let tokens = plugin.list_cached_tokens(&call, &handler, request.as_deref()).await;
         let listed = tokens.map(|tokens| proto::ListCachedTokensResponse {
             tokens: tokens.into_iter().map(proto::CachedTokenInfo::from).collect(),
         });
@@ -122,8 +122,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     ) -> Responded<proto::PurgeExpiredTokensResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<Option<String>>::from(request.into_inner());
-        let purged =
-            call::contained(plugin.purge_expired_tokens(&call, &handler, request.as_deref())).await?;
+        let purged = plugin.purge_expired_tokens(&call, &handler, request.as_deref()).await;
         told("PurgeExpiredTokens", &handler, purged.map(Purged))
     }
 
@@ -135,7 +134,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let name = request.into_inner().handler_name;
         let name = (!name.is_empty()).then(|| HandlerName::new(name));
-        let stopped = call::contained(plugin.stop(&call, name.as_ref())).await?;
+        let stopped = plugin.stop(&call, name.as_ref()).await;
         if stopped.is_ok() {
             self.host.forget();
         }
@@ -148,7 +147,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     ) -> Responded<proto::DetectAvailableFlowsResponse> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request: () } = For::from(request.into_inner());
-        let flows = call::contained(plugin.detect_available_flows(&call, &handler)).await?;
+        let flows = plugin.detect_available_flows(&call, &handler).await;
         answered("DetectAvailableFlows", flows)
     }
 
@@ -161,7 +160,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
             Ok(settings) => settings,
             Err(refusal) => return Ok(refused(refusal)),
         };
-        answered("ActivateServerMode", call::contained(plugin.activate_server_mode(&call, settings)).await?)
+        answered("ActivateServerMode", plugin.activate_server_mode(&call, settings).await)
     }
 }
 

@@ -1,11 +1,11 @@
-//! One call, as its host made it: what it brings, and how far a panic in it reaches.
+//! One call, as its host made it: what it brings, and how far a panic in its stream reaches.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_core::Stream;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use portcullis_contract::Call;
 use portcullis_goplugin::timeout;
 use tonic::{Request, Status};
@@ -16,13 +16,8 @@ pub(crate) fn of<T>(request: &Request<T>) -> Call {
     Call { deadline: text.and_then(timeout::parse).and_then(|timeout| Instant::now().checked_add(timeout)) }
 }
 
-/// Waits for a call, and makes a status of a panic in it.
-pub(crate) async fn contained<T>(call: impl Future<Output = T>) -> Result<T, Status> {
-    // Whoever implements a plugin has to live with calls that are dropped anywhere; a panic is one more way to.
-    AssertUnwindSafe(call).catch_unwind().await.map_err(|panic| broken(&*panic))
-}
-
-/// The same for a call whose answer is a stream. It ends after the status.
+/// Makes a status of a panic in a stream, which ends after it. The connection answers for a panic anywhere in a call, but by
+/// then has lost what the stream brought just before.
 pub(crate) fn contained_stream<T>(
     items: impl Stream<Item = Result<T, Status>>,
 ) -> impl Stream<Item = Result<T, Status>> {
@@ -41,10 +36,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_ends_one_call_and_says_why() {
-        let status = contained::<()>(async { panic!("number {}", 7) }).await.unwrap_err();
-        assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "panic: number 7"));
-
+    async fn a_panic_ends_a_stream_after_what_came_before_and_says_why() {
         let mut items = 0..3;
         let stream = futures_util::stream::poll_fn(move |_| match items.next() {
             Some(2) => panic!("enough"),

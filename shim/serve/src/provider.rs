@@ -81,7 +81,7 @@ impl PluginService for Service<dyn Provider> {
             return Ok(refused(refusal));
         }
         let Configure { provider, configuration, .. } = configure;
-        let done = call::contained(plugin.configure(&call, &provider, &configuration)).await?;
+        let done = plugin.configure(&call, &provider, &configuration).await;
         answered("ConfigureProvider", done)
     }
 
@@ -94,7 +94,7 @@ impl PluginService for Service<dyn Provider> {
             Ok(execute) => execute,
             Err(refusal) => return Ok(refused(refusal)),
         };
-        match call::contained(plugin.execute(&call, execute)).await? {
+        match plugin.execute(&call, execute).await {
             Ok(output) => executed(output).map(Response::new),
             Err(error) => answered("ExecuteProvider", Err::<Output, _>(error)),
         }
@@ -116,7 +116,7 @@ impl PluginService for Service<dyn Provider> {
                 return Ok(Response::new(stream::iter([Ok(last.into())]).boxed()));
             }
         };
-        let chunks = call::contained(async { plugin.execute_stream(&call, execute) }).await?.map(sent);
+        let chunks = plugin.execute_stream(&call, execute).map(sent);
         Ok(Response::new(call::contained_stream(chunks).boxed()))
     }
 
@@ -130,7 +130,7 @@ impl PluginService for Service<dyn Provider> {
             Ok(input) => (ProviderName::new(provider_name), input),
             Err(refusal) => return Ok(refused(refusal)),
         };
-        let description = call::contained(plugin.describe_what_if(&call, &name, input)).await?;
+        let description = plugin.describe_what_if(&call, &name, input).await;
         answered("DescribeWhatIf", description)
     }
 
@@ -144,7 +144,7 @@ impl PluginService for Service<dyn Provider> {
             Ok(inputs) => (ProviderName::new(provider_name), inputs),
             Err(refusal) => return Ok(refused(refusal)),
         };
-        let dependencies = call::contained(plugin.extract_dependencies(&call, &name, inputs)).await?;
+        let dependencies = plugin.extract_dependencies(&call, &name, inputs).await;
         answered("ExtractDependencies", dependencies)
     }
 
@@ -156,7 +156,7 @@ impl PluginService for Service<dyn Provider> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let name = request.into_inner().provider_name;
         let name = (!name.is_empty()).then(|| ProviderName::new(name));
-        let stopped = call::contained(plugin.stop(&call, name.as_ref())).await?;
+        let stopped = plugin.stop(&call, name.as_ref()).await;
         if stopped.is_ok() {
             self.host.forget();
         }
