@@ -6,6 +6,7 @@
 mod contained;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
                         drop(tokio::spawn(connection(link, answers.clone(), calls, stopped.clone())));
                     }
                     Some(Err(error)) => {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                        tracing::debug!(error = &error as &dyn Error, "a connection was not accepted");
                     }
                     None => break,
                 },
@@ -64,8 +65,27 @@ pub(crate) async fn serve(
     stop.closed().await;
 }
 
+async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, stopped: watch::Receiver<()>) {
+    match serve_one(link, answers, calls, stopped).await {
+        Ok(()) => {}
+        Err(error) if was_closed(&error) => tracing::debug!("the other side has closed a connection"),
+        Err(error) => tracing::debug!(error = &error as &dyn Error, "a connection ended"),
+    }
+}
+
+/// Returns whether a connection ended because the other side was done with it: what is said last then finds nobody.
+fn was_closed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Serves on one link. It takes no more calls when `stopped` says so, or is told nothing any more.
-async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, mut stopped: watch::Receiver<()>) {
+async fn serve_one(
+    link: Tethered,
+    answers: Answers,
+    calls: Option<u32>,
+    mut stopped: watch::Receiver<()>,
+) -> Result<(), hyper::Error> {
     let (link, flush) = gathered(link);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -77,7 +97,7 @@ async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, mut st
         .auto_date_header(false);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(link), answers));
     let mut stopping = Some(Box::pin(async { drop(stopped.changed().await) }));
-    let served = poll_fn(|cx| {
+    poll_fn(|cx| {
         if stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready()) {
             stopping = None;
             connection.as_mut().graceful_shutdown();
@@ -85,10 +105,8 @@ async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, mut st
         let ended = connection.as_mut().poll(cx);
         flush.poll(cx);
         ended
-    });
-    if let Err(error) = served.await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
-    }
+    })
+    .await
 }
 
 /// What answers the calls of a connection, each within the time that it says it has, and whatever the service does.
@@ -149,6 +167,7 @@ mod tests {
     use futures_util::future::LocalBoxFuture;
     use futures_util::stream;
     use http_body::Frame;
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::UnixStream;
     use tokio::sync::oneshot;
 
@@ -289,6 +308,34 @@ mod tests {
         let serving = serve(links, Routes::new(Application(refuses)), None, async { drop(signal.await) });
         let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
         assert_eq!(both.expect("it ends"), ((), true));
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_from_a_fault() {
+        let pair = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
+            let (stop, stopped) = watch::channel(());
+            let silent = || -> Answer { Box::pin(pending()) };
+            let answers = Answers(Routes::new(Application(silent)).prepare());
+            (ours, async move {
+                let _stop = stop;
+                limited(LONG, serve_one(link, answers, None, stopped)).await.expect("it ends")
+            })
+        };
+
+        let (ours, served) = pair();
+        let speaking = async {
+            let (_requests, connection) = h2::client::handshake(ours).await.unwrap();
+            // It has said all that it says by itself.
+            assert!(futures_util::poll!(pin!(connection)).is_pending());
+        };
+        let ((), end) = tokio::join!(speaking, served);
+        assert!(end.as_ref().err().is_none_or(was_closed), "{end:?}");
+
+        let (mut ours, served) = pair();
+        ours.write_all(b"GET / HTTP/1.1\r\nhost: nobody\r\n\r\n").await.unwrap();
+        assert!(served.await.is_err_and(|fault| !was_closed(&fault)));
     }
 
     /// Calls what panics, on a connection that stays, and returns what it was told.
