@@ -118,6 +118,13 @@ pub enum Compiling {
         /// How long it took.
         took: Duration,
     },
+    /// Whoever launched it did not wait for it. What was done is lost, and the next launch begins anew.
+    GivenUp {
+        /// The component's file.
+        path: PathBuf,
+        /// How long it was waited for.
+        took: Duration,
+    },
 }
 
 impl Default for ComponentOptions {

@@ -19,6 +19,30 @@ fn a_run_ends_when_its_time_is_over() -> TestResult {
     Ok(())
 }
 
+/// With as little time it would never be compiled.
+#[test]
+fn a_run_that_ends_while_its_component_is_compiled_says_so() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let cache = person.path("cache");
+    let run = |timeout| {
+        let mut command = person.command(&["run", "echo", "--timeout", timeout, "message=hi"]);
+        command.env("PORTCULLIS_CACHE_DIR", &cache).env("PORTCULLIS_DATA_DIR", person.path("data")).output()
+    };
+    assert!(run("10m")?.status.success());
+    let files = cli::files_below(&cache.join("components"));
+    let compiled =
+        |extension: &str| files.iter().find(|file| file.extension().is_some_and(|is| is == extension));
+    fs::remove_file(compiled("cwasm").ok_or("it was compiled")?)?;
+    // Another process is at it, and takes its time.
+    let lock = fs::File::open(compiled("lock").ok_or("it was locked")?)?;
+    lock.try_lock()?;
+    let late = "no answer within 2s; its component was being compiled, which happens once and may take a minute: give it \
+         a longer --timeout";
+    fails(&run("2s")?, 9, late);
+    Ok(())
+}
+
 /// For want of them a library panics.
 #[test]
 fn a_command_that_may_open_next_to_no_files_says_so() -> TestResult {

@@ -11,6 +11,7 @@ use portcullis::host::{FindError, RunError};
 use portcullis_contract::{CallError, Kind, LaunchError, visible_line};
 
 use crate::exit::{Exit, Failure};
+use crate::progress;
 
 /// Returns how the command ends when something was not found or cannot be used.
 pub(crate) fn find(error: FindError) -> Failure {
@@ -90,7 +91,16 @@ pub(crate) fn run(error: RunError) -> Failure {
         RunError::TimedOut { .. } => Exit::TimedOut,
         _ => Exit::Failed,
     };
-    Failure { exit, problem: limited(error.into()) }
+    let problem = limited(error.into());
+    if exit == Exit::TimedOut && progress::was_given_up() {
+        // The next try begins anew: with as little time it never ends.
+        let problem = anyhow!(
+            "{problem:#}; its component was being compiled, which happens once and may take a minute: give it a longer \
+             --timeout"
+        );
+        return Failure { exit, problem };
+    }
+    Failure { exit, problem }
 }
 
 /// Says of a limit that was reached where more is allowed: the defaults are too little for some.

@@ -19,6 +19,7 @@ use portcullis::{Host, Options};
 use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::progress::Shown;
 use crate::{COMPILE_WORKER, Session, made, progress, shim};
 
 /// Options of every command that looks for plugins.
@@ -109,7 +110,10 @@ pub(crate) fn backends(session: &Session) -> Options {
     let environment = &session.environment;
     let variables = environment.variables.iter();
     let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    let tells = environment.stderr_is_terminal && !session.quiet;
+    let shown = match environment.stderr_is_terminal && !session.quiet {
+        true => Shown::Terminal,
+        false => Shown::Nowhere,
+    };
     Options {
         process: ProcessOptions { environment: environment.variables.clone(), ..ProcessOptions::default() },
         component: ComponentOptions {
@@ -122,7 +126,7 @@ pub(crate) fn backends(session: &Session) -> Options {
                 _ => None,
             },
             worker: worker(),
-            on_compile: tells.then(progress::listener),
+            on_compile: Some(progress::listener(shown)),
             environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..ComponentOptions::default()
         },

@@ -27,8 +27,10 @@ impl ComponentBackend {
             return Err(LaunchError::failed(NoWorker));
         };
         let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
-        let _progress = Progress::begin(self.options.on_compile.clone(), path, size);
-        self.compiled(worker, source).await
+        let progress = Progress::begin(self.options.on_compile.clone(), path, size);
+        let compiled = self.compiled(worker, source).await;
+        progress.end();
+        compiled
     }
 
     async fn compiled(&self, worker: &Worker, source: &Source) -> Result<Compiled, LaunchError> {
@@ -98,11 +100,12 @@ fn compile_error(error: CompileError) -> LaunchError {
     }
 }
 
-/// Tells a listener that compiling has begun, and when dropped, that it has ended.
+/// Tells a listener that compiling has begun, and that it has ended. Dropped before that, it was given up.
 struct Progress {
     listener: Option<CompileListener>,
     path: PathBuf,
     begun: Instant,
+    has_ended: bool,
 }
 
 impl Progress {
@@ -111,14 +114,70 @@ impl Progress {
         if let Some(listener) = &listener {
             listener(&Compiling::Begun { path: path.clone(), size });
         }
-        Self { listener, path, begun: Instant::now() }
+        Self { listener, path, begun: Instant::now(), has_ended: false }
+    }
+
+    fn end(mut self) {
+        self.has_ended = true;
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(listener) = &self.listener {
-            listener(&Compiling::Ended { path: self.path.clone(), took: self.begun.elapsed() });
+        let Some(listener) = &self.listener else { return };
+        let (path, took) = (self.path.clone(), self.begun.elapsed());
+        listener(&match self.has_ended {
+            true => Compiling::Ended { path, took },
+            false => Compiling::GivenUp { path, took },
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use portcullis_contract::{Backend as _, PluginName, PluginSpec};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::component::ComponentOptions;
+
+    /// A provider to look at; nobody gets to run it.
+    const PROVIDER: &[u8] = b"\0asm\x0d\0\x01\0\x0b\x26\x01\0\x20portcullis:plugin/provider@0.1.0\x05\0\0";
+
+    #[tokio::test]
+    async fn compiling_that_nobody_waits_for_is_given_up() {
+        let (said, begun) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let (saying, beginning) = (Arc::clone(&said), Arc::clone(&begun));
+        let listener: CompileListener = Arc::new(move |compiling| {
+            saying.lock().unwrap().push(match compiling {
+                Compiling::Begun { .. } => "begun",
+                Compiling::Ended { .. } => "ended",
+                Compiling::GivenUp { .. } => "given up",
+            });
+            beginning.notify_one();
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.wasm");
+        std::fs::write(&path, PROVIDER).unwrap();
+        let launch = async |script: &str| {
+            let args = vec!["-c".into(), script.into()];
+            let worker = Some(Worker { program: "/bin/sh".into(), args });
+            let options =
+                ComponentOptions { worker, on_compile: Some(Arc::clone(&listener)), ..Default::default() };
+            let spec = PluginSpec::new(PluginName::new("p"), &path);
+            ComponentBackend::new(options).unwrap().launch_provider(spec).await.map(drop)
+        };
+
+        // It reads on for as long as somebody waits.
+        tokio::select! {
+            ended = launch("while read line; do :; done") => panic!("{ended:?}"),
+            () = begun.notified() => {}
         }
+        assert_eq!(std::mem::take(&mut *said.lock().unwrap()), ["begun", "given up"]);
+
+        launch("exit 2").await.unwrap_err();
+        assert_eq!(*said.lock().unwrap(), ["begun", "ended"]);
     }
 }
