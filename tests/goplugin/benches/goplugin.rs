@@ -69,7 +69,7 @@ const ROWS: [Row; 23] = [
     echo("call, 16 B, 64 in flight", "plain", 16, 3000, 64),
     echo("call, 1 KiB, 64 in flight", "plain", 1 << 10, 3000, 64),
     echo("call, 64 KiB, 64 in flight", "plain", 64 << 10, 300, 64),
-    echo("call, 1 MiB, 64 in flight", "plain", 1 << 20, 96, 64),
+    echo("call, 1 MiB, 64 in flight", "plain", 1 << 20, 512, 64),
     echo("call, 1 KiB, AutoMTLS", "automtls", 1 << 10, 400, 1),
     echo("call, 1 KiB, multiplexed", "mux", 1 << 10, 400, 1),
     echo("call, 1 KiB, both", "both", 1 << 10, 400, 1),
