@@ -15,7 +15,8 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
 ///   others wait: for a login that takes minutes, too.
 /// - A call whose caller has gone is ended wherever it stands, and the memory of a component ends with
 ///   it. A native one is not ended, but told so: by [`Host::cancelled`], and by calls of the host that fail.
-/// - A panic ends the plugin, not the call alone. Its text is shown to the user.
+/// - A panic ends the process of a native plugin, and the one instance of a component, with its memory. Its text is shown to
+///   the user.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no auth handler",
     note = "a plugin that is a provider is exported by `export!`"
