@@ -37,9 +37,9 @@ fn a_run_that_ends_while_its_component_is_compiled_says_so() -> TestResult {
     // Another process is at it, and takes its time.
     let lock = fs::File::open(compiled("lock").ok_or("it was locked")?)?;
     lock.try_lock()?;
-    let late = "no answer within 2s; its component was being compiled, which happens once and may take a minute: give it \
+    let late = "no answer within 5s; its component was being compiled, which happens once and may take a minute: give it \
          a longer --timeout";
-    fails(&run("2s")?, 9, late);
+    fails(&run("5s")?, 9, late);
     Ok(())
 }
 
