@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use portcullis_contract::{BackendName, Call, CallError, Capability, Context, Json, Output};
+use portcullis_contract::{
+    BackendName, Call, CallError, Capability, Context, Digest, HandlerName, Json, LaunchError, Output,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -33,6 +35,7 @@ pub mod flow;
 pub mod handlers;
 mod identity;
 mod inputs;
+mod lately;
 mod listing;
 mod references;
 pub mod registry;
@@ -45,14 +48,14 @@ mod text;
 mod waits;
 mod wrapped;
 
-use describe::Undescribed;
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
-use identity::Unusable;
+use lately::Lately;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use registry::Registry;
+use services::IdentityError;
 pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup};
 use start::Starting;
 use waits::Waits;
@@ -170,8 +173,10 @@ struct Rooms {
     /// The plugins by their files. Each is started once, by whoever comes first.
     plugins: Mutex<BTreeMap<PathBuf, Starting>>,
     waits: Waits,
-    unusable: Unusable,
-    undescribed: Undescribed,
+    /// The auth handlers that plugins asked for in vain.
+    unusable: Lately<HandlerName, IdentityError>,
+    /// The files that could not be described, by their digests.
+    undescribed: Lately<Digest, LaunchError>,
     stopping: AtomicBool,
     /// Whether the host was dropped.
     over: watch::Sender<bool>,
@@ -208,8 +213,8 @@ impl Host {
             auth_registry: AuthRegistry::default(),
             plugins: Mutex::default(),
             waits: Waits::default(),
-            unusable: Unusable::default(),
-            undescribed: Undescribed::default(),
+            unusable: Lately::default(),
+            undescribed: Lately::default(),
             stopping: AtomicBool::new(false),
             over: watch::Sender::new(false),
         });

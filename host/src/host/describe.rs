@@ -3,51 +3,20 @@
 //! Whoever is asked is started with nothing granted and ended at once. Nobody knows before which kind of
 //! plugin it is, so it is started as one of the likely kind first, and if it is not, as one of the other.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use portcullis_contract::{
     AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
     Provider, ProviderName, chain,
 };
-use tokio::time::Instant;
 
 use super::Rooms;
 use super::descriptors::Described;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
-use super::identity::PAUSE;
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is said of a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
-
-/// How many files that could not be described are remembered at a time: no host has nearly so many.
-const MOST: usize = 1_000;
-
-/// The files that could not be described, by their digests: why, and until when they are not started to be asked again. A
-/// plugin that asks for the auth handlers has all of them looked at.
-#[derive(Debug, Default)]
-pub(super) struct Undescribed(Mutex<HashMap<Digest, (Instant, LaunchError)>>);
-
-impl Undescribed {
-    fn note(&self, digest: &Digest, error: &LaunchError) {
-        let Some(error) = error.again() else { return };
-        let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (until, _)| *until > now);
-        if all.len() < MOST {
-            all.insert(*digest, (now + PAUSE, error));
-        }
-    }
-
-    fn recall(&self, digest: &Digest) -> Option<LaunchError> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, error) = all.get(digest)?;
-        if *until > Instant::now() { error.again() } else { None }
-    }
-}
 
 /// What is known of a plugin without asking it, or after.
 pub(super) enum Known {
@@ -140,7 +109,8 @@ impl Rooms {
             return Ok(Known::Nothing);
         }
         let file = &examined.file;
-        if let Some(error) = self.undescribed.recall(digest) {
+        // A plugin that asks for the auth handlers has all files looked at.
+        if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
             return Err(failed(file, error));
         }
         let other = match likely {
@@ -156,7 +126,9 @@ impl Rooms {
             told => told,
         };
         let told = told.map_err(|source| {
-            self.undescribed.note(digest, &source);
+            if let Some(again) = source.again() {
+                self.undescribed.note(*digest, again);
+            }
             failed(file, source)
         })?;
         self.keep(digest, &told);

@@ -5,9 +5,8 @@
 //! may ask for which handler was decided by [`Services`](super::services::Services). What a handler says in a
 //! refusal is passed on; why else it failed is for the log.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,6 @@ use portcullis_contract::{
     AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, Token, TokenRequest,
     chain,
 };
-use tokio::time::Instant;
 
 use super::auth::{AuthError, USUAL_VALIDITY};
 use super::find::{Describe, FindError, Purpose};
@@ -23,36 +21,6 @@ use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
 use super::{Rooms, sentences::quote};
-
-/// How long a handler that could not be used is not looked for again. A guess: too short, and who asks in a loop has
-/// programs started all the time; too long, and a handler that was put right is missed.
-pub(super) const PAUSE: Duration = Duration::from_secs(10);
-
-/// How many of them are remembered at a time: no host has nearly so many, and a plugin may ask for any name.
-const MOST: usize = 64;
-
-/// The handlers that could not be used when they were asked for, with what was said, and until when that holds.
-#[derive(Debug, Default)]
-pub(super) struct Unusable(Mutex<HashMap<HandlerName, (Instant, IdentityError)>>);
-
-impl Unusable {
-    /// Notes what was said, for a while.
-    fn note(&self, name: &HandlerName, error: &IdentityError) {
-        let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (until, _)| *until > now);
-        if all.len() < MOST {
-            all.insert(name.clone(), (now + PAUSE, error.clone()));
-        }
-    }
-
-    /// Returns what was said a while ago.
-    fn recall(&self, name: &HandlerName) -> Option<IdentityError> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, error) = all.get(name)?;
-        (*until > Instant::now()).then(|| error.clone())
-    }
-}
 
 /// What one plugin may be told. It does not keep the host alive.
 #[derive(Debug)]
@@ -170,7 +138,7 @@ impl Rooms {
             let wait = self.waits.begin(asker, &handler.file).ok_or_else(circle)?;
             return Ok((handler, wait));
         }
-        if let Some(error) = self.unusable.recall(&name) {
+        if let Some(error) = self.unusable.recall(&name, IdentityError::clone) {
             return Err(error);
         }
         let not_there = |error: FindError| {
@@ -178,7 +146,7 @@ impl Rooms {
                 FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
                 error => told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
             };
-            self.unusable.note(&name, &error);
+            self.unusable.note(name.clone(), error.clone());
             error
         };
         let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;

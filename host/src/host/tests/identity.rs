@@ -2,7 +2,7 @@
 
 use portcullis_contract::{HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest};
 
-use super::super::identity::PAUSE;
+use super::super::lately::PAUSE;
 use super::super::services::Services;
 use super::*;
 
