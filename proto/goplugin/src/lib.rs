@@ -77,6 +77,7 @@ pub use self::server::{
     Capture, End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services,
     Session, TestServing,
 };
+pub use self::serving::contained_stream;
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::standing::Standing;
 pub use self::tls::{Tls, TlsSession};

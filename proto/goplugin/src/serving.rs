@@ -25,6 +25,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
+pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::timeout;
@@ -243,9 +244,11 @@ mod tests {
             tokio::spawn(connection);
             calling(requests).await
         };
+        let most = u32::try_from(CALLS).ok();
+        let serving = serve(links, Routes::new(Application(application)), most, pending());
         tokio::select! {
             came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
-            () = serve(links, Routes::new(Application(application)), u32::try_from(CALLS).ok(), pending()) => panic!("nobody told it to end"),
+            () = serving => panic!("nobody told it to end"),
         }
     }
 

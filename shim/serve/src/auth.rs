@@ -11,6 +11,7 @@ use portcullis_contract::proto::{Answer, ConfigureAuth, For, LoginItem, Purged};
 use portcullis_contract::{
     AccessRequest, Account, AuthHandler, CallError, HandlerName, LoginEvent, LoginRequest,
 };
+use portcullis_goplugin::contained_stream;
 use portcullis_proto as proto;
 use portcullis_proto::auth_handler_service_server::{AuthHandlerService, AuthHandlerServiceServer};
 use tonic::service::Routes;
@@ -73,7 +74,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
         let (plugin, call) = (self.plugin("")?, call::of(&request));
         let For { handler, request } = For::<LoginRequest>::from(request.into_inner());
         let events = plugin.login(&call, &handler, request).map(sent);
-        Ok(Response::new(call::contained_stream(events).boxed()))
+        Ok(Response::new(contained_stream(events).boxed()))
     }
 
     async fn logout(&self, request: Request<proto::LogoutRequest>) -> Responded<proto::LogoutResponse> {

@@ -9,6 +9,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use portcullis_contract::proto::{Answer, Configure, StreamItem};
 use portcullis_contract::{CallError, Chunk, Descriptor, Output, Provider, ProviderName};
+use portcullis_goplugin::contained_stream;
 use portcullis_proto as proto;
 use portcullis_proto::plugin_service_server::{PluginService, PluginServiceServer};
 use tonic::service::Routes;
@@ -117,7 +118,7 @@ impl PluginService for Service<dyn Provider> {
             }
         };
         let chunks = plugin.execute_stream(&call, execute).map(sent);
-        Ok(Response::new(call::contained_stream(chunks).boxed()))
+        Ok(Response::new(contained_stream(chunks).boxed()))
     }
 
     async fn describe_what_if(

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
@@ -22,6 +22,16 @@ pub(super) async fn contained<E>(
     // Services have to live with calls that are dropped anywhere; a panic is one more way to.
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
     answer.unwrap_or_else(|panic| Ok(broken(&*panic).into_http()))
+}
+
+/// Makes a status of a panic in a stream of answers, which ends with it.
+///
+/// What is served answers for a panic anywhere in a call, so that no service needs this. But answers go into a message by the
+/// batch, and those that a stream brought just before it panicked are lost unless the panic is met here.
+pub fn contained_stream<T>(
+    answers: impl Stream<Item = Result<T, Status>>,
+) -> impl Stream<Item = Result<T, Status>> {
+    AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|panic| Err(broken(&*panic))))
 }
 
 /// The body of an answer. A panic in it is the status that it ends with.
@@ -65,4 +75,21 @@ fn broken(panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Status::internal(format!("panic: {}", text.unwrap_or("a value that is no text")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_a_stream_after_what_came_before_and_says_why() {
+        let mut items = 0..3;
+        let stream = futures_util::stream::poll_fn(move |_| match items.next() {
+            Some(2) => panic!("enough"),
+            item => std::task::Poll::Ready(item.map(Ok::<_, Status>)),
+        });
+        let seen: Vec<_> =
+            contained_stream(stream).map(|item| item.map_err(|s| s.message().to_owned())).collect().await;
+        assert_eq!(seen, [Ok(0), Ok(1), Err("panic: enough".to_owned())]);
+    }
 }
