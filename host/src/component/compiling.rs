@@ -77,13 +77,17 @@ impl ComponentBackend {
     }
 }
 
-/// Waits until nobody else compiles the same component, but not longer than a worker may take. Two that
-/// do so at once only waste time.
+/// How often it is looked whether another process has compiled a component. Locks of files wake nobody in time.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often at the most: for a little longer than a worker may take.
+const LOOKS: usize = 5_000;
+
+/// Waits until nobody else compiles the same component. Two that do so at once only waste time.
 async fn turn(cache: &Cache, digest: &Digest) -> Option<File> {
-    for _ in 0..5_000 {
+    for _ in 0..LOOKS {
         match cache.try_lock(digest) {
             Ok(Some(lock)) => return Some(lock),
-            Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(None) => tokio::time::sleep(LOOK).await,
             Err(error) => {
                 tracing::debug!("no lock on the compiled component: {error}");
                 return None;
