@@ -1,6 +1,5 @@
 //! Our host and our plugin, in every mode.
 
-use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -214,25 +213,34 @@ async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult 
     Ok(())
 }
 
-/// Describes the start of a plugin whose prints wait for room.
-fn reluctant(room: watch::Receiver<bool>, base: &Path) -> (Arc<Reluctant>, Launch) {
-    let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
-    let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
-    launch.socket_base = Some(base.to_owned());
-    launch.start_timeout = LONG;
-    launch.sink = Arc::clone(&sink) as _;
-    (sink, launch)
+/// A plugin that has printed, when there was no room for it any more.
+struct Printed {
+    plugin: Connection,
+    has_room: watch::Sender<bool>,
+    sink: Arc<Reluctant>,
+    _base: tempfile::TempDir,
+}
+
+impl Printed {
+    /// Starts one that prints so many letters to each output.
+    async fn start(letters: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        let base = tempfile::tempdir()?;
+        let (has_room, room) = watch::channel(true);
+        let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
+        let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
+        launch.socket_base = Some(base.path().to_owned());
+        launch.start_timeout = LONG;
+        launch.sink = Arc::clone(&sink) as _;
+        let plugin = launch.start().await?;
+        has_room.send_replace(false);
+        PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(letters) }).await?;
+        Ok(Self { plugin, has_room, sink, _base: base })
+    }
 }
 
 #[tokio::test]
 async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stopped() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let (has_room, room) = watch::channel(true);
-    let (sink, launch) = reluctant(room, base.path());
-    let plugin = launch.start().await?;
-
-    has_room.send_replace(false);
-    PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
+    let Printed { plugin, has_room, sink, _base } = Printed::start(100_000).await?;
     let gone = plugin.gone();
     tokio::spawn(async move {
         gone.wait().await;
@@ -247,30 +255,22 @@ async fn what_was_printed_last_is_handed_over_before_the_plugin_counts_as_stoppe
 /// Nor does one that has ended by itself count as such before.
 #[tokio::test]
 async fn what_a_plugin_printed_that_has_ended_is_handed_over_first() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let (has_room, room) = watch::channel(true);
-    let (sink, launch) = reluctant(room, base.path());
-    let plugin = launch.start().await?;
-
-    has_room.send_replace(false);
-    PeerClient::new(plugin.channel()).print(Text { value: "x".repeat(100_000) }).await?;
+    let printed = Printed::start(100_000).await?;
+    let plugin = &printed.plugin;
     GrpcControllerClient::new(plugin.channel()).shutdown(Empty {}).await?;
     tokio::time::timeout(LONG, plugin.gone().wait()).await?;
     let mut stopping = pin!(plugin.stop(LONG));
     assert!(poll!(stopping.as_mut()).is_pending());
-    has_room.send_replace(true);
+    printed.has_room.send_replace(true);
     assert!(stopping.await.status.is_some_and(|status| status.success()));
-    assert_eq!(sink.printed.load(Ordering::Relaxed), 200_000);
+    assert_eq!(printed.sink.printed.load(Ordering::Relaxed), 200_000);
     Ok(())
 }
 
 #[tokio::test]
 async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let (_never, room) = watch::channel(false);
-    let (_sink, launch) = reluctant(room, base.path());
-    let plugin = launch.start().await?;
-    PeerClient::new(plugin.channel()).print(Text { value: "x".to_owned() }).await?;
+    let printed = Printed::start(1).await?;
+    let plugin = &printed.plugin;
     // So that it does not end when it is asked.
     let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
     kill_process(pid, Signal::STOP)?;
@@ -283,12 +283,8 @@ async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else(
 
 #[tokio::test]
 async fn of_two_graces_the_shorter_counts_for_what_was_printed_last() -> TestResult {
-    let base = tempfile::tempdir()?;
-    let (_never, room) = watch::channel(false);
-    let (_sink, launch) = reluctant(room, base.path());
-    let plugin = launch.start().await?;
-    PeerClient::new(plugin.channel()).print(Text { value: "x".to_owned() }).await?;
-
+    let printed = Printed::start(1).await?;
+    let plugin = &printed.plugin;
     let in_a_hurry = async {
         plugin.gone().wait().await;
         plugin.stop(Duration::ZERO).await
