@@ -382,28 +382,19 @@ async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult
     Ok(())
 }
 
-/// Headers lie with the host, and take none of the guest's own memory.
-#[test_case(100, 1_000, true; "some")]
-#[test_case(2_000, 10, false; "many lists")]
-#[test_case(10, 100_000, false; "large ones")]
+/// Parts of requests lie with the host, and take none of the guest's own memory.
+#[test_case("http-headers", 100, 1_000, true; "some headers")]
+#[test_case("http-headers", 2_000, 10, false; "many lists of headers")]
+#[test_case("http-headers", 10, 100_000, false; "large headers")]
+#[test_case("http-methods", 100, 1_000, true; "some methods")]
+#[test_case("http-methods", 1, 20_000, false; "a large method")]
+#[test_case("http-authorities", 100, 1_000, true; "some authorities")]
+#[test_case("http-authorities", 1, 20_000, false; "a large authority")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guest_hoards_no_headers(lists: usize, size: usize, may: bool) -> TestResult {
+async fn a_guest_hoards_no_requests(operation: &str, parts: usize, size: usize, may: bool) -> TestResult {
     let mut host = TestHost::new(Door::Component);
     let plugin = host.launch("acrobat").await?;
-    let input = format!(r#"{{"operation":"http-headers","chunks":{lists},"size":{size}}}"#);
-    let kept = plugin.execute("acrobat", &input).await;
-    assert_eq!(kept.is_ok(), may, "{kept:?}");
-    Ok(())
-}
-
-/// So does the method of a request.
-#[test_case(100, 1_000, true; "some")]
-#[test_case(1, 100_000, false; "a large one")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guest_hoards_no_methods(requests: usize, size: usize, may: bool) -> TestResult {
-    let mut host = TestHost::new(Door::Component);
-    let plugin = host.launch("acrobat").await?;
-    let input = format!(r#"{{"operation":"http-methods","chunks":{requests},"size":{size}}}"#);
+    let input = format!(r#"{{"operation":"{operation}","chunks":{parts},"size":{size}}}"#);
     let kept = plugin.execute("acrobat", &input).await;
     assert_eq!(kept.is_ok(), may, "{kept:?}");
     Ok(())

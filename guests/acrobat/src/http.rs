@@ -1,4 +1,4 @@
-//! One request to the web, through the host, and headers and methods of requests that are never made.
+//! One request to the web, through the host, and parts of requests that are never made.
 //!
 //! `std` knows no HTTP, so this speaks to the host's own interface for it.
 
@@ -39,9 +39,19 @@ pub(crate) fn headers(lists: usize, size: usize) -> Result<Value, Error> {
 /// Makes so many requests, each with a method of that size, and keeps them until it has them all.
 pub(crate) fn methods(requests: usize, size: usize) -> Result<Value, Error> {
     let method = Method::Other("X".repeat(size));
+    hoard(requests, |request| request.set_method(&method))
+}
+
+/// The same with authorities.
+pub(crate) fn authorities(requests: usize, size: usize) -> Result<Value, Error> {
+    let authority = "x".repeat(size);
+    hoard(requests, |request| request.set_authority(Some(&authority)))
+}
+
+fn hoard(requests: usize, set: impl Fn(&OutgoingRequest) -> Result<(), ()>) -> Result<Value, Error> {
     let request = |_| -> Result<OutgoingRequest, Error> {
         let request = OutgoingRequest::new(Fields::new());
-        request.set_method(&method).map_err(|()| Error::new("no such method"))?;
+        set(&request).map_err(|()| Error::new("no such request"))?;
         Ok(request)
     };
     let kept = (0..requests).map(request).collect::<Result<Vec<_>, Error>>()?;

@@ -25,6 +25,7 @@
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
 //! | `http-headers` | `chunks`, `size` | keeps so many lists of headers of that size, then `{"lists":n}`; components only |
 //! | `http-methods` | `chunks`, `size` | keeps so many requests with a method of that size, then `{"requests":n}`; components only |
+//! | `http-authorities` | `chunks`, `size` | the same with authorities; components only |
 //! | `panic` | `message` | panics |
 //! | `exit` | `code` | ends the whole plugin; a component can say no more than 0 or 1 |
 //! | `spin` | | never ends, and never waits for anything either |
@@ -229,6 +230,8 @@ impl Acrobat {
             "http-headers" => http::headers(input.chunks, input.size)?,
             #[cfg(target_family = "wasm")]
             "http-methods" => http::methods(input.chunks, input.size)?,
+            #[cfg(target_family = "wasm")]
+            "http-authorities" => http::authorities(input.chunks, input.size)?,
             "panic" => panic!("{}", input.message),
             "exit" => std::process::exit(input.code),
             "spin" => harm::spin(),
