@@ -17,6 +17,7 @@ use crate::policy::Policy;
 
 mod auth;
 mod identity;
+mod stopping;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -428,65 +429,6 @@ async fn a_runs_timeout_is_around_all_of_it() {
     let said = host.run(&wanted, Describe::Trusted, request(), None).await.unwrap_err();
     assert_eq!(said.to_string(), "no answer within 5s");
     assert!(host.run(&wanted, Describe::Trusted, request(), None).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn all_plugins_are_stopped_at_once_and_killed_when_asked_twice() {
-    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
-    let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
-    for name in ["a.wasm", "b.wasm"] {
-        host.find(&Wanted::File(house.path(name), None), Describe::Trusted).await.unwrap();
-    }
-    house.world.log();
-    let begun = Instant::now();
-
-    tokio::join!(host.stop_all(), async {
-        tokio::time::sleep(SECOND).await;
-        host.stop_all().await;
-    });
-
-    assert_eq!(begun.elapsed(), SECOND);
-    let mut log = house.world.log();
-    log.sort();
-    let expected = ["drop a", "drop b", "shutdown a 0ns", "shutdown a 2s", "shutdown b 0ns", "shutdown b 2s"];
-    assert_eq!(log, expected);
-
-    house.write("c.wasm", "c");
-    assert_eq!(house.run(&host, "c").await, Err("the host is shut down".to_owned()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_plugin_that_comes_up_while_all_are_stopped_does_not_stay() {
-    let house = House::new(&[("a.wasm", "a")]);
-    let host = house.host();
-    *house.world.configuring.lock().unwrap() = 2 * SECOND;
-    let wanted = Wanted::File(house.path("a.wasm"), None);
-
-    let (found, ()) = tokio::join!(host.find(&wanted, Describe::Trusted), async {
-        tokio::time::sleep(SECOND).await;
-        host.stop_all().await;
-    });
-
-    assert!(matches!(found, Err(FindError::Stopping)));
-    let expected = ["launch a", "configure a as portcullis", "shutdown a 0ns", "drop a"];
-    assert_eq!(house.world.log(), expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn whoever_asks_for_a_plugin_that_is_being_stopped_cuts_no_grace() {
-    let house = House::new(&[("a.wasm", "a")]);
-    let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
-    let wanted = Wanted::File(house.path("a.wasm"), None);
-    host.find(&wanted, Describe::Trusted).await.unwrap();
-    house.world.log();
-
-    let ((), found) = tokio::join!(host.stop_all(), async {
-        tokio::time::sleep(SECOND).await;
-        host.find(&wanted, Describe::Trusted).await
-    });
-
-    assert!(matches!(found, Err(FindError::Stopping)));
-    assert_eq!(house.world.log(), ["shutdown a 2s", "drop a"]);
 }
 
 #[tokio::test]
