@@ -8,12 +8,12 @@
 //! Everything here is pure. Whether the outcome fits the schema is judged in [`schema`](super::schema).
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use portcullis_contract::Json;
 use thiserror::Error;
 
-use super::schema::InputSchema;
+use super::schema::{InputSchema, Property};
 use super::sentences::{MASK, quote};
 use super::text::{self, Members, TextError};
 
@@ -60,50 +60,24 @@ pub(super) fn resolve(
     sensitive: &[String],
     context: Option<&Json>,
 ) -> Result<Inputs, ResolveError> {
-    let resolver = Resolver { sensitive, context };
-    let mut forms = Vec::with_capacity(given.members.len());
-    for member in &given.members {
-        let form = Form::of(&member.key, member.value)
-            .map_err(|e| ResolveError(format!("failed to normalize inputs: {e}")))?;
-        forms.push((member, form));
-    }
+    // All are read before one is resolved: the first complaint is then upstream's.
+    let forms = given.members.iter().map(|member| Form::of(&member.key, member.value));
+    let forms = forms
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| ResolveError(format!("failed to normalize inputs: {e}")))?;
 
+    let declared = schema.and_then(|schema| schema.properties.as_ref());
+    let resolver = Resolver { declared, sensitive, context };
     let mut changed = false;
     let mut kept: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::with_capacity(forms.len());
-    match schema.and_then(|s| s.properties.as_ref().map(|p| (s, p))) {
-        None => {
-            for (member, form) in &forms {
-                let value = resolver.value(&member.key, form)?;
-                changed |= value != member.value;
-                kept.push((member.key_text.into(), value));
-            }
-        }
-        Some((schema, properties)) => {
-            for (member, form) in &forms {
-                let Some(property) = properties.get(&member.key) else {
-                    changed = true;
-                    continue;
-                };
-                form.one(&member.key)?;
-                let value = resolver.value(&member.key, form)?;
-                let value = resolver.coerce(&member.key, value, &property.kind)?;
-                changed |= value != member.value;
-                kept.push((member.key_text.into(), value));
-            }
-            let names: HashSet<_> = given.members.iter().map(|m| m.key.as_str()).collect();
-            for (name, property) in properties {
-                if names.contains(name.as_str()) {
-                    continue;
-                }
-                if let Some(default) = &property.default {
-                    changed = true;
-                    let key = text::quoted(name);
-                    kept.push((key.into(), default.as_str().into()));
-                } else if schema.required.contains(name) {
-                    return Err(ResolveError(format!("required property {} is missing", quote(name))));
-                }
-            }
-        }
+    for (member, form) in given.members.iter().zip(&forms) {
+        let value = resolver.resolve(&member.key, form)?;
+        changed |= value.as_deref() != Some(member.value);
+        kept.extend(value.map(|value| (Cow::from(member.key_text), value)));
+    }
+    for (name, default) in schema.map_or(Ok(Vec::new()), |schema| defaults(schema, given))? {
+        changed = true;
+        kept.push((text::quoted(name).into(), default.into()));
     }
     if !changed {
         return Ok(Inputs { text: whole.clone(), depth: given.depth, operation: operation(given) });
@@ -116,12 +90,42 @@ pub(super) fn resolve(
     Ok(Inputs { text: Json::from_text(text), depth, operation })
 }
 
+/// Returns the defaults of the properties that were not given, with their names.
+fn defaults<'s>(
+    schema: &'s InputSchema,
+    given: &Members<'_>,
+) -> Result<Vec<(&'s str, &'s str)>, ResolveError> {
+    let names: HashSet<_> = given.members.iter().map(|m| m.key.as_str()).collect();
+    let mut defaults = Vec::new();
+    for (name, property) in schema.properties.iter().flatten() {
+        if names.contains(name.as_str()) {
+            continue;
+        }
+        if let Some(default) = &property.default {
+            defaults.push((name.as_str(), default.as_str()));
+        } else if schema.required.contains(name) {
+            return Err(ResolveError(format!("required property {} is missing", quote(name))));
+        }
+    }
+    Ok(defaults)
+}
+
 struct Resolver<'a> {
+    declared: Option<&'a BTreeMap<String, Property>>,
     sensitive: &'a [String],
     context: Option<&'a Json>,
 }
 
 impl Resolver<'_> {
+    /// Returns what a property becomes; `None` when the schema knows nothing of it and it is left out.
+    fn resolve<'v>(&self, key: &str, form: &Form<'v>) -> Result<Option<Cow<'v, str>>, ResolveError> {
+        let Some(declared) = self.declared else { return self.value(key, form).map(Some) };
+        let Some(property) = declared.get(key) else { return Ok(None) };
+        form.one(key)?;
+        let value = self.value(key, form)?;
+        self.coerce(key, value, &property.kind).map(Some)
+    }
+
     fn is_sensitive(&self, key: &str) -> bool {
         self.sensitive.iter().any(|s| s == key)
     }
