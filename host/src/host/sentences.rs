@@ -63,10 +63,50 @@ fn missing<'e>(error: &'e ValidationError<'_>) -> Option<&'e str> {
 
 fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> String {
     use ValidationErrorKind as Kind;
-    let mut said = places(error);
+    let told = match error.kind() {
+        Kind::Required { .. } => required(error, missing),
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            too_many_properties(unexpected.iter().map(String::as_str))
+        }
+        Kind::FalseSchema => never(error, input),
+        Kind::PropertyNames { error } => say(error, &[], input),
+        kind => format!("{}: {}", kind.keyword(), of_keyword(error, input)),
+    };
+    places(error) + &told
+}
+
+fn required(error: &ValidationError<'_>, missing: &[&str]) -> String {
+    let names = quote_all(missing.iter().copied());
+    let mut place = segments(error.evaluation_path().as_str()).into_iter().rev();
+    match (place.next(), place.next()) {
+        (Some(trigger), Some(keyword)) if keyword == "dependentRequired" => {
+            format!("dependentRequired[{}]: missing properties {names}", quote(&trigger))
+        }
+        _ => format!("required: missing properties: {names}"),
+    }
+}
+
+fn too_many_properties<'t>(names: impl Iterator<Item = &'t str>) -> String {
+    format!("unexpected additional properties {}", quote_all(names))
+}
+
+/// Says what is wrong where a schema allows nothing at all.
+fn never(error: &ValidationError<'_>, input: &Input<'_>) -> String {
+    let rule = segments(error.evaluation_path().as_str()).pop();
+    let place = input.value.pointer(error.instance_path().as_str()).and_then(Value::as_object);
+    match (rule.as_deref(), place) {
+        (Some("additionalProperties" | "unevaluatedProperties"), Some(object)) => {
+            too_many_properties(object.keys().map(String::as_str))
+        }
+        _ => "not: validated against <anonymous schema>".to_owned(),
+    }
+}
+
+/// Says what is wrong by one keyword of a schema, which upstream names before it.
+fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
+    use ValidationErrorKind as Kind;
     let instance = Shown::of(error, input.sensitive);
-    let keyword = error.kind().keyword();
-    let text = match error.kind() {
+    match error.kind() {
         Kind::Type { kind } => match kind {
             TypeKind::Single(wanted) => {
                 format!(
@@ -125,23 +165,6 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
         Kind::MaxProperties { limit } => {
             format!("object has {} properties, greater than {limit}", instance.length())
         }
-        Kind::Required { .. } => {
-            let names = quote_all(missing.iter().copied());
-            let mut place = segments(error.evaluation_path().as_str()).into_iter().rev();
-            return match (place.next(), place.next()) {
-                (Some(trigger), Some(keyword)) if keyword == "dependentRequired" => {
-                    said + &format!("dependentRequired[{}]: missing properties {names}", quote(&trigger))
-                }
-                _ => said + &format!("required: missing properties: {names}"),
-            };
-        }
-        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            return said
-                + &format!(
-                    "unexpected additional properties {}",
-                    quote_all(unexpected.iter().map(String::as_str))
-                );
-        }
         Kind::AnyOf { context } => {
             let branches = vec!["<anonymous schema>"; context.len()].join(" ");
             let each: Vec<_> = context.iter().flat_map(|errors| say_all(errors, input)).collect();
@@ -155,25 +178,9 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
             "validated against both <anonymous schema> and <anonymous schema>".to_owned()
         }
         Kind::Not { .. } => "validated against <anonymous schema>".to_owned(),
-        Kind::FalseSchema => {
-            let rule = segments(error.evaluation_path().as_str()).pop();
-            let place = input.value.pointer(error.instance_path().as_str()).and_then(Value::as_object);
-            return match (rule.as_deref(), place) {
-                (Some("additionalProperties" | "unevaluatedProperties"), Some(object)) => {
-                    let names = quote_all(object.keys().map(String::as_str));
-                    said + &format!("unexpected additional properties {names}")
-                }
-                _ => said + "not: validated against <anonymous schema>",
-            };
-        }
-        Kind::PropertyNames { error } => {
-            return said + &say(error, &[], input);
-        }
         // The rest has no sentence upstream. The validator's own, without the value.
         _ => error.masked_with(MASK).to_string(),
-    };
-    let _ = write!(said, "{keyword}: {text}");
-    said
+    }
 }
 
 /// Tells by which schemas a finding was reached: `validating root: validating /properties/a: `.
