@@ -1,0 +1,138 @@
+//! Values as upstream's language prints them: plain, quoted, and as fractions.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Prints a value as upstream's `%v` does.
+pub(in super::super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Number(n) if n.is_f64() => float(n.as_f64().unwrap_or_default()),
+        Value::Number(n) => n.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(plain).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(object) => {
+            let mut pairs: Vec<_> = object.iter().collect();
+            pairs.sort_by_key(|(key, _)| key.as_str());
+            let pairs: Vec<_> = pairs.into_iter().map(|(key, v)| format!("{key}:{}", plain(v))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+    }
+}
+
+/// Prints a float as upstream's `%v` does: with an exponent below 1e-4 and from 1e6 on.
+fn float(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return format!("{value}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Prints a number as the fraction that upstream makes of it.
+pub(super) fn ratio(value: &Value) -> String {
+    let Some(float) = value.as_f64().filter(|f| value.is_f64() && f.fract() != 0.0) else {
+        return match value.as_f64().filter(|_| value.is_f64()) {
+            Some(whole) => format!("{whole:.0}/1"),
+            None => format!("{value}/1"),
+        };
+    };
+    let mut denominator = 1_u128;
+    let mut numerator = float;
+    while numerator.fract() != 0.0 {
+        let Some(doubled) = denominator.checked_mul(2) else { return self::float(float) };
+        denominator = doubled;
+        numerator *= 2.0;
+    }
+    format!("{numerator:.0}/{denominator}")
+}
+
+/// Prints a number as upstream's `%f` does.
+pub(super) fn fixed(value: &Value) -> String {
+    format!("{:.6}", value.as_f64().unwrap_or_default())
+}
+
+/// Quotes a text as upstream's `%q` does.
+pub(in super::super) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            char if char.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(char));
+            }
+            // A letter goes before it, because a mark that would join the quote is escaped for that alone.
+            char if format!("{:?}", ['a', char].iter().collect::<String>()).contains("\\u{") => {
+                let code = u32::from(char);
+                let _ = if code > 0xffff {
+                    write!(quoted, "\\U{code:08x}")
+                } else {
+                    write!(quoted, "\\u{code:04x}")
+                };
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Prints a list of texts as upstream's `%q` does.
+pub(super) fn quote_all<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let quoted: Vec<_> = texts.map(quote).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(value: &Value, expected: &str) {
+        assert_eq!(plain(value), expected, "{value}");
+    }
+
+    #[test]
+    fn values_read_as_upstream_prints_them() {
+        check(&json!(null), "<nil>");
+        check(&json!({"b": [1, "x", true], "a": {}}), "map[a:map[] b:[1 x true]]");
+        check(&json!(0.5), "0.5");
+        check(&json!(1e6), "1e+06");
+        check(&json!(123456789.5), "1.234567895e+08");
+        check(&json!(99999.5), "99999.5");
+        check(&json!(1e-7), "1e-07");
+        check(&json!(0.0001), "0.0001");
+        check(&json!(2.5e300), "2.5e+300");
+    }
+
+    #[test]
+    fn numbers_are_compared_in_fractions() {
+        assert_eq!(ratio(&json!(5)), "5/1");
+        assert_eq!(ratio(&json!(-0.75)), "-3/4");
+        assert_eq!(ratio(&json!(0.1)), "3602879701896397/36028797018963968");
+        assert_eq!(ratio(&json!(1e23)), "99999999999999991611392/1");
+        assert_eq!(ratio(&json!(1e-300)), "1e-300");
+    }
+
+    #[test]
+    fn text_is_quoted_as_upstream_quotes_it() {
+        let said = r#""a\"\\\n\x00\x7fé\u0085\U000e0001\u200b""#;
+        assert_eq!(quote("a\"\\\n\u{0}\u{7f}é\u{85}\u{e0001}\u{200b}"), said);
+    }
+}
