@@ -122,18 +122,7 @@ impl Instances {
             Supply::Fresh | Supply::Ahead(_) => None,
         };
         self.open()?;
-        let errand = Errand { deadline, reader };
-        let mut live = match live.or_else(|| self.ready(name)) {
-            Some(mut live) => {
-                State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
-                live
-            }
-            None => {
-                let mut live = self.make(Errand { deadline, reader: None }).await?;
-                State::go_on(&mut live.guest.store, errand);
-                live
-            }
-        };
+        let mut live = self.take(live, name, Errand { deadline, reader }).await?;
         let remembered = name.and_then(|name| self.remembered(name));
         let under_way = match &self.supply {
             Supply::Ahead(ahead) => {
@@ -152,17 +141,32 @@ impl Instances {
         let result = Watch::new(&meter, &self.ground.ending, pin!(work)).await;
         live.guest.store.data_mut().end();
         let answer = self.outcome(result, &live.guest.store)?;
-        match &self.supply {
-            Supply::Fresh => {}
-            Supply::Ahead(ahead) => {
-                if let Some(spent) = ahead.room_for_spent() {
-                    _ = self.put(spent, live);
-                }
-            }
-            Supply::Kept { idle, .. } => _ = self.put(idle, live),
-        }
+        self.put_back(live);
         drop((kept, under_way));
         answer.map_err(CallError::from)
+    }
+
+    /// Sends an instance on an errand: the one that is there already, one that waits, or a new one.
+    async fn take(&self, live: Option<Live>, name: Option<&str>, errand: Errand) -> Result<Live, CallError> {
+        if let Some(mut live) = live.or_else(|| self.ready(name)) {
+            State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
+            return Ok(live);
+        }
+        let mut live = self.make(Errand { deadline: errand.deadline, reader: None }).await?;
+        State::go_on(&mut live.guest.store, errand);
+        Ok(live)
+    }
+
+    /// Puts an instance that has answered where the next call, or who clears up, finds it. Else it is dropped.
+    fn put_back(&self, live: Live) {
+        let place = match &self.supply {
+            Supply::Fresh => None,
+            Supply::Ahead(ahead) => ahead.room_for_spent(),
+            Supply::Kept { idle, .. } => Some(idle),
+        };
+        if let Some(place) = place {
+            self.put(place, live);
+        }
     }
 
     /// Makes instances to come start with this configuration.
