@@ -23,7 +23,7 @@ use super::listing::discover_one;
 use super::registry::Registered;
 use super::start::Started;
 use super::wrapped::Examined;
-use super::{Host, Rooms};
+use super::{Host, Misfit, Rooms};
 
 /// What is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,7 +370,7 @@ impl Rooms {
         let found = discover::candidates(&self.setup.directories).map_err(FindError::Discover)?;
         // Why one that should have had it does not: told if nobody else has it.
         let mut failure = None;
-        let (mut components, mut meant, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unknown = Vec::new();
         for file in found.candidates {
             let mut examined = Examined::new(file);
             match self.known_of(&examined).await {
@@ -382,15 +382,15 @@ impl Rooms {
                     }
                 }
                 Some(_) => {}
-                None if examined.file.backend == BackendName::Component => components.push(examined),
-                None if examined.file.is_meant_by(name) => meant.push(examined),
-                None => others.push(examined),
+                None => unknown.push(examined),
             }
         }
-        // Most are called what they offer; asking those first asks the fewest.
-        components.sort_by_key(|examined| !examined.file.is_meant_by(name));
+        // Components before programs; and most are called what they offer, so that asking those first asks the fewest.
+        unknown.sort_by_key(|Examined { file, .. }| {
+            (file.backend != BackendName::Component, !file.is_meant_by(name))
+        });
         let mut left_out = Vec::new();
-        for mut examined in components.into_iter().chain(meant).chain(others) {
+        for mut examined in unknown {
             let is_meant = examined.file.is_meant_by(name);
             if !is_meant && !self.may_describe(&examined, describe).await {
                 left_out.push(examined.file.path);
@@ -413,9 +413,8 @@ impl Rooms {
                 }
             }
         }
-        for misfit in found.misfits {
-            if Candidate::new(misfit.path.clone(), BackendName::Component).is_meant_by(name) {
-                let super::Misfit { path, reason } = misfit;
+        for Misfit { path, reason } in found.misfits {
+            if Candidate::new(path.clone(), BackendName::Component).is_meant_by(name) {
                 failure = failure.or(Some(FindError::Misfit { path, reason }));
             }
         }
