@@ -15,14 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use portcullis_contract::{
-    BackendName, Call, CallError, Capability, Context, Digest, HandlerName, Json, LaunchError, Output,
-};
-use thiserror::Error;
+use portcullis_contract::{Digest, HandlerName, LaunchError};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 pub mod auth;
 mod describe;
@@ -39,6 +34,7 @@ mod lately;
 mod listing;
 mod references;
 pub mod registry;
+mod run;
 mod schema;
 mod sentences;
 pub mod services;
@@ -55,105 +51,12 @@ use handlers::AuthRegistry;
 use lately::Lately;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use registry::Registry;
+pub use run::{InputCheck, Ran, Run, RunError, Sink};
 use services::IdentityError;
 pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup};
 use start::Starting;
 use waits::Waits;
 pub use wrapped::{KnownWrapped, Origin, Wrapped};
-
-/// A request to run a provider once.
-#[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// The text of a JSON object; `None` is an empty one.
-    pub input: Option<Json>,
-    /// The capability that was asked for; `None` takes the one that fits.
-    pub capability: Option<String>,
-    /// What surrounds the input; its mode is set from the capability.
-    pub context: Context,
-    /// How long all of it may take, finding and starting the plugin included.
-    pub timeout: Option<Duration>,
-    /// What is done to the input.
-    pub input_check: InputCheck,
-}
-
-/// What is done to an input before a plugin sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum InputCheck {
-    /// Defaults, coercion and validation, as upstream's `run provider` does.
-    #[default]
-    Full,
-    /// Nothing, as upstream's resolvers do.
-    None,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub struct Ran {
-    /// The provider's registered name.
-    pub provider: String,
-    /// What runs it.
-    pub backend: BackendName,
-    /// The capability in which it was called.
-    pub capability: Capability,
-    /// What it returned.
-    pub output: Output,
-    /// Whether it was told to change nothing.
-    pub dry_run: bool,
-    /// How long the call itself took.
-    pub took: Duration,
-    /// The fields of its value that are to be kept out of sight.
-    pub sensitive_fields: Vec<String>,
-}
-
-impl Ran {
-    /// Returns the value with its sensitive fields replaced by `[REDACTED]`, as `--redact` does upstream.
-    #[must_use]
-    pub fn redacted(&self) -> Json {
-        execute::redact(&self.output.data, &self.sensitive_fields)
-    }
-}
-
-/// Takes what a provider shows while it runs.
-#[async_trait::async_trait]
-pub trait Sink: Send {
-    /// Takes what it printed, cut anywhere.
-    async fn stdout(&mut self, bytes: Bytes);
-
-    /// Takes what it complained of, cut anywhere.
-    async fn stderr(&mut self, bytes: Bytes);
-}
-
-/// Why a run gave no result.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// There is nothing to run.
-    #[error(transparent)]
-    Find(FindError),
-    /// The request does not fit the provider: an unknown input, a capability that it does not have.
-    #[error("{0}")]
-    Request(String),
-    /// It was tried and failed; the chain of sources reads as upstream's sentence.
-    #[error("provider execution failed")]
-    Execution(#[source] ExecuteError),
-    /// The time given to all of it has passed.
-    #[error("no answer within {limit:?}")]
-    TimedOut {
-        /// How much it was.
-        limit: Duration,
-    },
-}
-
-impl RunError {
-    /// Returns the exit code that the plugin named with its refusal. It is not the command's.
-    #[must_use]
-    pub fn exit_code(&self) -> Option<i32> {
-        match self {
-            Self::Execution(error) => error.refusal().and_then(|r| r.exit_code),
-            _ => None,
-        }
-    }
-}
 
 /// Finds, starts and runs plugins.
 ///
@@ -231,63 +134,6 @@ impl Host {
     #[must_use]
     pub fn auth_registry(&self) -> &AuthRegistry {
         &self.rooms.auth_registry
-    }
-
-    /// Finds, starts and configures a provider and runs one request. What it shows goes to `sink`;
-    /// without one it is not asked to stream.
-    ///
-    /// Dropping the future abandons the request.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong, in upstream's sentences.
-    pub async fn run(
-        &self,
-        wanted: &Wanted,
-        describe: Describe,
-        request: Run,
-        sink: Option<&mut dyn Sink>,
-    ) -> Result<Ran, RunError> {
-        let Some(limit) = request.timeout else {
-            return self.run_until(None, wanted, describe, request, sink).await;
-        };
-        let Some(deadline) = Instant::now().checked_add(limit) else {
-            return self.run_until(None, wanted, describe, request, sink).await;
-        };
-        // Around all of it, for what is no call has no clock of its own: looking, starting, checking.
-        match timeout_at(deadline, self.run_until(Some(deadline), wanted, describe, request, sink)).await {
-            Ok(Err(RunError::Execution(error)))
-                if matches!(error.call_error(), Some(CallError::TimedOut { .. })) =>
-            {
-                Err(RunError::TimedOut { limit })
-            }
-            Ok(ran) => ran,
-            Err(_elapsed) => Err(RunError::TimedOut { limit }),
-        }
-    }
-
-    async fn run_until(
-        &self,
-        deadline: Option<Instant>,
-        wanted: &Wanted,
-        describe: Describe,
-        request: Run,
-        sink: Option<&mut dyn Sink>,
-    ) -> Result<Ran, RunError> {
-        let provider = self.rooms.find(wanted, describe).await.map_err(RunError::Find)?;
-        let dry_run = request.context.dry_run;
-        let prepared = execute::prepare(&provider, request)?;
-        let call = Call { deadline: deadline.map(Instant::into_std) };
-        let (output, took) = execute::timed(execute::call(&provider, &call, prepared.request, sink)).await;
-        Ok(Ran {
-            provider: provider.name().to_owned(),
-            backend: provider.plugin.info().backend,
-            capability: prepared.capability,
-            output: output.map_err(RunError::Execution)?,
-            dry_run,
-            took,
-            sensitive_fields: provider.descriptor.sensitive_fields.clone(),
-        })
     }
 
     /// Asks every plugin to finish and ends it after the grace. A second call, made while the first

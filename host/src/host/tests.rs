@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts};
 use portcullis_contract::{
-    Access, Backend, Digest, FsGrant, Grants, HostError, Instances, Kind, Limits, PluginName, PluginSpec,
-    SecretGrant, chain,
+    Access, Backend, BackendName, Digest, FsGrant, Grants, HostError, Instances, Json, Kind, Limits,
+    PluginName, PluginSpec, SecretGrant, chain,
 };
 use sha2::{Digest as _, Sha256};
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use portcullis_contract::{HandlerName, LoginRequest};
+use portcullis_contract::{Call, HandlerName, LoginRequest};
+use tokio::time::Instant;
 
 use super::*;
 use crate::fake::Event;

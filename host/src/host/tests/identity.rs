@@ -1,6 +1,8 @@
 //! What plugins are told of who is logged in, by handlers of the same host.
 
-use portcullis_contract::{HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest};
+use portcullis_contract::{
+    Call, HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest,
+};
 
 use super::super::lately::PAUSE;
 use super::super::services::Services;

@@ -1,5 +1,7 @@
 //! How all plugins are stopped, and what comes up meanwhile.
 
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
