@@ -9,22 +9,27 @@
 //! used for a month, of whichever build it is, goes when something new is compiled.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 #[cfg(feature = "compile")]
-use std::io::{Seek, SeekFrom};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use portcullis_contract::Digest;
-use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::engine::{Class, FINGERPRINT};
+use crate::component::engine::Class;
 use crate::component::homes::Homeless;
+
+mod key;
+#[cfg(feature = "compile")]
+mod sweep;
+
+use key::Key;
 
 /// Where compiled components are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +44,6 @@ pub struct CacheOptions {
 const MAGIC: &[u8; 8] = b"PCWASM01";
 /// Class, authentication code, magic.
 const TRAILER: usize = 1 + 32 + MAGIC.len();
-/// Begins the name of a file that is being compiled into.
-#[cfg(feature = "compile")]
-const UNFINISHED: &str = ".compiling-";
-/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
-#[cfg(feature = "compile")]
-const NEWBORN: std::time::Duration = std::time::Duration::from_secs(60);
-/// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
-#[cfg(feature = "compile")]
-const UNUSED: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
-const KEY_FILE: &str = "component-cache.key";
-/// Begins the name of a key that is not whole yet.
-const UNFINISHED_KEY: &str = ".key-";
 
 /// The compiled components of earlier runs.
 #[derive(Debug)]
@@ -59,14 +52,6 @@ pub(crate) struct Cache {
     #[cfg(feature = "compile")]
     key_directory: PathBuf,
     key: Key,
-}
-
-struct Key([u8; 32]);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(..)")
-    }
 }
 
 /// A compiled component in an open file that is known to be ours.
@@ -175,42 +160,12 @@ impl Cache {
     /// Makes a file to compile into. It has no name of its own until it is [kept](Self::keep).
     #[cfg(feature = "compile")]
     pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
-        self.sweep();
-        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.directory)?;
+        crate::leftovers::sweep(&self.key_directory, key::UNFINISHED);
+        sweep::sweep(&self.directory);
+        let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
         // Held for as long as we live: what nobody holds was left by somebody who was killed.
         file.as_file().try_lock().map_err(io::Error::from)?;
         Ok(file)
-    }
-
-    /// Removes what processes left that were killed while they compiled, and what nobody uses any more.
-    #[cfg(feature = "compile")]
-    fn sweep(&self) {
-        crate::leftovers::sweep(&self.key_directory, UNFINISHED_KEY);
-        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            // One that has just been made may not be locked yet.
-            let (most, lock) = if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-                (NEWBORN, path.clone())
-            } else if is_named_by_us(&path) {
-                (UNUSED, path.with_extension("lock"))
-            } else {
-                continue;
-            };
-            let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-            if age().is_none_or(|age| age <= most) {
-                continue;
-            }
-            // Held until it is removed. Somebody who takes a lock just before that, or makes another one, compiles at the
-            // same time as somebody else, and that only wastes time.
-            let held = File::open(&lock);
-            let free = match &held {
-                Ok(lock) => lock.try_lock().is_ok(),
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
-            };
-            if free && let Err(error) = std::fs::remove_file(&path) {
-                tracing::debug!(path = %path.display(), %error, "what nobody uses stays");
-            }
-        }
     }
 
     /// Seals a file that a worker wrote and gives it its name.
@@ -288,58 +243,6 @@ impl Compiled {
     }
 }
 
-impl Key {
-    fn read_or_make(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(KEY_FILE);
-        match Self::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-        let mut key = [0; 32];
-        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED_KEY).tempfile_in(directory)?;
-        file.write_all(&key)?;
-        file.as_file().sync_all()?;
-        // Whoever comes second uses the key of whoever came first.
-        match file.persist_noclobber(&path) {
-            Ok(_) => Ok(Self(key)),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
-            Err(error) => Err(error.error),
-        }
-    }
-
-    fn read(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
-            return Err(io::Error::other(format!("others can read the key {}", path.display())));
-        }
-        let mut key = [0; 32];
-        file.read_exact(&mut key)?;
-        Ok(Self(key))
-    }
-
-    /// Begins a code over what a compiled component stands for.
-    fn mac(&self, digest: &Digest) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key may have any length");
-        mac.update(digest.as_bytes());
-        mac.update(&u64::try_from(FINGERPRINT.len()).unwrap_or_default().to_le_bytes());
-        mac.update(FINGERPRINT.as_bytes());
-        mac
-    }
-}
-
-/// Returns whether a file is a compiled component or its lock, of any build.
-#[cfg(feature = "compile")]
-fn is_named_by_us(path: &Path) -> bool {
-    let hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let [stem, extension] =
-        [path.file_stem(), path.extension()].map(|part| part.and_then(|part| part.to_str()));
-    let named = stem.and_then(|stem| stem.split_once('-'));
-    named.is_some_and(|(digest, tag)| hex(digest, 64) && hex(tag, 16))
-        && matches!(extension, Some("cwasm" | "lock"))
-}
-
 fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let metadata = path.metadata()?;
@@ -355,6 +258,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[cfg(feature = "compile")]
 mod tests {
+    use super::sweep::UNUSED;
     use super::*;
 
     fn cache(root: &Path) -> Cache {
@@ -456,16 +360,5 @@ mod tests {
         let stale = |_| Err::<Class, _>(Homeless::Stale(wasmtime::Error::msg("of another machine")));
         assert_eq!(cache.load(&digest, stale).unwrap(), None);
         assert!(cache.find(&digest).is_none());
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_no_key() {
-        let root = tempfile::tempdir().unwrap();
-        drop(cache(root.path()));
-        let key = root.path().join("data").join(KEY_FILE);
-        std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-        let options =
-            CacheOptions { directory: root.path().join("cache"), key_directory: root.path().join("data") };
-        assert!(Cache::open(&options).is_err());
     }
 }

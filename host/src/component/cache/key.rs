@@ -1,0 +1,85 @@
+//! The key to the cache: made once, and for our user alone to read.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use portcullis_contract::Digest;
+use sha2::Sha256;
+
+use crate::component::engine::FINGERPRINT;
+
+const FILE: &str = "component-cache.key";
+
+/// Begins the name of a key that is not whole yet.
+pub(super) const UNFINISHED: &str = ".key-";
+
+/// Authenticates what is in the cache.
+pub(super) struct Key([u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+impl Key {
+    /// Reads the key in a directory; makes it when there is none.
+    pub(super) fn read_or_make(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(FILE);
+        match Self::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
+        file.write_all(&key)?;
+        file.as_file().sync_all()?;
+        // Whoever comes second uses the key of whoever came first.
+        match file.persist_noclobber(&path) {
+            Ok(_) => Ok(Self(key)),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
+            Err(error) => Err(error.error),
+        }
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+            return Err(io::Error::other(format!("others can read the key {}", path.display())));
+        }
+        let mut key = [0; 32];
+        file.read_exact(&mut key)?;
+        Ok(Self(key))
+    }
+
+    /// Begins a code over what a compiled component stands for.
+    pub(super) fn mac(&self, digest: &Digest) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key may have any length");
+        mac.update(digest.as_bytes());
+        mac.update(&u64::try_from(FINGERPRINT.len()).unwrap_or_default().to_le_bytes());
+        mac.update(FINGERPRINT.as_bytes());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_others_can_read_is_no_key() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Key::read_or_make(directory.path()).is_ok());
+        set_permissions(directory.path().join(FILE), Permissions::from_mode(0o644)).unwrap();
+        assert!(Key::read_or_make(directory.path()).is_err());
+    }
+}

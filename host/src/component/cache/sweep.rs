@@ -1,0 +1,54 @@
+//! What leaves the cache: files that nobody finished, and those that nobody uses.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Begins the name of a file that is being compiled into.
+pub(super) const UNFINISHED: &str = ".compiling-";
+
+/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
+const NEWBORN: Duration = Duration::from_secs(60);
+
+/// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
+pub(super) const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Removes what processes left that were killed while they compiled, and what nobody uses any more.
+pub(super) fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        // One that has just been made may not be locked yet.
+        let (most, lock) = if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            (NEWBORN, path.clone())
+        } else if is_named_by_us(&path) {
+            (UNUSED, path.with_extension("lock"))
+        } else {
+            continue;
+        };
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if age().is_none_or(|age| age <= most) {
+            continue;
+        }
+        // Held until it is removed. Somebody who takes a lock just before that, or makes another one, compiles at the
+        // same time as somebody else, and that only wastes time.
+        let held = File::open(&lock);
+        let free = match &held {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if free && let Err(error) = fs::remove_file(&path) {
+            tracing::debug!(path = %path.display(), %error, "what nobody uses stays");
+        }
+    }
+}
+
+/// Returns whether a file is a compiled component or its lock, of any build.
+fn is_named_by_us(path: &Path) -> bool {
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let [stem, extension] =
+        [path.file_stem(), path.extension()].map(|part| part.and_then(|part| part.to_str()));
+    let named = stem.and_then(|stem| stem.split_once('-'));
+    named.is_some_and(|(digest, tag)| hex(digest, 64) && hex(tag, 16))
+        && matches!(extension, Some("cwasm" | "lock"))
+}
