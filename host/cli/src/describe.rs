@@ -9,7 +9,7 @@ use portcullis::host::{HandlerOffer, Listed, Offer, Offers, Origin, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
     Amount, AuthCapability, BackendName, Descriptor, Environment, Flow, Grants, Instances, Isolation, Kind,
-    Resolved, RunAs, Stdin, chain,
+    Limits, Resolved, RunAs, Stdin, chain,
 };
 use serde::Serialize;
 
@@ -38,14 +38,10 @@ pub(crate) struct Row {
 
 /// Returns the lines of `list` for one plugin.
 pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
-    let known = trusted(listed);
-    let touches = match known {
-        Some(wrapped) => touches(&wrapped.manifest.grants, BackendName::Component),
-        None => touches(&listed.settings.grants, listed.file.backend),
-    };
-    let unknown = listed.wrapped.is_some() && known.is_none();
+    let terms = Terms::of(listed);
+    let touches = touches(terms.grants, terms.backend);
     let row = |name: &str, kind: Option<Kind>, version: &str, mut note: String| {
-        if unknown {
+        if is_wrapped_elsewhere(listed) {
             let before = if note.is_empty() { "" } else { "; " };
             note = format!("{note}{before}wrapped elsewhere");
         }
@@ -94,9 +90,42 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
     }
 }
 
-/// Returns the component in a file, if what the file says of it is to be believed.
-fn trusted(listed: &Listed) -> Option<&Wrapped> {
-    listed.wrapped.as_ref().filter(|wrapped| wrapped.origin == Origin::Known)
+/// What a plugin is held to: what its policy says or, if a file is known to carry a component, what that file does.
+struct Terms<'a> {
+    backend: BackendName,
+    grants: &'a Grants,
+    limits: &'a Limits,
+    resolved: Resolved,
+    run_as: RunAs,
+}
+
+impl<'a> Terms<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        match &listed.wrapped {
+            Some(Wrapped { manifest, origin: Origin::Known }) => {
+                let (backend, isolation) = (BackendName::Component, Isolation::Process);
+                Self {
+                    backend,
+                    grants: &manifest.grants,
+                    limits: &manifest.limits,
+                    resolved: manifest.limits.resolve(backend),
+                    run_as: RunAs { instances: manifest.instances, isolation, ..RunAs::default() },
+                }
+            }
+            _ => Self {
+                backend: listed.file.backend,
+                grants: &listed.settings.grants,
+                limits: &listed.settings.limits,
+                resolved: listed.limits.clone(),
+                run_as: listed.settings.run_as.clone(),
+            },
+        }
+    }
+}
+
+/// Returns whether what a file says of the component in it is only a claim.
+fn is_wrapped_elsewhere(listed: &Listed) -> bool {
+    listed.wrapped.as_ref().is_some_and(|wrapped| wrapped.origin == Origin::Unknown)
 }
 
 fn note(offer: &Offer, descriptor: &Descriptor) -> String {
@@ -254,19 +283,12 @@ pub(crate) fn plugin<'a>(
     asked: Option<&str>,
     imports: Option<Vec<String>>,
 ) -> Plugin<'a> {
-    let settings = &listed.settings;
-    let backend = listed.file.backend;
     let kind = match &listed.offers {
         Offers::AuthHandlers(_) => Kind::AuthHandler,
         _ => Kind::Provider,
     };
-    let lines = match trusted(listed) {
-        Some(Wrapped { manifest, .. }) => {
-            let run_as = RunAs { instances: manifest.instances, ..RunAs::default() };
-            policy::sentences(kind, &manifest.grants, &manifest.limits, &run_as, BackendName::Component)
-        }
-        None => policy::sentences(kind, &settings.grants, &settings.limits, &settings.run_as, backend),
-    };
+    let terms = Terms::of(listed);
+    let lines = policy::sentences(kind, terms.grants, terms.limits, &terms.run_as, terms.backend);
     let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
     let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
     let (mut providers, mut auth_handlers, mut problem): (Vec<Provider<'_>>, Vec<Handler<'_>>, _) =
@@ -279,7 +301,7 @@ pub(crate) fn plugin<'a>(
     }
     let may: Vec<String> = texts(held);
     let mut not_held: Vec<String> = texts(not_held);
-    if listed.wrapped.is_some() && trusted(listed).is_none() {
+    if is_wrapped_elsewhere(listed) {
         not_held.push(
             "carries a component and was wrapped elsewhere: what it says of that is a claim".to_owned(),
         );
@@ -293,26 +315,16 @@ pub(crate) fn plugin<'a>(
     Plugin {
         plugin: listed.file.name.to_string(),
         path: listed.file.path.display().to_string(),
-        backend: backend.to_string(),
+        backend: listed.file.backend.to_string(),
         digest: listed.digest.to_string(),
-        policy: settings.label.as_deref(),
+        policy: listed.settings.label.as_deref(),
         wrapped: listed.wrapped.as_ref().map(WrappedComponent::new),
-        run_as: match trusted(listed) {
-            Some(Wrapped { manifest, .. }) => {
-                let (instances, isolation) = (manifest.instances, Isolation::Process);
-                let wrapped = RunAs { instances, isolation, ..RunAs::default() };
-                run_as(&wrapped, BackendName::Component, kind)
-            }
-            None => run_as(&settings.run_as, backend, kind),
-        },
+        run_as: run_as(&terms.run_as, terms.backend, kind),
         could_ask_for: imports.as_deref().map(could_ask_for),
         imports,
         may,
         not_held,
-        limits: limits(&match trusted(listed) {
-            Some(wrapped) => wrapped.manifest.limits.resolve(BackendName::Component),
-            None => listed.limits.clone(),
-        }),
+        limits: limits(&terms.resolved),
         providers,
         auth_handlers,
         also_offers,
