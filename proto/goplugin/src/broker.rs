@@ -22,7 +22,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -35,6 +35,7 @@ use self::announced::Announced;
 pub(crate) use self::host::open;
 pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
+use crate::lock::lock;
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
 use crate::serving;
 use crate::task::Task;
@@ -242,8 +243,7 @@ impl Broker {
     }
 
     fn announced(&self) -> MutexGuard<'_, Announced> {
-        // The state is whole between any two statements; a panic elsewhere does not spoil it.
-        self.0.announced.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.announced)
     }
 }
 

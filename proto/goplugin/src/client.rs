@@ -34,6 +34,7 @@ use self::starting::Starting;
 use crate::broker::Queue;
 use crate::handshake::{self, quote};
 use crate::identity::{Identity, provider};
+use crate::lock::lock;
 use crate::mux::{Mux, Role};
 use crate::tls::{is_hanging_up, is_rejection};
 use crate::transport::{Link, Route, SocketDir, connect, sweep};
@@ -438,12 +439,12 @@ pub enum Stdin {
 /// Has what dead runs left beside `sockets` removed, the first time a directory is used.
 fn sweep_once(sockets: &SocketDir) {
     use std::collections::BTreeSet;
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::Mutex;
 
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
     let Some(base) = sockets.path().parent() else { return };
-    if SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(base.to_owned()) {
+    if lock(&SWEPT).insert(base.to_owned()) {
         let base = base.to_owned();
         // If not now, then at the next start.
         let _put_off = child::on_spawner(move || sweep(&base));

@@ -47,6 +47,7 @@ mod controller;
 mod handshake;
 mod health;
 mod identity;
+mod lock;
 mod mux;
 mod reattach;
 mod reflection;

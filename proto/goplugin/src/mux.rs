@@ -20,7 +20,7 @@ mod tests;
 use std::fmt;
 use std::future::{pending, ready};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -32,6 +32,7 @@ use self::knocks::{Knocks, Ticket, Verdict};
 pub(crate) use self::stream::Stream;
 use crate::broker::Queue;
 use crate::handshake::quote;
+use crate::lock::lock;
 use crate::task::Task;
 use crate::transport::Socket;
 use crate::wire::ConnInfo;
@@ -86,8 +87,7 @@ struct Acceptance {
 
 impl Acceptance {
     fn knocks(&self) -> MutexGuard<'_, Knocks<mpsc::Sender<Stream>>> {
-        // The state is whole between any two statements; a panic elsewhere does not spoil it.
-        self.knocks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.knocks)
     }
 }
 
@@ -206,7 +206,7 @@ impl Mux {
     }
 
     fn acks(&self) -> MutexGuard<'_, Acks> {
-        self.0.acks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.acks)
     }
 }
 
@@ -275,11 +275,11 @@ async fn knock(id: u32, acks: &Mutex<Acks>, queue: &Queue) -> Result<(), DialErr
     struct GivenUp<'a>(&'a Mutex<Acks>);
     impl Drop for GivenUp<'_> {
         fn drop(&mut self) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+            lock(self.0).give_up();
         }
     }
 
-    let answered = acks.lock().unwrap_or_else(PoisonError::into_inner).expect(id);
+    let answered = lock(acks).expect(id);
     let _given_up = GivenUp(acks);
     let knock = Knock { knock: true, ack: false, error: String::new() };
     let knock = ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() };
@@ -305,7 +305,7 @@ struct Over {
 impl Drop for Over {
     fn drop(&mut self) {
         self.has_ended.send_replace(true);
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).close();
+        lock(&self.acks).close();
         self.acceptance.knocks().clear();
     }
 }

@@ -5,13 +5,14 @@
 //! as long as no later one has come.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::stream::Stream;
 use tokio::sync::{mpsc, watch};
 
+use crate::lock::lock;
 use crate::wire::ConnInfo;
 
 /// How many messages may wait for the other side to read them. A guess; further ones wait in their caller.
@@ -73,7 +74,7 @@ impl Stream for Outgoing {
             self.over = None;
             return Poll::Ready(None);
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)
+        lock(&self.waiting).poll_recv(cx)
     }
 }
 

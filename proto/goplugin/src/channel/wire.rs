@@ -6,7 +6,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -15,6 +15,7 @@ use tonic::body::Body as TonicBody;
 
 use super::ENDED;
 use super::exchange::{Incoming, Sender};
+use crate::lock::lock;
 use crate::timeout;
 use crate::transport::{Ended, Link, Route, Tethered};
 
@@ -77,8 +78,7 @@ impl Wire {
 
     /// Returns the connection if there is one.
     fn sender(&self) -> Option<Sender> {
-        // The state is whole between any two statements; a panic elsewhere does not spoil it.
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lock(&self.open);
         open.as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
 
@@ -89,7 +89,7 @@ impl Wire {
             return Ok(sender);
         }
         let sender = opening.connect().await?;
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        *lock(&self.open) = Some(sender.clone());
         Ok(sender)
     }
 }

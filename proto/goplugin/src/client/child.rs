@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -36,6 +36,7 @@ use tokio::sync::oneshot;
 
 use super::executable::{Executable, Form};
 use super::{Environment, Stdin};
+use crate::lock::lock;
 
 /// How often a start is tried again when the file is being written to, with [`BUSY_PAUSE`] between.
 ///
@@ -80,7 +81,7 @@ pub(super) async fn spawn(order: Order) -> io::Result<Child> {
 pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
 
-    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut spawner = lock(&SPAWNER);
     let jobs = match spawner.take() {
         Some(jobs) => jobs,
         None => {
@@ -343,7 +344,7 @@ impl Leash {
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.life)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::FIRST_LINE;
+use crate::lock::lock;
 use crate::log::{Entry, Level, LogReader};
 use crate::transport::Ended;
 use crate::{Discard, Sink};
@@ -199,7 +200,7 @@ impl Tail {
         if structured && entry.level < Level::Info {
             return;
         }
-        let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tail = lock(&self.0);
         if structured {
             // Writing to a string does not fail.
             let _written = write!(tail, "[{}] ", entry.level.name().to_uppercase());
@@ -221,7 +222,7 @@ impl Tail {
 
     /// Returns it as text, one line each.
     pub(super) fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{Entry, Level};
+use crate::lock::lock;
 
 /// Writes events as hclog's JSON: one line each, the target as the module, the fields of the event and of the
 /// spans around it as pairs.
@@ -73,7 +74,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
             fields: pairs.fields,
         };
         let line = entry.to_line(SystemTime::now());
-        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = lock(&self.0);
         // There is nowhere left to say that this failed.
         let _unread = writer.write_all(line.as_bytes());
     }

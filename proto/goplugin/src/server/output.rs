@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::Stream;
 use tonic::Status;
 
 use crate::Stdio;
+use crate::lock::lock;
 use crate::wire::StdioData;
 use crate::wire::stdio_data::Channel as Origin;
 
@@ -138,8 +139,7 @@ impl Prints {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole whenever the lock is free; a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -8,10 +8,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::lock::lock;
 
 /// With so much to write, nothing waits any more.
 const PIECE: usize = 64 << 10;
@@ -42,11 +44,6 @@ struct Shared<L> {
     written: usize,
     /// Why it could not be. The next one to write is told.
     failed: Option<io::Error>,
-}
-
-fn lock<L>(shared: &Mutex<Shared<L>>) -> MutexGuard<'_, Shared<L>> {
-    // Both handles belong to one task; a panic in it ends both.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<L: AsyncWrite + Unpin> Shared<L> {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::{Address, LONGEST_PATH, Socket, SocketDir};
+use crate::lock::lock;
 use crate::mux::{Stream, Streams};
 use crate::wire::ConnInfo;
 
@@ -53,7 +54,7 @@ impl Place {
     /// A process that ends does not wait for the tasks that would.
     pub(crate) fn clear(&self) {
         if let Self::Shared { files, .. } = self {
-            for path in std::mem::take(&mut *files.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            for path in std::mem::take(&mut *lock(&files.0)) {
                 let _gone = std::fs::remove_file(path);
             }
         }
@@ -240,7 +241,7 @@ pub(crate) struct SocketFile {
 
 impl SocketFile {
     fn new(path: PathBuf, among: SocketFiles) -> Self {
-        among.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        lock(&among.0).insert(path.clone());
         Self { path, among }
     }
 }
@@ -249,7 +250,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         // The whole directory may have gone first, and that is fine. Who is not in the list has been removed, and
         // the name may be another's by now.
-        if self.among.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path) {
+        if lock(&self.among.0).remove(&self.path) {
             let _gone = std::fs::remove_file(&self.path);
         }
     }

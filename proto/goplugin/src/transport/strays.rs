@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::{Address, Socket};
+use crate::lock::lock;
 
 /// Socket files of the plugin that we know of, to be removed when it is gone.
 ///
@@ -39,13 +40,13 @@ impl Strays {
         if let Address::Unix(path) = address
             && socket.listener().is_some_and(&self.is_plugin)
         {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+            lock(&self.known).insert(path.clone());
         }
     }
 
     /// Removes what is still there, and returns what that was.
     pub(crate) fn remove(&self) -> BTreeSet<PathBuf> {
-        let mut left = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner)).paths;
+        let mut left = std::mem::take(&mut *lock(&self.known)).paths;
         left.retain(|path| is_socket(path));
         for path in &left {
             let _gone = std::fs::remove_file(path);
@@ -72,7 +73,7 @@ fn is_socket(path: &Path) -> bool {
 
 impl fmt::Debug for Strays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         f.debug_struct("Strays").field("paths", &known.paths).finish_non_exhaustive()
     }
 }

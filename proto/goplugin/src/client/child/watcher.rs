@@ -17,9 +17,11 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::lock::lock;
 
 /// How many groups the watcher has room for, all made before it is forked.
 const ROOM: usize = 4096;
@@ -38,7 +40,7 @@ struct Watcher {
 /// Has the group that `leader` leads killed when we end.
 pub(super) fn register(leader: Pid) -> io::Result<()> {
     let group = leader.as_raw_nonzero().get();
-    let mut slot = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = lock(&WATCHER);
     let watcher = match slot.as_mut() {
         Some(watcher) => watcher,
         None => slot.insert(Watcher::start()?),
@@ -60,7 +62,7 @@ pub(super) fn register(leader: Pid) -> io::Result<()> {
 /// may be another's.
 pub(super) fn release(leader: Pid) {
     let group = leader.as_raw_nonzero().get();
-    let mut slot = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = lock(&WATCHER);
     let Some(watcher) = slot.as_mut() else { return };
     if watcher.groups.remove(&group) {
         // One that does not listen any more kills nobody either.
