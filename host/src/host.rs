@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -44,6 +44,7 @@ mod text;
 mod waits;
 mod wrapped;
 
+use crate::lock::lock;
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
@@ -141,7 +142,7 @@ impl Host {
     pub async fn stop_all(&self) {
         let again = self.rooms.stopping.swap(true, Ordering::SeqCst);
         let plugins: Vec<_> = {
-            let plugins = self.rooms.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            let plugins = lock(&self.rooms.plugins);
             plugins.values().filter_map(|p| p.get()).map(|p| Arc::clone(&p.plugin)).collect()
         };
         let grace = if again { Duration::ZERO } else { self.rooms.setup.patience.grace };

@@ -76,6 +76,7 @@ mod fake;
 pub mod host;
 #[cfg(any(feature = "compile", feature = "rooms"))]
 mod leftovers;
+mod lock;
 mod names;
 mod narrowed;
 pub mod policy;

@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::component::bindings::portcullis::plugin::types::Configuration;
-use crate::component::instances::{Live, lock};
+use crate::component::instances::Live;
+use crate::lock::lock;
 
 /// What is there before calls, and after them.
 pub(crate) struct Ahead {

@@ -27,11 +27,12 @@ use crate::component::convert::{
     status_size, token_size,
 };
 use crate::component::guest::{Function, Guest, Interface};
-use crate::component::instances::{Ask, Instances, lock};
+use crate::component::instances::{Ask, Instances};
 use crate::component::message::fits;
 use crate::component::queue::Queue;
 use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
+use crate::lock::lock;
 
 /// A component that offers auth handlers.
 #[derive(Debug)]

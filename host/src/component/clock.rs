@@ -18,6 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
 use crate::component::state::LimitHit;
+use crate::lock::lock;
 use portcullis_contract::{Amount, LimitName};
 
 /// How long a guest may run before it yields.
@@ -81,7 +82,7 @@ impl Clock {
 
     /// Counts up the epoch of one more engine.
     pub(crate) fn drive(&self, engine: &Engine) {
-        let mut engines = self.face.engines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut engines = lock(&self.face.engines);
         engines.push(engine.weak());
     }
 
@@ -139,7 +140,7 @@ impl Face {
     }
 
     fn count(&self) {
-        let mut engines = self.engines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut engines = lock(&self.engines);
         engines.retain(|engine| engine.upgrade().map(|engine| engine.increment_epoch()).is_some());
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crate::component::clock::Meter;
-use crate::component::instances::lock;
+use crate::lock::lock;
 
 /// How far a plugin's end has come.
 #[derive(Debug, Default)]

@@ -19,8 +19,8 @@ use crate::component::clock::Clock;
 #[cfg(feature = "http")]
 use crate::component::http::limit_texts;
 use crate::component::image::CodePages;
-use crate::component::instances::lock;
 use crate::component::state::State;
+use crate::lock::lock;
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! machine {

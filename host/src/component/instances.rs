@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -27,6 +27,7 @@ use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
 use crate::component::state::{Errand, Ground, LimitHit, Reader, State};
+use crate::lock::lock;
 
 /// A question to a guest.
 pub(crate) trait Ask<T>: for<'a> FnOnce(&'a mut Guest) -> Asked<'a, T> + Send {}
@@ -412,10 +413,6 @@ fn lack(error: &wasmtime::Error) -> Option<String> {
         || error.is::<OutOfMemory>()
         || error.is::<PoolConcurrencyLimitError>();
     of_the_machine.then(|| format!("this machine has no room for it: {root}"))
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! other word behind.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -20,6 +20,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 use crate::component::bindings::portcullis::plugin::log::{Host as LogHost, Level};
 use crate::component::bindings::portcullis::plugin::output::{Channel, Host as OutputHost, WriteError};
 use crate::component::state::{LimitHit, State};
+use crate::lock::lock;
 
 /// How much of a guest's stderr is kept for the error that may follow.
 const LAST_WORDS: usize = 4 << 10;
@@ -109,7 +110,7 @@ impl Printed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
@@ -218,7 +219,7 @@ impl Pollable for GuestStream {
 impl OutputStream for GuestStream {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         let Self { printed: Printed { inner, prints }, stream, permitted } = self;
-        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(inner);
         inner.count(bytes.len()).map_err(|hit| StreamError::Trap(hit.into()))?;
         inner.take(*stream, &bytes);
         let Some(prints) = prints else {

@@ -19,10 +19,11 @@ use crate::component::convert::{
     descriptor_size, execution_size, names_size, output_size, refusal_size, texts_size,
 };
 use crate::component::guest::{Function, Guest, Interface, Signature};
-use crate::component::instances::{Ask, Instances, lock};
+use crate::component::instances::{Ask, Instances};
 use crate::component::message::{Room, fits};
 use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
+use crate::lock::lock;
 
 /// A component that offers providers.
 #[derive(Debug)]

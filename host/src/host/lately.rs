@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// For how long it is not tried again. A guess: too short, and who asks in a loop has programs started all the time; too long, and
 /// what was put right is missed.
@@ -28,7 +30,7 @@ impl<K: Eq + Hash, E> Lately<K, E> {
     /// Notes that something failed.
     pub(super) fn note(&self, tried: K, error: E) {
         let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         all.retain(|_, (until, _)| *until > now);
         if all.len() < MOST {
             all.insert(tried, (now + PAUSE, error));
@@ -37,7 +39,7 @@ impl<K: Eq + Hash, E> Lately<K, E> {
 
     /// Returns what `say` makes of the failure, if something failed a moment ago.
     pub(super) fn recall<T>(&self, tried: &K, say: impl FnOnce(&E) -> T) -> Option<T> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.0);
         let (until, error) = all.get(tried)?;
         (*until > Instant::now()).then(|| say(error))
     }

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, Kind, LaunchError,
@@ -22,6 +22,7 @@ use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
 use super::registry::Registered;
 use super::{Asker, Rooms};
+use crate::lock::lock;
 use crate::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
 
 /// A plugin that is up, or about to be.
@@ -47,7 +48,7 @@ impl Rooms {
     /// Starts the plugin in a file as one of a kind, unless it is up already.
     pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
         let starting = {
-            let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut plugins = lock(&self.plugins);
             Arc::clone(plugins.entry(file.path.clone()).or_default())
         };
         let mut is_new = false;
@@ -75,7 +76,7 @@ impl Rooms {
     /// Asked under the lock under which [`stop_all`](super::Host::stop_all) looks for what is up: either it
     /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
     fn is_stopping(&self) -> bool {
-        let _plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        let _plugins = lock(&self.plugins);
         self.stopping.load(Ordering::SeqCst)
     }
 

@@ -6,7 +6,9 @@
 //! plugin could have served both calls at a time is no excuse: nobody can know.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::lock::lock;
 
 /// The questions that are open, each from one plugin's file to another's.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ impl Waits {
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<(PathBuf, PathBuf)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

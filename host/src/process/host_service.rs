@@ -5,7 +5,7 @@
 //! whoever made the [`HostService`]; this only carries it.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use portcullis_contract::proto::HostAnswer;
 use portcullis_contract::{CallError, HostError, HostService, PromptError, StopReason};
@@ -14,6 +14,8 @@ use portcullis_proto as proto;
 use portcullis_proto::host_service_server::{self, HostServiceServer};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
+
+use crate::lock::lock;
 
 /// What a child may ask of us, and since when it knows where.
 ///
@@ -143,8 +145,7 @@ impl HostDoor {
     }
 
     fn servings(&self) -> MutexGuard<'_, Servings> {
-        // Nothing in there can be half done; a panic elsewhere does not spoil it.
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.serving)
     }
 }
 

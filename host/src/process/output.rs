@@ -17,6 +17,8 @@ use portcullis_goplugin::{Sink, Stdio};
 use tracing::field::display;
 use tracing::{debug, error, info, trace, warn};
 
+use crate::lock::lock;
+
 /// The target of everything that a plugin says. Targets cannot be made at run time, so the plugin's
 /// name is a field.
 const TARGET: &str = "portcullis::plugin";
@@ -96,7 +98,7 @@ impl Sink for Words {
             Stdio::Stdout => (&self.stdout, "stdout"),
             Stdio::Stderr => (&self.stderr, "stderr"),
         };
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(lines);
         lines.take(piece, |line| debug!(target: TARGET, %plugin, stream, "{line}"));
     }
 }

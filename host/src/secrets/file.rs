@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{SecretStore, StoreError};
+use crate::lock::lock;
 
 mod text;
 
@@ -169,8 +170,7 @@ impl SecretStore for FileStore {
 
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Nothing is computed under this lock: whoever panicked left a whole value.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     fn refresh(&self) -> Result<Arc<Entries>, FileError> {
@@ -195,7 +195,7 @@ impl Shared {
 
     /// Applies a change to what the file says now; writes it if `change` says that there was one.
     fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<(), FileError> {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.changing);
         // Dropping it unlocks it, and that has to come after the move.
         let locked = self.lock_within(LOCK_PATIENCE)?;
         let mut known = read(&locked, &self.path)?;

@@ -3,13 +3,14 @@
 //! Nobody watches. That a plugin stopped is found out by a call, under it or before it; whoever calls next
 //! waits for the restart on the clocks of that call.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use portcullis_contract::{Call, CallError, Configuration, Plugin as _, StopReason, chain};
 use tokio::time::Instant;
 
 use super::{Life, PluginKind, Shared, launch_within};
+use crate::lock::lock;
 
 /// How often a plugin is started again before it is left alone.
 pub const RESTARTS: u32 = 5;
@@ -88,7 +89,7 @@ pub(super) struct Up<K: PluginKind> {
 
 impl<K: PluginKind> Shared<K> {
     pub(super) fn state(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Returns the plugin, started again if it is down.
@@ -159,7 +160,7 @@ impl<K: PluginKind> Shared<K> {
     /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
     /// that it refuses does not keep it from being called, here as at its first start.
     async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
-        let configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let configurations = lock(&self.configurations).clone();
         for (name, configuration) in &configurations {
             match K::tell(plugin, &Call::default(), name, configuration).await {
                 Ok(()) | Err(CallError::Unimplemented) => {}
@@ -183,7 +184,7 @@ impl<K: PluginKind> Shared<K> {
             .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
             .await;
         if configured.is_ok() {
-            let mut all = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = lock(&self.configurations);
             all.insert(name.clone(), configuration.clone());
         }
         configured
