@@ -18,9 +18,9 @@ use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, 
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::complain_aside;
-use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
+use crate::stderr::Printing;
 use crate::{Session, errors, run, setup};
 
 mod list;

@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
-use crate::prints::Printing;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
+use crate::stderr::Printing;
 use crate::{Session, duration, errors, inputs, setup};
 
 mod directory;
