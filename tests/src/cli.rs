@@ -1,7 +1,7 @@
 //! The command as a child of a test, with an environment that holds nothing of the machine's own.
 
 use std::fs;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
@@ -65,6 +65,19 @@ fn ended(mut child: Child) -> io::Result<ExitStatus> {
 pub fn make_pipe(path: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     Ok(mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+}
+
+/// Makes a pipe that is full of empty lines: who writes to it stands still until somebody reads.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    while rustix::io::write(&writer, &[b'\n'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false)?;
+    Ok((reader, writer))
 }
 
 /// Returns every file below a directory.

@@ -133,11 +133,7 @@ fn ctrl_c_ends_a_list_that_nobody_reads() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     fs::write(person.path("plugins/module.wasm"), b"\0asm\x01\0\0\0")?;
-    let (_unread, full) = std::io::pipe()?;
-    rustix::io::ioctl_fionbio(&full, true)?;
-    while rustix::io::write(&full, &[0; 4096]).is_ok() {}
-    rustix::io::ioctl_fionbio(&full, false)?;
-
+    let (_unread, full) = cli::full_pipe()?;
     let mut child = person.command(&["list"]).stdout(full).stderr(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
