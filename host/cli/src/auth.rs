@@ -14,14 +14,13 @@ use portcullis::Host;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
 use portcullis::host::{FindError, RunError};
-use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, visible_line};
+use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, Prints, visible_line};
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::complain_aside;
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
-use crate::stderr::Printing;
-use crate::{Session, errors, run, setup};
+use crate::{Session, errors, run, setup, stderr};
 
 mod list;
 mod login;
@@ -99,8 +98,8 @@ async fn on_host(
 ) -> Result<Exit, Failure> {
     let secrets = common.secrets_file.clone();
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
-    let printing = (!session.quiet).then(Printing::start);
-    let prints = printing.as_ref().map(Printing::prints);
+    let printing = (!session.quiet).then(stderr::shared);
+    let prints = printing.map(|stderr| Arc::clone(stderr) as Arc<dyn Prints>);
     let personal = Personal { secrets, person, prints, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
     let mut signals = Signals::new()?;
@@ -109,7 +108,7 @@ async fn on_host(
         // Whatever goes on is abandoned, and its plugin is told.
         exit = signals.next() => Ok(exit),
     };
-    run::stop(&host, printing.as_ref(), &mut signals).await;
+    run::stop(&host, printing, &mut signals).await;
     ended
 }
 

@@ -225,10 +225,11 @@ impl Session {
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),
             };
-            match ended {
+            let exit = match ended {
                 Ok(exit) => exit,
                 Err(failure) => fail(failure, reader).await,
-            }
+            };
+            output::flush(exit).await
         });
         // A write to a reader who never reads would otherwise keep us from ending.
         runtime.shutdown_background();

@@ -1,4 +1,4 @@
-//! Log lines, to stderr.
+//! Log lines, to [stderr](crate::stderr).
 //!
 //! Set up only when something is to be logged, and without patterns: a whole run takes less time than
 //! compiling one.
@@ -6,12 +6,16 @@
 use std::io;
 
 use anyhow::bail;
+use serde_json::json;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::stderr::Note;
+use crate::{moment, stderr};
 
 /// These have much to say of themselves that helps nobody who uses us.
 const TALKATIVE: [&str; 10] = [
@@ -89,22 +93,35 @@ fn told_by_errors(level: LevelFilter) -> LevelFilter {
 }
 
 fn console(colours: bool) -> impl Layer<Registry> {
-    tracing_subscriber::fmt::layer().with_writer(|| OneLine).with_ansi(colours).without_time().compact()
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| OneLine(console_note));
+    layer.with_ansi(colours).without_time().compact()
 }
 
-/// Writes an event to stderr in one line, whatever a plugin wrote into it: a line that somebody could
+fn console_note(lines: u64) -> String {
+    format!(" WARN portcullis: {}\n", left_out(lines))
+}
+
+fn left_out(lines: u64) -> String {
+    match lines {
+        1 => "1 line of the log was left out, as nobody read it".to_owned(),
+        lines => format!("{lines} lines of the log were left out, as nobody read them"),
+    }
+}
+
+/// Hands an event over to be written in one line, whatever a plugin wrote into it: a line that somebody could
 /// begin is one that somebody could forge.
-struct OneLine;
+struct OneLine(Note);
 
 impl io::Write for OneLine {
     /// An event comes as one piece, its end of line included.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all(&one_line(event))?;
+        stderr::shared().log(one_line(event), self.0);
         Ok(event.len())
     }
 
+    /// Waits for nothing: at the end the command does.
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        Ok(())
     }
 }
 
@@ -126,7 +143,14 @@ fn json<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json()
+    tracing_subscriber::fmt::layer().with_writer(|| OneLine(json_note)).json()
+}
+
+fn json_note(lines: u64) -> String {
+    let fields = json!({ "message": left_out(lines), "lines": lines });
+    let timestamp = moment::to_text(moment::now());
+    let event = json!({ "timestamp": timestamp, "level": "WARN", "fields": fields, "target": "portcullis" });
+    format!("{event}\n")
 }
 
 #[cfg(test)]
@@ -141,6 +165,16 @@ mod tests {
     fn an_event_is_one_line() {
         assert_eq!(one_line(b"ERROR a\r\nERROR fake\n"), b"ERROR a\\r\\nERROR fake\n");
         assert_eq!(one_line(b"half"), b"half");
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_in_the_form_of_the_log() {
+        let one = "1 line of the log was left out, as nobody read it";
+        assert_eq!(console_note(1), format!(" WARN portcullis: {one}\n"));
+        let many = "12 lines of the log were left out, as nobody read them";
+        let event: serde_json::Value = serde_json::from_str(&json_note(12)).unwrap();
+        assert_eq!(event["fields"], json!({ "message": many, "lines": 12 }));
+        assert!(event["timestamp"].is_string());
     }
 
     #[test]

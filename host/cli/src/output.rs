@@ -1,16 +1,23 @@
-//! What goes to stdout, and in which form.
+//! What goes to stdout, and in which form; and what is said beside it.
 //!
 //! Data is made as JSON text and only then given its form, so that every form says the same. A reader who
 //! has gone away ends the output quietly: that is how `head` says it has enough.
 
+use std::future::pending;
 use std::io::{self, ErrorKind, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use tokio::time::sleep;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
 use crate::signals::Signals;
-use crate::{table, yaml};
+use crate::{stderr, table, yaml};
+
+/// How long a command that was asked to end waits for who reads what it said. A guess: who reads at all has taken what may
+/// wait by then.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The form of what goes to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +93,8 @@ pub(crate) async fn print_or_end(
 ///
 /// Waits for whoever reads, and hears no signal meanwhile: what runs on the runtime does it [aside](complain_aside).
 pub(crate) fn complain(bytes: &[u8]) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+    // A thread that panicked has nothing to tell.
+    let _gone = stderr::shared().text(bytes.to_vec()).blocking_recv();
 }
 
 /// Writes to stderr beside the runtime.
@@ -95,8 +102,8 @@ pub(crate) async fn complain_aside(bytes: impl AsRef<[u8]> + Send + 'static) {
     if bytes.as_ref().is_empty() {
         return;
     }
-    // A task that panicked has nothing to tell.
-    let _ = tokio::task::spawn_blocking(move || complain(bytes.as_ref())).await;
+    // A thread that panicked has nothing to tell.
+    let _gone = stderr::shared().text(bytes.as_ref().to_vec()).await;
 }
 
 /// Does the same for a command that listens to signals. Returns how it ends if one comes first.
@@ -108,6 +115,32 @@ pub(crate) async fn complain_or_end(
     tokio::select! {
         () = complain_aside(bytes) => None,
         exit = signals.next() => Some(exit),
+    }
+}
+
+/// Waits until all that was said on stderr is written, the log above all, and returns how the command ends: as it would, or
+/// because of a signal that comes first. One that a signal ends already does not wait for who does not read.
+pub(crate) async fn flush(exit: Exit) -> Exit {
+    let Some(stderr) = stderr::unwritten() else { return exit };
+    let written = stderr.text(Vec::new());
+    let mut signals = Signals::new().ok();
+    let signal = async {
+        match &mut signals {
+            Some(signals) => signals.next().await,
+            None => pending().await,
+        }
+    };
+    let patience = async {
+        match exit.is_because_of_a_signal() {
+            true => sleep(GRACE).await,
+            false => pending().await,
+        }
+    };
+    // What is not written by then is written as long as the process lives.
+    tokio::select! {
+        _ = written => exit,
+        () = patience => exit,
+        other = signal => if exit.is_because_of_a_signal() { exit } else { other },
     }
 }
 

@@ -12,14 +12,14 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::Host;
 use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
-use portcullis_contract::{Capability, Context, Environment, Kind, Stdin};
+use portcullis_contract::{Capability, Context, Environment, Kind, Prints, Stdin};
 use tokio::sync::Notify;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
-use crate::stderr::Printing;
+use crate::stderr::{self, Stderr};
 use crate::{Session, duration, errors, inputs, setup};
 
 mod directory;
@@ -132,11 +132,11 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
     let (request, made) = request(session, &args)?;
-    let printing = (format != Format::Quiet && !session.quiet).then(Printing::start);
+    let printing = (format != Format::Quiet && !session.quiet).then(stderr::shared);
     let personal = Personal {
         secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
         person: None,
-        prints: printing.as_ref().map(Printing::prints),
+        prints: printing.map(|stderr| Arc::clone(stderr) as Arc<dyn Prints>),
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,
@@ -164,7 +164,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
         exit = signals.next() => Ended::BySignal(exit),
     };
-    stop(&host, printing.as_ref(), &mut signals).await;
+    stop(&host, printing, &mut signals).await;
 
     let outcome = match ended {
         Ended::ByItself(outcome) => outcome,
@@ -267,7 +267,7 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
 
 /// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
 /// kills at once, and another one leaves the rest unwritten.
-pub(crate) async fn stop(host: &Host, printing: Option<&Printing>, signals: &mut Signals) {
+pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) {
     {
         let mut stopping = pin!(host.stop_all());
         tokio::select! {
@@ -279,7 +279,7 @@ pub(crate) async fn stop(host: &Host, printing: Option<&Printing>, signals: &mut
     }
     if let Some(printing) = printing {
         tokio::select! {
-            () = printing.finish() => {}
+            _ = printing.end_prints() => {}
             _ = signals.next() => {}
         }
     }

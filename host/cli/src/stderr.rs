@@ -1,34 +1,56 @@
-//! Where what plugins print of their own accord goes: to stderr, as it appears, each line under its plugin's name.
+//! Stderr: everything that goes there comes to one thread, which writes it in the order in which it came.
 //!
-//! Stdout is for data, so that nothing of it goes there. It is a stranger's text: what could move a cursor is made
-//! visible, and a line that somebody begins says whose it is. One task writes, beside the runtime, so that a slow
-//! reader slows down who prints and nobody else; what waits for it is bounded. When nobody reads any more it goes
-//! nowhere.
+//! So nothing that runs on the runtime waits in a write for a reader who never reads: it would hear no signal. What waits
+//! is bounded all the same. Who complains waits until it is written, and plugins that print wait for
+//! [room](Prints::room): a slow reader slows down who prints and nobody else. A line of the log comes from code that
+//! cannot wait. It finds room for longer than they do, and where there is none it is left out and counted. When nobody
+//! reads any more, all of it goes nowhere.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinHandle, spawn_blocking};
-
-use crate::output::complain;
 
 mod lines;
+mod page;
 
-use lines::Lines;
+use page::Page;
 
 /// How much may wait to be written before those who print have to. A guess: a terminal takes it in a blink.
 const ROOM: usize = 256 << 10;
 
-/// The end of the queue that plugins print to.
+/// How much may wait before lines of the log are left out. A guess: so much more than those who print may fill that a
+/// host's own lines find room behind theirs.
+const LOG_ROOM: usize = 4 * ROOM;
+
+/// The one of this process, from when there is something to write.
+static SHARED: OnceLock<Arc<Stderr>> = OnceLock::new();
+
+/// Returns the one of this process.
+pub(crate) fn shared() -> &'static Arc<Stderr> {
+    SHARED.get_or_init(|| Arc::new(Stderr::to(write)))
+}
+
+/// Returns the one of this process if anything waits to be written.
+pub(crate) fn unwritten() -> Option<&'static Arc<Stderr>> {
+    SHARED.get().filter(|stderr| !stderr.is_written())
+}
+
+/// Says in the form of the log how many of its lines were left out.
+pub(crate) type Note = fn(u64) -> String;
+
+/// The end of the queue to the thread that writes.
 #[derive(Debug)]
-struct Queue {
-    sender: mpsc::UnboundedSender<Job>,
+pub(crate) struct Stderr {
+    jobs: mpsc::UnboundedSender<Job>,
     waiting: Arc<Waiting>,
+    left_out: Mutex<Option<LeftOut>>,
 }
 
 /// How much waits.
@@ -38,60 +60,130 @@ struct Waiting {
     less: Notify,
 }
 
-enum Job {
-    Piece(PluginName, PrintStream, Bytes),
-    /// Everything before it is to be written, and then this is told.
-    Flush(oneshot::Sender<()>),
-}
-
-/// Writes what plugins print, until it is dropped.
+/// Lines of the log that found no room, since the last thing that did.
 #[derive(Debug)]
-pub(crate) struct Printing {
-    queue: Arc<Queue>,
-    writer: JoinHandle<()>,
+struct LeftOut {
+    lines: u64,
+    note: Note,
 }
 
-impl Printing {
-    /// Begins.
-    pub(crate) fn start() -> Self {
-        Self::to(complain)
-    }
+enum Job {
+    /// What a plugin printed.
+    Piece(PluginName, PrintStream, Bytes),
+    /// A line of the log.
+    Line(Vec<u8>),
+    /// What else is said. It is told when it is written.
+    Text(Vec<u8>, oneshot::Sender<()>),
+    /// Lines that have no end get one. It is told when that is written.
+    End(Unfinished, oneshot::Sender<()>),
+}
 
-    fn to(write: impl Fn(&[u8]) + Clone + Send + 'static) -> Self {
-        let (sender, jobs) = mpsc::unbounded_channel();
+/// Which lines are to end.
+#[derive(Clone, Copy)]
+enum Unfinished {
+    Any,
+    Prints,
+}
+
+impl Stderr {
+    /// Starts the thread. It ends with the last of these; a write that nobody reads goes on until the process ends.
+    fn to(write: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        let (jobs, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
-        let writer = tokio::spawn(write_all(jobs, Arc::clone(&waiting), write));
-        Self { queue: Arc::new(Queue { sender, waiting }), writer }
+        let writing = {
+            let waiting = Arc::clone(&waiting);
+            move || write_all(queue, &waiting, write)
+        };
+        // Without it the queue is closed from the beginning.
+        let _thread = thread::Builder::new().name("stderr".to_owned()).spawn(writing);
+        Self { jobs, waiting, left_out: Mutex::default() }
     }
 
-    /// Returns where plugins print to.
-    pub(crate) fn prints(&self) -> Arc<dyn Prints> {
-        Arc::clone(&self.queue) as _
+    /// Takes a line of the log and never waits. Where there is no room for it, `note` says so in its place, as soon as
+    /// there is.
+    pub(crate) fn log(&self, line: Vec<u8>, note: Note) {
+        if self.waiting.bytes.load(Ordering::Acquire) < LOG_ROOM {
+            self.send(Job::Line(line));
+            return;
+        }
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.get_or_insert(LeftOut { lines: 0, note }).lines += 1;
     }
 
-    /// Waits until all that came so far is written, and ends a line that has no end.
-    pub(crate) async fn finish(&self) {
+    /// Takes a text, and returns what comes when it is written, and with it everything before it. An empty one is only that.
+    pub(crate) fn text(&self, text: Vec<u8>) -> oneshot::Receiver<()> {
         let (done, written) = oneshot::channel();
-        if self.queue.sender.send(Job::Flush(done)).is_ok() {
-            // A writer that panicked writes no more.
-            let _gone = written.await;
+        self.send(Job::Text(text, done));
+        written
+    }
+
+    /// Ends a line that has no end, whosever it is.
+    pub(crate) fn end_line(&self) -> oneshot::Receiver<()> {
+        self.end(Unfinished::Any)
+    }
+
+    /// Ends the lines that plugins began.
+    pub(crate) fn end_prints(&self) -> oneshot::Receiver<()> {
+        self.end(Unfinished::Prints)
+    }
+
+    fn end(&self, which: Unfinished) -> oneshot::Receiver<()> {
+        let (done, written) = oneshot::channel();
+        self.send(Job::End(which, done));
+        written
+    }
+
+    fn is_written(&self) -> bool {
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.is_none() && self.waiting.bytes.load(Ordering::Acquire) == 0
+    }
+
+    fn send(&self, job: Job) {
+        // Held to the end, so that nothing comes between the note and what follows it.
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(LeftOut { lines, note }) = left_out.take() {
+            self.hand_over(Job::Line(note(lines).into_bytes()));
+        }
+        self.hand_over(job);
+    }
+
+    fn hand_over(&self, job: Job) {
+        let size = job.size();
+        self.waiting.bytes.fetch_add(size, Ordering::AcqRel);
+        let Err(SendError(job)) = self.jobs.send(job) else { return };
+        self.waiting.take_away(size);
+        // Where no thread could be started, why a command failed is said all the same.
+        if let Job::Text(text, _) = job {
+            write(&text);
         }
     }
 }
 
-impl Drop for Printing {
-    fn drop(&mut self) {
-        self.writer.abort();
+impl Waiting {
+    fn take_away(&self, size: usize) {
+        self.bytes.fetch_sub(size, Ordering::AcqRel);
+        self.less.notify_waiters();
+    }
+}
+
+impl Job {
+    /// Returns how much room it takes. To end a line may write something, too.
+    fn size(&self) -> usize {
+        match self {
+            Self::Piece(_, _, piece) => piece.len(),
+            Self::Line(text) | Self::Text(text, _) => text.len(),
+            Self::End(..) => 1,
+        }
     }
 }
 
 #[async_trait]
-impl Prints for Queue {
+impl Prints for Stderr {
     async fn room(&self) {
         loop {
             let less = self.waiting.less.notified();
             // From here on no news is missed: what is taken away later is told to who waits already.
-            if self.waiting.bytes.load(Ordering::Acquire) < ROOM || self.sender.is_closed() {
+            if self.waiting.bytes.load(Ordering::Acquire) < ROOM || self.jobs.is_closed() {
                 return;
             }
             less.await;
@@ -99,58 +191,47 @@ impl Prints for Queue {
     }
 
     fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes) {
-        self.waiting.bytes.fetch_add(piece.len(), Ordering::AcqRel);
-        // A writer that is gone takes nothing, and leaves room for all that is lost.
-        let _gone = self.sender.send(Job::Piece(plugin.clone(), stream, piece));
+        self.send(Job::Piece(plugin.clone(), stream, piece));
     }
 }
 
-/// Writes piece after piece, and as many at once as have come.
-async fn write_all(
-    mut jobs: mpsc::UnboundedReceiver<Job>,
-    waiting: Arc<Waiting>,
-    write: impl Fn(&[u8]) + Clone + Send + 'static,
-) {
-    let mut lines = HashMap::<(PluginName, PrintStream), Lines>::new();
-    let mut unfinished: Option<(PluginName, PrintStream)> = None;
-    while let Some(job) = jobs.recv().await {
-        let (mut text, mut taken, mut flushed) = (String::new(), 0, Vec::new());
+/// Writes one thing after the other, and as many at once as have come.
+fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut write: impl FnMut(&[u8])) {
+    let mut page = Page::default();
+    while let Some(job) = jobs.blocking_recv() {
+        let (mut taken, mut told) = (0, Vec::new());
         let mut next = Some(job);
         while let Some(job) = next {
+            taken += job.size();
             match job {
-                Job::Piece(plugin, stream, piece) => {
-                    taken += piece.len();
-                    let origin = (plugin, stream);
-                    if unfinished.as_ref().is_some_and(|other| *other != origin) {
-                        // Somebody else's line would go on with this one's.
-                        text.push('\n');
-                        if let Some(lines) = unfinished.take().and_then(|other| lines.get_mut(&other)) {
-                            lines.interrupt();
-                        }
-                    }
-                    let lines = lines.entry(origin.clone()).or_insert_with(|| Lines::of(&origin.0));
-                    lines.take(&piece, &mut text);
-                    unfinished = lines.is_unfinished().then_some(origin);
+                Job::Piece(plugin, stream, piece) => page.print((plugin, stream), &piece),
+                Job::Line(line) => page.log(&line),
+                Job::Text(text, done) => {
+                    page.say(&text);
+                    told.push(done);
                 }
-                Job::Flush(done) => {
-                    for lines in lines.values_mut() {
-                        lines.finish(&mut text);
+                Job::End(which, done) => {
+                    match which {
+                        Unfinished::Any => page.end_line(),
+                        Unfinished::Prints => page.end_prints(),
                     }
-                    unfinished = None;
-                    flushed.push(done);
+                    told.push(done);
                 }
             }
-            next = if text.len() < ROOM { jobs.try_recv().ok() } else { None };
+            next = if page.len() < ROOM { jobs.try_recv().ok() } else { None };
         }
-        let write = write.clone();
-        // Whether it could be written is told to nobody: what nobody can read is lost.
-        let _ = spawn_blocking(move || write(text.as_bytes())).await;
-        waiting.bytes.fetch_sub(taken, Ordering::AcqRel);
-        waiting.less.notify_waiters();
-        for done in flushed {
+        write(&page.turn());
+        waiting.take_away(taken);
+        for done in told {
             let _nobody_waits = done.send(());
         }
     }
+}
+
+/// Writes to stderr. Whether it could be written is told to nobody: what nobody can read is lost.
+fn write(text: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text).and_then(|()| stderr.flush());
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use portcullis::host::Sink;
 use tokio::sync::Notify;
 
 use crate::output::{Format, complain_aside, print};
+use crate::stderr;
 
 /// Shows what a provider prints. Next to data on stdout there is room for nothing else, so that in those
 /// forms all of it goes to stderr.
@@ -50,7 +51,10 @@ impl Streams {
     pub(super) async fn finish(&mut self, stderr: bool) {
         match self.unfinished {
             Some(place @ Place::Stdout) => self.show(place, Bytes::from_static(b"\n")).await,
-            Some(place @ Place::Stderr) if stderr => self.show(place, Bytes::from_static(b"\n")).await,
+            // The log may have ended it meanwhile.
+            Some(Place::Stderr) if stderr => {
+                let _gone = stderr::shared().end_line().await;
+            }
             _ => {}
         }
     }

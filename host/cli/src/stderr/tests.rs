@@ -1,6 +1,6 @@
-//! Several who print, one who writes.
+//! Several who have something to say, one who writes.
 
-use std::sync::{Mutex, mpsc as blocking};
+use std::sync::mpsc as blocking;
 use std::time::Duration;
 
 use super::*;
@@ -12,6 +12,10 @@ fn name(text: &str) -> PluginName {
     PluginName::new(text)
 }
 
+fn note(lines: u64) -> String {
+    format!("{lines} lines\n")
+}
+
 async fn has_room(prints: &dyn Prints) -> bool {
     tokio::select! {
         biased;
@@ -20,41 +24,87 @@ async fn has_room(prints: &dyn Prints) -> bool {
     }
 }
 
-#[tokio::test]
-async fn pieces_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
+/// Waits until something is written.
+async fn finish(written: oneshot::Receiver<()>) {
+    tokio::time::timeout(LONG, written).await.unwrap().unwrap();
+}
+
+/// Returns what writes into memory, and what was written there.
+fn kept() -> (Stderr, Arc<Mutex<Vec<u8>>>) {
     let shown = Arc::new(Mutex::new(Vec::new()));
-    let printing = Printing::to({
+    let stderr = Stderr::to({
         let shown = Arc::clone(&shown);
         move |bytes: &[u8]| shown.lock().unwrap().extend_from_slice(bytes)
     });
-    let prints = printing.prints();
+    (stderr, shown)
+}
+
+/// Returns what writes when it is let, and what lets it: a message once, its end for good.
+fn held() -> (Stderr, blocking::Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    let (read, turns) = blocking::channel();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let stderr = Stderr::to({
+        let shown = Arc::clone(&shown);
+        move |bytes: &[u8]| {
+            turns.recv().unwrap_or_default();
+            shown.lock().unwrap().extend_from_slice(bytes);
+        }
+    });
+    (stderr, read, shown)
+}
+
+#[tokio::test]
+async fn things_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
+    let (stderr, shown) = kept();
     let both = [PrintStream::Stdout, PrintStream::Stderr];
-    prints.take(&name("a"), both[0], Bytes::from_static(b"one, "));
-    prints.take(&name("a"), both[0], Bytes::from_static(b"two"));
-    prints.take(&name("b"), both[0], Bytes::from_static(b"three\n"));
-    prints.take(&name("a"), both[1], Bytes::from_static(b"four"));
-    prints.take(&name("a"), both[0], Bytes::from_static(b"five"));
-    printing.finish().await;
+    stderr.take(&name("a"), both[0], Bytes::from_static(b"one, "));
+    stderr.take(&name("a"), both[0], Bytes::from_static(b"two"));
+    stderr.take(&name("b"), both[0], Bytes::from_static(b"three\n"));
+    stderr.take(&name("a"), both[1], Bytes::from_static(b"four"));
+    stderr.log(b"WARN five\n".to_vec(), note);
+    stderr.take(&name("a"), both[0], Bytes::from_static(b"six"));
+    finish(stderr.end_prints()).await;
+    finish(stderr.text(b"seven\n".to_vec())).await;
     let shown = String::from_utf8(shown.lock().unwrap().clone()).unwrap();
-    assert_eq!(shown, "a: one, two\nb: three\na: four\na: five\n");
+    assert_eq!(shown, "a: one, two\nb: three\na: four\nWARN five\na: six\nseven\n");
+    assert!(stderr.is_written());
 }
 
 #[tokio::test]
 async fn a_slow_reader_stops_who_prints_and_a_quick_one_lets_them_go_on() {
-    let (read, turns) = blocking::channel::<()>();
-    let turns = Arc::new(Mutex::new(turns));
-    let printing = Printing::to(move |_: &[u8]| turns.lock().unwrap().recv().unwrap_or_default());
-    let prints = printing.prints();
+    let (stderr, read, _) = held();
     let mut printed = 0;
-    while has_room(prints.as_ref()).await {
-        prints.take(&name("a"), PrintStream::Stdout, Bytes::from(vec![b'x'; 64 << 10]));
+    while has_room(&stderr).await {
+        stderr.take(&name("a"), PrintStream::Stdout, Bytes::from(vec![b'x'; 64 << 10]));
         printed += 64 << 10;
         assert!(printed <= ROOM, "nothing is held back");
         tokio::task::yield_now().await;
     }
     assert_eq!(printed, ROOM);
-    // Whoever reads lets go of everything: the sender's end counts as a turn from then on.
     drop(read);
-    tokio::time::timeout(LONG, prints.room()).await.unwrap();
-    printing.finish().await;
+    tokio::time::timeout(LONG, stderr.room()).await.unwrap();
+    finish(stderr.end_prints()).await;
+}
+
+/// What is being written when the room ends, and what fills it, is all that is kept.
+#[tokio::test]
+async fn lines_of_the_log_that_find_no_room_are_counted_where_they_would_stand() {
+    let (stderr, read, shown) = held();
+    let line = [&[b'x'; 1023][..], b"\n"].concat();
+    let lines = LOG_ROOM / line.len();
+    for _ in 0..lines + 10 {
+        stderr.log(line.clone(), note);
+    }
+    assert!(!stderr.is_written());
+    let error = stderr.text(b"error\n".to_vec());
+    drop(read);
+    finish(error).await;
+    let shown = String::from_utf8(shown.lock().unwrap().clone()).unwrap();
+    let (log, end) = shown.split_at(lines * line.len());
+    assert!(log.lines().all(|line| line.len() == 1023));
+    assert_eq!(end, "10 lines\nerror\n");
+
+    stderr.log(b"more\n".to_vec(), note);
+    finish(stderr.text(Vec::new())).await;
+    assert!(stderr.is_written());
 }

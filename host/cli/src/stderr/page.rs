@@ -1,0 +1,161 @@
+//! What is to be written next.
+//!
+//! A line is one author's: nobody's goes on with somebody else's, whatever order things come in. A line that a plugin begins
+//! says whose it is, and a line of the log is whole.
+
+use std::collections::HashMap;
+
+use portcullis_contract::{PluginName, PrintStream};
+
+use super::lines::Lines;
+
+/// Where a plugin printed.
+pub(super) type Origin = (PluginName, PrintStream);
+
+/// Makes text of what comes, until it is turned.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    text: Vec<u8>,
+    lines: HashMap<Origin, Lines>,
+    /// Whose line has begun and not ended.
+    unfinished: Option<Author>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Author {
+    Plugin(Origin),
+    Ourselves,
+}
+
+impl Page {
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Returns what there is, and goes on after it.
+    pub(super) fn turn(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.text)
+    }
+
+    /// Adds a piece of what a plugin printed.
+    pub(super) fn print(&mut self, origin: Origin, piece: &[u8]) {
+        let author = Author::Plugin(origin.clone());
+        self.give_way_to(Some(&author));
+        let lines = self.lines.entry(origin).or_insert_with_key(|(plugin, _)| Lines::of(plugin));
+        let mut shown = String::new();
+        lines.take(piece, &mut shown);
+        self.unfinished = lines.is_unfinished().then_some(author);
+        self.text.extend_from_slice(shown.as_bytes());
+    }
+
+    /// Adds a line of the log.
+    pub(super) fn log(&mut self, line: &[u8]) {
+        self.end_line();
+        self.text.extend_from_slice(line);
+        if !line.ends_with(b"\n") {
+            self.text.push(b'\n');
+        }
+    }
+
+    /// Adds what is said beside the log, which goes on where the last of it ended.
+    pub(super) fn say(&mut self, text: &[u8]) {
+        let Some(last) = text.last() else { return };
+        self.give_way_to(Some(&Author::Ourselves));
+        self.text.extend_from_slice(text);
+        self.unfinished = (*last != b'\n').then_some(Author::Ourselves);
+    }
+
+    /// Ends a line that has no end.
+    pub(super) fn end_line(&mut self) {
+        self.give_way_to(None);
+    }
+
+    /// Adds what plugins began and nobody goes on with, and ends their lines.
+    pub(super) fn end_prints(&mut self) {
+        let mut shown = String::new();
+        match self.unfinished.take() {
+            Some(Author::Plugin(origin)) => {
+                if let Some(lines) = self.lines.get_mut(&origin) {
+                    lines.finish(&mut shown);
+                }
+            }
+            ours => self.unfinished = ours,
+        }
+        // Others have no more than a part of a character.
+        for lines in self.lines.values_mut() {
+            lines.finish(&mut shown);
+        }
+        if !shown.is_empty() {
+            self.end_line();
+        }
+        self.text.extend_from_slice(shown.as_bytes());
+    }
+
+    /// Ends the line that somebody else began.
+    fn give_way_to(&mut self, author: Option<&Author>) {
+        if self.unfinished.is_none() || self.unfinished.as_ref() == author {
+            return;
+        }
+        self.text.push(b'\n');
+        if let Some(Author::Plugin(origin)) = self.unfinished.take()
+            && let Some(lines) = self.lines.get_mut(&origin)
+        {
+            lines.interrupt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(name: &str) -> Origin {
+        (PluginName::new(name), PrintStream::Stderr)
+    }
+
+    fn check(write: impl FnOnce(&mut Page), expected: &str) {
+        let mut page = Page::default();
+        write(&mut page);
+        assert_eq!(String::from_utf8_lossy(&page.turn()), expected);
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_whole_and_lets_no_plugin_begin_one() {
+        let write = |page: &mut Page| {
+            page.print(origin("a"), b"one");
+            page.log(b"WARN two\n");
+            page.print(origin("a"), b"ERROR three\n");
+            page.log(b"WARN four");
+            page.say(b"fi");
+            page.say(b"ve");
+            page.log(b"WARN six\n");
+        };
+        check(write, "a: one\nWARN two\na: ERROR three\nWARN four\nfive\nWARN six\n");
+    }
+
+    #[test]
+    fn a_line_ends_where_it_is_ended_and_once() {
+        let write = |page: &mut Page| {
+            page.say(b"one");
+            page.end_prints();
+            page.say(b", two");
+            page.end_line();
+            page.end_line();
+            page.print(origin("a"), b"three");
+            page.end_prints();
+            page.end_line();
+            page.say(b"");
+        };
+        check(write, "one, two\na: three\n");
+    }
+
+    #[test]
+    fn half_a_character_at_the_end_is_in_nobodys_line() {
+        let write = |page: &mut Page| {
+            page.print(origin("a"), b"one\n\xc3");
+            page.say(b"two");
+            page.end_prints();
+        };
+        check(write, "a: one\ntwo\na: \u{fffd}\n");
+    }
+}

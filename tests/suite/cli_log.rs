@@ -1,0 +1,101 @@
+//! The log of a command that says more than anybody reads.
+
+use std::error::Error;
+use std::fs;
+use std::io::{PipeReader, Read as _};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use portcullis_tests::{LONG, TestResult, cli};
+
+use crate::person::Person;
+
+/// More lines than wait for a reader, at a kilobyte each.
+const TOO_MANY: usize = 4_000;
+
+/// What stands in every line.
+fn filling() -> String {
+    "x".repeat(1_000)
+}
+
+/// A run of a program that said all it has to say on its stderr, while nobody reads that of the command.
+struct Flood {
+    person: Person,
+    run: Child,
+    unread: PipeReader,
+}
+
+impl Flood {
+    fn start(options: &[&str], lines: usize) -> Result<Self, Box<dyn Error>> {
+        let person = Person::new()?;
+        let [said, go] = ["said", "go"].map(|name| person.path(name));
+        cli::make_pipe(&said)?;
+        cli::make_pipe(&go)?;
+        let (filling, tells, waits) = (filling(), said.display(), go.display());
+        let script = format!(
+            "#!/bin/sh\nn=0\nwhile [ $n -lt {lines} ]; do n=$((n+1)); echo \"[WARN] $n {filling}\" >&2; done\n\
+             echo > {tells}\nread go < {waits}\nexit 3\n"
+        );
+        person.has_program("flood", script)?;
+
+        let (unread, full) = cli::full_pipe()?;
+        let arguments = [options, &["run", "./flood"]].concat();
+        let mut run = person.command(&arguments).stdout(Stdio::null()).stderr(full).spawn()?;
+        let (heard, hearing) = mpsc::channel();
+        thread::spawn(move || heard.send(fs::read(said)));
+        if hearing.recv_timeout(LONG).is_err() {
+            run.kill()?;
+            run.wait()?;
+            return Err("the program cannot say what it has to".into());
+        }
+        Ok(Self { person, run, unread })
+    }
+
+    /// Reads at last, and lets the program end. Returns what there is to read.
+    fn read(self) -> Result<String, Box<dyn Error>> {
+        let Self { person, mut run, mut unread } = self;
+        let reading = thread::spawn(move || {
+            let mut text = String::new();
+            unread.read_to_string(&mut text).map(|_| text)
+        });
+        fs::write(person.path("go"), "\n")?;
+        let text = reading.join().map_err(|_| "the reader panicked")??;
+        assert_eq!(run.wait()?.code(), Some(1), "{text}");
+        Ok(text)
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_command_whose_log_nobody_reads() -> TestResult {
+    let Flood { run, unread: _unread, person: _person } = Flood::start(&["--quiet"], TOO_MANY)?;
+    assert_eq!(cli::interrupt(run)?, Some(130));
+    Ok(())
+}
+
+/// Every line that is there is whole and in its place, and so is the one that says how many are not.
+#[test]
+fn lines_of_the_log_that_nobody_reads_are_counted_and_why_the_command_failed_comes_last() -> TestResult {
+    let text = Flood::start(&["--quiet"], TOO_MANY)?.read()?;
+    let mut lines = text.lines().skip_while(|line| line.is_empty());
+    let (mut counted, mut left_out) = (0, 0);
+    let error = loop {
+        let line = lines.next().ok_or("it is said why the command failed")?;
+        if let Some(entry) = line.strip_prefix(" WARN portcullis::plugin: [WARN] ") {
+            counted += 1;
+            assert_eq!(entry, format!("{counted} {} plugin=flood", filling()));
+        } else if let Some(note) = line.strip_prefix(" WARN portcullis: ") {
+            let (number, words) = note.split_once(' ').ok_or("there is a number")?;
+            assert_eq!(words, "lines of the log were left out, as nobody read them");
+            left_out += number.parse::<usize>()?;
+            counted += number.parse::<usize>()?;
+        } else {
+            break line;
+        }
+    };
+    assert!(error.contains("exit status: 3"), "{error}");
+    assert!(!lines.any(|line| line.starts_with(" WARN")));
+    assert_eq!(counted, TOO_MANY);
+    assert!(left_out > 0);
+    Ok(())
+}
