@@ -14,6 +14,9 @@ use crate::person::Person;
 /// More lines than wait for a reader, at a kilobyte each.
 const TOO_MANY: usize = 4_000;
 
+/// As many as wait for one.
+const SOME: usize = 100;
+
 /// What stands in every line.
 fn filling() -> String {
     "x".repeat(1_000)
@@ -27,14 +30,15 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(options: &[&str], lines: usize) -> Result<Self, Box<dyn Error>> {
+    /// Each line begins with a tag: what has none is print.
+    fn start(options: &[&str], tag: &str, lines: usize) -> Result<Self, Box<dyn Error>> {
         let person = Person::new()?;
         let [said, go] = ["said", "go"].map(|name| person.path(name));
         cli::make_pipe(&said)?;
         cli::make_pipe(&go)?;
         let (filling, tells, waits) = (filling(), said.display(), go.display());
         let script = format!(
-            "#!/bin/sh\nn=0\nwhile [ $n -lt {lines} ]; do n=$((n+1)); echo \"[WARN] $n {filling}\" >&2; done\n\
+            "#!/bin/sh\nn=0\nwhile [ $n -lt {lines} ]; do n=$((n+1)); echo \"{tag} $n {filling}\" >&2; done\n\
              echo > {tells}\nread go < {waits}\nexit 3\n"
         );
         person.has_program("flood", script)?;
@@ -68,7 +72,16 @@ impl Flood {
 
 #[test]
 fn ctrl_c_ends_a_command_whose_log_nobody_reads() -> TestResult {
-    let Flood { run, unread: _unread, person: _person } = Flood::start(&["--quiet"], TOO_MANY)?;
+    for (options, lines) in [(vec!["--quiet"], TOO_MANY), (vec![], SOME)] {
+        let Flood { run, unread: _unread, person: _person } = Flood::start(&options, "[WARN]", lines)?;
+        assert_eq!(cli::interrupt(run)?, Some(130), "{options:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_ends_a_command_whose_plugins_prints_nobody_reads() -> TestResult {
+    let Flood { run, unread: _unread, person: _person } = Flood::start(&[], "words", SOME)?;
     assert_eq!(cli::interrupt(run)?, Some(130));
     Ok(())
 }
@@ -76,7 +89,7 @@ fn ctrl_c_ends_a_command_whose_log_nobody_reads() -> TestResult {
 /// Every line that is there is whole and in its place, and so is the one that says how many are not.
 #[test]
 fn lines_of_the_log_that_nobody_reads_are_counted_and_why_the_command_failed_comes_last() -> TestResult {
-    let text = Flood::start(&["--quiet"], TOO_MANY)?.read()?;
+    let text = Flood::start(&["--quiet"], "[WARN]", TOO_MANY)?.read()?;
     let mut lines = text.lines().skip_while(|line| line.is_empty());
     let (mut counted, mut left_out) = (0, 0);
     let error = loop {

@@ -108,8 +108,8 @@ async fn on_host(
         // Whatever goes on is abandoned, and its plugin is told.
         exit = signals.next() => Ok(exit),
     };
-    run::stop(&host, printing, &mut signals).await;
-    ended
+    let interrupted = run::stop(&host, printing, &mut signals).await;
+    interrupted.map_or(ended, Ok)
 }
 
 /// What a command may take, from when it begins to look for its plugin: as with `run`, one deadline is around all

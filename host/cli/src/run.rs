@@ -164,7 +164,9 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
         exit = signals.next() => Ended::BySignal(exit),
     };
-    stop(&host, printing, &mut signals).await;
+    if let Some(exit) = stop(&host, printing, &mut signals).await {
+        return Ok(exit);
+    }
 
     let outcome = match ended {
         Ended::ByItself(outcome) => outcome,
@@ -266,8 +268,11 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
 }
 
 /// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
-/// kills at once, and another one leaves the rest unwritten.
-pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) {
+/// kills at once.
+///
+/// Returns how the command ends if a signal comes while nobody reads what they printed. After one that came before nothing
+/// is waited for: the end of the command does, and not for long.
+pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) -> Option<Exit> {
     {
         let mut stopping = pin!(host.stop_all());
         tokio::select! {
@@ -277,10 +282,12 @@ pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &
             }
         }
     }
-    if let Some(printing) = printing {
-        tokio::select! {
-            _ = printing.end_prints() => {}
-            _ = signals.next() => {}
-        }
+    let printed = printing?.end_prints();
+    if signals.have_come() {
+        return None;
+    }
+    tokio::select! {
+        _ = printed => None,
+        exit = signals.next() => Some(exit),
     }
 }

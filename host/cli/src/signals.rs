@@ -15,6 +15,7 @@ pub(crate) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hang_up: Option<Signal>,
+    have_come: bool,
 }
 
 impl Signals {
@@ -29,18 +30,26 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
+            have_come: false,
         })
+    }
+
+    /// Returns whether one was returned already.
+    pub(crate) fn have_come(&self) -> bool {
+        self.have_come
     }
 
     /// Waits for the next signal and returns how the command ends because of it.
     ///
     /// May be dropped at any time: a signal that was not returned comes again.
     pub(crate) async fn next(&mut self) -> Exit {
-        tokio::select! {
+        let exit = tokio::select! {
             () = next(&mut self.interrupt) => Exit::Interrupted,
             () = next(&mut self.terminate) => Exit::Terminated,
             () = next(&mut self.hang_up) => Exit::HungUp,
-        }
+        };
+        self.have_come = true;
+        exit
     }
 }
 
