@@ -15,7 +15,7 @@ use crate::PluginName;
 ///
 /// Whoever brings pieces waits for [`room`](Self::room) before each, and the plugin behind them stands still
 /// meanwhile as soon as it prints more. So an implementation needs no more memory than it makes room for, and one
-/// piece for everybody who prints. A plugin's deadlines go on, and it can be stopped.
+/// piece for everybody who prints. A plugin that logs waits for it, too. Its deadlines go on, and it can be stopped.
 #[async_trait]
 pub trait Prints: fmt::Debug + Send + Sync {
     /// Waits until a piece can be taken. The future may be dropped at any time.

@@ -5,7 +5,6 @@ wasmtime::component::bindgen!({
     world: "provider-plugin",
     imports: {
         "portcullis:plugin/control": trappable,
-        "portcullis:plugin/log": trappable,
         default: async | trappable,
     },
     exports: { default: async },

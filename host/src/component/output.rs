@@ -79,6 +79,13 @@ impl Printed {
         self.lock().count(bytes)
     }
 
+    /// Waits until who takes the prints has room. A guest that waits here uses no processor, and its deadline goes on.
+    async fn room(&self) {
+        if let Some(prints) = &self.prints {
+            prints.room().await;
+        }
+    }
+
     /// Counts a line for the log. One without a word in it is a line, too.
     fn count_line(&self, words: usize) -> Result<(), LimitHit> {
         self.count(words.saturating_add(1))
@@ -208,10 +215,7 @@ impl StdoutStream for GuestStream {
 #[async_trait::async_trait]
 impl Pollable for GuestStream {
     async fn ready(&mut self) {
-        if let Some(prints) = &self.printed.prints {
-            // A guest that waits here uses no processor, and its deadline goes on.
-            prints.room().await;
-        }
+        self.printed.room().await;
     }
 }
 
@@ -264,8 +268,11 @@ impl OutputHost for State {
 }
 
 impl LogHost for State {
-    fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
-        self.printed().count_line(message.len().saturating_add(fields.len()))?;
+    async fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
+        let printed = self.printed().clone();
+        printed.count_line(message.len().saturating_add(fields.len()))?;
+        // Whoever reads the one reads the other, as with a child, whose log comes over a pipe of its prints.
+        printed.room().await;
         let plugin = self.plugin();
         macro_rules! log {
             ($level:ident) => {

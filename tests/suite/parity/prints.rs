@@ -3,12 +3,15 @@
 //! Programs of ours, by the SDK or the shim, drop what a host leaves too long where Go's stand still: they are left out
 //! where nobody reads.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use portcullis::contract::{CallError, LimitName, Limits, PluginName, PrintStream};
+use bytes::Bytes;
+use portcullis::contract::{CallError, LimitName, Limits, PluginName, PrintStream, Prints as _};
 use portcullis_tests::prints::Reader;
-use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, generous};
+use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, generous};
 use test_case::test_case;
+use tokio::time::timeout;
 
 /// The largest piece that is brought at once.
 const PIECE: usize = 64 << 10;
@@ -97,7 +100,7 @@ async fn a_plugin_whose_prints_nobody_reads_can_be_stopped(door: Door) -> TestRe
         async move { plugin.execute("acrobat", &print("stderr", "x", 16 << 20)).await }
     });
     generous(reader.full()).await;
-    generous(plugin.provider.shutdown(portcullis_tests::SOON)).await;
+    generous(plugin.provider.shutdown(SOON)).await;
     assert_matches!(generous(printing).await?, Err(_));
     Ok(())
 }
@@ -132,5 +135,22 @@ async fn the_output_limit_of_a_component_binds_whoever_reads() -> TestResult {
     let error = plugin.execute("acrobat", &print("stdout", "x", 10_001)).await;
     assert_matches!(error, Err(CallError::Limit { which: LimitName::Output, .. }));
     assert!(reader.most() <= 20_000);
+    Ok(())
+}
+
+/// A child's log comes over a pipe of its prints: it stands still when that is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_logs_stands_still_until_somebody_reads() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let reader = Reader::with_room(1);
+    host.prints = Some(Arc::clone(&reader) as _);
+    let plugin = host.launch("acrobat").await?;
+    reader.take(&PluginName::new("another"), PrintStream::Stdout, Bytes::from_static(b"x"));
+
+    let mut logging =
+        pin!(plugin.execute("acrobat", r#"{"operation":"log","level":"warn","message":"words"}"#));
+    assert_matches!(timeout(SOON, logging.as_mut()).await, Err(_elapsed));
+    reader.next().await;
+    generous(logging).await?;
     Ok(())
 }
