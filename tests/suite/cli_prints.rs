@@ -6,7 +6,7 @@ use std::process::Stdio;
 use portcullis_tests::TestResult;
 use serde_json::json;
 
-use crate::person::{Person, answer, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 /// More than fits into what lies between a plugin and us, so that most of it has to be read while the plugin prints.
 #[cfg(go_peers)]
@@ -46,6 +46,24 @@ fn whoever_wants_quiet_sees_no_prints() -> TestResult {
     let output = person.types(&["--quiet", run, acrobat, input])?;
     assert_eq!(answer(&output), json!({ "data": { "bytes": 6 } }));
     assert_eq!(stderr(&output), "");
+    Ok(())
+}
+
+#[test]
+fn what_a_component_says_last_is_told_once() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let panics = ["run", "acrobat", "operation=panic", "message=oh dear"];
+    for (arguments, how) in [
+        (panics.to_vec(), "acrobat: oh dear\n"),
+        ([&["--quiet"][..], &panics].concat(), "; its last words: "),
+    ] {
+        let output = person.types(&arguments)?;
+        fails(&output, 1, "the plugin stopped before it answered: ");
+        let told = stderr(&output);
+        assert!(told.contains(how), "{told}");
+        assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+    }
     Ok(())
 }
 

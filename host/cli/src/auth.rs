@@ -218,7 +218,7 @@ async fn note(session: &Session, text: &str) {
 
 /// Tells what failed beside what did not, each in one line. Errors are told whatever is to be kept quiet.
 async fn tell(failures: &[Failure]) {
-    let lines = failures.iter().map(|Failure { problem, .. }| visible_line(&exit::chain(problem)) + "\n");
+    let lines = failures.iter().map(|Failure { problem, .. }| visible_line(&exit::told(problem)) + "\n");
     complain_aside(lines.collect::<String>()).await;
 }
 

@@ -5,6 +5,10 @@
 
 use std::process::ExitCode;
 
+use portcullis_contract::StopReason;
+
+use crate::stderr;
+
 /// The exit codes of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -73,4 +77,37 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 /// said twice unless two places say it, as upstream's do.
 pub(crate) fn chain(problem: &anyhow::Error) -> String {
     format!("{problem:#}")
+}
+
+/// Returns the same for who reads stderr: what a plugin said last is not said again to who saw it say so.
+pub(crate) fn told(problem: &anyhow::Error) -> String {
+    without(problem, stderr::has_shown)
+}
+
+fn without(problem: &anyhow::Error, is_known: impl Fn(&str) -> bool) -> String {
+    let told = problem.chain().map(|cause| match cause.downcast_ref::<StopReason>() {
+        Some(reason) if is_known(reason.last_words()) => reason.how().to_owned(),
+        _ => cause.to_string(),
+    });
+    told.collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_contract::CallError;
+
+    use super::*;
+
+    fn check(known: &str, expected: &str) {
+        let reason = StopReason::Trapped { reason: "unreachable".to_owned(), stderr: "oh\n".to_owned() };
+        let problem = anyhow::Error::new(CallError::Stopped(reason)).context("no answer");
+        assert_eq!(without(&problem, |words| words == known), expected);
+    }
+
+    #[test]
+    fn last_words_are_told_to_who_does_not_know_them() {
+        let how = "no answer: the plugin stopped before it answered: unreachable";
+        check("oh", how);
+        check("", &format!("{how}; its last words: oh"));
+    }
 }

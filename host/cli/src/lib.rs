@@ -247,7 +247,7 @@ fn room_for_files() -> anyhow::Result<()> {
 /// Says why a command failed, and returns how it ends because of that, or of a signal that comes first: once a command has listened
 /// to signals, none ends the process by itself any more.
 async fn fail(Failure { exit, problem }: Failure, reader: Reader) -> Exit {
-    let text = error_text(&exit::chain(&problem), reader);
+    let text = error_text(&exit::told(&problem), reader);
     let Ok(mut signals) = Signals::new() else {
         output::complain_aside(text).await;
         return exit;

@@ -6,6 +6,7 @@
 //! cannot wait. It finds room for longer than they do, and where there is none it is left out and counted. When nobody
 //! reads any more, all of it goes nowhere.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +30,9 @@ const ROOM: usize = 256 << 10;
 /// host's own lines find room behind theirs.
 const LOG_ROOM: usize = 4 * ROOM;
 
+/// How much of what a plugin writes to its stderr is remembered. More than a backend keeps for an error.
+const TAIL: usize = 8 << 10;
+
 /// The one of this process, from when there is something to write.
 static SHARED: OnceLock<Arc<Stderr>> = OnceLock::new();
 
@@ -42,6 +46,11 @@ pub(crate) fn unwritten() -> Option<&'static Arc<Stderr>> {
     SHARED.get().filter(|stderr| !stderr.is_written())
 }
 
+/// Returns whether these words are the last that some plugin wrote to its stderr, and stand here already.
+pub(crate) fn has_shown(words: &str) -> bool {
+    SHARED.get().is_some_and(|stderr| stderr.has_shown(words))
+}
+
 /// Says in the form of the log how many of its lines were left out.
 pub(crate) type Note = fn(u64) -> String;
 
@@ -51,6 +60,8 @@ pub(crate) struct Stderr {
     jobs: mpsc::UnboundedSender<Job>,
     waiting: Arc<Waiting>,
     left_out: Mutex<Option<LeftOut>>,
+    /// The last of what each plugin wrote to its stderr.
+    tails: Mutex<HashMap<PluginName, Vec<u8>>>,
 }
 
 /// How much waits.
@@ -96,7 +107,7 @@ impl Stderr {
         };
         // Without it the queue is closed from the beginning.
         let _thread = thread::Builder::new().name("stderr".to_owned()).spawn(writing);
-        Self { jobs, waiting, left_out: Mutex::default() }
+        Self { jobs, waiting, left_out: Mutex::default(), tails: Mutex::default() }
     }
 
     /// Takes a line of the log and never waits. Where there is no room for it, `note` says so in its place, as soon as
@@ -131,6 +142,20 @@ impl Stderr {
         let (done, written) = oneshot::channel();
         self.send(Job::End(which, done));
         written
+    }
+
+    fn has_shown(&self, words: &str) -> bool {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = |tail: &Vec<u8>| String::from_utf8_lossy(tail).trim_end().ends_with(words.trim_end());
+        !words.is_empty() && tails.values().any(ends)
+    }
+
+    fn remember(&self, plugin: &PluginName, piece: &[u8]) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails.entry(plugin.clone()).or_default();
+        tail.extend_from_slice(piece);
+        let surplus = tail.len().saturating_sub(TAIL);
+        tail.drain(..surplus);
     }
 
     fn is_written(&self) -> bool {
@@ -191,6 +216,9 @@ impl Prints for Stderr {
     }
 
     fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes) {
+        if stream == PrintStream::Stderr {
+            self.remember(plugin, &piece);
+        }
         self.send(Job::Piece(plugin.clone(), stream, piece));
     }
 }

@@ -217,18 +217,33 @@ pub enum StopReason {
     },
 }
 
+impl StopReason {
+    /// Returns how it ended, without its last words: for who has read those as they appeared.
+    #[must_use]
+    pub fn how(&self) -> &str {
+        match self {
+            Self::Exited { status, .. } => status,
+            Self::Trapped { reason, .. } | Self::Lost { reason } => reason,
+        }
+    }
+
+    /// Returns the last of what it wrote to stderr, without spaces at the end; may be empty.
+    #[must_use]
+    pub fn last_words(&self) -> &str {
+        match self {
+            Self::Exited { stderr, .. } | Self::Trapped { stderr, .. } => stderr.trim_end(),
+            Self::Lost { .. } => "",
+        }
+    }
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (how, stderr) = match self {
-            Self::Exited { status, stderr } => (status, stderr.trim_end()),
-            Self::Trapped { reason, stderr } => (reason, stderr.trim_end()),
-            Self::Lost { reason } => (reason, ""),
-        };
-        f.write_str(how)?;
-        if !stderr.is_empty() {
-            write!(f, "; its last words: {stderr}")?;
+        f.write_str(self.how())?;
+        match self.last_words() {
+            "" => Ok(()),
+            words => write!(f, "; its last words: {words}"),
         }
-        Ok(())
     }
 }
 

@@ -108,3 +108,17 @@ async fn lines_of_the_log_that_find_no_room_are_counted_where_they_would_stand()
     finish(stderr.text(Vec::new())).await;
     assert!(stderr.is_written());
 }
+
+#[tokio::test]
+async fn what_a_plugin_said_last_is_known() {
+    let (stderr, _) = kept();
+    stderr.take(&name("a"), PrintStream::Stdout, Bytes::from_static(b"the end\n"));
+    assert!(!stderr.has_shown("the end"));
+    stderr.take(&name("a"), PrintStream::Stderr, Bytes::from(vec![b'x'; 2 * TAIL]));
+    stderr.take(&name("a"), PrintStream::Stderr, Bytes::from_static(b"\nthe e"));
+    stderr.take(&name("b"), PrintStream::Stderr, Bytes::from_static(b"something else\n"));
+    stderr.take(&name("a"), PrintStream::Stderr, Bytes::from_static(b"nd\n\n"));
+    assert!(stderr.has_shown("x\nthe end"));
+    assert!(!stderr.has_shown("the e"));
+    assert!(!stderr.has_shown(""));
+}
