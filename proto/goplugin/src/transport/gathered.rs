@@ -218,7 +218,7 @@ mod tests {
         let (ours, mut theirs) = duplex(2 * TURN);
         let (mut link, all) = gathered(ours);
         theirs.write_all(&[0; 2 * TURN]).await.unwrap();
-        let mut piece = [0; 1 << 10];
+        let mut piece = [0; 8 << 10];
         for _ in 0..2 {
             let mut read = 0;
             while let Some(taken) = link.read(&mut piece).now_or_never() {
