@@ -115,6 +115,10 @@ impl Capability {
     pub const AUTHENTICATION: Self = Self(Cow::Borrowed("authentication"));
     /// Changes the world.
     pub const ACTION: Self = Self(Cow::Borrowed("action"));
+    /// Keeps what a solution has to remember.
+    pub const STATE: Self = Self(Cow::Borrowed("state"));
+    /// Changes and looks at the configuration of clusters.
+    pub const KUBECONFIG: Self = Self(Cow::Borrowed("kubeconfig"));
 
     /// Takes a name as it is.
     #[must_use]

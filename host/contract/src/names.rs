@@ -96,6 +96,10 @@ vocabulary! {
         AUTHENTICATION = "authentication",
         /// Changes the world.
         ACTION = "action",
+        /// Keeps what a solution has to remember. Later.
+        STATE = "state",
+        /// Changes and looks at the configuration of clusters. Later.
+        KUBECONFIG = "kubeconfig",
     }
 }
 

@@ -173,7 +173,7 @@ fn required_outputs(capability: &Capability) -> &'static [(&'static str, &'stati
     match capability.as_str() {
         "validation" => &[("errors", "array"), ("valid", "boolean")],
         "authentication" => &[("authenticated", "boolean"), ("token", "string")],
-        "action" => &[("success", "boolean")],
+        "action" | "state" | "kubeconfig" => &[("success", "boolean")],
         _ => &[],
     }
 }
@@ -287,6 +287,16 @@ mod tests {
                  capability \"validation\" requires output field \"errors\"\n\
                  capability \"validation\" field \"valid\" must be type \"boolean\", got \"string\""),
         );
+        for later in [Capability::STATE, Capability::KUBECONFIG] {
+            let lacking = format!("capability \"{later}\" requires output field \"success\"");
+            check(
+                |d| {
+                    d.capabilities = vec![later.clone()];
+                    d.output_schemas = schemas(&[(later.clone(), "{}")]);
+                },
+                &all(&lacking),
+            );
+        }
         let twice =
             |d: &mut Descriptor| d.write_operations = Some(["a", "a", ""].map(str::to_owned).to_vec());
         let said =

@@ -21,6 +21,10 @@ use super::sentences::quote;
 use super::text;
 use super::{InputCheck, Run, RunError, Sink};
 
+/// The capabilities in which something may be changed, most general first. Upstream's later hosts have a
+/// file of clusters written in one that is called nothing else.
+const WRITING: [Capability; 3] = [Capability::ACTION, Capability::STATE, Capability::KUBECONFIG];
+
 /// How long a plugin may think about dependencies (contract spec 4.5).
 const DEPENDENCIES_LIMIT: Duration = Duration::from_secs(30);
 
@@ -182,8 +186,8 @@ pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunEr
     Ok(Prepared { request, capability })
 }
 
-/// Chooses the capability: what was asked for, else `action` for an operation that changes
-/// something, else the provider's first.
+/// Chooses the capability: what was asked for, else for an operation that changes something the one in
+/// which it may, else the provider's first.
 fn choose(
     provider: &Registered,
     asked: Option<&str>,
@@ -195,9 +199,8 @@ fn choose(
         let capability = Capability::new(asked);
         let asked = quote(asked);
         if !capability.is_known() {
-            return Err(RunError::Request(format!(
-                "invalid capability {asked} (valid: from, transform, validation, authentication, action)"
-            )));
+            let valid = Capability::ALL.iter().map(Capability::as_str).collect::<Vec<_>>().join(", ");
+            return Err(RunError::Request(format!("invalid capability {asked} (valid: {valid})")));
         }
         if all.contains(&capability) {
             return Ok(capability);
@@ -212,15 +215,14 @@ fn choose(
         return Err(RunError::Request(format!("provider {name} declares no capabilities")));
     };
     let writes = operation.is_some_and(|o| provider.writes(o));
-    if writes && all.contains(&Capability::ACTION) {
-        return Ok(Capability::ACTION);
-    }
-    Ok(first.clone())
+    let writing = WRITING.into_iter().find(|capability| writes && all.contains(capability));
+    Ok(writing.unwrap_or_else(|| first.clone()))
 }
 
-/// Refuses an operation that changes something, unless it is called as an action (contract spec 6.5).
+/// Refuses an operation that changes something, unless it is called in a capability that is there for
+/// that (contract spec 6.5).
 fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) -> Result<(), ExecuteError> {
-    match operation.filter(|o| *mode != Capability::ACTION && provider.writes(o)) {
+    match operation.filter(|o| !WRITING.contains(mode) && provider.writes(o)) {
         Some(operation) => Err(ExecuteError::Write { operation: operation.to_owned(), mode: mode.clone() }),
         None => Ok(()),
     }

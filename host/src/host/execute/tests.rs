@@ -94,7 +94,10 @@ fn the_capability_is_the_one_asked_for_or_the_one_that_fits() {
     check(asked("action", reading), Ok(("action", reading)));
     check(
         asked("fly", "{}"),
-        Err("invalid capability \"fly\" (valid: from, transform, validation, authentication, action)"),
+        Err(
+            "invalid capability \"fly\" (valid: from, transform, validation, authentication, action, state, \
+             kubeconfig)",
+        ),
     );
     check(
         asked("transform", "{}"),
@@ -112,6 +115,30 @@ fn write_protection_holds() {
     check(from(r#"{"operation":{"literal":"create"}}"#), Err(refused));
     check(Run { input_check: InputCheck::None, ..from(r#"{"operation":"create"}"#) }, Err(refused));
     check(from(r#"{"operation":"list"}"#), Ok(("from", r#"{"operation":"list"}"#)));
+}
+
+/// Later providers of clusters are written so that all they do is done in one capability.
+#[test]
+fn a_capability_that_is_there_to_change_something_may() {
+    fn with(capability: Capability, descriptor: &mut Descriptor) {
+        let success = Json::from_text(r#"{"properties":{"success":{"type":"boolean"}}}"#);
+        descriptor.capabilities = vec![Capability::FROM, capability.clone()];
+        descriptor.output_schemas.insert(capability, success);
+    }
+    let changes: [(Capability, fn(&mut Descriptor)); 2] = [
+        (Capability::STATE, |d| with(Capability::STATE, d)),
+        (Capability::KUBECONFIG, |d| with(Capability::KUBECONFIG, d)),
+    ];
+    for (capability, change) in changes {
+        let (_world, provider) = provider(change);
+        let prepared = |asked: Option<&str>| {
+            let capability = asked.map(str::to_owned);
+            prepare(&provider, Run { capability, ..with_input(r#"{"operation":"create"}"#) })
+        };
+        assert_eq!(prepared(None).unwrap().capability, capability);
+        assert_eq!(prepared(Some(capability.as_str())).unwrap().capability, capability);
+        assert!(prepared(Some("from")).is_err());
+    }
 }
 
 /// Contract items 91 and 92, 120 to 122.
