@@ -3,6 +3,8 @@
 //! Upstream reads and converts with the functions of its language; so do these, and their complaints are
 //! in that language's words. Numbers keep their digits wherever upstream does not change the value.
 
+use std::borrow::Cow;
+
 use super::super::schema::on_stack;
 use super::super::sentences::{self, quote};
 use super::super::text;
@@ -85,6 +87,8 @@ fn truncated(text: &str) -> Result<Option<String>, String> {
 
 /// Reads a number as upstream does. A whole one keeps its digits, however many.
 fn number(text: &str) -> Result<String, &'static str> {
+    let text = ungrouped(text).ok_or(SYNTAX)?;
+    let text: &str = &text;
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     let float = match hexadecimal(text) {
@@ -106,6 +110,29 @@ fn number(text: &str) -> Result<String, &'static str> {
     let exponent = float.abs();
     let plain = exponent == 0.0 || (1e-6..1e21).contains(&exponent);
     Ok(if plain { format!("{float}") } else { format!("{float:e}") })
+}
+
+/// Takes out the underscores that group the digits of a number, `1_000`; `None` where one stands between
+/// anything else. Upstream reads them in numbers, and not in integers.
+fn ungrouped(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('_') {
+        return Some(text.into());
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let hexadecimal = digits.starts_with("0x") || digits.starts_with("0X");
+    let is_digit = |byte: u8| if hexadecimal { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() };
+    let mut before = None;
+    let mut bytes = digits.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        // What says that it is hexadecimal may be followed by one, as a digit may.
+        let begins = hexadecimal && at == 2;
+        let follows = bytes.peek().is_some_and(|(_, next)| is_digit(*next));
+        if byte == b'_' && !(follows && (begins || before.is_some_and(is_digit))) {
+            return None;
+        }
+        before = Some(byte);
+    }
+    Some(text.replace('_', "").into())
 }
 
 /// Reads a hexadecimal float, `0x1.8p3`, which upstream's numbers may be.

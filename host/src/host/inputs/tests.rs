@@ -55,6 +55,8 @@ fn values_are_coerced_by_upstreams_rules() {
     check(r#"{"n":"9007199254740993"}"#, r#"{"n":9007199254740993}"#);
     check(r#"{"n":"-007"}"#, r#"{"n":-7}"#);
     check(r#"{"n":"0x1.8p3"}"#, r#"{"n":12}"#);
+    check(r#"{"n":"-1_0_00.5_0"}"#, r#"{"n":-1000.5}"#);
+    check(r#"{"n":"0x_f_fp0"}"#, r#"{"n":255}"#);
     check(r#"{"n":5}"#, r#"{"n":5}"#);
     check(r#"{"b":"T"}"#, r#"{"b":true}"#);
     check(r#"{"b":"0"}"#, r#"{"b":false}"#);
@@ -102,6 +104,15 @@ fn what_cannot_be_coerced_is_told_in_upstreams_words() {
         "failed to coerce property \"n\" to type number: cannot convert \"1e400\" to number: \
          strconv.ParseFloat: parsing \"1e400\": value out of range",
     );
+    for odd in ["_1", "1_", "1__0", "1_.5", "1._5", "-_1", "1e_5", "1_e5", "0_x1p0", "0x1_p0"] {
+        check_error(
+            &format!("{{\"n\":\"{odd}\"}}"),
+            &format!(
+                "failed to coerce property \"n\" to type number: cannot convert \"{odd}\" to number: \
+                 strconv.ParseFloat: parsing \"{odd}\": invalid syntax"
+            ),
+        );
+    }
     check_error(
         r#"{"b":"yes"}"#,
         "failed to coerce property \"b\" to type boolean: cannot convert \"yes\" to boolean: \
