@@ -69,12 +69,14 @@ fn missing<'e>(error: &'e ValidationError<'_>) -> Option<&'e str> {
 fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> String {
     use ValidationErrorKind as Kind;
     let told = match error.kind() {
+        // It says itself where it is.
+        Kind::PropertyNames { error } => return say(error, &[], input),
         Kind::Required { .. } => required(error, missing),
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             too_many_properties(unexpected.iter().map(String::as_str))
         }
         Kind::FalseSchema => never(error, input),
-        Kind::PropertyNames { error } => say(error, &[], input),
+        Kind::Contains => contains(error, input),
         kind => format!("{}: {}", kind.keyword(), of_keyword(error, input)),
     };
     places(error) + &told
@@ -82,12 +84,21 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
 
 fn required(error: &ValidationError<'_>, missing: &[&str]) -> String {
     let names = quote_all(missing.iter().copied());
-    let mut place = segments(error.evaluation_path().as_str()).into_iter().rev();
-    match (place.next(), place.next()) {
-        (Some(trigger), Some(keyword)) if keyword == "dependentRequired" => {
-            format!("dependentRequired[{}]: missing properties {names}", quote(&trigger))
-        }
+    match rule(error).as_deref() {
+        // Which property it is that needs them our validator does not tell.
+        Some("dependentRequired") => format!("dependentRequired: missing properties {names}"),
         _ => format!("required: missing properties: {names}"),
+    }
+}
+
+fn contains(error: &ValidationError<'_>, input: &Input<'_>) -> String {
+    match rule(error).as_deref() {
+        Some("maxContains") => "maxContains: contains validated more items than that".to_owned(),
+        Some("minContains") => "minContains: contains validated fewer items than that".to_owned(),
+        _ => {
+            let instance = Shown::of(error, input.sensitive);
+            format!("contains: {} does not have an item matching <anonymous schema>", instance.plain())
+        }
     }
 }
 
@@ -97,9 +108,8 @@ fn too_many_properties<'t>(names: impl Iterator<Item = &'t str>) -> String {
 
 /// Says what is wrong where a schema allows nothing at all.
 fn never(error: &ValidationError<'_>, input: &Input<'_>) -> String {
-    let rule = segments(error.evaluation_path().as_str()).pop();
     let place = input.value.pointer(error.instance_path().as_str()).and_then(Value::as_object);
-    match (rule.as_deref(), place) {
+    match (rule(error).as_deref(), place) {
         (Some("additionalProperties" | "unevaluatedProperties"), Some(object)) => {
             too_many_properties(object.keys().map(String::as_str))
         }
@@ -161,9 +171,6 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
             let (first, second) = instance.twins();
             format!("array items {first} and {second} are equal")
         }
-        Kind::Contains => {
-            format!("{} does not have an item matching <anonymous schema>", instance.plain())
-        }
         Kind::MinProperties { limit } => {
             format!("object has {} properties, less than {limit}", instance.length())
         }
@@ -172,7 +179,10 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
         }
         Kind::AnyOf { context } => {
             let branches = vec!["<anonymous schema>"; context.len()].join(" ");
-            let each: Vec<_> = context.iter().flat_map(|errors| say_all(errors, input)).collect();
+            // The first line says where all of it is.
+            let here = places(error);
+            let each = context.iter().flat_map(|errors| say_all(errors, input));
+            let each: Vec<_> = each.map(|one| one.strip_prefix(&here).unwrap_or(&one).to_owned()).collect();
             format!("did not validate against any of [{branches}]:\n{}", each.join("\n"))
         }
         Kind::OneOfNotValid { context } => {
@@ -237,6 +247,11 @@ fn places(error: &ValidationError<'_>) -> String {
         at += taken;
     }
     said
+}
+
+/// Returns the last segment of where a finding was made: mostly the keyword that was broken.
+fn rule(error: &ValidationError<'_>) -> Option<String> {
+    segments(error.evaluation_path().as_str()).pop()
 }
 
 fn segments(pointer: &str) -> Vec<String> {

@@ -59,6 +59,33 @@ fn what_does_not_fit_is_told_in_upstreams_words() {
         "1",
         "oneOf: did not validate against any of [<anonymous schema> <anonymous schema>]",
     );
+    check_one(
+        r#"{"propertyNames":{"pattern":"^a"}}"#,
+        "{\"b\":1}",
+        r#"validating /properties/a/propertyNames: pattern: "b" does not match regular expression "^a""#,
+    );
+    check_one(
+        r#"{"dependentRequired":{"b":["c"]}}"#,
+        "{\"b\":1}",
+        r#"dependentRequired: missing properties ["c"]"#,
+    );
+    let contains = |more: &str| format!(r#"{{"contains":{{"type":"integer"}},{more}}}"#);
+    let few = "minContains: contains validated fewer items than that";
+    check_one(&contains(r#""minContains":2"#), "[1,\"x\"]", few);
+    let many = "maxContains: contains validated more items than that";
+    check_one(&contains(r#""maxContains":1"#), "[1,2]", many);
+}
+
+/// Each of them begins where it is, and not all of them at the root.
+#[test]
+fn what_fits_none_of_several_is_told_of_each() {
+    let schema = r#"{"properties":{"a":{"anyOf":[{"type":"string"},{"required":["b"]}]}}}"#;
+    let said = "validation failed with 3 errors:\n  \
+        - inputs: validating root: validating /properties/a: anyOf: did not validate against any of \
+        [<anonymous schema> <anonymous schema>]:\n  \
+        - inputs: validating /properties/a/anyOf/0: type: map[] has type \"object\", want \"string\"\n  \
+        - inputs: validating /properties/a/anyOf/1: required: missing properties: [\"b\"]\n";
+    check(schema, r#"{"a":{}}"#, said);
 }
 
 /// The short way says yes where the long one does, and leaves every no to it.
