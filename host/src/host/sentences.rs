@@ -326,10 +326,29 @@ impl<'e> Shown<'e> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut seen = HashMap::with_capacity(items.len());
         for (second, item) in items.iter().enumerate() {
-            if let Some(first) = seen.insert(item, second) {
+            if let Some(first) = seen.insert(by_worth(item), second) {
                 return (first, second);
             }
         }
         (0, 0)
+    }
+}
+
+/// Writes a value so that it is the same text as every value that equals it: `1.0` is `1`, at any depth.
+fn by_worth(value: &Value) -> String {
+    match value {
+        Value::Number(n) if n.is_f64() => match n.as_f64().filter(|f| f.fract() == 0.0) {
+            Some(0.0) => "0".to_owned(),
+            Some(whole) => format!("{whole:.0}"),
+            None => n.to_string(),
+        },
+        Value::Array(items) => format!("[{}]", items.iter().map(by_worth).collect::<Vec<_>>().join(",")),
+        Value::Object(object) => {
+            let mut pairs: Vec<_> = object.iter().collect();
+            pairs.sort_by_key(|(key, _)| key.as_str());
+            let pair = |(key, value): (&String, &Value)| format!("{}:{}", quote(key), by_worth(value));
+            format!("{{{}}}", pairs.into_iter().map(pair).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
     }
 }

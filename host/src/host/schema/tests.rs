@@ -42,6 +42,8 @@ fn what_does_not_fit_is_told_in_upstreams_words() {
     check_one(r#"{"pattern":"^a$"}"#, "\"b\"", r#"pattern: "b" does not match regular expression "^a$""#);
     check_one(r#"{"minItems":2}"#, "[1]", "minItems: array length 1 is less than 2");
     check_one(r#"{"uniqueItems":true}"#, "[1,2,1]", "uniqueItems: array items 0 and 2 are equal");
+    let written = r#"[[1,{"k":0}],"1",[1.0,{"k":-0.0}]]"#;
+    check_one(r#"{"uniqueItems":true}"#, written, "uniqueItems: array items 0 and 2 are equal");
     check_one(
         r#"{"maxProperties":0}"#,
         "{\"b\":1}",
