@@ -43,8 +43,9 @@ pub struct Descriptor {
     pub api_version: String,
     /// The JSON Schema of its input; `None` accepts anything.
     pub schema: Option<Json>,
-    /// The JSON Schemas of its outputs, as objects with some properties: in `action` a boolean `success`, in `validation` a
-    /// boolean `valid` and an array `errors`, in `authentication` a boolean `authenticated` and a string `token`.
+    /// The JSON Schemas of its outputs, as objects with some properties: in `action`, `state` and `kubeconfig` a boolean
+    /// `success`, in `validation` a boolean `valid` and an array `errors`, in `authentication` a boolean `authenticated` and a
+    /// string `token`.
     pub output_schemas: BTreeMap<Capability, Json>,
     /// Inputs and outputs to keep out of sight.
     pub sensitive_fields: Vec<String>,
