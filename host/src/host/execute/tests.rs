@@ -18,7 +18,7 @@ use crate::fake::{Answer, FakeProvider, World, descriptor};
 const WRITES: &str = r#"{"properties":{"operation":{"type":"string"},"n":{"type":"integer","maximum":9},
     "pin":{"type":"string","maxLength":3},"x":{}}}"#;
 
-fn provider(change: fn(&mut Descriptor)) -> (Arc<World>, Registered) {
+fn provider(change: impl FnOnce(&mut Descriptor)) -> (Arc<World>, Registered) {
     let world = Arc::new(World::default());
     let mut descriptor = descriptor("gh", &world);
     descriptor.capabilities = vec![Capability::FROM, Capability::ACTION];
@@ -120,17 +120,12 @@ fn write_protection_holds() {
 /// Later providers of clusters are written so that all they do is done in one capability.
 #[test]
 fn a_capability_that_is_there_to_change_something_may() {
-    fn with(capability: Capability, descriptor: &mut Descriptor) {
-        let success = Json::from_text(r#"{"properties":{"success":{"type":"boolean"}}}"#);
-        descriptor.capabilities = vec![Capability::FROM, capability.clone()];
-        descriptor.output_schemas.insert(capability, success);
-    }
-    let changes: [(Capability, fn(&mut Descriptor)); 2] = [
-        (Capability::STATE, |d| with(Capability::STATE, d)),
-        (Capability::KUBECONFIG, |d| with(Capability::KUBECONFIG, d)),
-    ];
-    for (capability, change) in changes {
-        let (_world, provider) = provider(change);
+    for capability in [Capability::STATE, Capability::KUBECONFIG] {
+        let (_world, provider) = provider(|descriptor| {
+            let success = Json::from_text(r#"{"properties":{"success":{"type":"boolean"}}}"#);
+            descriptor.capabilities = vec![Capability::FROM, capability.clone()];
+            descriptor.output_schemas.insert(capability.clone(), success);
+        });
         let prepared = |asked: Option<&str>| {
             let capability = asked.map(str::to_owned);
             prepare(&provider, Run { capability, ..with_input(r#"{"operation":"create"}"#) })
