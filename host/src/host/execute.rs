@@ -199,8 +199,10 @@ fn choose(
         let capability = Capability::new(asked);
         let asked = quote(asked);
         if !capability.is_known() {
-            let valid = Capability::ALL.iter().map(Capability::as_str).collect::<Vec<_>>().join(", ");
-            return Err(RunError::Request(format!("invalid capability {asked} (valid: {valid})")));
+            // Upstream's sentence, which does not know the later ones yet.
+            return Err(RunError::Request(format!(
+                "invalid capability {asked} (valid: from, transform, validation, authentication, action)"
+            )));
         }
         if all.contains(&capability) {
             return Ok(capability);

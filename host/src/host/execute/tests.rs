@@ -94,10 +94,7 @@ fn the_capability_is_the_one_asked_for_or_the_one_that_fits() {
     check(asked("action", reading), Ok(("action", reading)));
     check(
         asked("fly", "{}"),
-        Err(
-            "invalid capability \"fly\" (valid: from, transform, validation, authentication, action, state, \
-             kubeconfig)",
-        ),
+        Err("invalid capability \"fly\" (valid: from, transform, validation, authentication, action)"),
     );
     check(
         asked("transform", "{}"),
