@@ -33,6 +33,12 @@ pub(crate) const HEADER_LIST: u32 = 16 << 20;
 /// way to them has come.
 pub(crate) const GIVEN_UP: usize = 1 << 16;
 
+/// So many frames of a peer's may be at fault in the life of a connection. What is still on its way to a call that is over and
+/// forgotten is, too: who sends a message that is too large is answered before all of it has left. At the usual 1024 a connection
+/// of months ends, and every call on it, for nothing that they did. Each costs some hundred bytes until the peer has read that
+/// its call is over; a guess.
+pub(crate) const FAULTS: usize = 1 << 20;
+
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
 ///
 /// It is cheap to clone, and all clones share one connection. A connection that was lost while the

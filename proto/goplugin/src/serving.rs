@@ -27,14 +27,15 @@ use tower_service::Service as _;
 
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
-use crate::channel::{GIVEN_UP, HEADER_LIST, normalize_answer};
+use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
 
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
 /// calls, and this waits until those under way have ended and the other side has closed.
 ///
-/// A connection takes that many `calls` at a time, or as many as the other side likes; it keeps further ones to itself.
+/// A connection takes that many `calls` of a stranger's at a time, or as many as the other side likes; it keeps further ones to
+/// itself.
 pub(crate) async fn serve(
     links: impl Stream<Item = io::Result<Tethered>>,
     routes: Routes,
@@ -93,6 +94,8 @@ async fn serve_one(
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_LIST)
         .max_pending_accept_reset_streams(GIVEN_UP)
+        // Who is no stranger means no harm.
+        .max_local_error_reset_streams(calls.map(|_few| FAULTS))
         .max_concurrent_streams(calls)
         // Nobody looks at a date, and Go's servers send none.
         .auto_date_header(false);
@@ -167,6 +170,7 @@ mod tests {
     use bytes::Bytes;
     use futures_util::future::LocalBoxFuture;
     use futures_util::stream;
+    use http::header::CONTENT_LENGTH;
     use http_body::Frame;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::UnixStream;
@@ -267,6 +271,26 @@ mod tests {
         }
         let end = body.trailers().await.unwrap().unwrap_or(head.headers);
         (length, Status::from_header_map(&end).unwrap())
+    }
+
+    /// What is wrong is a length that a request says it has, and has not. The rest of a request that was answered early is as wrong.
+    #[tokio::test]
+    async fn calls_that_go_wrong_are_no_reason_to_end_others() {
+        let silent = || -> Answer { Box::pin(pending()) };
+        let calling = |mut requests: Requests| -> LocalBoxFuture<'_, _> {
+            Box::pin(async move {
+                for _ in 0..1_200 {
+                    let request = http::Request::post("http://localhost/an.Application/Call");
+                    let request = request.header(CONTENT_LENGTH, 1).body(()).unwrap();
+                    let (answer, mut body) = requests.send_request(request, false).unwrap();
+                    body.send_data(Bytes::from_static(b"more than that"), true).unwrap();
+                    assert!(answer.await.is_err());
+                }
+                call(&mut requests).await
+            })
+        };
+        let (_, status) = on_a_connection(silent, calling).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded);
     }
 
     /// Who calls may not look at the time itself.

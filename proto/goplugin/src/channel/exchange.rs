@@ -21,7 +21,7 @@ use tonic::Status;
 use tonic::body::Body as TonicBody;
 
 use super::wire::Failure;
-use super::{GIVEN_UP, HEADER_LIST};
+use super::{FAULTS, GIVEN_UP, HEADER_LIST};
 use crate::transport::gathered;
 
 /// How much a peer may send before we have read it, on one stream and on all. Guesses between a large message, which
@@ -60,6 +60,7 @@ impl Sender {
             .data_frame_budget(SMALL_PIECES)
             // What comes for a call that is forgotten is held against the plugin, and in the end the connection is ended.
             .max_concurrent_reset_streams(GIVEN_UP)
+            .max_local_error_reset_streams(Some(FAULTS))
             .max_header_list_size(HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
@@ -251,6 +252,7 @@ mod tests {
     use std::time::Duration;
 
     use h2::server::Connection;
+    use http::header::CONTENT_LENGTH;
     use http::{HeaderMap, Response};
     use tokio::io::{AsyncReadExt as _, DuplexStream, copy_bidirectional, duplex};
     use tokio::task::yield_now;
@@ -452,6 +454,26 @@ mod tests {
             _ = server.accept() => panic!("the connection has ended"),
         };
         assert_eq!(read, 10 * PIECES);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_answer_is_no_reason_to_end_others() {
+        let (sender, mut server) = pair().await;
+        for _ in 0..1_200 {
+            let answer = async {
+                let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+                let head = Response::builder().header(CONTENT_LENGTH, 1).body(()).unwrap();
+                let mut body = respond.send_response(head, false).unwrap();
+                body.send_data(Bytes::from_static(b"more than that"), true).unwrap();
+                write(&mut server);
+            };
+            let (answer, ()) = tokio::join!(sender.exchange(request()), answer);
+            // What is wrong with it may be known before its head is looked at.
+            if let Ok(answer) = answer {
+                assert!(next(&mut answer.into_body()).await.unwrap().is_err());
+            }
+        }
+        call(&sender, &mut server).await;
     }
 
     /// Does something while what either side says reaches the other. Before and after, it waits on its way.
