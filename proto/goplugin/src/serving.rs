@@ -31,6 +31,12 @@ use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
 
+/// How much may have come on a connection that services have not read yet. A call has a window of its own, of a megabyte; this is
+/// so much more that one that is not read is in no other's way, as in Go. HTTP/2 also lets pieces of less than 256 bytes cost half of
+/// it while they wait, each as much as it lacks of those, and ends the connection with more: that is more than the window of a call
+/// comes to which is full of the shortest messages there are.
+const CONNECTION_WINDOW: u32 = 128 << 20;
+
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
 /// calls, and this waits until those under way have ended and the other side has closed.
 ///
@@ -93,6 +99,7 @@ async fn serve_one(
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_LIST)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(GIVEN_UP)
         // Who is no stranger means no harm.
         .max_local_error_reset_streams(calls.map(|_few| FAULTS))
@@ -168,13 +175,15 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use futures_util::future::LocalBoxFuture;
+    use futures_util::future::{LocalBoxFuture, join_all};
     use futures_util::stream;
+    use h2::client::ResponseFuture;
     use http::header::CONTENT_LENGTH;
-    use http_body::Frame;
+    use http_body::{Body as _, Frame};
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::UnixStream;
     use tokio::sync::oneshot;
+    use tokio::task::yield_now;
 
     use super::*;
     use crate::transport::{Link, Socket};
@@ -242,6 +251,13 @@ mod tests {
         application: fn() -> Answer,
         calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
     ) -> T {
+        on_a_connection_to(Routes::new(Application(application)), calling).await
+    }
+
+    async fn on_a_connection_to<T>(
+        routes: Routes,
+        calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
+    ) -> T {
         let (ours, links) = one_link();
         let calling = async {
             let (requests, connection) = h2::client::handshake(ours).await.unwrap();
@@ -249,7 +265,7 @@ mod tests {
             calling(requests).await
         };
         let most = u32::try_from(CALLS).ok();
-        let serving = serve(links, Routes::new(Application(application)), most, pending());
+        let serving = serve(links, routes, most, pending());
         tokio::select! {
             came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
             () = serving => panic!("nobody told it to end"),
@@ -264,6 +280,10 @@ mod tests {
     async fn call_at(uri: &str, requests: &mut Requests) -> (usize, Status) {
         let request = http::Request::post(uri).header(timeout::HEADER, "1m");
         let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+        come_of(answer).await
+    }
+
+    async fn come_of(answer: ResponseFuture) -> (usize, Status) {
         let (head, mut body) = answer.await.unwrap().into_parts();
         let mut length = 0;
         while let Some(piece) = body.data().await {
@@ -291,6 +311,95 @@ mod tests {
         };
         let (_, status) = on_a_connection(silent, calling).await;
         assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+
+    /// Reads calls to one of its methods only when it is called by the other, and answers with how much it was sent.
+    #[derive(Clone)]
+    struct Reader(watch::Sender<bool>);
+
+    impl Reader {
+        fn routes() -> Routes {
+            Routes::new(Self(watch::Sender::new(false)))
+        }
+    }
+
+    impl tonic::server::NamedService for Reader {
+        const NAME: &'static str = "a.Reader";
+    }
+
+    impl tower_service::Service<http::Request<Body>> for Reader {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Answer;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Answer {
+            let Self(called) = self.clone();
+            Box::pin(async move {
+                let late = request.uri().path().ends_with("/Late");
+                if late {
+                    drop(called.subscribe().wait_for(|called| *called).await);
+                }
+                let (mut body, mut length) = (request.into_body(), 0);
+                while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    length += frame.unwrap().into_data().map_or(0, |piece| piece.len());
+                }
+                if !late {
+                    called.send_replace(true);
+                }
+                Ok(Status::aborted(length.to_string()).into_http())
+            })
+        }
+    }
+
+    /// Has a reader sent the same piece so many times.
+    async fn send(requests: &Requests, method: &str, piece: Bytes, times: usize) -> ResponseFuture {
+        let request = http::Request::post(format!("http://localhost/a.Reader/{method}")).body(()).unwrap();
+        let mut requests = requests.clone().ready().await.unwrap();
+        let (answer, mut body) = requests.send_request(request, false).unwrap();
+        for _ in 0..times {
+            body.send_data(piece.clone(), false).unwrap();
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        // The connection's task, too, is to have its turn.
+        for _ in 0..8 {
+            yield_now().await;
+        }
+        answer
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_not_read_yet_are_in_no_others_way() {
+        let calling = |requests| -> LocalBoxFuture<'_, _> {
+            Box::pin(async move {
+                let (piece, mut answers) = (Bytes::from(vec![0; 1 << 20]), Vec::new());
+                for method in ["Late", "Late", "Late", "Now"] {
+                    answers.push(come_of(send(&requests, method, piece.clone(), 1).await));
+                }
+                join_all(answers).await
+            })
+        };
+        for (_, status) in on_a_connection_to(Reader::routes(), calling).await {
+            assert_eq!(status.message(), (1 << 20).to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn small_messages_wait_for_a_service_that_reads_them_late() {
+        let calling = |requests| -> LocalBoxFuture<'_, _> {
+            Box::pin(async move {
+                let piece = Bytes::from_static(b"0123456789");
+                let late = come_of(send(&requests, "Late", piece.clone(), 5_000).await);
+                let now = come_of(send(&requests, "Now", piece, 1).await);
+                let ((_, late), (_, now)) = tokio::join!(late, now);
+                [late, now].map(|status| status.message().to_owned())
+            })
+        };
+        let answered = on_a_connection_to(Reader::routes(), calling).await;
+        assert_eq!(answered, ["50000", "10"]);
     }
 
     /// Who calls may not look at the time itself.

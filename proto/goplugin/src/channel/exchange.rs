@@ -24,15 +24,18 @@ use super::wire::Failure;
 use super::{FAULTS, GIVEN_UP, HEADER_LIST};
 use crate::transport::gathered;
 
-/// How much a peer may send before we have read it, on one stream and on all. Guesses between a large message, which
-/// should not wait for us, and what many calls can fill memory with.
+/// How much a peer may send on one stream before we have read it. A guess between a large message, which should not wait for
+/// us, and what a call can fill memory with.
 const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 5 << 20;
+
+/// How much it may send on all. So much that it is never a matter of this: an answer that nobody reads yet would keep those to all
+/// other calls from coming, and in Go it does not. How many calls there are is for who makes them to say.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// What pieces of less than 256 bytes may cost while nobody reads them: each as much as it lacks of those. The connection
-/// ends with more, and a plugin that prints short lines to a slow reader is to wait instead. So this is more than a stream's
-/// window comes to that is full of the shortest prints, of ten bytes.
-const SMALL_PIECES: usize = 64 << 20;
+/// ends with more, and a plugin that prints short lines to a slow reader is to wait instead. So this is more than the
+/// windows of ten streams come to that are full of the shortest prints, of ten bytes.
+const SMALL_PIECES: usize = 512 << 20;
 
 /// How much of a request waits in memory for the peer to take it, beside its first piece.
 const SEND_BUFFER: usize = 1 << 20;
@@ -474,6 +477,26 @@ mod tests {
             }
         }
         call(&sender, &mut server).await;
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_are_in_no_others_way() {
+        let (sender, mut server) = pair().await;
+        let mut unread = Vec::new();
+        for _ in 0..4 {
+            let (ours, mut theirs) = call(&sender, &mut server).await;
+            let all = vec![0; usize::try_from(STREAM_WINDOW).unwrap()];
+            theirs.send_data(all.into(), false).unwrap();
+            unread.push((ours, theirs));
+        }
+
+        let (mut ours, mut theirs) = call(&sender, &mut server).await;
+        theirs.send_data(Bytes::from_static(b"read"), false).unwrap();
+        let piece = tokio::select! {
+            piece = timeout(LONG, next(&mut ours)) => piece.expect("it comes"),
+            _ = server.accept() => panic!("the connection has ended"),
+        };
+        assert_eq!(piece.unwrap().unwrap().into_data().unwrap(), "read");
     }
 
     /// Does something while what either side says reaches the other. Before and after, it waits on its way.
