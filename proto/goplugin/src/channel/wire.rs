@@ -25,6 +25,8 @@ pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 /// The one connection behind a channel and its clones: opened by the first call, unless it was begun before that, and anew
 /// by the next call once it was lost.
 pub(super) struct Wire {
+    /// What calls say that they are made by.
+    scheme: Scheme,
     open: Mutex<Option<Sender>>,
     /// Held while a connection is being opened, so that one is opened for all who wait.
     opening: tokio::sync::Mutex<Opening>,
@@ -41,8 +43,9 @@ struct Opening {
 impl Wire {
     /// Makes one of `link`, and of what `route` leads to once that is lost.
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
+        let scheme = if route.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
         let opening = Opening { first: Some(link), route, ended };
-        Arc::new(Self { open: Mutex::default(), opening: opening.into() })
+        Arc::new(Self { scheme, open: Mutex::default(), opening: opening.into() })
     }
 
     /// Begins to speak over the first link. It does not wait for the other side.
@@ -58,7 +61,7 @@ impl Wire {
         &self,
         mut request: http::Request<TonicBody>,
     ) -> Result<http::Response<Incoming>, Failure> {
-        address(&mut request);
+        address(&mut request, self.scheme.clone());
         let limit =
             request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
         let answer = async {
@@ -109,11 +112,12 @@ impl Opening {
     }
 }
 
-/// Says where the call goes. The authority is never looked at; grpc-go only insists that there is one.
-fn address(request: &mut http::Request<TonicBody>) {
+/// Says where the call goes. The authority is never looked at; grpc-go only insists that there is one. Kestrel refuses a call
+/// whose scheme is not the link's.
+fn address(request: &mut http::Request<TonicBody>, scheme: Scheme) {
     let path = request.uri().path_and_query().cloned();
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(Authority::from_static("localhost"));
     parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     if let Ok(uri) = Uri::from_parts(parts) {
@@ -136,6 +140,7 @@ mod tests {
 
     use super::*;
     use crate::Address;
+    use crate::identity::{Identity, provider};
     use crate::transport::Socket;
 
     /// Nothing is written to a socket that is full, so that the connection is on its way when the call is dropped.
@@ -210,7 +215,31 @@ mod tests {
     fn a_call_goes_to_the_path_that_it_names() {
         let mut request = http::Request::new(TonicBody::empty());
         *request.uri_mut() = Uri::from_static("/plugin.GRPCBroker/StartStream");
-        address(&mut request);
+        address(&mut request, Scheme::HTTP);
         assert_eq!(request.uri(), "http://localhost/plugin.GRPCBroker/StartStream");
+    }
+
+    /// Go's servers do not look at it, and those of .NET call off what says it wrongly.
+    #[tokio::test]
+    async fn a_call_over_an_encrypted_link_says_so() {
+        let tls = Identity::generate(provider()).unwrap().trusting(Vec::new()).unwrap();
+        for (tls, expected) in [(None, "http"), (Some(tls), "https")] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let route = Route::to_address(Address::Unix("/nobody/listens/here".into()), tls);
+            let (_has_ended, ended) = Ended::new();
+            // Whoever opened it has encrypted it by now.
+            let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+            let serving = async {
+                let mut server = h2::server::handshake(theirs).await.unwrap();
+                let (request, mut respond) = server.accept().await.unwrap().unwrap();
+                respond.send_response(http::Response::new(()), true).unwrap();
+                assert_eq!(request.uri().scheme_str(), Some(expected));
+                server.accept().await.is_some()
+            };
+            tokio::select! {
+                answer = wire.call(http::Request::new(TonicBody::empty())) => drop(answer.unwrap()),
+                _ = serving => panic!("the server has ended"),
+            }
+        }
     }
 }

@@ -40,6 +40,11 @@ impl Route {
         Self { to: To::Server(mux, id), tls }
     }
 
+    /// Tells whether its links are encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Opens a link, all the way.
     pub(crate) async fn open(&self) -> io::Result<Link> {
         self.secure(self.socket().await?).await
