@@ -14,8 +14,15 @@ use crate::{LONG, ROGUE, TestResult};
 #[tokio::test]
 async fn the_environment_is_what_was_given_and_the_protocol_wins() -> TestResult {
     let mut scene = scene(&["serve-and-say"]); // H-01, H-02, H-03, H-06, H-07, H-08
-    let pairs =
-        [("FINE", "a=b"), ("ROGUE", "no"), ("PLUGIN_PROTOCOL_VERSIONS", "9"), ("PLUGIN_CLIENT_CERT", "x")];
+    let pairs = [
+        ("FINE", "a=b"),
+        ("ROGUE", "no"),
+        ("PLUGIN_PROTOCOL_VERSIONS", "9"),
+        ("PLUGIN_CLIENT_CERT", "x"),
+        ("PLUGIN_MULTIPLEX_GRPC", "true"),
+        ("PLUGIN_UNIX_SOCKET_DIR", "/another/hosts"),
+        ("PLUGIN_UNIX_SOCKET_GROUP", "another hosts"),
+    ];
     scene.launch.environment =
         Environment::Only(pairs.iter().map(|(key, value)| (key.into(), value.into())).collect());
     let _plugin = scene.launch.start().await?;
@@ -27,7 +34,10 @@ async fn the_environment_is_what_was_given_and_the_protocol_wins() -> TestResult
         }
         found.push(entry.message);
     }
-    found.retain(|line| !line.starts_with("PLUGIN_UNIX_SOCKET_DIR="));
+    let ours = format!("PLUGIN_UNIX_SOCKET_DIR={}/", scene.base.path().display());
+    let before = found.len();
+    found.retain(|line| !line.starts_with(&ours));
+    assert_eq!(found.len(), before - 1);
     assert_eq!(
         found,
         [
@@ -92,6 +102,8 @@ async fn stdin_of_ours_leaves_the_child_in_our_group() -> TestResult {
     let plugin = scene.launch.start().await?;
     let pid = Pid::from_raw(plugin.pid().cast_signed());
     assert_eq!(rustix::process::getpgid(pid)?, rustix::process::getpgrp());
+    let stdin = |process: &str| fs::read_link(format!("/proc/{process}/fd/0"));
+    assert_eq!(stdin(&plugin.pid().to_string())?, stdin("self")?);
     plugin.stop(Duration::ZERO).await;
     scene.expect_nothing_left();
     Ok(())
