@@ -3,6 +3,7 @@
 //! tonic's server does the same, but for two things. It writes what comes before an answer's trailers, and then those: who
 //! called is woken twice. And each call passes half a dozen layers of which none is needed here.
 
+mod authority;
 mod contained;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
+use self::authority::Legible;
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
@@ -94,7 +96,7 @@ async fn serve_one(
     calls: Option<u32>,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(), hyper::Error> {
-    let (link, flush) = gathered(link);
+    let (link, flush) = gathered(Legible::new(link));
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -180,7 +182,7 @@ mod tests {
     use h2::client::ResponseFuture;
     use http::header::CONTENT_LENGTH;
     use http_body::{Body as _, Frame};
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::UnixStream;
     use tokio::sync::oneshot;
     use tokio::task::yield_now;
@@ -311,6 +313,62 @@ mod tests {
         };
         let (_, status) = on_a_connection(silent, calling).await;
         assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+
+    /// A field of headers, as gRPC's C core writes it: both sides remember it from then on.
+    fn field(name: &str, value: &str) -> Vec<u8> {
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+        [vec![0x40], text(name), text(value)].concat()
+    }
+
+    /// A call without a request: nothing but its headers.
+    fn headers(stream: u8, headers: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(headers.len()).unwrap();
+        [&[0, 0, length, 1, 0x05, 0, 0, 0, stream][..], headers].concat()
+    }
+
+    #[tokio::test]
+    async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
+        let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
+        let first = [
+            field(":path", "/an.Application/Call"),
+            field(":authority", "tmp%2Fplugin1"), // P-37
+            vec![0x83, 0x86],
+            field("content-type", "application/grpc"),
+            field("te", "trailers"),
+        ];
+        // The same, of which the last field has number 62, and each before it the next one.
+        let again = [0xc1, 0xc0, 0x83, 0x86, 0xbf, 0xbe];
+        let said = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            vec![0, 0, 0, 4, 0, 0, 0, 0, 0],
+            headers(1, &first.concat()),
+            headers(3, &again),
+        ];
+        let (mut ours, links) = one_link();
+        let calling = async {
+            ours.write_all(&said.concat()).await.unwrap();
+            let mut answered = Vec::new();
+            while answered.len() < 2 {
+                let mut head = [0; 9];
+                ours.read_exact(&mut head).await.unwrap();
+                let [high, middle, low, kind, .., stream] = head;
+                let mut payload =
+                    vec![0; usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)];
+                ours.read_exact(&mut payload).await.unwrap();
+                assert_ne!(kind, 3, "call {stream} is reset");
+                if kind == 1 {
+                    answered.push(stream);
+                }
+            }
+            answered.sort_unstable();
+            answered
+        };
+        let serving = serve(links, Routes::new(Application(refuses)), None, pending());
+        tokio::select! {
+            answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
+            () = serving => panic!("nobody told it to end"),
+        }
     }
 
     /// Reads calls to one of its methods only when it is called by the other, and answers with how much it was sent.
