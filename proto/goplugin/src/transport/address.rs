@@ -13,7 +13,7 @@ use super::LONGEST_PATH;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// A Unix stream socket, by its path.
+    /// A Unix stream socket, by its path. One that begins with `@` is a name without a file, which only Linux has.
     Unix(PathBuf),
     /// A TCP socket.
     Tcp {

@@ -1,6 +1,10 @@
 //! What carries the bytes.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,12 +17,20 @@ use crate::mux::Stream;
 /// Connects to `address`, once.
 pub(crate) async fn connect(address: &Address) -> io::Result<Socket> {
     match address {
-        Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        Address::Unix(path) => UnixStream::connect(as_the_kernel_has_it(path)).await.map(Socket::Unix),
         Address::Tcp { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             Ok(Socket::Tcp(stream))
         }
+    }
+}
+
+/// Returns a path as the kernel has it: what begins with an at sign is a name without a file (an abstract socket), as in Go.
+fn as_the_kernel_has_it(path: &Path) -> Cow<'_, Path> {
+    match path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => PathBuf::from(OsString::from_vec([&[0][..], name].concat())).into(),
+        _ => path.into(),
     }
 }
 
@@ -92,5 +104,21 @@ impl AsyncWrite for Socket {
             Self::Unix(_) | Self::Tcp(_) => true,
             Self::Stream(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_without_a_file_is_connected_to() {
+        let name = format!("goplugin-test-{}", std::process::id());
+        let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let address = Address::parse("unix", &format!("@{name}")).unwrap();
+        assert!(matches!(connect(&address).await, Ok(Socket::Unix(_))));
     }
 }
