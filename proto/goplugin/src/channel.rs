@@ -37,7 +37,7 @@ pub(crate) const GIVEN_UP: usize = 1 << 16;
 /// forgotten is, too: who sends a message that is too large is answered before all of it has left. At the usual 1024 a connection
 /// of months ends, and every call on it, for nothing that they did. Each costs some hundred bytes until the peer has read that
 /// its call is over; a guess.
-pub(crate) const FAULTS: usize = 1 << 20;
+pub(crate) const FAULTS: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
 ///
