@@ -17,7 +17,7 @@ use crate::{stderr, table, yaml};
 
 /// How long a command that was asked to end waits for who reads what it said. A guess: who reads at all has taken what may
 /// wait by then.
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// The form of what goes to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Options, sentences and the printed result are those of upstream's `run provider` (contract spec 10.4).
 
+use std::future::pending;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,9 +15,10 @@ use portcullis::Host;
 use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
 use portcullis_contract::{Capability, Context, Environment, Kind, Prints, Stdin};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{Format, complain_or_end, print_or_end};
+use crate::output::{Format, GRACE, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::{self, Stderr};
@@ -270,24 +272,36 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
 /// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
 /// kills at once.
 ///
-/// Returns how the command ends if a signal comes while nobody reads what they printed. After one that came before nothing
-/// is waited for: the end of the command does, and not for long.
+/// Returns how the command ends if a signal comes while nobody reads what they printed: one that killed them waits no longer
+/// than the end of a command does. After one that came before nothing is waited for: the end of the command does.
 pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) -> Option<Exit> {
-    {
+    let is_ending = signals.have_come();
+    let killed = {
         let mut stopping = pin!(host.stop_all());
         tokio::select! {
-            () = &mut stopping => {}
-            _ = signals.next() => {
+            () = &mut stopping => None,
+            exit = signals.next() => {
                 tokio::join!(stopping, host.stop_all());
+                Some(exit)
             }
         }
-    }
+    };
     let printed = printing?.end_prints();
-    if signals.have_come() {
+    if is_ending {
         return None;
     }
+    let patience = async {
+        match killed {
+            Some(exit) => {
+                sleep(GRACE).await;
+                exit
+            }
+            None => pending().await,
+        }
+    };
     tokio::select! {
         _ = printed => None,
+        exit = patience => Some(exit),
         exit = signals.next() => Some(exit),
     }
 }
