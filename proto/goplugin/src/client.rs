@@ -301,7 +301,7 @@ impl Launch {
     /// Sees to it that the socket of a plugin that is not spoken with goes with it: one that does not heed our
     /// directory leaves it behind when it is killed.
     async fn claim_socket(&self, starting: &Starting, address: Option<Address>) {
-        let Some(address @ Address::Unix(_)) = address else { return };
+        let Some(address) = address.filter(|address| address.file().is_some()) else { return };
         if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
             starting.connected(&socket, &address);
         }

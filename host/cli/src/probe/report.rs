@@ -231,10 +231,8 @@ impl Report {
     /// Notes what is known once it is connected to.
     pub(super) fn meet(&mut self, plugin: &Connection, started: Duration) {
         let address = plugin.address();
-        let mode = match address {
-            Address::Unix(path) => std::fs::metadata(path).ok().map(|meta| meta.permissions().mode() & 0o777),
-            _ => None,
-        };
+        let mode = address.file().and_then(|file| std::fs::metadata(file).ok());
+        let mode = mode.map(|meta| meta.permissions().mode() & 0o777);
         let in_place = match (address, plugin.socket_dir()) {
             (Address::Unix(path), Some(directory)) => Some(path.starts_with(directory)),
             _ => None,

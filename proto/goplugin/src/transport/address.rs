@@ -3,7 +3,8 @@
 //! An [`Address`] is what a handshake or an announcement named, checked as far as looking can.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -50,6 +51,15 @@ impl Address {
         match self {
             Self::Unix(_) => "unix",
             Self::Tcp { .. } => "tcp",
+        }
+    }
+
+    /// Returns the file of a Unix socket, if it has one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) if !path.as_os_str().as_bytes().starts_with(b"@") => Some(path),
+            _ => None,
         }
     }
 }

@@ -37,10 +37,10 @@ impl Strays {
 
     /// Remembers the file behind `address`, to which `socket` is connected, if it is the plugin's.
     pub(crate) fn note(&self, socket: &Socket, address: &Address) {
-        if let Address::Unix(path) = address
+        if let Some(file) = address.file()
             && socket.listener().is_some_and(&self.is_plugin)
         {
-            lock(&self.known).insert(path.clone());
+            lock(&self.known).insert(file.to_owned());
         }
     }
 
@@ -104,5 +104,14 @@ mod tests {
         assert!(known < 2 * FEW, "{known} are remembered");
         assert_eq!(strays.remove(), kept);
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    }
+
+    /// A file may be called the same, and be somebody else's.
+    #[tokio::test]
+    async fn a_name_without_a_file_is_nothing_to_remove() {
+        let strays = Strays::new(|_| true);
+        let (socket, _other) = UnixStream::pair().unwrap();
+        strays.note(&Socket::Unix(socket), &Address::Unix("@name".into()));
+        assert!(strays.known.lock().unwrap().paths.is_empty());
     }
 }
