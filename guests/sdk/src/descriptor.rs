@@ -49,7 +49,7 @@ pub struct Descriptor {
     pub output_schemas: BTreeMap<Capability, Json>,
     /// Inputs and outputs to keep out of sight.
     pub sensitive_fields: Vec<String>,
-    /// Values of the input `operation` that change something, and are refused outside of `action`.
+    /// Values of the input `operation` that change something, and are refused outside of `action`, `state` and `kubeconfig`.
     ///
     /// `None` says nothing about them, an empty list that all only read.
     pub write_operations: Option<Vec<String>>,
