@@ -1,4 +1,5 @@
-//! Stderr: everything that goes there comes to one thread, which writes it in the order in which it came.
+//! Stderr: everything that goes there, but what [turns](crate::progress) on a terminal, comes to one thread, which writes it
+//! in the order in which it came.
 //!
 //! So nothing that runs on the runtime waits in a write for a reader who never reads: it would hear no signal. What waits
 //! is bounded all the same. Who complains waits until it is written, and plugins that print wait for
