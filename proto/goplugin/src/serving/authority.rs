@@ -241,7 +241,8 @@ impl Field {
     }
 }
 
-/// Tells whether a byte may be anywhere in an authority.
+/// Tells whether a byte is left as it is: what names of hosts, their numbers and ports are made of. Two colons or half a pair
+/// of brackets are still no authority; no path of a socket is known to have them.
 fn is_legible(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte)
 }
