@@ -144,6 +144,19 @@ async fn a_number_may_be_in_use_both_ways(version: &str, mode: Mode) -> Outcome 
 #[test_matrix("1.8", [Plain, Mux])]
 #[tokio::test]
 async fn a_number_that_nobody_offers_is_given_up_and_harms_nobody(version: &str, mode: Mode) -> Outcome {
+    // Where a knock waits for it, Go's plugin lets us in before it has noted what for, and ends when we are there first (protocol spec 15.5).
+    const TRIES: usize = 3;
+
+    for _ in 1..TRIES {
+        match a_number_that_nobody_offers(version, mode).await {
+            Err(error) if mode == Mux && matches!(error.downcast_ref(), Some(BrokerError::Closed)) => {}
+            harmed_or_not => return harmed_or_not,
+        }
+    }
+    a_number_that_nobody_offers(version, mode).await
+}
+
+async fn a_number_that_nobody_offers(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode);
     let (plugin, peer) = scene.start().await?;
     let began = Instant::now();
