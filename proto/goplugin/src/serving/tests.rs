@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +31,18 @@ type Answer = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
 
 /// A service whose calls come to what the function makes of them.
 #[derive(Clone)]
-struct Application(fn() -> Answer);
+struct Application(Arc<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>);
+
+impl Application {
+    /// Makes one that does not look at what it is asked.
+    fn routes(answer: fn() -> Answer) -> Routes {
+        Self::looking(move |_request| answer())
+    }
+
+    fn looking(answer: impl Fn(http::Request<Body>) -> Answer + Send + Sync + 'static) -> Routes {
+        Routes::new(Self(Arc::new(answer)))
+    }
+}
 
 impl tonic::server::NamedService for Application {
     const NAME: &'static str = "an.Application";
@@ -45,8 +57,8 @@ impl tower_service::Service<http::Request<Body>> for Application {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: http::Request<Body>) -> Answer {
-        (self.0)()
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        (self.0)(request)
     }
 }
 
@@ -82,7 +94,7 @@ async fn on_a_connection<T>(
     application: fn() -> Answer,
     calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
 ) -> T {
-    on_a_connection_to(Routes::new(Application(application)), calling).await
+    on_a_connection_to(Application::routes(application), calling).await
 }
 
 async fn on_a_connection_to<T>(
@@ -192,7 +204,7 @@ async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
         answered.sort_unstable();
         answered
     };
-    let serving = serve(links, Routes::new(Application(refuses)), None, pending());
+    let serving = serve(links, Application::routes(refuses), None, pending());
     tokio::select! {
         answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
         () = serving => panic!("nobody told it to end"),
@@ -200,30 +212,10 @@ async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
 }
 
 /// Reads calls to one of its methods only when it is called by the other, and answers with how much it was sent.
-#[derive(Clone)]
-struct Reader(watch::Sender<bool>);
-
-impl Reader {
-    fn routes() -> Routes {
-        Routes::new(Self(watch::Sender::new(false)))
-    }
-}
-
-impl tonic::server::NamedService for Reader {
-    const NAME: &'static str = "a.Reader";
-}
-
-impl tower_service::Service<http::Request<Body>> for Reader {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Answer {
-        let Self(called) = self.clone();
+fn reader() -> Routes {
+    let called = watch::Sender::new(false);
+    Application::looking(move |request| {
+        let called = called.clone();
         Box::pin(async move {
             let late = request.uri().path().ends_with("/Late");
             if late {
@@ -238,12 +230,12 @@ impl tower_service::Service<http::Request<Body>> for Reader {
             }
             Ok(Status::aborted(length.to_string()).into_http())
         })
-    }
+    })
 }
 
 /// Has a reader sent the same piece so many times.
 async fn send(requests: &Requests, method: &str, piece: Bytes, times: usize) -> ResponseFuture {
-    let request = http::Request::post(format!("http://localhost/a.Reader/{method}")).body(()).unwrap();
+    let request = http::Request::post(format!("http://localhost/an.Application/{method}")).body(()).unwrap();
     let mut requests = requests.clone().ready().await.unwrap();
     let (answer, mut body) = requests.send_request(request, false).unwrap();
     for _ in 0..times {
@@ -268,7 +260,7 @@ async fn calls_that_are_not_read_yet_are_in_no_others_way() {
             join_all(answers).await
         })
     };
-    for (_, status) in on_a_connection_to(Reader::routes(), calling).await {
+    for (_, status) in on_a_connection_to(reader(), calling).await {
         assert_eq!(status.message(), (1 << 20).to_string());
     }
 }
@@ -284,7 +276,7 @@ async fn small_messages_wait_for_a_service_that_reads_them_late() {
             [late, now].map(|status| status.message().to_owned())
         })
     };
-    let answered = on_a_connection_to(Reader::routes(), calling).await;
+    let answered = on_a_connection_to(reader(), calling).await;
     assert_eq!(answered, ["50000", "10"]);
 }
 
@@ -327,7 +319,7 @@ async fn when_it_is_to_end_connections_take_no_more_calls() {
         requests.ready().await.is_err()
     };
     let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
-    let serving = serve(links, Routes::new(Application(refuses)), None, async { drop(signal.await) });
+    let serving = serve(links, Application::routes(refuses), None, async { drop(signal.await) });
     let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
     assert_eq!(both.expect("it ends"), ((), true));
 }
@@ -339,7 +331,7 @@ async fn an_end_is_told_from_a_fault() {
         let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
         let (stop, stopped) = watch::channel(());
         let silent = || -> Answer { Box::pin(pending()) };
-        let answers = Answers(Routes::new(Application(silent)).prepare());
+        let answers = Answers(Application::routes(silent).prepare());
         (ours, async move {
             let _stop = stop;
             limited(LONG, serve_one(link, answers, None, stopped)).await.expect("it ends")
