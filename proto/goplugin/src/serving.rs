@@ -96,7 +96,7 @@ async fn serve_one(
     calls: Option<u32>,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(), hyper::Error> {
-    let (link, flush) = gathered(Legible::new(link));
+    let (link, mut turns) = gathered(Legible::new(link));
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -116,7 +116,7 @@ async fn serve_one(
             connection.as_mut().graceful_shutdown();
         }
         let ended = connection.as_mut().poll(cx);
-        flush.poll(cx);
+        turns.end(cx);
         ended
     })
     .await

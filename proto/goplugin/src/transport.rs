@@ -6,6 +6,7 @@
 //! [`incoming`]. None of this knows which side of the protocol it is on.
 
 mod address;
+mod busy_poll;
 mod dir;
 mod gathered;
 mod incoming;

@@ -56,7 +56,7 @@ impl Sender {
     where
         L: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (link, flush) = gathered(link);
+        let (link, mut turns) = gathered(link);
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -72,7 +72,7 @@ impl Sender {
         let mut connection = Box::pin(connection);
         let connection = poll_fn(move |cx| {
             let ended = connection.as_mut().poll(cx);
-            flush.poll(cx);
+            turns.end(cx);
             ended
         });
         let closed = Arc::new(AtomicBool::new(false));

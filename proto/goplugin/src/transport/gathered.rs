@@ -1,4 +1,4 @@
-//! Writes that wait for each other, and reads that end.
+//! Writes that wait for each other, and reads that end: a connection's life in turns.
 //!
 //! HTTP/2 writes every frame of 16 KiB by itself, and flushes it. Who reads at the other end is woken for each, and reads it
 //! in two system calls. Here all that a connection has to say at once goes out in one piece.
@@ -7,12 +7,15 @@
 //! said to it, and what was read first has left the processor's caches when somebody does. Here a turn ends.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
+use super::busy_poll::BusyPoll;
 use crate::lock::lock;
 
 /// With so much to write, nothing waits any more.
@@ -21,19 +24,22 @@ const PIECE: usize = 64 << 10;
 /// With so much read, it is the others' turn. Calls of 1 MiB, 64 at a time, are a tenth quicker for it than without an end.
 const TURN: usize = 128 << 10;
 
-/// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and flushes it after
+/// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and ends a turn after
 /// each time.
-pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Flush<L>) {
+pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Turns<L>) {
     let shared = Shared { link, read: 0, waiting: Vec::new(), written: 0, failed: None };
     let shared = Arc::new(Mutex::new(shared));
-    (Gathered(Arc::clone(&shared)), Flush(shared))
+    (Gathered(Arc::clone(&shared)), Turns { shared, busy: BusyPoll::new() })
 }
 
-/// A link on which a flush does nothing; see [`Flush`].
+/// A link on which a flush does nothing; see [`Turns`].
 pub(crate) struct Gathered<L>(Arc<Mutex<Shared<L>>>);
 
 /// What flushes a [`Gathered`] link.
-pub(crate) struct Flush<L>(Arc<Mutex<Shared<L>>>);
+pub(crate) struct Turns<L> {
+    shared: Arc<Mutex<Shared<L>>>,
+    busy: BusyPoll,
+}
 
 struct Shared<L> {
     link: L,
@@ -91,13 +97,18 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
     }
 }
 
-impl<L: AsyncWrite + Unpin> Flush<L> {
-    /// Ends a turn: writes what has been gathered, as far as the link takes it. The task is woken when it takes more.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) {
-        let mut shared = lock(&self.0);
-        shared.read = 0;
+impl<L: AsyncWrite + Unpin> Turns<L> {
+    /// Ends a turn: writes what has been gathered, as far as the link takes it. The task is woken when it takes more, and
+    /// when it is worth to look what has come.
+    pub(crate) fn end(&mut self, cx: &mut Context<'_>) {
+        let mut shared = lock(&self.shared);
+        let (read, said) = (std::mem::take(&mut shared.read), shared.waiting.len());
         if let Poll::Ready(Err(error)) = shared.poll_flush(cx) {
             shared.fail(error, cx);
+        }
+        if self.busy.goes_on(read, said, Instant::now()) {
+            // It is polled once more after the runtime has looked what there is.
+            _ = pin!(yield_now()).poll(cx);
         }
     }
 }
@@ -166,9 +177,9 @@ mod tests {
     /// Generous: it is only ever waited out by a test that fails.
     const LONG: Duration = Duration::from_secs(60);
 
-    async fn flush<L: AsyncWrite + Unpin>(flush: &Flush<L>) {
+    async fn end<L: AsyncWrite + Unpin>(turns: &mut Turns<L>) {
         poll_fn(|cx| {
-            flush.poll(cx);
+            turns.end(cx);
             Poll::Ready(())
         })
         .await;
@@ -177,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_at_once_leaves_in_one_piece() {
         let (ours, mut theirs) = duplex(1024);
-        let (mut link, all) = gathered(ours);
+        let (mut link, mut turns) = gathered(ours);
         for piece in ["one ", "two ", "three"] {
             link.write_all(piece.as_bytes()).await.unwrap();
             link.flush().await.unwrap();
@@ -185,7 +196,7 @@ mod tests {
         let mut read = [0; 1024];
         assert!(theirs.read(&mut read).now_or_never().is_none());
 
-        flush(&all).await;
+        end(&mut turns).await;
         let length = theirs.read(&mut read).await.unwrap();
         assert_eq!(&read[..length], b"one two three");
     }
@@ -193,12 +204,12 @@ mod tests {
     #[tokio::test]
     async fn little_is_held_for_who_does_not_read_and_nothing_is_lost() {
         let (ours, mut theirs) = duplex(1024);
-        let (mut link, all) = gathered(ours);
+        let (mut link, mut turns) = gathered(ours);
         let text: Vec<u8> = (0..3 * PIECE).map(|at| at.to_le_bytes()[1]).collect();
         let mut rest = &text[..];
         while let Some(taken) = link.write(rest).now_or_never() {
             rest = &rest[taken.unwrap()..];
-            flush(&all).await;
+            end(&mut turns).await;
         }
         let held = text.len() - rest.len();
         assert!((PIECE..=2 * PIECE).contains(&held), "{held} bytes are held");
@@ -216,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_of_reading_ends_and_another_goes_on() {
         let (ours, mut theirs) = duplex(2 * TURN);
-        let (mut link, all) = gathered(ours);
+        let (mut link, mut turns) = gathered(ours);
         theirs.write_all(&[0; 2 * TURN]).await.unwrap();
         let mut piece = [0; 8 << 10];
         for _ in 0..2 {
@@ -225,24 +236,24 @@ mod tests {
                 read += taken.unwrap();
             }
             assert_eq!(read, TURN);
-            flush(&all).await;
+            end(&mut turns).await;
         }
     }
 
     #[tokio::test]
     async fn who_reads_on_is_called_for_the_next_turn() {
         let (ours, mut theirs) = duplex(2 * TURN);
-        let (mut link, all) = gathered(ours);
+        let (mut link, mut turns) = gathered(ours);
         theirs.write_all(&[0; 2 * TURN]).await.unwrap();
         drop(theirs);
         let mut read = Vec::new();
         let mut reading = Box::pin(link.read_to_end(&mut read));
-        let turns = poll_fn(|cx| {
+        let all = poll_fn(|cx| {
             let read = reading.as_mut().poll(cx);
-            all.poll(cx);
+            turns.end(cx);
             read
         });
-        timeout(LONG, turns).await.expect("it is called").unwrap();
+        timeout(LONG, all).await.expect("it is called").unwrap();
         drop(reading);
         assert_eq!(read.len(), 2 * TURN);
     }
@@ -250,10 +261,10 @@ mod tests {
     #[tokio::test]
     async fn that_it_could_not_be_written_is_said_to_the_next_who_writes() {
         let (ours, theirs) = duplex(1024);
-        let (mut link, all) = gathered(ours);
+        let (mut link, mut turns) = gathered(ours);
         drop(theirs);
         link.write_all(b"nobody hears this").await.unwrap();
-        flush(&all).await;
+        end(&mut turns).await;
         let error = link.flush().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
@@ -261,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_come_is_read_before_it_is_said_that_nothing_can_be_written() {
         let (ours, mut theirs) = duplex(1024);
-        let (mut link, _all) = gathered(ours);
+        let (mut link, _turns) = gathered(ours);
         theirs.write_all(b"no more, please").await.unwrap();
         drop(theirs);
         link.write_all(&[0; PIECE]).await.unwrap();
