@@ -8,33 +8,27 @@
 //! The kernel's parent-death signal is sent when the *thread* that started the child ends. So one thread
 //! starts them all, and ends with the process.
 
+mod program;
 mod watcher;
 
-use std::collections::BTreeMap;
-use std::ffi::{CString, OsString, c_char};
-use std::fs::File;
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::AtomicPtr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, pidfd_open,
-    pidfd_send_signal, set_parent_process_death_signal, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::executable::{Executable, Form};
+use self::program::{Program, block_signals};
+use super::executable::Executable;
 use super::{Environment, Stdin};
 use crate::lock::lock;
 
@@ -87,6 +81,8 @@ pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> 
         None => {
             let (jobs, queue) = mpsc::channel::<Job>();
             std::thread::Builder::new().name("goplugin-spawn".to_owned()).spawn(move || {
+                // What starts as a part of us is not to run our handlers.
+                block_signals();
                 for job in queue {
                     // If this thread ended, every child would be killed with it.
                     let _panicked = catch_unwind(AssertUnwindSafe(job));
@@ -103,10 +99,10 @@ pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> 
 type Job = Box<dyn FnOnce() + Send>;
 
 fn start(order: Order) -> io::Result<Child> {
-    let mut command = command(&order)?;
+    let (program, outputs) = Program::of(&order)?;
     let mut retries = 0;
-    let mut child = loop {
-        match command.spawn() {
+    let (pid, pidfd) = loop {
+        match program.start() {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries < BUSY_RETRIES => {
                 retries += 1;
                 std::thread::sleep(BUSY_PAUSE);
@@ -115,122 +111,9 @@ fn start(order: Order) -> io::Result<Child> {
         }
     };
     // From here on an error drops the leash, and with it the child.
-    let leash = Leash::of(&child, &order.stdin)?;
-    let pipes = child.stdout.take().zip(child.stderr.take());
-    let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("the child has no pipes"))?;
-    Ok(Child { leash: Arc::new(leash), stdout: stdout.into(), stderr: stderr.into() })
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the place where children are started")]
-fn command(order: &Order) -> io::Result<Command> {
-    let mut path = std::path::absolute(order.executable.path())?;
-    let mut script = None;
-    if let Some((file, form)) = order.executable.opened() {
-        // Never one of the three that the child's own are put on.
-        let file = File::from(fcntl_dupfd_cloexec(file, 3)?);
-        path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        script = Some((file, form));
-    }
-    let mut command = Command::new(&path);
-    if let Some(directory) = &order.directory {
-        command.current_dir(directory);
-    }
-    match order.stdin {
-        Stdin::Null => command.stdin(Stdio::null()).process_group(0),
-        Stdin::Inherit => command.stdin(Stdio::inherit()),
-    };
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    execute(&mut command, Image::new(&path, order)?, script);
-    Ok(command)
-}
-
-/// Has the child ask for its death with ours, and then execute `image`.
-///
-/// It does so itself, because `Command` would leave it to `execvp`, and that hands whatever the kernel
-/// does not know over to a shell: a program for another machine, or a text. The opened `file` is named
-/// by its descriptor. The kernel has it open before it closes ours; an interpreter opens it again by
-/// that same name, and has to inherit the descriptor for that.
-#[expect(unsafe_code, reason = "only the child itself can ask for its parent-death signal, and execute")]
-fn execute(command: &mut Command, image: Image, file: Option<(File, Form)>) {
-    let parent = getpid();
-    let child = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Had we died before the call, nothing would be sent any more.
-        if getppid() != Some(parent) {
-            return Err(Errno::SRCH.into());
-        }
-        if let Some((file, Form::Script)) = &file {
-            fcntl_setfd(file, FdFlags::empty())?;
-        }
-        Err(image.execute())
-    };
-    // SAFETY: between fork and exec, in a process with other threads, only async-signal-safe calls may be
-    // made. `child` makes four system calls and looks at values that were made before; it takes no
-    // lock, allocates nothing, and cannot panic. Errors are made of a number alone.
-    unsafe { command.pre_exec(child) };
-}
-
-/// What the kernel is given to execute, ready before the fork.
-struct Image {
-    path: CString,
-    arguments: Strings,
-    environment: Strings,
-}
-
-impl Image {
-    fn new(path: &Path, order: &Order) -> io::Result<Self> {
-        let mut variables: BTreeMap<OsString, OsString> = match &order.environment {
-            Environment::Inherit(extra) => std::env::vars_os().chain(extra.iter().cloned()).collect(),
-            Environment::Only(all) => all.iter().cloned().collect(),
-        };
-        for (key, value) in &order.protocol {
-            match value {
-                Some(value) => drop(variables.insert(key.clone(), value.clone())),
-                None => drop(variables.remove(key)),
-            }
-        }
-        let name = order.executable.path().as_os_str().to_owned();
-        let variables = variables.into_iter().map(|(mut variable, value)| {
-            variable.push("=");
-            variable.push(value);
-            variable
-        });
-        Ok(Self {
-            path: CString::new(path.as_os_str().as_bytes())?,
-            arguments: Strings::new(std::iter::once(name).chain(order.arguments.iter().cloned()))?,
-            environment: Strings::new(variables)?,
-        })
-    }
-
-    /// Executes it, or returns why not.
-    #[expect(unsafe_code, reason = "executing has no safe form that takes an environment")]
-    fn execute(&self) -> io::Error {
-        // SAFETY: all three point to memory that `self` owns and that nobody changes: a string that ends
-        // in a zero, and two lists of such strings that end in a null.
-        unsafe { libc::execve(self.path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
-        io::Error::last_os_error()
-    }
-}
-
-/// A list of strings as the kernel takes it. (Atomic pointers are laid out as plain ones and may be
-/// moved between threads.)
-struct Strings {
-    pointers: Vec<AtomicPtr<c_char>>,
-    _owned: Vec<CString>,
-}
-
-impl Strings {
-    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Self> {
-        let strings = strings.map(|string| CString::new(string.into_vec()));
-        let owned: Vec<_> = strings.collect::<Result<_, _>>()?;
-        let pointers = owned.iter().map(|string| string.as_ptr().cast_mut());
-        let pointers = pointers.chain([std::ptr::null_mut()]).map(AtomicPtr::new).collect();
-        Ok(Self { pointers, _owned: owned })
-    }
-
-    fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr().cast()
-    }
+    let leash = Leash::of(pid, pidfd, &order.stdin)?;
+    let [stdout, stderr] = outputs;
+    Ok(Child { leash: Arc::new(leash), stdout, stderr })
 }
 
 /// The hold on a child. Dropping the last one kills the child and reaps it.
@@ -259,21 +142,10 @@ enum Life {
 }
 
 impl Leash {
-    fn of(child: &std::process::Child, stdin: &Stdin) -> io::Result<Self> {
-        let pid = Pid::from_child(child);
+    fn of(pid: Pid, pidfd: OwnedFd, stdin: &Stdin) -> io::Result<Self> {
         let reach = match stdin {
             Stdin::Null => Reach::Group,
             Stdin::Inherit => Reach::Child,
-        };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                // Without it there is no leash that could do this.
-                let _gone = kill_process_group(pid, Signal::KILL);
-                let _gone = rustix::process::kill_process(pid, Signal::KILL);
-                let _reaped = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-                return Err(error.into());
-            }
         };
         let leash = Self { pid, pidfd, reach, life: Mutex::new(Life::Unreaped) };
         if reach == Reach::Group {

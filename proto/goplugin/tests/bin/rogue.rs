@@ -148,7 +148,7 @@ async fn serve_tcp(health: &str) -> Outcome {
     Ok(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await?)
 }
 
-/// Plays the host of another rogue, prints the ids that it should take along, and waits to be killed.
+/// Plays the host of another rogue, with 64 MiB of memory, prints the ids that it should take along, and waits to be killed.
 async fn host(base: &str) -> Outcome {
     struct Print;
     impl portcullis_goplugin::Sink for Print {
@@ -159,11 +159,14 @@ async fn host(base: &str) -> Outcome {
         }
     }
 
+    let memory = vec![1_u8; 64 << 20];
     let exe = std::env::current_exe()?;
     let mut launch = Launch::new(exe, Cookie::new("ROGUE", "yes"), Versions::from([1]));
     launch.arguments = vec!["serve-with-descendant".into()];
     launch.socket_base = Some(base.into());
     launch.sink = std::sync::Arc::new(Print);
     let _plugin = launch.start().await?;
-    std::future::pending().await
+    std::future::pending::<()>().await;
+    drop(memory);
+    Ok(())
 }

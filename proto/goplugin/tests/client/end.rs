@@ -139,9 +139,9 @@ async fn a_socket_that_is_somebody_elses_stays() -> TestResult {
 #[tokio::test]
 async fn a_host_that_is_killed_takes_the_whole_group_along() -> TestResult {
     let base = tempfile::tempdir()?;
-    let (plugin, descendant) = kill_a_host(base.path())?;
-    wait_for_end(plugin).await;
-    wait_for_end(descendant).await;
+    for process in Host::start(base.path())?.kill() {
+        wait_for_end(process).await;
+    }
 
     // What it left is swept by the next start below the same directory.
     assert_eq!(fs::read_dir(base.path())?.count(), 1);
@@ -152,18 +152,74 @@ async fn a_host_that_is_killed_takes_the_whole_group_along() -> TestResult {
     Ok(())
 }
 
-/// Has another process start a plugin, kills it, and returns what should have ended with it.
-#[expect(clippy::disallowed_methods, reason = "it is the host here that is the child, and it is reaped")]
-fn kill_a_host(base: &Path) -> Result<(OwnedFd, OwnedFd), Box<dyn Error>> {
-    let mut command = std::process::Command::new(ROGUE);
-    let mut host = command.arg("host").arg(base).stdout(std::process::Stdio::piped()).spawn()?;
-    let mut ids = String::new();
-    BufReader::new(host.stdout.take().ok_or("it is piped")?).read_line(&mut ids)?;
-    let (plugin, descendant) = ids.split_once(' ').ok_or("two ids")?;
-    let ended = (pidfd(plugin), pidfd(descendant));
-    host.kill()?;
-    host.wait()?;
-    Ok(ended)
+#[tokio::test]
+async fn what_watches_over_a_host_has_none_of_its_memory() -> TestResult {
+    let base = tempfile::tempdir()?;
+    let host = Host::start(base.path())?;
+    let watcher = host.watcher()?;
+    let until = Instant::now() + LONG;
+    while resident(&watcher)? > 16 << 10 {
+        assert!(Instant::now() < until, "it has {} kB", resident(&watcher)?);
+        tokio::task::yield_now().await;
+    }
+    assert!(resident(&host.process.id().to_string())? > 64 << 10, "and the host has it still");
+
+    for process in host.kill() {
+        wait_for_end(process).await;
+    }
+    Ok(())
+}
+
+/// Another process that has started a plugin. It is killed when this is dropped.
+struct Host {
+    process: std::process::Child,
+    /// What should end with it: the plugin, and what that has started.
+    ending: Vec<OwnedFd>,
+}
+
+impl Host {
+    #[expect(clippy::disallowed_methods, reason = "it is the host here that is the child, and it is reaped")]
+    fn start(base: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut command = std::process::Command::new(ROGUE);
+        let process = command.arg("host").arg(base).stdout(std::process::Stdio::piped()).spawn()?;
+        let mut host = Self { process, ending: Vec::new() };
+        let mut ids = String::new();
+        BufReader::new(host.process.stdout.take().ok_or("it is piped")?).read_line(&mut ids)?;
+        host.ending = ids.split_whitespace().map(pidfd).collect();
+        assert_eq!(host.ending.len(), 2, "{ids}");
+        Ok(host)
+    }
+
+    /// Returns the id of the process that looks whether it is still there.
+    fn watcher(&self) -> Result<String, Box<dyn Error>> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            for child in fs::read_to_string(thread?.path().join("children"))?.split_whitespace() {
+                if fs::read_to_string(format!("/proc/{child}/comm"))? == "goplugin-watch\n" {
+                    return Ok(child.to_owned());
+                }
+            }
+        }
+        Err("nobody watches".into())
+    }
+
+    /// Kills it, and returns what should end with it.
+    fn kill(mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.ending)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// Returns how many kilobytes of memory a process has.
+fn resident(process: &str) -> Result<u32, Box<dyn Error>> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+    Ok(memory.ok_or("it has memory")?.trim().parse()?)
 }
 
 #[test]

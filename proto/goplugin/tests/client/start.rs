@@ -110,6 +110,18 @@ async fn stdin_of_ours_leaves_the_child_in_our_group() -> TestResult {
 }
 
 #[tokio::test]
+async fn nothing_of_how_we_take_signals_is_left_in_a_child() -> TestResult {
+    let scene = scene(&["serve"]);
+    let plugin = scene.launch.start().await?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", plugin.pid()))?;
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    assert_eq!(blocked.map(str::trim), Some("0000000000000000"));
+    plugin.stop(Duration::ZERO).await;
+    scene.expect_nothing_left();
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_run_is_not_handed_to_a_shell() -> TestResult {
     let scene = scene(&[]);
     let file = |name: &str, content: &[u8], mode: u32| -> std::io::Result<PathBuf> {

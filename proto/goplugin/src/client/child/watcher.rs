@@ -7,9 +7,13 @@
 //! it kills the groups that are left and ends.
 //!
 //! It is a fork of us that never executes anything: a library has no program of its own that it could
-//! rely on. It has given up every descriptor but the socket, is a session of its own, so that nothing
-//! meant for our terminal or our process group reaches it, and blocks all signals. Forking costs less than
-//! a millisecond, once per run of children that overlap, while the first of them starts up.
+//! rely on. It has given up every descriptor but the socket, and the memory that we go on to write to: what it has, too,
+//! would be copied for us page by page. It is a session of its own, so that nothing
+//! meant for our terminal or our process group reaches it, and blocks all signals. Forking takes a fraction of
+//! a millisecond, or ten of them in a process of a gigabyte, once per run of children that overlap, while the first of them
+//! starts up.
+
+mod memory;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -23,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::lock::lock;
 
-/// How many groups the watcher has room for, all made before it is forked.
+/// How many groups the watcher has room for, on its stack.
 const ROOM: usize = 4096;
 
 /// How far descriptors are closed one by one on a kernel older than 5.9, which cannot close them all.
@@ -80,17 +84,16 @@ impl Watcher {
     #[expect(unsafe_code, reason = "the watcher is what runs between fork and an exec that never comes")]
     fn start() -> io::Result<Self> {
         let (line, other) = UnixStream::pair()?;
-        let mut groups: Vec<i32> = Vec::with_capacity(ROOM);
         // The name is never executed; it is what an error would speak of.
         let mut command = Command::new("/proc/self/exe");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
         let other_fd = other.as_raw_fd();
         // SAFETY: this runs in a fork of a process with other threads, where only async-signal-safe calls
-        // may be made, and there it stays. `watch` makes system calls only; the one collection that it
-        // changes has all its room already, so nothing is allocated; it takes no lock and cannot panic.
+        // may be made, and there it stays. `watch` makes system calls only, and what it changes is on its stack;
+        // it takes no lock and cannot panic.
         // It ends with `_exit` and never returns to code that expects more of the process. `spawn`
         // returns all the same, because it waits for the end of a pipe of its own, which `watch` closes.
-        unsafe { command.pre_exec(move || watch(other_fd, &mut groups)) };
+        unsafe { command.pre_exec(move || watch(other_fd)) };
         let process = command.spawn()?;
         drop(other);
         Ok(Self { groups: BTreeSet::new(), line, process })
@@ -110,9 +113,10 @@ impl Watcher {
 
 /// What the watcher does for as long as it lives.
 #[expect(unsafe_code, reason = "these calls have no safe form that may be made after a fork")]
-fn watch(line: RawFd, groups: &mut Vec<i32>) -> ! {
+fn watch(line: RawFd) -> ! {
     const LINE: RawFd = 3;
 
+    let mut groups = Groups { room: [0; ROOM], used: 0 };
     // SAFETY: all of these are system calls, or thin enough around one to be async-signal-safe. The
     // descriptors that are closed belong to this process alone, whose other owners of them do not run
     // any more: it has one thread, and this function never returns.
@@ -128,6 +132,7 @@ fn watch(line: RawFd, groups: &mut Vec<i32>) -> ! {
                 libc::close(fd);
             }
         }
+        memory::give_up();
         loop {
             let mut group: i32 = 0;
             let read = libc::read(LINE, (&raw mut group).cast(), size_of::<i32>());
@@ -135,17 +140,56 @@ fn watch(line: RawFd, groups: &mut Vec<i32>) -> ! {
                 // The end of the stream. Numbers are never torn: they are written whole, one by one.
                 break;
             }
-            match groups.iter().position(|known| *known == group.wrapping_neg()) {
-                Some(at) => drop(groups.swap_remove(at)),
-                None if group > 0 && groups.len() < groups.capacity() => groups.push(group),
-                None => {}
-            }
+            groups.note(group);
         }
-        for group in groups.iter() {
+        for group in groups.all() {
             if let Some(leader) = Pid::from_raw(*group) {
                 let _gone = kill_process_group(leader, Signal::KILL);
             }
         }
         libc::_exit(0)
+    }
+}
+
+/// The groups that a watcher knows of. Nothing can be allocated where it is.
+struct Groups {
+    room: [i32; ROOM],
+    used: usize,
+}
+
+impl Groups {
+    /// Takes in one, or, negative, lets go of it.
+    fn note(&mut self, group: i32) {
+        if let Some(known) = self.all().iter().position(|known| *known == group.wrapping_neg()) {
+            self.used -= 1;
+            self.room.swap(known, self.used);
+        } else if group > 0
+            && let Some(free) = self.room.get_mut(self.used)
+        {
+            *free = group;
+            self.used += 1;
+        }
+    }
+
+    fn all(&self) -> &[i32] {
+        self.room.get(..self.used).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_knows_whom_it_was_told_of_and_forgets_them() {
+        let mut groups = Groups { room: [0; ROOM], used: 0 };
+        for group in [3, 5, 7, -5, -4, -7, 9, 0] {
+            groups.note(group);
+        }
+        assert_eq!(groups.all(), [3, 9]);
+        for group in 10..=i32::try_from(ROOM + 10).expect("it is a small number") {
+            groups.note(group);
+        }
+        assert_eq!(groups.all().len(), ROOM);
     }
 }

@@ -1,0 +1,255 @@
+//! From a thread of ours to another program.
+//!
+//! A fork would copy the tables of all our memory, and have every page of it copied that we write to while the child still
+//! has it: a host of a gigabyte would stand still for ten milliseconds to start a plugin. So the child begins in our memory,
+//! while the thread that starts it waits, as `posix_spawn` has it, which knows of no parent-death signal. `Command` knows of none
+//! either, and hands whatever the kernel does not know over to a shell: a program for another machine, or a text.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString, c_char, c_int, c_void};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
+
+use super::super::executable::Form;
+use super::super::{Environment, Stdin};
+use super::Order;
+
+/// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs a few.
+const STACK: usize = 4 << 10;
+
+/// What a child does before it executes, and what then. All is made before there is a child.
+pub(super) struct Program {
+    /// What becomes of its first three descriptors, if not ours. All of them are above those.
+    stdin: Option<OwnedFd>,
+    outputs: [OwnedFd; 2],
+    directory: Option<CString>,
+    /// Whether it leads a process group of its own.
+    leads: bool,
+    path: CString,
+    /// The opened file that `path` names.
+    file: Option<(File, Form)>,
+    arguments: Strings,
+    environment: Strings,
+}
+
+impl Program {
+    /// Makes all that `order` needs, and returns it with our ends of the child's outputs.
+    pub(super) fn of(order: &Order) -> io::Result<(Self, [OwnedFd; 2])> {
+        let mut path = std::path::absolute(order.executable.path())?;
+        let mut file = None;
+        if let Some((opened, form)) = order.executable.opened() {
+            let opened = File::from(above(opened)?);
+            // The kernel has it open before it closes ours; an interpreter opens it again by this same name, and has to inherit
+            // the descriptor for that.
+            path = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+            file = Some((opened, form));
+        }
+        let stdin = match order.stdin {
+            Stdin::Null => Some(above(File::open("/dev/null")?)?),
+            Stdin::Inherit => None,
+        };
+        let (stdout, its_stdout) = io::pipe()?;
+        let (stderr, its_stderr) = io::pipe()?;
+        let directory = order.directory.as_ref().map(|path| CString::new(path.as_os_str().as_bytes()));
+        let name = order.executable.path().as_os_str().to_owned();
+        let program = Self {
+            leads: stdin.is_some(),
+            stdin,
+            outputs: [above(its_stdout)?, above(its_stderr)?],
+            directory: directory.transpose()?,
+            path: CString::new(path.as_os_str().as_bytes())?,
+            file,
+            arguments: Strings::new(std::iter::once(name).chain(order.arguments.iter().cloned()))?,
+            environment: Strings::new(environment(order))?,
+        };
+        Ok((program, [stdout.into(), stderr.into()]))
+    }
+
+    /// Starts a child, which executes this or is no more. Every signal has to be blocked on this thread.
+    #[expect(unsafe_code, reason = "no safe way to start a child does what it has to do first")]
+    pub(super) fn start(&self) -> io::Result<(Pid, OwnedFd)> {
+        let mut stack = Box::<[u128]>::new_uninit_slice(STACK);
+        let first = First { program: self, parent: getpid(), failed: AtomicI32::new(0) };
+        let mut pidfd: RawFd = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the child shares our memory until it executes or ends, and for so long this thread stands still, and with it
+        // everything that is lent to the child: the stack, which nobody else uses and which grows down from its end, and
+        // `first`. Other threads go on, and the child takes no lock that they could hold: it makes system calls, and
+        // what it writes to is its own, `failed`, and this thread's `errno`. It cannot be interrupted, because signals
+        // are blocked until no handler of ours is left in it.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr_range().end.cast();
+            libc::clone(begin, top, flags, (&raw const first).cast_mut().cast(), &raw mut pidfd)
+        };
+        let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+            return Err(io::Error::last_os_error());
+        };
+        if pidfd < 0 {
+            // Linux has them since 5.2. Without one there is no leash.
+            let _gone = kill_process(pid, Signal::KILL);
+            let _reaped = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // SAFETY: the kernel has just opened it for us.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        match first.failed.into_inner() {
+            0 => Ok((pid, pidfd)),
+            error => {
+                let _reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                Err(io::Error::from_raw_os_error(error))
+            }
+        }
+    }
+}
+
+/// What a child is told by who starts it, and tells.
+struct First<'a> {
+    program: &'a Program,
+    parent: Pid,
+    /// What the kernel said to what the child could not do.
+    failed: AtomicI32,
+}
+
+/// What the child does first of all.
+#[expect(unsafe_code, reason = "this is called by the kernel, as it were")]
+extern "C" fn begin(first: *mut c_void) -> c_int {
+    // SAFETY: `start` passes this, and waits.
+    let first = unsafe { &*first.cast_const().cast::<First<'_>>() };
+    let error = first.program.execute(first.parent);
+    first.failed.store(error.raw_os_error().unwrap_or(libc::EINVAL), Ordering::Relaxed);
+    // SAFETY: nothing is run that expects more of the process.
+    unsafe { libc::_exit(127) }
+}
+
+impl Program {
+    /// Becomes the program, or returns why not. Called in the child alone; it may make system calls, and nothing else.
+    #[expect(unsafe_code, reason = "these calls have no safe form that takes what is there already")]
+    fn execute(&self, parent: Pid) -> io::Error {
+        // An error is made of a number alone.
+        let done = |result: c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        let before = || {
+            // SAFETY: all of these are system calls, on descriptors and strings that `self` owns.
+            unsafe {
+                done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+                // Had we died before the call, nothing would be sent any more.
+                if libc::getppid() != parent.as_raw_nonzero().get() {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+                if self.leads {
+                    done(libc::setpgid(0, 0))?;
+                }
+                let [stdout, stderr] = &self.outputs;
+                for (fd, at) in [(self.stdin.as_ref(), 0), (Some(stdout), 1), (Some(stderr), 2)] {
+                    if let Some(fd) = fd {
+                        done(libc::dup2(fd.as_raw_fd(), at))?;
+                    }
+                }
+                if let Some(directory) = &self.directory {
+                    done(libc::chdir(directory.as_ptr()))?;
+                }
+                if let Some((file, Form::Script)) = &self.file {
+                    done(libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0))?;
+                }
+                forget_signals();
+            }
+            Ok(())
+        };
+        if let Err(error) = before() {
+            return error;
+        }
+        // SAFETY: all three point to memory that `self` owns and that nobody changes: a string that ends
+        // in a zero, and two lists of such strings that end in a null.
+        unsafe { libc::execve(self.path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
+        io::Error::last_os_error()
+    }
+}
+
+/// Takes every signal as a new program does, but for those that are ignored, and lets all of them in. Of those, what ignores
+/// a broken pipe is Rust's own start.
+///
+/// # Safety
+///
+/// Whoever calls this is a process whose handlers are its own, and has no use for them any more.
+#[expect(unsafe_code, reason = "what signals do has no safe form")]
+unsafe fn forget_signals() {
+    // SAFETY: these are system calls; zeros are an action, the usual one, and an empty set.
+    unsafe {
+        let usual: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        for signal in 1..=libc::SIGRTMAX() {
+            let mut now = usual;
+            let known = libc::sigaction(signal, null(), &raw mut now) == 0;
+            let kept = now.sa_sigaction == libc::SIG_DFL || now.sa_sigaction == libc::SIG_IGN;
+            if known && (!kept || signal == libc::SIGPIPE) {
+                libc::sigaction(signal, &raw const usual, null_mut());
+            }
+        }
+        let mut none = MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), null_mut());
+    }
+}
+
+/// Blocks every signal on this thread, for good.
+#[expect(unsafe_code, reason = "what signals do has no safe form")]
+pub(super) fn block_signals() {
+    // SAFETY: the set is filled before it is used, and nothing else is touched.
+    unsafe {
+        let mut all = MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), null_mut());
+    }
+}
+
+/// Returns another descriptor of the same, above the three that the child's own are put on.
+fn above(file: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(file, 3)?)
+}
+
+/// Returns the variables of the child, each with its value.
+fn environment(order: &Order) -> impl Iterator<Item = OsString> {
+    let mut variables: BTreeMap<OsString, OsString> = match &order.environment {
+        Environment::Inherit(extra) => std::env::vars_os().chain(extra.iter().cloned()).collect(),
+        Environment::Only(all) => all.iter().cloned().collect(),
+    };
+    for (key, value) in &order.protocol {
+        match value {
+            Some(value) => drop(variables.insert(key.clone(), value.clone())),
+            None => drop(variables.remove(key)),
+        }
+    }
+    variables.into_iter().map(|(mut variable, value)| {
+        variable.push("=");
+        variable.push(value);
+        variable
+    })
+}
+
+/// A list of strings as the kernel takes it. (Atomic pointers are laid out as plain ones and may be
+/// moved between threads.)
+struct Strings {
+    pointers: Vec<AtomicPtr<c_char>>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Self> {
+        let strings = strings.map(|string| CString::new(string.into_vec()));
+        let owned: Vec<_> = strings.collect::<Result<_, _>>()?;
+        let pointers = owned.iter().map(|string| string.as_ptr().cast_mut());
+        let pointers = pointers.chain([null_mut()]).map(AtomicPtr::new).collect();
+        Ok(Self { pointers, _owned: owned })
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr().cast()
+    }
+}
