@@ -2,11 +2,12 @@
 //!
 //! Clients in other languages call a server on a Unix socket by the socket's path: gRPC's C core, which is that of C++, Python
 //! and Ruby, as `tmp%2Fplugin1`, and Java's as it stands. Go's servers take any name, nobody here looks at it, and `h2` resets every
-//! call whose authority has a mark in it that is none of an authority's. So such marks are replaced, one by one, before it
-//! sees them.
+//! call whose authority has a mark in it that is none of an authority's, or not where it is. So such marks are replaced, one by
+//! one, before it sees them.
 //!
 //! That is possible in place. Headers are compressed by what came before (HPACK), and both sides remember that: the library
-//! what we made of it, the client what it said. It matters only that both are equally long.
+//! what we made of it, the client what it said. It matters only that both are equally long. An authority that is empty stays
+//! so, and one in a code of HPACK's own, whose length would have to be kept twice; no client is known to send either.
 
 use std::io;
 use std::pin::Pin;
@@ -150,8 +151,8 @@ enum Field {
     Longer { of: Of, length: usize, shift: u32 },
     /// In a name of which that much is left; so much of it is as that of the authority, if all was.
     Name { left: usize, same: Option<usize> },
-    /// In a value of which that much is left.
-    Value { left: usize, authority: bool },
+    /// In a value of which that much is left; if it is an authority, these marks may come in it.
+    Value { left: usize, marks: Option<Marks> },
     /// Nobody knows, until the next headers begin.
     Lost,
 }
@@ -207,11 +208,9 @@ impl Field {
                     _ => Self::Name { left: left - 1, same },
                 }
             }
-            Self::Value { left, authority } => {
-                if authority && !is_legible(*byte) {
-                    *byte = b'-';
-                }
-                if left == 1 { Self::Begin } else { Self::Value { left: left - 1, authority } }
+            Self::Value { left, marks } => {
+                let marks = marks.map(|marks| marks.step(byte));
+                if left == 1 { Self::Begin } else { Self::Value { left: left - 1, marks } }
             }
             Self::Lost => Self::Lost,
         }
@@ -236,15 +235,38 @@ impl Field {
                 Self::Name { left: length, same }
             }
             Of::Value { .. } if length == 0 => Self::Begin,
-            Of::Value { authority } => Self::Value { left: length, authority },
+            Of::Value { authority } => Self::Value { left: length, marks: authority.then_some(Marks::Any) },
         }
     }
 }
 
-/// Tells whether a byte is left as it is: what names of hosts, their numbers and ports are made of. Two colons or half a pair
-/// of brackets are still no authority; no path of a socket is known to have them.
-fn is_legible(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte)
+/// Which marks may still come in an authority, besides those that names of hosts are made of.
+#[derive(Clone, Copy, Debug)]
+enum Marks {
+    /// Those of a number in brackets, or that of a port.
+    Any,
+    /// It is a number in brackets, which no path begins as. It is left as it is.
+    Number,
+    /// That of a port.
+    Port,
+    /// None: the port has begun.
+    None,
+}
+
+impl Marks {
+    /// Returns which may come behind `byte`, which is replaced if it may not be where it is.
+    fn step(self, byte: &mut u8) -> Self {
+        let (marks, behind) = match (self, *byte) {
+            (Self::Any, b'[') | (Self::Number, _) => (&b":[]"[..], Self::Number),
+            (Self::Any | Self::Port, b':') => (&b":"[..], Self::None),
+            (Self::Any | Self::Port, _) => (&b""[..], Self::Port),
+            (Self::None, _) => (&b""[..], Self::None),
+        };
+        if !(byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || marks.contains(byte)) {
+            *byte = b'-';
+        }
+        behind
+    }
 }
 
 #[cfg(test)]
@@ -299,8 +321,14 @@ mod tests {
         ] {
             check(&[&name[..], &text(path)].concat(), &[&name[..], &text(legible)].concat());
         }
-        check(&[&[0x41][..], &text("/tmp/a b")].concat(), &[&[0x41][..], &text("-tmp-a-b")].concat());
-        check(&[&[0x41][..], &text("[::1]:80")].concat(), &[&[0x41][..], &text("[::1]:80")].concat());
+        for (name, legible) in [
+            ("/tmp/a b", "-tmp-a-b"),
+            ("/tmp/10:30:00/[b]:c", "-tmp-10:30-00--b--c"),
+            ("localhost:80", "localhost:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            check(&[&[0x41][..], &text(name)].concat(), &[&[0x41][..], &text(legible)].concat());
+        }
     }
 
     #[test]

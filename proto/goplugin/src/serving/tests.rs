@@ -168,12 +168,12 @@ fn headers(stream: u8, headers: &[u8]) -> Vec<u8> {
     [&[0, 0, length, 1, 0x05, 0, 0, 0, stream][..], headers].concat()
 }
 
-#[tokio::test]
-async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
+/// Calls twice by this name, and fails if it is not answered.
+async fn check_is_answered(authority: &str) {
     let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
     let first = [
         field(":path", "/an.Application/Call"),
-        field(":authority", "tmp%2Fplugin1"), // P-37
+        field(":authority", authority), // P-37
         vec![0x83, 0x86],
         field("content-type", "application/grpc"),
         field("te", "trailers"),
@@ -209,6 +209,12 @@ async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
         answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
         () = serving => panic!("nobody told it to end"),
     }
+}
+
+#[tokio::test]
+async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
+    check_is_answered("tmp%2Fplugin1").await;
+    check_is_answered("/tmp/10:30:00/[plugin]").await;
 }
 
 /// Reads calls to one of its methods only when it is called by the other, and answers with how much it was sent.
