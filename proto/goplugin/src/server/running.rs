@@ -145,7 +145,7 @@ impl Running {
             // What makes the services may have found out that there is no point in it.
             end = session.ended() => return Err(ServeError::Ended { end }),
         };
-        let routes = services::join(application, &session, &serve.descriptors).await?;
+        let routes = services::join(application, &session, &serve.descriptors)?;
 
         let (cut, over) = watch::channel(());
         let links = incoming(listener, tls, CONNECTIONS, move || {

@@ -1,18 +1,22 @@
 //! What every plugin serves besides its own services.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _, once, pending};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::ending::{End, Ending};
 use super::output::{Pieces, Prints};
 use super::{ServeError, Session};
 use crate::Broker;
 use crate::broker::Outgoing;
+use crate::health::SERVICE;
 use crate::wire::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
 use crate::wire::grpc_controller_server::{GrpcController, GrpcControllerServer};
 use crate::wire::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
@@ -25,16 +29,13 @@ const TURN: usize = 64;
 /// Joins the services of go-plugin to those of the application.
 ///
 /// What the application serves under one of their names takes the place of ours.
-pub(super) async fn join(
+pub(super) fn join(
     application: Routes,
     session: &Session,
     descriptors: &[Vec<u8>],
 ) -> Result<Routes, ServeError> {
     let Session { broker, prints, ending, .. } = session;
-    let (reporter, health) = tonic_health::server::health_reporter();
-    // The empty name is there from the beginning.
-    reporter.set_service_status(crate::health::SERVICE, ServingStatus::Serving).await;
-    let mut ours = Routes::new(health)
+    let mut ours = Routes::new(HealthServer::new(HealthService(ending.clone())))
         .add_service(GrpcBrokerServer::new(BrokerService(broker.clone())))
         .add_service(GrpcStdioServer::new(StdioService(prints.clone())))
         .add_service(GrpcControllerServer::new(ControllerService(ending.clone())));
@@ -47,6 +48,42 @@ pub(super) async fn join(
     }
     // The application's are looked through first: its calls are the ones that count.
     Ok(application.into_axum_router().fallback_service(ours.into_axum_router()).into())
+}
+
+/// Says that the plugin is well, under its name and under none, for as long as it serves.
+struct HealthService(Ending);
+
+/// Returns what is said of a service. It never changes.
+fn health_of(service: &str) -> ServingStatus {
+    match service {
+        "" | SERVICE => ServingStatus::Serving,
+        _ => ServingStatus::ServiceUnknown,
+    }
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        match health_of(&request.get_ref().service) {
+            ServingStatus::ServiceUnknown => Err(Status::not_found("unknown service")),
+            status => Ok(Response::new(HealthCheckResponse { status: status.into() })),
+        }
+    }
+
+    /// Who watches may wait for a service that is still to come, so that one that is unknown is no error.
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let status = health_of(&request.get_ref().service).into();
+        let said = once(ready(Ok(HealthCheckResponse { status }))).chain(pending());
+        Ok(Response::new(said.take_until(self.0.wait()).boxed()))
+    }
 }
 
 /// Ends the plugin when the host says so.

@@ -12,8 +12,9 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::child::{Plugin, broker, connect, invited};
 use crate::peer::peer_client::PeerClient;
 use crate::peer::{Nothing, Number, Text};
-use crate::wire::ConnInfo;
+use crate::wire::grpc_controller_client::GrpcControllerClient;
 use crate::wire::grpc_stdio_client::GrpcStdioClient;
+use crate::wire::{ConnInfo, Empty};
 use crate::{LONG, TestResult, data};
 
 #[tokio::test]
@@ -28,6 +29,29 @@ async fn its_health_is_known_under_its_name() -> TestResult {
     assert_eq!(check("plugin").await?, ServingStatus::Serving); // P-32
     assert_eq!(check("").await?, ServingStatus::Serving);
     assert_eq!(check("Plugin").await.map_err(|status| status.code()), Err(Code::NotFound));
+    Ok(())
+}
+
+/// Under any name, as of a Go plugin: a service may be still to come.
+#[tokio::test]
+async fn its_health_is_watched_until_it_ends() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let plugin = Plugin::start(&mut invited(directory.path(), &["grace=1500"]));
+    let channel = plugin.connect().await;
+    let mut watched = Vec::new();
+    for (service, expected) in [("plugin", ServingStatus::Serving), ("Plugin", ServingStatus::ServiceUnknown)]
+    {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut told = HealthClient::new(channel.clone()).watch(request).await?.into_inner();
+        let first = timeout(LONG, told.message()).await??.ok_or("it is told")?;
+        assert_eq!(first.status(), expected, "{service:?}");
+        watched.push(told);
+    }
+    GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
+    for mut told in watched {
+        // In order, and not cut off when the grace is over.
+        assert_eq!(timeout(LONG, told.message()).await??, None);
+    }
     Ok(())
 }
 
