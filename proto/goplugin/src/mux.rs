@@ -5,14 +5,14 @@
 //! opening a stream. Every other stream is knocked for first, by either side, over the broker (protocol spec 15).
 //!
 //! Three tasks at most take part. One drives the session, and hands inbound streams to whom `knocks.rs` says. One opens
-//! streams, one after the other: from a knock to the first answer on its stream nobody else's stream may begin.
-//! The broker's own reads what arrives, and [`Mux::heard`] never waits.
+//! streams, one after the other, and hears the answers to its knocks. The broker's own reads what arrives, and
+//! [`Mux::heard`] never waits.
 
-mod acks;
 mod driver;
 #[cfg(test)]
 mod fuzz;
 mod knocks;
+mod opener;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,10 +25,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use self::acks::Acks;
 use self::knocks::{Knocks, Ticket, Verdict};
+use self::opener::{Ack, Opener};
 pub(crate) use self::stream::Stream;
 use crate::broker::Queue;
 use crate::handshake::quote;
@@ -55,6 +55,9 @@ const BACKLOG: usize = 64;
 /// How many dials may wait for their turn. A guess; further ones wait in their caller.
 const DIALS: usize = 64;
 
+/// How many answers to knocks may wait to be heard. A guess; no more come than were asked for, and further ones are lost.
+const ACKS: usize = 64;
+
 /// Which end of the session we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -71,7 +74,7 @@ pub(crate) struct Mux(Arc<Session>);
 struct Session {
     dials: mpsc::Sender<Dial>,
     acceptance: Arc<Acceptance>,
-    acks: Arc<Mutex<Acks>>,
+    acks: mpsc::Sender<Ack>,
     queue: Queue,
     ended: watch::Receiver<bool>,
     _driver: Task,
@@ -116,10 +119,10 @@ impl Mux {
         let (main, unsolicited) = mpsc::channel(BACKLOG);
         let main = (role == Role::Plugin).then_some(main);
         let acceptance = Arc::new(Acceptance { knocks: Mutex::default(), held: Notify::new() });
-        let acks = Arc::new(Mutex::new(Acks::default()));
         let (opens, wanted) = mpsc::channel(1);
         let (has_ended, ended) = watch::channel(false);
         let (dials, waiting) = mpsc::channel(DIALS);
+        let (acks, heard) = mpsc::channel(ACKS);
         let drive = {
             let (acceptance, queue) = (Arc::clone(&acceptance), queue.clone());
             async move {
@@ -129,9 +132,9 @@ impl Mux {
             }
         };
         let driver = {
-            let (acks, acceptance) = (Arc::clone(&acks), Arc::clone(&acceptance));
+            let acceptance = Arc::clone(&acceptance);
             Task::spawn(async move {
-                let _over = Over { has_ended, acks, acceptance };
+                let _over = Over { has_ended, acceptance };
                 tokio::select! {
                     () = drive => {}
                     // The session ends with its socket, which is dropped here.
@@ -139,7 +142,7 @@ impl Mux {
                 }
             })
         };
-        let opener = Task::spawn(open_all(waiting, opens, Arc::clone(&acks), queue.clone()));
+        let opener = Task::spawn(Opener::new(opens, heard, queue.clone()).run(waiting));
         let session = Session { dials, acceptance, acks, queue, ended, _driver: driver, _opener: opener };
         (Self(Arc::new(session)), unsolicited)
     }
@@ -182,11 +185,7 @@ impl Mux {
     pub(crate) fn heard(&self, id: u32, knock: Knock) {
         if knock.ack {
             let refused = (!knock.error.is_empty()).then(|| quote(&knock.error));
-            if self.acks().arrived(id, refused) {
-                // We gave up on it, and are let in all the same. A stream that is dropped at once is what
-                // the other side needs to see; if the dials are many, there will be streams enough.
-                let _dropped = self.0.dials.try_send(Dial::to_nobody());
-            }
+            let _one_of_a_flood = self.0.acks.try_send(Ack { id, refused });
             return;
         }
         // Without room for the answer there is none, and nobody is let in.
@@ -204,22 +203,11 @@ impl Mux {
         let mut ended = self.0.ended.clone();
         async move { drop(ended.wait_for(|ended| *ended).await) }
     }
-
-    fn acks(&self) -> MutexGuard<'_, Acks> {
-        lock(&self.0.acks)
-    }
 }
 
 impl fmt::Debug for Mux {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mux").field("ended", &*self.0.ended.borrow()).finish_non_exhaustive()
-    }
-}
-
-impl Dial {
-    /// Describes a stream that nobody wants, and that will be dropped.
-    fn to_nobody() -> Self {
-        Self { id: None, reply: oneshot::channel().0 }
     }
 }
 
@@ -232,80 +220,15 @@ fn answer(id: u32, error: &str) -> ConnInfo {
     ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() }
 }
 
-/// Opens the streams that were asked for, one after the other.
-async fn open_all(
-    mut waiting: mpsc::Receiver<Dial>,
-    opens: mpsc::Sender<driver::Open>,
-    acks: Arc<Mutex<Acks>>,
-    queue: Queue,
-) {
-    while let Some(Dial { id, mut reply }) = waiting.recv().await {
-        if let Some(id) = id {
-            tokio::select! {
-                // Before the knock it costs nothing to give up.
-                biased;
-                () = reply.closed() => continue,
-                admitted = knock(id, &acks, &queue) => if let Err(error) = admitted {
-                    let _nobody_waits = reply.send(Err(error));
-                    continue;
-                },
-            }
-        }
-        let (open, opened) = oneshot::channel();
-        if opens.send(open).await.is_err() {
-            let _nobody_waits = reply.send(Err(DialError::Closed));
-            continue;
-        }
-        let Ok(stream) = opened.await else {
-            let _nobody_waits = reply.send(Err(DialError::Closed));
-            continue;
-        };
-        let (stream, answered) = Stream::outbound(stream);
-        // If nobody wants it any more it is dropped here, and the other side sees it come and go.
-        drop(reply.send(Ok(stream)));
-        // If it takes longer, somebody holds the stream and does nothing with it, or nobody answers.
-        let _in_vain = timeout(ANSWER, answered).await;
-    }
-}
-
-/// Asks to be let in by the server `id`.
-///
-/// If this is dropped, or the answer takes too long, an answer that comes later is known to be late.
-async fn knock(id: u32, acks: &Mutex<Acks>, queue: &Queue) -> Result<(), DialError> {
-    struct GivenUp<'a>(&'a Mutex<Acks>);
-    impl Drop for GivenUp<'_> {
-        fn drop(&mut self) {
-            lock(self.0).give_up();
-        }
-    }
-
-    let answered = lock(acks).expect(id);
-    let _given_up = GivenUp(acks);
-    let knock = Knock { knock: true, ack: false, error: String::new() };
-    let knock = ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() };
-    let asked = timeout(PATIENCE, async {
-        queue.send(knock).await.map_err(|_| DialError::Closed)?;
-        answered.await.map_err(|_| DialError::Closed)
-    });
-    match asked.await {
-        Ok(Ok(None)) => Ok(()),
-        Ok(Ok(Some(reason))) => Err(DialError::Refused { reason }),
-        Ok(Err(closed)) => Err(closed),
-        Err(_elapsed) => Err(DialError::Unanswered),
-    }
-}
-
 /// Ends everything that waits for the session when its driver ends, in whatever way.
 struct Over {
     has_ended: watch::Sender<bool>,
-    acks: Arc<Mutex<Acks>>,
     acceptance: Arc<Acceptance>,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
         self.has_ended.send_replace(true);
-        lock(&self.acks).close();
         self.acceptance.knocks().clear();
     }
 }

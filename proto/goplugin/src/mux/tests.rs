@@ -3,8 +3,10 @@
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::*;
+use crate::broker::Outgoing;
 
 /// Generous: it is only ever waited out by a test that fails.
 const LONG: Duration = Duration::from_secs(60);
@@ -24,6 +26,32 @@ fn pair() -> Pair {
     let (plugin, main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
     let carriers = [carry(asks, plugin.clone()), carry(answers, host.clone())];
     Pair { host, plugin, main, _carriers: carriers }
+}
+
+/// Two ends of which the plugin answers by itself, and hears of the host's knocks what a test has it hear.
+struct ByHand {
+    host: Mux,
+    plugin: Mux,
+    main: mpsc::Receiver<Stream>,
+    knocks: Outgoing,
+    _carrier: Task,
+}
+
+fn by_hand() -> ByHand {
+    let (there, here) = UnixStream::pair().unwrap();
+    let (asks, answers) = (Queue::new(), Queue::new());
+    let (host, _) = Mux::new(Socket::Unix(there), Role::Host, asks.clone());
+    let (plugin, main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
+    let (knocks, carrier) = (asks.outgoing(pending()), carry(answers, host.clone()));
+    ByHand { host, plugin, main, knocks, _carrier: carrier }
+}
+
+/// Has `from` knock for `id` and give up, and returns the knock.
+async fn give_up(from: &Mux, id: u32, knocks: &mut Outgoing) -> Knock {
+    tokio::select! {
+        _ = from.dial(Some(id)) => panic!("nobody has answered"),
+        said = knocks.next() => said.unwrap().knock.unwrap(),
+    }
 }
 
 fn carry(queue: Queue, to: Mux) -> Task {
@@ -103,24 +131,47 @@ async fn a_dial_for_nobody_is_refused_and_leaves_no_trace() {
 /// Go's peers say so in the moment before they serve what they have announced.
 #[tokio::test]
 async fn a_refusal_that_comes_at_once_is_not_the_last_word() {
-    let (there, here) = UnixStream::pair().unwrap();
-    let (asks, answers) = (Queue::new(), Queue::new());
-    let (host, _) = Mux::new(Socket::Unix(there), Role::Host, asks.clone());
-    let (plugin, _main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
-    let _carrier = carry(answers, host.clone());
+    let ByHand { host, plugin, mut knocks, main: _main, _carrier } = by_hand();
     let mut streams = plugin.serve(7).await.unwrap();
-    let mut outgoing = asks.outgoing(std::future::pending());
-    let knocks = async {
-        let early = outgoing.next().await.unwrap().service_id;
+    let knocking = async {
+        let early = knocks.next().await.unwrap().service_id;
         host.heard(early, answer(early, "no listener yet").knock.unwrap());
-        while let Some(info) = outgoing.next().await {
+        while let Some(info) = knocks.next().await {
             plugin.heard(info.service_id, info.knock.unwrap());
         }
     };
     tokio::select! {
         () = reach(&host, Some(7), streams.next()) => {}
-        () = knocks => panic!("the host has ended"),
+        () = knocking => panic!("the host has ended"),
     }
+}
+
+/// Go's plugins answer no further knock before the stream has come that they have answered one for.
+#[tokio::test]
+async fn a_late_answer_is_made_good_while_another_dial_waits() {
+    let ByHand { host, plugin, mut knocks, main: _main, _carrier } = by_hand();
+    let mut late = plugin.serve(7).await.unwrap();
+    let mut streams = plugin.serve(8).await.unwrap();
+    let given_up = give_up(&host, 7, &mut knocks).await;
+    let answering = async {
+        let knock = knocks.next().await.unwrap().knock.unwrap();
+        plugin.heard(7, given_up);
+        assert!(late.next().await.is_some());
+        plugin.heard(8, knock);
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = reach(&host, Some(8), streams.next()) => {}
+        () = answering => panic!("it waits for ever"),
+    }
+}
+
+#[tokio::test]
+async fn a_late_refusal_is_nothing_to_make_good() {
+    let ByHand { host, mut main, mut knocks, plugin: _plugin, _carrier } = by_hand();
+    give_up(&host, 7, &mut knocks).await;
+    host.heard(7, answer(7, "no").knock.unwrap());
+    reach(&host, None, main.recv()).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,134 @@
+//! The task that opens streams, one after the other.
+//!
+//! From a knock to the first answer on its stream nobody else's stream may begin. An answer that lets in somebody who has gone
+//! is made good as soon as it comes: the other side waits for a stream, would take the next one for it, and Go's plugins answer
+//! no further knock before.
+
+use std::collections::VecDeque;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::{ANSWER, Dial, DialError, PATIENCE, Stream, driver};
+use crate::broker::Queue;
+use crate::wire::ConnInfo;
+use crate::wire::conn_info::Knock;
+
+/// How many knocks are remembered that are not answered. A guess; there is one in five seconds at most that is given up.
+const UNANSWERED: usize = 64;
+
+/// What the other side said to a knock for `id`: come in, or why not.
+#[derive(Debug)]
+pub(super) struct Ack {
+    pub(super) id: u32,
+    pub(super) refused: Option<String>,
+}
+
+/// What the task works with.
+pub(super) struct Opener {
+    opens: mpsc::Sender<driver::Open>,
+    acks: mpsc::Receiver<Ack>,
+    queue: Queue,
+    /// The number of every knock that no answer has come to, whether it is still waited for or not.
+    unanswered: VecDeque<u32>,
+}
+
+impl Opener {
+    pub(super) fn new(opens: mpsc::Sender<driver::Open>, acks: mpsc::Receiver<Ack>, queue: Queue) -> Self {
+        Self { opens, acks, queue, unanswered: VecDeque::new() }
+    }
+
+    /// Opens what is waited for, until nobody can want anything any more.
+    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Dial>) {
+        loop {
+            tokio::select! {
+                // What comes late is made good before the next knock.
+                biased;
+                Some(ack) = self.acks.recv() => self.make_good(ack).await,
+                dial = waiting.recv() => match dial {
+                    Some(dial) => self.dial(dial).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn dial(&mut self, Dial { id, mut reply }: Dial) {
+        let admitted = match id {
+            None => Ok(()),
+            Some(id) => self.knock(id, &mut reply).await,
+        };
+        let opened = match admitted {
+            Ok(()) => self.open().await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(stream) => {
+                let (stream, answered) = Stream::outbound(stream);
+                // If nobody wants it any more it is dropped here, and the other side sees it come and go.
+                drop(reply.send(Ok(stream)));
+                // If it takes longer, somebody holds the stream and does nothing with it, or nobody answers.
+                let _in_vain = timeout(ANSWER, answered).await;
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Asks to be let in by the server `id`, for as long as somebody waits for `reply`.
+    async fn knock<T>(&mut self, id: u32, reply: &mut oneshot::Sender<T>) -> Result<(), DialError> {
+        let until = Instant::now() + PATIENCE;
+        let knock = Knock { knock: true, ack: false, error: String::new() };
+        let knock = ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() };
+        tokio::select! {
+            // Before the knock it costs nothing to give up.
+            biased;
+            () = reply.closed() => return Err(DialError::Unanswered),
+            sent = timeout_at(until, self.queue.send(knock)) => match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_closed)) => return Err(DialError::Closed),
+                Err(_elapsed) => return Err(DialError::Unanswered),
+            },
+        }
+        if self.unanswered.len() == UNANSWERED {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back(id);
+        loop {
+            tokio::select! {
+                // An answer that has come by then, too, is one that comes late.
+                biased;
+                () = reply.closed() => return Err(DialError::Unanswered),
+                () = self.opens.closed() => return Err(DialError::Closed),
+                () = sleep_until(until) => return Err(DialError::Unanswered),
+                ack = self.acks.recv() => match ack {
+                    Some(ack) if ack.id == id => {
+                        self.forget(id);
+                        return ack.refused.map_or(Ok(()), |reason| Err(DialError::Refused { reason }));
+                    }
+                    Some(ack) => self.make_good(ack).await,
+                    None => return Err(DialError::Closed),
+                },
+            }
+        }
+    }
+
+    /// Takes an answer that is not waited for any more.
+    async fn make_good(&mut self, Ack { id, refused }: Ack) {
+        if self.forget(id) && refused.is_none() {
+            // A stream that is dropped at once is what the other side needs to see.
+            drop(self.open().await.map(Stream::outbound));
+        }
+    }
+
+    /// Tells whether there was a knock for `id` without an answer, and forgets it.
+    fn forget(&mut self, id: u32) -> bool {
+        let at = self.unanswered.iter().position(|unanswered| *unanswered == id);
+        at.and_then(|at| self.unanswered.remove(at)).is_some()
+    }
+
+    async fn open(&self) -> Result<yamux::Stream, DialError> {
+        let (open, opened) = oneshot::channel();
+        self.opens.send(open).await.map_err(|_| DialError::Closed)?;
+        opened.await.map_err(|_| DialError::Closed)
+    }
+}
