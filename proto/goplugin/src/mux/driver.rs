@@ -63,7 +63,7 @@ pub(super) async fn drive(
             }
         };
         match next {
-            Next::Stream(stream) => take(Stream::inbound(stream), &acceptance, main.as_ref()),
+            Next::Stream(stream) => take(stream, &acceptance, main.as_ref()),
             Next::Ended(error) => {
                 if let Some(error) = error {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a multiplexed session ended");
@@ -119,13 +119,16 @@ async fn next_inbound(
 }
 
 /// Hands a stream to whom it is for. Whatever is in the way, it is dropped and so reset, and the next one is not its.
-fn take(stream: Stream, acceptance: &Acceptance, main: Option<&mpsc::Sender<Stream>>) {
+fn take(stream: yamux::Stream, acceptance: &Acceptance, main: Option<&mpsc::Sender<Stream>>) {
     let to = match acceptance.knocks().arrive(Instant::now()) {
         Inbound::For(to) => Some(to),
         Inbound::Unsolicited => main.cloned(),
         Inbound::Late => None,
     };
-    if to.is_none_or(|to| to.try_send(stream).is_err()) {
+    let room = to.as_ref().and_then(|to| to.try_reserve().ok());
+    if let Some(room) = room {
+        room.send(Stream::inbound(stream));
+    } else {
         tracing::debug!("a stream came that nobody accepts");
     }
 }

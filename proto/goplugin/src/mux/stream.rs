@@ -31,9 +31,13 @@ impl Stream {
         (stream, answer)
     }
 
-    /// Takes a stream of the other side's.
+    /// Takes a stream of the other side's, and acknowledges it. A Go peer ends the session of one that is not for too long.
     pub(super) fn inbound(inner: yamux::Stream) -> Self {
-        Self { inner: inner.compat(), shut: false, unknown: false, answered: None }
+        let mut inner = inner.compat();
+        // The library does so with the first bytes that are written, be they none.
+        let mut cx = Context::from_waker(Waker::noop());
+        let _written = Pin::new(&mut inner).poll_write(&mut cx, &[]);
+        Self { inner, shut: false, unknown: false, answered: None }
     }
 }
 

@@ -246,6 +246,24 @@ async fn a_ping_is_answered() {
 }
 
 #[tokio::test]
+async fn a_stream_is_acknowledged_before_anything_is_said_on_it() {
+    let (mut peer, socket) = UnixStream::pair().unwrap();
+    let (_mux, mut main) = Mux::new(Socket::Unix(socket), Role::Plugin, Queue::new());
+    peer.write_all(&[0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]).await.unwrap();
+    let _silent = main.recv().await.unwrap();
+    let acknowledged = async {
+        loop {
+            match frame(&mut peer).await {
+                (0, 2, 1, 0) => return, // H-66, P-62
+                (2, 1, 0, _) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    timeout(LONG, acknowledged).await.expect("it is acknowledged");
+}
+
+#[tokio::test]
 async fn a_stream_ends_once_however_often_that_is_said() {
     let (mut peer, socket) = UnixStream::pair().unwrap();
     let (mux, _) = Mux::new(Socket::Unix(socket), Role::Host, Queue::new());
