@@ -68,6 +68,18 @@ fn what_a_component_says_last_is_told_once() -> TestResult {
 }
 
 #[test]
+fn what_a_child_says_last_is_told_once() -> TestResult {
+    let person = Person::new()?;
+    person.has_native("acrobat")?;
+    let output = person.types(&["run", "acrobat", "operation=panic", "message=oh dear"])?;
+    fails(&output, 1, "the plugin stopped before it answered: exit status: 2");
+    let told = stderr(&output);
+    assert!(told.contains("acrobat: panic: oh dear\n"), "{told}");
+    assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+    Ok(())
+}
+
+#[test]
 fn prints_that_nobody_can_read_keep_nobody_from_the_answer() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;

@@ -43,11 +43,17 @@ impl Words {
     }
 }
 
-/// Tells whether a line on stderr says neither that it is an entry of a log nor how important it is.
+/// Tells whether a line on stderr says neither that it is an entry of a log nor how important it is. That a panic is an error
+/// is not said by the panic.
 fn is_print(entry: &Entry) -> bool {
     let Entry { level, message, target, timestamp, fields } = entry;
     let bare = target.is_none() && timestamp.is_none() && fields.is_empty();
-    bare && *level == Level::Debug && !message.starts_with("[DEBUG]")
+    let tag = match level {
+        Level::Debug => "[DEBUG]",
+        Level::Error => "[ERROR]",
+        Level::Trace | Level::Info | Level::Warn => return false,
+    };
+    bare && !message.starts_with(tag)
 }
 
 impl Sink for Words {
@@ -188,9 +194,11 @@ mod tests {
             "printed\n",
             "[DEBUG] logged\n",
             "[WARN] logged\n",
+            "[ERROR] logged\n",
             "{\"@level\":\"debug\",\"@message\":\"logged\",\"@timestamp\":\"2026-01-01T00:00:00.000000Z\"}\n",
             "{\"level\":\"of another log\"}\n",
-            "panic: logged\n",
+            "panic: printed\n",
+            "\tand what follows\n",
         );
         LogReader::new(1024).read(lines.as_bytes(), |entry| words.log(entry));
         words.raw_stdout(b"half");
@@ -200,6 +208,8 @@ mod tests {
         let expected = [
             (PrintStream::Stderr, "printed\n"),
             (PrintStream::Stderr, "{\"level\":\"of another log\"}\n"),
+            (PrintStream::Stderr, "panic: printed\n"),
+            (PrintStream::Stderr, "\tand what follows\n"),
             (PrintStream::Stdout, "half"),
             (PrintStream::Stdout, "piece"),
             (PrintStream::Stderr, "piece"),
