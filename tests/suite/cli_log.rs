@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use portcullis_tests::{LONG, TestResult, cli};
+use portcullis_tests::{LONG, TestResult, cli, fixtures};
 
 use crate::person::Person;
 
@@ -22,7 +22,7 @@ fn filling() -> String {
     "x".repeat(1_000)
 }
 
-/// A run of a program that said all it has to say on its stderr, while nobody reads that of the command.
+/// A command whose plugin said all it has to say on its stderr, while nobody reads that of the command.
 struct Flood {
     person: Person,
     run: Child,
@@ -32,6 +32,11 @@ struct Flood {
 impl Flood {
     /// Each line begins with a tag: what has none is print.
     fn start(options: &[&str], tag: &str, lines: usize) -> Result<Self, Box<dyn Error>> {
+        Self::before(":", &[options, &["run", "./flood"]].concat(), tag, lines)
+    }
+
+    /// The plugin goes on with another program once it has said all, and says that it did when that has ended.
+    fn before(program: &str, arguments: &[&str], tag: &str, lines: usize) -> Result<Self, Box<dyn Error>> {
         let person = Person::new()?;
         let [said, go] = ["said", "go"].map(|name| person.path(name));
         cli::make_pipe(&said)?;
@@ -39,13 +44,12 @@ impl Flood {
         let (filling, tells, waits) = (filling(), said.display(), go.display());
         let script = format!(
             "#!/bin/sh\nn=0\nwhile [ $n -lt {lines} ]; do n=$((n+1)); echo \"{tag} $n {filling}\" >&2; done\n\
-             echo > {tells}\nread go < {waits}\nexit 3\n"
+             {program}\necho > {tells}\nread go < {waits}\nexit 3\n"
         );
         person.has_program("flood", script)?;
 
         let (unread, full) = cli::full_pipe()?;
-        let arguments = [options, &["run", "./flood"]].concat();
-        let mut run = person.command(&arguments).stdout(Stdio::null()).stderr(full).spawn()?;
+        let mut run = person.command(arguments).stdout(Stdio::null()).stderr(full).spawn()?;
         let (heard, hearing) = mpsc::channel();
         thread::spawn(move || heard.send(fs::read(said)));
         if hearing.recv_timeout(LONG).is_err() {
@@ -83,6 +87,24 @@ fn ctrl_c_ends_a_command_whose_log_nobody_reads() -> TestResult {
 fn ctrl_c_ends_a_command_whose_plugins_prints_nobody_reads() -> TestResult {
     let Flood { run, unread: _unread, person: _person } = Flood::start(&[], "words", SOME)?;
     assert_eq!(cli::interrupt(run)?, Some(130));
+    Ok(())
+}
+
+/// What has served and ended says so, and the shell around it is waited for.
+#[test]
+fn one_ctrl_c_is_enough_while_plugins_are_being_stopped() -> TestResult {
+    let run = ["run", "./flood", "--provider", "acrobat", "operation=ok"];
+    let status = ["auth", "status", "./flood", "--handler", "door"];
+    let both: [&[&str]; 2] = [&[], &["--quiet"]];
+    for (plugin, command) in [("acrobat", &run[..]), ("doorman", &status[..])] {
+        let program = fixtures::native(plugin).display().to_string();
+        for options in both {
+            let arguments = [options, command].concat();
+            let Flood { run, unread: _unread, person: _person } =
+                Flood::before(&program, &arguments, "[WARN]", SOME)?;
+            assert_eq!(cli::interrupt(run)?, Some(130), "{arguments:?}");
+        }
+    }
     Ok(())
 }
 

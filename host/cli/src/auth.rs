@@ -45,13 +45,17 @@ pub(crate) enum AuthCommand {
 }
 
 /// Runs one of the commands.
-pub(crate) async fn main(session: &Session, command: AuthCommand) -> Result<Exit, Failure> {
+pub(crate) async fn main(
+    session: &Session,
+    command: AuthCommand,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     match command {
-        AuthCommand::Login(args) => login::main(session, args).await,
-        AuthCommand::Logout(args) => logout::main(session, args).await,
-        AuthCommand::Status(args) => status::main(session, args).await,
-        AuthCommand::Token(args) => token::main(session, args).await,
-        AuthCommand::List(args) => list::main(session, args).await,
+        AuthCommand::Login(args) => login::main(session, args, signals).await,
+        AuthCommand::Logout(args) => logout::main(session, args, signals).await,
+        AuthCommand::Status(args) => status::main(session, args, signals).await,
+        AuthCommand::Token(args) => token::main(session, args, signals).await,
+        AuthCommand::List(args) => list::main(session, args, signals).await,
     }
 }
 
@@ -94,6 +98,7 @@ async fn on_host(
     session: &Session,
     common: &Common,
     person: Option<Arc<dyn Person>>,
+    signals: &mut Signals,
     work: impl AsyncFnOnce(&Host) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let secrets = common.secrets_file.clone();
@@ -102,13 +107,13 @@ async fn on_host(
     let prints = printing.map(|stderr| Arc::clone(stderr) as Arc<dyn Prints>);
     let personal = Personal { secrets, person, prints, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     let ended = tokio::select! {
         ended = work(&host) => ended,
         // Whatever goes on is abandoned, and its plugin is told.
         exit = signals.next() => Ok(exit),
     };
-    let interrupted = run::stop(&host, printing, &mut signals).await;
+    let interrupted = run::stop(&host, printing, signals).await;
     interrupted.map_or(ended, Ok)
 }
 

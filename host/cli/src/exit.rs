@@ -34,13 +34,6 @@ pub(crate) enum Exit {
     Terminated = 143,
 }
 
-impl Exit {
-    /// Returns whether somebody asked it to end.
-    pub(crate) fn is_because_of_a_signal(self) -> bool {
-        matches!(self, Self::HungUp | Self::Interrupted | Self::Terminated)
-    }
-}
-
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

@@ -36,16 +36,20 @@ pub(crate) struct InspectArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, Failure> {
+pub(crate) async fn main(
+    session: &Session,
+    args: InspectArgs,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let host = setup::host(session, &args.plugins, &Personal::default())?;
     let wanted = wanted(&args.target);
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     let listed = tokio::select! {
         listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, &mut signals).await;
+    run::stop(&host, None, signals).await;
     let listed = match listed {
         Ok(listed) => listed.map_err(errors::find)?,
         Err(exit) => return Ok(exit),
@@ -64,7 +68,7 @@ pub(crate) async fn main(session: &Session, args: InspectArgs) -> Result<Exit, F
     };
     let plugin = describe::plugin(&listed, asked, imports);
     let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
-    if let Some(exit) = print_or_end(text, &mut signals).await? {
+    if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }
     // What is known was told; that the plugin does not even start is no success all the same.

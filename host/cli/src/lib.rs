@@ -215,21 +215,25 @@ impl Session {
         // One thread: what runs beside it is a child, a compiler or a write that waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let exit = runtime.block_on(async {
+            let signals = &mut Signals::default();
             let ended = match command {
-                Command::List(args) => list::main(self, args).await,
-                Command::Inspect(args) => inspect::main(self, args).await,
-                Command::Run(args) => run::main(self, *args).await,
-                Command::Auth(command) => auth::main(self, *command).await,
-                Command::Wrap(args) => wrap::main(self, args).await,
-                Command::Probe(args) => probe::main(self, *args).await,
+                Command::List(args) => list::main(self, args, signals).await,
+                Command::Inspect(args) => inspect::main(self, args, signals).await,
+                Command::Run(args) => run::main(self, *args, signals).await,
+                Command::Auth(command) => auth::main(self, *command, signals).await,
+                Command::Wrap(args) => wrap::main(self, args, signals).await,
+                Command::Probe(args) => probe::main(self, *args, signals).await,
                 // Was seen to before there was a session.
                 Command::CompileWorker => Ok(Exit::Done),
             };
             let exit = match ended {
                 Ok(exit) => exit,
-                Err(failure) => fail(failure, reader).await,
+                Err(Failure { exit, problem }) => {
+                    let text = error_text(&exit::told(&problem), reader);
+                    output::complain_or_end(text, signals).await.unwrap_or(exit)
+                }
             };
-            output::flush(exit).await
+            output::flush(exit, signals).await
         });
         // A write to a reader who never reads would otherwise keep us from ending.
         runtime.shutdown_background();
@@ -242,17 +246,6 @@ fn room_for_files() -> anyhow::Result<()> {
     // All of them are open at once.
     let pairs: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
     pairs.map(drop).context("no command can do with so few open files; `ulimit -n` allows more")
-}
-
-/// Says why a command failed, and returns how it ends because of that, or of a signal that comes first: once a command has listened
-/// to signals, none ends the process by itself any more.
-async fn fail(Failure { exit, problem }: Failure, reader: Reader) -> Exit {
-    let text = error_text(&exit::told(&problem), reader);
-    let Ok(mut signals) = Signals::new() else {
-        output::complain_aside(text).await;
-        return exit;
-    };
-    output::complain_or_end(text, &mut signals).await.unwrap_or(exit)
 }
 
 fn change_directory(directory: &Path) -> anyhow::Result<String> {

@@ -26,27 +26,27 @@ pub(crate) struct ListArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Failure> {
+pub(crate) async fn main(session: &Session, args: ListArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let host = setup::host(session, &args.plugins, &Personal::default())?;
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     let listing = tokio::select! {
         listing = host.list(args.plugins.describe()) => Ok(listing),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, &mut signals).await;
+    run::stop(&host, None, signals).await;
     let listing = match listing {
         Ok(listing) => listing.map_err(errors::find)?,
         Err(exit) => return Ok(exit),
     };
 
     if !session.quiet
-        && let Some(exit) = complain_or_end(remarks(session, &args, &listing), &mut signals).await
+        && let Some(exit) = complain_or_end(remarks(session, &args, &listing), signals).await
     {
         return Ok(exit);
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
-    let ended = print_or_end(render(&rows, format)?, &mut signals).await?;
+    let ended = print_or_end(render(&rows, format)?, signals).await?;
     Ok(ended.unwrap_or(Exit::Done))
 }
 

@@ -3,21 +3,14 @@
 //! Data is made as JSON text and only then given its form, so that every form says the same. A reader who
 //! has gone away ends the output quietly: that is how `head` says it has enough.
 
-use std::future::pending;
 use std::io::{self, ErrorKind, Write as _};
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use tokio::time::sleep;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
 use crate::signals::Signals;
 use crate::{stderr, table, yaml};
-
-/// How long a command that was asked to end waits for who reads what it said. A guess: who reads at all has taken what may
-/// wait by then.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// The form of what goes to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +78,7 @@ pub(crate) async fn print_or_end(
     // A write that loses goes on until the process ends.
     tokio::select! {
         written = print(bytes) => written.map(|_somebody_reads| None),
-        exit = signals.next() => Ok(Some(exit)),
+        exit = signals.patience() => Ok(Some(exit)),
     }
 }
 
@@ -114,33 +107,18 @@ pub(crate) async fn complain_or_end(
     // A write that loses goes on until the process ends.
     tokio::select! {
         () = complain_aside(bytes) => None,
-        exit = signals.next() => Some(exit),
+        exit = signals.patience() => Some(exit),
     }
 }
 
 /// Waits until all that was said on stderr is written, the log above all, and returns how the command ends: as it would, or
-/// because of a signal that comes first. One that a signal ends already does not wait for who does not read.
-pub(crate) async fn flush(exit: Exit) -> Exit {
+/// because of a signal.
+pub(crate) async fn flush(exit: Exit, signals: &mut Signals) -> Exit {
     let Some(stderr) = stderr::unwritten() else { return exit };
-    let written = stderr.text(Vec::new());
-    let mut signals = Signals::new().ok();
-    let signal = async {
-        match &mut signals {
-            Some(signals) => signals.next().await,
-            None => pending().await,
-        }
-    };
-    let patience = async {
-        match exit.is_because_of_a_signal() {
-            true => sleep(GRACE).await,
-            false => pending().await,
-        }
-    };
     // What is not written by then is written as long as the process lives.
     tokio::select! {
-        _ = written => exit,
-        () = patience => exit,
-        other = signal => if exit.is_because_of_a_signal() { exit } else { other },
+        _ = stderr.text(Vec::new()) => exit,
+        exit = signals.patience() => exit,
     }
 }
 

@@ -97,17 +97,17 @@ pub(crate) struct ProbeArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn main(session: &Session, args: ProbeArgs) -> Result<Exit, Failure> {
+pub(crate) async fn main(session: &Session, args: ProbeArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let variables = variables(session, &args).or_exit(Exit::InvalidInput)?;
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     let report = tokio::select! {
         report = probe(&args, &variables) => report,
         // Whatever it has started is killed with the future.
         exit = signals.next() => return Ok(exit),
     };
     let text = if format == Format::Table { page::write(&report) } else { json_of(&report, format)? };
-    if let Some(exit) = print_or_end(text, &mut signals).await? {
+    if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }
     Ok(match &report {

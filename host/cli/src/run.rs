@@ -2,7 +2,6 @@
 //!
 //! Options, sentences and the printed result are those of upstream's `run provider` (contract spec 10.4).
 
-use std::future::pending;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -15,10 +14,9 @@ use portcullis::Host;
 use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
 use portcullis_contract::{Capability, Context, Environment, Kind, Prints, Stdin};
 use tokio::sync::Notify;
-use tokio::time::sleep;
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{Format, GRACE, complain_or_end, print_or_end};
+use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::{self, Stderr};
@@ -130,7 +128,7 @@ enum StdinArg {
 }
 
 /// Runs the command.
-pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
+pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
     let (request, made) = request(session, &args)?;
@@ -149,7 +147,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
         }),
     };
     let host = setup::host(session, &args.plugins, &personal)?;
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     let nobody_reads = Arc::new(Notify::new());
     let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
     let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
@@ -164,9 +162,9 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
     let failed = matches!(ended, Ended::ByItself(Err(_)));
     let ended = tokio::select! {
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
-        exit = signals.next() => Ended::BySignal(exit),
+        exit = signals.patience() => Ended::BySignal(exit),
     };
-    if let Some(exit) = stop(&host, printing, &mut signals).await {
+    if let Some(exit) = stop(&host, printing, signals).await {
         return Ok(exit);
     }
 
@@ -187,19 +185,19 @@ pub(crate) async fn main(session: &Session, args: RunArgs) -> Result<Exit, Failu
             let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
             let text = result::render(&ran, shown, format)?;
             // The reader of a pipe may go away; what was asked for was done all the same.
-            if let Some(exit) = print_or_end(text, &mut signals).await? {
+            if let Some(exit) = print_or_end(text, signals).await? {
                 return Ok(exit);
             }
             let text = match metrics {
                 true => result::metrics(&ran.provider, ran.took, true),
                 false => String::new(),
             };
-            Ok(complain_or_end(text, &mut signals).await.unwrap_or(Exit::Done))
+            Ok(complain_or_end(text, signals).await.unwrap_or(Exit::Done))
         }
         Err(error) => {
             if metrics && matches!(error, RunError::Execution(_)) {
                 let text = result::metrics(&args.target, elapsed, false);
-                if let Some(exit) = complain_or_end(text, &mut signals).await {
+                if let Some(exit) = complain_or_end(text, signals).await {
                     return Ok(exit);
                 }
             }
@@ -272,36 +270,20 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
 /// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
 /// kills at once.
 ///
-/// Returns how the command ends if a signal comes while nobody reads what they printed: one that killed them waits no longer
-/// than the end of a command does. After one that came before nothing is waited for: the end of the command does.
+/// Returns how the command ends if a signal comes, or came, while nobody reads what they printed.
 pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) -> Option<Exit> {
-    let is_ending = signals.have_come();
-    let killed = {
+    {
         let mut stopping = pin!(host.stop_all());
         tokio::select! {
-            () = &mut stopping => None,
-            exit = signals.next() => {
+            () = &mut stopping => {}
+            _ = signals.next() => {
                 tokio::join!(stopping, host.stop_all());
-                Some(exit)
             }
         }
-    };
-    let printed = printing?.end_prints();
-    if is_ending {
-        return None;
     }
-    let patience = async {
-        match killed {
-            Some(exit) => {
-                sleep(GRACE).await;
-                exit
-            }
-            None => pending().await,
-        }
-    };
+    let printed = printing?.end_prints();
     tokio::select! {
         _ = printed => None,
-        exit = patience => Some(exit),
-        exit = signals.next() => Some(exit),
+        exit = signals.patience() => Some(exit),
     }
 }

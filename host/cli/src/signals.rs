@@ -2,41 +2,47 @@
 //!
 //! One that we were started to ignore stays ignored: `nohup`, and a shell that starts a job in the
 //! background, say so in that way.
+//!
+//! One that comes is enough, whatever the command is about then. It may go on to tell what it has done; but from then on
+//! it waits for nobody's reading longer than a moment.
 
+use std::future::pending;
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 
 use crate::exit::Exit;
 
-/// The signals that ask the command to end. While this exists none of them ends the process by itself.
-#[derive(Debug)]
+/// How long a command that was asked to end waits for who reads what it says. A guess: who reads at all has taken what may
+/// wait by then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The signals that ask the command to end. There is one of this for each command.
+#[derive(Debug, Default)]
 pub(crate) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hang_up: Option<Signal>,
-    have_come: bool,
+    /// How the command ends because of the first that was returned.
+    first: Option<Exit>,
+    /// When who has not read by then is not waited for any more.
+    end: Option<Instant>,
 }
 
 impl Signals {
-    /// Starts to listen.
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Starts to listen. Until then each of them ends the process by itself.
+    pub(crate) fn listen(&mut self) -> io::Result<()> {
         let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
         let listen = |kind: SignalKind| {
             let asks = ignored & (1 << (kind.as_raw_value() - 1)) == 0;
             asks.then(|| signal(kind)).transpose()
         };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-            have_come: false,
-        })
-    }
-
-    /// Returns whether one was returned already.
-    pub(crate) fn have_come(&self) -> bool {
-        self.have_come
+        self.interrupt = listen(SignalKind::interrupt())?;
+        self.terminate = listen(SignalKind::terminate())?;
+        self.hang_up = listen(SignalKind::hangup())?;
+        Ok(())
     }
 
     /// Waits for the next signal and returns how the command ends because of it.
@@ -48,15 +54,26 @@ impl Signals {
             () = next(&mut self.terminate) => Exit::Terminated,
             () = next(&mut self.hang_up) => Exit::HungUp,
         };
-        self.have_come = true;
+        self.first.get_or_insert(exit);
         exit
+    }
+
+    /// Returns how the command ends because of a signal when it has waited long enough for who reads: at the next one or, if
+    /// one was returned already, after a moment, which all such waits share.
+    pub(crate) async fn patience(&mut self) -> Exit {
+        let Some(exit) = self.first else { return self.next().await };
+        let end = *self.end.get_or_insert_with(|| Instant::now() + GRACE);
+        tokio::select! {
+            _ = self.next() => exit,
+            () = sleep_until(end) => exit,
+        }
     }
 }
 
 async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct WrapArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Failure> {
+pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let WrapArgs { component, policy, output, force } = args;
     let output = output.unwrap_or_else(|| format!("scafctl-plugin-{}", plugin_name(&component)).into());
     let existing = if force { Existing::Replace } else { Existing::Keep };
@@ -56,13 +56,13 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
 
     let host = setup::host(session, &PluginArgs::of_policy(policy.clone()), &Personal::default())?;
     let backend = ComponentBackend::new(setup::backends(session).component)?;
-    let mut signals = Signals::new()?;
+    signals.listen()?;
     // To lose is to be dropped, and that ends the compile worker and the component.
     let looked = tokio::select! {
         looked = look(&host, &backend, &component) => Ok(looked),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, &mut signals).await;
+    run::stop(&host, None, signals).await;
     let (compiled, listed) = match looked {
         Ok(looked) => looked?,
         Err(exit) => return Ok(exit),
@@ -89,7 +89,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs) -> Result<Exit, Fail
             format!("wrote {} ({})\n", visible_line(&output.display().to_string()), HumanBytes(length))
         }
     };
-    Ok(complain_or_end(told, &mut signals).await.unwrap_or(Exit::Done))
+    Ok(complain_or_end(told, signals).await.unwrap_or(Exit::Done))
 }
 
 /// Refuses what is no component, without reading all of it.

@@ -10,6 +10,7 @@ use super::rows::{self, CachedRow};
 use super::{Common, Found, failed, find_some, last_of, note, on_host, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, print};
+use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
 /// Options of `auth list`.
@@ -61,9 +62,9 @@ enum Sort {
 }
 
 /// Runs the command.
-pub(super) async fn main(session: &Session, args: ListArgs) -> Result<Exit, Failure> {
+pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
-    on_host(session, &args.common, None, async |host| {
+    on_host(session, &args.common, None, signals, async |host| {
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;

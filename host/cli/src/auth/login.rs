@@ -17,6 +17,7 @@ use portcullis_contract::{
 
 use super::{Clock, Common, exit_of, failed, find, gate, note, on_host, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::signals::Signals;
 use crate::terminal::{self, AtTerminal};
 use crate::{Session, duration, moment};
 
@@ -68,11 +69,11 @@ pub(crate) struct LoginArgs {
 }
 
 /// Runs the command.
-pub(super) async fn main(session: &Session, args: LoginArgs) -> Result<Exit, Failure> {
+pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let environment = &session.environment;
     let is_there = environment.stdin_is_terminal && environment.stderr_is_terminal;
     let person = is_there.then(|| Arc::new(AtTerminal::default()) as Arc<dyn Person>);
-    on_host(session, &args.common, person, async |host| {
+    on_host(session, &args.common, person, signals, async |host| {
         let clock = Clock::start(Some(args.timeout));
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;

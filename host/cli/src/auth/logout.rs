@@ -8,6 +8,7 @@ use portcullis_contract::visible_line;
 
 use super::{AccountArgs, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::signals::Signals;
 use crate::{Session, duration, terminal};
 
 /// Options of `auth logout`.
@@ -45,8 +46,12 @@ pub(crate) struct LogoutArgs {
 }
 
 /// Runs the command.
-pub(super) async fn main(session: &Session, args: LogoutArgs) -> Result<Exit, Failure> {
-    on_host(session, &args.common, None, async |host| {
+pub(super) async fn main(
+    session: &Session,
+    args: LogoutArgs,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
+    on_host(session, &args.common, None, signals, async |host| {
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;

@@ -11,6 +11,7 @@ use super::rows::{self, StatusRow};
 use super::{AccountArgs, Common, Found, find_some, last_of, on_host, status_of, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, print};
+use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
 /// Options of `auth status`.
@@ -44,9 +45,13 @@ pub(crate) struct StatusArgs {
 }
 
 /// Runs the command.
-pub(super) async fn main(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
+pub(super) async fn main(
+    session: &Session,
+    args: StatusArgs,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
-    on_host(session, &args.common, None, async |host| {
+    on_host(session, &args.common, None, signals, async |host| {
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;

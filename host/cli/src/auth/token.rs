@@ -11,6 +11,7 @@ use super::rows::{self, TokenRow};
 use super::{Clock, Common, exit_of, find, gate, on_host};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, print};
+use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
 /// Options of `auth token`.
@@ -58,9 +59,9 @@ pub(crate) struct TokenArgs {
 }
 
 /// Runs the command.
-pub(super) async fn main(session: &Session, args: TokenArgs) -> Result<Exit, Failure> {
+pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
-    on_host(session, &args.common, None, async |host| {
+    on_host(session, &args.common, None, signals, async |host| {
         let clock = Clock::start(args.timeout);
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
