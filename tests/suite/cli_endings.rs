@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 #[cfg(go_peers)]
 use portcullis_tests::expect_no_process;
-use portcullis_tests::{TestResult, cli};
+use portcullis_tests::{TestResult, cli, fixtures};
 
-use crate::person::{Person, fails};
+use crate::person::{Person, answer, fails, stderr};
 
 #[test]
 fn a_run_ends_when_its_time_is_over() -> TestResult {
@@ -43,15 +43,33 @@ fn a_run_that_ends_while_its_component_is_compiled_says_so() -> TestResult {
     Ok(())
 }
 
-/// For want of them a library panics.
+fn say_hi(file: &str) -> [&str; 5] {
+    ["run", file, "--provider", "echo", "message=hi"]
+}
+
+/// For want of them libraries panic. With fewer than four no program finds its own.
 #[test]
 fn a_command_that_may_open_next_to_no_files_says_so() -> TestResult {
     let person = Person::new()?;
-    let list = person.command(&["list"]);
-    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "ulimit -n 7; exec \"$@\"", "sh"]).arg(list.get_program()).args(list.get_args());
-    fails(&shell.env_clear().output()?, 1, "`ulimit -n` allows more");
+    person.has_guest("echo")?;
+    let native = fixtures::native("echo").display().to_string();
+    // Compiled for the others.
+    answer(&person.types(&say_hi("./plugins/echo.wasm"))?);
+    for most in 4..=24 {
+        let limit = format!("ulimit -n {most}; exec \"$@\"");
+        for arguments in [&["list"][..], &say_hi("./plugins/echo.wasm"), &say_hi(&native)] {
+            let command = person.command(arguments);
+            #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &limit, "sh"]).arg(command.get_program()).args(command.get_args());
+            shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = shell.current_dir(person.scratch()).output()?;
+            if !output.status.success() {
+                fails(&output, 1, "Too many open files");
+            }
+            assert!(!stderr(&output).contains("panicked at"), "{most} files: {}", stderr(&output));
+        }
+    }
     Ok(())
 }
 
