@@ -1,6 +1,6 @@
 //! The command as a child of a test, with an environment that holds nothing of the machine's own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -78,6 +78,20 @@ pub fn full_pipe() -> io::Result<(PipeReader, PipeWriter)> {
     while rustix::io::write(&writer, &[b'\n'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false)?;
     Ok((reader, writer))
+}
+
+/// Makes a terminal: what a person has of it, and what a command does.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn terminal() -> io::Result<(File, File)> {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let person = openpt(flags)?;
+    unlockpt(&person)?;
+    let command = ioctl_tiocgptpeer(&person, flags)?;
+    Ok((person.into(), command.into()))
 }
 
 /// Returns every file below a directory.

@@ -95,6 +95,8 @@ enum Job {
 enum Unfinished {
     Any,
     Prints,
+    /// What we ask, by what a person answered.
+    Question,
 }
 
 impl Stderr {
@@ -137,6 +139,11 @@ impl Stderr {
     /// Ends the lines that plugins began.
     pub(crate) fn end_prints(&self) -> oneshot::Receiver<()> {
         self.end(Unfinished::Prints)
+    }
+
+    /// Takes the line of a question for ended: a person did so who answered at the terminal.
+    pub(crate) fn answered(&self) -> oneshot::Receiver<()> {
+        self.end(Unfinished::Question)
     }
 
     fn end(&self, which: Unfinished) -> oneshot::Receiver<()> {
@@ -243,6 +250,7 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
                     match which {
                         Unfinished::Any => page.end_line(),
                         Unfinished::Prints => page.end_prints(),
+                        Unfinished::Question => page.answered(),
                     }
                     told.push(done);
                 }

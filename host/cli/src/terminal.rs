@@ -11,6 +11,7 @@ use portcullis_contract::{PluginName, PromptError, ResponseRequest, visible, vis
 use tokio::sync::Mutex;
 
 use crate::output::complain_aside;
+use crate::stderr;
 
 /// The longest answer, in bytes. A guess: addresses that servers send browsers to are shorter than 8 KiB.
 const LONGEST: u64 = 64 << 10;
@@ -29,8 +30,7 @@ impl Person for AtTerminal {
         request: &ResponseRequest,
     ) -> Result<String, PromptError> {
         let _one_at_a_time = self.asking.lock().await;
-        show(&question(plugin, request)).await;
-        match read_line().await {
+        match ask(&question(plugin, request)).await {
             Ok(answer) if !answer.is_empty() => Ok(answer),
             Ok(_) => Err(PromptError::Cancelled("nothing was entered".to_owned())),
             Err(error) => Err(PromptError::Unavailable(format!("stdin cannot be read: {error}"))),
@@ -58,12 +58,22 @@ pub(crate) async fn show(text: &str) {
     complain_aside(visible(text)).await;
 }
 
-/// Reads one line, without the spaces around it. At the end of the input there is an empty one.
-pub(crate) async fn read_line() -> io::Result<String> {
+/// Asks something on stderr, and returns the line that is typed behind it, without the spaces around it. At the end of the
+/// input that is an empty one.
+pub(crate) async fn ask(question: &str) -> io::Result<String> {
+    show(question).await;
+    let line = read_line().await;
+    let has_end = line.as_ref().is_ok_and(|line| line.ends_with('\n'));
+    // What is said next comes after it, whether that is waited for or not.
+    let _written = if has_end { stderr::shared().answered() } else { stderr::shared().end_line() };
+    Ok(line?.trim().to_owned())
+}
+
+async fn read_line() -> io::Result<String> {
     let read = || {
         let mut line = String::new();
         io::stdin().lock().take(LONGEST).read_line(&mut line)?;
-        Ok(line.trim().to_owned())
+        Ok(line)
     };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }

@@ -98,7 +98,7 @@ async fn is_meant(session: &Session, names: &[&str]) -> Result<bool, Failure> {
         return Err(anyhow!("--all logs out of {}; add --yes to mean it", names.join(", ")))
             .or_exit(Exit::InvalidInput);
     }
-    terminal::show(&format!("Log out of {}? [y/N] ", visible_line(&names.join(", ")))).await;
-    let answer = terminal::read_line().await?;
+    let question = format!("Log out of {}? [y/N] ", visible_line(&names.join(", ")));
+    let answer = terminal::ask(&question).await?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }

@@ -91,6 +91,13 @@ impl Page {
         self.text.extend_from_slice(shown.as_bytes());
     }
 
+    /// Notes that somebody else ended the line that we began.
+    pub(super) fn answered(&mut self) {
+        if self.unfinished == Some(Author::Ourselves) {
+            self.unfinished = None;
+        }
+    }
+
     /// Ends the line that somebody else began.
     fn give_way_to(&mut self, author: Option<&Author>) {
         if self.unfinished.is_none() || self.unfinished.as_ref() == author {
@@ -147,6 +154,19 @@ mod tests {
             page.say(b"");
         };
         check(write, "one, two\na: three\n");
+    }
+
+    #[test]
+    fn a_question_that_was_answered_needs_no_end() {
+        let write = |page: &mut Page| {
+            page.say(b"sure? ");
+            page.answered();
+            page.log(b"WARN one\n");
+            page.print(origin("a"), b"two");
+            page.answered();
+            page.log(b"WARN three\n");
+        };
+        check(write, "sure? WARN one\na: two\nWARN three\n");
     }
 
     #[test]
