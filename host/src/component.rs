@@ -32,6 +32,7 @@ mod compiling;
 mod convert;
 mod ending;
 pub(crate) mod engine;
+mod files;
 mod guest;
 mod homes;
 mod host_service;

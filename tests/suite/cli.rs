@@ -1,11 +1,11 @@
 //! What a person sees who types `portcullis`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use portcullis_tests::{TestResult, cli};
+use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::json;
 
 use crate::person::{Person, answer, fails, stderr, stdout};
@@ -132,6 +132,24 @@ fn what_never_ends_is_not_waited_for() -> TestResult {
     assert!(stdout(&listing).contains("echo"), "{}", stderr(&listing));
     assert!(stderr(&listing).contains("sparse.wasm") || stdout(&listing).contains("sparse.wasm"));
     answer(&person.types(&["run", "echo", "message=hello"])?);
+    Ok(())
+}
+
+/// To open one is to wait for its other end, for as long as the call may take.
+#[test]
+fn a_component_opens_no_pipe_in_its_directory() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    fs::create_dir(person.path("data"))?;
+    cli::make_pipe(&person.path("data/pipe"))?;
+    symlink("pipe", person.path("data/link"))?;
+    let grant = "fs = [{ host = \"./data\", guest = \"/data\", access = \"read\" }]";
+    let policy = person.has_policy(&fixtures::guest("acrobat"), grant)?;
+    for path in ["path=/data/pipe", "path=/data/link"] {
+        let read = person.types(&["run", "acrobat", "--policy", &policy, "operation=read", path])?;
+        // In its own words.
+        fails(&read, 1, "acrobat: provider execution failed: ");
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
+use crate::component::files::open_no_pipes;
 #[cfg(feature = "http")]
 use crate::component::http::limit_texts;
 use crate::component::image::CodePages;
@@ -267,6 +268,7 @@ impl EngineKit {
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        open_no_pipes(&mut linker)?;
         #[cfg(feature = "http")]
         {
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

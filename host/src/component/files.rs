@@ -1,0 +1,54 @@
+//! Files of a guest, as far as wasmtime does with them what we cannot let it do.
+//!
+//! What may be opened is decided by the directories in a [store](crate::component::state), and by wasmtime.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::WasiFilesystemView as _;
+use wasmtime_wasi::p2::FsResult;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
+};
+
+use crate::component::state::State;
+
+/// What wasmtime calls the interface that files are opened with.
+const TYPES: &str = "wasi:filesystem/types@0.2.12";
+
+/// A directory, and what in it is to be opened how.
+type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
+
+/// Puts a call in the place of wasmtime's, which opens pipes as well. To open one is to wait for whoever has its other end,
+/// on a thread of ours that nothing calls back: neither the end of the call nor that of the plugin.
+pub(crate) fn open_no_pipes(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, State>, wanted: Wanted| {
+            Box::new(async move {
+                let opened = match open(store.data_mut(), wanted).await {
+                    Ok(opened) => Ok(opened),
+                    Err(error) => Err(error.downcast()?),
+                };
+                Ok((opened,))
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Opens what is no pipe. Whoever may move a pipe that lies there, for no guest makes one, could still put it in the place
+/// of what was looked at.
+async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor>> {
+    let (directory, path_flags, path, open_flags, flags) = wanted;
+    let mut files = state.filesystem();
+    let same = Resource::new_borrow(directory.rep());
+    // What cannot be looked at cannot be opened, and why is told then.
+    let found = files.stat_at(same, path_flags, path.clone()).await;
+    // So wasmtime calls what it has no word for: pipes, and sockets, which nobody opens.
+    if found.is_ok_and(|found| matches!(found.type_, DescriptorType::Unknown)) {
+        return Err(ErrorCode::Unsupported.into());
+    }
+    files.open_at(directory, path_flags, path, open_flags, flags).await
+}
