@@ -190,6 +190,18 @@ fn every_output_format_says_the_same() -> TestResult {
 }
 
 #[test]
+fn what_the_environment_says_and_nobody_understands_is_named() -> TestResult {
+    let person = Person::new()?;
+    for (variable, sentence) in [
+        ("PORTCULLIS_LOG_LEVEL", "PORTCULLIS_LOG_LEVEL: invalid log level \"loud\""),
+        ("PORTCULLIS_LOG_FORMAT", "PORTCULLIS_LOG_FORMAT: invalid log format \"loud\""),
+    ] {
+        fails(&person.command(&["list"]).env(variable, "loud").output()?, 3, sentence);
+    }
+    Ok(())
+}
+
+#[test]
 fn inspect_prints_the_digest_as_a_policy_wants_it() -> TestResult {
     let person = Person::new()?;
     person.has_guest("keeper")?;

@@ -194,13 +194,19 @@ fn error_text(text: &str, reader: Reader) -> String {
 impl Session {
     fn new(environment: Environment, global: &Global, colours: bool) -> Result<Self, Failure> {
         let level = match (&global.log_level, global.debug) {
-            (_, true) => "debug",
-            (Some(level), false) => level,
-            (None, false) => environment.log_level.as_deref().unwrap_or("warn"),
+            (_, true) => logging::parse_level("debug"),
+            (Some(level), false) => logging::parse_level(level),
+            (None, false) => {
+                let level = environment.log_level.as_deref().unwrap_or("warn");
+                logging::parse_level(level).context("PORTCULLIS_LOG_LEVEL")
+            }
         };
-        let level = logging::parse_level(level).or_exit(Exit::InvalidInput)?;
-        let format = global.log_format.as_deref().or(environment.log_format.as_deref());
-        let format = LogFormat::parse(format.unwrap_or_default()).or_exit(Exit::InvalidInput)?;
+        let format = match (&global.log_format, &environment.log_format) {
+            (Some(format), _) => LogFormat::parse(format),
+            (None, Some(format)) => LogFormat::parse(format).context("PORTCULLIS_LOG_FORMAT"),
+            (None, None) => Ok(LogFormat::Console),
+        };
+        let (level, format) = (level.or_exit(Exit::InvalidInput)?, format.or_exit(Exit::InvalidInput)?);
         logging::start(level, format, colours);
         Ok(Self {
             quiet: global.quiet,
