@@ -359,6 +359,16 @@ fn a_handler_is_chosen_among_what_a_file_offers_and_not_without_one() -> TestRes
     Ok(())
 }
 
+#[test]
+fn what_a_purge_does_not_heed_is_refused() -> TestResult {
+    let person = Person::new()?;
+    for option in [["-o", "json"], ["--sort", "kind"]] {
+        let purge = person.types(&[&["auth", "list", "--purge-expired"], &option[..]].concat())?;
+        fails(&purge, 1, "the argument '--purge-expired' cannot be used with");
+    }
+    Ok(())
+}
+
 /// A provider of one backend is told of an auth handler of the other, or its own, and only what was granted.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]

@@ -32,7 +32,7 @@ pub(crate) struct ListArgs {
     valid_only: bool,
 
     /// Have handlers forget those that have expired, and say how many
-    #[arg(long, conflicts_with_all = ["expired_only", "valid_only"])]
+    #[arg(long, conflicts_with_all = ["expired_only", "valid_only", "sort", "output"])]
     purge_expired: bool,
 
     /// What to sort by
