@@ -369,6 +369,16 @@ fn what_a_purge_does_not_heed_is_refused() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn where_no_handler_was_found_is_told() -> TestResult {
+    let person = Person::new()?;
+    let status = ["auth", "status", "--plugin-dir", "plugins"];
+    fails(&person.types(&status)?, 1, "no auth handlers in plugins");
+    let nowhere = person.command(&status[..2]).env_remove("PORTCULLIS_PLUGIN_DIR").output()?;
+    fails(&nowhere, 1, "no directory to look in; name one with --plugin-dir");
+    Ok(())
+}
+
 /// A provider of one backend is told of an auth handler of the other, or its own, and only what was granted.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]

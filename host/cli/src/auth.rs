@@ -209,7 +209,7 @@ async fn find_some(
     }
     if found.handlers.is_empty() {
         tell(&failures).await;
-        return Err(anyhow!("no auth handlers found").into());
+        return Err(anyhow!(common.plugins.nothing_found(session, "auth handlers")).into());
     }
     Ok(Found { handlers: found.handlers, time: Time::Each(timeout), failures })
 }

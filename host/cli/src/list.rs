@@ -57,12 +57,8 @@ fn remarks(session: &Session, args: &ListArgs, listing: &Listing) -> String {
         .iter()
         .map(|misfit| format!("{}: {}", misfit.path.display(), misfit.reason))
         .collect();
-    let directories = args.plugins.directories(session);
-    if directories.is_empty() {
-        lines.push("no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned());
-    } else if listing.plugins.is_empty() {
-        let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
-        lines.push(format!("no plugins in {}", directories.join(", ")));
+    if listing.plugins.is_empty() {
+        lines.push(args.plugins.nothing_found(session, "plugins"));
     }
     lines.iter().map(|line| visible_line(line) + "\n").collect()
 }

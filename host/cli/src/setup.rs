@@ -72,8 +72,19 @@ impl PluginArgs {
     }
 
     /// Returns the directories to look in.
-    pub(crate) fn directories<'a>(&'a self, session: &'a Session) -> &'a [PathBuf] {
+    fn directories<'a>(&'a self, session: &'a Session) -> &'a [PathBuf] {
         if self.plugin_dirs.is_empty() { &session.environment.plugin_dirs } else { &self.plugin_dirs }
+    }
+
+    /// Says that nothing was found, and where.
+    pub(crate) fn nothing_found(&self, session: &Session, what: &str) -> String {
+        match self.directories(session) {
+            [] => "no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned(),
+            directories => {
+                let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
+                format!("no {what} in {}", directories.join(", "))
+            }
+        }
     }
 }
 
