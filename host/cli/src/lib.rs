@@ -81,7 +81,7 @@ struct Global {
     #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
     log_format: Option<String>,
 
-    /// Print nothing beside data and errors
+    /// Print nothing beside data, errors, prompts and the log
     #[arg(short, long, global = true, help_heading = "Global options")]
     quiet: bool,
 
@@ -119,7 +119,7 @@ enum Command {
 #[derive(Debug)]
 struct Session {
     environment: Environment,
-    /// Whether to print nothing beside data and errors.
+    /// Whether to print nothing beside data, errors, prompts and the log.
     quiet: bool,
     /// Whether somebody asked for no colours.
     no_color: bool,
