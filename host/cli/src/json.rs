@@ -7,8 +7,12 @@
 //! Nothing here recurses: how deep an answer nests is the plugin's choice.
 
 use std::borrow::Cow;
+use std::vec;
 
-use serde::de::IgnoredAny;
+use serde::de::{Error as _, IgnoredAny};
+
+/// How deep values may nest. Upstream's decoder gives up at the same depth.
+const DEEPEST: usize = 10_000;
 
 /// Past this depth JSON is printed without line breaks: indenting is quadratic, and nobody reads that far.
 const DEEPEST_INDENT: usize = 1000;
@@ -20,17 +24,33 @@ const ROOM: usize = 16;
 /// They may take this much in any case.
 const LEAST_ROOM: usize = 1 << 20;
 
+/// And no more than this however long the text is. A guess: twice the longest answer that a plugin may give without a policy.
+const MOST_ROOM: usize = 128 << 20;
+
+/// What may stand between the end of a value or a key and the next one.
+const AFTER: [char; 8] = [' ', '\t', '\n', '\r', ',', ':', ']', '}'];
+
 /// A JSON text, taken apart.
+///
+/// How many values a text holds is the choice of who wrote it, so of each no more is kept than where it is.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
-    /// The root comes first; a container knows its children by their place in here.
-    nodes: Vec<Node<'a>>,
-    /// How much the spaces before all lines may take when it is printed.
-    room: usize,
+    text: &'a str,
+    /// Every value, and every key right before its value, in the order of the text. The root comes first.
+    marks: Vec<Mark>,
 }
 
-/// A place in a [`Document`].
-pub(crate) type Id = usize;
+/// Where a value or a key is.
+#[derive(Debug)]
+struct Mark {
+    /// Where in the text it begins.
+    at: u32,
+    /// Which mark follows it and all that is in it.
+    next: u32,
+}
+
+/// A value in a [`Document`], or a key.
+pub(crate) type Id = u32;
 
 /// One value.
 #[derive(Debug)]
@@ -39,81 +59,107 @@ pub(crate) enum Node<'a> {
     Plain(&'a str),
     /// A string.
     Text(Raw<'a>),
-    /// An array.
+    /// The items of an array.
     Array(Vec<Id>),
-    /// An object. Its keys are sorted; of two that are equal the earlier comes first.
-    Object(Vec<(Raw<'a>, Id)>),
+    /// The keys of an object, sorted; of two that are equal the earlier comes first. [`Document::field`] knows their values.
+    Object(Vec<Id>),
 }
 
 /// What stands between the quotes of a string, escapes and all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'a>(&'a str);
 
+/// An array or an object of which something is still to be written.
+struct Level {
+    left: vec::IntoIter<Id>,
+    close: char,
+    begun: bool,
+}
+
 impl<'a> Document<'a> {
     /// Takes a text apart.
     pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         // The grammar is checked here, without recursion, so that what follows only has to find the parts.
-        serde_json::from_str::<IgnoredAny>(text)?;
-        let mut nodes = Vec::new();
-        let mut open: Vec<(Id, Option<Raw<'a>>)> = Vec::new();
+        check(text)?;
+        if u32::try_from(text.len()).is_err() {
+            return Err(serde_json::Error::custom("the text is longer than 4 GiB"));
+        }
+        let mut marks: Vec<Mark> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
         let mut rest = text;
         loop {
             rest = rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
             let Some(first) = rest.bytes().next() else { break };
-            let length = match first {
-                b'{' | b'[' | b'}' | b']' => 1,
-                b'"' => string_length(rest),
-                _ => rest.find([',', ']', '}', ' ', '\t', '\n', '\r']).unwrap_or(rest.len()),
-            };
-            let (token, after) = rest.split_at(length);
-            rest = after;
             if matches!(first, b'}' | b']') {
-                open.pop();
-                continue;
-            }
-            let raw = Raw(token.get(1..token.len() - 1).unwrap_or_default());
-            if first == b'"'
-                && let Some((parent, key @ None)) = open.last_mut()
-                && matches!(nodes[*parent], Node::Object(_))
-            {
-                *key = Some(raw);
-                continue;
-            }
-            let id = nodes.len();
-            nodes.push(match first {
-                b'{' => Node::Object(Vec::new()),
-                b'[' => Node::Array(Vec::new()),
-                b'"' => Node::Text(raw),
-                _ => Node::Plain(token),
-            });
-            if let Some((parent, key)) = open.last_mut() {
-                match (&mut nodes[*parent], key.take()) {
-                    (Node::Array(items), _) => items.push(id),
-                    (Node::Object(fields), Some(key)) => fields.push((key, id)),
-                    (Node::Object(_) | Node::Plain(_) | Node::Text(_), _) => {}
+                let next = number(marks.len());
+                if let Some(container) = open.pop() {
+                    marks[container].next = next;
                 }
+            } else {
+                if matches!(first, b'{' | b'[') {
+                    if open.len() == DEEPEST {
+                        let problem = format!("values nest deeper than {DEEPEST} levels");
+                        return Err(serde_json::Error::custom(problem));
+                    }
+                    open.push(marks.len());
+                }
+                let at = number(text.len() - rest.len());
+                marks.push(Mark { at, next: number(marks.len() + 1) });
             }
-            if matches!(first, b'{' | b'[') {
-                open.push((id, None));
-            }
+            rest = &rest[token(rest).len()..];
         }
-        for node in &mut nodes {
-            if let Node::Object(fields) = node {
-                fields.sort_by_cached_key(|(key, _)| key.text().into_owned());
-            }
-        }
-        let room = text.len().saturating_mul(ROOM).saturating_add(LEAST_ROOM);
-        Ok(Self { nodes, room })
+        Ok(Self { text, marks })
     }
 
     /// Returns how much the spaces before all lines may take.
     pub(crate) fn room(&self) -> usize {
-        self.room
+        self.text.len().saturating_mul(ROOM).saturating_add(LEAST_ROOM).min(MOST_ROOM)
     }
 
     /// Returns one value.
-    pub(crate) fn node(&self, id: Id) -> &Node<'a> {
-        &self.nodes[id]
+    pub(crate) fn node(&self, id: Id) -> Node<'a> {
+        let token = self.token(id);
+        match token.as_bytes().first() {
+            Some(b'{') => {
+                let mut keys = self.inside(id, 1);
+                keys.sort_by(|one, other| self.raw(*one).text().cmp(&self.raw(*other).text()));
+                Node::Object(keys)
+            }
+            Some(b'[') => Node::Array(self.inside(id, 0)),
+            Some(b'"') => Node::Text(self.raw(id)),
+            _ => Node::Plain(token),
+        }
+    }
+
+    /// Returns what a key says, and the value that it has.
+    pub(crate) fn field(&self, key: Id) -> (Raw<'a>, Id) {
+        (self.raw(key), key + 1)
+    }
+
+    /// Returns what stands in an array or, with one mark between a key and the next value, the keys of an object.
+    fn inside(&self, container: Id, between: u32) -> Vec<Id> {
+        let mut found = Vec::new();
+        let mut id = container + 1;
+        while id < self.mark(container).next {
+            found.push(id);
+            id = self.mark(id + between).next;
+        }
+        found
+    }
+
+    fn mark(&self, id: Id) -> &Mark {
+        &self.marks[id as usize]
+    }
+
+    /// Returns a value or a key as it is written; of an array or an object only how it begins.
+    fn token(&self, id: Id) -> &'a str {
+        let end = self.marks.get(id as usize + 1).map_or(self.text.len(), |mark| mark.at as usize);
+        self.text[self.mark(id).at as usize..end].trim_end_matches(AFTER)
+    }
+
+    fn raw(&self, id: Id) -> Raw<'a> {
+        let token = self.token(id);
+        Raw(token.get(1..token.len() - 1).unwrap_or_default())
     }
 
     /// Writes the text as upstream prints it.
@@ -130,40 +176,34 @@ impl<'a> Document<'a> {
 
     /// Writes one value, with line breaks down to a depth.
     fn write(&self, root: Id, deepest: usize, out: &mut String) {
-        // What is still to be written: for every open container, how much of it has been.
-        let mut open: Vec<(Id, usize)> = Vec::new();
-        let mut room = self.room;
+        // What is still to be written of every open container.
+        let mut open: Vec<Level> = Vec::new();
+        let mut room = self.room();
         let mut next = Some(root);
         loop {
             if let Some(id) = next.take() {
-                match &self.nodes[id] {
+                match self.node(id) {
                     Node::Plain(text) => out.push_str(text),
                     Node::Text(raw) => raw.write_json(out),
                     Node::Array(items) if items.is_empty() => out.push_str("[]"),
-                    Node::Object(fields) if fields.is_empty() => out.push_str("{}"),
-                    Node::Array(_) => {
+                    Node::Object(keys) if keys.is_empty() => out.push_str("{}"),
+                    Node::Array(items) => {
                         out.push('[');
-                        open.push((id, 0));
+                        open.push(Level { left: items.into_iter(), close: ']', begun: false });
                     }
-                    Node::Object(_) => {
+                    Node::Object(keys) => {
                         out.push('{');
-                        open.push((id, 0));
+                        open.push(Level { left: keys.into_iter(), close: '}', begun: false });
                     }
                 }
             }
             let depth = open.len();
-            let Some((id, done)) = open.last_mut() else { break };
-            let (key, child, close) = match &self.nodes[*id] {
-                Node::Object(fields) => {
-                    (fields.get(*done).map(|f| &f.0), fields.get(*done).map(|f| f.1), '}')
-                }
-                Node::Array(items) => (None, items.get(*done).copied(), ']'),
-                Node::Plain(_) | Node::Text(_) => (None, None, ' '),
-            };
-            if child.is_some() && *done > 0 {
+            let Some(level) = open.last_mut() else { break };
+            let child = level.left.next();
+            if child.is_some() && level.begun {
                 out.push(',');
             }
-            *done += 1;
+            level.begun = true;
             let levels = if child.is_some() { depth } else { depth - 1 };
             if depth <= deepest
                 && let Some(left) = room.checked_sub(2 * levels)
@@ -174,19 +214,39 @@ impl<'a> Document<'a> {
             }
             match child {
                 None => {
-                    out.push(close);
+                    out.push(level.close);
                     open.pop();
                 }
-                Some(child) => {
-                    if let Some(key) = key {
-                        key.write_json(out);
-                        out.push_str(": ");
-                    }
-                    next = Some(child);
+                Some(key) if level.close == '}' => {
+                    let (key, value) = self.field(key);
+                    key.write_json(out);
+                    out.push_str(": ");
+                    next = Some(value);
                 }
+                Some(item) => next = Some(item),
             }
         }
     }
+}
+
+/// Says of a text that is no JSON what is wrong with it.
+pub(crate) fn check(text: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str(text).map(|IgnoredAny| ())
+}
+
+/// Returns a place in a text, or a count of what is in one. [`Document::parse`] takes no text for which it is too large.
+fn number(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// Returns what a text starts with: a bracket, or a value that is none.
+fn token(text: &str) -> &str {
+    let length = match text.as_bytes().first() {
+        Some(b'{' | b'[' | b'}' | b']') => 1,
+        Some(b'"') => string_length(text),
+        _ => text.find(AFTER).unwrap_or(text.len()),
+    };
+    &text[..length]
 }
 
 /// Returns how long the string is that a text starts with, quotes included.
@@ -342,15 +402,29 @@ mod tests {
 
     #[test]
     fn nesting_without_end_is_neither_a_crash_nor_a_flood() {
-        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let printed = Document::parse(&deep).unwrap().to_pretty();
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let printed = Document::parse(&nested(DEEPEST)).unwrap().to_pretty();
         assert!(printed.len() < 4 << 20, "{} bytes", printed.len());
+        let problem = Document::parse(&nested(3_000_000)).unwrap_err().to_string();
+        assert_eq!(problem, "values nest deeper than 10000 levels");
 
         let wide = format!("{}{}1{}", "[".repeat(900), "1,".repeat(10_000), "]".repeat(900));
         let printed = Document::parse(&wide).unwrap().to_pretty();
         assert!(printed.len() < 2 << 20, "{} bytes", printed.len());
         let plain: String = printed.split_ascii_whitespace().collect();
         assert_eq!(plain, wide);
+    }
+
+    /// A text of 64 MiB that a plugin sent would take more than a gigabyte otherwise.
+    #[test]
+    fn a_text_of_very_many_values_takes_a_few_times_its_size() {
+        let text = format!("[{}1]", "1,".repeat(100_000));
+        let document = Document::parse(&text).unwrap();
+        let size = document.marks.len() * size_of::<Mark>();
+        assert!(size <= 5 * text.len(), "{size} bytes for {}", text.len());
+
+        let long = format!("\"{}\"", "x".repeat(8 << 20));
+        assert_eq!(Document::parse(&long).unwrap().room(), MOST_ROOM);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! What stands in a cell comes from plugins, so nothing in it reaches a terminal as more than text.
 
 use std::borrow::Cow;
+use std::iter;
 
 use portcullis_contract::visible;
 
@@ -13,27 +14,30 @@ const WIDEST: usize = 60;
 
 /// Sets rows under headings.
 pub(crate) fn set(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let mut lines: Vec<Vec<String>> = vec![headings.iter().map(ToString::to_string).collect()];
-    lines.extend(rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()));
+    lay(headings, || rows.iter().cloned())
+}
+
+/// Does the same with rows that are made once to see how wide they are, and once more to be written: a plugin's may be too many
+/// to be held.
+fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R) -> String {
     let last = headings.len().saturating_sub(1);
-    for line in &mut lines {
-        for cell in line.iter_mut().take(last) {
-            if cell.chars().count() > WIDEST {
-                *cell = cell.chars().take(WIDEST - 3).chain("...".chars()).collect();
-            }
+    let lines = || {
+        let headings: Vec<_> = headings.iter().map(ToString::to_string).collect();
+        iter::once(headings).chain(rows()).map(move |row| line(&row, last))
+    };
+    let mut widths = vec![0; last];
+    for line in lines() {
+        for (width, cell) in widths.iter_mut().zip(&line) {
+            *width = cell.chars().count().max(*width);
         }
     }
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..last).map(width).collect();
     let mut out = String::new();
-    for line in &lines {
+    for line in lines() {
         let mut row = String::new();
         for (column, cell) in line.iter().enumerate() {
             row.push_str(cell);
             if let Some(width) = widths.get(column) {
-                row.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+                row.extend(iter::repeat_n(' ', width + 2 - cell.chars().count()));
             }
         }
         out.push_str(row.trim_end());
@@ -42,27 +46,38 @@ pub(crate) fn set(headings: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
+/// Returns what of each cell is shown; what stands before the last column is cut.
+fn line(row: &[String], last: usize) -> Vec<String> {
+    let mut cells: Vec<_> = row.iter().map(|cell| one_line(cell)).collect();
+    for cell in cells.iter_mut().take(last) {
+        if cell.chars().count() > WIDEST {
+            *cell = cell.chars().take(WIDEST - 3).chain("...".chars()).collect();
+        }
+    }
+    cells
+}
+
 /// Shows JSON as a table: a list of objects by their keys, an object key by key, anything else as it is.
 pub(crate) fn from_json(document: &Document<'_>) -> String {
-    match document.node(0) {
-        Node::Object(fields) if !fields.is_empty() => {
-            let rows: Vec<_> = fields
-                .iter()
-                .flat_map(|(key, id)| match document.node(*id) {
-                    // One level more: what a provider returns stands in `data`.
-                    Node::Object(inner) if !inner.is_empty() => inner
-                        .iter()
-                        .map(|(name, id)| {
-                            vec![format!("{}.{}", key.text(), name.text()), cell(document, *id)]
-                        })
-                        .collect(),
-                    _ => vec![vec![key.text().into_owned(), cell(document, *id)]],
-                })
-                .collect();
-            set(&["KEY", "VALUE"], &rows)
-        }
-        _ => cell(document, 0) + "\n",
-    }
+    let keys = match document.node(0) {
+        Node::Object(keys) if !keys.is_empty() => keys,
+        _ => return cell(document, 0) + "\n",
+    };
+    lay(&["KEY", "VALUE"], || {
+        keys.iter().flat_map(move |key| {
+            let (outer, value) = document.field(*key);
+            // One level more: what a provider returns stands in `data`.
+            let inner = match document.node(value) {
+                Node::Object(inner) => inner,
+                _ => Vec::new(),
+            };
+            let alone = inner.is_empty().then(|| vec![outer.text().into_owned(), cell(document, value)]);
+            alone.into_iter().chain(inner.into_iter().map(move |key| {
+                let (name, value) = document.field(key);
+                vec![format!("{}.{}", outer.text(), name.text()), cell(document, value)]
+            }))
+        })
+    })
 }
 
 fn cell(document: &Document<'_>, id: Id) -> String {

@@ -33,7 +33,7 @@ pub(super) fn render(ran: &Ran, shown: Shown, format: Format) -> anyhow::Result<
 fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     let output = &ran.output;
     // One by one, so that no part can pose as more than itself.
-    Document::parse(output.data.as_str()).context("failed to decode output")?;
+    json::check(output.data.as_str()).context("failed to decode output")?;
     let data = if shown.redacted { &ran.redacted() } else { &output.data };
     let mut text = format!("{{\"data\":{}", data.as_str());
     if !output.warnings.is_empty() {
@@ -42,7 +42,7 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     }
     if let Some(metadata) = &output.metadata {
         let parsed = Document::parse(metadata.as_str()).context("failed to decode output")?;
-        if matches!(parsed.node(0), Node::Object(fields) if !fields.is_empty()) {
+        if matches!(parsed.node(0), Node::Object(keys) if !keys.is_empty()) {
             write!(text, ",\"metadata\":{}", metadata.as_str())?;
         }
     }

@@ -4,6 +4,8 @@
 //! it has lines. No serializer is used because every one of them takes numbers as numbers, and 1e400 is
 //! none to a machine. Keys are sorted by their bytes, where upstream counts digits within them.
 
+use std::vec;
+
 use crate::json::{Document, Id, Node};
 
 /// Past this depth a value is written in one line, as JSON, which is YAML too.
@@ -17,18 +19,17 @@ pub(crate) fn from_json(document: &Document<'_>) -> String {
     let mut writer = Writer { document, out: String::new(), open: Vec::new(), room: document.room() };
     writer.value(0, Place::Root);
     while let Some(level) = writer.open.last_mut() {
-        let done = level.done;
-        level.done += 1;
-        let (id, indent) = (level.id, level.indent);
-        match document.node(id) {
-            Node::Array(items) if done < items.len() => {
-                writer.line(indent, done == 0);
+        let first = !level.begun;
+        level.begun = true;
+        match (level.left.next(), level.inside) {
+            (Some(item), Place::Item(indent)) => {
+                writer.line(indent, first);
                 writer.out.push('-');
-                writer.value(items[done], Place::Item(indent));
+                writer.value(item, Place::Item(indent));
             }
-            Node::Object(fields) if done < fields.len() => {
-                let (key, child) = fields[done];
-                writer.line(indent, done == 0);
+            (Some(key), Place::Field(indent)) => {
+                let (key, child) = document.field(key);
+                writer.line(indent, first);
                 writer.key(&key.text(), indent);
                 writer.value(child, Place::Field(indent));
             }
@@ -52,9 +53,10 @@ struct Writer<'a, 'd> {
 
 /// A list or an object of which something is still to be written.
 struct Level {
-    id: Id,
-    done: usize,
-    indent: usize,
+    left: vec::IntoIter<Id>,
+    begun: bool,
+    /// Where what is left of it stands: items, or the keys of fields.
+    inside: Place,
     /// Whether its first line continues the line that is being written.
     inline: bool,
 }
@@ -105,7 +107,7 @@ impl Writer<'_, '_> {
     fn value(&mut self, id: Id, place: Place) {
         let indent = place.indent();
         let text = match self.document.node(id) {
-            Node::Plain(text) => (*text).to_owned(),
+            Node::Plain(text) => text.to_owned(),
             Node::Text(raw) => {
                 let text = raw.text();
                 // The indent of a literal's lines is said relative to its surroundings, and upstream
@@ -115,12 +117,12 @@ impl Writer<'_, '_> {
                 scalar(&text, may.then_some(Lines { indent, hint }))
             }
             Node::Array(items) if items.is_empty() => "[]".to_owned(),
-            Node::Object(fields) if fields.is_empty() => "{}".to_owned(),
-            Node::Array(items) => match self.enter(id, items.len(), place) {
+            Node::Object(keys) if keys.is_empty() => "{}".to_owned(),
+            Node::Array(items) => match self.enter(id, items, Place::Item(indent), place) {
                 Some(text) => text,
                 None => return,
             },
-            Node::Object(fields) => match self.enter(id, fields.len(), place) {
+            Node::Object(keys) => match self.enter(id, keys, Place::Field(indent), place) {
                 Some(text) => text,
                 None => return,
             },
@@ -132,11 +134,10 @@ impl Writer<'_, '_> {
     }
 
     /// Opens a list or an object, to be written line by line; returns it as text where that would be too deep or too long.
-    fn enter(&mut self, id: Id, lines: usize, place: Place) -> Option<String> {
-        let indent = place.indent();
-        if self.open.len() < DEEPEST_BLOCK && self.takes(lines, indent) {
+    fn enter(&mut self, id: Id, left: Vec<Id>, inside: Place, place: Place) -> Option<String> {
+        if self.open.len() < DEEPEST_BLOCK && self.takes(left.len(), place.indent()) {
             let inline = !matches!(place, Place::Field(_));
-            self.open.push(Level { id, done: 0, indent, inline });
+            self.open.push(Level { left: left.into_iter(), begun: false, inside, inline });
             return None;
         }
         let mut text = String::new();
