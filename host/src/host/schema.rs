@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod fuzz;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -23,6 +23,7 @@ use super::references::{self, References};
 use super::sentences::{self, Input};
 use super::text::{self, TextError};
 
+mod patterns;
 mod plain;
 
 use plain::Plain;
@@ -59,6 +60,8 @@ pub(super) struct InputSchema {
 struct Compiled {
     validator: Validator,
     references: References,
+    /// The patterns that its author wrote, by what the validator was given in their place.
+    patterns: HashMap<String, String>,
 }
 
 /// What a schema says of one property.
@@ -188,15 +191,15 @@ impl Property {
 
 fn compile(text: &str) -> Result<Compiled, String> {
     // The reader itself refuses what nests deeper than 128 levels.
-    let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let mut schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let references = references::count(&schema);
     if references > MOST_REFERENCES {
         return Err(format!("{references} references, of {MOST_REFERENCES} that a schema may have"));
     }
-    on_stack(16 * references, || compile_value(&schema))?
+    on_stack(16 * references, || compile_value(&mut schema))?
 }
 
-fn compile_value(schema: &Value) -> Result<Compiled, String> {
+fn compile_value(schema: &mut Value) -> Result<Compiled, String> {
     let draft = match schema.get("$schema").and_then(Value::as_str) {
         None | Some("" | "https://json-schema.org/draft/2020-12/schema") => Draft::Draft202012,
         Some("http://json-schema.org/draft-07/schema#" | "https://json-schema.org/draft-07/schema#") => {
@@ -209,6 +212,7 @@ fn compile_value(schema: &Value) -> Result<Compiled, String> {
         }
     };
     let references = references::references(schema)?;
+    let patterns = patterns::rewrite(schema, draft);
     let validator = jsonschema::options()
         .with_draft(draft)
         .should_validate_formats(false)
@@ -216,7 +220,7 @@ fn compile_value(schema: &Value) -> Result<Compiled, String> {
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(schema)
         .map_err(|e| e.to_string())?;
-    Ok(Compiled { validator, references })
+    Ok(Compiled { validator, references, patterns })
 }
 
 fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {
@@ -229,7 +233,8 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
         // The plugin may call very much sensitive; of that, what is not there cannot be told.
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
-        sentences::findings(validator.iter_errors(&value), &Input { value: &value, sensitive: &sensitive })
+        let input = Input { value: &value, sensitive: &sensitive, patterns: &compiled.patterns };
+        sentences::findings(validator.iter_errors(&value), &input)
     } else {
         culprits(validator, value)
     };

@@ -28,6 +28,14 @@ pub(super) struct Input<'i> {
     pub(super) value: &'i Value,
     /// The properties whose values are not told.
     pub(super) sensitive: &'i [String],
+    /// Patterns as they were written, by what the validator has in their place.
+    pub(super) patterns: &'i HashMap<String, String>,
+}
+
+impl Input<'_> {
+    fn as_written<'p>(&'p self, pattern: &'p str) -> &'p str {
+        self.patterns.get(pattern).map_or(pattern, String::as_str)
+    }
 }
 
 /// Tells findings, one to a line.
@@ -79,7 +87,7 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
         Kind::Contains => contains(error, input),
         kind => format!("{}: {}", kind.keyword(), of_keyword(error, input)),
     };
-    places(error) + &told
+    places(error, input) + &told
 }
 
 fn required(error: &ValidationError<'_>, missing: &[&str]) -> String {
@@ -163,7 +171,8 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
             format!("{text} contains {length} Unicode code points, more than {limit}")
         }
         Kind::Pattern { pattern } => {
-            format!("{} does not match regular expression {}", instance.quoted(), quote(pattern))
+            let pattern = quote(input.as_written(pattern));
+            format!("{} does not match regular expression {pattern}", instance.quoted())
         }
         Kind::MinItems { limit } => format!("array length {} is less than {limit}", instance.length()),
         Kind::MaxItems { limit } => format!("array length {} is greater than {limit}", instance.length()),
@@ -180,7 +189,7 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
         Kind::AnyOf { context } => {
             let branches = vec!["<anonymous schema>"; context.len()].join(" ");
             // The first line says where all of it is.
-            let here = places(error);
+            let here = places(error, input);
             let each = context.iter().flat_map(|errors| say_all(errors, input));
             let each: Vec<_> = each.map(|one| one.strip_prefix(&here).unwrap_or(&one).to_owned()).collect();
             format!("did not validate against any of [{branches}]:\n{}", each.join("\n"))
@@ -199,9 +208,12 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
 }
 
 /// Tells by which schemas a finding was reached: `validating root: validating /properties/a: `.
-fn places(error: &ValidationError<'_>) -> String {
-    let path = segments(error.evaluation_path().as_str());
-    let canonical = segments(error.schema_path().as_str());
+fn places(error: &ValidationError<'_>, input: &Input<'_>) -> String {
+    let as_written = |pointer: &str| -> Vec<String> {
+        segments(pointer).iter().map(|segment| input.as_written(segment).to_owned()).collect()
+    };
+    let path = as_written(error.evaluation_path().as_str());
+    let canonical = as_written(error.schema_path().as_str());
     let mut said = "validating root: ".to_owned();
     let mut here = String::new();
     let mut at = 0;

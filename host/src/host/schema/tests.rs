@@ -219,6 +219,56 @@ fn formats_judge_nothing_and_patterns_cannot_hang() {
 }
 
 #[test]
+fn patterns_mean_what_they_mean_upstream() {
+    let check = |pattern: &str, draft: &str, fits: &[&str], not: &[&str]| {
+        let schema = serde_json::json!({"$schema": draft, "properties": {"a": {"pattern": pattern}}});
+        for value in fits {
+            let input = serde_json::json!({"a": value}).to_string();
+            assert_eq!(judged(&schema.to_string(), &input), Ok(()), "{pattern} {value:?}");
+        }
+        for value in not {
+            let input = serde_json::json!({"a": value}).to_string();
+            let said = judged(&schema.to_string(), &input).unwrap_err();
+            let as_written = format!("does not match regular expression {}", sentences::quote(pattern));
+            assert!(said.ends_with(&as_written), "{pattern} {value:?}: {said}");
+        }
+    };
+    let latest = "https://json-schema.org/draft/2020-12/schema";
+    for draft in [latest, "http://json-schema.org/draft-07/schema#"] {
+        check(
+            r"^\s$",
+            draft,
+            &["\t", "\n", "\u{c}", "\r", " "],
+            &["\u{b}", "\u{a0}", "\u{2028}", "\u{feff}"],
+        );
+        check(r"^\S$", draft, &["\u{b}", "\u{a0}", "é"], &[" ", "\t"]);
+        check(r"^[\s_]$", draft, &[" ", "_"], &["\u{a0}"]);
+        check(r"^[\S ]$", draft, &[" ", "x", "\u{a0}", "\u{10ffff}"], &["\t"]);
+        check(r"^\d\w$", draft, &["1a"], &["١a", "1é"]);
+        check("^a.b$", draft, &["a\rb", "a\u{2028}b"], &["a\nb"]);
+        check("^[[:alpha:]]+$", draft, &["abc"], &["a:]", "é", ":]"]);
+        check("^[^[:^digit:]x]$", draft, &["7"], &["x", "a", "é"]);
+        check("^[]a]$", draft, &["]", "a"], &["b"]);
+        check(r"^\[.\]$", draft, &["[x]"], &["[]"]);
+    }
+    check(r"\bfoo\b", latest, &["éfoo", "a foo"], &["afoo"]);
+    check(r"^é\B.$", latest, &["é!"], &["éa"]);
+    check("^(?s)a.b(?-s).$", latest, &["a\nbc"], &["a\nb\n"]);
+    check("^(?s:a.)b.$", latest, &["a\nbc"], &["abb\n", "ab\n"]);
+    check(r"^\Qa.b\E.$", latest, &["a.bc"], &["axbc"]);
+}
+
+#[test]
+fn patterns_of_names_mean_what_they_mean_upstream_and_values_are_none() {
+    let names = r#"{"patternProperties":{"^[[:upper:]]$":{"type":"string"}},"additionalProperties":false,
+        "properties":{"pattern":{"enum":[{"pattern":"\\s"}]}}}"#;
+    check(names, r#"{"A":"x","pattern":{"pattern":"\\s"}}"#, "");
+    let said = "inputs: validating root: validating /patternProperties/^[[:upper:]]$: type: 1 has type \"integer\", want \"string\"";
+    check(names, r#"{"A":1}"#, said);
+    check(names, r#"{"u]":"x"}"#, "inputs: validating root: unexpected additional properties [\"u]\"]");
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_ends() {
     for schema in [
         r##"{"$ref":"#"}"##,

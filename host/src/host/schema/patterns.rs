@@ -1,0 +1,240 @@
+//! The patterns of a schema, said so that our validator reads them as upstream does.
+//!
+//! Upstream's are Go's regular expressions, and our validator takes patterns for ECMAScript's. What the two read differently
+//! is written anew before the validator sees it: `\s` and `\b`, which are ASCII in Go; the dot, which only stops at `\n`, and with
+//! the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E` and `\a`, which ECMAScript does not know. The walk knows as much of Go's syntax as
+//! that takes, and refuses nothing: what is no pattern the validator refuses.
+
+use std::collections::HashMap;
+use std::mem;
+
+use jsonschema::Draft;
+use serde_json::Value;
+
+/// The characters of a class, in order.
+type Class = &'static [(u8, u8)];
+
+const SPACE: Class = &[(b'\t', b'\n'), (0xc, b'\r'), (b' ', b' ')];
+
+/// Writes the patterns of a schema anew. Returns what was written, with what had stood there.
+pub(super) fn rewrite(schema: &mut Value, draft: Draft) -> HashMap<String, String> {
+    let mut rewriting = Rewriting { draft, originals: HashMap::new() };
+    rewriting.schema(schema);
+    rewriting.originals
+}
+
+struct Rewriting {
+    draft: Draft,
+    originals: HashMap<String, String>,
+}
+
+impl Rewriting {
+    /// Goes through a part of a schema; no deeper than its reader let it nest.
+    fn schema(&mut self, part: &mut Value) {
+        match part {
+            Value::Object(keywords) => {
+                for (keyword, value) in keywords.iter_mut() {
+                    self.keyword(keyword, value);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.schema(item)),
+            _ => {}
+        }
+    }
+
+    fn keyword(&mut self, keyword: &str, value: &mut Value) {
+        match (keyword, value) {
+            // Values of inputs, and no schemas.
+            ("const" | "default" | "enum" | "examples", _) => {}
+            ("pattern", Value::String(pattern)) => *pattern = self.pattern(pattern),
+            ("properties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(named)) => {
+                named.values_mut().for_each(|schema| self.schema(schema));
+            }
+            ("patternProperties", Value::Object(named)) => {
+                for (pattern, mut schema) in mem::take(named) {
+                    self.schema(&mut schema);
+                    let mut written = self.pattern(&pattern);
+                    // Two that mean the same both hold.
+                    while named.contains_key(&written) {
+                        written = format!("(?:{written})");
+                    }
+                    named.insert(written, schema);
+                }
+            }
+            (_, value) => self.schema(value),
+        }
+    }
+
+    fn pattern(&mut self, pattern: &str) -> String {
+        let written = Walk { draft: self.draft, rest: pattern, out: String::new() }.write();
+        if written != pattern {
+            self.originals.insert(written.clone(), pattern.to_owned());
+        }
+        written
+    }
+}
+
+/// A pattern on its way.
+struct Walk<'a> {
+    draft: Draft,
+    rest: &'a str,
+    out: String,
+}
+
+impl Walk<'_> {
+    fn write(mut self) -> String {
+        // Of every open group, and of the whole: whether a dot takes line breaks.
+        let mut dots = vec![false];
+        while let Some(c) = self.take() {
+            let dot = dots.last().copied().unwrap_or_default();
+            match c {
+                '\\' => self.escape(),
+                '.' => self.out.push_str(if dot { r"[\d\D]" } else { r"[^\n]" }),
+                '[' => self.class(),
+                '(' => {
+                    self.out.push('(');
+                    let flags = self.rest.strip_prefix('?').unwrap_or_default();
+                    let end = flags
+                        .find(|c: char| !matches!(c, 'i' | 'm' | 's' | 'U' | '-'))
+                        .unwrap_or(flags.len());
+                    let (flags, after) = flags.split_at(end);
+                    let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
+                    let inside = (dot || on.contains('s')) && !off.contains('s');
+                    match after.chars().next() {
+                        // Flags alone hold for the rest of the group that they stand in. Their own end is copied next.
+                        Some(')') => {
+                            dots.pop();
+                            dots.extend([inside, inside]);
+                        }
+                        Some(':') => dots.push(inside),
+                        _ => dots.push(dot),
+                    }
+                }
+                ')' => {
+                    if dots.len() > 1 {
+                        dots.pop();
+                    }
+                    self.out.push(')');
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out
+    }
+
+    fn take(&mut self) -> Option<char> {
+        let mut chars = self.rest.chars();
+        let taken = chars.next();
+        self.rest = chars.as_str();
+        taken
+    }
+
+    /// Writes what begins with a backslash outside of a class.
+    fn escape(&mut self) {
+        match self.take() {
+            Some('s') => self.out.push_str(&format!("[{}]", written(SPACE))),
+            Some('S') => self.out.push_str(&format!("[^{}]", written(SPACE))),
+            // The meta-schema of draft-07 takes no pattern that ECMAScript would not.
+            Some(c @ ('b' | 'B')) if !matches!(self.draft, Draft::Draft7) => {
+                self.out.push_str(&format!(r"(?-u:\{c})"));
+            }
+            Some('Q') => {
+                let (literal, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
+                self.out.push_str(&regex::escape(literal));
+                self.rest = after;
+            }
+            c => self.plain_escape(c),
+        }
+    }
+
+    fn plain_escape(&mut self, escaped: Option<char>) {
+        match escaped {
+            Some('a') => self.out.push_str(r"\x07"),
+            escaped => {
+                self.out.push('\\');
+                self.out.extend(escaped);
+            }
+        }
+    }
+
+    /// Writes a class whose bracket was read.
+    fn class(&mut self) {
+        self.out.push('[');
+        for (first, written) in [('^', "^"), (']', r"\]")] {
+            if let Some(after) = self.rest.strip_prefix(first) {
+                self.rest = after;
+                self.out.push_str(written);
+            }
+        }
+        while let Some(c) = self.take() {
+            match c {
+                '\\' => match self.take() {
+                    Some('s') => self.out.push_str(&written(SPACE)),
+                    Some('S') => self.out.push_str(&others(SPACE)),
+                    c => self.plain_escape(c),
+                },
+                '[' => match self.named() {
+                    Some(named) => self.out.push_str(&named),
+                    None => self.out.push('['),
+                },
+                ']' => {
+                    self.out.push(']');
+                    return;
+                }
+                c => self.out.push(c),
+            }
+        }
+    }
+
+    /// Reads on behind the bracket of `[:alpha:]` or `[:^alpha:]`, if it is one.
+    fn named(&mut self) -> Option<String> {
+        let (name, after) = self.rest.strip_prefix(':')?.split_once(":]")?;
+        let named = match name.strip_prefix('^') {
+            Some(name) => others(class_of(name)?),
+            None => written(class_of(name)?),
+        };
+        self.rest = after;
+        Some(named)
+    }
+}
+
+fn class_of(name: &str) -> Option<Class> {
+    Some(match name {
+        "alnum" => &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')],
+        "alpha" => &[(b'A', b'Z'), (b'a', b'z')],
+        "ascii" => &[(0, 0x7f)],
+        "blank" => &[(b'\t', b'\t'), (b' ', b' ')],
+        "cntrl" => &[(0, 0x1f), (0x7f, 0x7f)],
+        "digit" => &[(b'0', b'9')],
+        "graph" => &[(b'!', b'~')],
+        "lower" => &[(b'a', b'z')],
+        "print" => &[(b' ', b'~')],
+        "punct" => &[(b'!', b'/'), (b':', b'@'), (b'[', b'`'), (b'{', b'~')],
+        "space" => &[(b'\t', b'\r'), (b' ', b' ')],
+        "upper" => &[(b'A', b'Z')],
+        "word" => &[(b'0', b'9'), (b'A', b'Z'), (b'_', b'_'), (b'a', b'z')],
+        "xdigit" => &[(b'0', b'9'), (b'A', b'F'), (b'a', b'f')],
+        _ => return None,
+    })
+}
+
+/// Writes the characters of a class, without brackets.
+fn written(class: &[(u8, u8)]) -> String {
+    class.iter().map(|(first, last)| format!(r"\x{first:02x}-\x{last:02x}")).collect()
+}
+
+/// Writes all characters that are not in a class.
+fn others(class: Class) -> String {
+    let mut next = 0;
+    let mut others = Vec::new();
+    for (first, last) in class {
+        if next < *first {
+            others.push((next, first - 1));
+        }
+        next = last + 1;
+    }
+    if next < 0x80 {
+        others.push((next, 0x7f));
+    }
+    written(&others) + "\u{80}-\u{10ffff}"
+}
