@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis_contract::{
-    BackendName, Context, Descriptor, Diagnostic, Digest, Kind, PluginInfo, PluginName, ProviderName,
-    Severity,
+    BackendName, Context, Descriptor, Diagnostic, Digest, Kind, Operation, PluginInfo, PluginName,
+    ProviderName, Severity,
 };
 use portcullis_fuzz::in_time;
 
@@ -112,6 +112,33 @@ fn write_protection_holds() {
     check(from(r#"{"operation":{"literal":"create"}}"#), Err(refused));
     check(Run { input_check: InputCheck::None, ..from(r#"{"operation":"create"}"#) }, Err(refused));
     check(from(r#"{"operation":"list"}"#), Ok(("from", r#"{"operation":"list"}"#)));
+}
+
+/// Nothing asks that the two agree, upstream either; neither can take back what the other says.
+#[test]
+fn write_protection_holds_whichever_part_of_a_descriptor_names_the_operation() {
+    let operation =
+        |name: &str, is_write: bool| Operation { name: name.to_owned(), is_write, ..Operation::default() };
+    let listed = Some(vec!["create".to_owned()]);
+    for (writes, operations) in [
+        (None, vec![operation("create", true)]),
+        (Some(vec![]), vec![operation("create", true)]),
+        (Some(vec!["delete".to_owned()]), vec![operation("create", false), operation("create", true)]),
+        (listed.clone(), vec![operation("create", false)]),
+        (listed, vec![operation("delete", true)]),
+    ] {
+        let (_world, provider) = provider(|descriptor| {
+            descriptor.write_operations = writes;
+            descriptor.operations = operations;
+        });
+        let prepared = |asked: Option<&str>, input: &str| {
+            let capability = asked.map(str::to_owned);
+            prepare(&provider, Run { capability, ..with_input(input) }).map(|prepared| prepared.capability)
+        };
+        assert!(prepared(Some("from"), r#"{"operation":"create"}"#).is_err());
+        assert_eq!(prepared(None, r#"{"operation":"create"}"#).unwrap(), Capability::ACTION);
+        assert_eq!(prepared(None, r#"{"operation":"list"}"#).unwrap(), Capability::FROM);
+    }
 }
 
 /// Later providers of clusters are written so that all they do is done in one capability.
