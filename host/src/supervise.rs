@@ -9,7 +9,7 @@
 //! What a plugin remembered is gone with it: an auth handler that was started again knows of no login but
 //! those that it finds in its secrets.
 //!
-//! Whoever drops a call drops everything below it.
+//! Whoever drops a call drops everything below it, but for a restart: that is for whoever calls next.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
@@ -80,8 +80,6 @@ struct Shared<K: PluginKind> {
     launch_limit: Duration,
     turns: Arc<Semaphore>,
     life: watch::Sender<Life>,
-    /// Held while a plugin is being started again, so that one call does it and the others wait.
-    restarting: tokio::sync::Mutex<()>,
     state: Mutex<State<K>>,
     configurations: Mutex<BTreeMap<K::Name, Configuration>>,
 }
@@ -118,7 +116,6 @@ pub async fn launch<K: PluginKind>(
         limits,
         launch_limit,
         life: watch::Sender::new(Life::Up),
-        restarting: tokio::sync::Mutex::new(()),
         configurations: Mutex::default(),
         state: Mutex::new(State::new(Arc::clone(&plugin))),
         spec,

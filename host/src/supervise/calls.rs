@@ -27,7 +27,7 @@ struct Streaming<T> {
 
 impl<K: PluginKind> Shared<K> {
     /// Makes one call: waits for a turn, for the plugin, and for the answer.
-    pub(super) async fn call<T, F, Fut>(&self, call: &Call, make: F) -> Result<T, CallError>
+    pub(super) async fn call<T, F, Fut>(self: &Arc<Self>, call: &Call, make: F) -> Result<T, CallError>
     where
         F: FnOnce(Arc<K::Plugin>, Call) -> Fut + Send,
         Fut: Future<Output = Result<T, CallError>> + Send,
@@ -117,7 +117,7 @@ impl<K: PluginKind> Shared<K> {
     }
 
     /// Waits for a turn, and for the plugin to be up.
-    async fn turn(&self, clocks: Clocks) -> Result<Turn<K>, CallError> {
+    async fn turn(self: &Arc<Self>, clocks: Clocks) -> Result<Turn<K>, CallError> {
         if *self.life.borrow() != Life::Up {
             return Err(CallError::Gone);
         }

@@ -1,12 +1,14 @@
 //! A plugin that came to its end: noticed, started again after a pause, and left alone in the end.
 //!
 //! Nobody watches. That a plugin stopped is found out by a call, under it or before it; whoever calls next
-//! waits for the restart on the clocks of that call.
+//! waits for the restart on the clocks of that call. The restart itself belongs to no call: it goes on when the call that began
+//! it is given up, and ends with the plugin.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use portcullis_contract::{Call, CallError, Configuration, Plugin as _, StopReason, chain};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Life, PluginKind, Shared, launch_within};
@@ -34,13 +36,26 @@ pub(super) struct State<K: PluginKind> {
     not_before: Instant,
     /// Why it is down or has been.
     last: Option<StopReason>,
+    /// The restart under way, or the last one.
+    restart: Option<Restart>,
 }
+
+/// What comes of a restart. Closed without a word when it was broken off.
+type Restart = watch::Receiver<Option<Result<(), StopReason>>>;
 
 impl<K: PluginKind> State<K> {
     /// Returns how it stands with one that has just been started.
     pub(super) fn new(plugin: Arc<K::Plugin>) -> Self {
         let now = Instant::now();
-        Self { running: Some(plugin), launch: 0, since: now, restarts: 0, not_before: now, last: None }
+        Self {
+            running: Some(plugin),
+            launch: 0,
+            since: now,
+            restarts: 0,
+            not_before: now,
+            last: None,
+            restart: None,
+        }
     }
 
     /// Returns why it is left alone, if it is.
@@ -93,18 +108,46 @@ impl<K: PluginKind> Shared<K> {
     }
 
     /// Returns the plugin, started again if it is down.
-    pub(super) async fn plugin(&self) -> Result<Up<K>, CallError> {
-        if let Some(running) = self.running().await? {
-            return Ok(running);
+    pub(super) async fn plugin(self: &Arc<Self>) -> Result<Up<K>, CallError> {
+        loop {
+            if let Some(running) = self.running().await? {
+                return Ok(running);
+            }
+            let not_before = self.state().not_before;
+            tokio::time::sleep_until(not_before).await;
+            let Some(mut restart) = self.under_way() else { continue };
+            let restarted = restart.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+            match restarted {
+                Some(restarted) => restarted.map_err(CallError::Stopped)?,
+                None if *self.life.borrow() != Life::Up => return Err(CallError::Gone),
+                None => {
+                    let reason = "its restart was broken off".to_owned();
+                    return Err(CallError::Stopped(StopReason::Lost { reason }));
+                }
+            }
         }
-        let _one_at_a_time = self.restarting.lock().await;
-        // Another call may have done it meanwhile.
-        if let Some(running) = self.running().await? {
-            return Ok(running);
+    }
+
+    /// Returns the restart that is under way, begun here if none is; none if the plugin is up meanwhile.
+    fn under_way(self: &Arc<Self>) -> Option<Restart> {
+        let mut state = self.state();
+        if state.running.is_some() {
+            return None;
         }
-        let not_before = self.state().not_before;
-        tokio::time::sleep_until(not_before).await;
-        self.restart().await
+        if let Some(restart) = state.restart.as_ref().filter(|restart| restart.has_changed().is_ok()) {
+            return Some(restart.clone());
+        }
+        let (said, restart) = watch::channel(None);
+        state.restart = Some(restart.clone());
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                restarted = shared.restart() => drop(said.send_replace(Some(restarted))),
+                // The restart is dropped, and what it has started with it.
+                () = shared.over() => {}
+            }
+        });
+        Some(restart)
     }
 
     /// Returns the plugin, unless it is down. One that died with nobody asking anything of it is found
@@ -125,7 +168,7 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    async fn restart(&self) -> Result<Up<K>, CallError> {
+    async fn restart(&self) -> Result<(), StopReason> {
         let attempt = self.state().restarts + 1;
         let name = &self.spec.name;
         tracing::info!(plugin = %name, attempt, allowed = RESTARTS, "plugin is started again");
@@ -139,20 +182,19 @@ impl<K: PluginKind> Shared<K> {
             }
         };
         let mut state = self.state();
-        // Counted here and not before, because a caller who gave up halfway has tried nothing.
         state.restarts += 1;
         match started {
             // The end may have come while it started; then nobody would ever end this one.
-            Ok(_) if *self.life.borrow() != Life::Up => Err(CallError::Gone),
+            Ok(_) if *self.life.borrow() != Life::Up => Ok(()),
             Ok(plugin) => {
                 state.launch += 1;
                 state.since = Instant::now();
-                state.running = Some(Arc::clone(&plugin));
-                Ok(Up { plugin, launch: state.launch })
+                state.running = Some(plugin);
+                Ok(())
             }
             Err(reason) => {
                 state.pause(reason.clone());
-                Err(CallError::Stopped(reason))
+                Err(reason)
             }
         }
     }
@@ -175,7 +217,7 @@ impl<K: PluginKind> Shared<K> {
 
     /// Tells the plugin what its host is like, and remembers it for the next one.
     pub(super) async fn configure(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         name: &K::Name,
         configuration: &Configuration,

@@ -236,6 +236,53 @@ async fn a_restart_is_waited_for_on_the_calls_own_clock_and_done_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_when_the_call_that_began_it_is_given_up() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::Die]);
+    world.launches.lock().unwrap().push_back(Some(20 * SECOND));
+    assert!(ask(&plugin, Call::default()).await.is_err());
+    world.log();
+
+    let mut given_up = 0;
+    while let Err(said) = ask(&plugin, within(2 * SECOND)).await {
+        assert_eq!(said, "no answer within 2s");
+        given_up += 1;
+        assert!(given_up < 20);
+    }
+    assert!(given_up > 1);
+    assert_eq!(world.log(), ["launch p"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_looked_at_again_keeps_no_other_from_a_restart() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::Die]);
+    assert!(ask(&plugin, Call::default()).await.is_err());
+    world.log();
+
+    let mut unread = plugin.execute_stream(&Call::default(), request());
+    assert!(tokio::time::timeout(SECOND / 2, unread.next()).await.is_err());
+    assert!(ask(&plugin, within(9 * SECOND)).await.is_ok());
+    assert_eq!(world.log(), ["launch p"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_under_way_ends_with_the_plugin() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::Die]);
+    world.launches.lock().unwrap().push_back(Some(9 * SECOND));
+    assert!(ask(&plugin, Call::default()).await.is_err());
+    assert!(ask(&plugin, within(2 * SECOND)).await.is_err());
+    world.log();
+
+    plugin.kill().await;
+    assert_eq!(ask(&plugin, Call::default()).await, Err("the plugin is shut down".to_owned()));
+    // Had it come up, it would have been dropped.
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(world.log(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_that_fails_says_why_and_counts() {
     let (world, plugin) = launched(Limits::default()).await;
     world.next([Answer::Die]);
