@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portcullis_contract::{Call, CallError, Configuration, Plugin as _, StopReason, chain};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Life, PluginKind, Shared, launch_within};
 use crate::lock::lock;
@@ -96,6 +96,10 @@ impl<K: PluginKind> State<K> {
     }
 }
 
+fn not_again(why: &str) -> StopReason {
+    StopReason::Lost { reason: format!("it could not be started again: {why}") }
+}
+
 /// A plugin that is up, and which launch it came of.
 pub(super) struct Up<K: PluginKind> {
     pub(super) plugin: Arc<K::Plugin>,
@@ -175,11 +179,14 @@ impl<K: PluginKind> Shared<K> {
         if let Some(lost) = K::LOST {
             tracing::warn!(plugin = %name, "plugin is started again: {lost}");
         }
-        let started = match launch_within::<K>(self.backend.as_ref(), &self.spec, self.launch_limit).await {
-            Ok(plugin) => self.replay(plugin.as_ref()).await.map(|()| plugin),
-            Err(error) => {
-                Err(StopReason::Lost { reason: format!("it could not be started again: {}", chain(&error)) })
-            }
+        let launched = launch_within::<K>(self.backend.as_ref(), &self.spec, self.launch_limit).await;
+        let started = match launched {
+            // Nobody waits for this alone, so that nobody else would end one that never takes its configuration.
+            Ok(plugin) => match timeout(self.launch_limit, self.replay(plugin.as_ref())).await {
+                Ok(replayed) => replayed.map(|()| plugin),
+                Err(_elapsed) => Err(not_again(&format!("not configured within {:?}", self.launch_limit))),
+            },
+            Err(error) => Err(not_again(&chain(&error))),
         };
         let mut state = self.state();
         state.restarts += 1;

@@ -300,6 +300,21 @@ async fn a_restart_that_fails_says_why_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_that_is_never_done_with_its_configuration_has_failed() {
+    let (world, plugin) = launched(Limits::default()).await;
+    let told = Configuration { binary_name: "b".to_owned(), ..Configuration::default() };
+    plugin.configure(&Call::default(), &ProviderName::new("p"), &told).await.unwrap();
+    world.next([Answer::Die]);
+    assert!(ask(&plugin, Call::default()).await.is_err());
+    *world.configuring.lock().unwrap() = 3600 * SECOND;
+    let said = ask(&plugin, Call::default()).await.unwrap_err();
+    assert!(said.ends_with("it could not be started again: not configured within 60s"), "{said}");
+
+    *world.configuring.lock().unwrap() = Duration::ZERO;
+    assert!(ask(&plugin, Call::default()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_launch_that_takes_too_long_has_failed() {
     let world = Arc::new(World::default());
     world.launches.lock().unwrap().push_back(Some(61 * SECOND));
