@@ -2,7 +2,7 @@
 //!
 //! Names and descriptors are read once, at launch. Every other call goes to an instance of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::component::convert::{
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
 use crate::component::message::{Room, fits};
-use crate::component::state::Reader;
+use crate::component::state::{LimitHit, Reader};
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
 
@@ -73,7 +73,7 @@ impl ComponentProvider {
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
         let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
         let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
-        let Told { mut room, names, mut descriptors } = lock(&told).take();
+        let Told { mut room, names, repeated, mut descriptors } = lock(&told).take();
         // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
         let mut end = asked.err();
         if names.is_none()
@@ -81,11 +81,10 @@ impl ComponentProvider {
         {
             return Err(LaunchError::Undescribed(error));
         }
+        if repeated > 0 {
+            tracing::warn!(plugin = %this.info.name, repeated, "the plugin names providers more than once");
+        }
         for name in names.unwrap_or_default().into_iter().map(ProviderName::new) {
-            if this.descriptors.contains_key(&name) {
-                tracing::warn!(plugin = %this.info.name, provider = %name, "the plugin names a provider twice");
-                continue;
-            }
             let descriptor = match (descriptors.remove(name.as_str()), end.take()) {
                 (Some(told), later) => {
                     end = later;
@@ -123,13 +122,26 @@ type Described = Result<types::Descriptor, PluginError>;
 /// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
 struct Told {
     room: Room,
+    /// Each of its providers, once.
     names: Option<Vec<String>>,
+    /// How many names there were besides.
+    repeated: usize,
     descriptors: BTreeMap<String, Described>,
 }
 
 impl Told {
     fn new(room: Room) -> Self {
-        Self { room, names: None, descriptors: BTreeMap::new() }
+        Self { room, names: None, repeated: 0, descriptors: BTreeMap::new() }
+    }
+
+    /// Takes the names in, and returns each of them once: the same one may be there as often as the plugin likes.
+    fn take_names(&mut self, mut names: Vec<String>) -> Result<Vec<String>, LimitHit> {
+        self.room.take(names_size(&names))?;
+        let (all, mut seen) = (names.len(), HashSet::new());
+        names.retain(|name| seen.insert(name.clone()));
+        self.repeated = all - names.len();
+        self.names = Some(names.clone());
+        Ok(names)
     }
 
     fn take(&mut self) -> Self {
@@ -146,16 +158,12 @@ fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
                 Ok(names) => names,
                 Err(error) => return Ok(Err(error)),
             };
-            {
-                let mut told = lock(&told);
-                told.room.take(names_size(&names))?;
-                told.names = Some(names.clone());
-            }
+            let names = lock(&told).take_names(names)?;
             for name in names {
                 let described: Described = guest.call(DESCRIBE, (name.as_str(),)).await?;
                 let mut told = lock(&told);
                 told.room.take(described_size(&described))?;
-                told.descriptors.entry(name).or_insert(described);
+                told.descriptors.insert(name, described);
             }
             Ok(Ok(()))
         })
@@ -311,4 +319,17 @@ async fn execute(
     let output: types::Output = answer.await?;
     fits(output_size(&output), instances.ground.limits.message)?;
     Ok(Output::try_from(output)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_is_asked_for_once_however_often_it_is_named() {
+        let mut told = Told::new(Room::new(1000));
+        let names = ["a", "b", "a", "a"].map(str::to_owned).into();
+        assert_eq!(told.take_names(names).unwrap(), ["a", "b"]);
+        assert_eq!(told.repeated, 2);
+    }
 }

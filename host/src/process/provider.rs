@@ -3,7 +3,7 @@
 //! The eight calls of the contract, with the fallbacks that older plugins need (contract spec 4.7):
 //! to them a host that configures or stops is new, and so is one that streams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -50,13 +50,16 @@ impl ProcessProvider {
             .await
             .map_err(LaunchError::Undescribed)?;
         room.take(&told).map_err(LaunchError::Undescribed)?;
-        let names: Vec<_> = told.provider_names.into_iter().map(ProviderName::new).collect();
+        let mut names: Vec<_> = told.provider_names.into_iter().map(ProviderName::new).collect();
+        let (all, mut seen) = (names.len(), HashSet::new());
+        // The same one may be there as often as the plugin likes.
+        names.retain(|name| seen.insert(name.clone()));
+        let repeated = all - names.len();
+        if repeated > 0 {
+            tracing::warn!(plugin = %info.name, repeated, "the plugin names providers more than once");
+        }
         let mut descriptors = HashMap::new();
         for name in &names {
-            // A name that is advertised twice is asked for once.
-            if descriptors.contains_key(name) {
-                continue;
-            }
             match describe(&reader, &call, name, &mut room).await {
                 Err(stopped @ CallError::Stopped(_)) => return Err(LaunchError::Undescribed(stopped)),
                 described => descriptors.insert(name.clone(), described),
