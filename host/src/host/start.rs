@@ -4,6 +4,7 @@
 //! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ use super::registry::Registered;
 use super::{Asker, Rooms};
 use crate::lock::lock;
 use crate::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
+use crate::warnings::Warnings;
 
 /// A plugin that is up, or about to be.
 pub(super) type Starting = Arc<OnceCell<Started>>;
@@ -35,7 +37,38 @@ pub(super) struct Started {
     /// What of it was found good.
     offers: Up,
     /// Why the rest was not.
-    refused: Vec<String>,
+    refused: Refused,
+}
+
+/// How many reasons are kept of one plugin. It may offer any number of what is of no use, and nobody reads more.
+const MOST_REASONS: usize = 20;
+
+/// Why what a plugin offers is of no use, one by one.
+#[derive(Clone, Debug, Default)]
+struct Refused {
+    reasons: Vec<String>,
+    /// How many more there are.
+    more: usize,
+}
+
+impl Refused {
+    /// Takes a reason. Returns whether it is kept, and to be told.
+    fn note(&mut self, reason: String) -> bool {
+        let kept = self.reasons.len() < MOST_REASONS;
+        if kept {
+            self.reasons.push(reason);
+        } else {
+            self.more += 1;
+        }
+        kept
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons.join("; "))?;
+        if self.more > 0 { write!(f, "; and {} more", self.more) } else { Ok(()) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -100,19 +133,22 @@ impl Rooms {
     }
 
     async fn register_providers(&self, file: &Candidate, plugin: Arc<Supervised<ProviderKind>>) -> Started {
-        let (mut providers, mut refused) = (Vec::new(), Vec::new());
+        let (mut providers, mut refused, warnings) = (Vec::new(), Refused::default(), Warnings::default());
         for name in plugin.providers() {
             match Registered::new(Arc::clone(&plugin) as _, name) {
                 Ok(provider) => {
                     let provider = Arc::new(provider);
-                    if let Err(error) = self.registry.register(Arc::clone(&provider)) {
+                    if let Err(error) = self.registry.register(Arc::clone(&provider))
+                        && warnings.one_more(&file.name)
+                    {
                         tracing::warn!(plugin = %file.name, error = chain(&error), "provider not registered");
                     }
                     providers.push(provider);
                 }
                 Err(error) => {
-                    tracing::warn!(plugin = %file.name, provider = %name, error = chain(&error), "provider passed over");
-                    refused.push(format!("{name}: {}", chain(&error)));
+                    if refused.note(format!("{name}: {}", chain(&error))) {
+                        tracing::warn!(plugin = %file.name, provider = %name, error = chain(&error), "provider passed over");
+                    }
                 }
             }
         }
@@ -124,7 +160,7 @@ impl Rooms {
 
     async fn register_handlers(&self, file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
         let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
-        let mut refused = Vec::new();
+        let (mut refused, warnings) = (Refused::default(), Warnings::default());
         let mut taken_here = HashSet::new();
         for info in plugin.handlers() {
             let name = info.name.clone();
@@ -137,15 +173,18 @@ impl Rooms {
                 Ok(handler) => {
                     self.configure(plugin.as_ref(), &name).await;
                     let handler = Arc::new(handler.of_file(&file.path));
-                    if let Err(error) = self.auth_registry.register(Arc::clone(&handler)) {
+                    if let Err(error) = self.auth_registry.register(Arc::clone(&handler))
+                        && warnings.one_more(&file.name)
+                    {
                         tracing::warn!(plugin = %file.name, %error, "auth handler not registered");
                     }
                     taken_here.insert(name);
                     handlers.push(handler);
                 }
                 Err(error) => {
-                    tracing::warn!(plugin = %file.name, %error, "auth handler passed over");
-                    refused.push(error.to_string());
+                    if refused.note(error.to_string()) {
+                        tracing::warn!(plugin = %file.name, %error, "auth handler passed over");
+                    }
                 }
             }
         }
@@ -284,13 +323,13 @@ impl Started {
 
     /// Returns the provider that is meant: the only one, or the one of a name.
     pub(super) fn choose_provider(self, name: Option<&str>) -> Result<Arc<Registered>, FindError> {
-        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.join("; "));
+        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.to_string());
         choose(plugin, refused, &self.into_providers(), name)
     }
 
     /// Returns the auth handler that is meant: the only one, or the one of a name.
     pub(super) fn choose_handler(self, name: Option<&str>) -> Result<Arc<RegisteredHandler>, FindError> {
-        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.join("; "));
+        let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.to_string());
         choose(plugin, refused, &self.into_handlers(), name)
     }
 }

@@ -406,6 +406,17 @@ async fn a_descriptor_that_is_of_no_use_is_told_and_not_run() {
     assert_eq!(run.to_string(), format!("{useless}: {reason}"));
 }
 
+#[tokio::test]
+async fn of_very_many_that_are_of_no_use_the_first_are_told() {
+    let names: Vec<_> = (0..1000).map(|n| format!("p{n}")).collect();
+    let house = House::new(&[("a.wasm", &names.join(" "))]);
+    *house.world.descriptor.lock().unwrap() = Some(|d| d.version.clear());
+    let run = house.host().find(&Wanted::File(house.path("a.wasm"), None), Describe::Trusted).await;
+    let said = run.unwrap_err().to_string();
+    assert!(said.contains("p19: ") && !said.contains("p20: "), "{said}");
+    assert!(said.ends_with("; and 980 more"), "{said}");
+}
+
 /// Contract items 67 and 70.
 #[tokio::test]
 async fn upstreams_discovery_starts_everything() {
