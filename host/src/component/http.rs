@@ -43,6 +43,9 @@ const CONNECTIONS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The most bytes of what comes before the body of a response. A guess: hardly a server sends as many, and a guest may keep a thousand
+/// responses, each with all that was read of it at once.
+const HEAD: usize = 64 << 10;
 /// The most bytes of a method or an authority. No name of a host is nearly as long, and a guest may keep a thousand requests.
 const TEXT: usize = 8 << 10;
 /// What wasmtime calls the interface that requests are made with.
@@ -188,7 +191,8 @@ impl Exchange {
         let most = self.most;
         let request = request.map(|body| Capped { body, left: most, excess: Error::HttpRequestBodySize });
 
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut wire = http1::Builder::new();
+        let (mut sender, connection) = wire.max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
         let mut connection = Box::pin(connection);
         let patience = self.options.first_byte_timeout.unwrap_or(PATIENCE);
         let response = {
@@ -270,12 +274,15 @@ mod tests {
         assert_eq!(said("https://api.example.com/"), "");
     }
 
-    /// Gets an answer whose second half never comes, for a guest that waits so long for more.
-    async fn half_an_answer(between_bytes_timeout: Option<Duration>) -> Response<WasiBody> {
-        let (ours, mut theirs) = tokio::io::duplex(1024);
+    /// Gets an answer of which no more comes than this, for a guest that waits so long for more.
+    async fn answer(
+        text: String,
+        between_bytes_timeout: Option<Duration>,
+    ) -> Result<(Response<WasiBody>, Sent), Error> {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         tokio::spawn(async move {
             assert!(theirs.read(&mut [0; 1024]).await.unwrap() > 0);
-            theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe").await.unwrap();
+            theirs.write_all(text.as_bytes()).await.unwrap();
             pending::<()>().await;
         });
         let target =
@@ -285,9 +292,25 @@ mod tests {
         let exchange = Exchange { target, most: 100, options, permit };
         let nothing: WasiBody =
             Empty::<Bytes>::new().map_err(|never: Infallible| match never {}).boxed_unsync();
-        let (response, rest) = exchange.exchange(ours, Request::new(nothing)).await.unwrap();
+        exchange.exchange(ours, Request::new(nothing)).await
+    }
+
+    async fn half_an_answer(between_bytes_timeout: Option<Duration>) -> Response<WasiBody> {
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe".to_owned();
+        let Ok((response, rest)) = answer(half, between_bytes_timeout).await else {
+            panic!("there is half an answer");
+        };
         tokio::spawn(Box::into_pin(rest));
         response
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_says_very_much_before_it_begins_is_none() {
+        let head = |length: usize| {
+            format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(length))
+        };
+        assert!(answer(head(HEAD / 2), None).await.is_ok());
+        assert!(answer(head(2 * HEAD), None).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
