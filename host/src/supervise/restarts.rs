@@ -132,10 +132,11 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Returns the restart that is under way, begun here if none is; none if the plugin is up meanwhile.
+    /// Returns the restart that is under way, begun here if none is; none if meanwhile the plugin is up, or a restart has
+    /// failed: there is another pause then.
     fn under_way(self: &Arc<Self>) -> Option<Restart> {
         let mut state = self.state();
-        if state.running.is_some() {
+        if state.running.is_some() || Instant::now() < state.not_before {
             return None;
         }
         if let Some(restart) = state.restart.as_ref().filter(|restart| restart.has_changed().is_ok()) {

@@ -267,6 +267,22 @@ async fn a_call_that_is_not_looked_at_again_keeps_no_other_from_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_slept_through_a_restart_that_failed_waits_for_the_next() {
+    let (world, plugin) = launched(Limits::default()).await;
+    world.next([Answer::Die]);
+    world.launches.lock().unwrap().push_back(None);
+    assert!(ask(&plugin, Call::default()).await.is_err());
+
+    let mut late = plugin.execute_stream(&Call::default(), request());
+    assert!(tokio::time::timeout(SECOND / 2, late.next()).await.is_err());
+    assert!(ask(&plugin, Call::default()).await.is_err());
+    let launches = world.specs.lock().unwrap().len();
+    assert!(tokio::time::timeout(SECOND, late.next()).await.is_err());
+    assert_eq!(world.specs.lock().unwrap().len(), launches);
+    assert!(late.next().await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_under_way_ends_with_the_plugin() {
     let (world, plugin) = launched(Limits::default()).await;
     world.next([Answer::Die]);
