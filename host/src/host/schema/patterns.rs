@@ -1,9 +1,10 @@
 //! The patterns of a schema, said so that our validator reads them as upstream does.
 //!
 //! Upstream's are Go's regular expressions, and our validator takes patterns for ECMAScript's. What the two read differently
-//! is written anew before the validator sees it: `\s` and `\b`, which are ASCII in Go; the dot, which only stops at `\n`, and with
-//! the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E` and `\a`, which ECMAScript does not know. The walk knows as much of Go's syntax as
-//! that takes, and refuses nothing: what is no pattern the validator refuses.
+//! is written anew before the validator sees it: `\s` and `\b`, which are ASCII in Go; the dot, which only stops at `\n`, and
+//! with the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E` and `\a`, which ECMAScript does not know; and what stands for itself in
+//! Go: `\<`, a brace that counts nothing, and a hyphen behind a class. The walk knows as much of Go's syntax as that takes,
+//! and refuses nothing: what is no pattern the validator refuses.
 
 use std::collections::HashMap;
 use std::mem;
@@ -47,7 +48,10 @@ impl Rewriting {
             // Values of inputs, and no schemas.
             ("const" | "default" | "enum" | "examples", _) => {}
             ("pattern", Value::String(pattern)) => *pattern = self.pattern(pattern),
-            ("properties" | "$defs" | "definitions" | "dependentSchemas", Value::Object(named)) => {
+            (
+                "properties" | "$defs" | "definitions" | "dependencies" | "dependentSchemas",
+                Value::Object(named),
+            ) => {
                 named.values_mut().for_each(|schema| self.schema(schema));
             }
             ("patternProperties", Value::Object(named)) => {
@@ -116,6 +120,11 @@ impl Walk<'_> {
                     }
                     self.out.push(')');
                 }
+                '{' if counts(self.rest) => {
+                    self.out.push('{');
+                    self.braced();
+                }
+                '{' | '}' | ']' => self.out.extend(['\\', c]),
                 c => self.out.push(c),
             }
         }
@@ -150,11 +159,30 @@ impl Walk<'_> {
     fn plain_escape(&mut self, escaped: Option<char>) {
         match escaped {
             Some('a') => self.out.push_str(r"\x07"),
+            // With a backslash our engine takes them for the bounds of words.
+            Some(c @ ('<' | '>')) => self.out.push(c),
             escaped => {
                 self.out.push('\\');
                 self.out.extend(escaped);
             }
         }
+        // What these are followed by has no meaning of its own.
+        if matches!(escaped, Some('p' | 'P' | 'x')) {
+            if self.rest.starts_with('{') {
+                self.braced();
+            } else {
+                let short = self.take();
+                self.out.extend(short);
+            }
+        }
+    }
+
+    /// Writes on to the end of a brace.
+    fn braced(&mut self) {
+        let end = self.rest.find('}').map_or(self.rest.len(), |end| end + 1);
+        let (braced, after) = self.rest.split_at(end);
+        self.out.push_str(braced);
+        self.rest = after;
     }
 
     /// Writes a class whose bracket was read.
@@ -167,21 +195,37 @@ impl Walk<'_> {
             }
         }
         while let Some(c) = self.take() {
-            match c {
-                '\\' => match self.take() {
-                    Some('s') => self.out.push_str(&written(SPACE)),
-                    Some('S') => self.out.push_str(&others(SPACE)),
-                    c => self.plain_escape(c),
-                },
-                '[' => match self.named() {
-                    Some(named) => self.out.push_str(&named),
-                    None => self.out.push('['),
-                },
+            let several = match c {
+                '\\' => {
+                    let escaped = self.take();
+                    match escaped {
+                        Some('s') => self.out.push_str(&written(SPACE)),
+                        Some('S') => self.out.push_str(&others(SPACE)),
+                        escaped => self.plain_escape(escaped),
+                    }
+                    matches!(escaped, Some('d' | 'D' | 'p' | 'P' | 's' | 'S' | 'w' | 'W'))
+                }
+                '[' => {
+                    let named = self.named();
+                    self.out.push_str(named.as_deref().unwrap_or("["));
+                    named.is_some()
+                }
                 ']' => {
                     self.out.push(']');
                     return;
                 }
-                c => self.out.push(c),
+                c => {
+                    self.out.push(c);
+                    false
+                }
+            };
+            // From several characters no range goes on.
+            if several
+                && let Some(after) = self.rest.strip_prefix('-')
+                && !after.starts_with(']')
+            {
+                self.rest = after;
+                self.out.push_str(r"\-");
             }
         }
     }
@@ -196,6 +240,17 @@ impl Walk<'_> {
         self.rest = after;
         Some(named)
     }
+}
+
+/// Tells whether the brace before this text counts how often something comes. In Go any other stands for itself.
+fn counts(text: &str) -> bool {
+    let is_count = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits && (text == "0" || !text.starts_with('0'))
+    };
+    let Some((counts, _)) = text.split_once('}') else { return false };
+    let (least, most) = counts.split_once(',').unwrap_or((counts, counts));
+    is_count(least) && (most.is_empty() || is_count(most))
 }
 
 fn class_of(name: &str) -> Option<Class> {

@@ -250,6 +250,10 @@ fn patterns_mean_what_they_mean_upstream() {
         check("^[^[:^digit:]x]$", draft, &["7"], &["x", "a", "é"]);
         check("^[]a]$", draft, &["]", "a"], &["b"]);
         check(r"^\[.\]$", draft, &["[x]"], &["[]"]);
+        check(r"^\<a>$", draft, &["<a>"], &["a"]);
+        check(r"^[\w-.]$", draft, &["a", "-", "."], &["/", ","]);
+        check(r"^[\p{L}--0]$", draft, &["é", "-", "/"], &["1"]);
+        check("^a{2}{{,3}}$", draft, &["aa{{,3}}"], &["aa", "aaaa"]);
     }
     check(r"\bfoo\b", latest, &["éfoo", "a foo"], &["afoo"]);
     check(r"^é\B.$", latest, &["é!"], &["éa"]);
@@ -266,6 +270,10 @@ fn patterns_of_names_mean_what_they_mean_upstream_and_values_are_none() {
     let said = "inputs: validating root: validating /patternProperties/^[[:upper:]]$: type: 1 has type \"integer\", want \"string\"";
     check(names, r#"{"A":1}"#, said);
     check(names, r#"{"u]":"x"}"#, "inputs: validating root: unexpected additional properties [\"u]\"]");
+
+    let depending = r#"{"$schema":"http://json-schema.org/draft-07/schema#",
+        "dependencies":{"enum":{"properties":{"a":{"pattern":"^\\Q.\\E$"}}}}}"#;
+    check(depending, r#"{"enum":1,"a":"."}"#, "");
 }
 
 #[test]
