@@ -90,7 +90,7 @@ impl Program {
             let top = stack.as_mut_ptr_range().end.cast();
             libc::clone(begin, top, flags, (&raw const first).cast_mut().cast(), &raw mut pidfd)
         };
-        let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+        let Some(pid) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
             return Err(io::Error::last_os_error());
         };
         if pidfd < 0 {
