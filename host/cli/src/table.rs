@@ -57,7 +57,7 @@ fn line(row: &[String], last: usize) -> Vec<String> {
     cells
 }
 
-/// Shows JSON as a table: a list of objects by their keys, an object key by key, anything else as it is.
+/// Shows JSON as a table: an object key by key, and with it the objects in it; anything else as it is.
 pub(crate) fn from_json(document: &Document<'_>) -> String {
     let keys = match document.node(0) {
         Node::Object(keys) if !keys.is_empty() => keys,
