@@ -220,7 +220,7 @@ impl Listener {
     /// Waits for the next connection; `None` when there will be no more. May be dropped and called again.
     pub(crate) async fn accept(&mut self) -> io::Result<Option<Socket>> {
         match self {
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Some(Socket::Unix(stream))),
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Some(Socket::unix(stream))),
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
