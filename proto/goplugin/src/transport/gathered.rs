@@ -29,7 +29,7 @@ const TURN: usize = 128 << 10;
 pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Turns<L>) {
     let shared = Shared { link, read: 0, waiting: Vec::new(), written: 0, failed: None };
     let shared = Arc::new(Mutex::new(shared));
-    (Gathered(Arc::clone(&shared)), Turns { shared, busy: BusyPoll::new() })
+    (Gathered(Arc::clone(&shared)), Turns { shared, busy: BusyPoll::default() })
 }
 
 /// A link on which a flush does nothing; see [`Turns`].
