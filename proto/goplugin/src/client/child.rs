@@ -27,7 +27,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use self::program::{Program, block_signals};
+use self::program::Program;
 use super::executable::Executable;
 use super::{Environment, Stdin};
 use crate::lock::lock;
@@ -81,8 +81,6 @@ pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> 
         None => {
             let (jobs, queue) = mpsc::channel::<Job>();
             std::thread::Builder::new().name("goplugin-spawn".to_owned()).spawn(move || {
-                // What starts as a part of us is not to run our handlers.
-                block_signals();
                 for job in queue {
                     // If this thread ended, every child would be killed with it.
                     let _panicked = catch_unwind(AssertUnwindSafe(job));

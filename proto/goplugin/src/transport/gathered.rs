@@ -35,7 +35,7 @@ pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Turns<L>) {
 /// A link on which a flush does nothing; see [`Turns`].
 pub(crate) struct Gathered<L>(Arc<Mutex<Shared<L>>>);
 
-/// What flushes a [`Gathered`] link.
+/// What ends the turns of a [`Gathered`] link, and so flushes it.
 pub(crate) struct Turns<L> {
     shared: Arc<Mutex<Shared<L>>>,
     busy: BusyPoll,

@@ -74,7 +74,7 @@ impl Program {
         Ok((program, [stdout.into(), stderr.into()]))
     }
 
-    /// Starts a child, which executes this or is no more. Every signal has to be blocked on this thread.
+    /// Starts a child, which executes this or is no more.
     #[expect(unsafe_code, reason = "no safe way to start a child does what it has to do first")]
     pub(super) fn start(&self) -> io::Result<(Pid, OwnedFd)> {
         let mut stack = Box::<[u128]>::new_uninit_slice(STACK);
@@ -83,16 +83,15 @@ impl Program {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the child shares our memory until it executes or ends, and for so long this thread stands still, and with it
         // everything that is lent to the child: the stack, which nobody else uses and which grows down from its end, and
-        // `first`. Other threads go on, and the child takes no lock that they could hold: it makes system calls, and
-        // what it writes to is its own, `failed`, and this thread's `errno`. It cannot be interrupted, because signals
-        // are blocked until no handler of ours is left in it.
-        let pid = unsafe {
+        // `first`. Other threads go on, and the child takes no lock that they could hold for long: it makes system calls, and
+        // what it writes to is its own, `failed`, and this thread's `errno`. (C libraries guard what SIGABRT does by one, which
+        // is held while that is set or by who aborts.) It cannot be interrupted: signals are blocked until no handler of ours is
+        // left in it.
+        let pid = with_signals_blocked(|| unsafe {
             let top = stack.as_mut_ptr_range().end.cast();
-            libc::clone(begin, top, flags, (&raw const first).cast_mut().cast(), &raw mut pidfd)
-        };
-        let Some(pid) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
-            return Err(io::Error::last_os_error());
-        };
+            let pid = libc::clone(begin, top, flags, (&raw const first).cast_mut().cast(), &raw mut pidfd);
+            Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or_else(io::Error::last_os_error)
+        })?;
         if pidfd < 0 {
             // Linux has them since 5.2. Without one there is no leash.
             let _gone = kill_process(pid, Signal::KILL);
@@ -198,15 +197,19 @@ unsafe fn forget_signals() {
     }
 }
 
-/// Blocks every signal on this thread, for good.
+/// Works while every signal is blocked on this thread.
 #[expect(unsafe_code, reason = "what signals do has no safe form")]
-pub(super) fn block_signals() {
-    // SAFETY: the set is filled before it is used, and nothing else is touched.
+fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: each set is filled before it is used, and nothing else is touched.
     unsafe {
-        let mut all = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
     }
+    let done = work();
+    // SAFETY: as above; what was before is what is set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut()) };
+    done
 }
 
 /// Returns another descriptor of the same, above the three that the child's own are put on.
