@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use self::knocks::{Knocks, Ticket, Verdict};
-use self::opener::{Ack, Opener};
+use self::opener::{Ack, Opener, UNANSWERED};
 pub(crate) use self::stream::Stream;
 use crate::broker::Queue;
 use crate::handshake::quote;
@@ -54,9 +54,6 @@ const BACKLOG: usize = 64;
 
 /// How many dials may wait for their turn. A guess; further ones wait in their caller.
 const DIALS: usize = 64;
-
-/// How many answers to knocks may wait to be heard. A guess; no more come than were asked for, and further ones are lost.
-const ACKS: usize = 64;
 
 /// Which end of the session we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +119,8 @@ impl Mux {
         let (opens, wanted) = mpsc::channel(1);
         let (has_ended, ended) = watch::channel(false);
         let (dials, waiting) = mpsc::channel(DIALS);
-        let (acks, heard) = mpsc::channel(ACKS);
+        // Every answer that is to come has room.
+        let (acks, heard) = mpsc::channel(UNANSWERED);
         let drive = {
             let (acceptance, queue) = (Arc::clone(&acceptance), queue.clone());
             async move {

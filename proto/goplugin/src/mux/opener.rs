@@ -14,8 +14,9 @@ use crate::broker::Queue;
 use crate::wire::ConnInfo;
 use crate::wire::conn_info::Knock;
 
-/// How many knocks are remembered that are not answered. A guess; there is one in five seconds at most that is given up.
-const UNANSWERED: usize = 64;
+/// How many knocks are remembered that are not answered. A guess: of more the oldest is forgotten, and a late answer to it is
+/// not made good.
+pub(super) const UNANSWERED: usize = 4096;
 
 /// What the other side said to a knock for `id`: come in, or why not.
 #[derive(Debug)]

@@ -167,6 +167,19 @@ async fn a_late_answer_is_made_good_while_another_dial_waits() {
 }
 
 #[tokio::test]
+async fn a_late_answer_is_made_good_however_many_gave_up_meanwhile() {
+    let ByHand { host, plugin, mut knocks, main: _main, _carrier } = by_hand();
+    let mut late = plugin.serve(7).await.unwrap();
+    let given_up = give_up(&host, 7, &mut knocks).await;
+    for id in 100..200 {
+        give_up(&host, id, &mut knocks).await;
+    }
+    plugin.heard(7, given_up);
+    let made_good = timeout(LONG, late.next()).await.expect("it is made good");
+    assert!(made_good.is_some());
+}
+
+#[tokio::test]
 async fn a_late_refusal_is_nothing_to_make_good() {
     let ByHand { host, mut main, mut knocks, plugin: _plugin, _carrier } = by_hand();
     give_up(&host, 7, &mut knocks).await;
