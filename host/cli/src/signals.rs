@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use crate::exit::Exit;
 
@@ -27,8 +27,8 @@ pub(crate) struct Signals {
     hang_up: Option<Signal>,
     /// How the command ends because of the first that was returned.
     first: Option<Exit>,
-    /// When who has not read by then is not waited for any more.
-    end: Option<Instant>,
+    /// Whether somebody has been waited for since who does not read.
+    in_vain: bool,
 }
 
 impl Signals {
@@ -59,14 +59,17 @@ impl Signals {
     }
 
     /// Returns how the command ends because of a signal when it has waited long enough for who reads: at the next one or, if
-    /// one was returned already, after a moment, which all such waits share.
+    /// one was returned already, after a moment. Once that was in vain, nobody is waited for any more.
     pub(crate) async fn patience(&mut self) -> Exit {
         let Some(exit) = self.first else { return self.next().await };
-        let end = *self.end.get_or_insert_with(|| Instant::now() + GRACE);
-        tokio::select! {
-            _ = self.next() => exit,
-            () = sleep_until(end) => exit,
+        if !self.in_vain {
+            tokio::select! {
+                _ = self.next() => {}
+                () = sleep(GRACE) => {}
+            }
+            self.in_vain = true;
         }
+        exit
     }
 }
 
@@ -86,7 +89,19 @@ fn ignored(status: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_waited_for_until_somebody_does_not() {
+        let mut signals = Signals { first: Some(Exit::Interrupted), ..Signals::default() };
+        for _ in 0..3 {
+            assert!(timeout(GRACE / 2, signals.patience()).await.is_err(), "it is read by then");
+        }
+        assert_eq!(timeout(2 * GRACE, signals.patience()).await, Ok(Exit::Interrupted));
+        assert_eq!(timeout(Duration::ZERO, signals.patience()).await, Ok(Exit::Interrupted));
+    }
 
     #[test]
     fn ignored_signals_are_read_from_what_the_kernel_says() {
