@@ -219,7 +219,10 @@ fn compile_value(schema: &mut Value) -> Result<Compiled, String> {
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(schema)
-        .map_err(|e| e.to_string())?;
+        .map_err(|error| match error.instance().as_str().and_then(|given| patterns.get(given)) {
+            Some(written) => error.masked_with(text::quoted(written)).to_string(),
+            None => error.to_string(),
+        })?;
     Ok(Compiled { validator, references, patterns })
 }
 

@@ -263,6 +263,17 @@ fn patterns_mean_what_they_mean_upstream() {
 }
 
 #[test]
+fn what_is_no_pattern_is_told_as_it_was_written() {
+    for (schema, pattern) in [
+        (r#"{"properties":{"a":{"pattern":"(\\s"}}}"#, r#""(\\s""#),
+        (r#"{"patternProperties":{"([[:alpha:]]":true}}"#, r#""([[:alpha:]]""#),
+    ] {
+        let said = format!("failed to resolve inputs schema: {pattern} is not a \"regex\"");
+        check(schema, r#"{"a":"b"}"#, &said);
+    }
+}
+
+#[test]
 fn patterns_of_names_mean_what_they_mean_upstream_and_values_are_none() {
     let names = r#"{"patternProperties":{"^[[:upper:]]$":{"type":"string"}},"additionalProperties":false,
         "properties":{"pattern":{"enum":[{"pattern":"\\s"}]}}}"#;
