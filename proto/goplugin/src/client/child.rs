@@ -109,7 +109,7 @@ fn start(order: Order) -> io::Result<Child> {
         }
     };
     // From here on an error drops the leash, and with it the child.
-    let leash = Leash::of(pid, pidfd, &order.stdin)?;
+    let leash = Leash::of(pid, pidfd, Reach::of(order.stdin))?;
     let [stdout, stderr] = outputs;
     Ok(Child { leash: Arc::new(leash), stdout, stderr })
 }
@@ -132,6 +132,16 @@ enum Reach {
     Child,
 }
 
+impl Reach {
+    /// Returns that of a child with such a stdin.
+    fn of(stdin: Stdin) -> Self {
+        match stdin {
+            Stdin::Null => Self::Group,
+            Stdin::Inherit => Self::Child,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Life {
     Unreaped,
@@ -140,11 +150,7 @@ enum Life {
 }
 
 impl Leash {
-    fn of(pid: Pid, pidfd: OwnedFd, stdin: &Stdin) -> io::Result<Self> {
-        let reach = match stdin {
-            Stdin::Null => Reach::Group,
-            Stdin::Inherit => Reach::Child,
-        };
+    fn of(pid: Pid, pidfd: OwnedFd, reach: Reach) -> io::Result<Self> {
         let leash = Self { pid, pidfd, reach, life: Mutex::new(Life::Unreaped) };
         if reach == Reach::Group {
             watcher::register(pid)?;

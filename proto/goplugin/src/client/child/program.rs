@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, 
 
 use super::super::executable::Form;
 use super::super::{Environment, Stdin};
-use super::Order;
+use super::{Order, Reach};
 
 /// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs a few.
 const STACK: usize = 4 << 10;
@@ -32,11 +32,10 @@ pub(super) struct Program {
     stdin: Option<OwnedFd>,
     outputs: [OwnedFd; 2],
     directory: Option<CString>,
-    /// Whether it leads a process group of its own.
-    leads: bool,
+    reach: Reach,
     path: CString,
     /// The opened file that `path` names.
-    file: Option<(File, Form)>,
+    file: Option<(OwnedFd, Form)>,
     arguments: Strings,
     environment: Strings,
 }
@@ -47,7 +46,7 @@ impl Program {
         let mut path = std::path::absolute(order.executable.path())?;
         let mut file = None;
         if let Some((opened, form)) = order.executable.opened() {
-            let opened = File::from(above(opened)?);
+            let opened = above(opened)?;
             // The kernel has it open before it closes ours; an interpreter opens it again by this same name, and has to inherit
             // the descriptor for that.
             path = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
@@ -62,7 +61,7 @@ impl Program {
         let directory = order.directory.as_ref().map(|path| CString::new(path.as_os_str().as_bytes()));
         let name = order.executable.path().as_os_str().to_owned();
         let program = Self {
-            leads: stdin.is_some(),
+            reach: Reach::of(order.stdin),
             stdin,
             outputs: [above(its_stdout)?, above(its_stderr)?],
             directory: directory.transpose()?,
@@ -143,7 +142,7 @@ impl Program {
                 if libc::getppid() != parent.as_raw_nonzero().get() {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
-                if self.leads {
+                if self.reach == Reach::Group {
                     done(libc::setpgid(0, 0))?;
                 }
                 let [stdout, stderr] = &self.outputs;
