@@ -43,8 +43,8 @@ const CONNECTIONS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most bytes of what comes before the body of a response. A guess: hardly a server sends as many, and a guest may keep a
-/// thousand responses, each with all that was read of it at once.
+/// The most bytes of what comes before the body of a response. A guess: hardly any server sends as many, and a guest may keep
+/// a thousand responses, each with all that was read of it at once.
 const HEAD: usize = 64 << 10;
 /// The most bytes of a method or an authority. No name of a host is nearly as long, and a guest may keep a thousand requests.
 const TEXT: usize = 8 << 10;

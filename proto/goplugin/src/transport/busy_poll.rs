@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 /// 1 KiB to a Go plugin are hardly faster, with 100 us by a quarter, and callbacks by two fifths.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// What takes longer counts as this. It is not to be won by staying awake, and one that was long says little of the next.
+/// A wait that takes longer counts as this. Staying awake gains nothing on it, and how long it was says little of the next.
 const MOST: Duration = Duration::from_micros(300);
 
-/// What is longer is worth more of a processor's time than there is to gain. Large calls, many at a time, are slower by a quarter
-/// beside somebody who looks for them all the time.
+/// Around what is longer it does not stay awake: that takes more of a processor's time than there is to gain. Large calls, many
+/// at a time, are slower by a quarter beside somebody who looks for them all the time.
 const SHORT: usize = 8 << 10;
 
-/// Of so many waits the last [`TRIES`] go the other way, to see how long they take so: in a row, because it takes a few until
+/// Of so many waits the last [`TRIES`] go the other way, to see how long they take then: in a row, because it takes a few until
 /// the system has found the best place for either side. Guesses.
 const ROUND: u32 = 256;
 const TRIES: u32 = 16;

@@ -99,7 +99,7 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
 
 impl<L: AsyncWrite + Unpin> Turns<L> {
     /// Ends a turn: writes what has been gathered, as far as the link takes it. The task is woken when it takes more, and
-    /// when it is worth to look what has come.
+    /// when it is worth looking at what has come.
     pub(crate) fn end(&mut self, cx: &mut Context<'_>) {
         let mut shared = lock(&self.shared);
         let (read, said) = (std::mem::take(&mut shared.read), shared.waiting.len());
@@ -107,7 +107,7 @@ impl<L: AsyncWrite + Unpin> Turns<L> {
             shared.fail(error, cx);
         }
         if self.busy.goes_on(read, said, Instant::now()) {
-            // It is polled once more after the runtime has looked what there is.
+            // It is polled once more after the runtime has looked at what there is.
             _ = pin!(yield_now()).poll(cx);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A fork would copy the tables of all our memory, and have every page of it copied that we write to while the child still
 //! has it: a host of a gigabyte would stand still for ten milliseconds to start a plugin. So the child begins in our memory,
-//! while the thread that starts it waits, as `posix_spawn` has it, which knows of no parent-death signal. `Command` knows of none
-//! either, and hands whatever the kernel does not know over to a shell: a program for another machine, or a text.
+//! while the thread that starts it waits. `posix_spawn` does it in this way, too, but knows of no parent-death signal. Neither
+//! does `Command`, which also hands over to a shell whatever the kernel does not know: a program for another machine, or a text.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
@@ -23,7 +23,7 @@ use super::super::executable::Form;
 use super::super::{Environment, Stdin};
 use super::{Order, Reach};
 
-/// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs a few.
+/// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs little.
 const STACK: usize = 4 << 10;
 
 /// What a child does before it executes, and what then. All is made before there is a child.
@@ -171,8 +171,8 @@ impl Program {
     }
 }
 
-/// Takes every signal as a new program does, but for those that are ignored, and lets all of them in. Of those, what ignores
-/// a broken pipe is Rust's own start.
+/// Takes every signal as a new program does, but for those that are ignored, and lets all of them in. That a broken pipe is
+/// ignored was not said by who started us, but by Rust, and is not passed on.
 ///
 /// # Safety
 ///

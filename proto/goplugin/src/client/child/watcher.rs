@@ -8,10 +8,9 @@
 //!
 //! It is a fork of us that never executes anything: a library has no program of its own that it could
 //! rely on. It has given up every descriptor but the socket, and the memory that we go on to write to: what it has, too,
-//! would be copied for us page by page. It is a session of its own, so that nothing
-//! meant for our terminal or our process group reaches it, and blocks all signals. Forking takes a fraction of
-//! a millisecond, or ten of them in a process of a gigabyte, once per run of children that overlap, while the first of them
-//! starts up.
+//! would be copied for us page by page. It is a session of its own, so that nothing meant for our terminal or our process
+//! group reaches it, and blocks all signals. Forking takes a fraction of a millisecond, or ten milliseconds in a process of
+//! a gigabyte, once per run of children that overlap, while the first of them starts up.
 
 mod memory;
 
@@ -119,7 +118,8 @@ fn watch(line: RawFd) -> ! {
     let mut groups = Groups { room: [0; ROOM], used: 0 };
     // SAFETY: all of these are system calls, or thin enough around one to be async-signal-safe. The
     // descriptors that are closed belong to this process alone, whose other owners of them do not run
-    // any more: it has one thread, and this function never returns.
+    // any more: it has one thread, and this function never returns. It uses nothing of the memory that is given up,
+    // and none of these calls needs what the C library keeps there.
     unsafe {
         let mut all = std::mem::zeroed();
         libc::sigfillset(&raw mut all);

@@ -10,7 +10,7 @@ use std::ptr::without_provenance_mut;
 const PIECE: usize = 8 << 10;
 
 /// Gives up the contents of all memory that is this process's own and no file's, but for its stack. Only a process may do so that
-/// has one thread and goes on with what is there.
+/// has one thread and goes on with what is on its stack.
 ///
 /// # Safety
 ///
