@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use portcullis::host::Ran;
 use portcullis_contract::visible_line;
 
-use crate::json::{Document, Node, string};
+use crate::duration;
+use crate::json::{self, Document, Node};
 use crate::output::Format;
-use crate::{duration, json};
 
 /// What is shown of a result besides itself, and what is not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     let data = if shown.redacted { &ran.redacted() } else { &output.data };
     let mut text = format!("{{\"data\":{}", data.as_str());
     if !output.warnings.is_empty() {
-        let warnings: Vec<_> = output.warnings.iter().map(|warning| string(warning)).collect();
+        let warnings: Vec<_> = output.warnings.iter().map(|warning| json::string(warning)).collect();
         write!(text, ",\"warnings\":[{}]", warnings.join(","))?;
     }
     if let Some(metadata) = &output.metadata {
@@ -53,7 +53,7 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
         write!(
             text,
             ",\"__execution\":{{\"provider\":{},\"duration\":{},\"dryRun\":{}}}",
-            string(&ran.provider),
+            json::string(&ran.provider),
             json::string(&duration::to_text(ran.took)),
             ran.dry_run
         )?;
