@@ -116,6 +116,8 @@ mod elder {
     use portcullis::contract::{Call, CallError, Configuration, Json, ProviderName};
     use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous};
 
+    use crate::person::{Person, answer, stderr};
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_plugin_of_the_oldest_generation_runs() -> TestResult {
         let mut host = TestHost::new(Door::Process);
@@ -168,6 +170,20 @@ mod elder {
             .collect();
         assert!(described.contains(&("half", true)), "{described:?}");
         assert!(described.iter().any(|(_, described)| !described), "{described:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_provider_that_is_named_more_than_once_is_one_and_warned_of_once() -> TestResult {
+        let person = Person::new()?;
+        person.has_peer("halves")?;
+        let ran = person.types(&["run", "./plugins/halves", "--provider", "half"])?;
+        assert_eq!(answer(&ran)["data"]["half"], true);
+        let said = stderr(&ran);
+        assert_eq!(said.matches("names providers more than once").count(), 1, "{said}");
+        assert!(said.contains("repeated=2"), "{said}");
+        // Without a name the only one that can be used is meant.
+        answer(&person.types(&["run", "./plugins/halves"])?);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-// Command halves is a plugin that is only partly any good.
+// Command halves is a plugin that is only partly any good. It names what is good of it three times.
 //
 //	| Provider    | Descriptor                       | data of its output |
 //	|-------------|----------------------------------|--------------------|
@@ -17,7 +17,7 @@ import (
 type halves struct{ serve.Plain }
 
 func (halves) Providers(context.Context) ([]string, error) {
-	return []string{"half-lost", "half-unable", "half"}, nil
+	return []string{"half", "half-lost", "half", "half-unable", "half"}, nil
 }
 
 func (halves) Describe(_ context.Context, provider string) (*serve.Descriptor, error) {
