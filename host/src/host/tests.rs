@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::descriptors::Described;
 use super::*;
-use crate::fake::{Answer, FakeBackend, World};
+use crate::fake::{Answer, FakeBackend, Log, World};
 use crate::policy::Policy;
 
 mod auth;
@@ -415,6 +415,25 @@ async fn of_very_many_that_are_of_no_use_the_first_are_told() {
     let said = run.unwrap_err().to_string();
     assert!(said.contains("p19: ") && !said.contains("p20: "), "{said}");
     assert!(said.ends_with("; and 980 more"), "{said}");
+}
+
+#[test]
+fn of_very_many_whose_names_are_taken_the_first_are_warned_of() {
+    let names: Vec<_> = (0..1000).map(|n| format!("p{n}")).collect();
+    for kind in ["", "auth:"] {
+        let offered = kind.to_owned() + &names.join(" ");
+        let house = House::new(&[("a.wasm", &offered), ("b.wasm", &offered)]);
+        let logged = Log::of(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let host = house.host();
+            match kind {
+                "" => assert_eq!(runtime.block_on(host.start_everything()).unwrap().len(), 1000),
+                _ => assert_eq!(runtime.block_on(host.start_every_auth_handler()).unwrap().len(), 1000),
+            }
+        });
+        let lines = |part: &str| logged.iter().filter(|line| line.contains(part)).count();
+        assert_eq!((lines("not registered"), lines("no more of it is shown")), (100, 1), "{kind:?}");
+    }
 }
 
 /// Contract items 67 and 70.
