@@ -166,10 +166,12 @@ impl<L: AsyncWrite + Unpin> AsyncWrite for Gathered<L> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
     use std::time::Duration;
 
     use futures_util::FutureExt as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::timeout;
 
     use super::*;
@@ -256,6 +258,41 @@ mod tests {
         timeout(LONG, all).await.expect("it is called").unwrap();
         drop(reading);
         assert_eq!(read.len(), 2 * TURN);
+    }
+
+    /// Outside of a runtime, who yields is woken at once.
+    #[test]
+    fn it_looks_again_where_that_is_quicker_until_it_has_an_answer() {
+        #[derive(Default)]
+        struct Woken(AtomicBool);
+
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let looks_again = |turns: &mut Turns<DuplexStream>| {
+            turns.end(&mut Context::from_waker(&waker));
+            woken.0.swap(false, Ordering::Relaxed)
+        };
+        for sleeping_is_slow in [false, true] {
+            let (ours, mut theirs) = duplex(1024);
+            let (mut link, mut turns) = gathered(ours);
+            if sleeping_is_slow {
+                let said = Instant::now();
+                turns.busy.goes_on(0, 1, said);
+                turns.busy.goes_on(1, 0, said + Duration::from_micros(100));
+            }
+            link.write_all(b"question").now_or_never().unwrap().unwrap();
+            assert_eq!(looks_again(&mut turns), sleeping_is_slow);
+
+            theirs.write_all(b"answer").now_or_never().unwrap().unwrap();
+            link.read(&mut [0; 64]).now_or_never().unwrap().unwrap();
+            assert!(!looks_again(&mut turns));
+        }
     }
 
     #[tokio::test]
