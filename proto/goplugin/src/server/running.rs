@@ -278,3 +278,30 @@ fn name(place: &Place) -> PathBuf {
         _ => Path::new("127.0.0.1").to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use tokio::join;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_multiplexing_host_has_a_minute_to_connect_and_no_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::shared(directory.path().to_owned(), None);
+        let begun = Instant::now();
+        assert!(first(place.bind().unwrap()).await.is_none()); // P-61
+        assert_eq!(begun.elapsed(), Duration::from_secs(60));
+
+        let listener = place.bind().unwrap();
+        let address = listener.address().unwrap();
+        let (accepted, host) = join!(first(listener), async {
+            sleep(Duration::from_secs(59)).await;
+            UnixStream::connect(address.file().unwrap())
+        });
+        assert!(accepted.is_some() && host.is_ok());
+    }
+}

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_goplugin::{Cookie, Evidence, HandshakeError, StartError};
+use portcullis_goplugin::{Cookie, Evidence, HandshakeError, Launch, StartError, Versions};
 
+use crate::ROGUE;
 use crate::scene::{chain, scene};
 
 #[tokio::test]
@@ -63,7 +64,9 @@ async fn a_line_without_end_is_cut_off() {
 
 #[tokio::test]
 async fn a_child_that_says_nothing_is_killed_when_its_time_is_over() {
-    let mut scene = scene(&["piece", "1|1|"]); // H-25
+    let usual = Launch::new(ROGUE, Cookie::new("ROGUE", "yes"), Versions::from([1]));
+    assert_eq!(usual.start_timeout, Duration::from_secs(60)); // H-25
+    let mut scene = scene(&["piece", "1|1|"]);
     scene.launch.start_timeout = Duration::from_millis(200);
     let error = scene.failure().await;
     assert_eq!(chain(&error), r#"does not serve after 200ms; it printed "1|1|" and did not end the line"#);
