@@ -2,9 +2,10 @@
 //!
 //! Upstream's are Go's regular expressions, and our validator takes patterns for ECMAScript's. What the two read differently
 //! is written anew before the validator sees it: `\s` and `\b`, which are ASCII in Go; the dot, which only stops at `\n`, and
-//! with the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E` and `\a`, which ECMAScript does not know; and what stands for itself in
-//! Go: `\<`, a brace that counts nothing, and a hyphen behind a class. The walk knows as much of Go's syntax as that takes,
-//! and refuses nothing: what is no pattern the validator refuses.
+//! with the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E`, `\A`, `\z`, `\a`, `\101`, `\x{41}`, `\pL` and `(?P<name>…)`, which
+//! ECMAScript does not know; flags for the rest of a group, of which it knows such as hold for a whole one; and what stands for
+//! itself in Go: `\<`, a brace that counts nothing, and a hyphen behind a class. The walk knows as much of Go's syntax as that
+//! takes, and refuses nothing: what is no pattern the validator refuses.
 
 use std::collections::HashMap;
 use std::mem;
@@ -70,11 +71,77 @@ impl Rewriting {
     }
 
     fn pattern(&mut self, pattern: &str) -> String {
-        let written = Walk { draft: self.draft, rest: pattern, out: String::new() }.write();
+        let written = Walk::new(pattern, self.draft).write();
         if written != pattern {
             self.originals.insert(written.clone(), pattern.to_owned());
         }
         written
+    }
+}
+
+/// The flags of a part of a pattern. The fourth, `U`, makes no difference to whether something matches.
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    i: bool,
+    m: bool,
+    s: bool,
+}
+
+impl Flags {
+    /// Returns these as changed by what stands between `(?` and its end, if that is flags.
+    fn changed(mut self, text: &str) -> Option<Self> {
+        let (on, off) = match text.split_once('-') {
+            Some((on, off)) => (on, Some(off)),
+            None => (text, None),
+        };
+        if off == Some("") {
+            return None;
+        }
+        for (flags, value) in [(on, true), (off.unwrap_or_default(), false)] {
+            for flag in flags.chars() {
+                match flag {
+                    'i' => self.i = value,
+                    'm' => self.m = value,
+                    's' => self.s = value,
+                    'U' => {}
+                    _ => return None,
+                }
+            }
+        }
+        Some(self)
+    }
+
+    /// Returns how a group begins in which these hold, where others do. What `s` says is said by how dots are written.
+    fn group(self, others: Self) -> String {
+        let flags = |here: Self, there: Self| {
+            let only_here = [('i', here.i && !there.i), ('m', here.m && !there.m)];
+            only_here.into_iter().filter(|(_, is_so)| *is_so).map(|(flag, _)| flag).collect::<String>()
+        };
+        match (flags(self, others), flags(others, self)) {
+            (on, off) if off.is_empty() => format!("(?{on}:"),
+            (on, off) => format!("(?{on}-{off}:"),
+        }
+    }
+}
+
+/// A group that is open, or the whole.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    /// What holds from its beginning on.
+    begun: Flags,
+    /// What holds now. Where that is something else, what follows in this alternative is written as a group of its own.
+    flags: Flags,
+}
+
+impl Group {
+    fn of(flags: Flags) -> Self {
+        Self { begun: flags, flags }
+    }
+
+    /// Returns how the group within it begins, if there is one.
+    fn inner(self) -> Option<String> {
+        let group = self.flags.group(self.begun);
+        (group != "(?:").then_some(group)
     }
 }
 
@@ -83,42 +150,34 @@ struct Walk<'a> {
     draft: Draft,
     rest: &'a str,
     out: String,
+    /// The innermost group, and those around it.
+    group: Group,
+    around: Vec<Group>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(pattern: &'a str, draft: Draft) -> Self {
+        Self { draft, rest: pattern, out: String::new(), group: Group::default(), around: Vec::new() }
+    }
+
     fn write(mut self) -> String {
-        // Of every open group, and of the whole: whether a dot takes line breaks.
-        let mut dots = vec![false];
         while let Some(c) = self.take() {
-            let dot = dots.last().copied().unwrap_or_default();
             match c {
                 '\\' => self.escape(),
-                '.' => self.out.push_str(if dot { r"[\d\D]" } else { r"[^\n]" }),
+                '.' => self.out.push_str(if self.group.flags.s { r"[\d\D]" } else { r"[^\n]" }),
                 '[' => self.class(),
-                '(' => {
-                    self.out.push('(');
-                    let flags = self.rest.strip_prefix('?').unwrap_or_default();
-                    let end = flags
-                        .find(|c: char| !matches!(c, 'i' | 'm' | 's' | 'U' | '-'))
-                        .unwrap_or(flags.len());
-                    let (flags, after) = flags.split_at(end);
-                    let (on, off) = flags.split_once('-').unwrap_or((flags, ""));
-                    let inside = (dot || on.contains('s')) && !off.contains('s');
-                    match after.chars().next() {
-                        // Flags alone hold for the rest of the group that they stand in. Their own end is copied next.
-                        Some(')') => {
-                            dots.pop();
-                            dots.extend([inside, inside]);
-                        }
-                        Some(':') => dots.push(inside),
-                        _ => dots.push(dot),
-                    }
+                '(' => self.open(),
+                '|' => {
+                    self.end_inner();
+                    self.out.push('|');
+                    self.begin_inner();
                 }
                 ')' => {
-                    if dots.len() > 1 {
-                        dots.pop();
-                    }
+                    self.end_inner();
                     self.out.push(')');
+                    if let Some(around) = self.around.pop() {
+                        self.group = around;
+                    }
                 }
                 '{' if counts(self.rest) => {
                     self.out.push('{');
@@ -128,7 +187,49 @@ impl Walk<'_> {
                 c => self.out.push(c),
             }
         }
+        self.end_inner();
         self.out
+    }
+
+    /// Writes what begins with a parenthesis, up to what is in the group.
+    fn open(&mut self) {
+        let flags = self.group.flags;
+        let text = self.rest.strip_prefix('?').unwrap_or_default();
+        let end = text.find(|c: char| !matches!(c, 'i' | 'm' | 's' | 'U' | '-')).unwrap_or(text.len());
+        let (text, after) = text.split_at(end);
+        let mut inside = Group::of(flags);
+        match (flags.changed(text), after.strip_prefix(')'), after.strip_prefix(':')) {
+            (Some(changed), Some(after), _) => {
+                // They hold for the rest of the group that they stand in.
+                self.rest = after;
+                self.end_inner();
+                self.group.flags = changed;
+                return self.begin_inner();
+            }
+            (Some(changed), _, Some(after)) => {
+                self.rest = after;
+                self.out.push_str(&changed.group(flags));
+                inside = Group::of(changed);
+            }
+            _ => match self.rest.strip_prefix("?P<") {
+                Some(after) => {
+                    self.rest = after;
+                    self.out.push_str("(?<");
+                }
+                None => self.out.push('('),
+            },
+        }
+        self.around.push(mem::replace(&mut self.group, inside));
+    }
+
+    fn begin_inner(&mut self) {
+        self.out.extend(self.group.inner());
+    }
+
+    fn end_inner(&mut self) {
+        if self.group.inner().is_some() {
+            self.out.push(')');
+        }
     }
 
     fn take(&mut self) -> Option<char> {
@@ -147,6 +248,8 @@ impl Walk<'_> {
             Some(c @ ('b' | 'B')) if !matches!(self.draft, Draft::Draft7) => {
                 self.out.push_str(&format!(r"(?-u:\{c})"));
             }
+            Some('A') => self.out.push_str("(?-m:^)"),
+            Some('z') => self.out.push_str("(?-m:$)"),
             Some('Q') => {
                 let (literal, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
                 self.out.push_str(&regex::escape(literal));
@@ -157,24 +260,46 @@ impl Walk<'_> {
     }
 
     fn plain_escape(&mut self, escaped: Option<char>) {
+        if let Some(number) = self.octal(escaped) {
+            return self.out.push_str(&format!(r"\u{number:04x}"));
+        }
         match escaped {
             Some('a') => self.out.push_str(r"\x07"),
             // With a backslash our engine takes them for the bounds of words.
             Some(c @ ('<' | '>')) => self.out.push(c),
+            Some('x') if self.rest.starts_with('{') => {
+                self.out.push_str(r"\u");
+                self.braced();
+            }
+            Some(c @ ('p' | 'P')) => {
+                self.out.extend(['\\', c]);
+                if self.rest.starts_with('{') {
+                    self.braced();
+                } else if let Some(name) = self.take() {
+                    self.out.extend(['{', name, '}']);
+                }
+            }
             escaped => {
                 self.out.push('\\');
                 self.out.extend(escaped);
             }
         }
-        // What these are followed by has no meaning of its own.
-        if matches!(escaped, Some('p' | 'P' | 'x')) {
-            if self.rest.starts_with('{') {
-                self.braced();
-            } else {
-                let short = self.take();
-                self.out.extend(short);
-            }
+    }
+
+    /// Reads on in the number of a character, if what was escaped begins one. A single digit would be what a group has found;
+    /// Go knows nothing of that, and neither does our engine.
+    fn octal(&mut self, escaped: Option<char>) -> Option<u32> {
+        let next = |walk: &Self| walk.rest.chars().next().and_then(|c| c.to_digit(8));
+        let mut number = escaped?.to_digit(8)?;
+        if number > 0 {
+            next(self)?;
         }
+        for _ in 0..2 {
+            let Some(digit) = next(self) else { break };
+            self.take();
+            number = 8 * number + digit;
+        }
+        Some(number)
     }
 
     /// Writes on to the end of a brace.
