@@ -1,15 +1,24 @@
 //! What every plugin serves besides its own services.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, once, pending};
+use http_body::Body;
+use tonic::codegen::StdError;
+use tonic::server::Grpc;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_prost::ProstCodec;
+use tower::service_fn;
+use tower_service::Service;
 
 use super::ending::{End, Ending};
 use super::output::{Pieces, Prints};
@@ -46,19 +55,20 @@ pub(super) fn join(
         };
         ours = ours.add_service(configured().build_v1()?).add_service(configured().build_v1alpha()?);
     }
+    let ours = ours.into_axum_router().route_service(LIST, ListService);
     // The application's are looked through first: its calls are the ones that count.
-    Ok(application.into_axum_router().fallback_service(ours.into_axum_router()).into())
+    Ok(application.into_axum_router().fallback_service(ours).into())
 }
 
 /// Says that the plugin is well, under its name and under none, for as long as it serves.
 struct HealthService(Ending);
 
+/// The services that are known to be well.
+const WELL: [&str; 2] = ["", SERVICE];
+
 /// Returns what is said of a service. It never changes.
 fn health_of(service: &str) -> ServingStatus {
-    match service {
-        "" | SERVICE => ServingStatus::Serving,
-        _ => ServingStatus::ServiceUnknown,
-    }
+    if WELL.contains(&service) { ServingStatus::Serving } else { ServingStatus::ServiceUnknown }
 }
 
 #[tonic::async_trait]
@@ -83,6 +93,44 @@ impl Health for HealthService {
         let status = health_of(&request.get_ref().service).into();
         let said = once(ready(Ok(HealthCheckResponse { status }))).chain(pending());
         Ok(Response::new(said.take_until(self.0.wait()).boxed()))
+    }
+}
+
+/// The call of the health service that later servers have, and `tonic-health` does not know.
+const LIST: &str = "/grpc.health.v1.Health/List";
+
+/// Says of all services at once how they are.
+#[derive(Clone)]
+struct ListService;
+
+/// What is said then.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Statuses {
+    #[prost(map = "string, message", tag = "1")]
+    statuses: HashMap<String, HealthCheckResponse>,
+}
+
+impl<B> Service<http::Request<B>> for ListService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let answer = service_fn(|_: Request<()>| {
+            let status = ServingStatus::Serving.into();
+            let statuses = WELL.map(|service| (service.to_owned(), HealthCheckResponse { status })).into();
+            ready(Ok::<_, Status>(Response::new(Statuses { statuses })))
+        });
+        let mut grpc = Grpc::new(ProstCodec::<Statuses, ()>::default());
+        Box::pin(async move { Ok(grpc.unary(answer, request).await) })
     }
 }
 

@@ -1,13 +1,17 @@
 //! What a plugin serves besides its own, to hosts that come and go.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use http::uri::PathAndQuery;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use tonic::Code;
-use tonic_health::pb::HealthCheckRequest;
+use tonic::client::Grpc;
+use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_prost::ProstCodec;
 
 use crate::child::{Plugin, broker, connect, invited};
 use crate::peer::peer_client::PeerClient;
@@ -29,6 +33,27 @@ async fn its_health_is_known_under_its_name() -> TestResult {
     assert_eq!(check("plugin").await?, ServingStatus::Serving); // P-32
     assert_eq!(check("").await?, ServingStatus::Serving);
     assert_eq!(check("Plugin").await.map_err(|status| status.code()), Err(Code::NotFound));
+    Ok(())
+}
+
+/// As of a Go plugin with a later gRPC.
+#[tokio::test]
+async fn its_health_is_told_with_that_of_all_its_services() -> TestResult {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Statuses {
+        #[prost(map = "string, message", tag = "1")]
+        statuses: HashMap<String, HealthCheckResponse>,
+    }
+
+    let directory = tempfile::tempdir()?;
+    let plugin = Plugin::start(&mut invited(directory.path(), &[]));
+    let mut client = Grpc::new(plugin.connect().await);
+    client.ready().await?;
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/List");
+    let told = client.unary(Request::new(()), path, ProstCodec::<(), Statuses>::default()).await?;
+    let serving = HealthCheckResponse { status: ServingStatus::Serving.into() };
+    let expected = ["", "plugin"].map(|service| (service.to_owned(), serving)); // P-32
+    assert_eq!(told.into_inner().statuses, HashMap::from(expected));
     Ok(())
 }
 
