@@ -10,17 +10,11 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::component::bindings::ProviderPlugin;
-use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::clock::Clock;
-use crate::component::files::open_no_pipes;
-#[cfg(feature = "http")]
-use crate::component::http::limit_texts;
 use crate::component::image::CodePages;
-use crate::component::state::State;
 use crate::lock::lock;
 
 #[cfg(target_arch = "x86_64")]
@@ -190,7 +184,6 @@ pub(crate) struct Engines {
 /// An engine, and what goes with it.
 pub(crate) struct EngineKit {
     pub(crate) engine: Engine,
-    pub(crate) linker: Linker<State>,
     /// One permit for each slot of the pool: a full pool does not wait, it fails.
     pub(crate) slots: Option<Arc<Semaphore>>,
     /// How many slots there are.
@@ -266,20 +259,9 @@ impl EngineKit {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, slots)));
         }
         let engine = Engine::new(&config)?;
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        open_no_pipes(&mut linker)?;
-        #[cfg(feature = "http")]
-        {
-            wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-            limit_texts(&mut linker)?;
-        }
-        // One linker for both worlds: which imports a kind of plugin may have is checked when it is read.
-        ProviderPlugin::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-        prompts::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
         let size = slots;
         let slots = pooled.then(|| Arc::new(Semaphore::new(size)));
-        Ok(Self { engine, linker, slots, size, class, image: Mutex::default() })
+        Ok(Self { engine, slots, size, class, image: Mutex::default() })
     }
 
     /// Returns the backend's image as it was loaded here, or loads it.

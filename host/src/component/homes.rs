@@ -20,7 +20,7 @@ use crate::component::engine::{Class, EngineKit, Engines};
 use crate::component::guest::{Exports, Interface};
 use crate::component::image::Image;
 use crate::component::state::State;
-use crate::component::{Text, blocking};
+use crate::component::{Text, blocking, link};
 
 /// The homes of one component.
 pub(crate) struct Homes {
@@ -202,7 +202,8 @@ impl Homes {
 impl Home {
     fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, Homeless> {
         let component = compiled.load(&kit).map_err(Homeless::Stale)?;
-        let pre = kit.linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
+        let linker = link::linker(&component).map_err(Homeless::Unfit)?;
+        let pre = linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
         let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;
         Ok(Self { kit, pre, exports })
     }

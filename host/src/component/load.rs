@@ -17,6 +17,7 @@ use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
 
 use crate::component::layer::{Layer, TooManyParts};
+use crate::component::link::is_linked;
 
 /// The largest file that is read. The largest components that people make hold a whole browser
 /// engine, and a tenth of this.
@@ -28,12 +29,6 @@ const MOST_NAMES: usize = 10_000;
 
 /// The versions of our own package that a component may be built for.
 const OURS: &[&str] = &["0.1.0"];
-/// The packages of WASI 0.2 that are linked. What was not granted is not in them.
-const WASI: &[&str] = if cfg!(feature = "http") {
-    &["cli", "clocks", "filesystem", "random", "io", "sockets", "http"]
-} else {
-    &["cli", "clocks", "filesystem", "random", "io", "sockets"]
-};
 
 /// What the first bytes of a file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +225,7 @@ fn refusal(import: &str, kind: Kind) -> Option<Hint> {
         Some(("portcullis", "plugin")) if !OURS.contains(&version) => Some(Hint::Version),
         Some(("portcullis", "plugin")) if !services(kind).contains(&interface) => Some(Hint::Interface(kind)),
         Some(("portcullis", "plugin")) => None,
-        Some(("wasi", package)) if WASI.contains(&package) => {
+        Some(("wasi", package)) if is_linked(package) => {
             let is_0_2 = version.strip_prefix("0.2.").is_some_and(|patch| patch.parse::<u32>().is_ok());
             (!is_0_2).then_some(Hint::Wasi)
         }
