@@ -11,6 +11,8 @@
     reason = "generated code silences what it does not promise"
 )]
 
+mod codec;
+
 tonic::include_proto!("plugin");
 
 #[cfg(test)]
