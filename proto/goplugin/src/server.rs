@@ -46,6 +46,9 @@ use crate::{Cookie, Tls};
 /// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
 const LEFTOVERS: Duration = Duration::from_millis(100);
 
+/// How many of the system's events are taken at a time: more than one host causes. Room for the usual thousand is memory.
+const EVENTS: usize = 128;
+
 /// What carries calls. What it tells below a warning is every frame of theirs: hundreds of lines a call, which hosts that take
 /// each plugin's whole log, as Terraform does, would show their users.
 const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
@@ -230,6 +233,7 @@ impl Serve {
     /// within two seconds, or its host kills it.
     pub fn run(self) -> Outcome {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.max_io_events_per_tick(EVENTS);
         if let Some(threads) = self.threads {
             runtime.worker_threads(threads.get());
         }
