@@ -132,6 +132,22 @@ async fn a_handler_that_does_not_start_is_not_started_for_every_question() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_was_described_and_does_not_start_is_not_started_for_every_question() {
+    let house = House::new(&[("one.wasm", "one"), ("side.wasm", "auth:side")]);
+    let host = host(&house);
+    let asker = asker(&house, &host).await;
+    assert_eq!(asker.auth_handlers().await.names, ["side"]);
+    house.launches();
+    house.world.launches.lock().unwrap().push_back(None);
+
+    for _ in 0..3 {
+        let unusable = Err("get auth token: auth handler \"side\" cannot be used".to_owned());
+        assert_eq!(token(asker.as_ref(), "side", "").await, unusable);
+    }
+    assert_eq!(house.launches(), ["launch side as an auth handler"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_described_is_not_started_for_every_list_of_handlers() {
     let house = House::new(&[("bad.wasm", "auth:side"), ("one.wasm", "one")]);
     let host = host(&house);
