@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    self as contract, AuthHandler, Backend, BackendName, CallError, Kind, LaunchError, PluginInfo,
-    PluginSpec, Provider,
+    self as contract, AuthHandler, Backend, BackendName, CallError, HeldBy, Kind, LaunchError, PluginInfo,
+    PluginSpec, Provider, Resolved,
 };
 use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin, Versions};
 
@@ -134,6 +134,10 @@ impl ProcessBackend {
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
         let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };
+        let limits = match spec.held_by {
+            HeldBy::Kernel => limits,
+            HeldBy::Itself => Resolved { memory: None, cpu: None, ..limits },
+        };
         let child = Child::hold(connection, &spec.name, &limits, prints).map_err(LaunchError::failed)?;
         let info =
             PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
@@ -162,7 +166,11 @@ impl ProcessBackend {
                 (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), Versions::from([1, 2]))
             }
         };
-        let environment = load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
+        let mut environment =
+            load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
+        if spec.held_by == HeldBy::Itself {
+            load::tell_limits(&spec.limits, &mut environment);
+        }
         Launch {
             environment: Environment::Only(environment),
             stdin: match spec.run_as.stdin {

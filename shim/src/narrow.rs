@@ -3,7 +3,7 @@
 //! `PORTCULLIS_DENY` takes grants away, by the keys that a policy has for them: `fs`, `env`, `http`, `identity`,
 //! `identity.token`, `secrets`, `secrets.read`, `secrets.write`, or `all`, with commas between.
 //! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT` and `_CONCURRENCY` lower a limit; one that is higher
-//! than the file's changes nothing. What is not understood is refused, because it may have been meant to bind.
+//! than the file's changes nothing, and of several with commas between the lowest holds. What is not understood is refused, because it may have been meant to bind.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -65,7 +65,9 @@ pub(crate) fn by(
         let name = name.to_string_lossy().into_owned();
         let value = text(&name, value)?;
         if is_limit {
-            lower(&name, value, limits)?;
+            for amount in value.split(',') {
+                lower(&name, amount, limits)?;
+            }
         } else {
             for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
                 take(word, grants)?;
@@ -186,6 +188,7 @@ mod tests {
         check_limit("MEMORY", "16MiB", memory(None), memory(Some(16 << 20)));
         check_limit("MEMORY", "1GiB", memory(None), memory(Some(64 << 20)));
         check_limit("MEMORY", "1GiB", memory(Some(1 << 20)), memory(Some(1 << 20)));
+        check_limit("MEMORY", "8MiB,16MiB", memory(None), memory(Some(8 << 20)));
         let seconds = Duration::from_secs;
         let wall = |amount| Limits { wall: amount, ..Limits::default() };
         check_limit("WALL", "2s", wall(Some(seconds(5))), wall(Some(seconds(2))));
@@ -204,6 +207,7 @@ mod tests {
     fn what_is_not_understood_is_refused() {
         check_refused(DENY, "fs,network", "\"network\" is no grant");
         check_refused("PORTCULLIS_LIMIT_MEMORY", "16", "a size is a whole number");
+        check_refused("PORTCULLIS_LIMIT_MEMORY", "16MiB,", "a size is a whole number");
         check_refused("PORTCULLIS_LIMIT_CPU", "fast", "a duration is a whole number");
         check_refused("PORTCULLIS_LIMIT_CONCURRENCY", "0", "no number from 1 on");
         check_refused("PORTCULLIS_LIMIT_GPU", "1", "is no limit");

@@ -63,6 +63,38 @@ fn limits_bind_as_in_the_sandbox_of_the_host_itself() -> TestResult {
     Ok(())
 }
 
+/// The engine in the file reserves more address space than any policy would give a native program.
+#[test]
+fn a_policy_of_the_host_lowers_the_limits_of_the_file() -> TestResult {
+    let person = Person::new()?;
+    person.has_wrapped("acrobat", "plugins/acrobat", "limits.memory = \"48MiB\"")?;
+    let policy = |lines: &str| {
+        let digest =
+            answer(&person.types(&["inspect", "./plugins/acrobat", "-o", "json"])?)["digest"].clone();
+        fs::write(person.path("host.toml"), format!("[plugin.it]\ndigests = [{digest}]\n{lines}\n"))
+    };
+    let run = |operation: &str, mib: &str| {
+        let input = [format!("operation={operation}"), format!("mib={mib}")];
+        person.command(&["run", "acrobat", &input[0], &input[1], "--policy", "host.toml"]).output()
+    };
+    policy("limits.memory = \"16MiB\"\nlimits.cpu = \"200ms\"")?;
+    answer(&run("hoard", "4")?);
+    fails(&run("hoard", "32")?, 1, "allowed 16MiB; a policy can allow more: memory, in [plugin.NAME.limits]");
+    fails(&run("spin", "1")?, 1, "limit cpu reached");
+    let page = person.types(&["inspect", "acrobat", "--policy", "host.toml"])?;
+    assert!(stdout(&page).contains("may use 16MiB of memory in an instance"), "{}", stdout(&page));
+
+    policy("limits.memory = \"512MiB\"")?;
+    answer(&run("hoard", "32")?);
+    let hint =
+        "allowed 48MiB; the limit is part of its file; wrap it again, and a policy can allow more: memory";
+    fails(&run("hoard", "64")?, 1, hint);
+    let mut narrowed =
+        person.command(&["run", "acrobat", "operation=hoard", "mib=32", "--policy", "host.toml"]);
+    fails(&narrowed.env("PORTCULLIS_LIMIT_MEMORY", "8MiB").output()?, 1, "allowed 8MiB");
+    Ok(())
+}
+
 /// Hosts give no sign when they die.
 #[test]
 fn nothing_is_left_when_the_host_is_killed() -> TestResult {

@@ -90,12 +90,12 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
     }
 }
 
-/// What a plugin is held to: what its policy says or, if a file is known to carry a component, what that file does.
+/// What a plugin is held to: what its policy says or, if a file is known to carry a component, what that file does. Of the
+/// limits of both, the lower holds.
 struct Terms<'a> {
     backend: BackendName,
     grants: &'a Grants,
-    limits: &'a Limits,
-    resolved: Resolved,
+    limits: Limits,
     run_as: RunAs,
 }
 
@@ -107,19 +107,32 @@ impl<'a> Terms<'a> {
                 Self {
                     backend,
                     grants: &manifest.grants,
-                    limits: &manifest.limits,
-                    resolved: manifest.limits.resolve(backend),
+                    limits: lower(manifest.limits.resolve(backend), &listed.limits),
                     run_as: RunAs { instances: manifest.instances, isolation, ..RunAs::default() },
                 }
             }
             _ => Self {
                 backend: listed.file.backend,
                 grants: &listed.settings.grants,
-                limits: &listed.settings.limits,
-                resolved: listed.limits.clone(),
+                limits: listed.settings.limits.clone(),
                 run_as: listed.settings.run_as.clone(),
             },
         }
+    }
+}
+
+/// Returns the lower of each two limits.
+fn lower(inside: Resolved, outside: &Resolved) -> Limits {
+    fn least<T: Ord>(inside: Option<T>, outside: Option<T>) -> Option<T> {
+        inside.into_iter().chain(outside).min()
+    }
+    Limits {
+        memory: least(inside.memory, outside.memory),
+        cpu: least(inside.cpu, outside.cpu),
+        wall: least(inside.wall, outside.wall),
+        message: Some(inside.message.min(outside.message)),
+        output: least(inside.output, outside.output),
+        concurrency: Some(inside.concurrency.min(outside.concurrency)),
     }
 }
 
@@ -288,7 +301,7 @@ pub(crate) fn plugin<'a>(
         _ => Kind::Provider,
     };
     let terms = Terms::of(listed);
-    let lines = policy::sentences(kind, terms.grants, terms.limits, &terms.run_as, terms.backend);
+    let lines = policy::sentences(kind, terms.grants, &terms.limits, &terms.run_as, terms.backend);
     let (held, not_held): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.held);
     let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect();
     let (mut providers, mut auth_handlers, mut problem): (Vec<Provider<'_>>, Vec<Handler<'_>>, _) =
@@ -324,7 +337,7 @@ pub(crate) fn plugin<'a>(
         imports,
         may,
         not_held,
-        limits: limits(&terms.resolved),
+        limits: limits(&terms.limits.resolve(terms.backend)),
         providers,
         auth_handlers,
         also_offers,
@@ -387,7 +400,8 @@ fn apart(run_as: &RunAs) -> &'static str {
     if run_as.isolation == Isolation::Process { ", in a process of its own" } else { "" }
 }
 
-fn limits(limits: &Resolved) -> BTreeMap<&'static str, String> {
+/// Returns limits by their names in a policy, as text.
+pub(crate) fn limits(limits: &Resolved) -> BTreeMap<&'static str, String> {
     use Amount::{Bytes, Count, Time};
     let or_none =
         |amount: Option<Amount>| amount.map_or_else(|| "none".to_owned(), |amount| amount.to_string());

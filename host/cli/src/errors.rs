@@ -3,15 +3,19 @@
 //! Lists of names that others chose, of files or of what plugins offer, stand in the sentences that are made here and begin no line.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use portcullis::host::{FindError, RunError};
-use portcullis_contract::{CallError, Kind, LaunchError, visible_line};
+use portcullis::host::{FailedCall, FindError, RunError};
+use portcullis_bundle::Bundle;
+use portcullis_contract::{
+    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, visible_line,
+};
 
 use crate::exit::{Exit, Failure};
-use crate::progress;
+use crate::{describe, progress};
 
 /// Returns how the command ends when something was not found or cannot be used.
 pub(crate) fn find(error: FindError) -> Failure {
@@ -106,12 +110,30 @@ pub(crate) fn run(error: RunError) -> Failure {
 /// Says of a limit that was reached where more is allowed: the defaults are too little for some.
 fn limited(problem: anyhow::Error) -> anyhow::Error {
     let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
-        Some(CallError::Limit { which, .. }) => Some(*which),
+        Some(CallError::Limit { which, allowed, .. }) => Some((*which, *allowed)),
         _ => None,
     };
-    match problem.chain().find_map(reached) {
-        Some(which) => anyhow!("{problem:#}; a policy can allow more: {which}, in [plugin.NAME.limits]"),
-        None => problem,
+    let Some((which, allowed)) = problem.chain().find_map(reached) else { return problem };
+    let call = problem.chain().find_map(<dyn Error>::downcast_ref::<FailedCall>);
+    let more = more(which, allowed, call.map(|call| call.plugin.as_ref()));
+    anyhow!("{problem:#}; {more}")
+}
+
+/// Says where a plugin can be allowed more. A native program may have reached a limit of its own, and a wrapped one says
+/// which it has.
+fn more(which: LimitName, allowed: Amount, plugin: Option<&PluginInfo>) -> String {
+    let policy = format!("a policy can allow more: {which}, in [plugin.NAME.limits]");
+    let native = plugin.filter(|plugin| plugin.backend == BackendName::Process);
+    let Some(file) = native.and_then(|plugin| File::open(&plugin.path).ok()) else { return policy };
+    match Bundle::read(&file) {
+        Ok(Some(wrapped)) => {
+            let own = describe::limits(&wrapped.manifest().limits.resolve(BackendName::Component));
+            if own.get(which.to_string().as_str()) == Some(&allowed.to_string()) {
+                return format!("the limit is part of its file; wrap it again, and {policy}");
+            }
+            policy
+        }
+        Ok(None) | Err(_) => format!("{policy}, unless the limit is the plugin's own"),
     }
 }
 
@@ -119,10 +141,16 @@ fn limited(problem: anyhow::Error) -> anyhow::Error {
 mod tests {
     use std::time::Duration;
 
-    use portcullis::host::{ExecuteError, FailedCall};
-    use portcullis_contract::{Amount, LimitName, PluginName, Refusal};
+    use portcullis::host::ExecuteError;
+    use portcullis_contract::{Digest, PluginName, Refusal};
 
     use super::*;
+
+    fn failed(error: CallError, backend: BackendName, path: PathBuf) -> RunError {
+        let (name, kind, digest) = (PluginName::new("echo"), Kind::Provider, Digest::from_sha256([0; 32]));
+        let plugin = Box::new(PluginInfo { name, kind, backend, path, digest });
+        RunError::Execution(ExecuteError::Call(FailedCall { provider: "echo".to_owned(), plugin, error }))
+    }
 
     fn check(error: RunError, exit: Exit, text: &str) {
         let Failure { exit: found, problem } = run(error);
@@ -150,20 +178,25 @@ mod tests {
         });
         check(RunError::Request("no".to_owned()), Exit::InvalidInput, "no");
         let refused = CallError::Refused(Refusal::new("no"));
-        let refused = ExecuteError::Call(FailedCall { provider: "echo".to_owned(), error: refused });
         check(
-            RunError::Execution(refused),
+            failed(refused, BackendName::Component, PathBuf::new()),
             Exit::Failed,
             "provider execution failed: provider execution failed: echo: provider execution failed: no",
         );
         let [asked, allowed] = [65, 64].map(|mib| Amount::Bytes(mib << 20));
         let limit = || CallError::Limit { which: LimitName::Memory, asked, allowed };
-        let reached = ExecuteError::Call(FailedCall { provider: "echo".to_owned(), error: limit() });
         check(
-            RunError::Execution(reached),
+            failed(limit(), BackendName::Component, PathBuf::new()),
             Exit::Failed,
             "provider execution failed: provider execution failed: echo: limit memory reached: asked 65MiB, allowed \
              64MiB; a policy can allow more: memory, in [plugin.NAME.limits]",
+        );
+        let native = std::env::current_exe().unwrap();
+        check(
+            failed(limit(), BackendName::Process, native),
+            Exit::Failed,
+            "provider execution failed: provider execution failed: echo: limit memory reached: asked 65MiB, allowed \
+             64MiB; a policy can allow more: memory, in [plugin.NAME.limits], unless the limit is the plugin's own",
         );
         let source = LaunchError::failed(limit());
         check(

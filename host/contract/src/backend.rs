@@ -48,6 +48,8 @@ pub struct PluginSpec {
     pub grants: Grants,
     /// How much it may use.
     pub limits: Limits,
+    /// Who holds it to its memory and processor time, if it is a child process.
+    pub held_by: HeldBy,
     /// How it is run.
     pub run_as: RunAs,
     /// What it may ask of us; `None` offers nothing.
@@ -66,11 +68,22 @@ impl PluginSpec {
             digest: None,
             grants: Grants::default(),
             limits: Limits::default(),
+            held_by: HeldBy::default(),
             run_as: RunAs::default(),
             host: None,
             prints: None,
         }
     }
+}
+
+/// Who holds a child process to its limits on memory and processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeldBy {
+    /// The kernel to the one, and nobody to the other.
+    #[default]
+    Kernel,
+    /// The child: it is known to hold a component to what it is told.
+    Itself,
 }
 
 /// How a plugin is run, as far as there is a choice.

@@ -34,7 +34,9 @@ pub use auth::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, DeviceCodePrompt, FlowAvailability,
     HandlerInfo, LoginEvent, LoginRequest, LoginResult, NoLoginResult,
 };
-pub use backend::{Backend, Environment, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin};
+pub use backend::{
+    Backend, Environment, HeldBy, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin,
+};
 pub use chain::chain;
 pub use descriptor::{Contact, Descriptor, Example, Link, Operation};
 pub use grants::{

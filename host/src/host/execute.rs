@@ -11,7 +11,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use portcullis_contract::{Call, CallError, Capability, Chunk, Execute, Json, Output, Refusal, chain};
+use portcullis_contract::{
+    Call, CallError, Capability, Chunk, Execute, Json, Output, PluginInfo, Refusal, chain,
+};
 use thiserror::Error;
 
 use super::inputs::{self, ResolveError};
@@ -68,6 +70,8 @@ pub struct InvalidInput(String);
 pub struct FailedCall {
     /// The provider's registered name.
     pub provider: String,
+    /// Its plugin.
+    pub plugin: Box<PluginInfo>,
     /// What the call said.
     pub error: CallError,
 }
@@ -248,8 +252,10 @@ pub(super) async fn call(
         },
         _ => provider.plugin.execute(call, request).await,
     };
-    let output = answer
-        .map_err(|error| ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), error }))?;
+    let output = answer.map_err(|error| {
+        let plugin = Box::new(provider.plugin.info().clone());
+        ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error })
+    })?;
     log_remarks(provider, &output);
     Ok(output)
 }

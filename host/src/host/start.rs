@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, Kind, LaunchError,
-    Plugin, PluginName, PluginSpec, Provider, chain,
+    AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, HeldBy, Kind,
+    LaunchError, Limits, Plugin, PluginName, PluginSpec, Provider, chain,
 };
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use super::find::{FindError, failed, nobody};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
 use super::registry::Registered;
+use super::wrapped::Examined;
 use super::{Asker, Rooms};
 use crate::lock::lock;
 use crate::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
@@ -242,8 +243,14 @@ impl Rooms {
     pub(super) async fn launch<K: PluginKind>(
         &self,
         file: &Candidate,
-        spec: PluginSpec,
+        mut spec: PluginSpec,
     ) -> Result<Supervised<K>, LaunchError> {
+        let Limits { memory, cpu, .. } = spec.limits;
+        if (memory.is_some() || cpu.is_some())
+            && self.genuinely_wrapped(&Examined::new(file.clone())).await.is_some()
+        {
+            spec.held_by = HeldBy::Itself;
+        }
         let patience = self.setup.patience;
         let limit = match file.backend {
             BackendName::Process => patience.process_launch,

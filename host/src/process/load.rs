@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use portcullis_contract::{Digest, Environment, Grants, LaunchError};
+use portcullis_contract::{Digest, Environment, Grants, LaunchError, Limits};
 use portcullis_goplugin::Executable;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use thiserror::Error;
@@ -247,6 +247,21 @@ pub(super) fn environment(
         }
     };
     ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
+}
+
+/// Tells a child that holds itself to them its limits on memory and processor time. Of what it is told by our own
+/// environment and by this, the lower holds.
+pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
+    let memory = limits.memory.map(|bytes| format!("{bytes}B"));
+    let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));
+    for (name, amount) in [("PORTCULLIS_LIMIT_MEMORY", memory), ("PORTCULLIS_LIMIT_CPU", cpu)] {
+        let Some(amount) = amount else { continue };
+        match environment.iter_mut().find(|(known, _)| known == name) {
+            Some((_, told)) if told.is_empty() => *told = amount.into(),
+            Some((_, told)) => told.push(format!(",{amount}")),
+            None => environment.push((name.into(), amount.into())),
+        }
+    }
 }
 
 #[cfg(test)]

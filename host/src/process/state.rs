@@ -9,6 +9,9 @@
 //! | output | the stream of the call |
 //! | concurrency | whoever makes the calls |
 //!
+//! A child that is known to be a wrapped component holds that to the first two itself, and is told them: the engine in it
+//! reserves more address space than anybody would allow it.
+//!
 //! A child that gets no more memory ends in its own way. That is told as its end and not as a limit,
 //! because nobody but it knows the reason.
 //!
