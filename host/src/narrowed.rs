@@ -60,8 +60,8 @@ impl Narrowed {
     /// Writes a denial down. The reader of this log cannot change the policy, so that it is not said how.
     fn denied(&self, call: &'static str, asked: &str) {
         if self.warnings.one_more(&self.plugin) {
-            let asked = shown(asked);
-            tracing::warn!(plugin = %self.plugin, call, ?asked, "denied by the policy that the plugin was wrapped with");
+            let asked: &str = &shown(asked);
+            tracing::warn!(plugin = %self.plugin, call, asked, "denied by the policy that the plugin was wrapped with");
         }
     }
 }

@@ -98,13 +98,13 @@ impl Egress {
         }
         if matches!(error, Error::HttpRequestDenied) {
             let asked = format!("{scheme}://{authority}");
-            let asked = shown(&asked);
+            let asked: &str = &shown(&asked);
             let allow = format!("http = [{asked:?}]");
-            tracing::warn!(%plugin, ?asked, allow, "HTTP request denied; the plugin's table in the policy can allow it");
+            tracing::warn!(%plugin, asked, allow, "HTTP request denied; the plugin's table in the policy can allow it");
         } else {
             // What stands before a host may be a password.
-            let asked = shown(authority.host());
-            tracing::warn!(%plugin, ?asked, "no HTTP request: {error}");
+            let asked: &str = &shown(authority.host());
+            tracing::warn!(%plugin, asked, "no HTTP request: {error}");
         }
     }
 }

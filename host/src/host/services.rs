@@ -202,8 +202,8 @@ impl Services {
     fn denied(&self, call: &'static str, asked: &str, allow: impl FnOnce() -> String) {
         if self.warnings.one_more(&self.plugin) {
             let allow = allow();
-            let asked = shown(asked);
-            tracing::warn!(plugin = %self.plugin, call, ?asked, allow, "denied; the plugin's table in the policy can allow it");
+            let asked: &str = &shown(asked);
+            tracing::warn!(plugin = %self.plugin, call, asked, allow, "denied; the plugin's table in the policy can allow it");
         }
     }
 

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider};
-use portcullis_goplugin::log::{Level, LogLayer};
+use portcullis_goplugin::log::{Entry, Level, LogLayer};
 use portcullis_goplugin::{
     Capture, Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
 };
+use serde_json::Value;
 use tonic::service::Routes;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -152,7 +153,8 @@ impl Served {
         let levels = Targets::new()
             .with_default(filter(self.options.log))
             .with_target(GUEST, filter(self.options.guest_log));
-        let subscriber = tracing_subscriber::registry().with(LogLayer::stderr()).with(levels);
+        let lines = LogLayer::stderr().rewriting(as_the_plugin_logged_it);
+        let subscriber = tracing_subscriber::registry().with(lines).with(levels);
         let _has_one = tracing::subscriber::set_global_default(subscriber);
     }
 
@@ -225,6 +227,25 @@ fn came_up<T>(launched: Result<T, LaunchError>) -> Result<Result<T, CallError>, 
     }
 }
 
+/// Makes of what a backend tells of the plugin's log what a native plugin's own log would be: the plugin is who logs, and
+/// its fields are fields.
+fn as_the_plugin_logged_it(mut entry: Entry) -> Entry {
+    if entry.target.as_deref() != Some(GUEST) {
+        return entry;
+    }
+    for (key, value) in std::mem::take(&mut entry.fields) {
+        match (key.as_str(), value) {
+            ("plugin", Value::String(name)) => entry.target = Some(name),
+            ("fields", Value::String(text)) => match serde_json::from_str(&text) {
+                Ok(Value::Object(fields)) => entry.fields.extend(fields),
+                _ => entry.fields.push((key, text.into())),
+            },
+            (_, value) => entry.fields.push((key, value)),
+        }
+    }
+    entry
+}
+
 fn filter(level: Level) -> LevelFilter {
     match level {
         Level::Trace => LevelFilter::TRACE,
@@ -241,5 +262,36 @@ impl fmt::Debug for Served {
             .field("kind", &self.kind())
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(target: &str, fields: &[(&str, Value)], expected: (&str, &[(&str, Value)])) {
+        let owned = |fields: &[(&str, Value)]| -> Vec<_> {
+            fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+        };
+        let found = as_the_plugin_logged_it(Entry {
+            level: Level::Info,
+            message: "hi".to_owned(),
+            target: Some(target.to_owned()),
+            timestamp: None,
+            fields: owned(fields),
+        });
+        assert_eq!((found.target.as_deref(), found.fields), (Some(expected.0), owned(expected.1)));
+    }
+
+    #[test]
+    fn what_the_plugin_logs_reads_as_if_it_had_written_the_line() {
+        let plugin = ("plugin", json!("p"));
+        let fields = |text: &str| [plugin.clone(), ("fields", json!(text))];
+        check(GUEST, &fields(r#"{"plugin":"q","n":1}"#), ("p", &[("n", json!(1)), ("plugin", json!("q"))]));
+        check(GUEST, &fields("none"), ("p", &[("fields", json!("none"))]));
+        check(GUEST, &[plugin.clone(), ("stream", json!("stdout"))], ("p", &[("stream", json!("stdout"))]));
+        check("portcullis", &fields("{}"), ("portcullis", &fields("{}")));
     }
 }

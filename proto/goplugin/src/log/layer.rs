@@ -20,7 +20,10 @@ use crate::lock::lock;
 ///
 /// Every line is written whole. That nobody reads them any more is no error: the host may have died, and a plugin
 /// must not fall over its own log. Filters are the subscriber's business.
-pub struct LogLayer(Mutex<Box<dyn Write + Send>>);
+pub struct LogLayer {
+    writer: Mutex<Box<dyn Write + Send>>,
+    rewrite: fn(Entry) -> Entry,
+}
 
 impl LogLayer {
     /// Creates a layer that writes to the process's standard error.
@@ -31,7 +34,14 @@ impl LogLayer {
 
     /// Creates a layer that writes to `writer`.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
-        Self(Mutex::new(Box::new(writer)))
+        Self { writer: Mutex::new(Box::new(writer)), rewrite: |entry| entry }
+    }
+
+    /// Has every entry rewritten before it is written: the names of an event's fields cannot be made at run time, those of
+    /// an entry can.
+    #[must_use]
+    pub fn rewriting(self, rewrite: fn(Entry) -> Entry) -> Self {
+        Self { rewrite, ..self }
     }
 }
 
@@ -73,8 +83,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
             timestamp: None,
             fields: pairs.fields,
         };
-        let line = entry.to_line(SystemTime::now());
-        let mut writer = lock(&self.0);
+        let line = (self.rewrite)(entry).to_line(SystemTime::now());
+        let mut writer = lock(&self.writer);
         // There is nowhere left to say that this failed.
         let _unread = writer.write_all(line.as_bytes());
     }
