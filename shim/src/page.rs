@@ -2,7 +2,7 @@
 //!
 //! Names, paths and variables are others' words. They stand in lines of ours, and begin none.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
 use portcullis::policy::{self, Line};
@@ -54,13 +54,17 @@ pub(crate) fn answer(asked: Page, own: &Own, program: &str) -> String {
     }
 }
 
-/// Tells who was not started by a host what this is. It begins as go-plugin's own plugins do.
-pub(crate) fn notice(own: &Own, program: &str) -> String {
-    format!(
-        "This program is a plugin: another program, its host, starts it and talks to it.\n\
-         Put it where its host looks for plugins, and use it from there.\n\n{}",
-        help(own, program)
-    )
+/// Tells who is not its host what this is. It begins as go-plugin's own plugins do.
+///
+/// A host of another kind, which starts every file to see whether it is one of its plugins, has this in its log, and is told
+/// no more than that. It is known by what all hosts set.
+pub(crate) fn notice(own: &Own, program: &str, variables: &[(OsString, OsString)]) -> String {
+    let brief = "This program is a plugin: another program, its host, starts it and talks to it.\n\
+                 Put it where its host looks for plugins, and use it from there.\n";
+    if variables.iter().any(|(name, _)| name == "PLUGIN_PROTOCOL_VERSIONS") {
+        return brief.to_owned();
+    }
+    format!("{brief}\n{}", help(own, program))
 }
 
 fn help(own: &Own, program: &str) -> String {

@@ -40,7 +40,7 @@ const WAITING: u32 = 2;
 
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
-    let notice = page::notice(&own, program);
+    let notice = page::notice(&own, program, &variables);
     let threads = threads(instances(own.manifest()), own.limits.resolve(BackendName::Component).concurrency);
     // What is too large for the component is refused by its sandbox, in the words of a limit. This is only so that
     // nobody could send more than anybody allows.

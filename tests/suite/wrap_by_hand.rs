@@ -59,6 +59,17 @@ fn a_wrapped_component_explains_itself() -> TestResult {
     Ok(())
 }
 
+/// Hosts start every file in a directory, and log what they are told.
+#[test]
+fn a_host_that_looks_for_another_kind_is_told_no_page() -> TestResult {
+    let person = Person::new()?;
+    let path = person.has_wrapped("doorman", "doorman", "")?;
+    let variables = [("PLUGIN_PROTOCOL_VERSIONS", "1"), ("SCAFCTL_PLUGIN", "scafctl_provider_plugin")];
+    let told = person.starts(&path, &[], &variables)?;
+    assert_eq!((told.status.code(), stderr(&told).lines().count()), (Some(1), 2), "{}", stderr(&told));
+    Ok(())
+}
+
 /// Everybody may wrap a component with a policy of their own, and call the program what they like.
 #[test]
 fn what_others_wrote_begins_no_line_of_a_page() -> TestResult {
