@@ -68,6 +68,18 @@ fn what_a_component_says_last_is_told_once() -> TestResult {
 }
 
 #[test]
+fn what_a_wrapped_component_says_last_is_told_once() -> TestResult {
+    let person = Person::new()?;
+    person.has_wrapped("acrobat", "plugins/acrobat", "")?;
+    let output = person.types(&["run", "acrobat", "operation=panic", "message=oh dear"])?;
+    fails(&output, 1, "the plugin stopped before it answered: ");
+    let told = stderr(&output);
+    assert!(told.contains("acrobat: oh dear\n"), "{told}");
+    assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+    Ok(())
+}
+
+#[test]
 fn what_a_child_says_last_is_told_once() -> TestResult {
     let person = Person::new()?;
     person.has_native("acrobat")?;

@@ -218,6 +218,9 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// What stands between how a plugin ended and its last words.
+    pub(crate) const BEFORE_LAST_WORDS: &str = "; its last words: ";
+
     /// Returns how it ended, without its last words: for who has read those as they appeared.
     #[must_use]
     pub fn how(&self) -> &str {
@@ -242,7 +245,7 @@ impl fmt::Display for StopReason {
         f.write_str(self.how())?;
         match self.last_words() {
             "" => Ok(()),
-            words => write!(f, "; its last words: {words}"),
+            words => write!(f, "{}{words}", Self::BEFORE_LAST_WORDS),
         }
     }
 }

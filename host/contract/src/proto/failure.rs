@@ -43,7 +43,9 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
         }
         "contract" => caused(sentence, |cause| CallError::contract(cause.to_owned())),
         "stopped" => caused(sentence, |cause| {
-            CallError::Stopped(StopReason::Trapped { reason: cause.to_owned(), stderr: String::new() })
+            let (reason, words) = cause.split_once(StopReason::BEFORE_LAST_WORDS).unwrap_or((cause, ""));
+            let [reason, stderr] = [reason, words].map(str::to_owned);
+            CallError::Stopped(StopReason::Trapped { reason, stderr })
         }),
         // The one thing that takes a person's time.
         "busy" => match words.next()? {
@@ -121,6 +123,16 @@ mod tests {
         check(CallError::contract("no JSON"));
         check(CallError::Stopped(StopReason::Lost { reason: "gone".to_owned() }));
         check(CallError::Busy { with: "login" });
+    }
+
+    #[test]
+    fn last_words_are_told_from_how_it_ended() {
+        let stopped = StopReason::Exited { status: "exit".to_owned(), stderr: "oh\ndear\n".to_owned() };
+        let stopped = CallError::Stopped(stopped);
+        let Some(CallError::Stopped(read)) = read_failure("stopped", &chain(&stopped)) else {
+            panic!("it is read")
+        };
+        assert_eq!((read.how(), read.last_words()), ("exit", "oh\ndear"));
     }
 
     #[test]
