@@ -188,6 +188,7 @@ fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> Tes
     refused(&["login", "side", "--scope", "s"], at_login)?;
     refused(&["login", "door", "--flow", "fly"], "unknown flow: fly (valid: device_code, interactive, pat)")?;
     refused(&["token", "door"], "--scope is required for the \"door\" auth handler")?;
+    refused(&["token", "door", "--scope="], "--scope is required for the \"door\" auth handler")?;
     refused(&["token", "side", "--scope", "s"], "does not support per-request scopes")?;
     refused(
         &["status", "door", "--hostname", "h"],
@@ -345,6 +346,21 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
     fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
     person.has_guest("echo")?;
     fails(&person.types(&["auth", "status", "./plugins/echo.wasm"])?, 1, "plugin echo is no auth-handler");
+    Ok(())
+}
+
+/// `--scope "$SCOPE"`, and there is none.
+#[test]
+fn a_scope_that_says_nothing_is_none() -> TestResult {
+    let person = with_doorman(Door::Component)?;
+    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
+    // Neither takes a scope, and both are asked.
+    fails(
+        &auth(&["login", "side", "-q", "--flow", "secret_knock", "--scope="])?,
+        1,
+        "flow not supported: secret_knock",
+    );
+    fails(&auth(&["token", "side", "--scope="])?, 1, "not authenticated");
     Ok(())
 }
 

@@ -234,6 +234,11 @@ async fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
     Err(last)
 }
 
+/// Returns the scopes that were given, without those that say nothing: a script may have none to give.
+fn given(scopes: &[String]) -> Vec<String> {
+    scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect()
+}
+
 /// Refuses an option that the handler does not heed.
 fn gate(
     handler: &RegisteredHandler,
@@ -269,4 +274,19 @@ async fn status_of(
 ) -> Result<AuthStatus, Failure> {
     let status = handler.status(call, account).await;
     status.map_err(|error| failed(call, error, format!("failed to check the status of {}", handler.name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_that_says_nothing_is_none() {
+        let check = |scopes: &[&str], expected: &[&str]| {
+            let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+            assert_eq!(given(&scopes), expected, "{scopes:?}");
+        };
+        check(&["b", "", "a"], &["b", "a"]);
+        check(&[""], &[]);
+    }
 }

@@ -15,7 +15,7 @@ use portcullis_contract::{
     visible_line,
 };
 
-use super::{Clock, Common, exit_of, failed, find, gate, note, on_host, status_of};
+use super::{Clock, Common, exit_of, failed, find, gate, given, note, on_host, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::signals::Signals;
 use crate::terminal::{self, AtTerminal};
@@ -96,7 +96,8 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
     gate(handler, "--tenant", !args.tenant.is_empty(), &[AuthCapability::TENANT_ID])?;
     let hostname = [AuthCapability::HOSTNAME, AuthCapability::INSTANCE_HOSTNAME];
     gate(handler, "--hostname", args.hostname.is_some(), &hostname)?;
-    if !args.scopes.is_empty() && !handler.has(&AuthCapability::SCOPES_ON_LOGIN) {
+    let scopes = given(&args.scopes);
+    if !scopes.is_empty() && !handler.has(&AuthCapability::SCOPES_ON_LOGIN) {
         let name = handler.name().as_str();
         return Err(anyhow!("--scope is not supported at login time by the {name:?} auth handler"))
             .or_exit(Exit::InvalidInput);
@@ -104,7 +105,7 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
     gate(handler, "--callback-port", args.callback_port.is_some(), &[AuthCapability::CALLBACK_PORT])?;
     Ok(LoginRequest {
         tenant_id: args.tenant.clone(),
-        scopes: args.scopes.clone(),
+        scopes,
         flow: flow::parse(&args.flow, &handler.info)
             .map_err(anyhow::Error::msg)
             .or_exit(Exit::InvalidInput)?,

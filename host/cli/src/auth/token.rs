@@ -8,7 +8,7 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability};
 
 use super::rows::{self, TokenRow};
-use super::{Clock, Common, exit_of, find, gate, on_host};
+use super::{Clock, Common, exit_of, find, gate, given, on_host};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, print};
 use crate::signals::Signals;
@@ -83,7 +83,8 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
 fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessRequest, Failure> {
     let name = handler.name().as_str();
     let wants_scope = handler.has(&AuthCapability::SCOPES_ON_TOKEN_REQUEST);
-    let problem = match (args.scopes.is_empty(), wants_scope) {
+    let mut scopes = given(&args.scopes);
+    let problem = match (scopes.is_empty(), wants_scope) {
         (true, true) => Some(anyhow!("--scope is required for the {name:?} auth handler")),
         (false, false) => Some(anyhow!(
             "the {name:?} auth handler does not support per-request scopes: they are fixed at login"
@@ -95,7 +96,6 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
     }
     gate(handler, "--hostname", args.hostname.is_some(), &[AuthCapability::TOKEN_HOSTNAME])?;
     // Handlers keep tokens by this text; the order in which somebody typed is no difference.
-    let mut scopes = args.scopes.clone();
     scopes.sort();
     Ok(AccessRequest {
         scope: scopes.join(" "),
