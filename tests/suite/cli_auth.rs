@@ -233,7 +233,7 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
         assert!(door.get(key).is_some(), "{key} is missing in {door}");
     }
     assert_eq!(door["status"], "not logged in");
-    assert_eq!(door["hint"], "run 'portcullis auth login door' to log in");
+    assert_eq!(door["hint"], "run 'portcullis auth login door' to authenticate");
     assert_eq!(status.as_array().map(Vec::len), Some(2));
 
     let table = person.types(&["auth", "status"])?;

@@ -2,7 +2,7 @@
 //!
 //! A plugin says when: any number may come, and none of them is out of bounds here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_contract::UnixSeconds;
 
@@ -35,18 +35,21 @@ pub(crate) fn to_text(moment: UnixSeconds) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Writes how far off a moment is, in its two largest units; nothing when it has passed.
-pub(crate) fn until(moment: UnixSeconds, now: UnixSeconds) -> String {
-    let left = moment.saturating_sub(now);
-    if left <= 0 {
-        return String::new();
-    }
-    let (days, hours, minutes, seconds) = (left / 86_400, left / 3600 % 24, left / 60 % 60, left % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{seconds}s"),
-        (0, ..) => format!("{hours}h{minutes}m"),
-        _ => format!("{days}d{hours}h"),
+/// Returns how far off a moment is: no time, when it has passed.
+pub(crate) fn left(moment: UnixSeconds, now: UnixSeconds) -> Duration {
+    Duration::from_secs(u64::try_from(moment.saturating_sub(now)).unwrap_or_default())
+}
+
+/// Writes how far off a moment is, in upstream's two units; nothing when it has passed.
+pub(crate) fn until(moment: UnixSeconds, now: UnixSeconds) -> Option<String> {
+    let left = left(moment, now).as_secs();
+    let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
+    match (hours, minutes, seconds) {
+        (0, 0, 0) => None,
+        (0, 0, _) => Some(format!("{seconds}s")),
+        (0, ..) => Some(format!("{minutes}m{seconds}s")),
+        (..=24, ..) => Some(format!("{hours}h{minutes}m")),
+        _ => Some(format!("{}d{}h", hours / 24, hours % 24)),
     }
 }
 
@@ -74,14 +77,18 @@ mod tests {
 
     #[test]
     fn what_is_left_is_told_in_two_units() {
-        let check = |left: i64, expected: &str| assert_eq!(until(1000 + left, 1000), expected, "{left}");
-        check(5, "5s");
-        check(125, "2m5s");
-        check(3 * 3600 + 61, "3h1m");
-        check(26 * 3600, "1d2h");
-        check(0, "");
-        check(-5, "");
-        assert_eq!(until(UnixSeconds::MIN, UnixSeconds::MAX), "");
-        assert!(!until(UnixSeconds::MAX, UnixSeconds::MIN).is_empty());
+        let check = |left: i64, expected: Option<&str>| {
+            assert_eq!(until(1000 + left, 1000).as_deref(), expected, "{left}");
+        };
+        check(5, Some("5s"));
+        check(125, Some("2m5s"));
+        check(3 * 3600 + 61, Some("3h1m"));
+        // Upstream's day begins an hour late.
+        check(24 * 3600 + 60, Some("24h1m"));
+        check(26 * 3600, Some("1d2h"));
+        check(0, None);
+        check(-5, None);
+        assert_eq!(until(UnixSeconds::MIN, UnixSeconds::MAX), None);
+        assert!(until(UnixSeconds::MAX, UnixSeconds::MIN).is_some());
     }
 }

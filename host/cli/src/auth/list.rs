@@ -103,7 +103,7 @@ async fn list(args: &ListArgs, handler: &RegisteredHandler, call: &Call) -> Resu
     let tokens = tokens
         .map_err(|error| failed(call, error, format!("failed to list the tokens of {}", handler.name())))?;
     let now = moment::now();
-    Ok(tokens.into_iter().map(|token| CachedRow::new(handler, token, now)).collect())
+    Ok(tokens.into_iter().map(|token| CachedRow::new(&handler.info, token, now)).collect())
 }
 
 async fn purge(

@@ -5,14 +5,12 @@
 
 use std::fmt;
 
-use portcullis::host::auth::display_identity;
-use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::{AuthStatus, CachedToken, Claims, Token, UnixSeconds};
+use portcullis_contract::{AuthStatus, CachedToken, Claims, HandlerInfo, Token, UnixSeconds};
 use serde::Serialize;
 
 use crate::list::json_of;
 use crate::output::Format;
-use crate::{moment, table};
+use crate::{duration, moment, table};
 
 /// What is shown in lines under headings.
 pub(super) trait Row: Serialize {
@@ -74,7 +72,7 @@ pub(super) struct StatusRow {
 
 impl StatusRow {
     pub(super) fn new(
-        handler: &RegisteredHandler,
+        handler: &HandlerInfo,
         status: AuthStatus,
         cached_tokens: usize,
         now: UnixSeconds,
@@ -87,30 +85,32 @@ impl StatusRow {
         };
         // Who was logged in once is nobody's business any more.
         let claims = status.claims.filter(|_| authenticated).unwrap_or_default();
-        let Claims { email, name, username, .. } = claims.clone();
+        let Claims { email, name, username, .. } = claims;
+        let user = if email.is_empty() { username.clone() } else { email.clone() };
+        let is_workload = status.identity_type == "workload-identity";
         let expires = status.expires_at.filter(|_| authenticated);
         let hint = match authenticated {
             true => String::new(),
-            false => format!("run 'portcullis auth login {}' to log in", handler.name()),
+            false => format!("run 'portcullis auth login {}' to authenticate", handler.name),
         };
         Self {
-            handler: handler.name().to_string(),
-            display_name: handler.display_name().to_owned(),
+            handler: handler.name.to_string(),
+            display_name: handler.display_name.clone(),
             r#type: "handler",
             status: known.to_owned(),
             authenticated,
             flow: status.flow,
-            user: display_identity(&claims).unwrap_or_default().to_owned(),
+            user,
             email,
             username,
             name,
             tenant_id: status.tenant_id,
             client_id: status.client_id,
             identity_type: status.identity_type,
-            token_file: status.token_file,
+            token_file: if is_workload { status.token_file } else { String::new() },
             hostname: status.hostname,
             expires_at: text_of(expires),
-            expires_in: expires.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            expires_in: expires.and_then(|expires| moment::until(expires, now)).unwrap_or_default(),
             last_refresh: text_of(status.last_refresh),
             scopes: status.scopes,
             cached_tokens,
@@ -138,7 +138,7 @@ impl Row for StatusRow {
             self.handler.clone(),
             self.r#type.to_owned(),
             self.status.clone(),
-            self.display_name.clone(),
+            or_dash(&self.display_name),
             or_dash(&self.user),
             or_dash(&self.flow),
             or_dash(&self.expires_in),
@@ -164,14 +164,15 @@ pub(super) struct TokenRow<'t> {
 }
 
 impl<'t> TokenRow<'t> {
-    pub(super) fn new(handler: &'t RegisteredHandler, token: &'t Token, now: UnixSeconds) -> Self {
+    pub(super) fn new(handler: &'t HandlerInfo, token: &'t Token, now: UnixSeconds) -> Self {
+        let left = token.expires_at.map(|expires| moment::left(expires, now));
         Self {
-            handler: handler.name().as_str(),
+            handler: handler.name.as_str(),
             flow: &token.flow,
             scope: &token.scope,
             token_type: &token.token_type,
             expires_at: text_of(token.expires_at),
-            expires_in: token.expires_at.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            expires_in: left.map(duration::to_text).unwrap_or_default(),
             access_token: &token.access_token,
             session_id: &token.session_id,
         }
@@ -217,11 +218,12 @@ pub(super) struct CachedRow {
 }
 
 impl CachedRow {
-    pub(super) fn new(handler: &RegisteredHandler, token: CachedToken, now: UnixSeconds) -> Self {
+    pub(super) fn new(handler: &HandlerInfo, token: CachedToken, now: UnixSeconds) -> Self {
         let lives = token.expires_at.filter(|_| !token.is_expired);
+        let in_words = |expires| moment::until(expires, now).unwrap_or_else(|| "expired".to_owned());
         Self {
             // Whose it is, is known without being told.
-            handler: handler.name().to_string(),
+            handler: handler.name.to_string(),
             token_kind: token.token_kind,
             is_expired: token.is_expired,
             scope: token.scope,
@@ -231,7 +233,7 @@ impl CachedRow {
             session_id: token.session_id,
             hostname: token.hostname,
             expires_at: text_of(token.expires_at),
-            expires_in: lives.map(|expires| moment::until(expires, now)).unwrap_or_default(),
+            expires_in: lives.map(in_words).unwrap_or_default(),
             cached_at: text_of(token.cached_at),
             expires: token.expires_at,
             cached: token.cached_at,
@@ -266,5 +268,63 @@ impl Row for CachedRow {
             or_dash(&self.expires_in),
             or_dash(&self.cached_at),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_contract::HandlerName;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn handler() -> HandlerInfo {
+        HandlerInfo {
+            name: HandlerName::new("door"),
+            display_name: String::new(),
+            flows: Vec::new(),
+            capabilities: Vec::new(),
+        }
+    }
+
+    fn status(identity_type: &str, claims: Claims) -> Value {
+        let [identity_type, token_file] = [identity_type, "/a/b"].map(str::to_owned);
+        let status = AuthStatus {
+            authenticated: true,
+            claims: Some(claims),
+            identity_type,
+            token_file,
+            ..AuthStatus::default()
+        };
+        json!(StatusRow::new(&handler(), status, 0, 1000))
+    }
+
+    #[test]
+    fn a_status_names_whom_and_what_upstream_names() {
+        let claims = || Claims { subject: "s-1".to_owned(), name: "Ada".to_owned(), ..Claims::default() };
+        let user = status("user", claims());
+        assert_eq!((&user["user"], &user["tokenFile"]), (&json!(""), &json!("")), "{user}");
+        assert_eq!(user["displayName"], "");
+        let workload = status("workload-identity", Claims { username: "ada".to_owned(), ..claims() });
+        assert_eq!(
+            (&workload["user"], &workload["tokenFile"]),
+            (&json!("ada"), &json!("/a/b")),
+            "{workload}"
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_a_token_is_a_duration_and_of_one_that_is_kept_two_units() {
+        let check = |expires: UnixSeconds, exactly: &str, about: &str| {
+            let expires_at = Some(expires);
+            let token = Token { expires_at, ..Token::default() };
+            let shown = json!(TokenRow::new(&handler(), &token, 1000));
+            assert_eq!(shown["expiresIn"], exactly, "{shown}");
+            let kept = CachedToken { expires_at, ..CachedToken::default() };
+            let shown = json!(CachedRow::new(&handler(), kept, 1000));
+            assert_eq!(shown["expiresIn"], about, "{shown}");
+        };
+        check(1000 + 27_157 * 3600 + 26 * 60 + 45, "27157h26m45s", "1131d13h");
+        check(999, "0s", "expired");
     }
 }

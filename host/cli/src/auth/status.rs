@@ -84,7 +84,7 @@ async fn row(args: &StatusArgs, handler: &RegisteredHandler, call: &Call) -> Res
     let status = status_of(handler, call, &account).await?;
     // How many it keeps is an extra; without it the row is still true.
     let tokens = handler.list_cached_tokens(call, account.profile.as_deref()).await;
-    Ok(StatusRow::new(handler, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))
+    Ok(StatusRow::new(&handler.info, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))
 }
 
 /// Says with the exit code what a script wants to know.

@@ -72,7 +72,7 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
         let text = if args.raw {
             token.access_token + "\n"
         } else {
-            rows::render_one(&TokenRow::new(&handler, &token, moment::now()), format)?
+            rows::render_one(&TokenRow::new(&handler.info, &token, moment::now()), format)?
         };
         print(text).await?;
         Ok(Exit::Done)
