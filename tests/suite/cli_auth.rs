@@ -376,6 +376,30 @@ fn a_handler_is_chosen_among_what_a_file_offers_and_not_without_one() -> TestRes
 }
 
 #[test]
+fn arguments_that_do_not_go_together_have_upstreams_codes() -> TestResult {
+    let person = with_doorman(Door::Component)?;
+    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
+    let both = "--expired-only and --valid-only are mutually exclusive";
+    fails(&auth(&["list", "--expired-only", "--valid-only"])?, 3, both);
+    let purge = "--purge-expired cannot be combined with --expired-only or --valid-only";
+    fails(&auth(&["list", "--purge-expired", "--valid-only"])?, 3, purge);
+    fails(
+        &auth(&["list", "--sort", "age"])?,
+        3,
+        "unknown sort field \"age\": valid values are handler, kind, scope",
+    );
+    fails(&auth(&["status", "-o", "xml"])?, 1, "invalid output type: 'xml'");
+    for sort in ["Scope", "expiresAt", ""] {
+        assert!(auth(&["list", "--sort", sort])?.status.success(), "{sort:?}");
+    }
+    let lasting = ["token", "side", "--raw", "-o", "json", "--min-valid-for", "0s"];
+    fails(&auth(&lasting)?, 1, "not authenticated");
+    let anew = auth(&["login", "door", "--force", "--skip-if-authenticated", "--timeout", "0"])?;
+    assert!(anew.status.success() && stderr(&anew).contains("logged in with Door"), "{}", stderr(&anew));
+    Ok(())
+}
+
+#[test]
 fn what_a_purge_does_not_heed_is_refused() -> TestResult {
     let person = Person::new()?;
     for option in [["-o", "json"], ["--sort", "kind"]] {

@@ -17,7 +17,7 @@ use portcullis::host::{FindError, RunError};
 use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, Prints, visible_line};
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
-use crate::output::complain_aside;
+use crate::output::{Format, complain_aside};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::{Session, errors, run, setup, stderr};
@@ -115,6 +115,11 @@ async fn on_host(
     };
     let interrupted = run::stop(&host, printing, signals).await;
     interrupted.map_or(ended, Ok)
+}
+
+/// Reads the value of `-o`. Upstream's code for one that is none is that of every other argument here.
+fn format(text: Option<&str>) -> anyhow::Result<Format> {
+    Format::parse(text, Format::Table).map_err(|Failure { problem, .. }| problem)
 }
 
 /// What a command may take, from when it begins to look for its plugin: as with `run`, one deadline is around all

@@ -4,11 +4,23 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-/// Reads a duration: numbers, each with its unit.
+/// Reads a duration that has to be one.
 pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
+    let duration = parse_or_zero(text)?;
+    if duration.is_zero() {
+        bail!("a duration is longer than nothing");
+    }
+    Ok(duration)
+}
+
+/// Reads a duration: numbers, each with its unit, of which nothing at all needs none.
+pub(crate) fn parse_or_zero(text: &str) -> anyhow::Result<Duration> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
     let mut total = Duration::ZERO;
     let mut rest = text;
-    while !rest.is_empty() {
+    loop {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, after) = rest.split_at(number);
         let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
@@ -27,12 +39,11 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
             bail!("{digits:?} is not a number of {unit}");
         };
         total = sum;
+        if after.is_empty() {
+            return Ok(total);
+        }
         rest = after;
     }
-    if total.is_zero() {
-        bail!("a duration is longer than nothing");
-    }
-    Ok(total)
 }
 
 /// Writes a duration, rounded to milliseconds.
@@ -75,8 +86,12 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for bad in ["", "0s", "5", "s", "-1s", "1x", "1..s", "99999999999999999999h"] {
-            assert!(parse(bad).is_err(), "{bad:?}");
+        for bad in ["", "5", "s", "-1s", "1x", "1..s", "1s2", "99999999999999999999h"] {
+            assert!(parse_or_zero(bad).is_err(), "{bad:?}");
+        }
+        for nothing in ["0", "0s"] {
+            assert_eq!(parse_or_zero(nothing).unwrap(), Duration::ZERO);
+            assert!(parse(nothing).is_err(), "{nothing:?}");
         }
     }
 }

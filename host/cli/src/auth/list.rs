@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use anyhow::anyhow;
+use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::Call;
 
 use super::rows::{self, CachedRow};
-use super::{Common, Found, failed, find_some, last_of, note, on_host, tell};
-use crate::exit::{Exit, Failure};
-use crate::output::{Format, print};
+use super::{Common, Found, failed, find_some, format, last_of, note, on_host, tell};
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::output::print;
 use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
@@ -24,7 +25,7 @@ pub(crate) struct ListArgs {
     common: Common,
 
     /// Show only those that have expired
-    #[arg(long, conflicts_with = "valid_only")]
+    #[arg(long)]
     expired_only: bool,
 
     /// Show only those that have not
@@ -32,12 +33,12 @@ pub(crate) struct ListArgs {
     valid_only: bool,
 
     /// Have handlers forget those that have expired, and say how many
-    #[arg(long, conflicts_with_all = ["expired_only", "valid_only", "sort", "output"])]
+    #[arg(long, conflicts_with_all = ["sort", "output"])]
     purge_expired: bool,
 
-    /// What to sort by
-    #[arg(long, value_name = "FIELD")]
-    sort: Option<Sort>,
+    /// What to sort by: handler, kind, scope, expires-at, cached-at
+    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    sort: String,
 
     /// Account, of several that a handler keeps
     #[arg(long, value_name = "NAME")]
@@ -52,7 +53,7 @@ pub(crate) struct ListArgs {
     timeout: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug)]
 enum Sort {
     Handler,
     Kind,
@@ -61,9 +62,33 @@ enum Sort {
     CachedAt,
 }
 
+impl ListArgs {
+    /// Returns what to sort by, once it is known that what was asked for goes together.
+    fn sort(&self) -> Result<Option<Sort>, Failure> {
+        let problem = match (self.expired_only, self.valid_only, self.sort.to_lowercase().as_str()) {
+            (true, true, _) => anyhow!("--expired-only and --valid-only are mutually exclusive"),
+            (true, ..) | (_, true, _) if self.purge_expired => {
+                anyhow!("--purge-expired cannot be combined with --expired-only or --valid-only")
+            }
+            (.., "") => return Ok(None),
+            (.., "handler") => return Ok(Some(Sort::Handler)),
+            (.., "kind") => return Ok(Some(Sort::Kind)),
+            (.., "scope") => return Ok(Some(Sort::Scope)),
+            (.., "expires-at" | "expiresat") => return Ok(Some(Sort::ExpiresAt)),
+            (.., "cached-at" | "cachedat") => return Ok(Some(Sort::CachedAt)),
+            _ => anyhow!(
+                "unknown sort field {:?}: valid values are handler, kind, scope, expires-at, cached-at",
+                self.sort
+            ),
+        };
+        Err(problem).or_exit(Exit::InvalidInput)
+    }
+}
+
 /// Runs the command.
 pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signals) -> Result<Exit, Failure> {
-    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    let format = format(args.output.as_deref())?;
+    let by = args.sort()?;
     on_host(session, &args.common, None, signals, async |host| {
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =
@@ -88,7 +113,7 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
         }
         tell(&failures).await;
         all.retain(|row| !(args.expired_only && !row.is_expired() || args.valid_only && row.is_expired()));
-        sort(&mut all, args.sort);
+        sort(&mut all, by);
         if all.is_empty() {
             note(session, "no tokens").await;
         }

@@ -55,17 +55,23 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// How long the login may take, with the start of its plugin
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5m")]
+    /// How long the login may take, with the start of its plugin; 0 for as long as it does
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_or_zero, default_value = "5m")]
     timeout: Duration,
 
-    /// Log out first
+    /// Log out first, whatever --skip-if-authenticated says
     #[arg(short, long)]
     force: bool,
 
     /// Do nothing if somebody is logged in already
-    #[arg(long, conflicts_with = "force")]
+    #[arg(long)]
     skip_if_authenticated: bool,
+}
+
+impl LoginArgs {
+    fn limit(&self) -> Option<Duration> {
+        Some(self.timeout).filter(|timeout| !timeout.is_zero())
+    }
 }
 
 /// Runs the command.
@@ -74,7 +80,7 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
     let is_there = environment.stdin_is_terminal && environment.stderr_is_terminal;
     let person = is_there.then(|| Arc::new(AtTerminal::default()) as Arc<dyn Person>);
     on_host(session, &args.common, person, signals, async |host| {
-        let clock = Clock::start(Some(args.timeout));
+        let clock = Clock::start(args.limit());
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
         let call = &clock.call;
@@ -109,7 +115,7 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
         flow: flow::parse(&args.flow, &handler.info)
             .map_err(anyhow::Error::msg)
             .or_exit(Exit::InvalidInput)?,
-        timeout: Some(args.timeout),
+        timeout: args.limit(),
         profile: args.profile.clone(),
         hostname: args.hostname.clone(),
         callback_port: args.callback_port.map(i32::from),

@@ -8,9 +8,9 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::Call;
 
 use super::rows::{self, StatusRow};
-use super::{AccountArgs, Common, Found, find_some, last_of, on_host, status_of, tell};
+use super::{AccountArgs, Common, Found, find_some, format, last_of, on_host, status_of, tell};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, print};
+use crate::output::print;
 use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
@@ -50,7 +50,7 @@ pub(super) async fn main(
     args: StatusArgs,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
-    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    let format = format(args.output.as_deref())?;
     on_host(session, &args.common, None, signals, async |host| {
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =

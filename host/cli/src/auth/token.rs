@@ -8,9 +8,9 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability};
 
 use super::rows::{self, TokenRow};
-use super::{Clock, Common, exit_of, find, gate, given, on_host};
+use super::{Clock, Common, exit_of, find, format, gate, given, on_host};
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::output::{Format, print};
+use crate::output::print;
 use crate::signals::Signals;
 use crate::{Session, duration, moment};
 
@@ -30,15 +30,15 @@ pub(crate) struct TokenArgs {
     scopes: Vec<String>,
 
     /// How long it has to stay valid
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_or_zero, default_value = "60s")]
     min_valid_for: Duration,
 
     /// Do not take one that is kept
     #[arg(short, long, visible_alias = "force")]
     force_refresh: bool,
 
-    /// Print the token and nothing else
-    #[arg(long, conflicts_with = "output")]
+    /// Print the token and nothing else, whatever the form of the output
+    #[arg(long)]
     raw: bool,
 
     /// Account, of several that the handler keeps
@@ -60,7 +60,7 @@ pub(crate) struct TokenArgs {
 
 /// Runs the command.
 pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signals) -> Result<Exit, Failure> {
-    let format = Format::parse(args.output.as_deref(), Format::Table)?;
+    let format = format(args.output.as_deref())?;
     on_host(session, &args.common, None, signals, async |host| {
         let clock = Clock::start(args.timeout);
         let handler = find(host, &args.common, &args.target, &clock).await?;
