@@ -98,6 +98,7 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     // Long enough for its start. The guest sees that its time is over, and may say so before we do.
     let late = login(&["door", "--tenant", "never", "--timeout", "5s"])?;
     fails(&late, 9, failed);
+    assert!(!stderr(&late).contains("no answer within 4"), "{}", stderr(&late));
     let crashed = login(&["door", "--tenant", "crash"])?;
     fails(&crashed, 1, &format!("{failed} login stream error: the plugin stopped before it answered"));
     Ok(())

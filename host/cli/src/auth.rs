@@ -4,6 +4,7 @@
 //! plugins that it needs, asks, and ends them: what a handler does not keep among its secrets is forgotten
 //! then. Only data goes to stdout; what a person has to see during a login goes to stderr.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,7 @@ fn format(text: Option<&str>) -> anyhow::Result<Format> {
 
 /// What a command may take, from when it begins to look for its plugin: as with `run`, one deadline is around all
 /// of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Clock {
     limit: Option<Duration>,
     call: Call,
@@ -146,6 +147,19 @@ impl Clock {
             Ok(found) => found.map_err(errors::find),
             Err(_elapsed) => Err(errors::run(RunError::TimedOut { limit })),
         }
+    }
+
+    /// Says of an answer that came too late how much time there was for everything. A call knows what was left for it.
+    fn whole(&self, problem: anyhow::Error) -> anyhow::Error {
+        let is_late = |cause: &(dyn Error + 'static)| {
+            matches!(cause.downcast_ref::<CallError>(), Some(CallError::TimedOut { .. }))
+        };
+        let Some(limit) = self.limit.filter(|_| is_late(problem.root_cause())) else { return problem };
+        let causes = problem.chain().map(|cause| match is_late(cause) {
+            true => CallError::TimedOut { limit }.to_string(),
+            false => cause.to_string(),
+        });
+        anyhow!(causes.collect::<Vec<_>>().join(": "))
     }
 }
 
@@ -174,17 +188,17 @@ struct Found {
 #[derive(Debug)]
 enum Time {
     /// What is left after the one that was named was found.
-    Left(Call),
+    Left(Clock),
     /// The same for each of several: they are asked one after the other, and one that is late is not the next one's fault.
     Each(Option<Duration>),
 }
 
 impl Time {
     /// Says what the calls to the next handler may take.
-    fn call(&self) -> Call {
+    fn clock(&self) -> Clock {
         match self {
-            Self::Left(call) => call.clone(),
-            Self::Each(limit) => Clock::start(*limit).call,
+            Self::Left(clock) => clock.clone(),
+            Self::Each(limit) => Clock::start(*limit),
         }
     }
 }
@@ -200,7 +214,7 @@ async fn find_some(
     let clock = Clock::start(timeout);
     if let Some(target) = target {
         let handlers = vec![find(host, common, target, &clock).await?];
-        return Ok(Found { handlers, time: Time::Left(clock.call), failures: Vec::new() });
+        return Ok(Found { handlers, time: Time::Left(clock), failures: Vec::new() });
     }
     if common.handler.is_some() {
         return Err(anyhow!("--handler chooses among what a file offers, and no file is given").into());
@@ -258,27 +272,23 @@ fn gate(
         .or_exit(Exit::InvalidInput)
 }
 
-/// Returns how the command ends because of a call that failed.
+/// Says what failed because of what a call said, and how the command ends because of that.
 ///
 /// A plugin that knows how long it has may say itself that it broke off, just as its time is over.
-fn exit_of(call: &Call) -> Exit {
-    let is_over = call.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now());
-    if is_over { Exit::TimedOut } else { Exit::Failed }
-}
-
-/// Says what failed because of what a call said.
-fn failed(call: &Call, error: CallError, what: impl Into<String>) -> Failure {
-    Failure { exit: exit_of(call), problem: anyhow::Error::new(error).context(what.into()) }
+fn failed(clock: &Clock, error: impl Into<anyhow::Error>, what: impl Into<String>) -> Failure {
+    let is_over = clock.call.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now());
+    let exit = if is_over { Exit::TimedOut } else { Exit::Failed };
+    Failure { exit, problem: clock.whole(error.into()).context(what.into()) }
 }
 
 /// Says how a login stands with a handler.
 async fn status_of(
     handler: &RegisteredHandler,
-    call: &Call,
+    clock: &Clock,
     account: &Account,
 ) -> Result<AuthStatus, Failure> {
-    let status = handler.status(call, account).await;
-    status.map_err(|error| failed(call, error, format!("failed to check the status of {}", handler.name())))
+    let status = handler.status(&clock.call, account).await;
+    status.map_err(|error| failed(clock, error, format!("failed to check the status of {}", handler.name())))
 }
 
 #[cfg(test)]
@@ -293,5 +303,16 @@ mod tests {
         };
         check(&["b", "", "a"], &["b", "a"]);
         check(&[""], &[]);
+    }
+
+    #[test]
+    fn a_late_answer_is_measured_by_what_was_given_for_everything() {
+        let clock = Clock::start(Some(Duration::from_secs(2)));
+        let late = || CallError::TimedOut { limit: Duration::from_millis(1957) };
+        let said = |error: anyhow::Error| exit::chain(&failed(&clock, error, "no login").problem);
+        assert_eq!(said(late().into()), "no login: no answer within 2s");
+        let broken = anyhow::Error::new(late()).context("login stream error");
+        assert_eq!(said(broken), "no login: login stream error: no answer within 2s");
+        assert_eq!(said(CallError::Gone.into()), format!("no login: {}", CallError::Gone));
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::Call;
 
 use super::rows::{self, CachedRow};
-use super::{Common, Found, failed, find_some, format, last_of, note, on_host, tell};
+use super::{Clock, Common, Found, failed, find_some, format, last_of, note, on_host, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::print;
 use crate::signals::Signals;
@@ -95,10 +94,10 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
             find_some(session, host, &args.common, target, args.timeout).await?;
         let (mut all, mut answered) = (Vec::new(), 0);
         for handler in &handlers {
-            let call = time.call();
+            let clock = time.clock();
             let asked = match args.purge_expired {
-                true => purge(session, &args, handler, &call).await,
-                false => list(&args, handler, &call).await.map(|rows| all.extend(rows)),
+                true => purge(session, &args, handler, &clock).await,
+                false => list(&args, handler, &clock).await.map(|rows| all.extend(rows)),
             };
             match asked {
                 Ok(()) => answered += 1,
@@ -123,10 +122,14 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
     .await
 }
 
-async fn list(args: &ListArgs, handler: &RegisteredHandler, call: &Call) -> Result<Vec<CachedRow>, Failure> {
-    let tokens = handler.list_cached_tokens(call, args.profile.as_deref()).await;
+async fn list(
+    args: &ListArgs,
+    handler: &RegisteredHandler,
+    clock: &Clock,
+) -> Result<Vec<CachedRow>, Failure> {
+    let tokens = handler.list_cached_tokens(&clock.call, args.profile.as_deref()).await;
     let tokens = tokens
-        .map_err(|error| failed(call, error, format!("failed to list the tokens of {}", handler.name())))?;
+        .map_err(|error| failed(clock, error, format!("failed to list the tokens of {}", handler.name())))?;
     let now = moment::now();
     Ok(tokens.into_iter().map(|token| CachedRow::new(&handler.info, token, now)).collect())
 }
@@ -135,11 +138,11 @@ async fn purge(
     session: &Session,
     args: &ListArgs,
     handler: &RegisteredHandler,
-    call: &Call,
+    clock: &Clock,
 ) -> Result<(), Failure> {
-    let purged = handler.purge_expired_tokens(call, args.profile.as_deref()).await;
+    let purged = handler.purge_expired_tokens(&clock.call, args.profile.as_deref()).await;
     let count = purged
-        .map_err(|error| failed(call, error, format!("failed to purge the tokens of {}", handler.name())))?;
+        .map_err(|error| failed(clock, error, format!("failed to purge the tokens of {}", handler.name())))?;
     let tokens = if count == 1 { "token" } else { "tokens" };
     note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name())).await;
     Ok(())

@@ -11,11 +11,11 @@ use portcullis::host::flow;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
 use portcullis_contract::{
-    Account, AuthCapability, AuthStatus, Call, Claims, DeviceCodePrompt, Flow, LoginRequest, LoginResult,
+    Account, AuthCapability, AuthStatus, Claims, DeviceCodePrompt, Flow, LoginRequest, LoginResult,
     visible_line,
 };
 
-use super::{Clock, Common, exit_of, failed, find, gate, given, note, on_host, status_of};
+use super::{Clock, Common, failed, find, gate, given, note, on_host, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::signals::Signals;
 use crate::terminal::{self, AtTerminal};
@@ -83,15 +83,11 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
         let clock = Clock::start(args.limit());
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
-        let call = &clock.call;
-        if is_done_already(session, &args, &handler, call, &request).await? {
+        if is_done_already(session, &args, &handler, &clock, &request).await? {
             return Ok(Exit::Done);
         }
-        let login = handler.login(call, request, Some(&mut OnStderr)).await;
-        let result = login.map_err(|error| Failure {
-            exit: exit_of(call),
-            problem: anyhow::Error::new(error).context("authentication failed"),
-        })?;
+        let login = handler.login(&clock.call, request, Some(&mut OnStderr)).await;
+        let result = login.map_err(|error| failed(&clock, error, "authentication failed"))?;
         note(session, &summary(&handler, &result)).await;
         Ok(Exit::Done)
     })
@@ -127,20 +123,21 @@ async fn is_done_already(
     session: &Session,
     args: &LoginArgs,
     handler: &RegisteredHandler,
-    call: &Call,
+    clock: &Clock,
     request: &LoginRequest,
 ) -> Result<bool, Failure> {
     let hostname = args.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
     let account = Account { profile: args.profile.clone(), hostname };
     if args.force {
-        handler.logout(call, &account).await.map_err(|error| failed(call, error, "logout failed"))?;
+        let out = handler.logout(&clock.call, &account).await;
+        out.map_err(|error| failed(clock, error, "logout failed"))?;
         return Ok(false);
     }
     // A program that logs itself in asks nobody, and does it as often as it likes.
     if request.flow == Some(Flow::CLIENT_CREDENTIALS) && !args.skip_if_authenticated {
         return Ok(false);
     }
-    let status = status_of(handler, call, &account).await?;
+    let status = status_of(handler, clock, &account).await?;
     if !status.authenticated {
         return Ok(false);
     }

@@ -64,11 +64,11 @@ pub(super) async fn main(
             }
         }
         for handler in &handlers {
-            let call = time.call();
+            let clock = time.clock();
             let name = handler.display_name();
             let out = async {
                 let account = args.account.account(handler)?;
-                if !args.force && !status_of(handler, &call, &account).await?.authenticated {
+                if !args.force && !status_of(handler, &clock, &account).await?.authenticated {
                     note(session, &format!("nobody is logged in with {name}")).await;
                     return Ok(());
                 }
@@ -76,8 +76,8 @@ pub(super) async fn main(
                     note(session, &format!("would log out of {name}")).await;
                     return Ok(());
                 }
-                let out = handler.logout(&call, &account).await;
-                out.map_err(|error| failed(&call, error, format!("logout failed for {}", handler.name())))?;
+                let out = handler.logout(&clock.call, &account).await;
+                out.map_err(|error| failed(&clock, error, format!("logout failed for {}", handler.name())))?;
                 note(session, &format!("logged out of {name}")).await;
                 Ok::<_, Failure>(())
             };

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::Call;
 
 use super::rows::{self, StatusRow};
-use super::{AccountArgs, Common, Found, find_some, format, last_of, on_host, status_of, tell};
+use super::{AccountArgs, Clock, Common, Found, find_some, format, last_of, on_host, status_of, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::print;
 use crate::signals::Signals;
@@ -57,7 +56,7 @@ pub(super) async fn main(
             find_some(session, host, &args.common, target, args.timeout).await?;
         let mut all = Vec::new();
         for handler in &handlers {
-            match row(&args, handler, &time.call()).await {
+            match row(&args, handler, &time.clock()).await {
                 Ok(row) => all.push(row),
                 Err(failure) => failures.push(failure),
             }
@@ -79,11 +78,11 @@ pub(super) async fn main(
     .await
 }
 
-async fn row(args: &StatusArgs, handler: &RegisteredHandler, call: &Call) -> Result<StatusRow, Failure> {
+async fn row(args: &StatusArgs, handler: &RegisteredHandler, clock: &Clock) -> Result<StatusRow, Failure> {
     let account = args.account.account(handler)?;
-    let status = status_of(handler, call, &account).await?;
+    let status = status_of(handler, clock, &account).await?;
     // How many it keeps is an extra; without it the row is still true.
-    let tokens = handler.list_cached_tokens(call, account.profile.as_deref()).await;
+    let tokens = handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await;
     Ok(StatusRow::new(&handler.info, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))
 }
 

@@ -8,7 +8,7 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability};
 
 use super::rows::{self, TokenRow};
-use super::{Clock, Common, exit_of, find, format, gate, given, on_host};
+use super::{Clock, Common, failed, find, format, gate, given, on_host};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::print;
 use crate::signals::Signals;
@@ -65,10 +65,10 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
         let clock = Clock::start(args.timeout);
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
-        let token = handler.token(&clock.call, request).await.map_err(|error| Failure {
-            exit: exit_of(&clock.call),
-            problem: anyhow::Error::new(error).context("failed to get token"),
-        })?;
+        let token = handler
+            .token(&clock.call, request)
+            .await
+            .map_err(|error| failed(&clock, error, "failed to get token"))?;
         let text = if args.raw {
             token.access_token + "\n"
         } else {
