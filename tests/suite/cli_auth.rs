@@ -190,12 +190,15 @@ fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> Tes
     refused(&["login", "door", "--flow", "fly"], "unknown flow: fly (valid: device_code, interactive, pat)")?;
     refused(&["token", "door"], "--scope is required for the \"door\" auth handler")?;
     refused(&["token", "door", "--scope="], "--scope is required for the \"door\" auth handler")?;
-    refused(&["token", "side", "--scope", "s"], "does not support per-request scopes")?;
+    refused(
+        &["token", "side", "--scope", "s"],
+        "does not support per-request scopes; scopes are fixed at login time",
+    )?;
     refused(
         &["status", "door", "--hostname", "h"],
         "--hostname is not supported by the \"door\" auth handler",
     )?;
-    refused(&["status", "nobody"], "auth handler not found: nobody (there are: door, side)")?;
+    refused(&["status", "nobody"], "unknown auth handler: nobody (registered: [door side])")?;
     refused(&["logout", "--all"], "--all logs out of door, side; add --yes to mean it")?;
     Ok(())
 }
@@ -265,18 +268,32 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
     let purged = auth(&["list", "door", "--purge-expired"])?;
     assert_eq!(
         (stdout(&purged), stderr(&purged)),
-        (String::new(), "door: 0 expired tokens forgotten\n".to_owned())
+        (String::new(), "No expired access tokens found in door.\n".to_owned())
     );
 
     let out = auth(&["logout", "door"])?;
-    assert_eq!((out.status.code(), stderr(&out).as_str()), (Some(0), "nobody is logged in with Door\n"));
+    assert_eq!(
+        (out.status.code(), stderr(&out).as_str()),
+        (Some(0), "Not currently authenticated with Door.\n")
+    );
     let forced = auth(&["logout", "door", "--force"])?;
-    assert_eq!(stderr(&forced), "logged out of Door\n");
+    assert_eq!(stderr(&forced), "Successfully logged out from Door.\n");
     let dry = auth(&["logout", "--all", "--force", "--dry-run"])?;
-    assert_eq!(stderr(&dry), "would log out of Door\nwould log out of Side door\n");
-    fails(&auth(&["logout", "side", "--force"])?, 1, "logout failed for side: side cannot log out");
+    let would = |name: &str| {
+        format!("[dry-run] Would log out from {name} (cached tokens and refresh token would be removed).\n")
+    };
+    assert_eq!(stderr(&dry), would("Door") + &would("Side door"));
+    let kept = "Logout failed for side: side cannot log out";
+    fails(&auth(&["logout", "side", "--force"])?, 1, kept);
     let all = auth(&["logout", "--all", "--force", "-q"])?;
-    fails(&all, 1, "logout failed for side: side cannot log out");
+    fails(&all, 1, kept);
+    let nothing = auth(&["list", "--purge-expired"])?;
+    assert!(
+        stderr(&nothing).ends_with("No expired access tokens found in any handler.\n"),
+        "{}",
+        stderr(&nothing)
+    );
+    assert_eq!(stderr(&auth(&["list", "side"])?), "No cached tokens found.\n");
     Ok(())
 }
 
@@ -304,10 +321,10 @@ fn asked(person: &Person, options: &[&str], answer: &[u8]) -> Result<String, Box
 #[test]
 fn what_is_asked_and_answered_is_one_line() -> TestResult {
     let person = with_doorman(Door::Native)?;
-    let question = "Log out of door, side? [y/N] ";
-    assert_eq!(asked(&person, &[], b"n\n")?, format!("{question}n\r\nnothing was done\r\n"));
+    let question = "Log out from all 2 handler(s) [door side]? [y/N] ";
+    assert_eq!(asked(&person, &[], b"n\n")?, format!("{question}n\r\nLogout cancelled.\r\n"));
     // Ctrl-D, which is not shown.
-    assert_eq!(asked(&person, &[], b"\x04")?, format!("{question}\r\nnothing was done\r\n"));
+    assert_eq!(asked(&person, &[], b"\x04")?, format!("{question}\r\nLogout cancelled.\r\n"));
     let logged = asked(&person, &["--quiet", "--debug", "--no-color"], b"n\n")?;
     assert!(logged.contains("DEBUG") && !logged.contains("\r\n\r\n"), "{logged}");
     Ok(())
@@ -342,7 +359,7 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
     let several = "doorman offers several auth handlers: door, side; choose one with --handler";
     fails(&person.types(&["auth", "login", file])?, 3, several);
     let other = person.types(&["auth", "login", file, "--handler", "nope"])?;
-    fails(&other, 3, "auth handler not found: nope (there are: door, side)");
+    fails(&other, 3, "unknown auth handler: nope (registered: [door side])");
     assert!(person.types(&["auth", "login", file, "--handler", "door"])?.status.success());
     fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
     person.has_guest("echo")?;

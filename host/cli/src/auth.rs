@@ -281,14 +281,15 @@ fn failed(clock: &Clock, error: impl Into<anyhow::Error>, what: impl Into<String
     Failure { exit, problem: clock.whole(error.into()).context(what.into()) }
 }
 
-/// Says how a login stands with a handler.
+/// Says how a login stands with a handler; otherwise, what failed.
 async fn status_of(
     handler: &RegisteredHandler,
     clock: &Clock,
     account: &Account,
+    failure: impl Into<String>,
 ) -> Result<AuthStatus, Failure> {
     let status = handler.status(&clock.call, account).await;
-    status.map_err(|error| failed(clock, error, format!("failed to check the status of {}", handler.name())))
+    status.map_err(|error| failed(clock, error, failure))
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ pub(crate) fn find(error: FindError) -> Failure {
         // Upstream takes the name of a handler for an input like any other.
         FindError::NoHandler { name, known, left_out } => {
             let mut text = match known.as_slice() {
-                [] => format!("auth handler not found: {name} (there is none)"),
-                known => format!("auth handler not found: {name} (there are: {})", listed(known)),
+                [] => format!("unknown auth handler: {name} (no handlers registered)"),
+                known => format!("unknown auth handler: {name} (registered: [{}])", joined(known, " ")),
             };
             text += &left_out_text(&left_out);
             Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
@@ -83,8 +83,12 @@ fn left_out_text(left_out: &[PathBuf]) -> String {
 
 /// Joins names that others chose.
 fn listed(names: &[impl ToString]) -> String {
+    joined(names, ", ")
+}
+
+fn joined(names: &[impl ToString], between: &str) -> String {
     let names: Vec<_> = names.iter().map(|name| visible_line(&name.to_string())).collect();
-    names.join(", ")
+    names.join(between)
 }
 
 /// Returns how the command ends when a run gave no result.

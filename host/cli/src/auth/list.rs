@@ -92,17 +92,24 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
         let target = args.target.as_deref();
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;
-        let (mut all, mut answered) = (Vec::new(), 0);
+        let (mut all, mut answered, mut purged) = (Vec::new(), 0, 0_u64);
         for handler in &handlers {
             let clock = time.clock();
             let asked = match args.purge_expired {
-                true => purge(session, &args, handler, &clock).await,
+                true => purge(session, &args, handler, &clock).await.map(|count| purged += u64::from(count)),
                 false => list(&args, handler, &clock).await.map(|rows| all.extend(rows)),
             };
             match asked {
                 Ok(()) => answered += 1,
                 Err(failure) => failures.push(failure),
             }
+        }
+        if args.purge_expired && handlers.len() > 1 {
+            let total = match purged {
+                0 => "No expired access tokens found in any handler.".to_owned(),
+                _ => format!("Total: purged {purged} expired access token(s)."),
+            };
+            note(session, &total).await;
         }
         // One that cannot tell does not keep the others from being shown. One that did not forget what it was to
         // forget is what the command was about.
@@ -111,10 +118,14 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
             return Ok(Exit::Done);
         }
         tell(&failures).await;
+        let nothing = match all.as_slice() {
+            [] => "No cached tokens found.",
+            _ => "No cached tokens matched the filter.",
+        };
         all.retain(|row| !(args.expired_only && !row.is_expired() || args.valid_only && row.is_expired()));
         sort(&mut all, by);
         if all.is_empty() {
-            note(session, "no tokens").await;
+            note(session, nothing).await;
         }
         print(rows::render(&all, format)?).await?;
         Ok(Exit::Done)
@@ -129,7 +140,7 @@ async fn list(
 ) -> Result<Vec<CachedRow>, Failure> {
     let tokens = handler.list_cached_tokens(&clock.call, args.profile.as_deref()).await;
     let tokens = tokens
-        .map_err(|error| failed(clock, error, format!("failed to list the tokens of {}", handler.name())))?;
+        .map_err(|error| failed(clock, error, format!("Failed to list tokens for {}", handler.name())))?;
     let now = moment::now();
     Ok(tokens.into_iter().map(|token| CachedRow::new(&handler.info, token, now)).collect())
 }
@@ -139,13 +150,18 @@ async fn purge(
     args: &ListArgs,
     handler: &RegisteredHandler,
     clock: &Clock,
-) -> Result<(), Failure> {
+) -> Result<u32, Failure> {
     let purged = handler.purge_expired_tokens(&clock.call, args.profile.as_deref()).await;
-    let count = purged
-        .map_err(|error| failed(clock, error, format!("failed to purge the tokens of {}", handler.name())))?;
-    let tokens = if count == 1 { "token" } else { "tokens" };
-    note(session, &format!("{}: {count} expired {tokens} forgotten", handler.name())).await;
-    Ok(())
+    let count = purged.map_err(|error| {
+        failed(clock, error, format!("Failed to purge expired tokens for {}", handler.name()))
+    })?;
+    let name = handler.name();
+    let told = match count {
+        0 => format!("No expired access tokens found in {name}."),
+        _ => format!("Purged {count} expired access token(s) from {name}."),
+    };
+    note(session, &told).await;
+    Ok(count)
 }
 
 /// Sorts rows; those that are equal in what was asked for stay as they came.

@@ -137,16 +137,18 @@ async fn is_done_already(
     if request.flow == Some(Flow::CLIENT_CREDENTIALS) && !args.skip_if_authenticated {
         return Ok(false);
     }
-    let status = status_of(handler, clock, &account).await?;
+    let status = status_of(handler, clock, &account, "failed to check auth status").await?;
     if !status.authenticated {
         return Ok(false);
     }
-    let who = format!("{} is logged in with {} already", who(&status), handler.display_name());
+    let who = format!("Already authenticated as {}", who(&status));
     if args.skip_if_authenticated {
-        note(session, &who).await;
+        note(session, &format!("{who} — skipping login.")).await;
         return Ok(true);
     }
-    note(session, &format!("{who}; --force logs out first")).await;
+    note(session, &format!("{who}.")).await;
+    let logout = format!("portcullis auth logout {}", handler.name());
+    note(session, &format!("Use '{logout}' to sign out first, or use --force to re-authenticate.")).await;
     Ok(false)
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn main(
             let names: Vec<_> = handlers.iter().map(|handler| handler.name().as_str()).collect();
             if !is_meant(session, &names).await? {
                 tell(&failures).await;
-                note(session, "nothing was done").await;
+                note(session, "Logout cancelled.").await;
                 return Ok(Exit::Done);
             }
         }
@@ -68,17 +68,19 @@ pub(super) async fn main(
             let name = handler.display_name();
             let out = async {
                 let account = args.account.account(handler)?;
-                if !args.force && !status_of(handler, &clock, &account).await?.authenticated {
-                    note(session, &format!("nobody is logged in with {name}")).await;
+                let failure = format!("Failed to check auth status for {}", handler.name());
+                if !args.force && !status_of(handler, &clock, &account, failure).await?.authenticated {
+                    note(session, &format!("Not currently authenticated with {name}.")).await;
                     return Ok(());
                 }
                 if args.dry_run {
-                    note(session, &format!("would log out of {name}")).await;
+                    let what = "cached tokens and refresh token would be removed";
+                    note(session, &format!("[dry-run] Would log out from {name} ({what}).")).await;
                     return Ok(());
                 }
                 let out = handler.logout(&clock.call, &account).await;
-                out.map_err(|error| failed(&clock, error, format!("logout failed for {}", handler.name())))?;
-                note(session, &format!("logged out of {name}")).await;
+                out.map_err(|error| failed(&clock, error, format!("Logout failed for {}", handler.name())))?;
+                note(session, &format!("Successfully logged out from {name}.")).await;
                 Ok::<_, Failure>(())
             };
             if let Err(failure) = out.await {
@@ -98,7 +100,8 @@ async fn is_meant(session: &Session, names: &[&str]) -> Result<bool, Failure> {
         return Err(anyhow!("--all logs out of {}; add --yes to mean it", names.join(", ")))
             .or_exit(Exit::InvalidInput);
     }
-    let question = format!("Log out of {}? [y/N] ", visible_line(&names.join(", ")));
+    let (count, names) = (names.len(), visible_line(&names.join(" ")));
+    let question = format!("Log out from all {count} handler(s) [{names}]? [y/N] ");
     let answer = terminal::ask(&question).await?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }

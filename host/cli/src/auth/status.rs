@@ -80,7 +80,8 @@ pub(super) async fn main(
 
 async fn row(args: &StatusArgs, handler: &RegisteredHandler, clock: &Clock) -> Result<StatusRow, Failure> {
     let account = args.account.account(handler)?;
-    let status = status_of(handler, clock, &account).await?;
+    let failure = format!("Failed to check {} status", handler.name());
+    let status = status_of(handler, clock, &account, failure).await?;
     // How many it keeps is an extra; without it the row is still true.
     let tokens = handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await;
     Ok(StatusRow::new(&handler.info, status, tokens.map_or(0, |tokens| tokens.len()), moment::now()))

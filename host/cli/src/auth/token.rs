@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::{AccessRequest, AuthCapability};
+use portcullis_contract::{AccessRequest, AuthCapability, visible_line};
 
 use super::rows::{self, TokenRow};
 use super::{Clock, Common, failed, find, format, gate, given, on_host};
@@ -87,7 +87,9 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
     let problem = match (scopes.is_empty(), wants_scope) {
         (true, true) => Some(anyhow!("--scope is required for the {name:?} auth handler")),
         (false, false) => Some(anyhow!(
-            "the {name:?} auth handler does not support per-request scopes: they are fixed at login"
+            "the {name:?} auth handler does not support per-request scopes; scopes are fixed at login time. Use \
+             'portcullis auth login {} --scope <scope>' to change scopes",
+            visible_line(name)
         )),
         _ => None,
     };
