@@ -213,6 +213,16 @@ fn inspect_prints_the_digest_as_a_policy_wants_it() -> TestResult {
     Ok(())
 }
 
+/// A capability that may change nothing is refused them.
+#[test]
+fn inspect_names_the_operations_that_write() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("keeper")?;
+    let text = stdout(&person.types(&["inspect", "keeper"])?);
+    assert!(text.contains("\nWrite operations: delete, set\n"), "{text}");
+    Ok(())
+}
+
 #[test]
 fn a_policy_that_does_not_parse_is_refused_with_line_and_column() -> TestResult {
     let person = Person::new()?;

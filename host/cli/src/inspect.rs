@@ -158,6 +158,10 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
             let _ = writeln!(out, "  {line}");
         }
     }
+    if !provider.writes.is_empty() {
+        let writes: Vec<_> = provider.writes.iter().copied().collect();
+        let _ = writeln!(out, "\nWrite operations: {}", visible_line(&writes.join(", ")));
+    }
     if !provider.sensitive_fields.is_empty() {
         let _ = writeln!(out, "\nSensitive fields: {}", visible_line(&provider.sensitive_fields.join(", ")));
     }

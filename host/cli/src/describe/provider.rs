@@ -1,6 +1,6 @@
 //! A provider as data: what it says of itself, in the keys of upstream's `get provider`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis::host::Offer;
 use portcullis_contract::{Contact, Example, Json, Link, Operation};
@@ -40,6 +40,9 @@ pub(crate) struct Provider<'a> {
     pub(crate) sensitive_fields: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     write_operations: Option<&'a [String]>,
+    /// All that are held to be such, whichever part of the descriptor says so.
+    #[serde(skip)]
+    pub(crate) writes: BTreeSet<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     operations: Vec<BTreeMap<&'static str, serde_json::Value>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,6 +67,9 @@ impl<'a> Provider<'a> {
                 return Self { name, hidden_by, problem: Some(problem), ..Self::default() };
             }
         };
+        let listed = d.write_operations.iter().flatten();
+        let marked =
+            d.operations.iter().filter(|operation| operation.is_write).map(|operation| &operation.name);
         Self {
             name: &d.name,
             display_name: &d.display_name,
@@ -84,6 +90,7 @@ impl<'a> Provider<'a> {
                 .collect(),
             sensitive_fields: &d.sensitive_fields,
             write_operations: d.write_operations.as_deref(),
+            writes: listed.chain(marked).map(String::as_str).collect(),
             operations: d.operations.iter().map(operation).collect(),
             links: d.links.iter().map(|Link { name, url }| pairs([("name", name), ("url", url)])).collect(),
             examples: d
