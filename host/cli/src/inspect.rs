@@ -169,8 +169,11 @@ fn write_provider(out: &mut String, provider: &Provider<'_>) {
 }
 
 fn write_handler(out: &mut String, handler: &Handler<'_>) {
-    let [name, display_name] = [handler.name, handler.display_name].map(visible_line);
-    let _ = writeln!(out, "Auth handler {name}, {display_name}");
+    let _ = write!(out, "Auth handler {}", visible_line(handler.name));
+    if !handler.display_name.is_empty() {
+        let _ = write!(out, ", {}", visible_line(handler.display_name));
+    }
+    out.push('\n');
     if let Some(problem) = handler.problem {
         let _ = writeln!(out, "  cannot be used: {}", visible_line(problem));
     }
@@ -230,6 +233,15 @@ mod tests {
                         - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
                         policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
         assert_eq!(page(&plugin), expected);
+    }
+
+    #[test]
+    fn a_handler_without_a_name_for_people_has_its_own() {
+        let mut out = String::new();
+        let handler =
+            Handler { name: "door", display_name: "", flows: vec![], capabilities: vec![], problem: None };
+        write_handler(&mut out, &handler);
+        assert_eq!(out, "Auth handler door\n\n");
     }
 
     #[test]
