@@ -69,10 +69,11 @@ pub enum Severity {
 /// Writes upstream's form: `summary: detail (attribute: a)`, without what is empty (contract spec 4.6).
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.summary.is_empty() {
-            return f.write_str("unknown error (empty diagnostic summary)");
-        }
-        f.write_str(&self.summary)?;
+        let summary = match self.summary.as_str() {
+            "" => "unknown error (empty diagnostic summary)",
+            summary => summary,
+        };
+        f.write_str(summary)?;
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
@@ -100,7 +101,8 @@ mod tests {
         check("s", "", "a", "s (attribute: a)");
         check("s", "d", "", "s: d");
         check("s", "", "", "s");
-        check("", "d", "a", "unknown error (empty diagnostic summary)");
+        check("", "d", "a", "unknown error (empty diagnostic summary): d (attribute: a)");
+        check("", "", "", "unknown error (empty diagnostic summary)");
     }
 
     /// Contract items 102, 103 and 106.
