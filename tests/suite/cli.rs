@@ -397,4 +397,16 @@ mod native {
         }
         Ok(())
     }
+
+    /// Contract item 100. A component's type rules it out.
+    #[test]
+    fn that_there_is_no_result_is_told_in_the_log_and_is_no_part_of_the_output() -> TestResult {
+        let person = Person::new()?;
+        person.has_peer("acrobat")?;
+        let output = person.types(&["run", "acrobat", "operation=stream-no-result"])?;
+        assert_eq!(answer(&output), serde_json::json!({ "data": null }));
+        let told = stderr(&output);
+        assert!(told.contains("WARN") && told.contains("without a result provider=\"acrobat\""), "{told}");
+        Ok(())
+    }
 }

@@ -252,10 +252,16 @@ pub(super) async fn call(
         },
         _ => provider.plugin.execute(call, request).await,
     };
-    let output = answer.map_err(|error| {
+    let mut output = answer.map_err(|error| {
         let plugin = Box::new(provider.plugin.info().clone());
         ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error })
     })?;
+    if output == Output::missing() {
+        // Upstream's output says nothing of it, and programs read that.
+        for warning in output.warnings.drain(..) {
+            tracing::warn!(provider = provider.name(), "{warning}");
+        }
+    }
     log_remarks(provider, &output);
     Ok(output)
 }
@@ -282,11 +288,7 @@ async fn streamed(
             Chunk::Result(output) => result = Some(output),
         }
     }
-    Ok(result.unwrap_or_else(|| {
-        let mut empty = Output::new(Json::null());
-        empty.warnings.push("the plugin ended its stream without a result".to_owned());
-        empty
-    }))
+    Ok(result.unwrap_or_else(Output::missing))
 }
 
 /// Logs what a plugin remarked on a success. One with sensitive inputs may quote them, so that only
