@@ -73,6 +73,20 @@ fn a_refusal_is_upstreams_sentence_and_never_the_plugins_exit_code() -> TestResu
 }
 
 #[test]
+fn what_a_failed_call_took_is_told_after_why_it_failed_and_only_of_a_call() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let run = ["run", "./plugins/acrobat.wasm", "--provider", "acrobat", "--show-metrics"];
+    let output = person.types(&[&run[..], &["operation=fail", "message=no"]].concat())?;
+    fails(&output, 1, "provider execution failed: no\n\nProvider Execution Metrics:\n");
+    assert!(stderr(&output).contains("\nacrobat "), "{}", stderr(&output));
+    let output = person.types(&[&run[..], &["chunks=many"]].concat())?;
+    assert!(!stderr(&output).contains("Metrics"), "{}", stderr(&output));
+    fails(&output, 1, "chunks");
+    Ok(())
+}
+
+#[test]
 fn a_write_operation_needs_the_action_capability() -> TestResult {
     let person = Person::new()?;
     person.has_guest("keeper")?;

@@ -153,7 +153,9 @@ mod tests {
     fn failed(error: CallError, backend: BackendName, path: PathBuf) -> RunError {
         let (name, kind, digest) = (PluginName::new("echo"), Kind::Provider, Digest::from_sha256([0; 32]));
         let plugin = Box::new(PluginInfo { name, kind, backend, path, digest });
-        RunError::Execution(ExecuteError::Call(FailedCall { provider: "echo".to_owned(), plugin, error }))
+        let took = Duration::ZERO;
+        let call = FailedCall { provider: "echo".to_owned(), plugin, error, took };
+        RunError::Execution(ExecuteError::Call(call))
     }
 
     fn check(error: RunError, exit: Exit, text: &str) {

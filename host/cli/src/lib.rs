@@ -119,6 +119,8 @@ enum Command {
 #[derive(Debug)]
 struct Session {
     environment: Environment,
+    /// What reads the errors.
+    reader: Reader,
     /// Whether to print nothing beside data, errors, prompts and the log.
     quiet: bool,
     /// Whether somebody asked for no colours.
@@ -145,9 +147,8 @@ pub fn main() -> ExitCode {
     }
     let environment = Environment::read();
     let reader = Reader::of_stderr(&environment, &cli.global);
-    let colours = reader == Reader::TerminalInColour;
-    let session = Session::new(environment, &cli.global, colours);
-    match session.and_then(|session| session.execute(cli.command, reader)) {
+    let session = Session::new(environment, &cli.global, reader);
+    match session.and_then(|session| session.execute(cli.command)) {
         Ok(exit) => exit.into(),
         // There is nothing yet that listens to signals: one of them ends the process by itself.
         Err(Failure { exit, problem }) => {
@@ -192,7 +193,7 @@ fn error_text(text: &str, reader: Reader) -> String {
 }
 
 impl Session {
-    fn new(environment: Environment, global: &Global, colours: bool) -> Result<Self, Failure> {
+    fn new(environment: Environment, global: &Global, reader: Reader) -> Result<Self, Failure> {
         let level = match (&global.log_level, global.debug) {
             (_, true) => logging::parse_level("debug"),
             (Some(level), false) => logging::parse_level(level),
@@ -207,8 +208,9 @@ impl Session {
             (None, None) => Ok(LogFormat::Console),
         };
         let (level, format) = (level.or_exit(Exit::InvalidInput)?, format.or_exit(Exit::InvalidInput)?);
-        logging::start(level, format, colours);
+        logging::start(level, format, reader == Reader::TerminalInColour);
         Ok(Self {
+            reader,
             quiet: global.quiet,
             no_color: global.no_color || environment.no_color,
             working_directory: global.cwd.as_deref().map(change_directory).transpose()?,
@@ -216,7 +218,7 @@ impl Session {
         })
     }
 
-    fn execute(&self, command: Command, reader: Reader) -> Result<Exit, Failure> {
+    fn execute(&self, command: Command) -> Result<Exit, Failure> {
         room_for_files()?;
         // One thread: what runs beside it is a child, a compiler or a write that waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -234,16 +236,19 @@ impl Session {
             };
             let exit = match ended {
                 Ok(exit) => exit,
-                Err(Failure { exit, problem }) => {
-                    let text = error_text(&exit::told(&problem), reader);
-                    output::complain_or_end(text, signals).await.unwrap_or(exit)
-                }
+                Err(failure) => self.tell(failure, signals).await,
             };
             output::flush(exit, signals).await
         });
         // A write to a reader who never reads would otherwise keep us from ending.
         runtime.shutdown_background();
         Ok(exit)
+    }
+
+    /// Says why a command failed, and returns how it ends.
+    async fn tell(&self, failure: Failure, signals: &mut Signals) -> Exit {
+        let text = error_text(&exit::told(&failure.problem), self.reader);
+        output::complain_or_end(text, signals).await.unwrap_or(failure.exit)
     }
 }
 

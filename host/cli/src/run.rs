@@ -6,12 +6,12 @@ use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::Host;
-use portcullis::host::{InputCheck, Ran, Run, RunError, Sink};
+use portcullis::host::{ExecuteError, InputCheck, Ran, Run, RunError, Sink};
 use portcullis_contract::{Capability, Context, Environment, Kind, Prints, Stdin};
 use tokio::sync::Notify;
 
@@ -151,14 +151,12 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let nobody_reads = Arc::new(Notify::new());
     let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
     let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
-    let started = Instant::now();
     // A branch that loses is dropped, and to drop the run is to abandon it; the plugin is stopped below.
     let ended = tokio::select! {
         outcome = host.run(&wanted, args.plugins.describe(), request, sink) => Ended::ByItself(outcome),
         exit = signals.next() => Ended::BySignal(exit),
         () = nobody_reads.notified() => Ended::Unread,
     };
-    let elapsed = started.elapsed();
     let failed = matches!(ended, Ended::ByItself(Err(_)));
     let ended = tokio::select! {
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
@@ -195,13 +193,15 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
             Ok(complain_or_end(text, signals).await.unwrap_or(Exit::Done))
         }
         Err(error) => {
-            if metrics && matches!(error, RunError::Execution(_)) {
-                let text = result::metrics(&args.target, elapsed, false);
-                if let Some(exit) = complain_or_end(text, signals).await {
-                    return Ok(exit);
+            // What came to no call is no execution.
+            let table = match &error {
+                RunError::Execution(ExecuteError::Call(failed)) if metrics => {
+                    result::metrics(&failed.provider, failed.took, false)
                 }
-            }
-            Err(errors::run(error))
+                _ => return Err(errors::run(error)),
+            };
+            let exit = session.tell(errors::run(error), signals).await;
+            Ok(complain_or_end(table, signals).await.unwrap_or(exit))
         }
     }
 }

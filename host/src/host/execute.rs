@@ -74,6 +74,8 @@ pub struct FailedCall {
     pub plugin: Box<PluginInfo>,
     /// What the call said.
     pub error: CallError,
+    /// How long the call itself took.
+    pub took: Duration,
 }
 
 impl fmt::Display for FailedCall {
@@ -234,7 +236,7 @@ fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) ->
     }
 }
 
-/// Calls a provider: streaming first if somebody watches, else at once.
+/// Calls a provider: streaming first if somebody watches, else at once. Returns how long that took as well.
 ///
 /// # Errors
 ///
@@ -244,7 +246,8 @@ pub(super) async fn call(
     call: &Call,
     request: Execute,
     sink: Option<&mut dyn Sink>,
-) -> Result<Output, ExecuteError> {
+) -> Result<(Output, Duration), ExecuteError> {
+    let begun = Instant::now();
     let answer = match sink {
         Some(sink) if provider.may_stream() => match streamed(provider, call, request.clone(), sink).await {
             Err(CallError::Unimplemented) => provider.plugin.execute(call, request).await,
@@ -252,9 +255,10 @@ pub(super) async fn call(
         },
         _ => provider.plugin.execute(call, request).await,
     };
+    let took = begun.elapsed();
     let mut output = answer.map_err(|error| {
         let plugin = Box::new(provider.plugin.info().clone());
-        ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error })
+        ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error, took })
     })?;
     if output == Output::missing() {
         // Upstream's output says nothing of it, and programs read that.
@@ -263,7 +267,7 @@ pub(super) async fn call(
         }
     }
     log_remarks(provider, &output);
-    Ok(output)
+    Ok((output, took))
 }
 
 /// Calls a provider and shows what it streams. One that does not know the call is asked no more; one
@@ -376,13 +380,6 @@ pub(super) fn redact(data: &Json, sensitive: &[String]) -> Json {
         .map(|m| format!("{}:{}", m.key_text, if is_hidden(&m.key) { REDACTED } else { m.value }))
         .collect();
     Json::from_text(format!("{{{}}}", pairs.join(",")))
-}
-
-/// Measures how long something takes.
-pub(super) async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    let begun = Instant::now();
-    let done = work.await;
-    (done, begun.elapsed())
 }
 
 #[cfg(test)]

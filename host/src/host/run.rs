@@ -152,12 +152,13 @@ impl Host {
         let dry_run = request.context.dry_run;
         let prepared = execute::prepare(&provider, request)?;
         let call = Call { deadline: deadline.map(Instant::into_std) };
-        let (output, took) = execute::timed(execute::call(&provider, &call, prepared.request, sink)).await;
+        let called = execute::call(&provider, &call, prepared.request, sink).await;
+        let (output, took) = called.map_err(RunError::Execution)?;
         Ok(Ran {
             provider: provider.name().to_owned(),
             backend: provider.plugin.info().backend,
             capability: prepared.capability,
-            output: output.map_err(RunError::Execution)?,
+            output,
             dry_run,
             took,
             sensitive_fields: provider.descriptor.sensitive_fields.clone(),
