@@ -1,7 +1,7 @@
 //! What a plugin prints of its own accord, as it appears.
 //!
-//! Programs of ours, by the SDK or the shim, drop what a host leaves too long where Go's stand still: they are left out
-//! where nobody reads.
+//! Programs by the SDK drop what a host leaves too long where Go's stand still, and so do wrapped components after five
+//! seconds: they are left out where nobody reads.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -61,6 +61,7 @@ async fn what_a_plugin_prints_arrives_unchanged_and_in_order(door: Door) -> Test
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_prints_stands_still_until_somebody_reads(door: Door) -> TestResult {
     const LENGTH: usize = 16 << 20;
@@ -107,6 +108,7 @@ async fn a_plugin_whose_prints_nobody_reads_can_be_stopped(door: Door) -> TestRe
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_stands_still_in_a_print_can_be_given_up(door: Door) -> TestResult {
     let mut host = TestHost::new(door);

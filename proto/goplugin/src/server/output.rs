@@ -3,15 +3,19 @@
 //! After the handshake nobody reads a plugin's standard output; what is meant for the host's user goes
 //! through a service instead. An application writes to an [`Output`], and the one stream that the host keeps open
 //! takes it from there. Writing never waits: a host that does not read must not stop a plugin. What there is no
-//! room for is dropped, and the log says how much (protocol spec 16.1 has it block).
+//! room for is dropped, and the log says how much (protocol spec 16.1 has it block). Who can wait asks for room first, and
+//! loses nothing as long as the host reads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::stream::Stream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::Stdio;
@@ -26,6 +30,10 @@ const PIECE: usize = 1024;
 /// much kept: a piece is an allocation of its own.
 const LEAST: usize = 64;
 
+/// How long a host is waited for that takes nothing of what was printed. A guess: one that reads takes some at once, and
+/// one that stands still this long may do so for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Takes what the application prints to one of its two outputs. Cheap to clone.
 ///
 /// It is a [`Write`] that never fails and never waits. As long as the host reads, everything arrives, once and in
@@ -37,6 +45,30 @@ const LEAST: usize = 64;
 pub struct Output {
     origin: Stdio,
     prints: Prints,
+}
+
+impl Output {
+    /// Waits until there is room, if the host reads: not before it asks for what is printed, nor when it has taken nothing of it
+    /// for five seconds. Needs a runtime with time. May be dropped at any time.
+    pub async fn room(&self) {
+        let Shared { state, freed } = &*self.prints.0;
+        loop {
+            let mut freed = pin!(freed.notified());
+            freed.as_mut().enable();
+            if lock(state).has_room() {
+                return;
+            }
+            if timeout(PATIENCE, freed).await.is_err() {
+                lock(state).in_vain = true;
+            }
+        }
+    }
+
+    /// Takes what somebody prints who has waited for [`room`](Self::room): all of it, if the host reads, even if others
+    /// have filled that meanwhile. Never waits.
+    pub fn take(&self, bytes: &[u8]) {
+        self.prints.push(self.origin, bytes, Waited::ForRoom);
+    }
 }
 
 impl Write for Output {
@@ -51,7 +83,7 @@ impl Write for Output {
 
 impl Write for &Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.prints.push(self.origin, bytes);
+        self.prints.push(self.origin, bytes, Waited::ForNothing);
         Ok(bytes.len())
     }
 
@@ -62,7 +94,21 @@ impl Write for &Output {
 
 /// What was printed and not taken yet. Clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Prints(Arc<Mutex<State>>);
+pub(super) struct Prints(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Tells those who wait for room that there may be some.
+    freed: Notify,
+}
+
+/// What somebody has waited for who prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    ForRoom,
+    ForNothing,
+}
 
 #[derive(Debug)]
 struct State {
@@ -73,21 +119,28 @@ struct State {
     dropped: u64,
     /// The number of the stream that takes them now.
     turn: u64,
+    /// Whether there is such a stream.
+    asked_for: bool,
+    /// Whether somebody has waited for it and it took nothing, and nothing since.
+    in_vain: bool,
     closed: bool,
     waker: Option<Waker>,
 }
 
 impl Prints {
     pub(super) fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             pieces: VecDeque::new(),
             length: 0,
             limit,
             dropped: 0,
             turn: 0,
+            asked_for: false,
+            in_vain: false,
             closed: false,
             waker: None,
-        })))
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), freed: Notify::new() }))
     }
 
     pub(super) fn output(&self, origin: Stdio) -> Output {
@@ -100,6 +153,8 @@ impl Prints {
     pub(super) fn stream(&self) -> Pieces {
         let mut state = self.state();
         state.turn = state.turn.wrapping_add(1);
+        state.asked_for = true;
+        state.in_vain = false;
         state.wake();
         Pieces { turn: state.turn, prints: self.clone() }
     }
@@ -109,15 +164,17 @@ impl Prints {
         let mut state = self.state();
         state.closed = true;
         state.wake();
+        self.0.freed.notify_waiters();
     }
 
-    fn push(&self, origin: Stdio, bytes: &[u8]) {
+    fn push(&self, origin: Stdio, bytes: &[u8], waited: Waited) {
         let mut state = self.state();
-        let room = state.limit - state.length;
+        let bounded = waited == Waited::ForNothing || !state.is_read();
+        let room = if bounded { state.limit.saturating_sub(state.length) } else { bytes.len() };
         let (mut bytes, lost) = bytes.split_at(bytes.len().min(room));
         let mut lost = lost.len();
         while !bytes.is_empty() {
-            let crowded = state.pieces.len() > state.limit / LEAST;
+            let crowded = bounded && state.is_crowded();
             let piece = match state.pieces.back_mut() {
                 Some((last, piece)) if *last == origin && piece.len() < PIECE => piece,
                 _ if crowded => {
@@ -139,11 +196,26 @@ impl Prints {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.0.state)
     }
 }
 
 impl State {
+    /// Returns whether the host takes what is printed, as far as is known.
+    fn is_read(&self) -> bool {
+        self.asked_for && !self.in_vain && !self.closed
+    }
+
+    /// Returns whether who waits for room need not wait.
+    fn has_room(&self) -> bool {
+        !self.is_read() || (self.length < self.limit && !self.is_crowded())
+    }
+
+    /// Returns whether there are more pieces than their bytes need.
+    fn is_crowded(&self) -> bool {
+        self.pieces.len() > self.limit / LEAST
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -173,7 +245,12 @@ impl Stream for Pieces {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        let was_full = !state.has_room();
         state.length -= data.len();
+        state.in_vain = false;
+        if was_full && state.has_room() {
+            self.prints.0.freed.notify_waiters();
+        }
         let dropped = std::mem::take(&mut state.dropped);
         // The log may be somebody's who prints.
         drop(state);
@@ -188,9 +265,20 @@ impl Stream for Pieces {
     }
 }
 
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let mut state = self.prints.state();
+        if state.turn == self.turn {
+            state.asked_for = false;
+            self.prints.0.freed.notify_waiters();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt as _, StreamExt as _};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -237,6 +325,38 @@ mod tests {
         assert_eq!(total, 2000);
         out.write_all(b"again").unwrap();
         assert_eq!(taken(&mut stream), [(Origin::Stdout, b"again".to_vec())]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_loses_nothing_while_the_host_reads() {
+        let prints = Prints::new(2000);
+        let out = prints.output(Stdio::Stdout);
+        let waits = || out.room().now_or_never().is_none();
+        out.take(&[b'a'; 3000]);
+        assert!(!waits(), "nobody has asked for it");
+        let mut stream = prints.stream();
+        assert!(waits());
+        out.take(&[b'b'; 500]);
+
+        let mut arrived = 0;
+        let reading = async {
+            while arrived < 2500 {
+                arrived += stream.next().await.unwrap().unwrap().data.len();
+            }
+        };
+        tokio::join!(out.room(), reading);
+        assert_eq!(arrived, 2500);
+
+        out.take(&[b'c'; 2000]);
+        let begun = Instant::now();
+        out.room().await;
+        assert_eq!(begun.elapsed(), PATIENCE, "it takes nothing");
+        assert!(!waits(), "it may take nothing ever again");
+        assert!(stream.next().await.is_some());
+        out.take(&[b'd'; 2000]);
+        assert!(waits(), "it reads again");
+        drop(stream);
+        assert!(!waits(), "it is gone");
     }
 
     #[test]
