@@ -1,7 +1,7 @@
 //! How a command ends whose time is over, that nobody reads any more, or that is interrupted.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 #[cfg(go_peers)]
@@ -16,6 +16,20 @@ fn a_run_ends_when_its_time_is_over() -> TestResult {
     person.has_guest("acrobat")?;
     let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
     fails(&late, 9, "no answer within 200ms");
+    Ok(())
+}
+
+/// Nobody writes to any of these pipes.
+#[test]
+fn a_run_that_waits_for_its_inputs_ends_when_its_time_is_over() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    cli::make_pipe(&person.path("pipe"))?;
+    for input in ["@pipe", "message=@pipe", "@-", "message=@-"] {
+        let (stdin, _held_open) = io::pipe()?;
+        let mut run = person.command(&["run", "echo", "--timeout", "200ms", input]);
+        fails(&run.stdin(stdin).output()?, 9, "no answer within 200ms");
+    }
     Ok(())
 }
 

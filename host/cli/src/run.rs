@@ -6,14 +6,15 @@ use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::Host;
 use portcullis::host::{ExecuteError, InputCheck, Ran, Run, RunError, Sink};
-use portcullis_contract::{Capability, Context, Environment, Kind, Prints, Stdin};
+use portcullis_contract::{Capability, Context, Environment, Json, Kind, Prints, Stdin};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
@@ -131,7 +132,9 @@ enum StdinArg {
 pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
-    let (request, made) = request(session, &args)?;
+    let began = Instant::now();
+    let (mut request, made) = request(session, &args).await?;
+    request.timeout = args.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
     let printing = (format != Format::Quiet && !session.quiet).then(stderr::shared);
     let personal = Personal {
         secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
@@ -196,11 +199,17 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
             // What came to no call is no execution.
             let table = match &error {
                 RunError::Execution(ExecuteError::Call(failed)) if metrics => {
-                    result::metrics(&failed.provider, failed.took, false)
+                    Some(result::metrics(&failed.provider, failed.took, false))
                 }
-                _ => return Err(errors::run(error)),
+                _ => None,
             };
-            let exit = session.tell(errors::run(error), signals).await;
+            let failure = errors::run(match (error, args.timeout) {
+                // The host knows what the inputs had left of it.
+                (RunError::TimedOut { .. }, Some(limit)) => RunError::TimedOut { limit },
+                (other, _) => other,
+            });
+            let Some(table) = table else { return Err(failure) };
+            let exit = session.tell(failure, signals).await;
             Ok(complain_or_end(table, signals).await.unwrap_or(exit))
         }
     }
@@ -213,7 +222,7 @@ enum Ended {
     Unread,
 }
 
-fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
+async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
     if let Some(strategy) = &args.on_conflict
         && !CONFLICT_STRATEGIES.contains(&strategy.as_str())
     {
@@ -226,7 +235,7 @@ fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
     {
         return Err(anyhow!("--stdin inherit and @- both read stdin")).or_exit(Exit::InvalidInput);
     }
-    let input = inputs::read(&args.inputs, &args.arguments, stdin()).or_exit(Exit::InvalidInput)?;
+    let input = input(args).await?;
     let output_directory = args.output_dir.as_deref().map(|directory| output_directory(directory, args));
     let (output_directory, made) = output_directory.transpose()?.flatten().unzip();
     let request = Run {
@@ -240,10 +249,24 @@ fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
             backup: args.backup,
             ..Context::default()
         },
-        timeout: args.timeout,
+        timeout: None,
         input_check: if args.no_validate { InputCheck::None } else { InputCheck::Full },
     };
     Ok((request, made.unwrap_or_default()))
+}
+
+/// Reads the inputs, within the time that all of it may take: nobody knows when somebody writes to a pipe, if ever.
+async fn input(args: &RunArgs) -> Result<Json, Failure> {
+    let (flags, arguments) = (args.inputs.clone(), args.arguments.clone());
+    // To lose is to go on reading until the process ends.
+    let reading = tokio::task::spawn_blocking(move || inputs::read(&flags, &arguments, stdin()));
+    let read = match args.timeout {
+        Some(limit) => {
+            timeout(limit, reading).await.map_err(|_elapsed| errors::run(RunError::TimedOut { limit }))?
+        }
+        None => reading.await,
+    };
+    read?.or_exit(Exit::InvalidInput)
 }
 
 /// Returns the directory of an action's files, and makes it. What is no action has none.
