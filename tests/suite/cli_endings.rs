@@ -116,6 +116,17 @@ fn what_is_shown_and_cannot_be_written_is_no_success() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn help_that_cannot_be_written_is_no_success() -> TestResult {
+    let person = Person::new()?;
+    for arguments in [&["--help"][..], &["run", "--help"], &["--version"]] {
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let output = person.command(arguments).stdout(full).output()?;
+        fails(&output, 1, "cannot write to stdout: No space left on device");
+    }
+    Ok(())
+}
+
 /// Starts a run that prints a chunk and never ends, and returns it once the chunk is there.
 fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::Error>> {
     let mut child = person

@@ -7,7 +7,7 @@
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.
 
-use std::io;
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -134,12 +134,7 @@ struct Session {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to stdout and ends well; a reader who has gone does not matter.
-            let exit = if error.use_stderr() { Exit::Failed } else { Exit::Done };
-            let _ = error.print();
-            return exit.into();
-        }
+        Err(error) => return explain(&error).into(),
     };
     // A worker reads nothing but the component: it is started with an empty environment.
     if matches!(cli.command, Command::CompileWorker) {
@@ -155,6 +150,22 @@ pub fn main() -> ExitCode {
             output::complain(error_text(&exit::chain(&problem), reader).as_bytes());
             exit.into()
         }
+    }
+}
+
+/// Prints the help that was asked for, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> Exit {
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    if error.use_stderr() {
+        return Exit::Failed;
+    }
+    match printed {
+        // A reader who has gone does not matter.
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            output::complain(format!("cannot write to stdout: {problem}\n").as_bytes());
+            Exit::Failed
+        }
+        _ => Exit::Done,
     }
 }
 
