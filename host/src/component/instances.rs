@@ -408,8 +408,8 @@ fn lack(error: &wasmtime::Error) -> Option<String> {
     if let Some(excess) = root.strip_prefix("resource limit exceeded: ") {
         return Some(format!("it takes more than a component may: {excess}"));
     }
-    let of_the_machine = error.is::<Errno>()
-        || error.is::<std::io::Error>()
+    // Errors of other libraries may be around the system's own.
+    let of_the_machine = error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>())
         || error.is::<OutOfMemory>()
         || error.is::<PoolConcurrencyLimitError>();
     of_the_machine.then(|| format!("this machine has no room for it: {root}"))
@@ -417,6 +417,8 @@ fn lack(error: &wasmtime::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::LaunchError;
+
     use super::*;
 
     #[test]
@@ -426,6 +428,8 @@ mod tests {
         assert_eq!(lack(&full.context("a memory")).as_deref(), Some(no_room));
         let full = wasmtime::Error::from(std::io::Error::from(Errno::NOMEM));
         assert_eq!(lack(&full).as_deref(), Some(no_room));
+        let around = LaunchError::Unreadable { path: "image".into(), source: Errno::NOMEM.into() };
+        assert_eq!(lack(&around.into()).as_deref(), Some(no_room));
         assert_eq!(lack(&wasmtime::Error::msg("invalid utf-8")), None);
         assert_eq!(lack(&Trap::UnreachableCodeReached.into()), None);
     }
