@@ -87,6 +87,19 @@ fn a_command_that_may_open_next_to_no_files_says_so() -> TestResult {
     Ok(())
 }
 
+/// No stack can be as large as that. Without a thread libraries panic.
+#[test]
+fn a_command_that_may_start_no_thread_says_so() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    for arguments in [&["list"][..], &say_hi("./plugins/echo.wasm")] {
+        let mut command = person.command(arguments);
+        let output = command.env("RUST_MIN_STACK", (1_u64 << 50).to_string()).output()?;
+        fails(&output, 1, "no command can do without a second thread");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     let person = Person::new()?;

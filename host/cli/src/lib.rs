@@ -11,6 +11,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -231,8 +233,12 @@ impl Session {
 
     fn execute(&self, command: Command) -> Result<Exit, Failure> {
         room_for_files()?;
-        // One thread: what runs beside it is a child, a compiler or a write that waits.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        room_for_a_thread()?;
+        // One thread: what runs beside it is a child, a compiler or a write that waits. The first that waits for such things is
+        // kept: for want of any a runtime panics, and for want of another the work waits.
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().thread_keep_alive(Duration::MAX).build()?;
+        let _first = runtime.spawn_blocking(|| ());
         let exit = runtime.block_on(async {
             let signals = &mut Signals::default();
             let ended = match command {
@@ -268,6 +274,16 @@ fn room_for_files() -> anyhow::Result<()> {
     // All of them are open at once.
     let pairs: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
     pairs.map(drop).context("no command can do with so few open files; `ulimit -n` allows more")
+}
+
+/// Fails if no thread can be started.
+fn room_for_a_thread() -> anyhow::Result<()> {
+    let thread = thread::Builder::new().spawn(|| ());
+    let thread = thread
+        .context("no command can do without a second thread; `ulimit -u` or `ulimit -v` may allow one")?;
+    // What it does cannot panic.
+    let _ended = thread.join();
+    Ok(())
 }
 
 fn change_directory(directory: &Path) -> anyhow::Result<String> {
