@@ -58,6 +58,8 @@ fn what_cannot_be_wrapped_is_refused_with_a_reason() -> TestResult {
     refused(&person, &["plugins/echo.wasm", "-o", "text/x"], 1, "cannot write text/x: text is no directory");
     let takes_none = "cannot write /proc/x: the directory /proc: ";
     refused(&person, &["plugins/echo.wasm", "-o", "/proc/x"], 1, takes_none);
+    refused(&person, &["plugins/echo.wasm", "-o", "-"], 3, "written to a file and not to stdout");
+    assert!(!person.path("-").exists());
     let native = fixtures::shim().display().to_string();
     refused(&person, &[&native], 3, "a native program");
 

@@ -49,6 +49,11 @@ pub(crate) struct WrapArgs {
 pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let WrapArgs { component, policy, output, force } = args;
     let output = output.unwrap_or_else(|| format!("scafctl-plugin-{}", plugin_name(&component)).into());
+    if output == Path::new("-") {
+        let problem =
+            anyhow!("-o -: a plugin is written to a file and not to stdout; ./- is a file of that name");
+        return Err(problem).or_exit(Exit::InvalidInput);
+    }
     let existing = if force { Existing::Replace } else { Existing::Keep };
     check_component(&component)?;
     check_output(&component, &output, existing)?;
