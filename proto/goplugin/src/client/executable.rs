@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -229,6 +230,8 @@ pub(super) fn diagnose(path: &Path) -> Vec<String> {
         let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
         match read {
             Ok(_) => notes.extend(form(&head)),
+            // That we may open no more files is nothing that this one shows.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {}
             Err(error) => notes.push(format!("it cannot be read: {error}")),
         }
     }
