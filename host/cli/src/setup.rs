@@ -3,6 +3,7 @@
 //! Nothing is started here. What a plugin may touch comes from the policy file and from the options of the
 //! person who types, and from nowhere else.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -136,7 +137,7 @@ pub(crate) fn backends(session: &Session) -> Options {
                 }
                 _ => None,
             },
-            worker: worker(),
+            worker: Some(worker(std::env::current_exe())),
             on_compile: Some(progress::listener(shown)),
             environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..ComponentOptions::default()
@@ -145,10 +146,11 @@ pub(crate) fn backends(session: &Session) -> Options {
     }
 }
 
-/// Returns what compiles components: this program, by itself.
-fn worker() -> Option<Worker> {
-    let program = std::env::current_exe().ok()?;
-    Some(Worker { program, args: vec![COMPILE_WORKER.into()] })
+/// Returns what compiles components: this program, by itself. Without /proc it does not know where it is, and whoever needs
+/// it is told what is not there.
+fn worker(own: io::Result<PathBuf>) -> Worker {
+    let program = own.unwrap_or_else(|_no_proc| "/proc/self/exe".into());
+    Worker { program, args: vec![COMPILE_WORKER.into()] }
 }
 
 fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
@@ -219,6 +221,12 @@ mod tests {
             error.to_string(),
             "--provider chooses among what a file offers, and \"echo\" has no slash in it: it is a name"
         );
+    }
+
+    #[test]
+    fn a_program_that_does_not_know_where_it_is_says_what_is_missing() {
+        let worker = worker(Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(worker.program, PathBuf::from("/proc/self/exe"));
     }
 
     #[test]
