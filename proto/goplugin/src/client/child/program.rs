@@ -12,7 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
@@ -25,6 +25,8 @@ use super::{Order, Reach};
 
 /// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs little.
 const STACK: usize = 4 << 10;
+/// Where what is open has a name.
+const OPENED: &str = "/proc/self/fd";
 
 /// What a child does before it executes, and what then. All is made before there is a child.
 pub(super) struct Program {
@@ -49,7 +51,7 @@ impl Program {
             let opened = above(opened)?;
             // The kernel has it open before it closes ours; an interpreter opens it again by this same name, and has to inherit
             // the descriptor for that.
-            path = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+            path = Path::new(OPENED).join(opened.as_raw_fd().to_string());
             file = Some((opened, form));
         }
         let stdin = match order.stdin {
@@ -103,7 +105,8 @@ impl Program {
             0 => Ok((pid, pidfd)),
             error => {
                 let _reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-                Err(io::Error::from_raw_os_error(error))
+                let error = io::Error::from_raw_os_error(error);
+                Err(if self.file.is_some() { explained(error, Path::new(OPENED)) } else { error })
             }
         }
     }
@@ -235,6 +238,15 @@ fn environment(order: &Order) -> impl Iterator<Item = OsString> {
     })
 }
 
+/// Says what is missing when the kernel finds no file, if it is all names of what is open and not the file.
+fn explained(error: io::Error, opened: &Path) -> io::Error {
+    if error.kind() != io::ErrorKind::NotFound || opened.exists() {
+        return error;
+    }
+    let missing = format!("it is executed through {}, which is not there", opened.display());
+    io::Error::new(io::ErrorKind::NotFound, missing)
+}
+
 /// A list of strings as the kernel takes it. (Atomic pointers are laid out as plain ones and may be
 /// moved between threads.)
 struct Strings {
@@ -253,5 +265,22 @@ impl Strings {
 
     fn as_ptr(&self) -> *const *const c_char {
         self.pointers.as_ptr().cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_no_name_is_not_said_to_be_missing() {
+        let check = |error: Errno, opened: &str, expected: &str| {
+            assert_eq!(explained(error.into(), Path::new(opened)).to_string(), expected);
+        };
+        check(Errno::NOENT, OPENED, "No such file or directory (os error 2)");
+        check(Errno::NOENT, "/no/proc", "it is executed through /no/proc, which is not there");
+        check(Errno::NOEXEC, "/no/proc", "Exec format error (os error 8)");
     }
 }
