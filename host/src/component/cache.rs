@@ -19,6 +19,7 @@ use std::time::SystemTime;
 
 use hmac::Mac;
 use portcullis_contract::Digest;
+use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -59,7 +60,6 @@ pub(crate) struct Cache {
 pub(crate) struct Compiled {
     file: File,
     /// How much of the file is the component; the rest is ours.
-    #[cfg(feature = "compile")]
     length: u64,
     pub(crate) class: Class,
 }
@@ -143,12 +143,7 @@ impl Cache {
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
         // It is in use, and who sweeps goes by that.
         let _touched = file.set_modified(SystemTime::now());
-        Ok(Compiled {
-            file,
-            #[cfg(feature = "compile")]
-            length: metadata.len().saturating_sub(TRAILER as u64),
-            class,
-        })
+        Ok(Compiled { file, length: metadata.len().saturating_sub(TRAILER as u64), class })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -220,7 +215,6 @@ impl Compiled {
     }
 
     /// Returns the component as the compiler wrote it.
-    #[cfg(feature = "compile")]
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         use std::os::unix::fs::FileExt as _;
         let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
@@ -228,8 +222,12 @@ impl Compiled {
         Ok(bytes)
     }
 
-    /// Maps it.
+    /// Maps it; or copies it, where the file system lets no code be mapped.
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        self.map(engine).or_else(|error| self.copy_unmapped(engine, error))
+    }
+
+    fn map(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // The path leads to the very file that was verified, whatever its name stands for by now.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         #[expect(unsafe_code, reason = "what is mapped was made by our own compiler")]
@@ -239,6 +237,22 @@ impl Compiled {
         // name; so it is what the engine's compiler made, and stays so while it is mapped.
         unsafe {
             Component::deserialize_file(engine, path)
+        }
+    }
+
+    /// Copies what was not mapped if that is forbidden, as on a file system that is mounted `noexec`. The copy takes memory
+    /// that a mapping shares and gives back; to compile it elsewhere would take time as well.
+    fn copy_unmapped(&self, engine: &Engine, error: wasmtime::Error) -> wasmtime::Result<Component> {
+        let errno: Option<&Errno> = error.downcast_ref();
+        if !errno.is_some_and(|errno| [Errno::ACCESS, Errno::PERM].contains(errno)) {
+            return Err(error);
+        }
+        tracing::info!("compiled component copied into memory, its file cannot be mapped: {error:#}");
+        let bytes = self.read()?;
+        #[expect(unsafe_code, reason = "what is loaded was made by our own compiler")]
+        // SAFETY: the bytes are those of the file, of which holds what is said where it is mapped.
+        unsafe {
+            Component::deserialize(engine, bytes)
         }
     }
 }
@@ -260,6 +274,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use super::sweep::UNUSED;
     use super::*;
+    use crate::component::engine::config;
 
     fn cache(root: &Path) -> Cache {
         let options = CacheOptions { directory: root.join("cache"), key_directory: root.join("data") };
@@ -360,5 +375,25 @@ mod tests {
         let stale = |_| Err::<Class, _>(Homeless::Stale(wasmtime::Error::msg("of another machine")));
         assert_eq!(cache.load(&digest, stale).unwrap(), None);
         assert!(cache.find(&digest).is_none());
+    }
+
+    /// To mount a file system takes root, so what the engine says of one is said here.
+    #[test]
+    fn what_may_not_be_mapped_is_loaded_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let (cache, digest) = (cache(root.path()), Digest::from_sha256([7; 32]));
+        let component = "(component (core module $m (func)) (core instance (instantiate $m)))";
+        let engine = Engine::new(&config()).unwrap();
+        let content = engine.precompile_component(&wat::parse_str(component).unwrap()).unwrap();
+        keep(&cache, &digest, &content);
+
+        let compiled = cache.find(&digest).unwrap();
+        let load = |errno: Errno| {
+            let error = wasmtime::Error::from(errno).context("unable to make memory executable");
+            compiled.copy_unmapped(&engine, error.context("failed to load code"))
+        };
+        assert!(compiled.load(&engine).is_ok());
+        assert!(load(Errno::ACCESS).is_ok() && load(Errno::PERM).is_ok());
+        assert!(load(Errno::NODEV).is_err());
     }
 }
