@@ -82,6 +82,8 @@ mod narrowed;
 pub mod policy;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(any(feature = "component", feature = "rooms"))]
+mod regular;
 #[cfg(feature = "rooms")]
 pub mod secrets;
 pub mod supervise;

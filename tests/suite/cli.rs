@@ -333,6 +333,31 @@ fn a_corrupt_a_foreign_and_an_unwritable_cache_cost_time_and_nothing_else() -> T
     Ok(())
 }
 
+/// To open a pipe is to wait for whoever has its other end, and nobody has.
+#[test]
+fn pipes_in_the_place_of_what_is_kept_hold_nobody_up() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let native = fixtures::native("keeper").display().to_string();
+    let (cache, data) = (person.path("cache"), person.path("data"));
+    let types = |arguments: &[&str]| {
+        let mut command = person.command(arguments);
+        command.env("PORTCULLIS_CACHE_DIR", &cache).env("PORTCULLIS_DATA_DIR", &data).output()
+    };
+    let run = || types(&["run", "echo", "message=hello"]);
+    let inspect = || types(&["inspect", &native, "-o", "json"]);
+    let expected = (answer(&run()?)["data"].clone(), answer(&inspect()?));
+    // Without the key nothing else is looked at.
+    for directory in [&cache, &data] {
+        for file in cli::files_below(directory) {
+            fs::remove_file(&file)?;
+            cli::make_pipe(&file)?;
+        }
+        assert_eq!((answer(&run()?)["data"].clone(), answer(&inspect()?)), expected);
+    }
+    Ok(())
+}
+
 #[test]
 fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
     let person = Person::new()?;

@@ -8,23 +8,25 @@
 //! A file that others may have mapped is never written to. It is made under another name and renamed. What no process
 //! used for a month, of whichever build it is, goes when something new is compiled.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read};
 #[cfg(feature = "compile")]
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hmac::Mac;
 use portcullis_contract::Digest;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::component::engine::Class;
 use crate::component::homes::Homeless;
+use crate::regular;
 
 mod key;
 #[cfg(feature = "compile")]
@@ -109,10 +111,7 @@ impl Cache {
     }
 
     fn read(&self, path: &Path, digest: &Digest) -> io::Result<Compiled> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(path)?;
+        let mut file = regular::open(path, OFlags::NOFOLLOW)?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(io::Error::other("others could have written it"));
@@ -189,8 +188,12 @@ impl Cache {
     /// Tries to be the one process that compiles a component. The lock ends with the file.
     #[cfg(feature = "compile")]
     pub(crate) fn try_lock(&self, digest: &Digest) -> io::Result<Option<File>> {
+        use std::os::unix::fs::OpenOptionsExt as _;
         let path = self.path(digest).with_extension("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true).mode(0o600);
+        // To open a pipe would be to wait for whoever reads it.
+        let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),

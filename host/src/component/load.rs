@@ -5,9 +5,7 @@
 //! it is only counted how much they come to.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use portcullis_contract::{Digest, Kind, LaunchError};
@@ -18,6 +16,7 @@ use wasmparser::{Chunk, Parser, Payload};
 
 use crate::component::layer::{Layer, TooManyParts};
 use crate::component::link::is_linked;
+use crate::regular;
 
 /// The largest file that is read. The largest components that people make hold a whole browser
 /// engine, and a tenth of this.
@@ -143,13 +142,8 @@ impl fmt::Display for Hint {
 impl Source {
     pub(crate) fn new(path: &Path) -> Result<Self, LaunchError> {
         let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
-        // A FIFO must not hold us up: opened like this it is refused two lines on.
-        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-        let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
+        let mut file = regular::open(path, OFlags::empty()).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(unreadable(std::io::Error::other("not a regular file")));
-        }
         if metadata.len() > LARGEST {
             return Err(LaunchError::unfit(Unfit::TooLarge));
         }

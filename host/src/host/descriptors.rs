@@ -18,12 +18,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 mod kept;
 
-use crate::leftovers;
+use crate::{leftovers, regular};
 use kept::Kept;
 
 /// A folder of descriptors, or none.
@@ -143,8 +144,7 @@ impl Descriptors {
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Option<T> {
-        let bytes = fs::read(self.dir.as_ref()?.join(name)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        read(&self.dir.as_ref()?.join(name))
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) {
@@ -167,6 +167,12 @@ impl Descriptors {
     }
 }
 
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+    let mut text = Vec::new();
+    regular::open(path, OFlags::empty()).ok()?.read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
 fn file_name(path: &Path) -> String {
     let digest = Digest::from_sha256(Sha256::digest(path.as_os_str().as_bytes()).into());
     format!("{NOTE}{}.json", digest.to_hex())
@@ -180,8 +186,7 @@ fn forget_what_is_gone(dir: &Path) {
         let modified = entry.metadata().and_then(|about| about.modified()).ok();
         let is_old = modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > KEPT);
         if name.starts_with(NOTE) {
-            let note = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
-            let Some(KeptFile { path, digest, .. }) = note else { continue };
+            let Some(KeptFile { path, digest, .. }) = read(&entry.path()) else { continue };
             if is_old && fs::symlink_metadata(OsStr::from_bytes(&path)).is_err() {
                 // What stays takes room, and is of no other harm; so below.
                 let _gone = fs::remove_file(entry.path());

@@ -1,16 +1,17 @@
 //! The key to the cache: made once, and for our user alone to read.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
 use portcullis_contract::Digest;
+use rustix::fs::OFlags;
 use sha2::Sha256;
 
 use crate::component::engine::FINGERPRINT;
+use crate::regular;
 
 const FILE: &str = "component-cache.key";
 
@@ -48,7 +49,8 @@ impl Key {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let mut file = regular::open(path, OFlags::empty()).map_err(named)?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
             return Err(io::Error::other(format!("others can read the key {}", path.display())));

@@ -1,9 +1,13 @@
 //! What leaves the cache: files that nobody finished, and those that nobody uses.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use crate::regular;
 
 /// Begins the name of a file that is being compiled into.
 pub(super) const UNFINISHED: &str = ".compiling-";
@@ -32,7 +36,7 @@ pub(super) fn sweep(directory: &Path) {
         }
         // Held until it is removed. Somebody who takes a lock just before that, or makes another one, compiles at the
         // same time as somebody else, and that only wastes time.
-        let held = File::open(&lock);
+        let held = regular::open(&lock, OFlags::empty());
         let free = match &held {
             Ok(lock) => lock.try_lock().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -1,0 +1,18 @@
+//! Files of ours and of others, opened so that nobody waits for what else can lie in their place.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a regular file for reading, and nothing else. To open a pipe would be to wait for whoever has its other end.
+pub(crate) fn open(path: &Path, also: OFlags) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | also).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file")),
+    }
+}
