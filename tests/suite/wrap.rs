@@ -82,6 +82,23 @@ pub(crate) fn behind(file: &Path) -> Result<(Bundle, Range<usize>), Box<dyn Erro
     Ok((bundle, image))
 }
 
+/// The kernel would start it, and it would die without a word.
+#[test]
+fn a_wrapped_file_that_is_cut_within_its_program_says_so() -> TestResult {
+    let person = Person::new()?;
+    let path = person.has_wrapped("echo", "echo", "")?;
+    let (_, image) = behind(&path)?;
+    let whole = fs::read(&path)?;
+    for length in [image.start / 2, 100] {
+        fs::write(&path, &whole[..length])?;
+        let sentence = "it is an ELF file that is cut short";
+        fails(&person.types(&["run", "./echo", "--provider", "echo", "message=hi"])?, 1, sentence);
+        let page = stdout(&person.types(&["inspect", "./echo"])?);
+        assert!(page.contains(sentence), "{page}");
+    }
+    Ok(())
+}
+
 /// Anybody can write a program and put the words of a harmless component behind it.
 #[test]
 fn what_stands_behind_a_program_that_is_no_known_shim_is_not_believed() -> TestResult {

@@ -16,6 +16,8 @@ use portcullis_goplugin::Executable;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use thiserror::Error;
 
+mod segments;
+
 /// A program that was found fit to run, and the file that is held open for it.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
@@ -64,6 +66,9 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     let mut head = [0; HEAD];
     let length = read_at_start(&file, &mut head).map_err(unreadable)?;
     let form = recognise(head.get(..length).unwrap_or_default()).map_err(LaunchError::unfit)?;
+    if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
+        return Err(LaunchError::unfit(Misfit::CutShort));
+    }
     // Asked of the kernel, because only it knows of mounts, lists and who we are.
     if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
         return Err(LaunchError::unfit(Misfit::NotExecutable { source: error.into() }));
@@ -125,6 +130,8 @@ pub(super) enum Misfit {
     Machine { machine: Machine },
     #[error("it is a damaged or unfinished ELF file")]
     Damaged,
+    #[error("it is an ELF file that is cut short; copy it again")]
+    CutShort,
     #[error("it is an ELF file, but no program")]
     NotAProgram,
     #[error("it is neither a program nor a script with an interpreter (`#!`)")]
