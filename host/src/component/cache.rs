@@ -151,6 +151,12 @@ impl Cache {
         self.directory.join(format!("{}-{tag}.cwasm", digest.to_hex()))
     }
 
+    /// Returns the file that whoever compiles a component holds a lock on.
+    #[cfg(feature = "compile")]
+    pub(crate) fn lock_path(&self, digest: &Digest) -> PathBuf {
+        self.path(digest).with_extension("lock")
+    }
+
     /// Makes a file to compile into. It has no name of its own until it is [kept](Self::keep).
     #[cfg(feature = "compile")]
     pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
@@ -189,11 +195,11 @@ impl Cache {
     #[cfg(feature = "compile")]
     pub(crate) fn try_lock(&self, digest: &Digest) -> io::Result<Option<File>> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let path = self.path(digest).with_extension("lock");
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         // To open a pipe would be to wait for whoever reads it.
-        let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+        let file =
+            options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(self.lock_path(digest))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),

@@ -81,13 +81,21 @@ impl ComponentBackend {
 const LOOK: Duration = Duration::from_millis(50);
 /// How often at the most: for a little longer than a worker may take.
 const LOOKS: usize = 5_000;
+/// After how many it is told what is waited for. A guess: most components are compiled before that.
+const TOLD: usize = 100;
 
 /// Waits until nobody else compiles the same component. Two that do so at once only waste time.
 async fn turn(cache: &Cache, digest: &Digest) -> Option<File> {
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS {
         match cache.try_lock(digest) {
             Ok(Some(lock)) => return Some(lock),
-            Ok(None) => tokio::time::sleep(LOOK).await,
+            Ok(None) => {
+                if look == TOLD {
+                    let lock = cache.lock_path(digest);
+                    tracing::warn!("waiting for whoever compiles the component and holds {}", lock.display());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
             Err(error) => {
                 tracing::debug!("no lock on the compiled component: {error}");
                 return None;
@@ -145,7 +153,8 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::component::ComponentOptions;
+    use crate::component::{CacheOptions, ComponentOptions};
+    use crate::fake::Log;
 
     /// A provider to look at; nobody gets to run it.
     const PROVIDER: &[u8] = b"\0asm\x0d\0\x01\0\x0b\x26\x01\0\x20portcullis:plugin/provider@0.1.0\x05\0\0";
@@ -183,5 +192,22 @@ mod tests {
 
         launch("exit 2").await.unwrap_err();
         assert_eq!(*said.lock().unwrap(), ["begun", "ended"]);
+    }
+
+    #[test]
+    fn who_waits_long_for_another_process_says_once_for_what() {
+        let root = tempfile::tempdir().unwrap();
+        let [directory, key_directory] = ["cache", "data"].map(|name| root.path().join(name));
+        let cache = Cache::open(&CacheOptions { directory, key_directory }).unwrap();
+        let digest = Digest::from_sha256([7; 32]);
+        let held = cache.try_lock(&digest).unwrap();
+        assert!(held.is_some());
+        let logged = Log::of(|| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_time().start_paused(true).build().unwrap();
+            assert!(runtime.block_on(turn(&cache, &digest)).is_none());
+        });
+        let lock = cache.lock_path(&digest).display().to_string();
+        assert_eq!(logged.iter().filter(|line| line.contains(&lock)).count(), 1, "{logged:?}");
     }
 }
