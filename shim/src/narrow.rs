@@ -3,7 +3,8 @@
 //! `PORTCULLIS_DENY` takes grants away, by the keys that a policy has for them: `fs`, `env`, `http`, `identity`,
 //! `identity.token`, `secrets`, `secrets.read`, `secrets.write`, or `all`, with commas between.
 //! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT` and `_CONCURRENCY` lower a limit; one that is higher
-//! than the file's changes nothing, and of several with commas between the lowest holds. What is not understood is refused, because it may have been meant to bind.
+//! than the file's changes nothing, and of several with commas between the lowest holds. What is not understood is refused,
+//! because it may have been meant to bind.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
