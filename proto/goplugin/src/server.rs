@@ -157,7 +157,8 @@ pub enum Capture {
     Nothing,
     /// What goes to standard output reaches the host's, as [`Session::stdout`] does, what children print there included.
     /// Standard error stays what it is, for the log and for the last words of a process that dies. While the plugin
-    /// serves, the process's own descriptor is another one. Not in test mode.
+    /// serves, the process's own descriptor is another one. Who prints a mebibyte more than a host that reads has taken waits
+    /// for it, for five seconds at the most. Not in test mode.
     Stdout,
 }
 

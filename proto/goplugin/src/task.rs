@@ -11,12 +11,6 @@ impl Task {
     pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
     }
-
-    /// Waits until it has ended by itself.
-    pub(crate) async fn finished(&mut self) {
-        // That it panicked has been told by then.
-        let _panicked = (&mut self.0).await;
-    }
 }
 
 impl Drop for Task {

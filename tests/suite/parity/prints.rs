@@ -1,7 +1,6 @@
 //! What a plugin prints of its own accord, as it appears.
 //!
-//! Programs by the SDK drop what a host leaves too long where Go's stand still, and so do wrapped components after five
-//! seconds: they are left out where nobody reads.
+//! Programs of ours go on after five seconds where Go's stand still for ever: they are left out where nobody reads.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -60,6 +59,7 @@ async fn what_a_plugin_prints_arrives_unchanged_and_in_order(door: Door) -> Test
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +107,7 @@ async fn a_plugin_whose_prints_nobody_reads_can_be_stopped(door: Door) -> TestRe
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]
 #[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

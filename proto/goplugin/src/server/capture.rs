@@ -4,16 +4,15 @@
 //! another pipe in its place once the line is printed, and so does this. The old one stays open, because a host may take its
 //! end for the plugin's.
 
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::output::Output;
-use crate::task::Task;
 
 /// How long the rest of what was printed may take. It takes a moment; a guess, and a child that has the pipe as its own
 /// output may keep it open for longer than we live.
@@ -22,39 +21,45 @@ const REST: Duration = Duration::from_millis(20);
 /// How much is read at once.
 const READ: usize = 8 << 10;
 
+/// The stack of the thread that reads. It needs little.
+const STACK: usize = 64 << 10;
+
 /// A standard output that leads to the host. Dropping it gives the old one back.
 #[derive(Debug)]
 pub(super) struct Captured {
     original: OwnedFd,
-    reading: Task,
+    to: Output,
+    /// Is dropped on the other side when all was read.
+    reading: oneshot::Receiver<()>,
 }
 
 impl Captured {
-    /// Has everything that is printed from now on go to the host.
-    pub(super) fn stdout(mut to: Output) -> io::Result<Self> {
+    /// Has everything that is printed from now on go to the host. Who prints waits for a host that reads; so the pipe is read on
+    /// a thread of its own, which goes on when all others stand still in a print.
+    pub(super) fn stdout(to: Output) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        let mut reader = Receiver::from_owned_fd(reader.into())?;
         let mut stdout = io::stdout();
         stdout.flush()?;
         let original = stdout.as_fd().try_clone_to_owned()?;
+        let (alive, reading) = oneshot::channel();
+        let prints = to.clone();
+        thread::Builder::new().name("prints".to_owned()).stack_size(STACK).spawn(move || {
+            read(reader, &prints);
+            drop(alive);
+        })?;
         put_in_place_of_stdout(writer.as_fd())?;
-        let reading = Task::spawn(async move {
-            let mut bytes = vec![0; READ];
-            while let Ok(length @ 1..) = reader.read(&mut bytes).await {
-                // It never fails and never waits.
-                let _written = to.write_all(bytes.get(..length).unwrap_or_default());
-            }
-        });
-        Ok(Self { original, reading })
+        Ok(Self { original, to, reading })
     }
 
     /// Gives the old output back, and waits for what was printed before.
     pub(super) async fn release(mut self) {
         self.restore();
-        let _somebody_else_prints = timeout(REST, self.reading.finished()).await;
+        let _somebody_else_prints = timeout(REST, &mut self.reading).await;
     }
 
     fn restore(&self) {
+        // Somebody may stand still in a print, and has standard output to himself until then.
+        self.to.hurry();
         // That nobody reads any more is no reason to fail.
         let _unread = io::stdout().flush();
         if let Err(error) = put_in_place_of_stdout(self.original.as_fd()) {
@@ -66,6 +71,21 @@ impl Captured {
 impl Drop for Captured {
     fn drop(&mut self) {
         self.restore();
+    }
+}
+
+/// Hands over what is printed, until nobody can print any more.
+fn read(mut reader: PipeReader, to: &Output) {
+    let mut bytes = vec![0; READ];
+    loop {
+        match reader.read(&mut bytes) {
+            Ok(length @ 1..) => {
+                to.wait_for_room();
+                to.take(bytes.get(..length).unwrap_or_default());
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => break,
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Output {
     /// Waits until there is room, if the host reads: not before it asks for what is printed, nor when it has taken nothing of it
     /// for five seconds. Needs a runtime with time. May be dropped at any time.
     pub async fn room(&self) {
-        let Shared { state, freed } = &*self.prints.0;
+        let Shared { state, freed, .. } = &*self.prints.0;
         loop {
             let mut freed = pin!(freed.notified());
             freed.as_mut().enable();
@@ -62,6 +62,23 @@ impl Output {
                 lock(state).in_vain = true;
             }
         }
+    }
+
+    /// As [`room`](Self::room), for a thread of its own.
+    pub(super) fn wait_for_room(&self) {
+        let mut state = self.prints.state();
+        while !state.has_room() {
+            let waited = self.prints.0.freed_for_threads.wait_timeout(state, PATIENCE);
+            let (next, result) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            state.in_vain |= result.timed_out();
+        }
+    }
+
+    /// Has nobody wait for room any more: the plugin ends.
+    pub(super) fn hurry(&self) {
+        self.prints.state().hurried = true;
+        self.prints.0.tell_freed();
     }
 
     /// Takes what somebody prints who has waited for [`room`](Self::room): all of it, if the host reads, even if others
@@ -101,6 +118,15 @@ struct Shared {
     state: Mutex<State>,
     /// Tells those who wait for room that there may be some.
     freed: Notify,
+    /// The same for threads.
+    freed_for_threads: Condvar,
+}
+
+impl Shared {
+    fn tell_freed(&self) {
+        self.freed.notify_waiters();
+        self.freed_for_threads.notify_all();
+    }
 }
 
 /// What somebody has waited for who prints.
@@ -123,6 +149,8 @@ struct State {
     asked_for: bool,
     /// Whether somebody has waited for it and it took nothing, and nothing since.
     in_vain: bool,
+    /// Whether nobody is to wait for room.
+    hurried: bool,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -137,10 +165,12 @@ impl Prints {
             turn: 0,
             asked_for: false,
             in_vain: false,
+            hurried: false,
             closed: false,
             waker: None,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), freed: Notify::new() }))
+        let (freed, freed_for_threads) = (Notify::new(), Condvar::new());
+        Self(Arc::new(Shared { state: Mutex::new(state), freed, freed_for_threads }))
     }
 
     pub(super) fn output(&self, origin: Stdio) -> Output {
@@ -164,7 +194,7 @@ impl Prints {
         let mut state = self.state();
         state.closed = true;
         state.wake();
-        self.0.freed.notify_waiters();
+        self.0.tell_freed();
     }
 
     fn push(&self, origin: Stdio, bytes: &[u8], waited: Waited) {
@@ -208,7 +238,7 @@ impl State {
 
     /// Returns whether who waits for room need not wait.
     fn has_room(&self) -> bool {
-        !self.is_read() || (self.length < self.limit && !self.is_crowded())
+        self.hurried || !self.is_read() || (self.length < self.limit && !self.is_crowded())
     }
 
     /// Returns whether there are more pieces than their bytes need.
@@ -249,7 +279,7 @@ impl Stream for Pieces {
         state.length -= data.len();
         state.in_vain = false;
         if was_full && state.has_room() {
-            self.prints.0.freed.notify_waiters();
+            self.prints.0.tell_freed();
         }
         let dropped = std::mem::take(&mut state.dropped);
         // The log may be somebody's who prints.
@@ -270,7 +300,7 @@ impl Drop for Pieces {
         let mut state = self.prints.state();
         if state.turn == self.turn {
             state.asked_for = false;
-            self.prints.0.freed.notify_waiters();
+            self.prints.0.tell_freed();
         }
     }
 }
@@ -357,6 +387,26 @@ mod tests {
         assert!(waits(), "it reads again");
         drop(stream);
         assert!(!waits(), "it is gone");
+    }
+
+    #[test]
+    fn a_thread_waits_for_room_until_there_is_some_or_an_end() {
+        let prints = Prints::new(2000);
+        let out = prints.output(Stdio::Stdout);
+        let mut stream = prints.stream();
+        for _ in 0..2 {
+            out.take(&[b'a'; 2000]);
+            let waits = std::thread::spawn({
+                let out = out.clone();
+                move || out.wait_for_room()
+            });
+            while stream.next().now_or_never().is_some() {}
+            waits.join().unwrap();
+        }
+        out.take(&[b'a'; 2000]);
+        out.hurry();
+        out.wait_for_room();
+        assert!(!prints.state().in_vain, "nobody was waited for");
     }
 
     #[test]
