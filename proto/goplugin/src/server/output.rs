@@ -197,6 +197,19 @@ impl Prints {
         self.0.tell_freed();
     }
 
+    /// Waits until no stream takes anything any more.
+    pub(super) async fn are_taken(&self) {
+        let mut freed = pin!(self.0.freed.notified());
+        loop {
+            freed.as_mut().enable();
+            if !self.state().asked_for {
+                return;
+            }
+            freed.as_mut().await;
+            freed.set(self.0.freed.notified());
+        }
+    }
+
     fn push(&self, origin: Stdio, bytes: &[u8], waited: Waited) {
         let mut state = self.state();
         let bounded = waited == Waited::ForNothing || !state.is_read();

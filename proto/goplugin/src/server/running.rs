@@ -1,7 +1,7 @@
 //! Serving, from the listener to the end.
 //!
-//! The end comes in this order: nothing more is accepted and the socket files go; go-plugin's own streams end, so that
-//! connections can; calls under way have their grace; then connections are cut. A graceful stop alone would
+//! The end comes in this order: go-plugin's own streams end, so that connections can; nothing more is accepted and the socket
+//! files go; calls under way have their grace; then connections are cut. A graceful stop alone would
 //! wait for a host that keeps its streams open, which every host does (protocol spec 26).
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::capture::Captured;
@@ -39,7 +39,8 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 /// How long accepting rests when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// How long a session's socket may take to get what its connections said last. It takes a moment; a guess.
+/// How long a session's socket may take to get what its connections said last, and a host to take what was printed last. It
+/// takes a moment; a guess.
 const FLUSH: Duration = Duration::from_millis(20);
 
 /// How much grace there can be at most. Hosts kill after two seconds.
@@ -59,6 +60,8 @@ pub(super) struct Running {
     mux: Option<Mux>,
     /// What connections end with.
     cut: watch::Sender<()>,
+    /// Tells hosts that nothing more is taken, when it is dropped.
+    goodbye: oneshot::Sender<()>,
     /// What the broker's channels end with.
     has_ended: watch::Sender<bool>,
 }
@@ -153,10 +156,10 @@ impl Running {
             // The sender never sends; this ends when it is dropped.
             async move { drop(over.changed().await) }
         });
-        let ending = session.ending.wait();
+        let (goodbye, said) = oneshot::channel::<()>();
         // As many calls as the host likes: it is no stranger, and a call may wait for another.
         let server = serving::serve(links, routes, None, async {
-            ending.await;
+            let _dropped = said.await;
         });
         Ok(Self {
             session,
@@ -169,6 +172,7 @@ impl Running {
             captured: None,
             mux: session_of_all,
             cut,
+            goodbye,
             has_ended,
         })
     }
@@ -184,7 +188,18 @@ impl Running {
     /// Serves until the end, and returns how it came.
     pub(super) async fn until_end(self) -> End {
         let Self {
-            session, mut server, place, grace, signals, starter, captured, mux, cut, has_ended, ..
+            session,
+            mut server,
+            place,
+            grace,
+            signals,
+            starter,
+            captured,
+            mux,
+            cut,
+            goodbye,
+            has_ended,
+            ..
         } = self;
         let terminated = async {
             match signals {
@@ -205,6 +220,9 @@ impl Running {
         }
         session.prints.close();
         session.broker.close();
+        // Hosts take the end of a stream for a failure if it comes behind the end of what carries it.
+        let _unread = timeout(FLUSH, session.prints.are_taken()).await;
+        drop(goodbye);
         if end != End::Disconnected {
             let wait = match end {
                 End::Orphaned | End::Broken => REPLY,
