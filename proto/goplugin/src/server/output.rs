@@ -51,16 +51,12 @@ impl Output {
     /// Waits until there is room, if the host reads: not before it asks for what is printed, nor when it has taken nothing of it
     /// for five seconds. Needs a runtime with time. May be dropped at any time.
     pub async fn room(&self) {
-        let Shared { state, freed, .. } = &*self.prints.0;
         loop {
-            let mut freed = pin!(freed.notified());
-            freed.as_mut().enable();
-            if lock(state).has_room() {
+            let taken = self.prints.state().taken;
+            if timeout(PATIENCE, self.prints.until(State::has_room)).await.is_ok() {
                 return;
             }
-            if timeout(PATIENCE, freed).await.is_err() {
-                lock(state).in_vain = true;
-            }
+            self.prints.state().was_waited_for_since(taken);
         }
     }
 
@@ -68,10 +64,13 @@ impl Output {
     pub(super) fn wait_for_room(&self) {
         let mut state = self.prints.state();
         while !state.has_room() {
+            let taken = state.taken;
             let waited = self.prints.0.freed_for_threads.wait_timeout(state, PATIENCE);
             let (next, result) = waited.unwrap_or_else(PoisonError::into_inner);
             state = next;
-            state.in_vain |= result.timed_out();
+            if result.timed_out() {
+                state.was_waited_for_since(taken);
+            }
         }
     }
 
@@ -143,6 +142,8 @@ struct State {
     length: usize,
     limit: usize,
     dropped: u64,
+    /// How many pieces the host has taken.
+    taken: u64,
     /// The number of the stream that takes them now.
     turn: u64,
     /// Whether there is such a stream.
@@ -162,6 +163,7 @@ impl Prints {
             length: 0,
             limit,
             dropped: 0,
+            taken: 0,
             turn: 0,
             asked_for: false,
             in_vain: false,
@@ -199,14 +201,17 @@ impl Prints {
 
     /// Waits until no stream takes anything any more.
     pub(super) async fn are_taken(&self) {
-        let mut freed = pin!(self.0.freed.notified());
+        self.until(|state| !state.asked_for).await;
+    }
+
+    async fn until(&self, enough: impl Fn(&State) -> bool) {
         loop {
+            let mut freed = pin!(self.0.freed.notified());
             freed.as_mut().enable();
-            if !self.state().asked_for {
+            if enough(&self.state()) {
                 return;
             }
-            freed.as_mut().await;
-            freed.set(self.0.freed.notified());
+            freed.await;
         }
     }
 
@@ -254,6 +259,11 @@ impl State {
         self.hurried || !self.is_read() || (self.length < self.limit && !self.is_crowded())
     }
 
+    /// Notes that somebody has waited long for room since so many pieces were taken. A slow host takes some meanwhile.
+    fn was_waited_for_since(&mut self, taken: u64) {
+        self.in_vain |= self.taken == taken;
+    }
+
     /// Returns whether there are more pieces than their bytes need.
     fn is_crowded(&self) -> bool {
         self.pieces.len() > self.limit / LEAST
@@ -290,6 +300,7 @@ impl Stream for Pieces {
         };
         let was_full = !state.has_room();
         state.length -= data.len();
+        state.taken = state.taken.wrapping_add(1);
         state.in_vain = false;
         if was_full && state.has_room() {
             self.prints.0.tell_freed();
@@ -321,7 +332,7 @@ impl Drop for Pieces {
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt as _, StreamExt as _};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
@@ -400,6 +411,28 @@ mod tests {
         assert!(waits(), "it reads again");
         drop(stream);
         assert!(!waits(), "it is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_host_is_waited_for_as_long_as_it_takes_something() {
+        const SLOW: Duration = Duration::from_secs(4);
+        let prints = Prints::new(2000);
+        let out = prints.output(Stdio::Stdout);
+        let mut stream = prints.stream();
+        // Five pieces, of which four have to go before there is room.
+        out.take(&[b'a'; 5 * PIECE]);
+        let begun = Instant::now();
+        let reading = async {
+            for _ in 0..4 {
+                sleep(SLOW).await;
+                assert!(stream.next().await.is_some());
+            }
+        };
+        let waiting = async {
+            out.room().await;
+            begun.elapsed()
+        };
+        assert_eq!(tokio::join!(waiting, reading).0, 4 * SLOW);
     }
 
     #[test]
