@@ -2,7 +2,6 @@
 //!
 //! tonic's has 8 KiB ready for each message in either direction, which is most of the memory that a call takes.
 
-use std::fmt;
 use std::marker::PhantomData;
 
 use prost::Message;
@@ -25,12 +24,6 @@ impl<T, U> Default for Codec<T, U> {
     }
 }
 
-impl<T, U> fmt::Debug for Codec<T, U> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Codec")
-    }
-}
-
 impl<T: Message + 'static, U: Message + Default + 'static> tonic::codec::Codec for Codec<T, U> {
     type Encode = T;
     type Decode = U;
@@ -48,12 +41,6 @@ impl<T: Message + 'static, U: Message + Default + 'static> tonic::codec::Codec f
 
 /// Writes messages.
 pub(crate) struct Encoder<T>(PhantomData<T>);
-
-impl<T> fmt::Debug for Encoder<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Encoder")
-    }
-}
 
 impl<T: Message> tonic::codec::Encoder for Encoder<T> {
     type Item = T;
