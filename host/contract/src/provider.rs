@@ -198,13 +198,6 @@ impl Output {
     pub fn new(data: Json) -> Self {
         Self { data, warnings: Vec::new(), metadata: None, streamed: false, diagnostics: Vec::new() }
     }
-
-    /// Makes what a stream comes to that ends cleanly without a result: nothing, and a warning that says so.
-    #[must_use]
-    pub fn missing() -> Self {
-        let warnings = vec!["the plugin ended its stream without a result".to_owned()];
-        Self { warnings, ..Self::new(Json::null()) }
-    }
 }
 
 /// One thing that a streaming execution hands over.

@@ -256,16 +256,10 @@ pub(super) async fn call(
         _ => provider.plugin.execute(call, request).await,
     };
     let took = begun.elapsed();
-    let mut output = answer.map_err(|error| {
+    let output = answer.map_err(|error| {
         let plugin = Box::new(provider.plugin.info().clone());
         ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error, took })
     })?;
-    if output == Output::missing() {
-        // Upstream's output says nothing of it, and programs read that.
-        for warning in output.warnings.drain(..) {
-            tracing::warn!(provider = provider.name(), "{warning}");
-        }
-    }
     log_remarks(provider, &output);
     Ok((output, took))
 }
@@ -292,7 +286,7 @@ async fn streamed(
             Chunk::Result(output) => result = Some(output),
         }
     }
-    Ok(result.unwrap_or_else(Output::missing))
+    result.ok_or_else(|| CallError::contract("it ended its stream without a result"))
 }
 
 /// Logs what a plugin remarked on a success. One with sensitive inputs may quote them, so that only

@@ -224,6 +224,7 @@ impl Running {
         loop {
             self = match self {
                 Self::Asked { pending, request } => {
+                    let provider = request.provider_name.clone();
                     let items = pending
                         .send(*request, async |mut client, request| {
                             client.execute_provider_stream(request).await
@@ -231,7 +232,7 @@ impl Running {
                         .await;
                     match items {
                         Ok(items) => {
-                            let progress = Progress::new(pending.output_limit());
+                            let progress = Progress::new(provider, pending.output_limit());
                             Self::Answering { pending, items: Box::new(items), progress }
                         }
                         Err(error) => return Some((Err(error), Self::Over)),
@@ -260,14 +261,15 @@ impl Running {
 /// What a stream has brought so far.
 #[derive(Debug)]
 struct Progress {
+    provider: String,
     result: Option<Output>,
     printed: u64,
     allowed: Option<u64>,
 }
 
 impl Progress {
-    fn new(allowed: Option<u64>) -> Self {
-        Self { result: None, printed: 0, allowed }
+    fn new(provider: String, allowed: Option<u64>) -> Self {
+        Self { provider, result: None, printed: 0, allowed }
     }
 
     /// Takes one message in, and returns what of it the reader sees at once.
@@ -303,9 +305,13 @@ impl Progress {
         }
     }
 
-    /// Returns what a stream came to that ended cleanly.
+    /// Returns what a stream came to that ended cleanly. Without a result that is nothing, which upstream takes for an
+    /// answer and warns of in its log.
     fn end(self) -> Output {
-        self.result.unwrap_or_else(Output::missing)
+        self.result.unwrap_or_else(|| {
+            tracing::warn!(provider = self.provider, "the plugin ended its stream without a result");
+            Output::new(Json::null())
+        })
     }
 }
 
@@ -323,9 +329,13 @@ mod tests {
         StreamItem::Result(Answer(Ok(Output::new(Json::from_text(text)))))
     }
 
+    fn progress(allowed: Option<u64>) -> Progress {
+        Progress::new("echo".to_owned(), allowed)
+    }
+
     /// Plays a stream that ends cleanly, unless an item ends it.
     fn play<const N: usize>(allowed: Option<u64>, items: [StreamItem; N]) -> (usize, Result<Output, String>) {
-        let (mut progress, mut seen) = (Progress::new(allowed), 0);
+        let (mut progress, mut seen) = (progress(allowed), 0);
         for item in items {
             match progress.take(item.into()) {
                 Ok(chunk) => seen += usize::from(chunk.is_some()),
@@ -337,13 +347,13 @@ mod tests {
 
     /// Contract items 100 and 101.
     #[test]
-    fn the_last_result_of_a_stream_counts_and_none_is_an_empty_one_with_a_warning() {
+    fn the_last_result_of_a_stream_counts_and_none_is_an_empty_one() {
         let (seen, output) =
             play(None, [stdout("a"), result("1"), StreamItem::Unknown, stdout("b"), result("2")]);
         assert_eq!((seen, output), (2, Ok(Output::new(Json::from_text("2")))));
 
         let (seen, output) = play(None, [stdout("a")]);
-        assert_eq!((seen, output), (1, Ok(Output::missing())));
+        assert_eq!((seen, output), (1, Ok(Output::new(Json::null()))));
     }
 
     #[test]
@@ -358,7 +368,7 @@ mod tests {
         let broken = proto::ExecuteProviderResponse { output: "{".into(), ..Default::default() };
         let chunk = proto::execute_provider_stream_chunk::Chunk::Result(broken);
         let message = proto::ExecuteProviderStreamChunk { chunk: Some(chunk) };
-        assert!(matches!(Progress::new(None).take(message), Err(CallError::Contract(_))));
+        assert!(matches!(progress(None).take(message), Err(CallError::Contract(_))));
     }
 
     #[test]
