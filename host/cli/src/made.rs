@@ -2,7 +2,7 @@
 //!
 //! A wrapped file holds machine code, and nobody can tell by looking whether that is what became of the component
 //! that the file names. Of files that this command wrote for this user it is known. Each leaves an empty file under its
-//! digest in a directory that nobody else may write to, beside the key of the cache: whoever can forge it needs no
+//! fingerprint in a directory that nobody else may write to, beside the key of the cache: whoever can forge it needs no
 //! forged plugin any more.
 
 use std::fs::{self, DirBuilder, File};
@@ -12,29 +12,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis::host::KnownWrapped;
-use portcullis_bundle::Bundle;
-use portcullis_contract::Digest;
+use portcullis_bundle::{Bundle, Fingerprint};
 
 use crate::Session;
 
 /// Remembers a file that was wrapped.
-pub(crate) fn remember(session: &Session, digest: &Digest) -> io::Result<()> {
+pub(crate) fn remember(session: &Session, fingerprint: Fingerprint) -> io::Result<()> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "there is no directory for this user's data");
     let directory = directory(session).ok_or_else(none)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     if !is_ours(&directory) {
         return Err(io::Error::other(format!("{} can be written by others", directory.display())));
     }
-    File::create(directory.join(name(digest)))?;
+    File::create(directory.join(name(fingerprint)))?;
     Ok(())
 }
 
-/// Tells the files that were wrapped here. The shim in one is part of its digest, and need not be the one that there is by now.
+/// Tells the files that were wrapped here. The shim in one is part of its fingerprint, and need not be the one that there is by now.
 pub(crate) fn known(session: &Session) -> KnownWrapped {
     let directory = directory(session);
     Arc::new(move |bundle: &Bundle| {
         let remembered =
-            |directory: &PathBuf| is_ours(directory) && directory.join(name(&bundle.digest())).is_file();
+            |directory: &PathBuf| is_ours(directory) && directory.join(name(bundle.fingerprint())).is_file();
         directory.as_ref().is_some_and(remembered)
     })
 }
@@ -43,8 +42,8 @@ fn directory(session: &Session) -> Option<PathBuf> {
     session.environment.data.as_ref().map(|data| data.join("wrapped"))
 }
 
-fn name(digest: &Digest) -> String {
-    digest.to_string().replace(':', "-")
+fn name(fingerprint: Fingerprint) -> String {
+    format!("blake3-{fingerprint}")
 }
 
 /// Returns whether nobody but this user may write to a directory.

@@ -80,12 +80,12 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
     // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
     let written = tokio::task::spawn_blocking(move || {
         let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
-        let digest = write(&output, &parts, existing, Durability::Lasting)?.contents;
+        let fingerprint = write(&output, &parts, existing, Durability::Lasting)?.fingerprint;
         let length = output.metadata().map(|meta| meta.len()).unwrap_or_default();
-        Ok((output, length, digest))
+        Ok((output, length, fingerprint))
     });
-    let (output, length, digest) = written.await?.map_err(write_failed)?;
-    if let Err(error) = made::remember(session, &digest) {
+    let (output, length, fingerprint) = written.await?.map_err(write_failed)?;
+    if let Err(error) = made::remember(session, fingerprint) {
         tracing::warn!("`list` will not know that the file was wrapped here: {error}");
     }
     let told = match session.quiet {

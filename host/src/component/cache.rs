@@ -17,7 +17,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hmac::Mac;
 use portcullis_contract::Digest;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -44,7 +43,7 @@ pub struct CacheOptions {
 }
 
 /// Ends every file of ours.
-const MAGIC: &[u8; 8] = b"PCWASM01";
+const MAGIC: &[u8; 8] = b"PCWASM02";
 /// Class, authentication code, magic.
 const TRAILER: usize = 1 + 32 + MAGIC.len();
 
@@ -138,7 +137,10 @@ impl Cache {
             return Err(io::Error::other("it is not of our making"));
         }
         mac.update(&[*class]);
-        mac.verify_slice(code).map_err(|_| io::Error::other("its authentication code is wrong"))?;
+        // Compared in constant time, as every comparison of these is.
+        if mac.finalize() != *code {
+            return Err(io::Error::other("its authentication code is wrong"));
+        }
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
         // It is in use, and who sweeps goes by that.
         let _touched = file.set_modified(SystemTime::now());
@@ -146,9 +148,8 @@ impl Cache {
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        let code = self.key.mac(digest).finalize().into_bytes();
-        let tag: String = code.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        self.directory.join(format!("{}-{tag}.cwasm", digest.to_hex()))
+        let code = self.key.mac(digest).finalize().to_hex();
+        self.directory.join(format!("{}-{code:.16}.cwasm", digest.to_hex()))
     }
 
     /// Returns the file that whoever compiles a component holds a lock on.
@@ -185,7 +186,7 @@ impl Cache {
         }
         let class =
             last.and_then(Class::decode).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
-        file.write_all(&mac.finalize().into_bytes())?;
+        file.write_all(mac.finalize().as_bytes())?;
         file.write_all(MAGIC)?;
         let file = file.persist(self.path(digest)).map_err(|error| error.error)?;
         Ok(Compiled { file, length: length.saturating_sub(1), class })

@@ -8,12 +8,11 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-use portcullis_contract::Digest;
-use sha2::{Digest as _, Sha256};
+use blake3::Hasher;
 use thiserror::Error;
 
-use crate::Manifest;
 use crate::layout::{DIGESTED, End, Layout, TRAILER, Trailer};
+use crate::{Fingerprint, Manifest};
 
 /// Why the file is no use. Says what is wrong with it, and not with which.
 #[derive(Debug, Error)]
@@ -66,14 +65,14 @@ impl Bundle {
             End::Trailer(trailer) => trailer,
         };
 
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         digest_into(&mut hash, file, layout.program..layout.manifest_at())?;
         let length = usize::try_from(layout.manifest).map_err(|_| ReadError::Misfit)?;
         let mut text = vec![0; length];
         file.read_exact_at(&mut text, layout.manifest_at()).map_err(ReadError::Unreadable)?;
         hash.update(&text);
         hash.update(bytes.get(..DIGESTED).unwrap_or_default());
-        if <[u8; 32]>::from(hash.finalize()) != contents {
+        if hash.finalize() != contents {
             return Err(ReadError::Damaged);
         }
         let manifest = Manifest::parse(&text).map_err(ReadError::Manifest)?;
@@ -86,13 +85,9 @@ impl Bundle {
     ///
     /// That it is not, or cannot be read.
     pub fn verify_program(&self, file: &File) -> Result<(), ReadError> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         digest_into(&mut hash, file, 0..self.layout.program)?;
-        if <[u8; 32]>::from(hash.finalize()) == self.program {
-            Ok(())
-        } else {
-            Err(ReadError::ProgramDamaged)
-        }
+        if hash.finalize() == self.program { Ok(()) } else { Err(ReadError::ProgramDamaged) }
     }
 
     /// Returns what the file says of its component.
@@ -107,21 +102,14 @@ impl Bundle {
         self.layout.image_at()..self.layout.manifest_at()
     }
 
-    /// Returns the digest that tells this file from all others: over the component, what is said of it, and the digest
-    /// of the program.
+    /// Returns what tells this file from all others. The program has a part in it as it was when the file was written.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::from_sha256(self.contents)
-    }
-
-    /// Returns the digest that the program had when the file was written.
-    #[must_use]
-    pub fn program_digest(&self) -> Digest {
-        Digest::from_sha256(self.program)
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.contents)
     }
 }
 
-fn digest_into(hash: &mut Sha256, file: &File, range: Range<u64>) -> Result<(), ReadError> {
+fn digest_into(hash: &mut Hasher, file: &File, range: Range<u64>) -> Result<(), ReadError> {
     // Small enough to stay in the processor's own memory, and to be there sooner than what is read into it.
     let mut buffer = vec![0; 32 << 10];
     let mut at = range.start;

@@ -15,8 +15,8 @@ use portcullis_contract::Digest;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::Manifest;
 use crate::layout::{Layout, Trailer};
+use crate::{Fingerprint, Manifest};
 
 /// Begins the name of a file that is not whole yet.
 const UNFINISHED: &str = ".portcullis-wrap-";
@@ -55,8 +55,8 @@ pub enum Durability {
 /// What a file that was written is told by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// What [`Bundle::digest`](crate::Bundle::digest) will be.
-    pub contents: Digest,
+    /// What [`Bundle::fingerprint`](crate::Bundle::fingerprint) will be.
+    pub fingerprint: Fingerprint,
     /// The digest of the whole file. Whoever runs it has to name this: its name may stand for another one by then.
     pub file: Digest,
 }
@@ -183,9 +183,9 @@ fn layout(parts: &Parts<'_>, manifest: &[u8]) -> Result<Layout, WriteError> {
 fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) -> io::Result<Written> {
     let zeros = usize::try_from(layout.image_at() - layout.program).unwrap_or_default();
     let padding = vec![0; zeros];
-    let (mut whole, mut contents) = (Sha256::new(), Sha256::new());
+    let (mut whole, mut contents) = (Sha256::new(), blake3::Hasher::new());
     whole.update(parts.program);
-    let program: [u8; 32] = whole.clone().finalize().into();
+    let program = *blake3::hash(parts.program).as_bytes();
     let trailer = Trailer::digested(layout, &program);
     file.write_all(parts.program)?;
     for part in [&padding, parts.image, manifest, &trailer] {
@@ -193,14 +193,11 @@ fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) ->
         contents.update(part);
         file.write_all(part)?;
     }
-    let contents: [u8; 32] = contents.finalize().into();
+    let contents = *contents.finalize().as_bytes();
     let rest = Trailer::rest(&contents);
     whole.update(rest);
     file.write_all(&rest)?;
-    Ok(Written {
-        contents: Digest::from_sha256(contents),
-        file: Digest::from_sha256(whole.finalize().into()),
-    })
+    Ok(Written { fingerprint: Fingerprint(contents), file: Digest::from_sha256(whole.finalize().into()) })
 }
 
 /// Removes from a directory what writers left that were killed, and that belongs to whom `ours` does.

@@ -5,10 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hmac::{Hmac, KeyInit, Mac};
+use blake3::Hasher;
 use portcullis_contract::Digest;
 use rustix::fs::OFlags;
-use sha2::Sha256;
 
 use crate::component::engine::FINGERPRINT;
 use crate::regular;
@@ -61,8 +60,8 @@ impl Key {
     }
 
     /// Begins a code over what a compiled component stands for.
-    pub(super) fn mac(&self, digest: &Digest) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key may have any length");
+    pub(super) fn mac(&self, digest: &Digest) -> Hasher {
+        let mut mac = Hasher::new_keyed(&self.0);
         mac.update(digest.as_bytes());
         mac.update(&u64::try_from(FINGERPRINT.len()).unwrap_or_default().to_le_bytes());
         mac.update(FINGERPRINT.as_bytes());
