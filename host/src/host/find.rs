@@ -251,6 +251,7 @@ impl Rooms {
         match wanted {
             Wanted::Named(name) => {
                 if let Some(provider) = self.registry.get(name) {
+                    self.configure(&provider).await;
                     return Ok(provider);
                 }
                 let (_, started) = self.search(Kind::Provider, name, describe, Purpose::Run).await?;

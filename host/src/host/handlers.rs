@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis_contract::{AuthCapability, AuthHandler, HandlerInfo, HandlerName};
 use thiserror::Error;
+use tokio::sync::OnceCell;
 
 /// Names to auth handlers. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub struct RegisteredHandler {
     pub plugin: Arc<dyn AuthHandler>,
     /// The file by which the host knows the plugin. One that runs apart knows another of itself.
     pub(super) file: PathBuf,
+    /// Set once it was told what the host is like, and its name was asked for.
+    pub(super) configured: OnceCell<()>,
 }
 
 /// Why a name does not lead to an auth handler, in upstream's words.
@@ -54,7 +57,7 @@ impl RegisteredHandler {
             return Err(AuthRegistryError::Nameless);
         }
         let file = plugin.info().path.clone();
-        Ok(Self { info, plugin, file })
+        Ok(Self { info, plugin, file, configured: OnceCell::new() })
     }
 
     /// Says by which file the host knows the plugin.
@@ -150,7 +153,7 @@ mod tests {
             flows: Vec::new(),
             capabilities: Vec::new(),
         };
-        Arc::new(RegisteredHandler { info, plugin, file: PathBuf::new() })
+        Arc::new(RegisteredHandler { info, plugin, file: PathBuf::new(), configured: OnceCell::new() })
     }
 
     #[test]

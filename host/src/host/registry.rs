@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis_contract::{CallError, Capability, Descriptor, Provider, ProviderName};
 use thiserror::Error;
+use tokio::sync::OnceCell;
 
 use super::descriptor::{self, InvalidDescriptor, Judged};
 use super::schema::InputSchema;
@@ -39,6 +40,8 @@ pub struct Registered {
     /// The plugin that offers it.
     pub plugin: Arc<dyn Provider>,
     pub(super) schema: Option<InputSchema>,
+    /// Set once it was told what the host is like.
+    pub(super) configured: OnceCell<()>,
     /// Whether asking it to stream is known to be in vain.
     silent: AtomicBool,
 }
@@ -78,8 +81,9 @@ impl Registered {
         let version = descriptor::version(&descriptor).map_err(RegisterError::Version)?;
         let Judged { version, schema } =
             descriptor::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
-        let advertised = advertised.clone();
-        Ok(Self { advertised, descriptor, version, plugin, schema, silent: AtomicBool::new(false) })
+        let (advertised, configured) = (advertised.clone(), OnceCell::new());
+        let silent = AtomicBool::new(false);
+        Ok(Self { advertised, descriptor, version, plugin, schema, configured, silent })
     }
 
     /// Returns the name that it is registered under.

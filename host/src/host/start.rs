@@ -1,17 +1,18 @@
 //! From a file to a plugin that is up: started once, registered, told what the host is like.
 //!
 //! Providers are registered before they are configured, auth handlers configured before they are registered,
-//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
+//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4). Whoever
+//! gives up meanwhile leaves the rest to who comes next.
 
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, HeldBy, Kind,
-    LaunchError, Limits, Plugin, PluginName, PluginSpec, Provider, chain,
+    LaunchError, Limits, Plugin, PluginInfo, PluginName, PluginSpec, Provider, chain,
 };
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -102,6 +103,11 @@ impl Rooms {
         if started.kind() != kind {
             return Err(failed(file, LaunchError::OtherKind { wanted: kind }));
         }
+        self.introduce(started).await;
+        // Then it was among those that are being stopped.
+        if self.is_stopping() {
+            return Err(FindError::Stopping);
+        }
         Ok(started.clone())
     }
 
@@ -121,19 +127,19 @@ impl Rooms {
                 if self.descriptors.get(&digest).is_none() {
                     self.keep(&digest, &Told::of_providers(&plugin));
                 }
-                Ok(self.register_providers(file, plugin).await)
+                Ok(self.register_providers(file, plugin))
             }
             Kind::AuthHandler => {
                 let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file).await?;
                 if self.descriptors.get(&digest).is_none() {
                     self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec()));
                 }
-                Ok(self.register_handlers(file, plugin).await)
+                Ok(take_handlers(file, plugin))
             }
         }
     }
 
-    async fn register_providers(&self, file: &Candidate, plugin: Arc<Supervised<ProviderKind>>) -> Started {
+    fn register_providers(&self, file: &Candidate, plugin: Arc<Supervised<ProviderKind>>) -> Started {
         let (mut providers, mut refused, warnings) = (Vec::new(), Refused::default(), Warnings::default());
         for name in plugin.providers() {
             match Registered::new(Arc::clone(&plugin) as _, name) {
@@ -153,43 +159,53 @@ impl Rooms {
                 }
             }
         }
-        for provider in &providers {
-            self.configure(plugin.as_ref(), &provider.advertised).await;
-        }
         Started { plugin, offers: Up::Providers(providers), refused }
     }
 
-    async fn register_handlers(&self, file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
-        let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
-        let (mut refused, warnings) = (Refused::default(), Warnings::default());
-        let mut taken_here = HashSet::new();
-        for info in plugin.handlers() {
-            let name = info.name.clone();
-            let handler = if taken_here.contains(&name) {
-                Err(AuthRegistryError::Taken(name.clone()))
-            } else {
-                RegisteredHandler::new(Arc::clone(&plugin) as _, HandlerInfo::clone(info))
-            };
-            match handler {
-                Ok(handler) => {
-                    self.configure(plugin.as_ref(), &name).await;
-                    let handler = Arc::new(handler.of_file(&file.path));
-                    if let Err(error) = self.auth_registry.register(Arc::clone(&handler))
-                        && warnings.one_more(&file.name)
-                    {
-                        tracing::warn!(plugin = %file.name, %error, "auth handler not registered");
-                    }
-                    taken_here.insert(name);
-                    handlers.push(handler);
+    /// Tells a plugin what the host is like, as far as nobody has, and registers its auth handlers.
+    async fn introduce(&self, started: &Started) {
+        match &started.offers {
+            Up::Providers(all) => {
+                for provider in all {
+                    self.configure(provider).await;
                 }
-                Err(error) => {
-                    if refused.note(error.to_string()) {
-                        tracing::warn!(plugin = %file.name, %error, "auth handler passed over");
-                    }
+            }
+            Up::AuthHandlers(all) => {
+                let warnings = Warnings::default();
+                for handler in all {
+                    handler.configured.get_or_init(|| self.register_handler(handler, &warnings)).await;
                 }
             }
         }
-        Started { plugin, offers: Up::AuthHandlers(handlers), refused }
+    }
+
+    /// Tells a provider what the host is like, unless somebody has; waits for whoever does.
+    pub(super) async fn configure(&self, provider: &Registered) {
+        let Registered { plugin, advertised, configured, .. } = provider;
+        let configure = || async {
+            let answer = plugin.configure(&self.introduction(), advertised, &self.setup.configuration).await;
+            note(plugin.info(), advertised, answer);
+        };
+        configured.get_or_init(configure).await;
+    }
+
+    async fn register_handler(&self, handler: &Arc<RegisteredHandler>, warnings: &Warnings) {
+        let RegisteredHandler { plugin, info: HandlerInfo { name, .. }, .. } = handler.as_ref();
+        let answer = plugin.configure(&self.introduction(), name, &self.setup.configuration).await;
+        note(plugin.info(), name, answer);
+        let plugin = &plugin.info().name;
+        if let Err(error) = self.auth_registry.register(Arc::clone(handler))
+            && warnings.one_more(plugin)
+        {
+            tracing::warn!(%plugin, %error, "auth handler not registered");
+        }
+    }
+
+    /// Returns the call in which a plugin is told what the host is like.
+    fn introduction(&self) -> Call {
+        // Patience that is longer than the clock goes has no end.
+        let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
+        Call { deadline: deadline.map(Instant::into_std) }
     }
 
     /// Starts a plugin with what it was granted, and no more than one of them while the host stands.
@@ -265,19 +281,39 @@ impl Rooms {
     fn backend(&self, name: BackendName) -> Option<Arc<dyn Backend>> {
         self.setup.backends.iter().find(|b| b.name() == name).cloned()
     }
+}
 
-    /// Tells a plugin what the host is like. What fails here stays callable, as upstream has it.
-    async fn configure<K: PluginKind>(&self, plugin: &Supervised<K>, name: &K::Name) {
-        // Patience that is longer than the clock goes has no end.
-        let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
-        let call = Call { deadline: deadline.map(Instant::into_std) };
-        match plugin.tell(&call, name, &self.setup.configuration).await {
-            Ok(()) | Err(CallError::Unimplemented) => {}
+/// Returns what a plugin offers that has a name of its own.
+fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
+    let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
+    let (mut refused, mut taken_here) = (Refused::default(), HashSet::new());
+    for info in plugin.handlers() {
+        let handler = if taken_here.contains(&info.name) {
+            Err(AuthRegistryError::Taken(info.name.clone()))
+        } else {
+            RegisteredHandler::new(Arc::clone(&plugin) as _, HandlerInfo::clone(info))
+        };
+        match handler {
+            Ok(handler) => {
+                taken_here.insert(info.name.clone());
+                handlers.push(Arc::new(handler.of_file(&file.path)));
+            }
             Err(error) => {
-                let plugin = &plugin.info().name;
-                tracing::warn!(%plugin, %name, error = chain(&error), "not configured");
+                if refused.note(error.to_string()) {
+                    tracing::warn!(plugin = %file.name, %error, "auth handler passed over");
+                }
             }
         }
+    }
+    Started { plugin, offers: Up::AuthHandlers(handlers), refused }
+}
+
+/// Logs why a plugin was not told what the host is like. It stays callable, as upstream has it.
+fn note(plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>) {
+    match answer {
+        // One that is gone is being stopped.
+        Ok(()) | Err(CallError::Unimplemented | CallError::Gone) => {}
+        Err(error) => tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured"),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::policy::Policy;
 
 mod auth;
 mod identity;
+mod starting;
 mod stopping;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,61 @@
+//! Who comes while a plugin is being started, and who gives up.
+
+use portcullis_contract::HandlerName;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn whoever_finds_a_provider_that_is_being_configured_waits_for_that() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    *house.world.configuring.lock().unwrap() = 2 * SECOND;
+    let [file, name] = [Wanted::File(house.path("a.wasm"), None), Wanted::Named("a".to_owned())];
+
+    let (first, second) = tokio::join!(host.find(&file, Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        let begun = Instant::now();
+        host.find(&name, Describe::Trusted).await.map(|_| begun.elapsed())
+    });
+
+    assert!(first.is_ok());
+    assert_eq!(second.unwrap(), SECOND);
+    assert_eq!(house.world.log(), ["launch a", "configure a as portcullis"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_starter_gave_up_is_configured_by_who_comes_next_and_stopped_with_the_others() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    *house.world.configuring.lock().unwrap() = 2 * SECOND;
+    let [file, name] = [Wanted::File(house.path("a.wasm"), None), Wanted::Named("a".to_owned())];
+    let hasty = Run { timeout: Some(SECOND), ..Run::default() };
+    let said = host.run(&file, Describe::Trusted, hasty, None).await.unwrap_err();
+    assert_eq!(said.to_string(), "no answer within 1s");
+
+    for wanted in [name, file] {
+        host.find(&wanted, Describe::Trusted).await.unwrap();
+    }
+
+    let again = "configure a as portcullis";
+    assert_eq!(house.world.log(), ["launch a", again, again]);
+    host.stop_all().await;
+    assert_eq!(house.world.log(), ["shutdown a 0ns", "drop a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auth_handlers_whose_starter_gave_up_are_registered_by_who_comes_next() {
+    let house = House::new(&[("a.wasm", "auth:door side")]);
+    let host = house.host();
+    *house.world.configuring.lock().unwrap() = 2 * SECOND;
+    let wanted = Wanted::File(house.path("a.wasm"), Some("door".to_owned()));
+    let hasty = timeout(3 * SECOND, host.find_auth_handler(&wanted, Describe::Trusted));
+    assert!(hasty.await.is_err());
+    assert_eq!(host.auth_registry().names(), [HandlerName::new("door")]);
+
+    host.find_auth_handler(&wanted, Describe::Trusted).await.unwrap();
+
+    let [door, side] = ["configure door as portcullis", "configure side as portcullis"];
+    assert_eq!(house.world.log(), ["launch a as an auth handler", door, side, side]);
+    assert_eq!(host.auth_registry().names(), ["door", "side"].map(HandlerName::new));
+}
