@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::{SecretStore, StoreError};
 use crate::lock::lock;
@@ -63,8 +64,8 @@ struct Shared {
     path: PathBuf,
     fresh_for: Duration,
     known: Mutex<Known>,
-    /// Held while a change is made, so that changes of this process do not contend for the file.
-    changing: Mutex<()>,
+    /// One for whoever makes a change, so that changes of this process do not contend for the file.
+    turns: Arc<Semaphore>,
 }
 
 /// What the file said when it was last read.
@@ -113,7 +114,8 @@ impl FileStore {
         let path = fs::canonicalize(path)
             .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
         let known = read(&open(&path)?, &path)?;
-        let shared = Shared { path, fresh_for, known: Mutex::new(known), changing: Mutex::new(()) };
+        let turns = Arc::new(Semaphore::new(1));
+        let shared = Shared { path, fresh_for, known: Mutex::new(known), turns };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -139,7 +141,14 @@ impl FileStore {
         change: impl FnOnce(&mut Entries) -> bool + Send + 'static,
     ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        match tokio::task::spawn_blocking(move || shared.change(change)).await {
+        // Not waited for in a thread that others need: there are only so many.
+        let turn = Arc::clone(&shared.turns).acquire_owned().await;
+        let turn = turn.map_err(|closed| StoreError::Write(closed.into()))?;
+        let changed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            shared.change(change)
+        });
+        match changed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(StoreError::Write(error.into())),
             Err(stopped) => Err(StoreError::Write(stopped.into())),
@@ -195,7 +204,6 @@ impl Shared {
 
     /// Applies a change to what the file says now; writes it if `change` says that there was one.
     fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<(), FileError> {
-        let _turn = lock(&self.changing);
         // Dropping it unlocks it, and that has to come after the move.
         let locked = self.lock_within(LOCK_PATIENCE)?;
         let mut known = read(&locked, &self.path)?;

@@ -233,6 +233,24 @@ async fn changes_made_at_the_same_time_are_all_kept() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+#[test]
+fn changes_that_wait_for_each_other_keep_no_thread_from_who_needs_one() {
+    let (_dir, path) = file("{}", 0o600);
+    let store = opened(&path);
+    let other = File::open(&path).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(2).build().unwrap();
+
+    let changed = runtime.block_on(async {
+        // The first change waits for it, and has one of the threads.
+        let unlock = async { tokio::task::spawn_blocking(move || drop(other)).await };
+        tokio::join!(store.set("a", "1"), store.set("b", "2"), unlock)
+    });
+
+    assert!(matches!(changed, (Ok(()), Ok(()), Ok(()))), "{changed:?}");
+}
+
 #[tokio::test]
 async fn a_change_that_fails_loses_nothing_and_says_no_value() {
     let (dir, path) = file(r#"{"a":"hunter1"}"#, 0o600);
