@@ -2,19 +2,20 @@
 //!
 //! With it a listing starts no native program that was described before, and a provider is found by
 //! its name without asking every plugin. Everything in it can be lost: a file that cannot be read,
-//! is damaged or of another version is as if it were not there, and a failed write is only logged.
+//! is damaged or of another version is as if it were not there, and a failed write is only logged. Without a folder
+//! it is kept in memory, for as long as the host stands.
 //!
 //! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
 //! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
@@ -24,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 mod kept;
 
+use crate::lock::lock;
 use crate::{leftovers, regular};
 use kept::Kept;
 
@@ -31,6 +33,8 @@ use kept::Kept;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descriptors {
     dir: Option<PathBuf>,
+    /// Without a folder, the files that would lie in it.
+    memory: Arc<Mutex<HashMap<String, Vec<u8>>>>,
     /// Set once what nobody needs any more was removed: to look for it takes as long as the folder is large.
     swept: Arc<OnceLock<()>>,
 }
@@ -69,6 +73,11 @@ impl Described {
 /// The largest file that is looked at as a whole. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
 
+/// How large a file is kept in memory at most, and how many. A guess: a larger descriptor is hardly any, and who says so much is
+/// asked again; and no host has nearly so many plugins.
+const LARGEST_IN_MEMORY: usize = 256 << 10;
+const MOST_IN_MEMORY: usize = 1000;
+
 impl Descriptors {
     /// Uses a folder, which is made when first something is kept. One that others may write to is
     /// not used.
@@ -83,7 +92,7 @@ impl Descriptors {
             }
             Err(_) => true,
         };
-        Self { dir: dir.filter(trusted), swept: Arc::default() }
+        Self { dir: dir.filter(trusted), ..Self::default() }
     }
 
     /// Returns what the plugin in a file of that digest said of itself.
@@ -137,18 +146,22 @@ impl Descriptors {
 
     /// Forgets which digest a path had.
     pub(super) fn forget(&self, path: &Path) {
-        if let Some(dir) = &self.dir {
+        match &self.dir {
             // Not there is as good as gone.
-            let _ = fs::remove_file(dir.join(file_name(path)));
+            Some(dir) => drop(fs::remove_file(dir.join(file_name(path)))),
+            None => drop(lock(&self.memory).remove(&file_name(path))),
         }
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Option<T> {
-        read(&self.dir.as_ref()?.join(name))
+        match &self.dir {
+            Some(dir) => read(&dir.join(name)),
+            None => serde_json::from_slice(lock(&self.memory).get(name)?).ok(),
+        }
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) {
-        let Some(dir) = &self.dir else { return };
+        let Some(dir) = &self.dir else { return self.keep_in_memory(name, value) };
         let write = || -> io::Result<()> {
             let text = serde_json::to_vec(value)?;
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -163,6 +176,18 @@ impl Descriptors {
         };
         if let Err(error) = write() {
             tracing::debug!(dir = %dir.display(), %error, "nothing kept");
+        }
+    }
+
+    fn keep_in_memory<T: Serialize>(&self, name: &str, value: &T) {
+        let Ok(text) = serde_json::to_vec(value) else { return };
+        let mut memory = lock(&self.memory);
+        // What files were once, before they were replaced, is of no use.
+        if memory.len() >= MOST_IN_MEMORY {
+            memory.clear();
+        }
+        if text.len() <= LARGEST_IN_MEMORY {
+            memory.insert(name.to_owned(), text);
         }
     }
 }
@@ -397,11 +422,22 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_nothing_is_kept_and_everything_works() {
+    fn without_a_folder_things_are_kept_for_as_long_as_the_host_stands() {
         let cache = Descriptors::new(None);
         let file = tempfile::NamedTempFile::new().unwrap();
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(cache.compute(file.path()).unwrap().to_string(), empty);
+        let digest = cache.compute(file.path()).unwrap();
+        assert_eq!(digest.to_string(), empty);
+        assert_eq!(cache.digest(file.path()), Some(digest));
+        cache.forget(file.path());
         assert_eq!(cache.digest(file.path()), None);
+
+        for n in 0..MOST_IN_MEMORY {
+            cache.write(&n.to_string(), &"x");
+        }
+        cache.put(&digest, &described());
+        assert_eq!((cache.get(&digest), lock(&cache.memory).len()), (Some(described()), 1));
+        cache.write("large", &"x".repeat(LARGEST_IN_MEMORY));
+        assert_eq!(lock(&cache.memory).len(), 1);
     }
 }

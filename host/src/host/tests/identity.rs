@@ -167,6 +167,19 @@ async fn a_file_that_cannot_be_described_is_not_started_for_every_list_of_handle
     assert_eq!(asker.auth_handlers().await.names, ["side"]);
 }
 
+#[tokio::test]
+async fn a_host_that_keeps_nothing_between_runs_asks_plugins_once_for_all_lists_of_handlers() {
+    let house = House::new(&[("a.wasm", "auth:door"), ("one.wasm", "one")]);
+    let host = Host::new(Setup { descriptors: None, ..host(&house).rooms.setup.clone() });
+    let asker = asker(&house, &host).await;
+    house.launches();
+
+    for _ in 0..2 {
+        assert_eq!(asker.auth_handlers().await.names, ["door"]);
+    }
+    assert_eq!(house.launches(), Vec::<String>::new());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_question_that_leads_back_to_its_asker_is_refused_and_never_waited_for() {
     let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side"), ("one.wasm", "one")]);
