@@ -242,9 +242,12 @@ impl Shared {
         let mut text = serde_json::to_vec_pretty(entries).map_err(|error| unwritable(error.into()))?;
         text.push(b'\n');
         let size = text.len() as u64;
-        // Nobody would read it again, not even to make it smaller.
+        // Nobody would read it again, not even to mend it.
         if size > LARGEST_FILE {
             return Err(FileError::Full { path: self.path.clone(), size });
+        }
+        if entries.contains_key("") {
+            return Err(FileError::Malformed { path: self.path.clone(), problem: Malformed::NoName });
         }
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let moved = (|| {

@@ -275,6 +275,8 @@ async fn a_change_that_nobody_could_read_again_is_not_made() {
     let error = store.set("b", &much).await.unwrap_err();
     assert!(matches!(error, StoreError::Write(_)) && !all_words(&error).contains("hunter"));
     assert!(all_words(&error).contains("of at most 67108864"), "{error:?}");
+    let error = store.set("", "hunter2").await.unwrap_err();
+    assert!(matches!(error, StoreError::Write(_)) && !all_words(&error).contains("hunter"), "{error:?}");
 
     for store in [&store, &opened(&path)] {
         assert_eq!(store.names().await.unwrap(), ["a"]);
