@@ -62,7 +62,7 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// Finds, starts and runs plugins.
 ///
 /// A plugin that was started stays up for the next request. Calls may overlap. Dropping the host ends
-/// every plugin at once.
+/// every plugin at once, but for those of which somebody holds what was found.
 pub struct Host {
     rooms: Arc<Rooms>,
 }
