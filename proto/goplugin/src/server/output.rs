@@ -291,6 +291,7 @@ impl Stream for Pieces {
         if state.turn != self.turn {
             return Poll::Ready(None);
         }
+        let was_full = !state.has_room();
         let Some((origin, data)) = state.pieces.pop_front() else {
             if state.closed {
                 return Poll::Ready(None);
@@ -298,7 +299,6 @@ impl Stream for Pieces {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
-        let was_full = !state.has_room();
         state.length -= data.len();
         state.taken = state.taken.wrapping_add(1);
         state.in_vain = false;

@@ -103,6 +103,22 @@ async fn a_slow_host_is_waited_for_as_long_as_it_takes_something() {
     assert_eq!(tokio::join!(waiting, reading).0, 4 * SLOW);
 }
 
+/// There may be too many pieces long before there are too many bytes.
+#[tokio::test(start_paused = true)]
+async fn who_prints_by_turns_goes_on_as_soon_as_the_host_takes_something() {
+    let prints = Prints::new(LEAST * 10);
+    let (out, err) = (prints.output(Stdio::Stdout), prints.output(Stdio::Stderr));
+    let mut stream = prints.stream();
+    while out.room().now_or_never().is_some() {
+        out.take(b"o");
+        err.take(b"e");
+    }
+    let begun = Instant::now();
+    let reading = async { while stream.next().now_or_never().is_some() {} };
+    tokio::join!(out.room(), reading);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
 #[test]
 fn a_thread_waits_for_room_until_there_is_some_or_an_end() {
     let prints = Prints::new(2000);
