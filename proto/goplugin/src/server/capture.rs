@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::output::Output;
@@ -38,9 +39,7 @@ impl Captured {
     /// a thread of its own, which goes on when all others stand still in a print.
     pub(super) fn stdout(to: Output) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        let mut stdout = io::stdout();
-        stdout.flush()?;
-        let original = stdout.as_fd().try_clone_to_owned()?;
+        let original = io::stdout().as_fd().try_clone_to_owned()?;
         let (alive, reading) = oneshot::channel();
         let prints = to.clone();
         thread::Builder::new().name("prints".to_owned()).stack_size(STACK).spawn(move || {
@@ -53,15 +52,15 @@ impl Captured {
 
     /// Gives the old output back, and waits for what was printed before.
     pub(super) async fn release(mut self) {
+        // Somebody may stand still in a print, and has standard output to himself until then.
+        self.to.hurry();
+        // That nobody reads any more is no reason to fail, nor that somebody keeps standard output for good.
+        let _unread = timeout(REST, spawn_blocking(|| io::stdout().flush())).await;
         self.restore();
         let _somebody_else_prints = timeout(REST, &mut self.reading).await;
     }
 
     fn restore(&self) {
-        // Somebody may stand still in a print, and has standard output to himself until then.
-        self.to.hurry();
-        // That nobody reads any more is no reason to fail.
-        let _unread = io::stdout().flush();
         if let Err(error) = put_in_place_of_stdout(self.original.as_fd()) {
             tracing::debug!(error = &error as &dyn std::error::Error, "standard output cannot be given back");
         }
@@ -70,6 +69,7 @@ impl Captured {
 
 impl Drop for Captured {
     fn drop(&mut self) {
+        self.to.hurry();
         self.restore();
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use portcullis_goplugin::log::Level;
 use portcullis_goplugin::{
-    BrokerError, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls, normalized,
+    BrokerError, Capture, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls,
+    normalized,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -67,6 +68,13 @@ fn main() -> Outcome {
                     peer(session)
                 });
             }
+            ("keep-stdout", _) => {
+                serve.capture = Capture::Stdout;
+                serve = serve.version(3, |session: &Session| {
+                    keep_stdout();
+                    peer(session)
+                });
+            }
             ("block-in-place", _) => {
                 serve = serve.version(3, |session: &Session| tokio::task::block_in_place(|| peer(session)));
             }
@@ -81,6 +89,17 @@ fn main() -> Outcome {
         let _unread = writeln!(std::io::stderr(), "[INFO] {word}: {outcome:?}");
     }
     outcome
+}
+
+/// Has a thread keep standard output to itself for good, as one may that prints much.
+fn keep_stdout() {
+    let (keeps, kept) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _stdout = std::io::stdout().lock();
+        let _heard = keeps.send(());
+        std::thread::sleep(Duration::from_secs(3600));
+    });
+    kept.recv().expect("the thread says so");
 }
 
 fn peer(session: &Session) -> Routes {

@@ -186,6 +186,14 @@ async fn a_plugin_on_tcp_is_like_any_other(mode: Mode) -> TestResult {
 }
 
 #[tokio::test]
+async fn a_plugin_of_which_a_thread_keeps_standard_output_starts_and_ends_like_any_other() -> TestResult {
+    let scene = Scene::start(PLAIN, &["keep-stdout"]).await?;
+    scene.plugin.ping(LONG).await?;
+    scene.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn who_has_no_certificate_is_kept_out_and_disturbs_nobody() -> TestResult {
     let scene = Scene::start(ENCRYPTED, &[]).await?;
     let Address::Unix(path) = scene.plugin.address() else { return Err("it is a Unix socket".into()) };
