@@ -56,7 +56,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
         let mut pairs = Pairs::default();
         attributes.record(&mut pairs);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(pairs);
+            // Another layer of this kind has done so before, or does so next: they say the same.
+            span.extensions_mut().replace(pairs);
         }
     }
 
@@ -199,6 +200,24 @@ mod tests {
         ];
         assert_eq!(entry.fields, expected.map(|(key, value)| (key.to_owned(), value)));
         assert!(lines.recv().is_err());
+    }
+
+    #[test]
+    fn a_log_may_be_written_to_two_places() {
+        let (sender, lines) = mpsc::channel();
+        let layer = || LogLayer::to(Lines(sender.clone()));
+        let subscriber = tracing_subscriber::registry().with(layer()).with(layer());
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("call", id = 7).entered();
+            tracing::warn!("cannot store");
+        });
+        let (mut reader, mut entries) = (LogReader::new(64 * 1024), Vec::new());
+        for line in lines.try_iter() {
+            reader.read(&line, |entry| entries.push(entry));
+        }
+        let found: Vec<_> = entries.into_iter().map(|entry| (entry.message, entry.fields)).collect();
+        let expected = ("cannot store".to_owned(), vec![("id".to_owned(), json!(7))]);
+        assert_eq!(found, [expected.clone(), expected]);
     }
 
     #[test]
