@@ -168,15 +168,17 @@ impl Mux {
     /// Begins to serve `id` and returns its streams.
     pub(crate) async fn serve(&self, id: u32) -> Result<Streams, DialError> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
+        // First, because who is let in has to be told so, and before whoever is let in next.
+        let room = self.0.queue.reserve().await.map_err(|_| DialError::Closed)?;
+        let mut knocks = self.0.acceptance.knocks();
         if *self.0.ended.borrow() {
             return Err(DialError::Closed);
         }
-        let (ticket, verdict) = self.0.acceptance.knocks().serve(id, sender, Instant::now());
-        let streams = Streams { id, ticket, receiver, acceptance: Arc::clone(&self.0.acceptance) };
+        let (ticket, verdict) = knocks.serve(id, sender, Instant::now());
         if verdict == Verdict::Admit {
-            self.0.queue.send(answer(id, "")).await.map_err(|_| DialError::Closed)?;
+            room.send(answer(id, ""));
         }
-        Ok(streams)
+        Ok(Streams { id, ticket, receiver, acceptance: Arc::clone(&self.0.acceptance) })
     }
 
     /// Takes what the other side said about `id`: a knock, or the answer to one of ours.
@@ -188,8 +190,8 @@ impl Mux {
         }
         // Without room for the answer there is none, and nobody is let in.
         let Some(room) = self.0.queue.room() else { return };
-        let verdict = self.0.acceptance.knocks().knock(id, Instant::now());
-        match verdict {
+        let mut knocks = self.0.acceptance.knocks();
+        match knocks.knock(id, Instant::now()) {
             Verdict::Admit => room.send(answer(id, "")),
             Verdict::Hold => self.0.acceptance.held.notify_one(),
             Verdict::Refuse => room.send(answer(id, CROWDED)),

@@ -39,6 +39,11 @@ impl Queue {
         self.sender.send(info).await
     }
 
+    /// Waits for room for one message.
+    pub(crate) async fn reserve(&self) -> Result<mpsc::Permit<'_, ConnInfo>, mpsc::error::SendError<()>> {
+        self.sender.reserve().await
+    }
+
     /// Returns room for one message, if there is any.
     pub(crate) fn room(&self) -> Option<mpsc::Permit<'_, ConnInfo>> {
         self.sender.try_reserve().ok()

@@ -1,6 +1,6 @@
 //! Two ends of a session, and one end with a peer that is written here.
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -209,6 +209,20 @@ async fn a_dial_that_is_given_up_misleads_nobody() {
     let _reset = unwanted.read_to_end(&mut rest).await;
     reach(&pair.host, None, pair.main.recv()).await;
     reach(&pair.host, Some(7), streams.next()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_given_up_before_it_can_say_so_lets_nobody_in() {
+    let (there, here) = UnixStream::pair().unwrap();
+    let answers = Queue::new();
+    let (host, _) = Mux::new(Socket::Unix(there), Role::Host, Queue::new());
+    let (plugin, mut main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
+    plugin.heard(7, Knock { knock: true, ..Knock::default() });
+    while let Some(room) = answers.room() {
+        room.send(ConnInfo::default());
+    }
+    assert!(plugin.serve(7).now_or_never().is_none());
+    reach(&host, None, main.recv()).await;
 }
 
 #[tokio::test]
