@@ -102,10 +102,14 @@ impl Opening {
     async fn connect(&mut self) -> Result<Sender, Failure> {
         let link = match self.first.take() {
             Some(link) => link,
-            None if self.ended.has_come() => {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into());
-            }
-            None => self.route.open().await?,
+            None => tokio::select! {
+                // Who is left of the plugin may hold what it listened on, and answer nobody.
+                biased;
+                () = self.ended.clone().wait() => {
+                    return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into());
+                }
+                link = self.route.open() => link?,
+            },
         };
         // It is tethered to the plugin.
         Sender::begin(Tethered::new(link, self.ended.clone().settle())).await
@@ -131,6 +135,7 @@ fn address(request: &mut http::Request<TonicBody>, scheme: Scheme) {
 mod tests {
     use std::future::poll_fn;
     use std::pin::Pin;
+    use std::time::Duration;
 
     use bytes::Bytes;
     use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -142,6 +147,9 @@ mod tests {
     use crate::Address;
     use crate::identity::{Identity, provider};
     use crate::transport::Socket;
+
+    /// Generous: it is only ever waited out by a test that fails.
+    const LONG: Duration = Duration::from_secs(60);
 
     /// Nothing is written to a socket that is full, so that the connection is on its way when the call is dropped.
     #[tokio::test]
@@ -209,6 +217,28 @@ mod tests {
             () = client => {}
             _ = server => panic!("the server has ended"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_being_opened_is_given_up_when_the_plugin_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        // Nobody accepts what comes, as with a descendant that has inherited it.
+        let _listener = UnixListener::bind(&path).unwrap();
+        let tls = Identity::generate(provider()).unwrap().trusting(Vec::new()).unwrap();
+        let route = Route::to_address(Address::Unix(path), Some(tls));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (has_ended, ended) = Ended::new();
+        let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        let request = || http::Request::new(TonicBody::empty());
+        drop(theirs);
+        assert!(wire.call(request()).await.is_err());
+
+        let mut call = Box::pin(wire.call(request()));
+        assert!((&mut call).now_or_never().is_none());
+        has_ended.send_replace(true);
+        let answer = tokio::time::timeout(LONG, call).await.expect("it is given up");
+        assert_eq!(answer.unwrap_err().to_string(), ENDED);
     }
 
     #[test]
