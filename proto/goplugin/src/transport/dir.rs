@@ -219,9 +219,13 @@ fn claim(path: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(path)?;
     let lock_path = path.join(LOCK);
     // A sweeper may remove the directory while it is empty, or lock the file before we do.
-    let lock = File::create_new(&lock_path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => io::ErrorKind::WouldBlock.into(),
-        _ => error,
+    let lock = File::create_new(&lock_path).map_err(|error| {
+        // There may be no descriptor left for it, for instance.
+        let _left = fs::remove_dir(path);
+        match error.kind() {
+            io::ErrorKind::NotFound => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        }
     })?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     // The lock counts only while its file is the one that others will find.
@@ -261,6 +265,21 @@ mod tests {
         fs::create_dir(dir.path().join("left by a plugin")).unwrap();
         drop(dir);
         assert_eq!(names(base.path()), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_directory_whose_lock_cannot_be_created_is_not_left() {
+        // A path has 4095 bytes at most: enough for the directory, and not for what is in it.
+        const LENGTH: usize = 4092;
+        let base = tempfile::tempdir().unwrap();
+        let mut path = base.path().to_owned();
+        while path.as_os_str().len() + 102 < LENGTH {
+            path.push("d".repeat(100));
+        }
+        fs::create_dir_all(&path).unwrap();
+        let name = "n".repeat(LENGTH - path.as_os_str().len() - 1);
+        assert_eq!(claim(&path.join(name)).unwrap_err().kind(), io::ErrorKind::InvalidFilename);
+        assert_eq!(names(&path), Vec::<PathBuf>::new());
     }
 
     #[test]
