@@ -45,7 +45,7 @@ const CONNECTION_WINDOW: u32 = 128 << 20;
 /// A connection takes that many `calls` of a stranger's at a time, or as many as the other side likes; it keeps further ones to
 /// itself.
 pub(crate) async fn serve(
-    links: impl Stream<Item = io::Result<Tethered>>,
+    links: impl Stream<Item = Tethered>,
     routes: Routes,
     calls: Option<u32>,
     signal: impl Future<Output = ()>,
@@ -59,11 +59,8 @@ pub(crate) async fn serve(
             tokio::select! {
                 () = &mut signal => break,
                 link = links.next() => match link {
-                    Some(Ok(link)) => {
+                    Some(link) => {
                         drop(tokio::spawn(connection(link, answers.clone(), calls, stopped.clone())));
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(error = &error as &dyn Error, "a connection was not accepted");
                     }
                     None => break,
                 },

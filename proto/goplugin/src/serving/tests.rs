@@ -83,10 +83,10 @@ impl http_body::Body for Halfway {
 type Requests = h2::client::SendRequest<Bytes>;
 
 /// Returns our end of a connection, and what a server accepts for the other.
-fn one_link() -> (UnixStream, impl Stream<Item = io::Result<Tethered>>) {
+fn one_link() -> (UnixStream, impl Stream<Item = Tethered>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
-    (ours, stream::iter([Ok(link)]).chain(stream::pending()))
+    (ours, stream::iter([link]).chain(stream::pending()))
 }
 
 /// Does what `calling` does on one connection to `application`.

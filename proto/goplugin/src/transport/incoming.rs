@@ -27,7 +27,7 @@ pub(crate) fn incoming<O>(
     tls: Option<Tls>,
     room: usize,
     over: impl Fn() -> O + Send + 'static,
-) -> impl Stream<Item = io::Result<Tethered>> + Send
+) -> impl Stream<Item = Tethered> + Send
 where
     O: Future<Output = ()> + Send + Sync + 'static,
 {
@@ -61,7 +61,7 @@ where
                     let _place = place;
                     over.await;
                 };
-                return Some((Ok(Tethered::new(link, over).polite()), (door, handshakes)));
+                return Some((Tethered::new(link, over).polite(), (door, handshakes)));
             }
         }
     })
