@@ -142,8 +142,7 @@ impl Launch {
             }
         };
         let until = crate::timeout::end(Instant::now(), self.start_timeout);
-        let (starting, first_line) =
-            Starting::watch(child, self, sockets).map_err(|source| StartError::Watch { source })?;
+        let (starting, first_line) = Starting::watch(child, self, sockets);
         match self.connect(&starting, first_line, identity, until).await {
             Ok(connected) => Ok(starting.finish(connected)),
             Err(failure) => {
@@ -220,7 +219,7 @@ impl Launch {
             Encryption::AutoMtls => {
                 // The first one of a process may take its time.
                 let identity = blocking(|| Identity::generate(provider())).await;
-                Ok(Some(identity.map_err(|source| StartError::Watch { source })??))
+                Ok(Some(identity.map_err(|source| StartError::Runtime { source })??))
             }
             Encryption::Off | Encryption::Given(_) => Ok(None),
         }

@@ -22,6 +22,12 @@ pub enum StartError {
     /// We cannot say who we are, or not to this plugin. AutoMTLS only.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The runtime does not do what a start needs, because it ends for instance. AutoMTLS only.
+    #[error("cannot prepare the start")]
+    Runtime {
+        /// Why not.
+        source: io::Error,
+    },
     /// The file is not the one that was meant, or cannot be read.
     #[error("{} is not what it should be", path.display())]
     Checksum {
@@ -37,12 +43,6 @@ pub enum StartError {
         path: PathBuf,
         /// What looking at the file shows.
         notes: Vec<String>,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The child runs, and we cannot follow what it does.
-    #[error("cannot watch the child")]
-    Watch {
         /// Why not.
         source: io::Error,
     },

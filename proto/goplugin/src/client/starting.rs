@@ -21,7 +21,7 @@ use super::output::{FirstLine, Tail, read_stderr, read_stdout};
 use super::{Connected, Connection, Evidence, Exit, Gone, Launch};
 use crate::broker::{Medium, Queue};
 use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
-use crate::{Address, Broker};
+use crate::{Address, Broker, Sink};
 
 /// How long a killed process is waited for. It takes a millisecond, unless the kernel is stuck.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(5);
@@ -30,8 +30,8 @@ pub(super) const AFTER_KILL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Starting {
     leash: Arc<Leash>,
-    launch_limit: usize,
-    sink: SinkOf,
+    message_limit: usize,
+    sink: Arc<dyn Sink>,
     sockets: Arc<SocketDir>,
     strays: Arc<Strays>,
     requested: Arc<AtomicBool>,
@@ -40,15 +40,13 @@ pub(super) struct Starting {
     tail: Tail,
 }
 
-type SinkOf = Arc<dyn crate::Sink>;
-
 impl Starting {
     /// Watches `child`, and returns what its first line will come by.
     pub(super) fn watch(
         child: Child,
         launch: &Launch,
         sockets: Arc<SocketDir>,
-    ) -> io::Result<(Self, oneshot::Receiver<FirstLine>)> {
+    ) -> (Self, oneshot::Receiver<FirstLine>) {
         let Child { leash, stdout, stderr } = child;
         let (first, first_line) = oneshot::channel();
         let (has_ended, ended) = Ended::new();
@@ -57,7 +55,7 @@ impl Starting {
         let of = Arc::downgrade(&leash);
         let starting = Self {
             leash: Arc::clone(&leash),
-            launch_limit: launch.message_limit,
+            message_limit: launch.message_limit,
             sink: Arc::clone(&launch.sink),
             sockets: Arc::clone(&sockets),
             strays: Arc::new(Strays::new(move |pid| of.upgrade().is_some_and(|leash| leash.reaches(pid)))),
@@ -81,7 +79,7 @@ impl Starting {
             requested: Arc::clone(&starting.requested),
             tail: starting.tail.clone(),
         }));
-        Ok((starting, first_line))
+        (starting, first_line)
     }
 
     pub(super) fn gone(&self) -> Gone {
@@ -108,7 +106,7 @@ impl Starting {
             }
         };
         let broker = Broker::new(queue, medium, tls, self.ended());
-        let (sink, message_limit) = (Arc::clone(&self.sink), self.launch_limit);
+        let (sink, message_limit) = (Arc::clone(&self.sink), self.message_limit);
         Connection::open(Life::Child(self), handshake, channel, broker, sink, message_limit)
             .encrypted_as(session)
     }
