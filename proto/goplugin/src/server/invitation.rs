@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::Cookie;
+use crate::handshake::read_bool;
 use crate::transport::Ports;
 
 /// Variables of the protocol, besides the cookie. What the plugin starts in turn must not see them.
@@ -161,12 +162,9 @@ pub(super) fn choose(ours: impl Iterator<Item = u32> + Clone, theirs: &[u32]) ->
     ours.clone().filter(|version| theirs.contains(version)).max().or_else(|| ours.min())
 }
 
-/// Reads the wish for multiplexing as Go reads a truth value; anything else is no wish.
+/// Reads the wish for multiplexing; what is no truth value is no wish.
 fn multiplex(text: &str) -> Multiplex {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Multiplex::On,
-        _ => Multiplex::Off,
-    }
+    if read_bool(text) == Some(true) { Multiplex::On } else { Multiplex::Off }
 }
 
 fn raw<'a>(variables: &'a [(OsString, OsString)], key: &str) -> Option<&'a OsString> {
