@@ -245,6 +245,18 @@ async fn a_start_that_is_dropped_at_any_moment_leaves_nothing(version: &str, mod
     }
 }
 
+/// It knows nothing of our directory, and nobody is left who would wait for its end.
+#[test]
+fn a_plugin_that_ends_with_its_hosts_runtime_leaves_no_socket_elsewhere() -> Outcome {
+    let mut scene = scene("1.4", Plain); // H-70
+    scene.launch.environment = Environment::Only(vec![("TMPDIR".into(), scene.base.path().into())]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { scene.start().await.map(drop) })?;
+    drop(runtime);
+    scene.expect_nothing_left();
+    Ok(())
+}
+
 #[test_matrix("1.8", [Mux, Both])]
 #[tokio::test]
 async fn everything_of_a_multiplexed_plugin_is_one_socket(version: &str, mode: Mode) -> Outcome {

@@ -12,7 +12,8 @@ use crate::lock::lock;
 ///
 /// A plugin that heeds our directory has them there, and they go with that. One that does not leaves them
 /// behind when it is killed. Any path may be announced, so what counts is that a process of the plugin
-/// listens there.
+/// listens there. Whoever lets go of them last removes what nobody has until then: the runtime that was to may end before
+/// the plugin has.
 pub(crate) struct Strays {
     is_plugin: Box<dyn Fn(i32) -> bool + Send + Sync>,
     known: Mutex<Known>,
@@ -52,6 +53,12 @@ impl Strays {
             let _gone = std::fs::remove_file(path);
         }
         left
+    }
+}
+
+impl Drop for Strays {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
