@@ -25,6 +25,7 @@ use http::uri::PathAndQuery;
 use portcullis_goplugin::{Channel, Connection, Cookie, Encryption, Launch, Serving, Versions};
 use portcullis_goplugin_tests::Echo;
 use prost::bytes::Bytes;
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tonic::Request;
 use tonic::client::Grpc;
@@ -182,16 +183,20 @@ struct GoHost {
     /// `None` only when it is to end.
     commands: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
+    /// Go leaves sockets behind.
+    _sockets: TempDir,
 }
 
 impl GoHost {
     fn start() -> Self {
+        let sockets = tempfile::tempdir().expect("there is room for a directory");
         let mut host = Command::new(peers("benchhost"));
+        host.env("TMPDIR", sockets.path());
         host.arg(peers("kvplugin")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut host = host.spawn().expect("the Go host starts");
         let commands = host.stdin.take();
         let answers = BufReader::new(host.stdout.take().expect("it was asked for")).lines();
-        Self { host, commands, answers }
+        Self { host, commands, answers, _sockets: sockets }
     }
 
     fn round(&mut self, row: &Row) -> Times {
