@@ -74,12 +74,16 @@ pub struct Tally {
 ///
 /// When the target does, having said which input it was, and when there is no corpus. Also when no broken input was
 /// taken: such a run has looked at a parser's door only.
-pub fn fuzz(corpus: impl AsRef<Path>, mut target: impl FnMut(&[u8]) -> Outcome) -> Tally {
-    let corpus = corpus.as_ref();
+pub fn fuzz(corpus: impl AsRef<Path>, target: impl FnMut(&[u8]) -> Outcome) -> Tally {
+    run(corpus.as_ref(), &std::env::temp_dir(), target)
+}
+
+/// Does so, and writes what breaks the target into the directory `broken`.
+fn run(corpus: &Path, broken: &Path, mut target: impl FnMut(&[u8]) -> Outcome) -> Tally {
     let mut inputs = read(corpus);
     let mut attempt = |input: &[u8]| {
         catch_unwind(AssertUnwindSafe(|| target(input))).unwrap_or_else(|panic| {
-            let file = keep(corpus, input);
+            let file = keep(corpus, broken, input);
             eprintln!("broken by {}: {}", file.display(), input.escape_ascii());
             resume_unwind(panic)
         })
@@ -120,10 +124,10 @@ fn read(corpus: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Writes down what broke a target.
-fn keep(corpus: &Path, input: &[u8]) -> PathBuf {
+fn keep(corpus: &Path, broken: &Path, input: &[u8]) -> PathBuf {
     let name = corpus.file_name().unwrap_or_default().to_string_lossy();
     let mark = Random::from_name(&input.escape_ascii().to_string()).number();
-    let file = std::env::temp_dir().join(format!("portcullis-fuzz-{name}-{mark:016x}"));
+    let file = broken.join(format!("portcullis-fuzz-{name}-{mark:016x}"));
     fs::write(&file, input).expect("there is room for it");
     file
 }
@@ -146,9 +150,11 @@ fn course(corpus: &Path) -> (Random, Option<Instant>) {
 mod tests {
     use super::*;
 
+    /// A corpus in a directory of its own. By its name the same is thrown every time.
     fn corpus(files: &[&[u8]]) -> PathBuf {
         let mark = Random::from_name(&format!("{files:?}")).number();
-        let directory = std::env::temp_dir().join(format!("portcullis-corpus-{}-{mark}", std::process::id()));
+        let own = format!("portcullis-fuzz-test-{}-{mark:016x}", std::process::id());
+        let directory = std::env::temp_dir().join(own).join("corpus");
         fs::create_dir_all(&directory).unwrap();
         for (index, file) in files.iter().enumerate() {
             fs::write(directory.join(index.to_string()), file).unwrap();
@@ -156,34 +162,42 @@ mod tests {
         directory
     }
 
+    fn discard(corpus: &Path) {
+        fs::remove_dir_all(corpus.parent().unwrap()).unwrap();
+    }
+
     #[test]
-    fn a_fault_some_steps_from_the_corpus_is_found() {
+    fn a_fault_some_steps_from_the_corpus_is_found_and_what_it_took_is_kept() {
         let directory = corpus(&[b"key=1"]);
-        let found = catch_unwind(|| {
-            fuzz(&directory, |input| {
-                let Some(number) = input.strip_prefix(b"key=") else { return Outcome::Refused };
-                let number = std::str::from_utf8(number).ok().and_then(|text| text.parse::<i64>().ok());
-                assert!(number.is_none_or(|number| number < 256), "the fault");
-                if number.is_some() { Outcome::Taken } else { Outcome::Refused }
-            })
-        });
+        let broken = directory.with_file_name("broken");
+        fs::create_dir(&broken).unwrap();
+        let mut last = Vec::new();
+        let target = |input: &[u8]| {
+            input.clone_into(&mut last);
+            let Some(number) = input.strip_prefix(b"key=") else { return Outcome::Refused };
+            let number = std::str::from_utf8(number).ok().and_then(|text| text.parse::<i64>().ok());
+            assert!(number.is_none_or(|number| number < 256), "the fault");
+            if number.is_some() { Outcome::Taken } else { Outcome::Refused }
+        };
+        let found = catch_unwind(AssertUnwindSafe(|| run(&directory, &broken, target)));
         let message = *found.unwrap_err().downcast::<&str>().unwrap();
         assert_eq!(message, "the fault");
-        fs::remove_dir_all(directory).unwrap();
+        assert_eq!(read(&broken), [last]);
+        discard(&directory);
     }
 
     #[test]
     fn a_run_that_comes_nowhere_fails() {
         let directory = corpus(&[b"x"]);
         assert!(catch_unwind(|| fuzz(&directory, |_| Outcome::Refused)).is_err());
-        fs::remove_dir_all(directory).unwrap();
+        discard(&directory);
         assert!(catch_unwind(|| fuzz("/nowhere", |_| Outcome::Taken)).is_err());
     }
 
     #[test]
     fn a_run_without_a_time_is_the_same_every_time() {
         let directory = corpus(&[b"a", b"bc"]);
-        let run = || {
+        let seen = || {
             let mut seen = Vec::new();
             fuzz(&directory, |input| {
                 seen.push(input.to_owned());
@@ -191,9 +205,9 @@ mod tests {
             });
             seen
         };
-        let (first, second) = (run(), run());
+        let (first, second) = (seen(), seen());
         assert_eq!(first, second);
         assert!(first.iter().all(|input| input.len() <= LONGEST));
-        fs::remove_dir_all(directory).unwrap();
+        discard(&directory);
     }
 }
