@@ -151,8 +151,8 @@ fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<
     Err(format!("the Go peers do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
-/// Counts the tests that name the cfg: one for each door behind which a Go peer would stand, and one
-/// for each test in a module of such tests.
+/// Counts the tests that name the cfg: one for each door behind which a Go peer would stand, each by itself, and one
+/// for each in a module of such tests.
 fn count_go_tests(suite: &Path) -> Result<usize, Box<dyn Error>> {
     let mut count = 0;
     for entry in fs::read_dir(suite)? {
@@ -162,6 +162,7 @@ fn count_go_tests(suite: &Path) -> Result<usize, Box<dyn Error>> {
         } else {
             let text = fs::read_to_string(&path)?;
             count += text.matches("cfg_attr(go_peers, test_case").count();
+            count += text.matches("#[cfg(go_peers)]\n#[test]").count();
             count += text
                 .lines()
                 .filter_map(|line| line.trim().strip_prefix("#[test_matrix("))
