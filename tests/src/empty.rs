@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use portcullis::secrets::{SecretStore, StoreError};
+use tokio::sync::Barrier;
 
 /// What whoever asks for a secret waits for.
 #[async_trait]
@@ -33,5 +34,24 @@ impl<G: Gate> SecretStore for Empty<G> {
 
     async fn names(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+/// Lets nobody pass before so many have come.
+#[derive(Debug)]
+pub struct Gathering(Barrier);
+
+impl Gathering {
+    /// Waits for so many.
+    #[must_use]
+    pub fn of(count: u16) -> Self {
+        Self(Barrier::new(count.into()))
+    }
+}
+
+#[async_trait]
+impl Gate for Gathering {
+    async fn pass(&self) {
+        self.0.wait().await;
     }
 }

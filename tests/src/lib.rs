@@ -14,7 +14,7 @@ pub mod prints;
 pub mod shim;
 
 pub use auth::TestAuth;
-pub use empty::{Empty, Gate};
+pub use empty::{Empty, Gate, Gathering};
 pub use leftovers::{Scratch, expect_no_process};
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
@@ -18,11 +17,10 @@ use portcullis::host::services::Services;
 use portcullis::process::ProcessOptions;
 use portcullis::{Options, ShimSource};
 use portcullis_tests::{
-    Door, Empty, Gate, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request,
+    Door, Empty, Gathering, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request,
 };
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Barrier;
 use tokio::time::timeout;
 
 /// Writes a file and returns the whole chain of why it is refused.
@@ -236,17 +234,6 @@ async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
     Ok(())
 }
 
-/// Gives nobody a secret before so many have asked for one.
-#[derive(Debug)]
-struct Gathering(Barrier);
-
-#[async_trait]
-impl Gate for Gathering {
-    async fn pass(&self) {
-        self.0.wait().await;
-    }
-}
-
 /// The room for instances is in several pools, and one thread is at home in one of them.
 #[tokio::test(flavor = "current_thread")]
 async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
@@ -254,7 +241,7 @@ async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
     let mut host = TestHost::new(Door::Component);
     host.limits = Limits { concurrency: Some(slots.into()), ..Limits::default() };
     host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
-    let store = Arc::new(Empty(Gathering(Barrier::new(slots.into()))));
+    let store = Arc::new(Empty(Gathering::of(slots)));
     let keeper = PluginName::new("keeper");
     host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
     let plugin = host.launch("keeper").await?;

@@ -1,8 +1,11 @@
 //! Calls may overlap.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
-use portcullis::contract::Call;
-use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous, request};
+use portcullis::contract::{Call, Configuration, PluginName, ProviderName, SecretGrant};
+use portcullis::host::services::Services;
+use portcullis_tests::{Door, Empty, Gathering, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
@@ -33,11 +36,18 @@ async fn a_hundred_calls_at_once_get_their_own_answers(door: Door) -> TestResult
 #[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_calls_run_at_once_as_may(door: Door) -> TestResult {
-    const AT_ONCE: u32 = 24;
+    const AT_ONCE: u16 = 24;
     let mut host = TestHost::new(door);
-    host.limits.concurrency = Some(AT_ONCE);
-    let plugin = host.launch("acrobat").await?;
-    let calls = (0..AT_ONCE).map(|_| plugin.execute("acrobat", r#"{"operation":"slow","millis":100}"#));
+    host.limits.concurrency = Some(AT_ONCE.into());
+    host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
+    // None is answered before all of them have asked.
+    let store = Arc::new(Empty(Gathering::of(AT_ONCE)));
+    let keeper = PluginName::new("keeper");
+    host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
+    let plugin = host.launch("keeper").await?;
+    let name = ProviderName::new("keeper");
+    generous(plugin.provider.configure(&Call::default(), &name, &Configuration::default())).await?;
+    let calls = (0..AT_ONCE).map(|_| plugin.execute("keeper", r#"{"operation":"get","name":"a"}"#));
     for answer in generous(join_all(calls)).await {
         assert_matches!(answer, Ok(_));
     }
