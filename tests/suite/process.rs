@@ -23,13 +23,16 @@ async fn refusal(host: &mut TestHost, path: PathBuf) -> String {
 #[test_case("half-exit", "not a handshake"; "prints half a line and exits")]
 #[test_case("nothing-exit0", "ended before it served"; "exits at once as if all were well")]
 #[test_case("nothing-exit3-stderr", "exit status: 3"; "exits at once and says why")]
+#[test_case("fork-exit", "ended before it served"; "leaves its pipes to a child and exits")]
 #[test_case("long-line", "longer than 65536 bytes"; "prints a line without end")]
+#[test_case("flood-stdout", "longer than 65536 bytes"; "floods stdout")]
 #[test_case("bad-core", "version 2 of the handshake"; "speaks another core protocol")]
 #[test_case("bad-version", "version"; "speaks another version of the application")]
 #[test_case("bad-network", "network"; "listens on another kind of network")]
 #[test_case("netrpc", "netrpc"; "speaks net rpc")]
 #[test_case("netrpc-4-fields", "netrpc"; "speaks net rpc without saying so")]
 #[test_case("bad-address", "connect"; "names a socket that is not there")]
+#[test_case("two-lines", "connect"; "prints two lines")]
 #[test_case("cert", "TLS"; "sends a certificate that nobody asked for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_breaks_the_protocol_is_refused_by_what_it_did(way: &str, says: &str) -> TestResult {
@@ -42,15 +45,22 @@ async fn a_child_that_breaks_the_protocol_is_refused_by_what_it_did(way: &str, s
 
 #[test_case("half"; "prints half a line and hangs")]
 #[test_case("hang"; "prints nothing and hangs")]
-#[test_case("fork-exit"; "leaves its pipes to a child and exits")]
-#[test_case("flood-stdout"; "floods stdout")]
 #[test_case("flood-stderr"; "floods stderr")]
-#[test_case("two-lines"; "prints two lines")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_never_serves_is_given_up(way: &str) -> TestResult {
+    let mut host = TestHost::impatient();
+    let rogue = fixtures::rogue(way, host.scratch());
+    let refusal = refusal(&mut host, rogue).await;
+    assert!(refusal.contains(&format!("does not serve after {SOON:?}")), "{refusal}");
+    Ok(())
+}
+
+/// What is said of it depends on how far we come until then.
 #[test_case("hangup"; "accepts and hangs up")]
 #[test_case("not-grpc"; "speaks another protocol")]
 #[test_case("die-later"; "dies at the first connection")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_child_that_hangs_or_floods_is_given_up(way: &str) -> TestResult {
+async fn a_child_that_listens_and_answers_nothing_is_refused(way: &str) -> TestResult {
     let mut host = TestHost::impatient();
     let rogue = fixtures::rogue(way, host.scratch());
     let refusal = refusal(&mut host, rogue).await;
