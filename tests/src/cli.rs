@@ -42,7 +42,16 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
 ///
 /// When it had ended already, or had to be killed.
 pub fn interrupt(child: Child) -> io::Result<Option<i32>> {
-    signal(&child, Signal::INT)?;
+    end_by(Signal::INT, child)
+}
+
+/// Sends a signal, and returns the code that a command ends with.
+///
+/// # Errors
+///
+/// When it had ended already, or had to be killed.
+pub fn end_by(by: Signal, child: Child) -> io::Result<Option<i32>> {
+    signal(&child, by)?;
     Ok(ended(child)?.code())
 }
 

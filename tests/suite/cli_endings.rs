@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use portcullis_tests::cli::Signal;
 #[cfg(go_peers)]
 use portcullis_tests::expect_no_process;
 use portcullis_tests::{TestResult, cli, fixtures};
@@ -70,14 +71,8 @@ fn a_command_that_may_open_next_to_no_files_says_so() -> TestResult {
     // Compiled for the others.
     answer(&person.types(&say_hi("./plugins/echo.wasm"))?);
     for most in 4..=24 {
-        let limit = format!("ulimit -n {most}; exec \"$@\"");
         for arguments in [&["list"][..], &say_hi("./plugins/echo.wasm"), &say_hi(&native)] {
-            let command = person.command(arguments);
-            #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", &limit, "sh"]).arg(command.get_program()).args(command.get_args());
-            shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            let output = shell.current_dir(person.scratch()).output()?;
+            let output = person.after(&format!("ulimit -n {most}"), arguments).output()?;
             if !output.status.success() {
                 fails(&output, 1, "Too many open files");
             }
@@ -142,21 +137,13 @@ fn help_that_cannot_be_written_is_no_success() -> TestResult {
     Ok(())
 }
 
-/// Starts a run that prints a chunk and never ends, and returns it once the chunk is there.
-fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::Error>> {
-    let mut child = person
-        .command(&[
-            "run",
-            "acrobat",
-            "operation=stream",
-            "chunks=2",
-            "size=4",
-            "stderrEvery=1",
-            "pauseMillis=600000",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+/// A run that prints a chunk and never ends.
+const ENDLESS: [&str; 7] =
+    ["run", "acrobat", "operation=stream", "chunks=2", "size=4", "stderrEvery=1", "pauseMillis=600000"];
+
+/// Starts a run, and returns it once its chunk is there.
+fn begun(mut run: Command) -> Result<Child, Box<dyn std::error::Error>> {
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut line)?;
     assert!(!line.is_empty(), "the run shows that it has begun");
@@ -164,11 +151,24 @@ fn endless(person: &Person) -> Result<std::process::Child, Box<dyn std::error::E
 }
 
 #[test]
-fn ctrl_c_ends_a_run_and_everything_it_started() -> TestResult {
+fn who_is_asked_to_end_ends_and_everything_it_started() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
-    let child = endless(&person)?;
-    assert_eq!(cli::interrupt(child)?, Some(130));
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let run = begun(person.command(&ENDLESS))?;
+        assert_eq!(cli::end_by(signal, run)?, Some(code));
+    }
+    Ok(())
+}
+
+/// As `nohup` has it.
+#[test]
+fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let run = begun(person.after("trap '' HUP", &ENDLESS))?;
+    cli::signal(&run, Signal::HUP)?;
+    assert_eq!(cli::end_by(Signal::TERM, run)?, Some(143));
     Ok(())
 }
 
@@ -222,7 +222,7 @@ fn ctrl_c_ends_a_command_whose_complaints_nobody_reads() -> TestResult {
 fn ctrl_c_ends_a_native_plugin_too() -> TestResult {
     let person = Person::new()?;
     person.has_peer("acrobat")?;
-    let child = endless(&person)?;
+    let child = begun(person.command(&ENDLESS))?;
     assert_eq!(cli::interrupt(child)?, Some(130));
     Ok(())
 }
@@ -233,8 +233,8 @@ fn ctrl_c_ends_a_native_plugin_too() -> TestResult {
 fn a_host_that_is_killed_takes_its_plugins_along() -> TestResult {
     let person = Person::new()?;
     person.has_peer("acrobat")?;
-    let mut child = endless(&person)?;
-    cli::signal(&child, cli::Signal::KILL)?;
+    let mut child = begun(person.command(&ENDLESS))?;
+    cli::signal(&child, Signal::KILL)?;
     child.wait()?;
     expect_no_process(person.scratch());
     let next = person.command(&["run", "acrobat", "operation=ok"]).stdout(Stdio::null()).status()?;

@@ -91,6 +91,18 @@ impl Person {
         command
     }
 
+    /// Makes a command of a shell that does `first` and then becomes it.
+    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+    pub(crate) fn after(&self, first: &str, arguments: &[&str]) -> Command {
+        let command = self.command(arguments);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(self.scratch()).stdin(Stdio::null());
+        shell
+    }
+
     pub(crate) fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
         self.command(arguments).output()
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use portcullis_tests::{TestResult, cli, fixtures};
 use test_case::test_case;
@@ -123,13 +123,8 @@ fn wrap_short_of_room(person: &Person, trap: &str) -> Result<Output, Box<dyn std
     let component = fixtures::guest("echo").display().to_string();
     // Compiled beforehand, so that it is the wrapped file for which there is no room.
     assert!(person.types(&["inspect", &component])?.status.success());
-    let wrap = person.command(&["wrap", &component, "-o", "plugin"]);
-    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &format!("{trap} ulimit -c 0; ulimit -f 4096; exec \"$@\""), "sh"]);
-    shell.arg(wrap.get_program()).args(wrap.get_args()).current_dir(person.scratch()).env_clear();
-    shell.envs(wrap.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Ok(shell.output()?)
+    let first = format!("{trap} ulimit -c 0; ulimit -f 4096");
+    Ok(person.after(&first, &["wrap", &component, "-o", "plugin"]).output()?)
 }
 
 fn half_written(person: &Person) -> Vec<PathBuf> {
