@@ -9,7 +9,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
@@ -198,14 +197,10 @@ impl Exchange {
         let response = {
             let mut send = pin!(timeout(patience, sender.send_request(request)));
             let mut open = true;
-            // Nothing moves unless the connection is polled; it may end before the response is taken.
+            // Nothing moves unless the connection is polled. It may end before the response is taken, and how does not matter:
+            // a response that came is one, and of one that did not `send` tells.
             poll_fn(|cx| {
-                if open && let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    open = false;
-                    if let Err(error) = ended {
-                        return Poll::Ready(Err(Error::from(error)));
-                    }
-                }
+                open = open && connection.as_mut().poll(cx).is_pending();
                 send.as_mut().poll(cx).map(|result| match result {
                     Ok(response) => Ok((response?, open)),
                     Err(_elapsed) => Err(Error::ConnectionReadTimeout),
@@ -219,9 +214,13 @@ impl Exchange {
             let body = Paced::new(body.map_err(Error::from), pause);
             Capped { body, left: most, excess: Error::HttpResponseBodySize }.boxed_unsync()
         });
+        // What fails from here on, the body tells.
         let rest = async move {
             let _permit = permit;
-            if open { connection.await.map_err(Error::from) } else { Ok(()) }
+            if open {
+                drop(connection.await);
+            }
+            Ok::<_, Error>(())
         };
         Ok((response, Box::new(rest)))
     }
@@ -311,6 +310,15 @@ mod tests {
         };
         assert!(answer(head(HEAD / 2), None).await.is_ok());
         assert!(answer(head(2 * HEAD), None).await.is_err());
+    }
+
+    /// The end of a connection that TLS does not announce is such a thing as well.
+    #[tokio::test]
+    async fn an_answer_is_one_whatever_comes_behind_it() {
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi, and what nobody announced".to_owned();
+        let (response, rest) = answer(text, None).await.unwrap();
+        tokio::spawn(Box::into_pin(rest));
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hi");
     }
 
     #[tokio::test(start_paused = true)]
