@@ -6,8 +6,8 @@
 //! So one guest's end never touches its neighbour, and a guest that spins yields often enough to be dropped:
 //! soon after its deadline, if it has one.
 //!
-//! The thread sleeps when nothing runs. Entering and leaving a guest costs two atomic additions; no
-//! lock is taken.
+//! The thread sleeps when nothing runs. Entering and leaving a guest that has time left costs two atomic
+//! additions; no lock is taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -223,7 +223,10 @@ impl Meter {
         self.read.store(if limit <= nanos(SHORT) { thread_time() } else { NEVER }, ORDER);
         let left = limit.saturating_sub(self.used.load(ORDER));
         let _running = Running::new(&self.face);
-        if left <= nanos(TICK) {
+        if left == 0 {
+            // It may be gone before the thread is awake, and so at every poll that follows.
+            self.face.count();
+        } else if left <= nanos(TICK) {
             self.face.wake_at(now.saturating_add(left));
         }
         self.watch_deadline(now);
@@ -321,4 +324,38 @@ fn thread_time() -> u64 {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}
+
+#[cfg(all(test, feature = "compile"))]
+mod tests {
+    use wasmtime::{Instance, Module, Store};
+
+    use super::*;
+    use crate::component::engine::config;
+
+    #[test]
+    fn a_guest_that_has_used_up_its_time_is_stopped_however_short_its_polls_are() {
+        let engine = Engine::new(&config()).unwrap();
+        let clock = Clock::start().unwrap();
+        clock.drive(&engine);
+        let meter = Arc::new(Meter::new(Arc::clone(clock.face())));
+        // From here on its thread is never there in time.
+        drop(clock);
+
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        let ticking = Arc::clone(&meter);
+        store.epoch_deadline_callback(move |_| ticking.tick());
+        let module = wat::parse_str(r#"(module (func (export "run")))"#).unwrap();
+        let module = Module::new(&engine, module).unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let function = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
+
+        let mut run = || meter.run(|| function.call(&mut store, ()));
+        meter.restart(None, None);
+        assert!(run().is_ok());
+        meter.restart(Some(Duration::ZERO), None);
+        let hit = run().unwrap_err().downcast::<LimitHit>().unwrap();
+        assert_eq!(hit.which, LimitName::Cpu);
+    }
 }
