@@ -375,17 +375,20 @@ impl Instances {
         if let Some(hit) = error.downcast_ref::<LimitHit>() {
             return hit.clone().into();
         }
+        let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
+        // A guest that is refused memory mostly gives up, by a trap or in its own way, and only we know why.
+        if (trap.is_some() || exit.is_some_and(|exit| exit.0 != 0))
+            && let Some(hit) = state.refused_memory()
+        {
+            return hit.into();
+        }
         let stderr = state.printed().last_words();
-        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        if let Some(exit) = exit {
             // WASI 0.2 tells no more of an exit than whether it was a good one.
             let status = if exit.0 == 0 { "it ended itself" } else { "it ended itself with an error" };
             return CallError::Stopped(StopReason::Exited { status: status.to_owned(), stderr });
         }
-        if let Some(trap) = error.downcast_ref::<Trap>() {
-            // A guest that is refused memory mostly gives up, and only we know why.
-            if let Some(hit) = state.refused_memory() {
-                return hit.into();
-            }
+        if let Some(trap) = trap {
             return CallError::Stopped(StopReason::Trapped { reason: trap.to_string(), stderr });
         }
         let root = error.root_cause().to_string();
