@@ -19,6 +19,7 @@ use crate::component::cache::Compiled;
 use crate::component::engine::{Class, EngineKit, Engines};
 use crate::component::guest::{Exports, Interface};
 use crate::component::image::Image;
+use crate::component::instances::lack;
 use crate::component::state::State;
 use crate::component::{Text, blocking, link};
 
@@ -90,12 +91,19 @@ pub(crate) struct Place<'a> {
 /// Why a component has no home.
 #[derive(Debug)]
 pub(crate) enum Homeless {
-    /// There is no engine, for this one or any other.
+    /// There is no engine, for this one or any other, or no room to load anything.
     NoEngine(wasmtime::Error),
     /// No engine takes it as it was compiled.
     Stale(wasmtime::Error),
     /// What it imports or exports does not fit.
     Unfit(wasmtime::Error),
+}
+
+impl Homeless {
+    /// Says what it is that a component does not load. What this machine lacks for it, it lacks for one that is made anew.
+    fn unloaded(error: wasmtime::Error) -> Self {
+        if lack(&error).is_some() { Self::NoEngine(error) } else { Self::Stale(error) }
+    }
 }
 
 impl From<Homeless> for LaunchError {
@@ -201,7 +209,7 @@ impl Homes {
 
 impl Home {
     fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, Homeless> {
-        let component = compiled.load(&kit).map_err(Homeless::Stale)?;
+        let component = compiled.load(&kit).map_err(Homeless::unloaded)?;
         let linker = link::linker(&component).map_err(Homeless::Unfit)?;
         let pre = linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
         let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;
@@ -236,4 +244,22 @@ fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|number| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// What is stale is removed from the cache.
+    #[test]
+    fn what_there_is_no_room_for_is_not_stale() {
+        let full = wasmtime::Error::from(Errno::NOMEM).context("mmap failed");
+        assert!(matches!(Homeless::unloaded(full), Homeless::NoEngine(_)));
+        let no_file_left = std::io::Error::from(Errno::MFILE);
+        assert!(matches!(Homeless::unloaded(no_file_left.into()), Homeless::NoEngine(_)));
+        let other = wasmtime::Error::msg("compiled for another processor");
+        assert!(matches!(Homeless::unloaded(other), Homeless::Stale(_)));
+    }
 }

@@ -405,7 +405,7 @@ impl Instances {
 }
 
 /// Says what there was too little of, if the engine failed for that: it is nothing that the guest did.
-fn lack(error: &wasmtime::Error) -> Option<String> {
+pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
     let root = error.root_cause().to_string();
     // The engine has no type for what a store may hold of a kind.
     if let Some(excess) = root.strip_prefix("resource limit exceeded: ") {
