@@ -23,8 +23,8 @@ use crate::component::bindings::auth::AuthHandlerPlugin;
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::portcullis::plugin::types;
 use crate::component::convert::{
-    access_size, cached_tokens_size, count, each, flows_size, handlers_size, login_result_size, login_size,
-    status_size, token_size,
+    access_size, account_size, cached_tokens_size, count, each, flows_size, handlers_size, login_result_size,
+    login_size, status_size, token_size,
 };
 use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances};
@@ -269,7 +269,9 @@ impl AuthHandler for ComponentAuth {
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
-        let (name, account) = (name.clone(), wit::Account::from(account));
+        let account = wit::Account::from(account);
+        self.desk.fits(account_size(&account))?;
+        let name = name.clone();
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LOGOUT, (name.as_str(), &account)).await })
         });
@@ -282,7 +284,9 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         account: &Account,
     ) -> Result<AuthStatus, CallError> {
-        let (name, account) = (name.clone(), wit::Account::from(account));
+        let account = wit::Account::from(account);
+        self.desk.fits(account_size(&account))?;
+        let name = name.clone();
         let status = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(GET_STATUS, (name.as_str(), &account)).await })
         });
@@ -314,6 +318,7 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
+        self.desk.instances.fits(profile.as_slice())?;
         let (name, profile) = (name.clone(), profile.map(str::to_owned));
         let tokens = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LIST_CACHED_TOKENS, (name.as_str(), profile.as_deref())).await })
@@ -329,6 +334,7 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
+        self.desk.instances.fits(profile.as_slice())?;
         let (name, profile) = (name.clone(), profile.map(str::to_owned));
         let purged = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(

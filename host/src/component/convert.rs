@@ -17,9 +17,9 @@ mod size;
 
 pub(crate) use auth::count;
 pub(crate) use size::{
-    access_size, cached_tokens_size, descriptor_size, execution_size, flows_size, handlers_size,
-    login_result_size, login_size, names_size, output_size, refusal_size, status_size, texts_size,
-    token_size,
+    access_size, account_size, cached_tokens_size, descriptor_size, execution_size, flows_size,
+    handlers_size, login_result_size, login_size, names_size, output_size, refusal_size, status_size,
+    texts_size, token_size,
 };
 
 /// What a guest said does not fit the contract.

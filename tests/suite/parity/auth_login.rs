@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{
-    Amount, Call, CallError, Claims, HandlerName, LimitName, Limits, LoginEvent, LoginRequest,
+    Account, Amount, Call, CallError, Claims, HandlerName, LimitName, Limits, LoginEvent, LoginRequest,
 };
 use portcullis_tests::auth::{login, refusal};
 use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, generous};
@@ -191,12 +191,23 @@ async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     host.limits = Limits { message: Some(1_000), ..Limits::default() };
     let doorman = host.launch_auth("doorman").await?;
-    let request = LoginRequest { scopes: vec!["x".repeat(2_000)], ..LoginRequest::default() };
+    let long = "x".repeat(2_000);
+    let request = LoginRequest { scopes: vec![long.clone()], ..LoginRequest::default() };
     let (prompts, result) = doorman.login("door", request).await;
     assert_matches!(
         (&prompts[..], result),
         ([], Err(CallError::Limit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. }))
     );
+    let (plugin, call, door) = (&doorman.plugin, Call::default(), HandlerName::new("door"));
+    let account = Account { profile: Some(long.clone()), hostname: None };
+    for error in [
+        generous(plugin.logout(&call, &door, &account)).await.err(),
+        generous(plugin.status(&call, &door, &account)).await.err(),
+        generous(plugin.list_cached_tokens(&call, &door, Some(&long))).await.err(),
+        generous(plugin.purge_expired_tokens(&call, &door, Some(&long))).await.err(),
+    ] {
+        assert_matches!(error, Some(CallError::Limit { which: LimitName::Message, .. }));
+    }
     Ok(())
 }
 

@@ -43,6 +43,12 @@ pub(crate) fn login_size(request: &wit::LoginRequest) -> u64 {
     bytes(length([tenant_id, flow]) + length(scopes) + some(profile) + some(hostname))
 }
 
+/// Returns how many bytes of text it takes to say which account is meant.
+pub(crate) fn account_size(account: &wit::Account) -> u64 {
+    let wit::Account { profile, hostname } = account;
+    bytes(some(profile) + some(hostname))
+}
+
 /// Returns how many bytes of text a request for a token carries.
 pub(crate) fn access_size(request: &wit::TokenRequest) -> u64 {
     let wit::TokenRequest { scope, profile, server_context, caller, assertion, hostname, .. } = request;
