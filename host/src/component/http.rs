@@ -194,7 +194,7 @@ impl Exchange {
         let (mut sender, connection) = wire.max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
         let mut connection = Box::pin(connection);
         let patience = self.options.first_byte_timeout.unwrap_or(PATIENCE);
-        let response = {
+        let (response, open) = {
             let mut send = pin!(timeout(patience, sender.send_request(request)));
             let mut open = true;
             // Nothing moves unless the connection is polled. It may end before the response is taken, and how does not matter:
@@ -208,7 +208,6 @@ impl Exchange {
             })
             .await?
         };
-        let (response, open) = response;
         let (permit, pause) = (self.permit, self.options.between_bytes_timeout);
         let response = response.map(|body| {
             let body = Paced::new(body.map_err(Error::from), pause);

@@ -1,7 +1,7 @@
 //! What a store holds, and where the limits and grants of a component bite.
 //!
 //! Every store has its own of everything: file handles, environment, random numbers, output, memory
-//! count. What was not granted is not there: all of WASI is linked, and finds an empty context.
+//! count. What was not granted is not there: whatever of WASI is linked finds an empty context.
 
 use std::error::Error;
 use std::fmt;
