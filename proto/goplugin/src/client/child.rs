@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -232,7 +233,8 @@ impl Drop for Leash {
         self.kill();
         let timeout = Timespec { tv_sec: LAST_WAIT.as_secs().cast_signed(), tv_nsec: 0 };
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        if matches!(poll(&mut fds, Some(&timeout)), Ok(1)) {
+        // One whose wait a signal breaks off would stay a zombie.
+        if matches!(retry_on_intr(|| poll(&mut fds, Some(&timeout))), Ok(1)) {
             self.reap();
         }
     }
