@@ -157,6 +157,10 @@ pub fn write(
             _ => unwritable(error.error),
         })?,
     };
+    if durability == Durability::Lasting {
+        // Without this the name may be gone after a crash of the machine; with it refused, it is most likely there.
+        let _lasting = File::open(directory).and_then(|directory| directory.sync_all());
+    }
     Ok(written)
 }
 
