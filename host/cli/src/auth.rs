@@ -21,7 +21,8 @@ use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_aside};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
-use crate::{Session, errors, run, setup, stderr};
+use crate::stderr::PluginPrints;
+use crate::{Session, errors, run, setup};
 
 mod list;
 mod login;
@@ -104,8 +105,7 @@ async fn on_host(
 ) -> Result<Exit, Failure> {
     let secrets = common.secrets_file.clone();
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
-    let printing = (!session.quiet).then(stderr::shared);
-    let prints = printing.map(|stderr| Arc::clone(stderr) as Arc<dyn Prints>);
+    let prints = (!session.quiet).then(|| Arc::new(PluginPrints) as Arc<dyn Prints>);
     let personal = Personal { secrets, person, prints, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
     signals.listen()?;
@@ -114,8 +114,8 @@ async fn on_host(
         // Whatever goes on is abandoned, and its plugin is told.
         exit = signals.next() => Ok(exit),
     };
-    let interrupted = run::stop(&host, printing, signals).await;
-    interrupted.map_or(ended, Ok)
+    run::stop(&host, signals).await;
+    run::printed(signals).await.map_or(ended, Ok)
 }
 
 /// Reads the value of `-o`. Upstream's code for one that is none is that of every other argument here.

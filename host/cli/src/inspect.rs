@@ -49,7 +49,7 @@ pub(crate) async fn main(
         listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, signals).await;
+    run::stop(&host, signals).await;
     let listed = match listed {
         Ok(listed) => listed.map_err(errors::find)?,
         Err(exit) => return Ok(exit),

@@ -34,7 +34,7 @@ pub(crate) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
         listing = host.list(args.plugins.describe()) => Ok(listing),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, signals).await;
+    run::stop(&host, signals).await;
     let listing = match listing {
         Ok(listing) => listing.map_err(errors::find)?,
         Err(exit) => return Ok(exit),

@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
-use crate::stderr::{self, Stderr};
+use crate::stderr::{self, PluginPrints};
 use crate::{Session, duration, errors, inputs, setup};
 
 mod directory;
@@ -135,11 +135,11 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let began = Instant::now();
     let (mut request, made) = request(session, &args).await?;
     request.timeout = args.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
-    let printing = (format != Format::Quiet && !session.quiet).then(stderr::shared);
     let personal = Personal {
         secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
         person: None,
-        prints: printing.map(|stderr| Arc::clone(stderr) as Arc<dyn Prints>),
+        prints: (format != Format::Quiet && !session.quiet)
+            .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,
@@ -165,7 +165,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
         exit = signals.patience() => Ended::BySignal(exit),
     };
-    if let Some(exit) = stop(&host, printing, signals).await {
+    stop(&host, signals).await;
+    if let Some(exit) = printed(signals).await {
         return Ok(exit);
     }
 
@@ -290,23 +291,23 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
     Ok(Some((whole_shown, made)))
 }
 
-/// Ends every plugin: asks, waits and kills; and waits for what they printed to be written. A signal that comes meanwhile
-/// kills at once.
-///
-/// Returns how the command ends if a signal comes, or came, while nobody reads what they printed.
-pub(crate) async fn stop(host: &Host, printing: Option<&Arc<Stderr>>, signals: &mut Signals) -> Option<Exit> {
-    {
-        let mut stopping = pin!(host.stop_all());
-        tokio::select! {
-            () = &mut stopping => {}
-            _ = signals.next() => {
-                tokio::join!(stopping, host.stop_all());
-            }
+/// Ends every plugin: asks, waits and kills. A signal that comes meanwhile kills at once.
+pub(crate) async fn stop(host: &Host, signals: &mut Signals) {
+    let mut stopping = pin!(host.stop_all());
+    tokio::select! {
+        () = &mut stopping => {}
+        _ = signals.next() => {
+            tokio::join!(stopping, host.stop_all());
         }
     }
-    let printed = printing?.end_prints();
+}
+
+/// Waits for what plugins printed to be written. Returns how the command ends if a signal comes, or came, while nobody
+/// reads it.
+pub(crate) async fn printed(signals: &mut Signals) -> Option<Exit> {
+    let written = stderr::end_prints()?;
     tokio::select! {
-        _ = printed => None,
+        _ = written => None,
         exit = signals.patience() => Some(exit),
     }
 }

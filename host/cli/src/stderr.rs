@@ -47,6 +47,11 @@ pub(crate) fn unwritten() -> Option<&'static Arc<Stderr>> {
     SHARED.get().filter(|stderr| !stderr.is_written())
 }
 
+/// Ends the lines that plugins began, if anything was ever written. Returns what comes when that is done.
+pub(crate) fn end_prints() -> Option<oneshot::Receiver<()>> {
+    SHARED.get().map(|stderr| stderr.end_prints())
+}
+
 /// Returns whether these words are the last that some plugin wrote to its stderr, and stand here already.
 pub(crate) fn has_shown(words: &str) -> bool {
     SHARED.get().is_some_and(|stderr| stderr.has_shown(words))
@@ -137,7 +142,7 @@ impl Stderr {
     }
 
     /// Ends the lines that plugins began.
-    pub(crate) fn end_prints(&self) -> oneshot::Receiver<()> {
+    fn end_prints(&self) -> oneshot::Receiver<()> {
         self.end(Unfinished::Prints)
     }
 
@@ -228,6 +233,23 @@ impl Prints for Stderr {
             self.remember(plugin, &piece);
         }
         self.send(Job::Piece(plugin.clone(), stream, piece));
+    }
+}
+
+/// What plugins print, written from when one does. Most print nothing, and then no thread is started for it.
+#[derive(Debug)]
+pub(crate) struct PluginPrints;
+
+#[async_trait]
+impl Prints for PluginPrints {
+    async fn room(&self) {
+        if let Some(stderr) = SHARED.get() {
+            stderr.room().await;
+        }
+    }
+
+    fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes) {
+        shared().take(plugin, stream, piece);
     }
 }
 

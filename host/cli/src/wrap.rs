@@ -67,7 +67,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
         looked = look(&host, &backend, &component) => Ok(looked),
         exit = signals.next() => Err(exit),
     };
-    run::stop(&host, None, signals).await;
+    run::stop(&host, signals).await;
     let (compiled, listed) = match looked {
         Ok(looked) => looked?,
         Err(exit) => return Ok(exit),
