@@ -120,7 +120,8 @@ impl Cache {
             return Err(io::Error::other("it is too short"));
         };
         let mut mac = self.key.mac(digest);
-        let mut buffer = vec![0; 128 << 10];
+        // Small enough to be there sooner than what is read into it.
+        let mut buffer = vec![0; 32 << 10];
         let mut left = body;
         while left > 0 {
             let most = left.min(buffer.len());
