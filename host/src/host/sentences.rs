@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::iter;
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -81,7 +82,7 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
         Kind::PropertyNames { error } => return say(error, &[], input),
         Kind::Required { .. } => required(error, missing),
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            too_many_properties(unexpected.iter().map(String::as_str))
+            too_many_properties(error, input, unexpected.iter().map(String::as_str))
         }
         Kind::FalseSchema => never(error, input),
         Kind::Contains => contains(error, input),
@@ -110,8 +111,17 @@ fn contains(error: &ValidationError<'_>, input: &Input<'_>) -> String {
     }
 }
 
-fn too_many_properties<'t>(names: impl Iterator<Item = &'t str>) -> String {
-    format!("unexpected additional properties {}", quote_all(names))
+fn too_many_properties<'t>(
+    error: &ValidationError<'_>,
+    input: &Input<'_>,
+    names: impl Iterator<Item = &'t str>,
+) -> String {
+    // The names of what is in a sensitive value are part of it.
+    let names = match Shown::of(error, input.sensitive).hidden {
+        true => quote_all(iter::once(MASK)),
+        false => quote_all(names),
+    };
+    format!("unexpected additional properties {names}")
 }
 
 /// Says what is wrong where a schema allows nothing at all.
@@ -119,7 +129,7 @@ fn never(error: &ValidationError<'_>, input: &Input<'_>) -> String {
     let place = input.value.pointer(error.instance_path().as_str()).and_then(Value::as_object);
     match (rule(error).as_deref(), place) {
         (Some("additionalProperties" | "unevaluatedProperties"), Some(object)) => {
-            too_many_properties(object.keys().map(String::as_str))
+            too_many_properties(error, input, object.keys().map(String::as_str))
         }
         _ => "not: validated against <anonymous schema>".to_owned(),
     }

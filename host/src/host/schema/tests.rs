@@ -179,6 +179,16 @@ fn a_sensitive_value_is_never_told() {
         let said = judged(schema, r#"{"secret":"hunter2","b":3}"#).unwrap_err();
         assert!(!said.contains("hunter2"), "{said}");
     }
+    let names = [
+        r#"{"additionalProperties":false}"#,
+        r#"{"unevaluatedProperties":false}"#,
+        r#"{"propertyNames":{"maxLength":3}}"#,
+    ];
+    for keywords in names {
+        let schema = format!(r#"{{"properties":{{"secret":{keywords}}}}}"#);
+        let said = judged(&schema, r#"{"secret":{"hunter2":1}}"#).unwrap_err();
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 /// It would not end, were every item compared with all others.
