@@ -59,6 +59,8 @@ pub(super) struct InputSchema {
 
 struct Compiled {
     validator: Validator,
+    /// What that was made of.
+    schema: Value,
     references: References,
     /// The patterns that its author wrote, by what the validator was given in their place.
     patterns: HashMap<String, String>,
@@ -191,15 +193,15 @@ impl Property {
 
 fn compile(text: &str) -> Result<Compiled, String> {
     // The reader itself refuses what nests deeper than 128 levels.
-    let mut schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let references = references::count(&schema);
     if references > MOST_REFERENCES {
         return Err(format!("{references} references, of {MOST_REFERENCES} that a schema may have"));
     }
-    on_stack(16 * references, || compile_value(&mut schema))?
+    on_stack(16 * references, || compile_value(schema))?
 }
 
-fn compile_value(schema: &mut Value) -> Result<Compiled, String> {
+fn compile_value(mut schema: Value) -> Result<Compiled, String> {
     let draft = match schema.get("$schema").and_then(Value::as_str) {
         None | Some("" | "https://json-schema.org/draft/2020-12/schema") => Draft::Draft202012,
         Some("http://json-schema.org/draft-07/schema#" | "https://json-schema.org/draft-07/schema#") => {
@@ -211,19 +213,19 @@ fn compile_value(schema: &mut Value) -> Result<Compiled, String> {
             ));
         }
     };
-    let references = references::references(schema)?;
-    let patterns = patterns::rewrite(schema, draft);
+    let references = references::references(&schema)?;
+    let patterns = patterns::rewrite(&mut schema, draft);
     let validator = jsonschema::options()
         .with_draft(draft)
         .should_validate_formats(false)
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
-        .build(schema)
+        .build(&schema)
         .map_err(|error| match error.instance().as_str().and_then(|given| patterns.get(given)) {
             Some(written) => error.masked_with(text::quoted(written)).to_string(),
             None => error.to_string(),
         })?;
-    Ok(Compiled { validator, references, patterns })
+    Ok(Compiled { validator, schema, references, patterns })
 }
 
 fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {
@@ -236,7 +238,8 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
         // The plugin may call very much sensitive; of that, what is not there cannot be told.
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
-        let input = Input { value: &value, sensitive: &sensitive, patterns: &compiled.patterns };
+        let Compiled { schema, patterns, .. } = compiled;
+        let input = Input { value: &value, sensitive: &sensitive, schema, patterns };
         sentences::findings(validator.iter_errors(&value), &input)
     } else {
         culprits(validator, value)

@@ -29,6 +29,8 @@ pub(super) struct Input<'i> {
     pub(super) value: &'i Value,
     /// The properties whose values are not told.
     pub(super) sensitive: &'i [String],
+    /// The schema that the validator was made of.
+    pub(super) schema: &'i Value,
     /// Patterns as they were written, by what the validator has in their place.
     pub(super) patterns: &'i HashMap<String, String>,
 }
@@ -150,7 +152,12 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
                 )
             }
             TypeKind::Multiple(wanted) => {
-                let wanted: Vec<_> = wanted.iter().map(|w| w.to_string()).collect();
+                // The validator keeps no order. Where it does not say by which keyword of the schema, there is none.
+                let written = input.schema.pointer(error.schema_path().as_str()).and_then(Value::as_array);
+                let wanted: Vec<_> = match written {
+                    Some(types) => types.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                    None => wanted.iter().map(|w| w.to_string()).collect(),
+                };
                 let wanted = quote(&wanted.join(", "));
                 format!("{} has type {}, want one of {wanted}", instance.plain(), instance.kind())
             }
@@ -188,7 +195,7 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
         Kind::MaxItems { limit } => format!("array length {} is greater than {limit}", instance.length()),
         Kind::UniqueItems => {
             let (first, second) = instance.twins();
-            format!("array items {first} and {second} are equal")
+            format!("array items {second} and {first} are equal")
         }
         Kind::MinProperties { limit } => {
             format!("object has {} properties, less than {limit}", instance.length())
