@@ -24,7 +24,7 @@ use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler 
 use crate::component::bindings::portcullis::plugin::types;
 use crate::component::convert::{
     access_size, account_size, cached_tokens_size, count, each, flows_size, handlers_size, login_result_size,
-    login_size, status_size, token_size,
+    login_size, said, status_size, token_size,
 };
 use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances};
@@ -319,7 +319,7 @@ impl AuthHandler for ComponentAuth {
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
         self.desk.instances.fits(profile.as_slice())?;
-        let (name, profile) = (name.clone(), profile.map(str::to_owned));
+        let (name, profile) = (name.clone(), said(profile.map(str::to_owned)));
         let tokens = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LIST_CACHED_TOKENS, (name.as_str(), profile.as_deref())).await })
         });
@@ -335,7 +335,7 @@ impl AuthHandler for ComponentAuth {
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
         self.desk.instances.fits(profile.as_slice())?;
-        let (name, profile) = (name.clone(), profile.map(str::to_owned));
+        let (name, profile) = (name.clone(), said(profile.map(str::to_owned)));
         let purged = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(
                 async move { guest.call(PURGE_EXPIRED_TOKENS, (name.as_str(), profile.as_deref())).await },

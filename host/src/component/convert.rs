@@ -43,6 +43,12 @@ impl From<Misfit> for CallError {
     }
 }
 
+/// Leaves out what says nothing: the wire has no other way to say that, so that a component is told the same in process and
+/// behind the shim.
+pub(crate) fn said<T: Default + PartialEq>(what: Option<T>) -> Option<T> {
+    what.filter(|what| *what != T::default())
+}
+
 fn json(what: &'static str, text: String) -> Result<Json, Misfit> {
     let read: Result<IgnoredAny, _> = serde_json::from_str(&text);
     read.map_err(|source| Misfit::NotJson { what, source })?;

@@ -9,7 +9,7 @@ use portcullis_contract::{
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::Misfit;
+use crate::component::convert::{Misfit, said};
 
 /// What upstream's zero time is on the wire.
 const ZERO_TIME: UnixSeconds = -62_135_596_800;
@@ -39,10 +39,10 @@ impl From<LoginRequest> for wit::LoginRequest {
             tenant_id,
             scopes,
             flow: flow.map(|flow| flow.as_str().to_owned()).unwrap_or_default(),
-            timeout: timeout.map(seconds),
-            profile,
-            hostname,
-            callback_port,
+            timeout: said(timeout.map(seconds)),
+            profile: said(profile),
+            hostname: said(hostname),
+            callback_port: said(callback_port),
         }
     }
 }
@@ -50,7 +50,7 @@ impl From<LoginRequest> for wit::LoginRequest {
 impl From<&Account> for wit::Account {
     fn from(from: &Account) -> Self {
         let Account { profile, hostname } = from;
-        Self { profile: profile.clone(), hostname: hostname.clone() }
+        Self { profile: said(profile.clone()), hostname: said(hostname.clone()) }
     }
 }
 
@@ -70,11 +70,11 @@ impl From<AccessRequest> for wit::TokenRequest {
             scope,
             min_valid_for: seconds(min_valid_for),
             force_refresh,
-            profile,
-            server_context,
-            caller,
-            assertion,
-            hostname,
+            profile: said(profile),
+            server_context: said(server_context),
+            caller: said(caller),
+            assertion: said(assertion),
+            hostname: said(hostname),
         }
     }
 }
@@ -247,6 +247,20 @@ mod tests {
         let min_valid_for = Duration::MAX;
         let access = wit::TokenRequest::from(AccessRequest { min_valid_for, ..AccessRequest::default() });
         assert_eq!(access.min_valid_for, i64::MAX); // item 133
+    }
+
+    #[test]
+    fn what_says_nothing_was_not_said() {
+        let [profile, hostname] = [(); 2].map(|()| Some(String::new()));
+        let timeout = Some(Duration::from_millis(999));
+        let callback_port = Some(0);
+        let login = LoginRequest { timeout, profile, hostname, callback_port, ..LoginRequest::default() };
+        let login = wit::LoginRequest::from(login);
+        assert_eq!((login.timeout, login.callback_port), (None, None));
+        assert_eq!((login.profile, login.hostname), (None, None));
+        let account = Account { profile: Some(String::new()), hostname: Some("door.example".to_owned()) };
+        let account = wit::Account::from(&account);
+        assert_eq!((account.profile, account.hostname.as_deref()), (None, Some("door.example")));
     }
 
     /// Contract item 137.

@@ -3,6 +3,7 @@
 use portcullis_contract::{AuthHandlers, Claims, Token, TokenRequest};
 
 use crate::component::bindings::portcullis::plugin::{identity, types};
+use crate::component::convert::said;
 
 impl From<Claims> for types::Claims {
     fn from(from: Claims) -> Self {
@@ -50,6 +51,6 @@ impl From<AuthHandlers> for identity::HandlerList {
 impl From<identity::TokenRequest> for TokenRequest {
     fn from(from: identity::TokenRequest) -> Self {
         let identity::TokenRequest { handler, scope, min_valid_for, force_refresh, profile } = from;
-        Self { handler, scope, min_valid_for, force_refresh, profile }
+        Self { handler, scope, min_valid_for, force_refresh, profile: said(profile) }
     }
 }

@@ -3,6 +3,7 @@
 use portcullis_contract::{Configuration, Context, Iteration, Json, Solution};
 
 use crate::component::bindings::portcullis::plugin::types;
+use crate::component::convert::said;
 
 impl From<&Configuration> for types::Configuration {
     fn from(from: &Configuration) -> Self {
@@ -12,7 +13,7 @@ impl From<&Configuration> for types::Configuration {
             no_color: *no_color,
             binary_name: binary_name.clone(),
             settings: Json::object(settings).into_string(),
-            profile: profile.clone(),
+            profile: said(profile.clone()),
             prompts_for_response: *prompts_for_response,
         }
     }
@@ -37,15 +38,15 @@ impl From<Context> for types::ExecutionContext {
         Self {
             context: context.map(Json::into_string),
             dry_run,
-            mode: mode.map(|mode| mode.as_str().to_owned()),
-            working_directory,
-            output_directory,
-            conflict_strategy,
+            mode: said(mode.map(|mode| mode.as_str().to_owned())),
+            working_directory: said(working_directory),
+            output_directory: said(output_directory),
+            conflict_strategy: said(conflict_strategy),
             backup,
             iteration: iteration.map(Into::into),
-            parameters: parameters.map(Json::into_string),
+            parameters: said(parameters.map(Json::into_string)),
             solution: solution.map(Into::into),
-            auth_profile,
+            auth_profile: said(auth_profile),
             settings: (!settings.is_empty()).then(|| Json::object(&settings).into_string()),
         }
     }
@@ -54,7 +55,7 @@ impl From<Context> for types::ExecutionContext {
 impl From<Iteration> for types::Iteration {
     fn from(from: Iteration) -> Self {
         let Iteration { item, index, item_alias, index_alias } = from;
-        Self { item: item.map(Json::into_string), index, item_alias, index_alias }
+        Self { item: said(item.map(Json::into_string)), index, item_alias, index_alias }
     }
 }
 
@@ -62,5 +63,21 @@ impl From<Solution> for types::Solution {
     fn from(from: Solution) -> Self {
         let Solution { name, version, display_name, description, category, tags, source } = from;
         Self { name, version, display_name, description, category, tags, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract item 36.
+    #[test]
+    fn what_says_nothing_was_not_said() {
+        let [working_directory, output_directory, conflict_strategy] = [(); 3].map(|()| Some(String::new()));
+        let context =
+            Context { working_directory, output_directory, conflict_strategy, ..Context::default() };
+        let told = types::ExecutionContext::from(context);
+        let places = (told.working_directory, told.output_directory);
+        assert_eq!((places, told.conflict_strategy), ((None, None), None));
     }
 }
