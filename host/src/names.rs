@@ -50,8 +50,8 @@ pub(crate) fn quoted(text: &str) -> String {
             ' '..='~' => out.push(c),
             // Writing to a text does not fail.
             '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
-            // What our own language would write out is what cannot be seen.
-            _ if c.escape_debug().len() == 1 => out.push(c),
+            // What our own language would write out is what cannot be seen. It would a mark as well that has no letter before it.
+            _ if ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]) => out.push(c),
             '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
             _ => _ = write!(out, "\\U{:08x}", u32::from(c)),
         }
@@ -76,5 +76,6 @@ mod tests {
         check("\u{0}\u{1b}\u{7f}\u{7}\n", "\"\\x00\\x1b\\x7f\\a\\n\"");
         check("caf\u{e9} \u{4e16}", "\"caf\u{e9} \u{4e16}\"");
         check("\u{200b}\u{a0}\u{10ffff}", "\"\\u200b\\u00a0\\U0010ffff\"");
+        check("cafe\u{301}\u{85}\u{e0001}", "\"cafe\u{301}\\u0085\\U000e0001\"");
     }
 }

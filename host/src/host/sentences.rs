@@ -14,8 +14,9 @@ use serde_json::Value;
 
 mod verbs;
 
+pub(super) use crate::names::quoted as quote;
+pub(super) use verbs::plain;
 use verbs::{fixed, quote_all, ratio};
-pub(super) use verbs::{plain, quote};
 
 /// What stands in the place of a sensitive value.
 pub(super) const MASK: &str = "***REDACTED***";

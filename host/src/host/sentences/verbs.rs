@@ -1,8 +1,8 @@
-//! Values as upstream's language prints them: plain, quoted, and as fractions.
-
-use std::fmt::Write as _;
+//! Values as upstream's language prints them: plain, in lists, and as fractions.
 
 use serde_json::Value;
+
+use crate::names::quoted;
 
 /// Prints a value as upstream's `%v` does.
 pub(in super::super) fn plain(value: &Value) -> String {
@@ -60,42 +60,9 @@ pub(super) fn fixed(value: &Value) -> String {
     format!("{:.6}", value.as_f64().unwrap_or_default())
 }
 
-/// Quotes a text as upstream's `%q` does.
-pub(in super::super) fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            '\u{7}' => quoted.push_str("\\a"),
-            '\u{8}' => quoted.push_str("\\b"),
-            '\u{b}' => quoted.push_str("\\v"),
-            '\u{c}' => quoted.push_str("\\f"),
-            char if char.is_ascii_control() => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(char));
-            }
-            // A letter goes before it, because a mark that would join the quote is escaped for that alone.
-            char if format!("{:?}", ['a', char].iter().collect::<String>()).contains("\\u{") => {
-                let code = u32::from(char);
-                let _ = if code > 0xffff {
-                    write!(quoted, "\\U{code:08x}")
-                } else {
-                    write!(quoted, "\\u{code:04x}")
-                };
-            }
-            char => quoted.push(char),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// Prints a list of texts as upstream's `%q` does.
 pub(super) fn quote_all<'t>(texts: impl Iterator<Item = &'t str>) -> String {
-    let quoted: Vec<_> = texts.map(quote).collect();
+    let quoted: Vec<_> = texts.map(quoted).collect();
     format!("[{}]", quoted.join(" "))
 }
 
@@ -128,11 +95,5 @@ mod tests {
         assert_eq!(ratio(&json!(0.1)), "3602879701896397/36028797018963968");
         assert_eq!(ratio(&json!(1e23)), "99999999999999991611392/1");
         assert_eq!(ratio(&json!(1e-300)), "1e-300");
-    }
-
-    #[test]
-    fn text_is_quoted_as_upstream_quotes_it() {
-        let said = r#""a\"\\\n\x00\x7fé\u0085\U000e0001\u200b""#;
-        assert_eq!(quote("a\"\\\n\u{0}\u{7f}é\u{85}\u{e0001}\u{200b}"), said);
     }
 }
