@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use portcullis_contract::{
-    Call, CallError, Capability, Chunk, Execute, Json, Output, PluginInfo, Refusal, chain,
+    Call, CallError, Capability, Chunk, Execute, Json, Output, PluginInfo, Refusal, Severity, chain,
 };
 use thiserror::Error;
 
@@ -256,11 +256,11 @@ pub(super) async fn call(
         _ => provider.plugin.execute(call, request).await,
     };
     let took = begun.elapsed();
+    log_remarks(provider, &answer);
     let output = answer.map_err(|error| {
         let plugin = Box::new(provider.plugin.info().clone());
         ExecuteError::Call(FailedCall { provider: provider.name().to_owned(), plugin, error, took })
     })?;
-    log_remarks(provider, &output);
     Ok((output, took))
 }
 
@@ -289,17 +289,25 @@ async fn streamed(
     result.ok_or_else(|| CallError::contract("it ended its stream without a result"))
 }
 
-/// Logs what a plugin remarked on a success. One with sensitive inputs may quote them, so that only
-/// the number of its remarks is told.
-fn log_remarks(provider: &Registered, output: &Output) {
+/// Logs what a plugin remarked on a success, or beside what it refuses with. One with sensitive inputs may quote them, so that
+/// only the number of its remarks is told.
+fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
     let name = provider.name();
+    let remarks: Vec<_> = match answer {
+        Ok(output) => output.diagnostics.iter().collect(),
+        // Those that are errors are what is said of it.
+        Err(CallError::Refused(refusal)) => {
+            refusal.diagnostics.iter().filter(|remark| remark.severity != Severity::Error).collect()
+        }
+        Err(_) => Vec::new(),
+    };
     if !provider.descriptor.sensitive_fields.is_empty() {
-        if !output.diagnostics.is_empty() {
-            tracing::debug!(provider = name, remarks = output.diagnostics.len(), "the plugin remarked on it");
+        if !remarks.is_empty() {
+            tracing::debug!(provider = name, remarks = remarks.len(), "the plugin remarked on it");
         }
         return;
     }
-    for remark in &output.diagnostics {
+    for remark in remarks {
         tracing::debug!(provider = name, severity = ?remark.severity, %remark, "the plugin remarked on it");
     }
 }

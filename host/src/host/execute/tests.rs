@@ -1,19 +1,18 @@
 //! One execution against a plugin that answers by a script.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis_contract::{
     BackendName, Context, Descriptor, Diagnostic, Digest, Kind, Operation, PluginInfo, PluginName,
-    ProviderName, Severity,
+    ProviderName,
 };
 use portcullis_fuzz::in_time;
 
 use super::*;
-use crate::fake::{Answer, FakeProvider, World, descriptor};
+use crate::fake::{Answer, FakeProvider, Log, World, descriptor};
 
 const WRITES: &str = r#"{"properties":{"operation":{"type":"string"},"n":{"type":"integer","maximum":9},
     "pin":{"type":"string","maxLength":3},"x":{}}}"#;
@@ -261,15 +260,14 @@ async fn a_provider_that_does_not_stream_is_asked_once() {
     assert!(called(&provider, None).await.is_ok());
 }
 
+fn remark(severity: Severity, summary: &str) -> Diagnostic {
+    Diagnostic { severity, summary: summary.to_owned(), ..Diagnostic::default() }
+}
+
 /// Contract items 102, 103, 106 to 108.
 #[tokio::test]
 async fn a_refusal_reads_as_it_does_upstream() {
     let (world, provider) = provider(|_| {});
-    let remark = |severity, summary: &str| Diagnostic {
-        severity,
-        summary: summary.to_owned(),
-        ..Diagnostic::default()
-    };
     let mut refusal = Refusal::new("boom");
     refusal.exit_code = Some(7);
     refusal.diagnostics = vec![remark(Severity::Warning, "w")];
@@ -336,55 +334,38 @@ async fn dependencies_are_asked_for_only_where_it_is_worth_it() {
     assert_eq!(world.answers.lock().unwrap().len(), 1);
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl tracing::field::Visit for Log {
-    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn fmt::Debug) {
-        writeln!(self.0.lock().unwrap(), "{value:?}").unwrap();
-    }
+/// Returns what is logged while something is done.
+fn logged(work: impl Future<Output = ()>) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    Log::of(|| runtime.block_on(work)).concat()
 }
 
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[tokio::test]
-async fn what_a_plugin_with_sensitive_inputs_refuses_is_not_logged() {
+#[test]
+fn what_a_plugin_with_sensitive_inputs_refuses_is_not_logged() {
     let (world, provider) = provider(|d| d.has_extract_dependencies = true);
-    let log = Log::default();
-    let _logging = tracing::subscriber::set_default(log.clone());
-    for _ in 0..2 {
-        world.next([Answer::Refuse(Refusal::new("hunter2 is no pin"))]);
+    let mut refusal = Refusal::new("hunter2 is no pin");
+    refusal.diagnostics = vec![remark(Severity::Warning, "hunter2 is too easy")];
+    world.next([(); 3].map(|()| Answer::Refuse(refusal.clone())));
+    let logged = logged(async {
+        provider.what_if(&Call::default(), Json::from_text("{}")).await;
+        provider.dependencies(Json::from_text("{}")).await;
+        assert!(called(&provider, None).await.is_err());
+    });
+    for said in ["no words of its own", "dependencies not extracted", "remarks=1"] {
+        assert!(logged.contains(said), "{said}: {logged}");
     }
-    provider.what_if(&Call::default(), Json::from_text("{}")).await;
-    provider.dependencies(Json::from_text("{}")).await;
-
-    let logged = log.0.lock().unwrap();
-    assert!(
-        logged.contains("no words of its own") && logged.contains("dependencies not extracted"),
-        "{logged}"
-    );
     assert!(!logged.contains("hunter2"), "{logged}");
+}
+
+/// Contract item 106.
+#[test]
+fn what_is_remarked_beside_a_refusal_is_logged() {
+    let (world, provider) = provider(|d| d.sensitive_fields.clear());
+    let mut refusal = Refusal::new("no");
+    refusal.diagnostics = vec![remark(Severity::Warning, "odd"), remark(Severity::Error, "gone")];
+    world.next([Answer::Refuse(refusal)]);
+    let logged = logged(async { assert!(called(&provider, None).await.is_err()) });
+    assert!(logged.contains("remark=odd ") && !logged.contains("gone"), "{logged}");
 }
 
 #[test]
