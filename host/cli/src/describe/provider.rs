@@ -130,7 +130,32 @@ fn operation(operation: &Operation) -> BTreeMap<&'static str, serde_json::Value>
         all.insert("description", operation.description.clone().into());
     }
     if operation.deprecated {
-        all.insert("deprecated", operation.deprecation_message.clone().into());
+        all.insert("deprecated", true.into());
+    }
+    if !operation.deprecation_message.is_empty() {
+        all.insert("deprecationMessage", operation.deprecation_message.clone().into());
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_is_deprecated_or_not_whatever_is_to_be_used_instead() {
+        let check = |deprecated: bool, message: &str, expected: serde_json::Value| {
+            let (name, deprecation_message) = ("op".to_owned(), message.to_owned());
+            let told =
+                operation(&Operation { name, deprecated, deprecation_message, ..Operation::default() });
+            assert_eq!(json!(told), expected);
+        };
+        check(false, "", json!({"name": "op", "isWrite": false, "capabilities": []}));
+        let mut gone = json!({"name": "op", "isWrite": false, "capabilities": [], "deprecated": true});
+        check(true, "", gone.clone());
+        gone["deprecationMessage"] = json!("use up");
+        check(true, "use up", gone);
+    }
 }
