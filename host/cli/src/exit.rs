@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// What was looked at works, and is not what it has to be. Upstream's "validation failed".
     Deviates = 2,
-    /// An input has a form that the command or the provider does not take.
+    /// An input cannot be read, or the provider does not have it. One whose value does not fit is a run that failed.
     InvalidInput = 3,
     /// There is no such provider or file, or the file is no plugin.
     NotFound = 4,
