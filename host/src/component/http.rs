@@ -39,6 +39,9 @@ use target::Target;
 
 /// Requests of one store at a time. A guess; one too small is told to the guest as such.
 const CONNECTIONS: usize = 16;
+/// Names that are looked up for one plugin at a time, those that nobody waits for any more included. A guess; one too small
+/// slows a plugin that asks for many at once.
+pub(crate) const LOOKUPS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,7 +130,8 @@ impl WasiHttpHooks for Egress {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         };
         let (most, options) = (self.ground.limits.message, options.unwrap_or_default());
-        let exchange = Exchange { target, most, options, permit };
+        let lookups = Arc::clone(&self.ground.lookups);
+        let exchange = Exchange { target, most, options, permit, lookups };
         Box::new(exchange.run(request))
     }
 
@@ -143,6 +147,8 @@ struct Exchange {
     most: u64,
     options: RequestOptions,
     permit: OwnedSemaphorePermit,
+    /// See [`Ground::lookups`].
+    lookups: Arc<Semaphore>,
 }
 
 impl Exchange {
@@ -163,7 +169,7 @@ impl Exchange {
 
     async fn connect(&self) -> Result<TcpStream, Error> {
         let mut last = Error::DestinationNotFound;
-        for address in self.target.resolve().await? {
+        for address in self.target.resolve(&self.lookups).await? {
             match TcpStream::connect(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Error::Connect(error),
@@ -287,7 +293,8 @@ mod tests {
             Target { scheme: Scheme::HTTP, host: "a".to_owned(), port: 80, authority: "a".to_owned() };
         let options = RequestOptions { between_bytes_timeout, ..RequestOptions::default() };
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let exchange = Exchange { target, most: 100, options, permit };
+        let lookups = Arc::new(Semaphore::new(0));
+        let exchange = Exchange { target, most: 100, options, permit, lookups };
         let nothing: WasiBody =
             Empty::<Bytes>::new().map_err(|never: Infallible| match never {}).boxed_unsync();
         exchange.exchange(ours, Request::new(nothing)).await

@@ -17,6 +17,8 @@ use portcullis_contract::{
     PluginSpec, Prints, Resolved,
 };
 use rustix::fs::OFlags;
+#[cfg(feature = "http")]
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store};
@@ -30,7 +32,7 @@ use crate::component::clock::Meter;
 use crate::component::ending::Ending;
 use crate::component::engine::EngineKit;
 #[cfg(feature = "http")]
-use crate::component::http::Egress;
+use crate::component::http::{Egress, LOOKUPS};
 use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;
@@ -65,6 +67,9 @@ pub(crate) struct Ground {
     /// How often it was written down that no HTTP request was made.
     #[cfg(feature = "http")]
     pub(crate) warnings: Warnings,
+    /// One permit for each name that may be looked up at a time.
+    #[cfg(feature = "http")]
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 impl Ground {
@@ -90,6 +95,8 @@ impl Ground {
             ending: Arc::new(Ending::default()),
             #[cfg(feature = "http")]
             warnings: Warnings::default(),
+            #[cfg(feature = "http")]
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
     }
 }

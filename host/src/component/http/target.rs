@@ -1,14 +1,17 @@
 //! The place that a request goes to: granted, resolved once, and public unless the grant names an address.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::Scheme;
 use portcullis_contract::{Grants, HttpAuthority};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error;
 
 use super::PATIENCE;
+use crate::component::blocking;
 
 /// Where a request goes, granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +51,8 @@ impl Target {
         Ok(Self { scheme, host: host.to_owned(), port, authority: authority.as_str().to_owned() })
     }
 
-    /// Resolves the host, once.
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
+    /// Resolves the host, once. A name waits for one of the permits.
+    pub(super) async fn resolve(&self, lookups: &Arc<Semaphore>) -> Result<Vec<SocketAddr>, Error> {
         if self.host.eq_ignore_ascii_case("localhost") {
             let here: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             return Ok(here.map(|address| SocketAddr::new(address, self.port)).into());
@@ -57,12 +60,18 @@ impl Target {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let unknown = |_| Error::DnsError { rcode: None, info_code: None };
-        let found: Vec<_> = timeout(PATIENCE, tokio::net::lookup_host((self.host.as_str(), self.port)))
-            .await
-            .map_err(|_| Error::DnsTimeout)?
-            .map_err(unknown)?
-            .collect();
+        let looked_up = async {
+            let permit = Arc::clone(lookups).acquire_owned().await.ok()?;
+            let place = (self.host.clone(), self.port);
+            let look_up = move || {
+                // Nothing calls this back. Given up by its guest, it still has a thread, and so the permit.
+                let _permit = permit;
+                Some(place.to_socket_addrs().ok()?.collect::<Vec<_>>())
+            };
+            blocking(look_up).await
+        };
+        let found = timeout(PATIENCE, looked_up).await.map_err(|_| Error::DnsTimeout)?;
+        let found = found.ok_or(Error::DnsError { rcode: None, info_code: None })?;
         if found.is_empty() {
             return Err(Error::DestinationNotFound);
         }
@@ -119,6 +128,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(address: &str, expected: bool) {
@@ -194,17 +205,34 @@ mod tests {
         check_target("/x", Err("invalid HTTP request URI"));
     }
 
+    fn target(host: &str) -> Target {
+        Target { scheme: Scheme::HTTP, host: host.to_owned(), port: 9, authority: String::new() }
+    }
+
     #[tokio::test]
     async fn a_granted_address_needs_no_resolver() {
-        let target = |host: &str| Target {
-            scheme: Scheme::HTTP,
-            host: host.to_owned(),
-            port: 9,
-            authority: String::new(),
-        };
         let there = |address: &str| vec![address.parse::<SocketAddr>().unwrap()];
-        assert_eq!(target("127.0.0.1").resolve().await.unwrap(), there("127.0.0.1:9"));
-        assert_eq!(target("::1").resolve().await.unwrap(), there("[::1]:9"));
-        assert_eq!(target("LocalHost").resolve().await.unwrap()[0], there("127.0.0.1:9")[0]);
+        let lookups = Arc::new(Semaphore::new(0));
+        assert_eq!(target("127.0.0.1").resolve(&lookups).await.unwrap(), there("127.0.0.1:9"));
+        assert_eq!(target("::1").resolve(&lookups).await.unwrap(), there("[::1]:9"));
+        assert_eq!(target("LocalHost").resolve(&lookups).await.unwrap()[0], there("127.0.0.1:9")[0]);
+    }
+
+    #[test]
+    fn a_lookup_that_is_given_up_counts_until_it_is_over() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held_up) = std::sync::mpsc::channel::<()>();
+            let only_thread = tokio::task::spawn_blocking(move || held_up.recv());
+            let lookups = Arc::new(Semaphore::new(1));
+            let target = target("localhost.");
+            assert!(timeout(Duration::ZERO, target.resolve(&lookups)).await.is_err());
+            assert_eq!(lookups.available_permits(), 0);
+
+            drop(release);
+            assert!(only_thread.await.unwrap().is_err());
+            assert!(timeout(PATIENCE, lookups.acquire()).await.is_ok());
+        });
     }
 }
