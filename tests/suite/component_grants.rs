@@ -81,6 +81,25 @@ async fn a_granted_directory_stays_the_one_that_was_granted() -> TestResult {
     Ok(())
 }
 
+/// What it reads of a file lies with the host until it takes it, and none of that is its own memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_goes_in_pieces() -> TestResult {
+    const PIECE: usize = 64 << 10;
+    let mut host = TestHost::new(Door::Component);
+    let directory = host.scratch().join("files");
+    fs::create_dir(&directory)?;
+    fs::write(directory.join("large"), vec![b'x'; 4 * PIECE])?;
+    host.grants.fs = vec![FsGrant { host: directory, guest: "/data".to_owned(), access: Access::Write }];
+    let plugin = host.launch("acrobat").await?;
+    let told = plugin.execute("acrobat", r#"{"operation":"file-at-once","path":"/data/large"}"#).await?;
+    let told: Value = serde_json::from_str(told.data.as_str())?;
+    assert_eq!(told, json!({"read": PIECE, "room": PIECE}));
+    let whole = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/large"}"#).await?;
+    let whole: Value = serde_json::from_str(whole.data.as_str())?;
+    assert_eq!(whole["text"].as_str().map(str::len), Some(4 * PIECE));
+    Ok(())
+}
+
 /// A server that answers one request with 200 and a body, and counts how many came.
 fn serve_hello() -> Result<(String, Arc<AtomicUsize>), std::io::Error> {
     let listener = TcpListener::bind("127.0.0.1:0")?;

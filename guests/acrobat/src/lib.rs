@@ -20,6 +20,7 @@
 //! | `print` | `stream`, `text`, `repeat` | prints to its own `stdout` or `stderr`, then `{"bytes":n}` |
 //! | `read` | `path` | `{"text":text}` |
 //! | `write` | `path`, `text` | `{"bytes":n}` |
+//! | `file-at-once` | `path` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; components only |
 //! | `env` | `name` | `{"set":bool,"value":text}` |
 //! | `connect` | `address` | `{"connected":true}` |
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
@@ -55,6 +56,8 @@ use portcullis_sdk::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+#[cfg(target_family = "wasm")]
+mod files;
 mod harm;
 #[cfg(target_family = "wasm")]
 mod http;
@@ -222,6 +225,8 @@ impl Acrobat {
             "print" => reach::print(&input.stream, &input.text, input.repeat.max(1))?,
             "read" => reach::read(&input.path)?,
             "write" => reach::write(&input.path, &input.text)?,
+            #[cfg(target_family = "wasm")]
+            "file-at-once" => files::at_once(&input.path)?,
             "env" => reach::env(&input.name),
             "connect" => reach::connect(&input.address)?,
             #[cfg(target_family = "wasm")]

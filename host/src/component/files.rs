@@ -3,7 +3,7 @@
 //! What may be opened is decided by the directories in a [store](crate::component::state), and by wasmtime.
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{Linker, LinkerInstance, Resource};
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -12,30 +12,41 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 
 use crate::component::state::State;
 
+mod pieces;
+
 /// What wasmtime calls the interface that files are opened with.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
 /// A directory, and what in it is to be opened how.
 type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
 
-/// Puts a call in the place of wasmtime's, which opens pipes as well. To open one is to wait for whoever has its other end,
-/// on a thread of ours that nothing calls back: neither the end of the call nor that of the plugin.
-pub(crate) fn open_no_pipes(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// Puts calls in the place of those of wasmtime's that cost us what no limit counts.
+pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    linker.instance(TYPES)?.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: StoreContextMut<'_, State>, wanted: Wanted| {
-            Box::new(async move {
-                let opened = match open(store.data_mut(), wanted).await {
-                    Ok(opened) => Ok(opened),
-                    Err(error) => Err(error.downcast()?),
-                };
-                Ok((opened,))
-            })
-        },
-    )?;
+    let mut types = linker.instance(TYPES)?;
+    open_no_pipes(&mut types)?;
+    pieces::stream_in_pieces(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Wasmtime opens pipes as well. To open one is to wait for whoever has its other end, on a thread of ours that nothing calls
+/// back: neither the end of the call nor that of the plugin.
+fn open_no_pipes(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, State>, wanted: Wanted| {
+            Box::new(async move { told(open(store.data_mut(), wanted).await) })
+        },
+    )
+}
+
+/// Makes what a guest is told of a result: what is no error of its own is none that it sees.
+fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
+    Ok((match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.downcast()?),
+    },))
 }
 
 /// Opens what is no pipe. Whoever may move a pipe that lies there, for no guest makes one, could still put it in the place

@@ -12,7 +12,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
-use crate::component::files::open_no_pipes;
+use crate::component::files::replace_calls;
 #[cfg(feature = "http")]
 use crate::component::http::limit_texts;
 use crate::component::state::State;
@@ -75,7 +75,7 @@ fn add_cli(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 fn add_filesystem(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
-    open_no_pipes(linker)
+    replace_calls(linker)
 }
 
 #[cfg(feature = "http")]
