@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portcullis::contract::{Access, CallError, FsGrant};
 use portcullis_tests::{Door, TestHost, TestResult, assert_matches};
 use serde_json::{Value, json};
+use test_case::test_case;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_granted_is_nothing_seen() -> TestResult {
@@ -97,6 +98,25 @@ async fn a_large_file_goes_in_pieces() -> TestResult {
     let whole = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/large"}"#).await?;
     let whole: Value = serde_json::from_str(whole.data.as_str())?;
     assert_eq!(whole["text"].as_str().map(str::len), Some(4 * PIECE));
+    Ok(())
+}
+
+/// They lie with the host, and take none of the guest's own memory.
+#[test_case(60, 3, true; "some, and then others")]
+#[test_case(101, 1, false; "many")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_hoards_no_listings_of_directories(listings: usize, repeat: usize, may: bool) -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let directory = host.scratch().join("files");
+    fs::create_dir(&directory)?;
+    for number in 0..1_000 {
+        fs::write(directory.join(number.to_string()), "")?;
+    }
+    host.grants.fs = vec![FsGrant { host: directory, guest: "/data".to_owned(), access: Access::Read }];
+    let plugin = host.launch("acrobat").await?;
+    let input = format!(r#"{{"operation":"listings","path":"/data","chunks":{listings},"repeat":{repeat}}}"#);
+    let kept = plugin.execute("acrobat", &input).await;
+    assert_eq!(kept.is_ok(), may, "{kept:?}");
     Ok(())
 }
 

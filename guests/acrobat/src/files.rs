@@ -15,6 +15,16 @@ pub(crate) fn at_once(path: &str) -> Result<Value, Error> {
     Ok(json!({ "read": read.len(), "room": room }))
 }
 
+/// Begins to list a granted directory so often, and keeps all of it until it has begun with the last; and that so often.
+pub(crate) fn listings(path: &str, listings: usize, repeat: usize) -> Result<Value, Error> {
+    let directory = granted(path)?;
+    for _ in 0..repeat {
+        let list = |_| directory.read_directory();
+        let _kept = (0..listings).map(list).collect::<Result<Vec<_>, _>>()?;
+    }
+    Ok(json!({ "listings": listings }))
+}
+
 fn granted(path: &str) -> Result<Descriptor, Error> {
     let granted = get_directories().into_iter().find(|(_, name)| name == path);
     granted.map(|(directory, _)| directory).ok_or_else(|| Error::new(format!("not granted: {path}")))

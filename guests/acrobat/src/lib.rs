@@ -21,6 +21,7 @@
 //! | `read` | `path` | `{"text":text}` |
 //! | `write` | `path`, `text` | `{"bytes":n}` |
 //! | `file-at-once` | `path` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; components only |
+//! | `listings` | `path`, `chunks`, `repeat` | keeps so many listings of a directory at a time, then `{"listings":n}`; components only |
 //! | `env` | `name` | `{"set":bool,"value":text}` |
 //! | `connect` | `address` | `{"connected":true}` |
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
@@ -227,6 +228,8 @@ impl Acrobat {
             "write" => reach::write(&input.path, &input.text)?,
             #[cfg(target_family = "wasm")]
             "file-at-once" => files::at_once(&input.path)?,
+            #[cfg(target_family = "wasm")]
+            "listings" => files::listings(&input.path, input.chunks, input.repeat.max(1))?,
             "env" => reach::env(&input.name),
             "connect" => reach::connect(&input.address)?,
             #[cfg(target_family = "wasm")]

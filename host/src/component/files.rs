@@ -12,7 +12,10 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 
 use crate::component::state::State;
 
+mod listings;
 mod pieces;
+
+pub(crate) use listings::Listings;
 
 /// What wasmtime calls the interface that files are opened with.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
@@ -25,6 +28,7 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
     open_no_pipes(&mut types)?;
+    listings::list_within_bounds(&mut types)?;
     pieces::stream_in_pieces(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
@@ -41,7 +45,7 @@ fn open_no_pipes(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     )
 }
 
-/// Makes what a guest is told of a result: what is no error of its own is none that it sees.
+/// Tells a guest how it went. An error that is none of a file's ends it.
 fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     Ok((match result {
         Ok(value) => Ok(value),

@@ -31,6 +31,7 @@ use crate::component::bindings::portcullis::plugin::types::Host as TypesHost;
 use crate::component::clock::Meter;
 use crate::component::ending::Ending;
 use crate::component::engine::EngineKit;
+use crate::component::files::Listings;
 #[cfg(feature = "http")]
 use crate::component::http::{Egress, LOOKUPS};
 use crate::component::output::Printed;
@@ -142,6 +143,7 @@ pub(crate) struct State {
     #[cfg(feature = "http")]
     egress: Egress,
     table: ResourceTable,
+    listings: Listings,
     memory: Memory,
     printed: Printed,
     meter: Arc<Meter>,
@@ -215,6 +217,7 @@ impl State {
             #[cfg(feature = "http")]
             egress: Egress::new(Arc::clone(ground)),
             table,
+            listings: Listings::default(),
             memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
             printed,
             meter: Arc::clone(&meter),
@@ -278,6 +281,11 @@ impl State {
             Some(Reader::Prompts(reader)) => Some(reader.clone()),
             _ => None,
         }
+    }
+
+    /// Returns the listings of directories that are open, and the table that tells which still are.
+    pub(crate) fn listings(&mut self) -> (&mut Listings, &ResourceTable) {
+        (&mut self.listings, &self.table)
     }
 
     pub(crate) fn printed(&self) -> &Printed {

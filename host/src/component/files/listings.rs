@@ -1,0 +1,71 @@
+//! Listings of directories, which are no longer than the host bears.
+//!
+//! Wasmtime reads a directory to its end when a guest begins to list it, and keeps all of it with us until the guest lets go.
+//! No limit on memory counts that, so the entries are counted: those of all listings that a guest has open.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{LinkerInstance, Resource, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _};
+use wasmtime_wasi::p2::{FsResult, ReaddirIterator};
+
+use super::told;
+use crate::component::blocking;
+use crate::component::state::State;
+
+/// The most entries of a guest's open listings together. A guess: fewer fail a guest that lists a large directory, more take
+/// too much memory, of which each entry takes up to 300 bytes.
+const MOST: usize = 100_000;
+
+/// The listings that a guest has open, each by its number in the table, with how many entries it has.
+#[derive(Debug, Default)]
+pub(crate) struct Listings(Vec<(u32, usize)>);
+
+impl Listings {
+    /// Returns how many entries there are in those that are still open.
+    fn entries(&mut self, table: &ResourceTable) -> usize {
+        self.0.retain(|(number, _)| table.get(&Resource::<ReaddirIterator>::new_borrow(*number)).is_ok());
+        self.0.iter().map(|(_, entries)| entries).sum()
+    }
+
+    fn add(&mut self, number: u32, entries: usize) {
+        // One that was closed may have had the same.
+        self.0.retain(|(other, _)| *other != number);
+        self.0.push((number, entries));
+    }
+}
+
+/// Refuses a listing for which a guest has too much open.
+pub(super) fn list_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.read-directory",
+        |mut store: StoreContextMut<'_, State>, (directory,): (Resource<Descriptor>,)| {
+            Box::new(async move { told(list(store.data_mut(), directory).await) })
+        },
+    )
+}
+
+async fn list(state: &mut State, directory: Resource<Descriptor>) -> FsResult<Resource<ReaddirIterator>> {
+    let opened = match state.filesystem().table.get(&directory)? {
+        Descriptor::Dir(directory) => Arc::clone(&directory.dir),
+        Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
+    };
+    let entries = blocking(move || count(&opened)).await;
+    let (listings, table) = state.listings();
+    if listings.entries(table).saturating_add(entries) > MOST {
+        return Err(ErrorCode::InsufficientMemory.into());
+    }
+    let listing = state.filesystem().read_directory(directory).await?;
+    state.listings().0.add(listing.rep(), entries);
+    Ok(listing)
+}
+
+/// Counts what is in a directory, as far as that matters. What cannot be listed, wasmtime does not list either, and says why.
+fn count(directory: &File) -> usize {
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    fs::read_dir(path).map_or(0, |entries| entries.take(MOST + 1).count())
+}
