@@ -109,6 +109,21 @@ async fn no_answer_is_larger_than_a_message_may_be() -> TestResult {
     Ok(())
 }
 
+/// Where the answer is always the same a plugin could ask without an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_login_asks_is_limited_as_output_is() -> TestResult {
+    for (output, may) in [(1_000, true), (10, false)] {
+        let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+        host.limits = Limits { output: Some(output), ..Limits::default() };
+        let doorman = doorman(&mut host, &person).await?;
+        person.may_answer.add_permits(1);
+        let (_, result) = doorman.login("door", login("interactive", "")).await;
+        let reached = matches!(result, Err(CallError::Limit { which: LimitName::Output, .. }));
+        assert_eq!((result.is_ok(), reached), (may, !may), "{result:?}");
+    }
+    Ok(())
+}
+
 /// Begins a login that goes on until the person has answered.
 async fn begin(
     doorman: &TestAuth,

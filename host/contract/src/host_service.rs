@@ -73,6 +73,15 @@ pub struct ResponseRequest {
     pub redirect_uri: String,
 }
 
+impl ResponseRequest {
+    /// Returns how much of a call's output this is, in bytes. One with nothing in it is shown, too.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let texts = [&self.handler, &self.authorization_url, &self.redirect_uri];
+        1 + texts.iter().map(|text| text.len() as u64).sum::<u64>()
+    }
+}
+
 /// Leaves out the address: it is good for one login, whoever opens it.
 impl fmt::Debug for ResponseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,8 @@
 //!
 //! A device code goes to whoever reads the stream of the login, and waits for room there; in a call that
 //! nobody reads it goes nowhere (contract item 128). A question goes to the host, which alone knows how to
-//! ask: that takes as long as the person does, and costs the guest no processor time.
+//! ask: that takes as long as the person does, and costs the guest no processor time. Where nobody is, it takes no time at
+//! all, so what is asked counts as output, as a code does.
 
 use portcullis_contract::{DeviceCodePrompt, LoginEvent, PromptError, ResponseRequest};
 
@@ -24,8 +25,10 @@ impl wit::Host for State {
         &mut self,
         request: wit::ResponseRequest,
     ) -> wasmtime::Result<Result<String, wit::PromptError>> {
+        let request = ResponseRequest::from(request);
+        self.printed().count(usize::try_from(request.size()).unwrap_or(usize::MAX))?;
         let answer = match self.host() {
-            Some(host) => host.prompt_auth_response(&ResponseRequest::from(request)).await,
+            Some(host) => host.prompt_auth_response(&request).await,
             None => Err(PromptError::Unimplemented),
         };
         Ok(answer.map_err(wit::PromptError::from))
