@@ -172,8 +172,8 @@ impl AuthHandler for FakeAuthHandler {
         Ok(AuthStatus { authenticated, claims: Some(claims), ..AuthStatus::default() })
     }
 
-    /// The scope `via NAME` sends it to its host for a token of that handler, `refuse` makes it refuse, `hang`
-    /// never answers.
+    /// The scope `via NAME` sends it to its host for a token of that handler, `refuse` makes it refuse, `none` is of no use
+    /// to it, `hang` never answers.
     async fn token(
         &self,
         _call: &Call,
@@ -192,6 +192,7 @@ impl AuthHandler for FakeAuthHandler {
                 }
             }
             _ if request.scope == "refuse" => return refuse("not authenticated".to_owned()),
+            _ if request.scope == "none" => return Err(CallError::Unimplemented),
             _ if request.scope == "hang" => std::future::pending().await,
             _ => format!("token of {name}"),
         };

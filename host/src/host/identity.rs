@@ -5,34 +5,39 @@
 //! may ask for which handler was decided by [`Services`](super::services::Services). What a handler says in a
 //! refusal is passed on; why else it failed is for the log.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, Token, TokenRequest,
-    chain,
+    AccessRequest, Account, AuthHandlers, Call, CallError, Claims, HandlerName, Kind, PluginName, Token,
+    TokenRequest, chain,
 };
 
 use super::auth::{AuthError, USUAL_VALIDITY};
+use super::discover::Candidate;
 use super::find::{Describe, FindError, Purpose};
 use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
 use super::{Rooms, sentences::quote};
+use crate::warnings::Warnings;
 
 /// What one plugin may be told. It does not keep the host alive.
 #[derive(Debug)]
 pub(super) struct Identities {
     rooms: Weak<Rooms>,
-    asker: PathBuf,
+    asker: PluginName,
+    file: PathBuf,
+    warnings: Warnings,
 }
 
 impl Identities {
     /// Makes a source for the plugin in a file.
-    pub(super) fn new(rooms: Weak<Rooms>, asker: &Path) -> Self {
-        Self { rooms, asker: asker.to_owned() }
+    pub(super) fn new(rooms: Weak<Rooms>, asker: &Candidate) -> Self {
+        let Candidate { name, path, .. } = asker;
+        Self { rooms, asker: name.clone(), file: path.clone(), warnings: Warnings::default() }
     }
 
     /// Does something with the host, no longer than there is one.
@@ -48,6 +53,22 @@ impl Identities {
             // The loser held the host, which its owner has dropped: with this it ends.
             _ = over.wait_for(|over| *over) => Err(shut_down()),
         }
+    }
+
+    /// Says to a plugin that something failed, and to the log why: the reason may speak of this machine.
+    fn told(&self, what: &str, error: &dyn std::error::Error) -> IdentityError {
+        if self.warnings.one_more(&self.asker) {
+            tracing::warn!(error = chain(error), "{what}");
+        }
+        IdentityError(what.to_owned())
+    }
+
+    /// Says to a plugin what a handler answered: its own words, and of anything else no more than what it was.
+    fn answered(&self, handler: &RegisteredHandler, call: &str, error: &CallError) -> IdentityError {
+        if !matches!(error, CallError::Refused(_)) && self.warnings.one_more(&self.asker) {
+            tracing::warn!(handler = %handler.name(), call, error = chain(error), "an auth handler gave no answer");
+        }
+        IdentityError(error.to_string())
     }
 }
 
@@ -65,7 +86,7 @@ impl IdentitySource for Identities {
     async fn handlers(&self) -> Result<AuthHandlers, IdentityError> {
         self.with(|rooms| async move {
             let known = rooms.known_handlers(Describe::Trusted).await;
-            let known = known.map_err(|error| told("no auth handlers", &error))?;
+            let known = known.map_err(|error| self.told("no auth handlers", &error))?;
             let mut names = rooms.auth_registry.names();
             names.extend(known.files.into_iter().flat_map(|(names, _)| names));
             names.sort();
@@ -82,9 +103,9 @@ impl IdentitySource for Identities {
     /// Tells what the handler's status says. A login is for all scopes that it has.
     async fn identity(&self, handler: &str, _scope: &str) -> Result<Option<Claims>, IdentityError> {
         self.with(|rooms| async move {
-            let (handler, _wait) = rooms.asked(&self.asker, handler).await?;
+            let (handler, _wait) = rooms.asked(self, handler).await?;
             let status = handler.status(&Call::default(), &Account::default()).await;
-            let status = status.map_err(|error| answered(&handler, "status", &error))?;
+            let status = status.map_err(|error| self.answered(&handler, "status", &error))?;
             Ok(status.claims.filter(|_| status.authenticated))
         })
         .await
@@ -92,7 +113,7 @@ impl IdentitySource for Identities {
 
     async fn token(&self, request: &TokenRequest) -> Result<Token, IdentityError> {
         self.with(|rooms| async move {
-            let (handler, _wait) = rooms.asked(&self.asker, &request.handler).await?;
+            let (handler, _wait) = rooms.asked(self, &request.handler).await?;
             let seconds = u64::try_from(request.min_valid_for).unwrap_or(0);
             let access = AccessRequest {
                 scope: request.scope.clone(),
@@ -102,8 +123,8 @@ impl IdentitySource for Identities {
                 ..AccessRequest::default()
             };
             handler.token(&Call::default(), access).await.map_err(|error| {
-                let AuthError::Token { source, .. } = &error else { return told("no token", &error) };
-                IdentityError(format!("{error}: {}", answered(&handler, "token", source)))
+                let AuthError::Token { source, .. } = &error else { return self.told("no token", &error) };
+                IdentityError(format!("{error}: {}", self.answered(&handler, "token", source)))
             })
         })
         .await
@@ -119,7 +140,7 @@ impl Rooms {
     /// there, or did not start, is not looked for again at once.
     async fn asked(
         &self,
-        asker: &Path,
+        asker: &Identities,
         name: &str,
     ) -> Result<(Arc<RegisteredHandler>, Wait<'_>), IdentityError> {
         let name = match (name, &self.setup.default_handler) {
@@ -135,7 +156,7 @@ impl Rooms {
             ))
         };
         if let Ok(handler) = self.auth_registry.get(&name) {
-            let wait = self.waits.begin(asker, &handler.file).ok_or_else(circle)?;
+            let wait = self.waits.begin(&asker.file, &handler.file).ok_or_else(circle)?;
             return Ok((handler, wait));
         }
         if let Some(error) = self.unusable.recall(&name, IdentityError::clone) {
@@ -144,7 +165,7 @@ impl Rooms {
         let not_there = |error: FindError| {
             let error = match error {
                 FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
-                error => told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
+                error => asker.told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
             };
             self.unusable.note(name.clone(), error.clone());
             error
@@ -152,24 +173,10 @@ impl Rooms {
         let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;
         let (file, _) = looked.map_err(not_there)?;
         // Before it is started, for it may ask as soon as it is.
-        let wait = self.waits.begin(asker, &file.path).ok_or_else(circle)?;
+        let wait = self.waits.begin(&asker.file, &file.path).ok_or_else(circle)?;
         let started = self.start(&file, Kind::AuthHandler).await.map_err(not_there)?;
         let handler = started.handler(&name);
         let handler = handler.ok_or_else(|| IdentityError(format!("auth handler not found: {name}")))?;
         Ok((handler, wait))
     }
-}
-
-/// Says to a plugin that something failed, and to the log why: the reason may speak of this machine.
-fn told(what: &str, error: &dyn std::error::Error) -> IdentityError {
-    tracing::warn!(error = chain(error), "{what}");
-    IdentityError(what.to_owned())
-}
-
-/// Says to a plugin what a handler answered: its own words, and of anything else no more than what it was.
-fn answered(handler: &RegisteredHandler, call: &str, error: &CallError) -> IdentityError {
-    if !matches!(error, CallError::Refused(_)) {
-        tracing::warn!(handler = %handler.name(), call, error = chain(error), "an auth handler gave no answer");
-    }
-    IdentityError(error.to_string())
 }

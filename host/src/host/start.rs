@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -245,13 +244,13 @@ impl Rooms {
             prints: self.setup.prints.clone(),
             ..PluginSpec::new(file.name.clone(), &file.path)
         };
-        let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(&file.path) };
+        let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(file) };
         spec.host = (self.setup.services)(&asker);
         self.launch(file, spec).await
     }
 
     /// Returns who can tell the plugin in a file of identities.
-    fn identities(&self, file: &Path) -> Arc<Identities> {
+    fn identities(&self, file: &Candidate) -> Arc<Identities> {
         Arc::new(Identities::new(self.me.clone(), file))
     }
 

@@ -111,6 +111,23 @@ async fn what_fails_is_said_in_upstreams_words_and_groups_are_not_to_be_had() {
     assert_eq!(said, Err("get auth token: auth handler \"side\" cannot be used".to_owned()));
 }
 
+#[test]
+fn a_handler_that_keeps_failing_does_not_flood_the_log() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let lines = Log::of(|| {
+        runtime.block_on(async {
+            let house = House::new(&[("a.wasm", "auth:door"), ("one.wasm", "one")]);
+            let host = host(&house);
+            let asker = asker(&house, &host).await;
+            for _ in 0..1_000 {
+                assert!(token(asker.as_ref(), "door", "none").await.is_err());
+            }
+        });
+    });
+    let failures = lines.iter().filter(|line| line.contains("an auth handler gave no answer"));
+    assert_eq!(failures.count(), 100);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_does_not_start_is_not_started_for_every_question() {
     let house = House::new(&[("one.wasm", "one"), ("side.wasm", "auth:side")]);
