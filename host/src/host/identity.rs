@@ -24,6 +24,10 @@ use super::waits::Wait;
 use super::{Rooms, sentences::quote};
 use crate::warnings::Warnings;
 
+/// The longest name of a handler, in bytes, of which it is remembered that it was asked for in vain. No handler has nearly as
+/// long a one, and a plugin may ask for any.
+const LONGEST_NAME: usize = 256;
+
 /// What one plugin may be told. It does not keep the host alive.
 #[derive(Debug)]
 pub(super) struct Identities {
@@ -167,7 +171,9 @@ impl Rooms {
                 FindError::NoHandler { .. } => IdentityError(format!("auth handler not found: {name}")),
                 error => asker.told(&format!("auth handler {} cannot be used", quote(name.as_str())), &error),
             };
-            self.unusable.note(name.clone(), error.clone());
+            if name.as_str().len() <= LONGEST_NAME {
+                self.unusable.note(name.clone(), error.clone());
+            }
             error
         };
         let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;

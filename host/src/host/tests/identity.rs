@@ -5,7 +5,7 @@ use portcullis_contract::{
 };
 
 use super::super::lately::PAUSE;
-use super::super::services::Services;
+use super::super::services::{HandlerScope, SecretScope, Services};
 use super::*;
 
 /// A host whose plugins all may ask all handlers that these tests have.
@@ -109,6 +109,25 @@ async fn what_fails_is_said_in_upstreams_words_and_groups_are_not_to_be_had() {
     house.world.launches.lock().unwrap().push_back(None);
     let said = token(asker.as_ref(), "side", "").await;
     assert_eq!(said, Err("get auth token: auth handler \"side\" cannot be used".to_owned()));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_can_have_is_not_remembered() {
+    let house = House::new(&[("one.wasm", "one")]);
+    let mut setup = house.setup();
+    setup.services = Arc::new(|asker: &Asker<'_>| {
+        let everything = (SecretScope::Prefix(String::new()), HandlerScope::Allowlist(Vec::new()));
+        let services = Services::granted(asker, None).scoped(everything.0, everything.1);
+        Some(Arc::new(services) as Arc<dyn HostService>)
+    });
+    let host = Host::new(setup);
+    let asker = asker(&house, &host).await;
+    for (length, remembered) in [(256, true), (257, false)] {
+        let name = "x".repeat(length);
+        assert!(token(asker.as_ref(), &name, "").await.is_err());
+        let found = host.rooms.unusable.recall(&HandlerName::new(&name), |_| ()).is_some();
+        assert_eq!(found, remembered, "{length}");
+    }
 }
 
 #[test]
