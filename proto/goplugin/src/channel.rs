@@ -11,9 +11,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use base64::Engine as _;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tonic::body::Body as TonicBody;
 use tonic::{Code, Status};
@@ -21,6 +23,7 @@ use tower_service::Service;
 
 use self::exchange::Incoming;
 use self::wire::Wire;
+use crate::identity::FORGIVING;
 use crate::tls::is_rejection;
 use crate::transport::{Ended, Link, Route};
 
@@ -86,8 +89,10 @@ impl Service<http::Request<TonicBody>> for Channel {
     fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
         let wire = Arc::clone(&self.0);
         Answer(Box::pin(async move {
-            let answer = wire.call(request).await;
-            answer.map(|response| response.map(ChannelBody)).map_err(lost)
+            let mut answer = wire.call(request).await.map_err(lost)?;
+            // It may be all that comes.
+            forget_unreadable_details(answer.headers_mut());
+            Ok(answer.map(ChannelBody))
         }))
     }
 }
@@ -121,7 +126,13 @@ impl Body for ChannelBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map_err(lost)
+        let mut frame = ready!(Pin::new(&mut self.0).poll_frame(cx).map_err(lost));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(end) = frame.trailers_mut()
+        {
+            forget_unreadable_details(end);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -130,6 +141,14 @@ impl Body for ChannelBody {
 
     fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
+    }
+}
+
+/// Takes from the end of an answer the details of its status, if they are not in base64: tonic panics over them.
+fn forget_unreadable_details(end: &mut HeaderMap) {
+    let details = end.get(Status::GRPC_STATUS_DETAILS);
+    if details.is_some_and(|details| FORGIVING.decode(details).is_err()) {
+        end.remove(Status::GRPC_STATUS_DETAILS);
     }
 }
 
@@ -207,7 +226,70 @@ pub(crate) fn normalize_answer(mut answer: http::Response<TonicBody>) -> http::R
 mod tests {
     use std::io;
 
+    use http::uri::PathAndQuery;
+    use tokio::net::UnixStream;
+    use tokio::sync::watch;
+    use tonic::client::Grpc;
+    use tonic_prost::ProstCodec;
+
     use super::*;
+    use crate::Address;
+    use crate::transport::Socket;
+
+    /// Returns a channel, the other end of its one connection, and what would end that.
+    fn channel() -> (Channel, UnixStream, watch::Sender<bool>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let nowhere = Route::to_address(Address::Unix("/nobody/listens/here".into()), None);
+        let (has_ended, ended) = Ended::new();
+        (Channel::open(Link::Plain(Socket::Unix(ours)), nowhere, ended), theirs, has_ended)
+    }
+
+    /// Calls what answers with a status with these details, which comes alone or behind the head of an answer.
+    async fn check_details(details: &str, expected: &[u8]) {
+        let mut end = HeaderMap::new();
+        for (name, value) in [
+            (Status::GRPC_STATUS, "10"),
+            (Status::GRPC_MESSAGE, "not now"),
+            (Status::GRPC_STATUS_DETAILS, details),
+        ] {
+            end.insert(name, value.parse().unwrap());
+        }
+        let (channel, theirs, _has_ended) = channel();
+        let serving = async {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            while let Some(call) = server.accept().await {
+                let (request, mut respond) = call.unwrap();
+                let mut head = http::Response::new(());
+                if request.uri().path().ends_with("/Alone") {
+                    head.headers_mut().clone_from(&end);
+                    respond.send_response(head, true).unwrap();
+                } else {
+                    respond.send_response(head, false).unwrap().send_trailers(end.clone()).unwrap();
+                }
+            }
+        };
+        let calling = async {
+            for path in ["/a.Service/Alone", "/a.Service/Behind"] {
+                let mut client = Grpc::new(channel.clone());
+                client.ready().await.unwrap();
+                let (path, codec) = (PathAndQuery::from_static(path), ProstCodec::<(), ()>::default());
+                let status = client.unary(tonic::Request::new(()), path, codec).await.unwrap_err();
+                assert_eq!((status.code(), status.message()), (Code::Aborted, "not now"));
+                assert_eq!(status.details(), expected);
+            }
+        };
+        tokio::select! {
+            () = calling => {}
+            () = serving => panic!("the server has ended"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_counts_also_if_nobody_can_read_its_details() {
+        check_details("AAE", &[0, 1]).await;
+        check_details("AAE=,AAE=", b"").await;
+        check_details("in plain words", b"").await;
+    }
 
     fn check(code: Code, message: &str, expected: Code) {
         let found = normalized(Status::new(code, message));

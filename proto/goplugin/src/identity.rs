@@ -52,7 +52,7 @@ const PEM_LINE: usize = 64;
 const PEM_CERTIFICATES: usize = 8;
 
 /// Go reads no padding and writes none; others may.
-const FORGIVING: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const FORGIVING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
