@@ -24,6 +24,7 @@ use tower_service::Service;
 use self::exchange::Incoming;
 use self::wire::Wire;
 use crate::identity::FORGIVING;
+use crate::paced::Paced;
 use crate::tls::is_rejection;
 use crate::transport::{Ended, Link, Route};
 
@@ -92,7 +93,7 @@ impl Service<http::Request<TonicBody>> for Channel {
             let mut answer = wire.call(request).await.map_err(lost)?;
             // It may be all that comes.
             forget_unreadable_details(answer.headers_mut());
-            Ok(answer.map(ChannelBody))
+            Ok(answer.map(|body| ChannelBody(Paced(body))))
         }))
     }
 }
@@ -116,7 +117,7 @@ impl Future for Answer {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct ChannelBody(Incoming);
+pub struct ChannelBody(Paced<Incoming>);
 
 impl Body for ChannelBody {
     type Data = Bytes;
@@ -224,11 +225,15 @@ pub(crate) fn normalize_answer(mut answer: http::Response<TonicBody>) -> http::R
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::io;
+    use std::pin::pin;
 
+    use futures_util::poll;
     use http::uri::PathAndQuery;
     use tokio::net::UnixStream;
     use tokio::sync::watch;
+    use tokio::task::yield_now;
     use tonic::client::Grpc;
     use tonic_prost::ProstCodec;
 
@@ -289,6 +294,43 @@ mod tests {
         check_details("AAE", &[0, 1]).await;
         check_details("AAE=,AAE=", b"").await;
         check_details("in plain words", b"").await;
+    }
+
+    #[tokio::test]
+    async fn who_reads_a_plugin_that_is_ahead_waits_now_and_then() {
+        const PIECES: usize = 1_000;
+        let (mut channel, theirs, _has_ended) = channel();
+        let serving = async {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            for _ in 0..PIECES {
+                body.send_data(Bytes::from_static(b"piece"), false).unwrap();
+            }
+            body.send_trailers(HeaderMap::new()).unwrap();
+            server.accept().await.is_some()
+        };
+        let calling = async {
+            let answer = channel.call(http::Request::new(TonicBody::empty())).await;
+            let mut body = answer.unwrap().into_body();
+            // Until all of it has come.
+            for _ in 0..64 {
+                yield_now().await;
+            }
+            let mut reading = pin!(async {
+                let mut read = 0;
+                while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    read += usize::from(frame.unwrap().is_data());
+                }
+                read
+            });
+            assert!(poll!(&mut reading).is_pending());
+            assert_eq!(reading.await, PIECES);
+        };
+        tokio::select! {
+            () = calling => {}
+            _ = serving => panic!("the server has ended"),
+        }
     }
 
     fn check(code: Code, message: &str, expected: Code) {

@@ -49,6 +49,7 @@ mod health;
 mod identity;
 mod lock;
 mod mux;
+mod paced;
 mod reattach;
 mod reflection;
 mod server;

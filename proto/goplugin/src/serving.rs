@@ -30,6 +30,7 @@ use self::authority::Legible;
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
+use crate::paced::Paced;
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
 
@@ -135,7 +136,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
         let called = request.uri().clone();
         Box::pin(async move {
             // Routes are always ready.
-            let answer = contained(async { routes.call(request.map(Body::new)).await });
+            let answer = contained(async { routes.call(request.map(|body| Body::new(Paced(body)))).await });
             let answer = match limit {
                 None => answer.await,
                 Some(limit) => limited(limit, answer).await.unwrap_or_else(|_elapsed| {

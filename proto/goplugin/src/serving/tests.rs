@@ -286,6 +286,37 @@ async fn small_messages_wait_for_a_service_that_reads_them_late() {
     assert_eq!(answered, ["50000", "10"]);
 }
 
+#[tokio::test]
+async fn who_reads_a_client_that_is_ahead_waits_now_and_then() {
+    let reader = Application::looking(|request| {
+        Box::pin(async move {
+            // Until all of it has come.
+            for _ in 0..64 {
+                yield_now().await;
+            }
+            let (mut body, mut turns) = (request.into_body(), 0);
+            poll_fn(|cx| {
+                turns += 1;
+                while let Some(frame) = std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
+                    drop(frame.unwrap());
+                }
+                Poll::Ready(())
+            })
+            .await;
+            Ok(Status::aborted(turns.to_string()).into_http())
+        })
+    });
+    let calling = |requests| -> LocalBoxFuture<'_, _> {
+        Box::pin(async move {
+            let answer = send(&requests, "Call", Bytes::from_static(b"piece"), 1_000).await;
+            come_of(answer).await
+        })
+    };
+    let (_, status) = on_a_connection_to(reader, calling).await;
+    assert_eq!(status.code(), Code::Aborted);
+    assert_ne!(status.message(), "1");
+}
+
 /// Who calls may not look at the time itself.
 #[tokio::test]
 async fn a_call_is_answered_when_its_time_is_over() {
