@@ -17,14 +17,16 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 use tonic::body::Body as TonicBody;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tower_service::Service;
 
 use self::exchange::Incoming;
 use self::wire::Wire;
 use crate::identity::FORGIVING;
 use crate::paced::Paced;
+use crate::timeout;
 use crate::tls::is_rejection;
 use crate::transport::{Ended, Link, Route};
 
@@ -90,10 +92,13 @@ impl Service<http::Request<TonicBody>> for Channel {
     fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
         let wire = Arc::clone(&self.0);
         Answer(Box::pin(async move {
-            let mut answer = wire.call(request).await.map_err(lost)?;
+            let limit = timeout::of(request.headers());
+            let until = limit.map(|limit| timeout::end(Instant::now(), limit));
+            let answer = wire.call(request, until).await;
+            let mut answer = answer.map_err(|error| lost_by(until, error))?;
             // It may be all that comes.
             forget_unreadable_details(answer.headers_mut());
-            Ok(answer.map(|body| ChannelBody(Paced(body))))
+            Ok(answer.map(|body| ChannelBody { body: Paced(body), until }))
         }))
     }
 }
@@ -117,7 +122,11 @@ impl Future for Answer {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct ChannelBody(Paced<Incoming>);
+pub struct ChannelBody {
+    body: Paced<Incoming>,
+    /// When the time of the call is over.
+    until: Option<Instant>,
+}
 
 impl Body for ChannelBody {
     type Data = Bytes;
@@ -127,7 +136,9 @@ impl Body for ChannelBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut frame = ready!(Pin::new(&mut self.0).poll_frame(cx).map_err(lost));
+        let until = self.until;
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let mut frame = ready!(frame.map_err(|error| lost_by(until, error)));
         if let Some(Ok(frame)) = &mut frame
             && let Some(end) = frame.trailers_mut()
         {
@@ -137,11 +148,11 @@ impl Body for ChannelBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 
@@ -176,6 +187,13 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let mut unavailable = Status::unavailable(LOST);
     unavailable.set_source(Arc::new(status));
     unavailable
+}
+
+/// Names a failure of a call whose time is over then. Servers call off what is late, and may be quicker than our own clock.
+fn lost_by(until: Option<Instant>, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
+    let status = lost(error);
+    let is_late = until.is_some_and(|until| until <= Instant::now());
+    if is_late && status.code() == Code::Cancelled { lost(TimeoutExpired(())) } else { status }
 }
 
 /// Tells whether the failure is the whole connection's and not the one call's, whose code counts.
@@ -228,12 +246,14 @@ mod tests {
     use std::future::poll_fn;
     use std::io;
     use std::pin::pin;
+    use std::time::Duration;
 
     use futures_util::poll;
     use http::uri::PathAndQuery;
     use tokio::net::UnixStream;
-    use tokio::sync::watch;
+    use tokio::sync::{oneshot, watch};
     use tokio::task::yield_now;
+    use tokio::time;
     use tonic::client::Grpc;
     use tonic_prost::ProstCodec;
 
@@ -326,6 +346,38 @@ mod tests {
             });
             assert!(poll!(&mut reading).is_pending());
             assert_eq!(reading.await, PIECES);
+        };
+        tokio::select! {
+            () = calling => {}
+            _ = serving => panic!("the server has ended"),
+        }
+    }
+
+    /// As a server in Go does.
+    #[tokio::test]
+    async fn a_call_that_is_called_off_when_its_time_is_over_is_late() {
+        let (mut channel, theirs, _has_ended) = channel();
+        let (over, is_over) = oneshot::channel();
+        let serving = async {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            tokio::select! {
+                over = is_over => over.unwrap(),
+                _ = server.accept() => panic!("the connection has ended"),
+            }
+            body.send_reset(h2::Reason::CANCEL);
+            server.accept().await.is_some()
+        };
+        let calling = async {
+            let request = http::Request::builder().header(timeout::HEADER, "1H");
+            let answer = channel.call(request.body(TonicBody::empty()).unwrap()).await;
+            let mut body = answer.unwrap().into_body();
+            time::pause();
+            time::advance(Duration::from_secs(3600)).await;
+            over.send(()).unwrap();
+            let end = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            assert_eq!(normalized(end.unwrap().unwrap_err()).code(), Code::DeadlineExceeded);
         };
         tokio::select! {
             () = calling => {}

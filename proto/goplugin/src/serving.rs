@@ -130,8 +130,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let limit =
-            request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
+        let limit = timeout::of(request.headers());
         let mut routes = self.0.clone();
         let called = request.uri().clone();
         Box::pin(async move {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::time::Instant;
 
 /// The header that says so.
@@ -13,6 +14,11 @@ const LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// Returns when `limit` is over that begins at `begin`.
 pub(crate) fn end(begin: Instant, limit: Duration) -> Instant {
     begin.checked_add(limit).unwrap_or_else(|| begin + LIFETIME)
+}
+
+/// Returns how long the call may take whose headers these are.
+pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?))
 }
 
 /// Reads up to eight digits and a unit. Nothing comes of anything else.

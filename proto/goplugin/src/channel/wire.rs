@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use tokio::time::{Instant, timeout_at};
 use tonic::TimeoutExpired;
 use tonic::body::Body as TonicBody;
 
 use super::ENDED;
 use super::exchange::{Incoming, Sender};
 use crate::lock::lock;
-use crate::timeout;
 use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Why a call came to no answer, as whoever found out calls it.
@@ -56,14 +56,13 @@ impl Wire {
         }
     }
 
-    /// Makes one call, and waits for the head of its answer, no longer than its own deadline.
+    /// Makes one call, and waits for the head of its answer until then.
     pub(super) async fn call(
         &self,
         mut request: http::Request<TonicBody>,
+        until: Option<Instant>,
     ) -> Result<http::Response<Incoming>, Failure> {
         address(&mut request, self.scheme.clone());
-        let limit =
-            request.headers().get(timeout::HEADER).and_then(|value| timeout::parse(value.to_str().ok()?));
         let answer = async {
             let sender = match self.sender() {
                 Some(sender) => sender,
@@ -71,11 +70,9 @@ impl Wire {
             };
             sender.exchange(request).await
         };
-        match limit {
+        match until {
             None => answer.await,
-            Some(limit) => {
-                tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(TimeoutExpired(()).into()))
-            }
+            Some(until) => timeout_at(until, answer).await.unwrap_or_else(|_| Err(TimeoutExpired(()).into())),
         }
     }
 
@@ -165,7 +162,7 @@ mod tests {
         let route = Route::to_address(nowhere, None);
         let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
-        assert!(wire.call(request()).now_or_never().is_none());
+        assert!(wire.call(request(), None).now_or_never().is_none());
 
         let mut theirs = theirs;
         theirs.read_exact(&mut vec![0; filled]).await.unwrap();
@@ -173,7 +170,7 @@ mod tests {
         let one = stream::iter([io::Result::Ok(theirs)]).chain(stream::pending());
         let serving = server.serve_with_incoming(one);
         let answer = tokio::select! {
-            answer = wire.call(request()) => answer,
+            answer = wire.call(request(), None) => answer,
             ended = serving => panic!("the server has ended: {ended:?}"),
         };
         // What is answered does not matter: it came over the one link that there was.
@@ -208,10 +205,10 @@ mod tests {
         let wire = Wire::new(route.open().await.unwrap(), route, ended);
         let client = async {
             let request = || http::Request::new(TonicBody::empty());
-            let mut under_way = wire.call(request()).await.unwrap().into_body();
+            let mut under_way = wire.call(request(), None).await.unwrap().into_body();
             let frame = poll_fn(|cx| Pin::new(&mut under_way).poll_frame(cx)).await;
             assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "more");
-            wire.call(request()).await.unwrap();
+            wire.call(request(), None).await.unwrap();
         };
         tokio::select! {
             () = client => {}
@@ -232,9 +229,9 @@ mod tests {
         let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
         drop(theirs);
-        assert!(wire.call(request()).await.is_err());
+        assert!(wire.call(request(), None).await.is_err());
 
-        let mut call = Box::pin(wire.call(request()));
+        let mut call = Box::pin(wire.call(request(), None));
         assert!((&mut call).now_or_never().is_none());
         has_ended.send_replace(true);
         let answer = tokio::time::timeout(LONG, call).await.expect("it is given up");
@@ -267,7 +264,7 @@ mod tests {
                 server.accept().await.is_some()
             };
             tokio::select! {
-                answer = wire.call(http::Request::new(TonicBody::empty())) => drop(answer.unwrap()),
+                answer = wire.call(http::Request::new(TonicBody::empty()), None) => drop(answer.unwrap()),
                 _ = serving => panic!("the server has ended"),
             }
         }
