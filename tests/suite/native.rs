@@ -162,6 +162,24 @@ async fn a_login_that_its_caller_leaves_is_told_so_and_ends() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_do_not_heed_that_nobody_waits_are_in_no_others_way() -> TestResult {
+    use futures_util::StreamExt as _;
+    use portcullis::contract::Call;
+    use portcullis_tests::{generous, request};
+
+    let mut host = TestHost::new(Door::Native);
+    let plugin = host.launch("acrobat").await?;
+    let input = r#"{"operation":"stream","chunks":2,"size":1,"pauseMillis":600000}"#;
+    // Each holds a thread.
+    for _ in 0..600 {
+        let mut chunks = plugin.provider.execute_stream(&Call::default(), request("acrobat", input));
+        assert!(generous(chunks.next()).await.is_some_and(|chunk| chunk.is_ok()));
+    }
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_knows_how_long_it_may_take() -> TestResult {
     use portcullis::contract::Call;
     use portcullis_tests::request;

@@ -49,6 +49,10 @@ const LEFTOVERS: Duration = Duration::from_millis(100);
 /// How many of the system's events are taken at a time: more than one host causes. Room for the usual thousand is memory.
 const EVENTS: usize = 128;
 
+/// How many threads calls may block: as many as a Go program may have. Calls are as many as the host likes, one may wait for
+/// another, and who gives one up does not end what it does. At tokio's usual 512 all that comes later would wait.
+const BLOCKED: usize = 10_000;
+
 /// What carries calls. What it tells below a warning is every frame of theirs: hundreds of lines a call, which hosts that take
 /// each plugin's whole log, as Terraform does, would show their users.
 const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
@@ -234,7 +238,7 @@ impl Serve {
     /// within two seconds, or its host kills it.
     pub fn run(self) -> Outcome {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        runtime.max_io_events_per_tick(EVENTS);
+        runtime.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED);
         if let Some(threads) = self.threads {
             runtime.worker_threads(threads.get());
         }
