@@ -22,7 +22,8 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
     note = "a plugin that is a provider is exported by `export!`"
 )]
 pub trait AuthHandler: Send + Sync + 'static {
-    /// Returns the handlers that this plugin offers. Asked once, before anything else.
+    /// Returns the handlers that this plugin offers. Asked at a start and by whoever only looks; a component that is made
+    /// anew is not asked again.
     ///
     /// # Errors
     ///

@@ -47,13 +47,20 @@
 //! portcullis_sdk::export!(Greeter);
 //! ```
 //!
-//! It lives in a library whose `Cargo.toml` says `crate-type = ["cdylib"]`, and
-//! `cargo build --release --target wasm32-wasip2` makes a component of it. Two things cannot come from a
-//! dependency and belong into the author's own workspace: a profile for small, quick plugins and the
-//! size of the guest's stack, without which every call costs twice as much.
+//! It lives in a library of its own, and `cargo build --release --target wasm32-wasip2` makes a component of it, after
+//! `rustup target add wasm32-wasip2`. Two things cannot come from a dependency and belong into the author's own
+//! workspace: a profile for small, quick plugins and the size of the guest's stack, without which every call costs twice
+//! as much.
 //!
 //! ```toml
 //! # Cargo.toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! portcullis-sdk = { path = "../portcullis/guests/sdk" }
+//! serde = { version = "1", features = ["derive"] }
+//!
 //! [profile.release]
 //! lto = "fat"
 //! codegen-units = 1

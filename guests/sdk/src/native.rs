@@ -37,11 +37,12 @@
 //! required-features = ["native"]
 //! ```
 //!
-//! `cargo build --release --features native` makes both. What differs from a component:
+//! `cargo build --release --features native` makes the program; the component is built as it was. What differs from one:
 //!
 //! - There is one value of the plugin's type for all calls, and calls overlap. Each has a thread to block.
-//! - Nothing is sandboxed and nothing limited. A call whose caller has gone is not ended but told so, by
-//!   [`Host::cancelled`](crate::Host::cancelled), by a [`Sink`](crate::Sink) that is closed and by calls of the host that fail.
+//! - Nothing is sandboxed and nothing limited, but for a request, which may have 4 MiB, as in Go ([`Options::message_limit`]).
+//! - A call whose caller has gone is not ended but told so, by [`Host::cancelled`](crate::Host::cancelled), by a
+//!   [`Sink`](crate::Sink) that is closed and by calls of the host that fail.
 //! - What it prints to standard output reaches the host's user, if the host shows that, and what it prints to standard
 //!   error the host's log.
 //! - A panic ends the process, as in Go; every other call ends with it.

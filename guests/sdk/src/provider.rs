@@ -26,7 +26,7 @@ pub trait Provider: Send + Sync + 'static {
     /// Whatever keeps the plugin from knowing; it is then of no use to anybody.
     fn providers(&self) -> Result<Vec<String>, Error>;
 
-    /// Describes one provider. Asked once, before anything else.
+    /// Describes one provider. Asked at a start and by whoever only looks: a component that executes may never have been.
     ///
     /// # Errors
     ///
