@@ -43,7 +43,7 @@ pub(crate) struct LoginArgs {
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     scopes: Vec<String>,
 
-    /// Server, of several (needs the capability hostname)
+    /// Server, of several (needs the capability hostname or instance_hostname)
     #[arg(long, value_name = "HOST")]
     hostname: Option<String>,
 
