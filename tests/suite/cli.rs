@@ -62,6 +62,18 @@ fn an_unknown_provider_is_upstreams_sentence_and_exit_code() -> TestResult {
     Ok(())
 }
 
+/// They are inputs that cannot be read. What is no option is told by another code (README, "Your own plugin directory").
+#[test]
+fn words_that_stand_for_nothing_have_an_exit_code_of_their_own() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    fails(&person.types(&["run", "echo", "--capability", "fly"])?, 3, "invalid capability \"fly\"");
+    fails(&person.types(&["auth", "status", "nobody"])?, 3, "unknown auth handler: nobody");
+    fails(&person.types(&["list", "--log-level", "loud"])?, 3, "invalid log level \"loud\"");
+    fails(&person.types(&["run", "echo", "--fly"])?, 1, "unexpected argument '--fly'");
+    Ok(())
+}
+
 #[test]
 fn a_refusal_is_upstreams_sentence_and_never_the_plugins_exit_code() -> TestResult {
     let person = Person::new()?;
