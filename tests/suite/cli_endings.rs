@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use portcullis_tests::cli::Signal;
@@ -169,6 +170,24 @@ fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult
     let run = begun(person.after("trap '' HUP", &ENDLESS))?;
     cli::signal(&run, Signal::HUP)?;
     assert_eq!(cli::end_by(Signal::TERM, run)?, Some(143));
+    Ok(())
+}
+
+/// As programs start others that do not care how their own children end.
+#[test]
+#[expect(unsafe_code, reason = "what a child ignores has no safe form")]
+fn how_a_plugin_ended_is_known_to_a_command_that_was_started_to_ignore_it() -> TestResult {
+    let person = Person::new()?;
+    let doorman = fixtures::native("doorman").display().to_string();
+    let mut run = person.command(&["run", &doorman]);
+    // SAFETY: it is one system call, between fork and exec.
+    unsafe {
+        run.pre_exec(|| {
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    fails(&run.output()?, 1, "is no provider");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Signals that ask the command to end.
 //!
 //! One that we were started to ignore stays ignored: `nohup`, and a shell that starts a job in the
-//! background, say so in that way.
+//! background, say so in that way. Not so that of a child's end, by which nobody means us.
 //!
 //! One that comes is enough, whatever the command is about then. It may go on to tell what it has done; but from then on
 //! it waits for nobody's reading longer than a moment.
@@ -71,6 +71,12 @@ impl Signals {
         }
         exit
     }
+}
+
+/// Has the kernel keep how a child ended until we ask. It does not for who was started to ignore that.
+pub(crate) fn keep_endings() -> io::Result<()> {
+    // Who has listened once does not ignore it any more.
+    signal(SignalKind::child()).map(drop)
 }
 
 async fn next(signal: &mut Option<Signal>) {

@@ -325,7 +325,8 @@ impl Gone {
 /// How a plugin ended.
 #[derive(Clone, Debug, Default)]
 pub struct Exit {
-    /// Its exit code or the signal it died of; `None` if somebody else took that from us.
+    /// Its exit code or the signal it died of; `None` if somebody else took that from us, as the kernel does where SIGCHLD is
+    /// ignored.
     pub status: Option<ExitStatus>,
     /// Whether we had asked it to, or killed it.
     pub requested: bool,
