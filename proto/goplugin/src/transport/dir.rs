@@ -51,7 +51,7 @@ impl SocketDir {
         match base {
             Some(base) => Self::create_below(base, group),
             // A `TMPDIR` too deep for any socket is common enough for a second choice.
-            None => match Self::create_below(&std::env::temp_dir(), group) {
+            None => match Self::create_below(&temporary(), group) {
                 Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp"), group),
                 created => created,
             },
@@ -128,6 +128,12 @@ impl Drop for SocketDir {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Returns the system's own place. A variable that is empty names none, as in Go.
+fn temporary() -> PathBuf {
+    let named = std::env::temp_dir();
+    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named }
 }
 
 /// Why there is no directory for sockets.
