@@ -51,7 +51,7 @@ pub(super) struct Running {
     session: Session,
     address: Address,
     server: Pin<Box<dyn Future<Output = ()> + Send>>,
-    place: Place,
+    place: Cleared,
     grace: Duration,
     signals: Option<Signals>,
     starter: Option<Starter>,
@@ -113,9 +113,9 @@ impl Running {
         let chosen = version.and_then(|version| serve.versions.remove_entry(&version));
         let (version, services) = chosen.ok_or(ServeError::NoVersions)?;
 
-        let place = place(serve.listen, invitation)?;
-        let listen = |source| ServeError::Listen { place: name(&place), source };
-        let listener = place.bind().map_err(listen)?;
+        let place = Cleared(place(serve.listen, invitation)?);
+        let listen = |source| ServeError::Listen { place: name(&place.0), source };
+        let listener = place.0.bind().map_err(listen)?;
         let address = listener.address().map_err(listen)?;
         if !line::is_readable(&address) {
             return Err(ServeError::Address { address });
@@ -131,7 +131,7 @@ impl Running {
                 (Medium::Mux(mux), Listener::Main(main))
             }
             Multiplex::Off | Multiplex::Unheard => {
-                (Medium::Sockets { place: place.clone(), strays: None }, listener)
+                (Medium::Sockets { place: place.0.clone(), strays: None }, listener)
             }
         };
         let broker = Broker::new(queue, medium, tls.clone(), ended);
@@ -239,8 +239,17 @@ impl Running {
             }
         }
         has_ended.send_replace(true);
-        place.clear();
+        drop(place);
         end
+    }
+}
+
+/// A place that is cleared however a plugin ends, or does not begin.
+struct Cleared(Place);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -299,12 +308,35 @@ fn name(place: &Place) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::os::unix::net::UnixStream;
 
     use tokio::join;
     use tokio::time::Instant;
+    use tonic::service::Routes;
 
     use super::*;
+    use crate::{Cookie, Services};
+
+    /// Its program may end at once, and not wait for the task that listens for the one connection.
+    #[tokio::test]
+    async fn nothing_is_left_of_a_plugin_whose_services_cannot_be_made() {
+        type Made = Result<Routes, Box<dyn Error + Send + Sync>>;
+
+        let directory = tempfile::tempdir().unwrap();
+        let mut serve = Serve::new(Cookie::new("KEY", "value"));
+        let services = Services::made_by(async |_: Session| -> Made { Err("it was not to be".into()) });
+        serve.versions.insert(1, services);
+        let variables: [(OsString, OsString); 3] = [
+            ("KEY".into(), "value".into()),
+            ("PLUGIN_MULTIPLEX_GRPC".into(), "true".into()),
+            ("PLUGIN_UNIX_SOCKET_DIR".into(), directory.path().into()),
+        ];
+        let invitation = Invitation::read(&variables, &serve.cookie).unwrap();
+        let listening = Running::listen(serve, &invitation, None).await;
+        assert!(matches!(listening, Err(ServeError::Services(_))));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_multiplexing_host_has_a_minute_to_connect_and_no_longer() {
