@@ -4,14 +4,13 @@
 //! files go; calls under way have their grace; then connections are cut. A graceful stop alone would
 //! wait for a host that keeps its streams open, which every host does (protocol spec 26).
 
-use std::error::Error;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::capture::Captured;
 use super::ending::{End, Ending, Signals, Starter};
@@ -35,9 +34,6 @@ const REPLY: Duration = Duration::from_millis(100);
 
 /// How long a multiplexing host may take to connect. Go's plugins give it five seconds, and a slow host up.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
-
-/// How long accepting rests when the process is out of descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// How long a session's socket may take to get what its connections said last, and a host to take what was printed last. It
 /// takes a moment; a guess.
@@ -263,18 +259,7 @@ async fn orphaned(starter: Option<&Starter>) {
 
 /// Waits for the one connection of a multiplexing host. Nobody listens after that, and the socket file is gone.
 async fn first(mut listener: Listener) -> Option<Socket> {
-    let accepted = timeout(FIRST_CONNECTION, async {
-        loop {
-            match listener.accept().await {
-                Ok(socket) => return socket,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "the host's connection cannot be accepted");
-                    sleep(EXHAUSTED).await;
-                }
-            }
-        }
-    });
-    accepted.await.unwrap_or_default()
+    timeout(FIRST_CONNECTION, listener.accept()).await.unwrap_or_default()
 }
 
 /// Makes our side of TLS: the certificate for the line, and what accepts nobody but the host.
@@ -308,11 +293,12 @@ fn name(place: &Place) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
     use std::ffi::OsString;
     use std::os::unix::net::UnixStream;
 
     use tokio::join;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
     use tonic::service::Routes;
 
     use super::*;

@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _, unfold};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Link, Listener, Socket, Tethered};
 use crate::tls::Tls;
 
 /// How long a TLS handshake may take. The other side is a process on this machine; a guess.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How long accepting rests when the process is out of descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Returns the links that `listener` accepts, no more than `room` of them at a time; further ones wait.
 ///
@@ -74,19 +71,11 @@ struct Door {
 }
 
 impl Door {
-    /// Waits for the next connection, however often accepting fails.
+    /// Waits for the next connection, and before that for room.
     async fn accept(&mut self) -> Option<(Socket, OwnedSemaphorePermit)> {
         // Nobody closes the semaphore; if somebody did, nothing more would be accepted.
         let place = Arc::clone(&self.room).acquire_owned().await.ok()?;
-        loop {
-            match self.listener.accept().await {
-                Ok(socket) => return socket.map(|socket| (socket, place)),
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "a connection cannot be accepted");
-                    sleep(EXHAUSTED).await;
-                }
-            }
-        }
+        self.listener.accept().await.map(|socket| (socket, place))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where listeners of ours are.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
@@ -8,11 +9,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::{Address, LONGEST_PATH, Socket, SocketDir};
 use crate::lock::lock;
@@ -24,6 +27,9 @@ const ATTEMPTS: usize = 16;
 
 /// How many connections wait in the kernel to be accepted.
 const BACKLOG: i32 = 128;
+
+/// How long accepting rests when the process is out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Where listeners are, whichever side they are on.
 #[derive(Clone, Debug)]
@@ -217,8 +223,21 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection; `None` when there will be no more. May be dropped and called again.
-    pub(crate) async fn accept(&mut self) -> io::Result<Option<Socket>> {
+    /// Waits for the next connection, however often accepting fails; `None` when there will be no more. May be dropped and called
+    /// again.
+    pub(crate) async fn accept(&mut self) -> Option<Socket> {
+        loop {
+            match self.try_accept().await {
+                Ok(socket) => return socket,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "a connection cannot be accepted");
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&mut self) -> io::Result<Option<Socket>> {
         match self {
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Some(Socket::unix(stream))),
             Self::Tcp(listener) => {
@@ -337,6 +356,6 @@ mod tests {
         let mut listener = Place::Loopback(Ports::default()).bind().unwrap();
         let address = listener.address().unwrap();
         let (there, here) = tokio::join!(super::super::connect(&address), listener.accept());
-        assert!(matches!((there, here), (Ok(Socket::Tcp(_)), Ok(Some(Socket::Tcp(_))))));
+        assert!(matches!((there, here), (Ok(Socket::Tcp(_)), Some(Socket::Tcp(_)))));
     }
 }
