@@ -45,15 +45,15 @@ pub(super) struct Program {
 impl Program {
     /// Makes all that `order` needs, and returns it with our ends of the child's outputs.
     pub(super) fn of(order: &Order) -> io::Result<(Self, [OwnedFd; 2])> {
-        let mut path = std::path::absolute(order.executable.path())?;
-        let mut file = None;
-        if let Some((opened, form)) = order.executable.opened() {
-            let opened = above(opened)?;
+        let (path, file) = match order.executable.opened() {
             // The kernel has it open before it closes ours; an interpreter opens it again by this same name, and has to inherit
             // the descriptor for that.
-            path = Path::new(OPENED).join(opened.as_raw_fd().to_string());
-            file = Some((opened, form));
-        }
+            Some((opened, form)) => {
+                let opened = above(opened)?;
+                (Path::new(OPENED).join(opened.as_raw_fd().to_string()), Some((opened, form)))
+            }
+            None => (std::path::absolute(order.executable.path())?, None),
+        };
         let stdin = match order.stdin {
             Stdin::Null => Some(above(File::open("/dev/null")?)?),
             Stdin::Inherit => None,
