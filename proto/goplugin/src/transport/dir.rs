@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 use thiserror::Error;
 
 use super::{Group, LONGEST_PATH};
@@ -216,8 +216,12 @@ fn discard(path: &Path) {
             _ => fs::remove_file(entry.path()),
         };
     }
-    let _left = fs::remove_file(path.join(LOCK));
-    let _left = fs::remove_dir(path);
+    let lock = path.join(LOCK);
+    let _left = fs::remove_file(&lock);
+    if fs::remove_dir(path).is_err() {
+        // So is one that was in vain. There may have been no descriptor left to look with, and this needs none.
+        let _is_gone = mknodat(CWD, &lock, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0);
+    }
 }
 
 /// Makes `path` ours: a new directory that only we may enter, its lock created and held.
@@ -273,19 +277,41 @@ mod tests {
         assert_eq!(names(base.path()), Vec::<PathBuf>::new());
     }
 
-    #[test]
-    fn a_directory_whose_lock_cannot_be_created_is_not_left() {
-        // A path has 4095 bytes at most: enough for the directory, and not for what is in it.
-        const LENGTH: usize = 4092;
-        let base = tempfile::tempdir().unwrap();
-        let mut path = base.path().to_owned();
-        while path.as_os_str().len() + 102 < LENGTH {
+    /// Returns a path below `base` of that many bytes, of which the kernel takes 4095. All but its end is there.
+    fn deep(base: &Path, length: usize) -> PathBuf {
+        let mut path = base.to_owned();
+        while path.as_os_str().len() + 102 < length {
             path.push("d".repeat(100));
         }
         fs::create_dir_all(&path).unwrap();
-        let name = "n".repeat(LENGTH - path.as_os_str().len() - 1);
-        assert_eq!(claim(&path.join(name)).unwrap_err().kind(), io::ErrorKind::InvalidFilename);
-        assert_eq!(names(&path), Vec::<PathBuf>::new());
+        let name = "n".repeat(length - path.as_os_str().len() - 1);
+        path.join(name)
+    }
+
+    #[test]
+    fn a_directory_whose_lock_cannot_be_created_is_not_left() {
+        let base = tempfile::tempdir().unwrap();
+        let path = deep(base.path(), 4092);
+        assert_eq!(claim(&path).unwrap_err().kind(), io::ErrorKind::InvalidFilename);
+        assert_eq!(names(path.parent().unwrap()), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_emptied_has_a_lock_for_the_next_start() {
+        use rustix::fs::{AtFlags, unlinkat};
+
+        let base = tempfile::tempdir().unwrap();
+        let path = deep(base.path(), 4088);
+        drop(claim(&path).unwrap());
+        // Only who has opened the directory comes to that.
+        let (directory, name) = (File::open(&path).unwrap(), "out of reach");
+        mknodat(&directory, name, FileType::RegularFile, Mode::RUSR, 0).unwrap();
+        discard(&path);
+        assert!(path.join(LOCK).exists());
+
+        unlinkat(&directory, name, AtFlags::empty()).unwrap();
+        sweep_one(&path);
+        assert!(!path.exists());
     }
 
     #[test]
@@ -311,8 +337,6 @@ mod tests {
 
     #[test]
     fn sweeping_waits_for_nobody() {
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-
         let base = tempfile::tempdir().unwrap();
         let dead = base.path().join("goplugin-dead");
         fs::create_dir(&dead).unwrap();
