@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process_group, pidfd_send_signal, waitid,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -167,7 +169,7 @@ impl Leash {
     /// Tells whether the process `pid` is the child or one of its group.
     pub(super) fn reaches(&self, pid: i32) -> bool {
         let Some(pid) = Pid::from_raw(pid) else { return false };
-        pid == self.pid || (self.reach == Reach::Group && rustix::process::getpgid(Some(pid)) == Ok(self.pid))
+        pid == self.pid || (self.reach == Reach::Group && getpgid(Some(pid)) == Ok(self.pid))
     }
 
     /// Kills the child and its group. Does nothing once the child was reaped.
@@ -212,11 +214,15 @@ impl Leash {
     }
 
     fn signal(&self, signal: Signal) {
-        // That there is nobody left to signal is the only error that is left here. The child itself is
-        // named as well: it may have gone over to another group.
+        // That there is nobody left to signal is the only error that is left here.
         if self.reach == Reach::Group {
             let _gone = kill_process_group(self.pid, signal);
+            // Who is asked to end, and again while it does, may take that for impatience.
+            if signal == Signal::TERM && getpgid(Some(self.pid)) == Ok(self.pid) {
+                return;
+            }
         }
+        // It may have gone over to another group.
         let _gone = pidfd_send_signal(&self.pidfd, signal);
     }
 
