@@ -169,7 +169,11 @@ impl Mux {
     pub(crate) async fn serve(&self, id: u32) -> Result<Streams, DialError> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         // First, because who is let in has to be told so, and before whoever is let in next.
-        let room = self.0.queue.reserve().await.map_err(|_| DialError::Closed)?;
+        let room = tokio::select! {
+            room = self.0.queue.reserve() => room.map_err(|_| DialError::Closed)?,
+            // Nobody takes any more what waits to be said.
+            () = self.ended() => return Err(DialError::Closed),
+        };
         let mut knocks = self.0.acceptance.knocks();
         if *self.0.ended.borrow() {
             return Err(DialError::Closed);

@@ -226,6 +226,20 @@ async fn a_server_that_is_given_up_before_it_can_say_so_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_server_that_waits_for_room_to_say_so_ends_with_its_session() {
+    let (there, here) = UnixStream::pair().unwrap();
+    let answers = Queue::new();
+    let (plugin, _main) = Mux::new(Socket::Unix(here), Role::Plugin, answers.clone());
+    while let Some(room) = answers.room() {
+        room.send(ConnInfo::default());
+    }
+    let mut serving = Box::pin(plugin.serve(7));
+    assert!((&mut serving).now_or_never().is_none());
+    drop(there);
+    assert!(matches!(timeout(LONG, serving).await, Ok(Err(DialError::Closed))));
+}
+
+#[tokio::test]
 async fn a_stream_that_nobody_knocked_for_is_refused_by_a_host() {
     let pair = pair();
     let mut dialled = pair.plugin.dial(None).await.unwrap();
