@@ -153,12 +153,13 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
                 )
             }
             TypeKind::Multiple(wanted) => {
-                // The validator keeps no order. Where it does not say by which keyword of the schema, there is none.
+                let mut wanted: Vec<_> = wanted.iter().map(|w| w.to_string()).collect();
+                // The validator keeps no order. A part of the schema with a name of its own is not found by the path, and
+                // what stands there instead may be of other types.
                 let written = input.schema.pointer(error.schema_path().as_str()).and_then(Value::as_array);
-                let wanted: Vec<_> = match written {
-                    Some(types) => types.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-                    None => wanted.iter().map(|w| w.to_string()).collect(),
-                };
+                if let Some(written) = written {
+                    wanted.sort_by_key(|name| written.iter().position(|written| written == name));
+                }
                 let wanted = quote(&wanted.join(", "));
                 format!("{} has type {}, want one of {wanted}", instance.plain(), instance.kind())
             }

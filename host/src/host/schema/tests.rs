@@ -158,6 +158,15 @@ fn a_reference_is_told_by_what_it_leads_to() {
     check(schema, r#"{"a":1}"#, said);
 }
 
+/// Its references start from there.
+#[test]
+fn what_a_part_with_a_name_of_its_own_wants_is_not_looked_up_elsewhere() {
+    let schema = r##"{"$defs":{"n":{"type":["object","null"]}},"properties":{"a":{"$id":"https://example.com/a",
+        "$ref":"#/$defs/n","$defs":{"n":{"type":["string","boolean"]}}}}}"##;
+    let said = judged(schema, r#"{"a":1}"#).unwrap_err();
+    assert!(said.contains("boolean") && !said.contains("object"), "{said}");
+}
+
 #[test]
 fn several_findings_are_a_list() {
     let schema = r#"{"properties":{"a":{"type":"string"},"b":{"minimum":1}}}"#;
