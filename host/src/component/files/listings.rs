@@ -3,10 +3,10 @@
 //! Wasmtime reads a directory to its end when a guest begins to list it, and keeps all of it with us until the guest lets go.
 //! No limit on memory counts that, so the entries are counted: those of all listings that a guest has open.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd as _;
+use std::fs::File;
 use std::sync::Arc;
 
+use rustix::fs::{Dir, Mode, OFlags, openat};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -64,8 +64,26 @@ async fn list(state: &mut State, directory: Resource<Descriptor>) -> FsResult<Re
     Ok(listing)
 }
 
-/// Counts what is in a directory, as far as that matters. What cannot be listed, wasmtime does not list either, and says why.
+/// Counts what is in a directory, as far as that matters, and the two names of every directory with it. What cannot be
+/// listed, wasmtime does not list either, and says why.
 fn count(directory: &File) -> usize {
-    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    fs::read_dir(path).map_or(0, |entries| entries.take(MOST + 1).count())
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(directory, c".", flags, Mode::empty());
+    opened.and_then(Dir::new).map_or(0, |entries| entries.take(MOST + 1).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_only_to_be_named_is_counted_as_any_other() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            File::create(directory.path().join(name)).unwrap();
+        }
+        let named =
+            rustix::fs::open(directory.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        assert_eq!(count(&named.into()), 5);
+    }
 }
