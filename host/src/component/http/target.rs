@@ -226,7 +226,8 @@ mod tests {
             let (release, held_up) = std::sync::mpsc::channel::<()>();
             let only_thread = tokio::task::spawn_blocking(move || held_up.recv());
             let lookups = Arc::new(Semaphore::new(1));
-            let target = target("localhost.");
+            // No resolver is asked for a name with a zero in it.
+            let target = target("a\0b");
             assert!(timeout(Duration::ZERO, target.resolve(&lookups)).await.is_err());
             assert_eq!(lookups.available_permits(), 0);
 
