@@ -19,6 +19,10 @@ use super::output::Output;
 /// output may keep it open for longer than we live.
 const REST: Duration = Duration::from_millis(20);
 
+/// How long somebody may keep standard output to himself at the end. A guess: what is not flushed by then is lost, and a
+/// machine under load may take long to start the thread that does it. Hosts kill after two seconds.
+const TURN: Duration = Duration::from_millis(100);
+
 /// How much is read at once.
 const READ: usize = 8 << 10;
 
@@ -55,7 +59,7 @@ impl Captured {
         // Somebody may stand still in a print, and has standard output to himself until then.
         self.to.hurry();
         // That nobody reads any more is no reason to fail, nor that somebody keeps standard output for good.
-        let _unread = timeout(REST, spawn_blocking(|| io::stdout().flush())).await;
+        let _unread = timeout(TURN, spawn_blocking(|| io::stdout().flush())).await;
         self.restore();
         let _somebody_else_prints = timeout(REST, &mut self.reading).await;
     }
