@@ -86,7 +86,7 @@ impl Descriptors {
             Ok(meta) => {
                 let ours = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
                 if !ours {
-                    tracing::warn!(dir = %dir.display(), "descriptors not kept: others may write to the folder");
+                    tracing::warn!(dir = %dir.display(), "descriptors not kept there: others may write to the folder");
                 }
                 ours
             }
@@ -181,14 +181,15 @@ impl Descriptors {
 
     fn keep_in_memory<T: Serialize>(&self, name: &str, value: &T) {
         let Ok(text) = serde_json::to_vec(value) else { return };
+        if text.len() > LARGEST_IN_MEMORY {
+            return;
+        }
         let mut memory = lock(&self.memory);
         // What files were once, before they were replaced, is of no use.
-        if memory.len() >= MOST_IN_MEMORY {
+        if memory.len() >= MOST_IN_MEMORY && !memory.contains_key(name) {
             memory.clear();
         }
-        if text.len() <= LARGEST_IN_MEMORY {
-            memory.insert(name.to_owned(), text);
-        }
+        memory.insert(name.to_owned(), text);
     }
 }
 
@@ -435,9 +436,12 @@ mod tests {
         for n in 0..MOST_IN_MEMORY {
             cache.write(&n.to_string(), &"x");
         }
+        let large = "x".repeat(LARGEST_IN_MEMORY);
+        for (name, value) in [("0", "again"), ("large", large.as_str())] {
+            cache.write(name, &value);
+            assert_eq!(lock(&cache.memory).len(), MOST_IN_MEMORY, "{name}");
+        }
         cache.put(&digest, &described());
         assert_eq!((cache.get(&digest), lock(&cache.memory).len()), (Some(described()), 1));
-        cache.write("large", &"x".repeat(LARGEST_IN_MEMORY));
-        assert_eq!(lock(&cache.memory).len(), 1);
     }
 }

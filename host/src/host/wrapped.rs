@@ -19,8 +19,8 @@ use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::Candidate;
 
-/// Tells wrapped files that are known to be what they say, by their [fingerprints](Bundle::fingerprint). That is a claim,
-/// too, until the host has looked at the file as a whole, as it then does.
+/// Tells wrapped files that are known to be what they say, by their [fingerprints](Bundle::fingerprint). Such a one is a
+/// claim until the host has looked at the file as a whole, as it then does.
 pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
 
 /// A native program that carries a component.
