@@ -18,6 +18,7 @@
 //! | `never` | the prompt, and then nothing until the caller has gone |
 //! | `no-claims` | a result that says not who it was |
 //! | `refuse` | `login refused` |
+//! | `remark` | the same, with a remark that is an error: `nobody is home: ring twice` |
 //! | `crash` | the whole plugin ends, with the words `the door fell on me` |
 //!
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
@@ -30,8 +31,8 @@ use std::time::Duration;
 
 use portcullis_sdk::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Claims, Configuration, DeviceCodePrompt,
-    Error, FlowAvailability, HandlerInfo, Host, Json, LoginRequest, LoginResult, Prompts, ResponseRequest,
-    Token, UnixSeconds,
+    Diagnostic, Error, FlowAvailability, HandlerInfo, Host, Json, LoginRequest, LoginResult, Prompts,
+    Refusal, ResponseRequest, Token, UnixSeconds,
 };
 use serde_json::{Map, Value};
 
@@ -274,6 +275,10 @@ impl AuthHandler for Doorman {
 fn device_code(host: &Host<'_>, prompts: &Prompts<'_>, tenant_id: &str) -> Result<String, Error> {
     match tenant_id {
         "refuse" => return Err(Error::new("login refused")),
+        "remark" => {
+            let remark = Diagnostic::error("nobody is home").detail("ring twice");
+            return Err(Refusal::new("login refused").diagnostic(remark).into());
+        }
         "crash" => crash(),
         "flood" => (0..10_000).for_each(|n| show(prompts, &format!("F-{n:05}"))),
         _ => show(prompts, "ABCD-1234"),

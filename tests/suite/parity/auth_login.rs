@@ -66,6 +66,19 @@ async fn a_login_that_is_refused_is_refused_in_the_plugins_words(door: Door) -> 
     Ok(())
 }
 
+/// A Go plugin's error has no remarks.
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remark_on_a_refused_login_takes_the_place_of_its_words(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let doorman = host.launch_auth("doorman").await?;
+    let refused = doorman.login("door", login("", "remark")).await.1;
+    assert_eq!(refused.map_err(|error| error.to_string()), Err("nobody is home: ring twice".to_owned()));
+    Ok(())
+}
+
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]

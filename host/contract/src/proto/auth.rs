@@ -11,7 +11,7 @@ use std::time::Duration;
 use portcullis_proto as proto;
 use portcullis_proto::login_stream_message::Payload;
 
-use super::execute::{from_settings, refused, to_settings};
+use super::execute::{from_settings, refused, to_settings, words};
 use super::host_service::from_unix;
 use super::{Answer, ConvertError, answer, non_empty};
 use crate::{
@@ -206,14 +206,14 @@ impl From<proto::LoginStreamMessage> for LoginItem {
     }
 }
 
-/// Of a refusal there is room for the words alone.
+/// Of a refusal there is room for words alone: those that are shown.
 impl From<LoginItem> for proto::LoginStreamMessage {
     fn from(item: LoginItem) -> Self {
         Self {
             payload: match item {
                 LoginItem::Prompt(prompt) => Some(Payload::DeviceCodePrompt(prompt.into())),
                 LoginItem::Result(Answer(Ok(result))) => Some(Payload::Result(result.into())),
-                LoginItem::Result(Answer(Err(refusal))) => Some(Payload::Error(refused(refusal).0)),
+                LoginItem::Result(Answer(Err(refusal))) => Some(Payload::Error(words(&refusal))),
                 LoginItem::Unknown => None,
             },
         }
@@ -257,7 +257,7 @@ impl TryFrom<proto::StopAuthHandlerResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::StopAuthHandlerResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| refused(refusal).0, |()| String::new()) }
+        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
     }
 }
 
@@ -289,7 +289,7 @@ impl From<Answer<Vec<FlowAvailability>>> for proto::DetectAvailableFlowsResponse
                 let flows = flows.into_iter().map(proto::FlowAvailability::from).collect();
                 Self { flows, error: String::new() }
             }
-            Err(refusal) => Self { flows: Vec::new(), error: refused(refusal).0 },
+            Err(refusal) => Self { flows: Vec::new(), error: words(&refusal) },
         }
     }
 }
@@ -318,7 +318,7 @@ impl TryFrom<proto::ActivateServerModeResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::ActivateServerModeResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| refused(refusal).0, |()| String::new()) }
+        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
     }
 }
 

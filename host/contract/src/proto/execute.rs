@@ -105,6 +105,11 @@ pub(super) fn refused(refusal: Refusal) -> (String, Vec<proto::Diagnostic>) {
     (error, to_messages(refusal.diagnostics))
 }
 
+/// Returns the words that are shown of a refusal, for a message with room for nothing else.
+pub(super) fn words(refusal: &Refusal) -> String {
+    error_text(refusal.to_string(), String::new)
+}
+
 /// The context is always sent, and at least `{}` (contract spec 4.6).
 impl From<Execute> for proto::ExecuteProviderRequest {
     fn from(execute: Execute) -> Self {
@@ -276,7 +281,7 @@ impl TryFrom<proto::StopProviderResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::StopProviderResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| refused(refusal).0, |()| String::new()) }
+        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
     }
 }
 
