@@ -13,7 +13,7 @@
 //!
 //! | Of a configuration | |
 //! |---|---|
-//! | `quiet`, `noColor` | bool |
+//! | `quiet`, `noColor`, `promptsForResponse` | bool; the native peer has not the last |
 //! | `binaryName` | text |
 //! | `profile` | text or `null` |
 //! | `settings` | a JSON object |
@@ -44,6 +44,7 @@ pub(crate) fn of_configuration(seen: &Configuration) -> Result<Value, Error> {
         "noColor": seen.no_color,
         "binaryName": seen.binary_name,
         "profile": seen.profile,
+        "promptsForResponse": seen.prompts_for_response,
         "settings": of_settings(&seen.settings)?,
     }))
 }

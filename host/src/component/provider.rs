@@ -211,7 +211,9 @@ impl Provider for ComponentProvider {
         name: &ProviderName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        let configuration = types::Configuration::from(configuration);
+        // A provider has no login to ask during, and is not told over the wire either.
+        let configuration =
+            types::Configuration { prompts_for_response: false, ..types::Configuration::from(configuration) };
         self.instances.fits(&[&configuration.settings])?;
         // Not replayed first: the question itself is the configuration.
         let configuration = Arc::new(configuration);

@@ -112,7 +112,7 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
         ]
         .into(),
         profile: Some("work".to_owned()),
-        prompts_for_response: false,
+        prompts_for_response: true,
     };
     let name = ProviderName::new("acrobat");
     generous(plugin.provider.configure(&Call::default(), &name, &configuration)).await?;
@@ -123,6 +123,8 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
         assert_eq!(seen["binaryName"], "portcullis");
         assert_eq!(seen["profile"], "work");
         assert_eq!(seen["settings"], json!({"one": 1, "two": {"x": "y"}}));
+        // A provider has no login to ask during.
+        assert_ne!(seen["promptsForResponse"], true);
     }
     Ok(())
 }
