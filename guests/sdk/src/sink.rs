@@ -5,7 +5,8 @@ use std::fmt;
 /// Where a streaming execution shows what it does, for the time of one call.
 ///
 /// A reader who is slow slows the writer: a write returns once there is room for it. Chunks of 16 to
-/// 64 KiB cost the least.
+/// 64 KiB cost the least. A native plugin's threads may share one behind a lock, as those that read what a process
+/// prints would.
 pub struct Sink<'a> {
     write: Write<'a>,
 }
@@ -13,7 +14,7 @@ pub struct Sink<'a> {
 #[cfg(target_family = "wasm")]
 type Write<'a> = crate::component::Imports<'a>;
 #[cfg(not(target_family = "wasm"))]
-type Write<'a> = &'a mut dyn FnMut(Channel, &[u8]) -> Result<(), Closed>;
+type Write<'a> = &'a mut (dyn FnMut(Channel, &[u8]) -> Result<(), Closed> + Send);
 
 impl<'a> Sink<'a> {
     #[cfg(target_family = "wasm")]
@@ -79,3 +80,28 @@ impl fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[test]
+    fn threads_may_share_one() {
+        let mut shown = Vec::new();
+        let mut write = |channel, chunk: &[u8]| {
+            shown.push((channel, chunk.to_vec()));
+            Ok(())
+        };
+        let sink = Mutex::new(Sink::from_fn(&mut write));
+        std::thread::scope(|threads| {
+            let sink = || sink.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.spawn(move || sink().stdout("out"));
+            threads.spawn(move || sink().stderr("err"));
+        });
+        drop(sink);
+        shown.sort_by_key(|(channel, _)| *channel == Channel::Stderr);
+        assert_eq!(shown, [(Channel::Stdout, b"out".to_vec()), (Channel::Stderr, b"err".to_vec())]);
+    }
+}
