@@ -10,9 +10,10 @@ use futures_core::stream::BoxStream;
 use portcullis_contract as contract;
 use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo, ProviderName, Refusal};
 use portcullis_serve::Surroundings;
+use serde::de::IgnoredAny;
 
 use super::call::{Calls, info};
-use crate::{Channel, Host, Json, Provider, Sink};
+use crate::{Channel, Descriptor, Host, Json, Provider, Sink};
 
 /// A provider of an author's.
 pub(super) struct NativeProvider<P> {
@@ -37,7 +38,7 @@ impl<P: Provider> NativeProvider<P> {
         let told = calls.make(&Call::default(), ask).await;
         let (names, described) = told.map_err(LaunchError::Undescribed)?;
         let descriptors = described.into_iter().map(|(name, described)| {
-            let described = described.map(contract::Descriptor::from).map_err(CallError::from);
+            let described = described.map_err(CallError::from).and_then(checked);
             (ProviderName::new(name), described)
         });
         Ok(Self {
@@ -49,6 +50,21 @@ impl<P: Provider> NativeProvider<P> {
             around,
         })
     }
+}
+
+/// Refuses a schema that is no JSON, as is done with a component's: the wire leaves it out, and the provider would take
+/// anything.
+fn checked(told: Descriptor) -> Result<contract::Descriptor, CallError> {
+    let input = told.schema.iter().map(|schema| ("the schema of the input", schema));
+    let outputs = told.output_schemas.values().map(|schema| ("an output schema", schema));
+    let operations = told.operations.iter().flat_map(|of| [&of.input_schema, &of.output_schema]).flatten();
+    let operations = operations.map(|schema| ("the schema of an operation", schema));
+    for (what, schema) in input.chain(outputs).chain(operations) {
+        if let Err(error) = schema.parse::<IgnoredAny>() {
+            return Err(CallError::contract(format!("{what} is not JSON: {error}")));
+        }
+    }
+    Ok(told.into())
 }
 
 /// What is said of a name that the plugin does not offer.
@@ -156,5 +172,34 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.map(|name| name.as_str().to_owned()));
         self.calls.make(call, move |host| plugin.stop(host, name.as_deref())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Capability, Operation};
+
+    fn check(told: Descriptor, what: &str) {
+        let error = checked(told).expect_err("it is refused");
+        let text = contract::chain(&error);
+        assert!(text.starts_with(&format!("the plugin broke the contract: {what} is not JSON: ")), "{text}");
+    }
+
+    #[test]
+    fn a_schema_that_is_no_json_is_refused_wherever_it_stands() {
+        let (good, bad) = (|| Json::from_text(r#"{"type":"object"}"#), || Some(Json::from_text("{oops")));
+        let told = || Descriptor {
+            schema: Some(good()),
+            output_schemas: [(Capability::FROM, good())].into(),
+            operations: vec![Operation { input_schema: Some(good()), ..Operation::default() }],
+            ..Descriptor::default()
+        };
+        assert!(checked(told()).is_ok());
+        check(Descriptor { schema: bad(), ..told() }, "the schema of the input");
+        let output_schemas = bad().map(|schema| (Capability::FROM, schema)).into_iter().collect();
+        check(Descriptor { output_schemas, ..told() }, "an output schema");
+        let operations = vec![Operation { output_schema: bad(), ..Operation::default() }];
+        check(Descriptor { operations, ..told() }, "the schema of an operation");
     }
 }
