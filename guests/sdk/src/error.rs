@@ -6,6 +6,21 @@ use std::error::Error as StdError;
 ///
 /// Any error converts into one with `?`; its message is then the error's own, followed by those of its
 /// sources. For that reason this type is no [`std::error::Error`] itself.
+///
+/// A boxed error, or one of `anyhow`'s, is none either in the eyes of `?`. What is in it converts:
+///
+/// ```
+/// use portcullis_sdk::Error;
+///
+/// fn read() -> Result<u16, Box<dyn std::error::Error>> {
+///     Ok("port".parse()?)
+/// }
+///
+/// fn execute() -> Result<u16, Error> {
+///     read().map_err(|e| Error::from(&*e))
+/// }
+/// # assert_eq!(execute(), Err(Error::new("invalid digit found in string")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The plugin does not offer this call. The host falls back on another one or does without.

@@ -87,7 +87,7 @@ impl<'a> Host<'a> {
     ///
     /// # Errors
     ///
-    /// Only when the host cannot be reached: it never refuses this one, it leaves out names.
+    /// Only in a native plugin, when its caller has given up: the host never refuses this one, it leaves out names.
     pub fn auth_handlers(&self) -> Result<AuthHandlers, HostError> {
         self.calls.auth_handlers().map_err(HostError::of("ListAuthHandlers"))
     }

@@ -8,7 +8,7 @@
 //! use portcullis_sdk::{Capability, Descriptor, Error, Execute, Host, Json, Level, Output, Provider};
 //!
 //! #[derive(Default)]
-//! struct Greeter;
+//! pub struct Greeter;
 //!
 //! #[derive(serde::Deserialize)]
 //! struct Input {
@@ -100,7 +100,7 @@
 //! };
 //!
 //! #[derive(Default)]
-//! struct Acme {
+//! pub struct Acme {
 //!     who: Mutex<Option<Claims>>,
 //! }
 //!

@@ -24,8 +24,9 @@
 //! ```
 //!
 //! The library stays a `cdylib` and nothing else, because a library that is anything besides loses its link-time
-//! optimisation as a component; the program therefore takes the source file in, and not the crate. In `Cargo.toml` it
-//! is a program that needs a feature, so that nobody builds it for wasm:
+//! optimisation as a component; the program therefore takes the source file in, and not the crate. (Paths in it begin with
+//! `self` or `super`: `crate` is another one in the program.) In `Cargo.toml` it is a program that needs a feature, so that
+//! nobody builds it for wasm:
 //!
 //! ```toml
 //! [features]
