@@ -1,6 +1,7 @@
 //! Auth handlers, to and from the wire (contract spec 1.4 and 1.9).
 //!
-//! Times that are absent are sent as 0; 0 and Go's zero time are read as absent, wherever they stand.
+//! Times that are absent are sent as upstream sends them, of a login and in claims as Go's zero time and else as 0; both are
+//! read as absent, wherever they stand.
 //! A list converts item by item where it is read.
 
 mod tokens;
@@ -12,7 +13,7 @@ use portcullis_proto as proto;
 use portcullis_proto::login_stream_message::Payload;
 
 use super::execute::{from_settings, refused, to_settings, words};
-use super::host_service::from_unix;
+use super::host_service::{from_unix, to_unix};
 use super::{Answer, ConvertError, answer, non_empty};
 use crate::{
     AuthCapability, Claims, Configuration, DeviceCodePrompt, Flow, FlowAvailability, HandlerInfo,
@@ -243,7 +244,7 @@ impl From<proto::LoginResult> for LoginResult {
 impl From<LoginResult> for proto::LoginResult {
     fn from(result: LoginResult) -> Self {
         let LoginResult { claims, expires_at } = result;
-        Self { claims: claims.map(proto::Claims::from), expires_at_unix: expires_at.unwrap_or_default() }
+        Self { claims: claims.map(proto::Claims::from), expires_at_unix: to_unix(expires_at) }
     }
 }
 

@@ -44,10 +44,17 @@ fn from_text(text: String) -> HostError {
     }
 }
 
+const GO_ZERO: i64 = -62_135_596_800;
+
 /// Reads a moment. Upstream's senders say "never" with 0 or with Go's zero time (contract spec 7.4).
 pub(super) fn from_unix(seconds: i64) -> Option<UnixSeconds> {
-    const GO_ZERO: i64 = -62_135_596_800;
     (seconds != 0 && seconds != GO_ZERO).then_some(seconds)
+}
+
+/// Writes a moment where upstream's senders say "never" with Go's zero time (contract spec 3.8): their readers take 0
+/// for 1970.
+pub(super) fn to_unix(moment: Option<UnixSeconds>) -> i64 {
+    moment.unwrap_or(GO_ZERO)
 }
 
 impl From<HostAnswer<Option<String>>> for proto::GetSecretResponse {
@@ -137,8 +144,8 @@ impl From<Claims> for proto::Claims {
             email: claims.email,
             name: claims.name,
             username: claims.username,
-            issued_at_unix: claims.issued_at.unwrap_or_default(),
-            expires_at_unix: claims.expires_at.unwrap_or_default(),
+            issued_at_unix: to_unix(claims.issued_at),
+            expires_at_unix: to_unix(claims.expires_at),
         }
     }
 }
@@ -332,14 +339,14 @@ mod tests {
         assert_eq!(proto::SetSecretResponse::from(answer).error, "no reason given");
     }
 
-    /// Contract items 136 and 137.
+    /// Contract item 137.
     #[test]
-    fn zero_and_gos_zero_time_are_no_time_and_absence_is_sent_as_zero() {
+    fn zero_and_gos_zero_time_are_no_time_and_absence_is_sent_as_upstream_sends_it() {
         for (wire, read) in [(0, None), (-62_135_596_800, None), (1, Some(1)), (-1, Some(-1))] {
             let message = proto::Claims { issued_at_unix: wire, expires_at_unix: wire, ..Default::default() };
             let claims = Claims::from(message);
             assert_eq!((claims.issued_at, claims.expires_at), (read, read), "{wire}");
-            assert_eq!(proto::Claims::from(claims).issued_at_unix, read.unwrap_or(0));
+            assert_eq!(proto::Claims::from(claims).issued_at_unix, read.unwrap_or(-62_135_596_800));
 
             let token = proto::GetAuthTokenResponse { expires_at_unix: wire, ..Default::default() };
             assert_eq!(HostAnswer::<Token>::from(token).0.map(|t| t.expires_at), Ok(read));

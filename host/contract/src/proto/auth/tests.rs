@@ -218,7 +218,7 @@ fn a_negative_time_is_none() {
 }
 
 #[test]
-fn zero_and_gos_zero_time_are_no_time_and_absence_is_sent_as_zero() {
+fn zero_and_gos_zero_time_are_no_time_and_absence_is_sent_as_upstream_sends_it() {
     for (wire, read) in [(0, None), (-62_135_596_800, None), (1, Some(1)), (-1, Some(-1))] {
         // item 137
         let result = LoginResult::from(proto::LoginResult { expires_at_unix: wire, ..Default::default() });
@@ -242,9 +242,9 @@ fn zero_and_gos_zero_time_are_no_time_and_absence_is_sent_as_zero() {
         });
         assert_eq!((cached.expires_at, cached.cached_at), (read, read));
 
+        assert_eq!(proto::LoginResult::from(result).expires_at_unix, read.unwrap_or(-62_135_596_800));
         // item 136
         let sent = read.unwrap_or(0);
-        assert_eq!(proto::LoginResult::from(result).expires_at_unix, sent);
         let status = proto::GetStatusResponse::from(status);
         assert_eq!((status.expires_at_unix, status.last_refresh_unix), (sent, sent));
         let token = proto::GetTokenResponse::from(token);
