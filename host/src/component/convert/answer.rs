@@ -1,6 +1,6 @@
 //! What a guest answers: an output, or a no.
 
-use portcullis_contract::{CallError, Diagnostic, Output, Refusal, Severity};
+use portcullis_contract::{CallError, Diagnostic, Json, Output, Refusal, Severity};
 
 use crate::component::bindings::portcullis::plugin::types;
 use crate::component::convert::{Misfit, each, json, object};
@@ -48,11 +48,19 @@ impl TryFrom<types::Output> for Output {
         Ok(Self {
             data: json("the data of the output", data)?,
             warnings,
-            metadata: metadata.map(|text| object("the metadata of the output", text)).transpose()?,
+            metadata: metadata
+                .map(|text| object("the metadata of the output", text))
+                .transpose()?
+                .filter(|metadata| !is_empty(metadata)),
             streamed,
             diagnostics: each(diagnostics),
         })
     }
+}
+
+/// Tells an object with nothing in it, which the wire leaves out.
+fn is_empty(object: &Json) -> bool {
+    object.as_str().split_ascii_whitespace().flat_map(str::chars).eq("{}".chars())
 }
 
 #[cfg(test)]
@@ -64,5 +72,21 @@ mod tests {
         let failure = |exit_code| types::Failure { message: "no".to_owned(), exit_code, diagnostics: vec![] };
         assert_eq!(Refusal::from(failure(Some(0))).exit_code, None);
         assert_eq!(Refusal::from(failure(Some(7))).exit_code, Some(7));
+    }
+
+    #[test]
+    fn metadata_without_anything_in_it_is_none() {
+        let metadata = |text: &str| {
+            let output = types::Output {
+                data: "null".to_owned(),
+                warnings: vec![],
+                metadata: Some(text.to_owned()),
+                streamed: false,
+                diagnostics: vec![],
+            };
+            Output::try_from(output).unwrap().metadata
+        };
+        assert_eq!((metadata("{}"), metadata(" { \n} ")), (None, None));
+        assert_eq!(metadata(r#"{"":1}"#), Some(Json::from_text(r#"{"":1}"#)));
     }
 }

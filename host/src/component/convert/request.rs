@@ -36,7 +36,8 @@ impl From<Context> for types::ExecutionContext {
             settings,
         } = from;
         Self {
-            context: context.map(Json::into_string),
+            // An empty object is how the wire says that there is none.
+            context: said(context.map(Json::into_string)).filter(|context| context != "{}"),
             dry_run,
             mode: said(mode.map(|mode| mode.as_str().to_owned())),
             working_directory: said(working_directory),
@@ -74,9 +75,11 @@ mod tests {
     #[test]
     fn what_says_nothing_was_not_said() {
         let [working_directory, output_directory, conflict_strategy] = [(); 3].map(|()| Some(String::new()));
+        let context = Some(Json::from_text("{}"));
         let context =
-            Context { working_directory, output_directory, conflict_strategy, ..Context::default() };
+            Context { context, working_directory, output_directory, conflict_strategy, ..Context::default() };
         let told = types::ExecutionContext::from(context);
+        assert_eq!(told.context, None);
         let places = (told.working_directory, told.output_directory);
         assert_eq!((places, told.conflict_strategy), ((None, None), None));
     }
