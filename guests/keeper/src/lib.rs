@@ -151,9 +151,8 @@ portcullis_sdk::export!(Keeper);
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
-    use std::time::Duration;
 
-    use portcullis_sdk::{HostService, Level};
+    use portcullis_sdk::HostService;
 
     use super::*;
 
@@ -187,26 +186,8 @@ mod tests {
             Ok(None)
         }
 
-        fn auth_handlers(&self) -> Result<AuthHandlers, String> {
-            Ok(AuthHandlers::default())
-        }
-
-        fn auth_token(&self, _request: &TokenRequest) -> Result<Token, String> {
-            Err("auth token service not available".to_owned())
-        }
-
         fn auth_groups(&self, _handler: &str) -> Result<Vec<String>, String> {
             Ok(Vec::new())
-        }
-
-        fn log(&self, _level: Level, _message: &str, _fields: &str) {}
-
-        fn cancelled(&self) -> bool {
-            false
-        }
-
-        fn time_left(&self) -> Option<Duration> {
-            None
         }
     }
 

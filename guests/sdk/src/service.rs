@@ -6,32 +6,81 @@ use crate::{
     AuthHandlers, Claims, DeviceCodePrompt, Level, PromptError, ResponseRequest, Token, TokenRequest,
 };
 
+const NO_SECRETS: &str = "secret store not available";
+
 /// What answers for a [`Host`](crate::Host) outside of a component.
 ///
-/// An error is the host's own sentence, without any prefix. Calls may overlap.
+/// An error is the host's own sentence, without any prefix. Calls may overlap. What is not implemented has nothing to offer, so
+/// that a test says no more than it is about:
+///
+/// ```
+/// use portcullis_sdk::{Host, HostService};
+///
+/// struct OneSecret;
+///
+/// impl HostService for OneSecret {
+///     fn get_secret(&self, name: &str) -> Result<Option<String>, String> {
+///         Ok((name == "app.token").then(|| "s3cret".to_owned()))
+///     }
+/// }
+///
+/// let host = Host::from_service(&OneSecret);
+/// assert_eq!(host.get_secret("app.token"), Ok(Some("s3cret".to_owned())));
+/// assert!(host.auth_groups("acme").is_err());
+/// ```
 pub trait HostService: Send + Sync {
     /// See [`Host::get_secret`](crate::Host::get_secret).
-    fn get_secret(&self, name: &str) -> Result<Option<String>, String>;
+    fn get_secret(&self, _name: &str) -> Result<Option<String>, String> {
+        Err(NO_SECRETS.to_owned())
+    }
+
     /// See [`Host::set_secret`](crate::Host::set_secret).
-    fn set_secret(&self, name: &str, value: &str) -> Result<(), String>;
+    fn set_secret(&self, _name: &str, _value: &str) -> Result<(), String> {
+        Err(NO_SECRETS.to_owned())
+    }
+
     /// See [`Host::delete_secret`](crate::Host::delete_secret).
-    fn delete_secret(&self, name: &str) -> Result<(), String>;
+    fn delete_secret(&self, _name: &str) -> Result<(), String> {
+        Err(NO_SECRETS.to_owned())
+    }
+
     /// See [`Host::list_secrets`](crate::Host::list_secrets).
-    fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, String>;
+    fn list_secrets(&self, _pattern: &str) -> Result<Vec<String>, String> {
+        Err(NO_SECRETS.to_owned())
+    }
+
     /// See [`Host::auth_identity`](crate::Host::auth_identity).
-    fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, String>;
+    fn auth_identity(&self, _handler: &str, _scope: &str) -> Result<Option<Claims>, String> {
+        Err("auth identity not available".to_owned())
+    }
+
     /// See [`Host::auth_handlers`](crate::Host::auth_handlers).
-    fn auth_handlers(&self) -> Result<AuthHandlers, String>;
+    fn auth_handlers(&self) -> Result<AuthHandlers, String> {
+        Ok(AuthHandlers::default())
+    }
+
     /// See [`Host::auth_token`](crate::Host::auth_token).
-    fn auth_token(&self, request: &TokenRequest) -> Result<Token, String>;
+    fn auth_token(&self, _request: &TokenRequest) -> Result<Token, String> {
+        Err("auth token service not available".to_owned())
+    }
+
     /// See [`Host::auth_groups`](crate::Host::auth_groups).
-    fn auth_groups(&self, handler: &str) -> Result<Vec<String>, String>;
+    fn auth_groups(&self, _handler: &str) -> Result<Vec<String>, String> {
+        Err("auth groups not available".to_owned())
+    }
+
     /// See [`Host::log`](crate::Host::log); `fields` is a JSON object or empty.
-    fn log(&self, level: Level, message: &str, fields: &str);
+    fn log(&self, _level: Level, _message: &str, _fields: &str) {}
+
     /// See [`Host::cancelled`](crate::Host::cancelled).
-    fn cancelled(&self) -> bool;
+    fn cancelled(&self) -> bool {
+        false
+    }
+
     /// See [`Host::time_left`](crate::Host::time_left).
-    fn time_left(&self) -> Option<Duration>;
+    fn time_left(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What answers for [`Prompts`](crate::Prompts) outside of a component.
@@ -65,9 +114,12 @@ pub trait HostService: Send + Sync {
 /// ```
 pub trait PromptService: Send + Sync {
     /// See [`Prompts::device_code`](crate::Prompts::device_code).
-    fn device_code(&self, prompt: DeviceCodePrompt);
+    fn device_code(&self, _prompt: DeviceCodePrompt) {}
+
     /// See [`Prompts::auth_response`](crate::Prompts::auth_response).
-    fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError>;
+    fn auth_response(&self, _request: ResponseRequest) -> Result<String, PromptError> {
+        Err(PromptError::Unimplemented)
+    }
 }
 
 /// A host that has nothing to offer, in the words that a real one has for it.
@@ -84,60 +136,6 @@ pub trait PromptService: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unavailable;
 
-impl Unavailable {
-    const SECRETS: &'static str = "secret store not available";
-}
+impl HostService for Unavailable {}
 
-impl HostService for Unavailable {
-    fn get_secret(&self, _name: &str) -> Result<Option<String>, String> {
-        Err(Self::SECRETS.to_owned())
-    }
-
-    fn set_secret(&self, _name: &str, _value: &str) -> Result<(), String> {
-        Err(Self::SECRETS.to_owned())
-    }
-
-    fn delete_secret(&self, _name: &str) -> Result<(), String> {
-        Err(Self::SECRETS.to_owned())
-    }
-
-    fn list_secrets(&self, _pattern: &str) -> Result<Vec<String>, String> {
-        Err(Self::SECRETS.to_owned())
-    }
-
-    fn auth_identity(&self, _handler: &str, _scope: &str) -> Result<Option<Claims>, String> {
-        Err("auth identity not available".to_owned())
-    }
-
-    fn auth_handlers(&self) -> Result<AuthHandlers, String> {
-        Ok(AuthHandlers::default())
-    }
-
-    fn auth_token(&self, _request: &TokenRequest) -> Result<Token, String> {
-        Err("auth token service not available".to_owned())
-    }
-
-    fn auth_groups(&self, _handler: &str) -> Result<Vec<String>, String> {
-        Err("auth groups not available".to_owned())
-    }
-
-    /// Forgets the line.
-    fn log(&self, _level: Level, _message: &str, _fields: &str) {}
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        None
-    }
-}
-
-impl PromptService for Unavailable {
-    /// Forgets the code.
-    fn device_code(&self, _prompt: DeviceCodePrompt) {}
-
-    fn auth_response(&self, _request: ResponseRequest) -> Result<String, PromptError> {
-        Err(PromptError::Unimplemented)
-    }
-}
+impl PromptService for Unavailable {}
