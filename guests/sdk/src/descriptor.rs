@@ -51,7 +51,7 @@ pub struct Descriptor {
     pub sensitive_fields: Vec<String>,
     /// Values of the input `operation` that change something, and are refused outside of `action`, `state` and `kubeconfig`.
     ///
-    /// `None` says nothing about them, an empty list that all only read.
+    /// An empty list says no more than `None`: the wire cannot tell them apart.
     pub write_operations: Option<Vec<String>>,
     /// Its operations one by one, if it describes them.
     pub operations: Vec<Operation>,
