@@ -34,8 +34,8 @@ pub trait Provider: Send + Sync + 'static {
     fn describe(&self, provider: &str) -> Result<Descriptor, Error>;
 
     /// Prepares one provider. Every instance of the plugin is configured before it is used, so this
-    /// is on the way of every call; keep it short. An instance may then wait for its call: what gets old, a token say, is
-    /// asked for there.
+    /// is on the way of every call; keep it short. An instance may then wait for its call, so what gets old, a
+    /// token say, is better asked for in that.
     ///
     /// # Errors
     ///
