@@ -100,7 +100,6 @@ mod tests {
             threads.spawn(move || sink().stdout("out"));
             threads.spawn(move || sink().stderr("err"));
         });
-        drop(sink);
         shown.sort_by_key(|(channel, _)| *channel == Channel::Stderr);
         assert_eq!(shown, [(Channel::Stdout, b"out".to_vec()), (Channel::Stderr, b"err".to_vec())]);
     }
