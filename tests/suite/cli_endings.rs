@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
@@ -112,6 +114,28 @@ fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     child.stderr.take().expect("a pipe").read_to_string(&mut complaints)?;
     child.wait()?;
     assert_eq!(complaints, "");
+    Ok(())
+}
+
+/// As a program leaves a terminal that it shares with us. Read byte by byte the first of it takes long, and there is no room for the rest.
+#[test]
+fn output_that_is_not_waited_for_comes_whole_all_the_same() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let (mut reader, writer) = UnixStream::pair()?;
+    writer.set_nonblocking(true)?;
+    let mut run = person.command(&["run", "acrobat", "operation=big", "bytes=1000000"]);
+    let child = run.stdout(OwnedFd::from(writer)).stderr(Stdio::piped()).spawn()?;
+    // It has the other end as well.
+    drop(run);
+    for _ in 0..64 << 10 {
+        reader.read_exact(&mut [0])?;
+    }
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest)?;
+    let ended = child.wait_with_output()?;
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    assert!(rest.len() > 900_000 && rest.ends_with(b"}\n"), "{} bytes", rest.len());
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 //! Data is made as JSON text and only then given its form, so that every form says the same. A reader who
 //! has gone away ends the output quietly: that is how `head` says it has enough.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 
 use anyhow::{Context as _, anyhow};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
@@ -57,11 +59,7 @@ pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::R
     if bytes.as_ref().is_empty() {
         return Ok(true);
     }
-    let written = tokio::task::spawn_blocking(move || {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes.as_ref())?;
-        stdout.flush()
-    });
+    let written = tokio::task::spawn_blocking(move || write_all(io::stdout().lock(), bytes.as_ref()));
     match written.await? {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
@@ -119,6 +117,39 @@ pub(crate) async fn flush(exit: Exit, signals: &mut Signals) -> Exit {
     tokio::select! {
         _ = stderr.text(Vec::new()) => exit,
         exit = signals.patience() => exit,
+    }
+}
+
+/// Writes all of a text, whoever else has the same terminal or pipe.
+pub(crate) fn write_all(to: impl Write + AsFd, text: &[u8]) -> io::Result<()> {
+    let mut to = Patient(to);
+    to.write_all(text)?;
+    to.flush()
+}
+
+/// Waits for room. Another program may have said of what it shares with us that nobody waits for it.
+struct Patient<W>(W);
+
+impl<W: Write + AsFd> Patient<W> {
+    fn insist<T>(&mut self, mut attempt: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match attempt(&mut self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None))?;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl<W: Write + AsFd> Write for Patient<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.insist(|to| to.write(text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.insist(W::flush)
     }
 }
 

@@ -8,7 +8,7 @@
 //! reads any more, all of it goes nowhere.
 
 use std::collections::HashMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -18,6 +18,8 @@ use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::output;
 
 mod lines;
 mod page;
@@ -289,8 +291,7 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
 
 /// Writes to stderr. Whether it could be written is told to nobody: what nobody can read is lost.
 fn write(text: &[u8]) {
-    let mut stderr = io::stderr().lock();
-    let _ = stderr.write_all(text).and_then(|()| stderr.flush());
+    let _ = output::write_all(io::stderr().lock(), text);
 }
 
 #[cfg(test)]
