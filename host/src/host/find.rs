@@ -312,7 +312,7 @@ impl Rooms {
     /// Returns the auth handlers of the directories without starting any to stay.
     pub(super) async fn known_handlers(&self, describe: Describe) -> Result<KnownHandlers, FindError> {
         let mut all = KnownHandlers::default();
-        for file in discover::candidates(&self.setup.directories).map_err(FindError::Discover)?.candidates {
+        for file in self.look(discover::candidates).await?.candidates {
             let mut examined = Examined::new(file);
             let described = async {
                 let mut known = self.digest(&examined.file).await?;
@@ -335,9 +335,20 @@ impl Rooms {
         Ok(all)
     }
 
+    /// Looks through the directories, and keeps nobody who waits for something else: they may hold very much, or be far away.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        through: impl FnOnce(&[PathBuf]) -> Result<T, DiscoverError> + Send + 'static,
+    ) -> Result<T, FindError> {
+        let directories = self.setup.directories.clone();
+        let looked = tokio::task::spawn_blocking(move || through(&directories)).await;
+        let found = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        found.map_err(FindError::Discover)
+    }
+
     async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {
         let mut all = Vec::new();
-        for path in discover::executables(&self.setup.directories).map_err(FindError::Discover)? {
+        for path in self.look(discover::executables).await? {
             let backend = match discover::form(&path) {
                 Ok(discover::Form::Component) => BackendName::Component,
                 _ => BackendName::Process,
@@ -368,7 +379,7 @@ impl Rooms {
         describe: Describe,
         purpose: Purpose,
     ) -> Result<(Candidate, Option<Started>), FindError> {
-        let found = discover::candidates(&self.setup.directories).map_err(FindError::Discover)?;
+        let found = self.look(discover::candidates).await?;
         // Why one that should have had it does not: told if nobody else has it.
         let mut failure = None;
         let mut unknown = Vec::new();

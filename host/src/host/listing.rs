@@ -123,7 +123,7 @@ impl Host {
     /// [`FindError::Discover`], when a directory cannot be read.
     pub async fn list(&self, describe: Describe) -> Result<Listing, FindError> {
         let rooms = &self.rooms;
-        let found = discover::candidates(&rooms.setup.directories).map_err(FindError::Discover)?;
+        let found = rooms.look(discover::candidates).await?;
         let mut listing = Listing { plugins: Vec::new(), misfits: found.misfits };
         let mut first = First::default();
         for file in found.candidates {

@@ -9,6 +9,7 @@ use portcullis_contract::{
     PluginName, PluginSpec, SecretGrant, chain,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
 use super::descriptors::Described;
 use super::*;
@@ -264,6 +265,23 @@ async fn a_program_that_only_bears_the_name_is_given_nothing_and_does_not_stay()
     let granted: Vec<_> = specs.iter().map(|s| (s.name.as_str(), s.grants == grants)).collect();
     assert_eq!(granted, [(evil, false), (good, false), (good, true)]);
     assert!(host.registry().get("evil").is_none());
+}
+
+/// Ctrl-C and time that runs out are such other things.
+#[test]
+fn who_waits_for_something_else_waits_for_no_directory() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (release, held_up) = std::sync::mpsc::channel::<()>();
+        let _the_disk = tokio::task::spawn_blocking(move || held_up.recv());
+        let host = House::new(&[]).host();
+        let wanted = Wanted::Named("a".to_owned());
+        assert!(timeout(Duration::ZERO, host.list(Describe::Trusted)).await.is_err());
+        assert!(timeout(Duration::ZERO, host.find(&wanted, Describe::Trusted)).await.is_err());
+        drop(release);
+        assert!(host.list(Describe::Trusted).await.unwrap().plugins.is_empty());
+    });
 }
 
 #[tokio::test]
