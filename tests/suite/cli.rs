@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use portcullis_tests::{TestResult, cli, fixtures};
 use serde_json::json;
@@ -208,6 +209,30 @@ fn listing_executes_no_native_program() -> TestResult {
     // Nor does a run of another name.
     fails(&person.types(&["run", "nobody"])?, 4, "script");
     assert!(!trace.exists());
+    Ok(())
+}
+
+/// In the other directory there is no file of that name, and there never was.
+#[test]
+fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResult {
+    let person = Person::new()?;
+    let cache = person.path("cache");
+    let list = |place: &str, more: &[&str]| {
+        let mut command = person.command(&[&["list", "--plugin-dir", "own"][..], more].concat());
+        command.current_dir(person.path(place)).env("PORTCULLIS_CACHE_DIR", &cache).output()
+    };
+    for (place, plugin) in [("here", "echo"), ("there", "acrobat")] {
+        let directory = person.path(place).join("own");
+        fs::create_dir_all(&directory)?;
+        fs::copy(fixtures::native(plugin), directory.join(plugin))?;
+        assert!(list(place, &["--describe"])?.status.success());
+        let long_ago = SystemTime::now() - Duration::from_secs(60 * 24 * 60 * 60);
+        for kept in cli::files_below(&cache.join("descriptors")) {
+            fs::File::open(kept)?.set_modified(long_ago)?;
+        }
+    }
+    let listed = stdout(&list("here", &[])?);
+    assert!(listed.contains("echo") && !listed.contains("not yet described"), "{listed}");
     Ok(())
 }
 

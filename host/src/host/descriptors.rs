@@ -108,7 +108,8 @@ impl Descriptors {
     /// Returns the digest that a file had when it last looked as it does now.
     pub(super) fn digest(&self, path: &Path) -> Option<Digest> {
         let meta = fs::metadata(path).ok()?;
-        let kept: KeptFile = self.read(&file_name(path))?;
+        let path = absolute(path);
+        let kept: KeptFile = self.read(&file_name(&path))?;
         let same = kept.path == path.as_os_str().as_bytes() && kept.looks == Looks::of(&meta);
         kept.digest.parse().ok().filter(|_| same)
     }
@@ -137,19 +138,21 @@ impl Descriptors {
         let digest = Digest::from_sha256(hash.finalize().into());
         // A file that changed under our eyes has no digest worth keeping.
         if Looks::of(&file.metadata()?) == before {
+            let path = absolute(path);
             let path_bytes = path.as_os_str().as_bytes().to_vec();
             let kept = KeptFile { path: path_bytes, looks: before, digest: digest.to_string() };
-            self.write(&file_name(path), &kept);
+            self.write(&file_name(&path), &kept);
         }
         Ok(digest)
     }
 
     /// Forgets which digest a path had.
     pub(super) fn forget(&self, path: &Path) {
+        let name = file_name(&absolute(path));
         match &self.dir {
             // Not there is as good as gone.
-            Some(dir) => drop(fs::remove_file(dir.join(file_name(path)))),
-            None => drop(lock(&self.memory).remove(&file_name(path))),
+            Some(dir) => drop(fs::remove_file(dir.join(name))),
+            None => drop(lock(&self.memory).remove(&name)),
         }
     }
 
@@ -197,6 +200,11 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     let mut text = Vec::new();
     regular::open(path, OFlags::empty()).ok()?.read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+/// Returns a path that leads to the same file for whoever looks from another directory later.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_nowhere| path.to_owned())
 }
 
 fn file_name(path: &Path) -> String {
