@@ -68,13 +68,15 @@ pub(crate) struct Compiled {
 impl Cache {
     /// Finds the directory and the key, or makes them.
     pub(crate) fn open(options: &CacheOptions) -> io::Result<Self> {
-        private_directory(&options.directory)?;
-        private_directory(&options.key_directory)?;
-        let key = Key::read_or_make(&options.key_directory)?;
+        let CacheOptions { directory, key_directory } = options;
+        for directory in [directory, key_directory] {
+            private_directory(directory).map_err(named(directory))?;
+        }
+        let key = Key::read_or_make(key_directory).map_err(named(&key_directory.join(key::FILE)))?;
         Ok(Self {
-            directory: options.directory.clone(),
+            directory: directory.clone(),
             #[cfg(feature = "compile")]
-            key_directory: options.key_directory.clone(),
+            key_directory: key_directory.clone(),
             key,
         })
     }
@@ -268,14 +270,25 @@ impl Compiled {
     }
 }
 
+/// Says of what an error is.
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Finds a directory that nobody else may write to, or makes it one.
 fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let metadata = path.metadata()?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other(format!("{} belongs to another user", path.display())));
+        return Err(io::Error::other("it belongs to another user"));
     }
-    if metadata.mode() & 0o022 != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    let mode = metadata.mode();
+    if mode & 0o1000 != 0 {
+        // As /tmp is, which is root's own.
+        return Err(io::Error::other("it is there for everybody to write to"));
+    }
+    if mode & 0o022 != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7755))?;
     }
     Ok(())
 }
@@ -312,6 +325,37 @@ mod tests {
         let second = cache(root.path());
         assert_eq!(second.find(&digest).unwrap().class, Class::Large);
         assert!(second.find(&Digest::from_sha256([8; 32])).is_none());
+    }
+
+    #[test]
+    fn what_keeps_a_cache_from_being_used_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let [directory, key_directory] = ["cache", "data"].map(|name| root.path().join(name));
+        let key = key_directory.join(key::FILE);
+        let options = CacheOptions { directory, key_directory };
+        let why_not = || Cache::open(&options).unwrap_err().to_string();
+
+        std::fs::write(&options.directory, "a file").unwrap();
+        assert!(why_not().starts_with(&format!("{}: ", options.directory.display())), "{}", why_not());
+        std::fs::remove_file(&options.directory).unwrap();
+        Cache::open(&options).unwrap();
+        File::options().write(true).open(&key).unwrap().set_len(31).unwrap();
+        assert!(why_not().starts_with(&format!("{}: ", key.display())), "{}", why_not());
+    }
+
+    #[test]
+    fn a_directory_that_is_everybodys_stays_so_and_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        cache(root.path());
+        let data = root.path().join("data");
+        let opened_at = |mode| {
+            std::fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+            let options = CacheOptions { directory: root.path().join("cache"), key_directory: data.clone() };
+            (Cache::open(&options).is_ok(), data.metadata().unwrap().mode() & 0o7777)
+        };
+        assert_eq!(opened_at(0o1777), (false, 0o1777));
+        // Of what is a group's, it may go on to read what lies there for it.
+        assert_eq!(opened_at(0o770), (true, 0o750));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use crate::component::engine::FINGERPRINT;
 use crate::regular;
 
-const FILE: &str = "component-cache.key";
+pub(super) const FILE: &str = "component-cache.key";
 
 /// Begins the name of a key that is not whole yet.
 pub(super) const UNFINISHED: &str = ".key-";
@@ -48,11 +48,10 @@ impl Key {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let mut file = regular::open(path, OFlags::empty()).map_err(named)?;
+        let mut file = regular::open(path, OFlags::empty())?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
-            return Err(io::Error::other(format!("others can read the key {}", path.display())));
+            return Err(io::Error::other("others can read it"));
         }
         let mut key = [0; 32];
         file.read_exact(&mut key)?;
