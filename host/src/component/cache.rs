@@ -167,8 +167,9 @@ impl Cache {
         crate::leftovers::sweep(&self.key_directory, key::UNFINISHED);
         sweep::sweep(&self.directory);
         let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
-        // Held for as long as we live: what nobody holds was left by somebody who was killed.
-        file.as_file().try_lock().map_err(io::Error::from)?;
+        // Held for as long as we live: what nobody holds was left by somebody who was killed. Where it cannot be locked nobody
+        // else can lock it either, and so it stays.
+        let _held = file.as_file().try_lock();
         Ok(file)
     }
 

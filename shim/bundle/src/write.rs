@@ -217,7 +217,8 @@ fn sweep(directory: &Path, ours: &File) {
         let abandoned = metadata.is_file()
             && metadata.uid() == ours.uid()
             && age.is_some_and(|age| age > NEWBORN)
-            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            // NFS locks nothing else that is open to be read.
+            && File::open(entry.path()).is_ok_and(|file| file.try_lock_shared().is_ok());
         if abandoned {
             // What stays takes room, and is no reason to write nothing.
             let _gone = std::fs::remove_file(entry.path());

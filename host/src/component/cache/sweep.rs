@@ -35,10 +35,11 @@ pub(super) fn sweep(directory: &Path) {
             continue;
         }
         // Held until it is removed. Somebody who takes a lock just before that, or makes another one, compiles at the
-        // same time as somebody else, and that only wastes time.
+        // same time as somebody else, and that only wastes time. Shared, because NFS locks nothing else that is open to be
+        // read; whoever compiles keeps that off as well.
         let held = regular::open(&lock, OFlags::empty());
         let free = match &held {
-            Ok(lock) => lock.try_lock().is_ok(),
+            Ok(lock) => lock.try_lock_shared().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if free && let Err(error) = fs::remove_file(&path) {
