@@ -52,7 +52,8 @@ fn what_cannot_be_wrapped_is_refused_with_a_reason() -> TestResult {
     assert_eq!(fs::read(person.path("mine"))?, b"mine");
     let itself = ["plugins/echo.wasm", "-o", "plugins/echo.wasm", "--force"];
     refused(&person, &itself, 3, "is the component itself");
-    refused(&person, &["plugins/echo.wasm", "-o", "plugins", "--force"], 3, "is not a regular file");
+    refused(&person, &["plugins/echo.wasm", "-o", "plugins"], 3, "plugins is not a regular file");
+    refused(&person, &["plugins/echo.wasm", "-o", "plugins", "--force"], 3, "plugins is not a regular file");
     let no_where = "cannot write no/where: the directory no: No such file";
     refused(&person, &["plugins/echo.wasm", "-o", "no/where"], 1, no_where);
     refused(&person, &["plugins/echo.wasm", "-o", "text/x"], 1, "cannot write text/x: text is no directory");

@@ -122,6 +122,9 @@ fn check_output(component: &Path, output: &Path, existing: Existing) -> Result<(
         return Err(anyhow!("{}: {} is no directory", cannot_write(), directory.display()).into());
     }
     let Ok(there) = output.symlink_metadata() else { return Ok(()) };
+    if !there.is_file() {
+        return Err(write_failed(WriteError::NoFile { path: output.to_owned() }));
+    }
     if existing == Existing::Keep {
         return Err(write_failed(WriteError::Exists { path: output.to_owned() }));
     }
