@@ -220,12 +220,14 @@ fn forget_what_is_gone(dir: &Path) {
         let modified = entry.metadata().and_then(|about| about.modified()).ok();
         let is_old = modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > KEPT);
         if name.starts_with(NOTE) {
-            let Some(KeptFile { path, digest, .. }) = read(&entry.path()) else { continue };
-            if is_old && fs::symlink_metadata(OsStr::from_bytes(&path)).is_err() {
+            let is_there = |note: &KeptFile| fs::symlink_metadata(OsStr::from_bytes(&note.path)).is_ok();
+            match read(&entry.path()).filter(|note| !is_old || is_there(note)) {
+                Some(KeptFile { digest, .. }) => {
+                    needed.extend(digest.parse().map(|digest: Digest| description_name(&digest)));
+                }
                 // What stays takes room, and is of no other harm; so below.
-                let _gone = fs::remove_file(entry.path());
-            } else {
-                needed.extend(digest.parse().map(|digest: Digest| description_name(&digest)));
+                None if is_old => drop(fs::remove_file(entry.path())),
+                None => {}
             }
         } else if is_old && name.ends_with(".json") {
             old.push(name);
@@ -395,6 +397,8 @@ mod tests {
         // As an update leaves it behind.
         let replaced = Digest::from_sha256([7; 32]);
         cache.put(&replaced, &described());
+        // As a crash of the machine does.
+        fs::write(folder.join("path-cut.json"), "").unwrap();
         let of_late = Digest::from_sha256([8; 32]);
         let long_ago = std::time::SystemTime::now() - 2 * KEPT;
         for entry in fs::read_dir(&folder).unwrap() {
