@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo::rerun-if-changed={}", shim.display());
     let copy = Path::new(&env::var("OUT_DIR")?).join("shim");
-    fs::copy(&shim, copy).map_err(|error| format!("PORTCULLIS_SHIM: {}: {error}", shim.display()))?;
+    // Without its permissions: where nobody may write to it, the next one could not take its place.
+    fs::read(&shim)
+        .and_then(|program| fs::write(copy, program))
+        .map_err(|error| format!("PORTCULLIS_SHIM: {}: {error}", shim.display()))?;
     println!("cargo::rustc-cfg=carries_shim");
     Ok(())
 }
