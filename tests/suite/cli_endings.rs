@@ -1,5 +1,6 @@
-//! How a command ends whose time is over, that nobody reads any more, or that is interrupted.
+//! How a command ends whose time is over, that nobody reads any more, that is interrupted, or whose file changes under it.
 
+use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use portcullis_tests::cli::Signal;
 use portcullis_tests::expect_no_process;
 use portcullis_tests::{TestResult, cli, fixtures};
 
-use crate::person::{Person, answer, fails, stderr};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 #[test]
 fn a_run_ends_when_its_time_is_over() -> TestResult {
@@ -41,24 +42,57 @@ fn a_run_that_waits_for_its_inputs_ends_when_its_time_is_over() -> TestResult {
 #[test]
 fn a_run_that_ends_while_its_component_is_compiled_says_so() -> TestResult {
     let person = Person::new()?;
-    person.has_guest("echo")?;
-    let cache = person.path("cache");
-    let run = |timeout| {
-        let mut command = person.command(&["run", "echo", "--timeout", timeout, "message=hi"]);
-        command.env("PORTCULLIS_CACHE_DIR", &cache).env("PORTCULLIS_DATA_DIR", person.path("data")).output()
-    };
-    assert!(run("10m")?.status.success());
-    let files = cli::files_below(&cache.join("components"));
-    let compiled =
-        |extension: &str| files.iter().find(|file| file.extension().is_some_and(|is| is == extension));
-    fs::remove_file(compiled("cwasm").ok_or("it was compiled")?)?;
-    // Another process is at it, and takes its time.
-    let lock = fs::File::open(compiled("lock").ok_or("it was locked")?)?;
-    lock.try_lock()?;
+    let _at_it = is_compiled_elsewhere(&person)?;
     let late = "no answer within 5s; its component was being compiled, which happens once and may take a minute: give it \
          a longer --timeout";
-    fails(&run("5s")?, 9, late);
+    let run = ["run", "echo", "--timeout", "5s", "message=hi"];
+    fails(&with_own_cache(&person, &run).output()?, 9, late);
     Ok(())
+}
+
+/// What one file asks for would stand beside the digest of another.
+#[test]
+fn a_component_that_changes_while_it_is_inspected_is_not_told_of() -> TestResult {
+    let person = Person::new()?;
+    let at_it = is_compiled_elsewhere(&person)?;
+    // It has to be asked.
+    fs::remove_dir_all(person.path("cache/descriptors"))?;
+    let mut inspect = with_own_cache(&person, &["inspect", "./plugins/echo.wasm"]);
+    let mut inspect = inspect.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut log = BufReader::new(inspect.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    log.read_line(&mut said)?;
+    assert!(said.contains("waiting for whoever compiles the component"), "{said}");
+    fs::rename(person.path("plugins/keeper.wasm"), person.path("plugins/echo.wasm"))?;
+    drop(at_it);
+    log.read_to_string(&mut said)?;
+    assert!(said.contains("echo.wasm changed while it was read"), "{said}");
+    let ended = inspect.wait_with_output()?;
+    assert_eq!((ended.status.code(), stdout(&ended)), (Some(1), String::new()));
+    Ok(())
+}
+
+/// Has another process compile echo, and take its time: until what is returned is dropped.
+fn is_compiled_elsewhere(person: &Person) -> Result<fs::File, Box<dyn Error>> {
+    person.has_guest("echo")?;
+    person.has_guest("keeper")?;
+    answer(&with_own_cache(person, &["run", "echo", "message=hi"]).output()?);
+    for file in cli::files_below(&person.path("cache/components")) {
+        if file.extension().is_some_and(|extension| extension == "cwasm") {
+            let lock = fs::File::open(file.with_extension("lock"))?;
+            lock.try_lock()?;
+            fs::remove_file(file)?;
+            return Ok(lock);
+        }
+    }
+    Err("nothing was compiled".into())
+}
+
+fn with_own_cache(person: &Person, arguments: &[&str]) -> Command {
+    let mut command = person.command(arguments);
+    let [cache, data] = ["cache", "data"].map(|name| person.path(name));
+    command.env("PORTCULLIS_CACHE_DIR", cache).env("PORTCULLIS_DATA_DIR", data);
+    command
 }
 
 fn say_hi(file: &str) -> [&str; 5] {

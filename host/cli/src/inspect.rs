@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::anyhow;
 use clap::Args;
 use portcullis::component;
 use portcullis::host::{Offers, Origin, Wanted, Wrapped};
@@ -56,7 +57,13 @@ pub(crate) async fn main(
     };
 
     let imports = match (listed.file.backend, &listed.wrapped) {
-        (BackendName::Component, _) => Some(component::inspect(&listed.file.path)?.imports),
+        (BackendName::Component, _) => {
+            let component = component::inspect(&listed.file.path)?;
+            if component.digest != listed.digest {
+                return Err(anyhow!("{} changed while it was read", listed.file.path.display()).into());
+            }
+            Some(component.imports)
+        }
         (BackendName::Process, Some(Wrapped { manifest, origin: Origin::Known })) => {
             Some(manifest.imports.clone())
         }
