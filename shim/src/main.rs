@@ -7,7 +7,7 @@
 //! Nothing is compiled here, and there is no compiler. Files are written by `portcullis wrap`.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -57,8 +57,14 @@ fn share_heaps() {
 
 /// Writes what somebody asked for. A reader who has gone does not matter.
 fn tell(text: &str) -> ExitCode {
-    let _gone = std::io::stdout().lock().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            let _gone = writeln!(io::stderr(), "cannot write to stdout: {problem}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Says why the file is of no use: to a host in the form in which it reads a log, so that it raises it to an error,
@@ -79,6 +85,6 @@ fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
         format!("{}\n", visible_line(&text))
     };
     // Nobody is left to be told of an error in telling.
-    let _gone = std::io::stderr().lock().write_all(line.as_bytes());
+    let _gone = io::stderr().lock().write_all(line.as_bytes());
     ExitCode::FAILURE
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use portcullis_tests::TestResult;
 
-use crate::person::{Person, answer, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 use crate::wrap::behind;
 
 impl Person {
@@ -56,6 +56,20 @@ fn a_wrapped_component_explains_itself() -> TestResult {
     assert!(stdout(&policy).contains("\nmay open no file\n"), "{}", stdout(&policy));
     let verify = person.starts(&path, &["--verify"], &[])?;
     assert!(verify.status.success() && stdout(&verify).starts_with("whole: "), "{}", stdout(&verify));
+    Ok(())
+}
+
+#[test]
+fn what_a_wrapped_component_is_asked_and_cannot_be_written_is_no_success() -> TestResult {
+    let person = Person::new()?;
+    let path = person.has_wrapped("echo", "echo", "")?;
+    for question in ["--policy", "--verify"] {
+        #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+        let mut asked = Command::new(&path);
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let told = asked.arg(question).env_clear().env("TMPDIR", person.scratch()).stdout(full).output()?;
+        fails(&told, 1, "cannot write to stdout: No space left on device");
+    }
     Ok(())
 }
 
