@@ -100,6 +100,23 @@ fn without_a_shim_nothing_is_wrapped(shim: Option<&str>, reason: &str) -> TestRe
     Ok(())
 }
 
+/// It would not find what is written behind it.
+#[test]
+fn a_shim_that_reads_files_of_another_form_wraps_nothing() -> TestResult {
+    let person = Person::new()?;
+    let mut old = fs::read(fixtures::shim())?;
+    for at in 0..old.len() {
+        if old[at..].starts_with(b"PCSHIM02") {
+            old[at + 7] = b'1';
+        }
+    }
+    fs::write(person.path("old"), old)?;
+    let component = fixtures::guest("echo").display().to_string();
+    let output = person.command(&["wrap", &component]).env("PORTCULLIS_SHIM", person.path("old")).output()?;
+    fails(&output, 1, "old is no shim of portcullis, or one of another version");
+    Ok(())
+}
+
 /// Nobody writes to the pipe, and of the others there is no end.
 #[test]
 fn a_shim_that_never_ends_is_not_read() -> TestResult {

@@ -55,7 +55,12 @@ fn find_named(named: Option<&Path>) -> anyhow::Result<Shim> {
     };
     let Some(Mark { engine, http }) = Mark::find(&program) else {
         match named {
-            Some(path) => bail!("PORTCULLIS_SHIM: {} is no shim of portcullis", path.display()),
+            Some(path) => {
+                bail!(
+                    "PORTCULLIS_SHIM: {} is no shim of portcullis, or one of another version",
+                    path.display()
+                )
+            }
             None => bail!(NOT_CARRIED),
         }
     };

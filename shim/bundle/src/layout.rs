@@ -6,7 +6,7 @@
 /// What the compiled component is aligned to. The largest page of any Linux; 60 KiB of zeros are the price.
 const PAGE: u64 = 64 << 10;
 /// Ends every such file, and changes with its form.
-const MAGIC: [u8; 8] = *b"PCSHIM02";
+pub(crate) const MAGIC: [u8; 8] = *b"PCSHIM02";
 /// Three lengths, two digests, the magic.
 pub(crate) const TRAILER: usize = 3 * 8 + 2 * 32 + 8;
 /// How much of the trailer the second digest covers: all that stands before it.

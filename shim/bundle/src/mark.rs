@@ -2,9 +2,9 @@
 
 use memchr::memmem;
 
-/// Begins the text in a shim's data. Behind it stand, with a zero behind each, what the component backend in it
-/// calls its fingerprint, and [`HTTP`] or [`NO_HTTP`].
-pub const MARK: &str = "portcullis shim, by this mark";
+/// Begins the text in a shim's data, and ends with the form of the files that it reads. Behind it stand, with a zero behind
+/// each, what the component backend in it calls its fingerprint, and [`HTTP`] or [`NO_HTTP`].
+pub const MARK: &str = "portcullis shim, by this mark, for PCSHIM02";
 /// The word of a shim that runs components which import wasi:http.
 pub const HTTP: &str = "http";
 /// The word of one that does not.
@@ -43,6 +43,11 @@ mod tests {
     fn check(program: &str, expected: Option<(&str, bool)>) {
         let expected = expected.map(|(engine, http)| Mark { engine: engine.to_owned(), http });
         assert_eq!(Mark::find(program.as_bytes()), expected, "{program:?}");
+    }
+
+    #[test]
+    fn the_mark_of_a_shim_names_the_form_of_files() {
+        assert!(MARK.as_bytes().ends_with(&crate::layout::MAGIC));
     }
 
     #[test]
