@@ -38,7 +38,8 @@
 //!     let mut options = Options::default();
 //!     // Of this, children get what plugins usually need, or what a policy says.
 //!     options.process.environment = std::env::vars_os().collect();
-//!     let program = std::env::current_exe()?;
+//!     // The program that runs, also where an update has put another one in its place.
+//!     let program = "/proc/self/exe".into();
 //!     options.component.worker = Some(Worker { program, args: vec!["compile-worker".into()] });
 //!     options.component.cache =
 //!         Some(CacheOptions { directory: "state/components".into(), key_directory: "state".into() });

@@ -1,6 +1,7 @@
 //! What a person sees who types `portcullis`.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
@@ -233,6 +234,24 @@ fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResu
     }
     let listed = stdout(&list("here", &[])?);
     assert!(listed.contains("echo") && !listed.contains("not yet described"), "{listed}");
+    Ok(())
+}
+
+/// As an update leaves it. It compiles when it has read its inputs.
+#[test]
+fn a_command_whose_program_is_gone_compiles_all_the_same() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    cli::make_pipe(&person.path("pipe"))?;
+    let becomes_a_copy = r#"/bin/ln "$1" own || /bin/cp "$1" own; shift; set -- ./own "$@""#;
+    let mut run = person.after(becomes_a_copy, &["run", "echo", "message=@pipe"]);
+    run.env("PORTCULLIS_CACHE_DIR", person.path("cache")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = run.spawn()?;
+    let mut inputs = fs::File::options().write(true).open(person.path("pipe"))?;
+    fs::remove_file(person.path("own"))?;
+    inputs.write_all(b"hello")?;
+    drop(inputs);
+    assert_eq!(answer(&run.wait_with_output()?)["data"]["message"], "hello");
     Ok(())
 }
 

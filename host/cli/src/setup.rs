@@ -3,7 +3,6 @@
 //! Nothing is started here. What a plugin may touch comes from the policy file and from the options of the
 //! person who types, and from nowhere else.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,6 +21,9 @@ use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunA
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
 use crate::{COMPILE_WORKER, Session, made, progress, shim};
+
+/// What compiles components: the program that runs, also where an update has put another one in its place.
+const OURSELVES: &str = "/proc/self/exe";
 
 /// Options of every command that looks for plugins.
 #[derive(Args, Debug)]
@@ -137,20 +139,13 @@ pub(crate) fn backends(session: &Session) -> Options {
                 }
                 _ => None,
             },
-            worker: Some(worker(std::env::current_exe())),
+            worker: Some(Worker { program: OURSELVES.into(), args: vec![COMPILE_WORKER.into()] }),
             on_compile: Some(progress::listener(shown)),
             environment: texts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..ComponentOptions::default()
         },
         shim: Some(shim::source(session)),
     }
-}
-
-/// Returns what compiles components: this program, by itself. Without /proc it does not know where it is, and whoever needs
-/// it is told what is not there.
-fn worker(own: io::Result<PathBuf>) -> Worker {
-    let program = own.unwrap_or_else(|_no_proc| "/proc/self/exe".into());
-    Worker { program, args: vec![COMPILE_WORKER.into()] }
 }
 
 fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
@@ -221,12 +216,6 @@ mod tests {
             error.to_string(),
             "--provider chooses among what a file offers, and \"echo\" has no slash in it: it is a name"
         );
-    }
-
-    #[test]
-    fn a_program_that_does_not_know_where_it_is_says_what_is_missing() {
-        let worker = worker(Err(io::ErrorKind::NotFound.into()));
-        assert_eq!(worker.program, PathBuf::from("/proc/self/exe"));
     }
 
     #[test]
