@@ -1,0 +1,140 @@
+//! What commands keep on the disk: never trusted, never in the way.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use portcullis_tests::{TestResult, cli, fixtures};
+
+use crate::person::{Person, answer, stdout};
+
+/// In the other directory there is no file of that name, and there never was.
+#[test]
+fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResult {
+    let person = Person::new()?;
+    let cache = person.path("cache");
+    let list = |place: &str, more: &[&str]| {
+        let mut command = person.command(&[&["list", "--plugin-dir", "own"][..], more].concat());
+        command.current_dir(person.path(place)).env("PORTCULLIS_CACHE_DIR", &cache).output()
+    };
+    for (place, plugin) in [("here", "echo"), ("there", "acrobat")] {
+        let directory = person.path(place).join("own");
+        fs::create_dir_all(&directory)?;
+        fs::copy(fixtures::native(plugin), directory.join(plugin))?;
+        assert!(list(place, &["--describe"])?.status.success());
+        let long_ago = SystemTime::now() - Duration::from_secs(60 * 24 * 60 * 60);
+        for kept in cli::files_below(&cache.join("descriptors")) {
+            fs::File::open(kept)?.set_modified(long_ago)?;
+        }
+    }
+    let listed = stdout(&list("here", &[])?);
+    assert!(listed.contains("echo") && !listed.contains("not yet described"), "{listed}");
+    Ok(())
+}
+
+/// As an update leaves it. It compiles when it has read its inputs.
+#[test]
+fn a_command_whose_program_is_gone_compiles_all_the_same() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    cli::make_pipe(&person.path("pipe"))?;
+    let becomes_a_copy = r#"/bin/ln "$1" own || /bin/cp "$1" own; shift; set -- ./own "$@""#;
+    let mut run = person.after(becomes_a_copy, &["run", "echo", "message=@pipe"]);
+    run.env("PORTCULLIS_CACHE_DIR", person.path("cache")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = run.spawn()?;
+    let mut inputs = fs::File::options().write(true).open(person.path("pipe"))?;
+    fs::remove_file(person.path("own"))?;
+    inputs.write_all(b"hello")?;
+    drop(inputs);
+    assert_eq!(answer(&run.wait_with_output()?)["data"]["message"], "hello");
+    Ok(())
+}
+
+/// The cache is never trusted and never in the way.
+#[test]
+fn a_corrupt_a_foreign_and_an_unwritable_cache_cost_time_and_nothing_else() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = |cache: &Path| {
+        let mut command = person.command(&["run", "echo", "message=hello"]);
+        command.env("PORTCULLIS_CACHE_DIR", cache).env("PORTCULLIS_DATA_DIR", person.path("data"));
+        command.output()
+    };
+    let cache = person.path("cache");
+    let expected = answer(&run(&cache)?)["data"].clone();
+
+    let compiled: Vec<_> = cli::files_below(&cache).into_iter().filter(|f| cli::len(f) > 10_000).collect();
+    assert!(!compiled.is_empty(), "something was compiled and kept");
+    for (change, what) in [
+        (Box::new(|bytes: &mut Vec<u8>| bytes.truncate(100)) as Box<dyn Fn(&mut Vec<u8>)>, "truncated"),
+        (
+            Box::new(|bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1
+            }),
+            "changed in one bit",
+        ),
+        (Box::new(|bytes| bytes.clear()), "empty"),
+    ] {
+        for file in &compiled {
+            let mut bytes = fs::read(file)?;
+            change(&mut bytes);
+            fs::remove_file(file)?;
+            fs::write(file, bytes)?;
+        }
+        assert_eq!(answer(&run(&cache)?)["data"], expected, "{what}");
+    }
+    // A cache under somebody else's key.
+    fs::remove_dir_all(person.path("data"))?;
+    assert_eq!(answer(&run(&cache)?)["data"], expected);
+    // No cache at all: what is in its place is a file.
+    let blocked = person.path("blocked");
+    fs::write(&blocked, "")?;
+    assert_eq!(answer(&run(&blocked)?)["data"], expected);
+    Ok(())
+}
+
+/// To open a pipe is to wait for whoever has its other end, and nobody has.
+#[test]
+fn pipes_in_the_place_of_what_is_kept_hold_nobody_up() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let native = fixtures::native("keeper").display().to_string();
+    let (cache, data) = (person.path("cache"), person.path("data"));
+    let types = |arguments: &[&str]| {
+        let mut command = person.command(arguments);
+        command.env("PORTCULLIS_CACHE_DIR", &cache).env("PORTCULLIS_DATA_DIR", &data).output()
+    };
+    let run = || types(&["run", "echo", "message=hello"]);
+    let inspect = || types(&["inspect", &native, "-o", "json"]);
+    let expected = (answer(&run()?)["data"].clone(), answer(&inspect()?));
+    // Without the key nothing else is looked at.
+    for directory in [&cache, &data] {
+        for file in cli::files_below(directory) {
+            fs::remove_file(&file)?;
+            cli::make_pipe(&file)?;
+        }
+        assert_eq!((answer(&run()?)["data"].clone(), answer(&inspect()?)), expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let start = || {
+        let mut command = person.command(&["run", "echo", "message=hello"]);
+        command
+            .env("PORTCULLIS_CACHE_DIR", person.path("cache"))
+            .env("PORTCULLIS_DATA_DIR", person.path("data"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let both = [start()?, start()?];
+    for child in both {
+        assert_eq!(answer(&child.wait_with_output()?)["data"]["message"], "hello");
+    }
+    Ok(())
+}
