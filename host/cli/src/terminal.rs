@@ -1,7 +1,7 @@
 //! What a person at the terminal is asked, and what they answer.
 //!
-//! Questions go to stderr, answers come from stdin. A read that nobody waits for any more goes on until
-//! the process ends; there is no way to take it back.
+//! Questions go to stderr, answers come from stdin. A read cannot be taken back: it goes on when nobody waits for it
+//! any more, and what is typed then is for whoever has asked next.
 
 use std::io::{self, BufRead as _, Read as _};
 
@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use portcullis::host::services::Person;
 use portcullis_contract::{PluginName, PromptError, ResponseRequest, visible, visible_line};
 use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::output::complain_aside;
 use crate::stderr;
@@ -19,8 +20,11 @@ const LONGEST: u64 = 64 << 10;
 /// Whoever sits at the terminal. They are asked one thing at a time.
 #[derive(Debug, Default)]
 pub(crate) struct AtTerminal {
-    asking: Mutex<()>,
+    reading: Mutex<Reading>,
 }
+
+/// The line that is being read, if one is.
+pub(crate) type Reading = Option<JoinHandle<io::Result<String>>>;
 
 #[async_trait]
 impl Person for AtTerminal {
@@ -29,8 +33,8 @@ impl Person for AtTerminal {
         plugin: &PluginName,
         request: &ResponseRequest,
     ) -> Result<String, PromptError> {
-        let _one_at_a_time = self.asking.lock().await;
-        match ask(&question(plugin, request)).await {
+        let mut reading = self.reading.lock().await;
+        match ask(&question(plugin, request), &mut reading).await {
             Ok(answer) if !answer.is_empty() => Ok(answer),
             Ok(_) => Err(PromptError::Cancelled("nothing was entered".to_owned())),
             Err(error) => Err(PromptError::Unavailable(format!("stdin cannot be read: {error}"))),
@@ -60,22 +64,31 @@ pub(crate) async fn show(text: &str) {
 
 /// Asks something on stderr, and returns the line that is typed behind it, without the spaces around it. At the end of the
 /// input that is an empty one.
-pub(crate) async fn ask(question: &str) -> io::Result<String> {
+pub(crate) async fn ask(question: &str, reading: &mut Reading) -> io::Result<String> {
+    // What was typed while nobody asked is no answer.
+    reading.take_if(|line| line.is_finished());
     show(question).await;
-    let line = read_line().await;
+    let line = next_line(reading, read_line).await;
     let has_end = line.as_ref().is_ok_and(|line| line.ends_with('\n'));
     // What is said next comes after it, whether that is waited for or not.
     let _written = if has_end { stderr::shared().answered() } else { stderr::shared().end_line() };
     Ok(line?.trim().to_owned())
 }
 
-async fn read_line() -> io::Result<String> {
-    let read = || {
-        let mut line = String::new();
-        io::stdin().lock().take(LONGEST).read_line(&mut line)?;
-        Ok(line)
-    };
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+/// Returns the line that is being read, by a new read if none is under way.
+async fn next_line(
+    reading: &mut Reading,
+    read: impl FnOnce() -> io::Result<String> + Send + 'static,
+) -> io::Result<String> {
+    let line = reading.get_or_insert_with(|| spawn_blocking(read)).await;
+    *reading = None;
+    line.map_err(io::Error::other)?
+}
+
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().take(LONGEST).read_line(&mut line)?;
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -97,5 +110,21 @@ mod tests {
         assert!(question(&plugin, &request).contains("to log in with door\\nPlugin other asks: open"));
         request.redirect_uri.clear();
         assert!(question(&plugin, &request).ends_with("ends up:\n"));
+    }
+
+    #[tokio::test]
+    async fn who_asks_next_has_the_line_that_nobody_waits_for_any_more() {
+        let (person, typed) = std::sync::mpsc::channel();
+        let mut reading = Reading::default();
+        tokio::select! {
+            biased;
+            line = next_line(&mut reading, move || typed.recv().map_err(io::Error::other)) => {
+                panic!("nobody typed {line:?}")
+            }
+            () = std::future::ready(()) => {}
+        }
+        person.send("there\n".to_owned()).unwrap();
+        let again = || Err(io::Error::other("stdin is being read already"));
+        assert_eq!(next_line(&mut reading, again).await.unwrap(), "there\n");
     }
 }

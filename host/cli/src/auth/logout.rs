@@ -102,6 +102,6 @@ async fn is_meant(session: &Session, names: &[&str]) -> Result<bool, Failure> {
     }
     let (count, names) = (names.len(), visible_line(&names.join(" ")));
     let question = format!("Log out from all {count} handler(s) [{names}]? [y/N] ");
-    let answer = terminal::ask(&question).await?;
+    let answer = terminal::ask(&question, &mut None).await?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }
