@@ -31,6 +31,7 @@ impl IdentitySource for Slow {
     }
 
     async fn handlers(&self) -> Result<AuthHandlers, IdentityError> {
+        self.compute();
         Ok(AuthHandlers::default())
     }
 
@@ -50,6 +51,7 @@ impl IdentitySource for Slow {
     }
 }
 
+#[test_case("handlers"; "handlers")]
 #[test_case("identity"; "identity")]
 #[test_case("token"; "token")]
 #[test_case("groups"; "groups")]

@@ -101,7 +101,8 @@ impl IdentityHost for State {
 
     async fn list_handlers(&mut self) -> wasmtime::Result<HandlerList> {
         Ok(match self.host() {
-            Some(host) => host.auth_handlers().await.into(),
+            // Who was not asked before what it offers is asked now.
+            Some(host) => elsewhere(self.meter(), host.auth_handlers()).await.into(),
             None => HandlerList { names: Vec::new(), default: String::new() },
         })
     }
