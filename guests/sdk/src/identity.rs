@@ -46,7 +46,7 @@ pub struct TokenRequest {
     pub handler: String,
     /// What the token is for.
     pub scope: String,
-    /// How long it has to stay valid, in seconds.
+    /// How long it has to stay valid, in seconds; 0 leaves that to the host, and ours takes a minute.
     pub min_valid_for: i64,
     /// Whether a cached token will not do.
     pub force_refresh: bool,
