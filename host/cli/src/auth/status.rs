@@ -38,7 +38,8 @@ pub(crate) struct StatusArgs {
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 
-    /// How long a handler may take, with the start of its plugin, for instance 30s
+    /// How long a handler may take, with the start of its plugin, for instance 30s; several start within one such
+    /// time, and then have one each
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 }
