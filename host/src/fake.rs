@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) logins: Mutex<VecDeque<Vec<Event>>>,
     /// Whether whatever is configured refuses to be.
     pub(crate) refuses_configuration: AtomicBool,
+    /// Whether the next provider that is configured dies of it.
+    pub(crate) dies_configured: AtomicBool,
 }
 
 impl World {
@@ -245,6 +247,10 @@ impl Provider for FakeProvider {
         self.world.note(format!("configure {name} as {}", configuration.binary_name));
         let takes = *self.world.configuring.lock().unwrap();
         tokio::time::sleep(takes).await;
+        if self.world.dies_configured.swap(false, Ordering::SeqCst) {
+            self.dead.store(true, Ordering::SeqCst);
+            return Err(died());
+        }
         if self.world.refuses_configuration.load(Ordering::SeqCst) {
             return Err(CallError::Refused(Refusal::new("configure refused")));
         }

@@ -223,7 +223,7 @@ impl<K: PluginKind> Shared<K> {
         Ok(())
     }
 
-    /// Tells the plugin what its host is like, and remembers it for the next one.
+    /// Tells the plugin what its host is like, and remembers it for the next one, also if this one dies of it.
     pub(super) async fn configure(
         self: &Arc<Self>,
         call: &Call,
@@ -233,7 +233,7 @@ impl<K: PluginKind> Shared<K> {
         let configured = self
             .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
             .await;
-        if configured.is_ok() {
+        if matches!(configured, Ok(()) | Err(CallError::Stopped(_))) {
             let mut all = lock(&self.configurations);
             all.insert(name.clone(), configuration.clone());
         }

@@ -1,6 +1,7 @@
 //! Supervision, on a clock that only moves when everybody waits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::StreamExt as _;
 use portcullis_contract::{BackendName, Chunk, Execute, Json, Limits, Output, Provider, ProviderName, chain};
@@ -151,6 +152,18 @@ async fn a_plugin_that_died_is_started_again_and_told_what_it_had_been_told() {
 
     assert_eq!(begun.elapsed(), FIRST_PAUSE);
     assert_eq!(world.log(), ["shutdown p 0ns", "drop p", "launch p", "configure p as b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_died_while_it_was_configured_is_configured_when_it_is_started_again() {
+    let (world, plugin) = launched(Limits::default()).await;
+    let told = Configuration { binary_name: "b".to_owned(), ..Configuration::default() };
+    world.dies_configured.store(true, SeqCst);
+    plugin.configure(&Call::default(), &ProviderName::new("p"), &told).await.unwrap_err();
+    world.log();
+
+    assert!(ask(&plugin, Call::default()).await.is_ok());
+    assert_eq!(world.log(), ["launch p", "configure p as b"]);
 }
 
 #[tokio::test(start_paused = true)]
