@@ -6,7 +6,7 @@
 //! instance; and by the time that the answer is read, it is there.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -131,15 +131,18 @@ pub(crate) enum Signal {
     /// Wakes a thread for it.
     AtOnce(Notify),
     /// Is seen by the thread that next waits for events, and by then has nothing else to do.
-    InAPause(AsyncFd<OwnedFd>),
+    InAPause(OwnedFd),
+}
+
+/// Where a signal is waited for: in one runtime.
+pub(crate) enum Waiting<'s> {
+    AtOnce(&'s Notify),
+    InAPause(AsyncFd<BorrowedFd<'s>>),
 }
 
 impl Signal {
-    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
     fn in_a_pause() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // SAFETY: it is owned by what is registered, and open as long as that is.
-        Ok(Self::InAPause(unsafe { AsyncFd::register_with_interest(event, Interest::READABLE)? }))
+        Ok(Self::InAPause(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
     fn give(&self) {
@@ -150,6 +153,19 @@ impl Signal {
         }
     }
 
+    /// Has the runtime of who asks look out for it.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
+    pub(crate) fn waiting(&self) -> io::Result<Waiting<'_>> {
+        let event = match self {
+            Self::AtOnce(notify) => return Ok(Waiting::AtOnce(notify)),
+            Self::InAPause(event) => event.as_fd(),
+        };
+        // SAFETY: it is borrowed by what is registered, and open as long as that is.
+        Ok(Waiting::InAPause(unsafe { AsyncFd::register_with_interest(event, Interest::READABLE)? }))
+    }
+}
+
+impl Waiting<'_> {
     /// Waits until it is given; fails when the runtime ends.
     pub(crate) async fn given(&self) -> io::Result<()> {
         match self {
@@ -196,7 +212,7 @@ mod tests {
     fn what_is_spent_waits_only_where_somebody_clears_up() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let first = runtime();
-        let ahead = first.block_on(async { Ahead::new(true) });
+        let ahead = Ahead::new(true);
         let call = || drop(ahead.begun(None, |_signal| std::future::pending()));
         first.block_on(async { call() });
         assert!(ahead.room_for_spent().is_none());
@@ -204,6 +220,19 @@ mod tests {
         assert!(ahead.room_for_spent().is_some());
         drop(first);
         assert!(ahead.room_for_spent().is_none());
+    }
+
+    #[test]
+    fn a_signal_is_seen_in_one_runtime_after_another() {
+        let ahead = Ahead::new(true);
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            runtime.block_on(async {
+                let waiting = ahead.signal.waiting().unwrap();
+                drop(ahead.begun(None, |_signal| std::future::ready(())));
+                waiting.given().await.unwrap();
+            });
+        }
     }
 
     #[tokio::test]
@@ -214,6 +243,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         assert!(timeout(Duration::ZERO, call).await.is_err());
-        timeout(Duration::from_secs(60), ahead.signal.given()).await.unwrap().unwrap();
+        let waiting = ahead.signal.waiting().unwrap();
+        timeout(Duration::from_secs(60), waiting.given()).await.unwrap().unwrap();
     }
 }

@@ -247,7 +247,8 @@ impl Instances {
     fn attend(self: &Arc<Self>, signal: Arc<Signal>) -> impl Future<Output = ()> + Send + 'static {
         let this = Arc::downgrade(self);
         async move {
-            while signal.given().await.is_ok() {
+            let Ok(waiting) = signal.waiting() else { return };
+            while waiting.given().await.is_ok() {
                 let Some(this) = this.upgrade() else { return };
                 let Supply::Ahead(ahead) = &this.supply else { return };
                 let spent = std::mem::take(&mut *lock(&ahead.spent));
