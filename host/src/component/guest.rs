@@ -5,6 +5,7 @@
 //! With those that every request calls that is done once for a component.
 
 use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use portcullis_contract::{CallError, chain};
@@ -103,12 +104,12 @@ pub(crate) struct Guest {
     instance: Instance,
     exports: Exports,
     /// What it was configured with, by provider or handler.
-    pub(crate) configured: Vec<(String, Arc<Configuration>)>,
+    pub(crate) configured: BTreeMap<String, Arc<Configuration>>,
 }
 
 impl Guest {
     pub(crate) fn new(store: Store<State>, instance: Instance, exports: Exports) -> Self {
-        Self { store, instance, exports, configured: Vec::new() }
+        Self { store, instance, exports, configured: BTreeMap::new() }
     }
 
     /// Calls a function. Fails when its type is not that of the arguments and the result.
@@ -169,7 +170,7 @@ impl Guest {
         name: &str,
         new: Arc<Configuration>,
     ) -> wasmtime::Result<()> {
-        if self.configured.iter().any(|(known, old)| known == name && Arc::ptr_eq(old, &new)) {
+        if self.configured.get(name).is_some_and(|old| Arc::ptr_eq(old, &new)) {
             return Ok(());
         }
         if let Err(error) = self.configure_anew(configure, name, new).await? {
@@ -188,8 +189,7 @@ impl Guest {
         new: Arc<Configuration>,
     ) -> wasmtime::Result<Result<(), PluginError>> {
         let answer = self.call_as::<Configures>(configure, (name, &*new)).await?;
-        self.configured.retain(|(known, _)| known != name);
-        self.configured.push((name.to_owned(), new));
+        self.configured.insert(name.to_owned(), new);
         Ok(answer)
     }
 }

@@ -199,8 +199,10 @@ impl Instances {
                 ready.retain(|live| {
                     live.guest.configured.iter().all(|(name, old)| self.is_current(name, old))
                 });
-                let fits = |live: &Live| match (name.zip(remembered.as_ref()), live.guest.configured.first())
-                {
+                let fits = |live: &Live| match (
+                    name.zip(remembered.as_ref()),
+                    live.guest.configured.first_key_value(),
+                ) {
                     (_, None) => true,
                     (None, Some(_)) => false,
                     (Some((name, _)), Some((for_whom, _))) => name == for_whom,
