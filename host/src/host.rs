@@ -63,6 +63,13 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 ///
 /// A plugin that was started stays up for the next request. Calls may overlap. Dropping the host ends
 /// every plugin at once, but for those of which somebody holds what was found.
+///
+/// Should its file be replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is for
+/// another host.
+///
+/// A native plugin lives in the tokio runtime of the call that started it. It answers nobody while that stands still, and
+/// ends with it. That counts as any other end, of which so many are [put up with](crate::supervise::RESTARTS): a host that
+/// is to last is called from a runtime that lasts.
 pub struct Host {
     rooms: Arc<Rooms>,
 }
