@@ -165,6 +165,8 @@ impl Cache {
     #[cfg(feature = "compile")]
     pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
         crate::leftovers::sweep(&self.key_directory, key::UNFINISHED);
+        // Who clears caches away does so also under a program that runs on.
+        private_directory(&self.directory).map_err(named(&self.directory))?;
         sweep::sweep(&self.directory);
         let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
         // Held for as long as we live: what nobody holds was left by somebody who was killed. Where it cannot be locked nobody
@@ -326,6 +328,16 @@ mod tests {
         let second = cache(root.path());
         assert_eq!(second.find(&digest).unwrap().class, Class::Large);
         assert!(second.find(&Digest::from_sha256([8; 32])).is_none());
+    }
+
+    #[test]
+    fn a_cache_that_was_cleared_away_is_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let digest = Digest::from_sha256([7; 32]);
+        let cache = cache(root.path());
+        std::fs::remove_dir_all(root.path().join("cache")).unwrap();
+        keep(&cache, &digest, b"compiled");
+        assert!(cache.find(&digest).is_some());
     }
 
     #[test]
