@@ -37,6 +37,9 @@ pub struct SetupError {
 
 /// Returns every backend that was compiled in. None starts a plugin before it is asked to.
 ///
+/// Several hosts may share them, and should where there are many: that of components has a thread and, with as many slots as
+/// usual and components of every size, a tebibyte of addresses. A process has some hundred of those.
+///
 /// # Errors
 ///
 /// Which of them could not be set up, and why.
