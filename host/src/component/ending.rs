@@ -40,7 +40,9 @@ impl Ending {
     /// Ends whatever is under way.
     pub(crate) fn end(&self) {
         self.phase.fetch_max(Self::ENDED, Ordering::SeqCst);
-        for (_, waker) in lock(&self.waiting).drain() {
+        // Who is woken may let go of what waits, which takes the lock.
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        for waker in waiting.into_values() {
             waker.wake();
         }
     }
@@ -102,5 +104,45 @@ impl<F> Drop for Watch<'_, F> {
         if let Some((number, _)) = self.waiting.take() {
             lock(&self.ending.waiting).remove(&number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    /// Lets go of what waits when it is woken, as an executor does that is closed.
+    struct Closed(Mutex<Option<BoxFuture<'static, Option<()>>>>);
+
+    impl Wake for Closed {
+        fn wake(self: Arc<Self>) {
+            let waits = lock(&self.0).take();
+            drop(waits);
+        }
+    }
+
+    #[test]
+    fn who_is_woken_by_the_end_may_let_go_of_what_waits() {
+        let ending = Arc::new(Ending::default());
+        let ends = Arc::clone(&ending);
+        let mut waits: BoxFuture<'static, _> = Box::pin(async move {
+            let forever = pin!(std::future::pending::<()>());
+            Watch::waiting(&ends, forever).await
+        });
+        let closed = Arc::new(Closed(Mutex::default()));
+        let waker = Arc::clone(&closed).into();
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        *lock(&closed.0) = Some(waits);
+
+        ending.end();
+
+        assert!(lock(&closed.0).is_none());
+        assert!(lock(&ending.waiting).is_empty());
     }
 }
