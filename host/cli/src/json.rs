@@ -122,7 +122,7 @@ impl<'a> Document<'a> {
         match token.as_bytes().first() {
             Some(b'{') => {
                 let mut keys = self.inside(id, 1);
-                keys.sort_by(|one, other| self.raw(*one).text().cmp(&self.raw(*other).text()));
+                keys.sort_by(|one, other| self.said(*one).cmp(self.said(*other)));
                 Node::Object(keys)
             }
             Some(b'[') => Node::Array(self.inside(id, 0)),
@@ -155,6 +155,12 @@ impl<'a> Document<'a> {
     fn token(&self, id: Id) -> &'a str {
         let end = self.marks.get(id as usize + 1).map_or(self.text.len(), |mark| mark.at as usize);
         self.text[self.mark(id).at as usize..end].trim_end_matches(AFTER)
+    }
+
+    /// Returns what a key says, read no further than it is asked for: one may be as long as all the others, with which it is
+    /// compared.
+    fn said(&self, key: Id) -> impl Iterator<Item = char> {
+        Units(self.text[self.mark(key).at as usize + 1..].chars()).said()
     }
 
     fn raw(&self, id: Id) -> Raw<'a> {
@@ -268,7 +274,7 @@ impl<'a> Raw<'a> {
         if !self.0.contains('\\') {
             return Cow::Borrowed(self.0);
         }
-        Cow::Owned(Units(self.0.chars()).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+        Cow::Owned(Units(self.0.chars()).said().collect())
     }
 
     /// Writes a string of the same meaning, with the escapes that upstream uses.
@@ -297,7 +303,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The characters of a string, with its escapes resolved; an error is half a surrogate pair.
+/// The characters of a string up to its end, with its escapes resolved; an error is half a surrogate pair.
 struct Units<'a>(std::str::Chars<'a>);
 
 impl Iterator for Units<'_> {
@@ -305,6 +311,7 @@ impl Iterator for Units<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let plain = match self.0.next()? {
+            '"' => return None,
             '\\' => match self.0.next()? {
                 'u' => return self.hex().map(|first| self.joined(first)),
                 'n' => '\n',
@@ -321,6 +328,11 @@ impl Iterator for Units<'_> {
 }
 
 impl Units<'_> {
+    /// Returns what they say; half a surrogate pair says U+FFFD.
+    fn said(self) -> impl Iterator<Item = char> {
+        self.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
     fn hex(&mut self) -> Option<u16> {
         let digits = self.0.as_str().get(..4)?;
         let unit = u16::from_str_radix(digits, 16).ok()?;
@@ -353,6 +365,8 @@ pub(crate) fn string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_fuzz::in_time;
+
     use super::*;
 
     fn check(text: &str, expected: &str) {
@@ -398,6 +412,28 @@ mod tests {
     #[test]
     fn keys_that_occur_twice_are_both_printed_in_their_order() {
         check(r#"{"b":1,"a":1,"b":2}"#, "{\n  \"a\": 1,\n  \"b\": 1,\n  \"b\": 2\n}");
+    }
+
+    /// It would not end, were the long one read for each of the others.
+    #[test]
+    fn a_key_may_be_long_among_many() {
+        in_time(|| {
+            let many: String = (0..100_000).map(|n| format!("\"{n:06}\":0,")).collect();
+            for (long, space) in
+                [("\\n".repeat(1 << 20), String::new()), ("!".to_owned(), " ".repeat(8 << 20))]
+            {
+                let text = format!("{{{many}\"{long}\"{space}:1}}");
+                let printed = Document::parse(&text).unwrap().to_pretty();
+                assert!(printed.starts_with(&format!("{{\n  \"{long}\": 1,\n  \"000000\": 0,")));
+            }
+        });
+    }
+
+    #[test]
+    fn keys_are_sorted_by_what_they_say() {
+        check(r#"{"b":1,"\u0061\"":2,"a":3,"\ud800":4,"\ud83d\ude00":5,"":6}"#, {
+            "{\n  \"\": 6,\n  \"a\": 3,\n  \"a\\\"\": 2,\n  \"b\": 1,\n  \"\\ud800\": 4,\n  \"\u{1f600}\": 5\n}"
+        });
     }
 
     #[test]
