@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod fuzz;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::OnceLock;
@@ -239,7 +240,8 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
         let Compiled { schema, patterns, .. } = compiled;
-        let input = Input { value: &value, sensitive: &sensitive, schema, patterns };
+        let left = Cell::new(sentences::MOST_TOLD);
+        let input = Input { value: &value, sensitive: &sensitive, schema, patterns, left };
         sentences::findings(validator.iter_errors(&value), &input)
     } else {
         culprits(validator, value)

@@ -4,6 +4,7 @@
 //! language; people know them and scripts match them. They are made here from what our validator
 //! found. Values of sensitive inputs are never part of one. How a value is printed is in [`verbs`].
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::iter;
@@ -24,6 +25,9 @@ pub(super) const MASK: &str = "***REDACTED***";
 /// How many findings are told. The rest of them would not be read.
 const MOST_FINDINGS: usize = 50;
 
+/// How many bytes of them are told, but for the end of the last: a whole value may stand in each. A guess.
+pub(super) const MOST_TOLD: usize = 1 << 20;
+
 /// The input that was judged, whole.
 pub(super) struct Input<'i> {
     /// It.
@@ -34,6 +38,8 @@ pub(super) struct Input<'i> {
     pub(super) schema: &'i Value,
     /// Patterns as they were written, by what the validator has in their place.
     pub(super) patterns: &'i HashMap<String, String>,
+    /// How many bytes are still to be told.
+    pub(super) left: Cell<usize>,
 }
 
 impl Input<'_> {
@@ -55,7 +61,9 @@ pub(super) fn findings<'i>(
 fn say_all(errors: &[ValidationError<'_>], input: &Input<'_>) -> Vec<String> {
     let mut said = Vec::new();
     let mut rest = errors;
-    while let Some(first) = rest.first() {
+    while let Some(first) = rest.first()
+        && input.left.get() > 0
+    {
         // Our validator reports missing properties one by one, upstream's all of a place at once.
         let same = |e: &&ValidationError<'_>| {
             missing(e).is_some()
@@ -65,7 +73,9 @@ fn say_all(errors: &[ValidationError<'_>], input: &Input<'_>) -> Vec<String> {
         let run = rest.iter().take_while(same).count().max(1);
         let (now, later) = rest.split_at(run);
         let names: Vec<_> = now.iter().filter_map(missing).collect();
-        said.push(say(first, &names, input));
+        let one = say(first, &names, input);
+        input.left.set(input.left.get().saturating_sub(one.len()));
+        said.push(one);
         rest = later;
     }
     said

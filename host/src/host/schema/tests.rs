@@ -211,6 +211,19 @@ fn two_that_are_equal_are_found_among_very_many() {
     });
 }
 
+/// A few lines of a schema would make gigabytes of a text of one mebibyte.
+#[test]
+fn a_long_value_is_not_told_for_every_schema_that_it_does_not_fit() {
+    let branches = vec![r#"{"type":"integer"}"#; 200].join(",");
+    let input = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+    for keyword in ["anyOf", "allOf"] {
+        let schema = format!(r#"{{"properties":{{"a":{{"{keyword}":[{branches}]}}}}}}"#);
+        let said = judged(&schema, &input).unwrap_err();
+        let end = r#"has type "string", want "integer""#;
+        assert!(said.trim_end().ends_with(end) && said.len() < 2 << 20, "{} bytes", said.len());
+    }
+}
+
 #[test]
 fn numbers_that_nothing_holds_are_judged() {
     let schema = r#"{"properties":{"a":{"type":"number","minimum":0}}}"#;
