@@ -46,6 +46,10 @@ const MOST_REFERENCES: usize = 1000;
 /// A pattern may compile to so much; a larger one makes the schema unusable.
 const PATTERN_SIZE: usize = 1 << 20;
 
+/// So many places of a schema, times values of an input, are looked at to tell why it does not fit. A guess: the validator
+/// finds everything before it tells the first, and of each may keep some hundred bytes.
+const MOST_JUDGED: u64 = 1 << 24;
+
 /// What a schema says of an input.
 pub(super) struct InputSchema {
     text: Json,
@@ -235,7 +239,8 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
     if validator.is_valid(&value) {
         return Ok(());
     }
-    let found = if compiled.references.finite {
+    let References { finite, places, .. } = compiled.references;
+    let found = if finite && places.saturating_mul(values(&value)) <= MOST_JUDGED {
         // The plugin may call very much sensitive; of that, what is not there cannot be told.
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
@@ -247,6 +252,15 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
         culprits(validator, value)
     };
     Err(JudgeError::Misfits(Misfits(found)))
+}
+
+/// Counts a value and all that are in it.
+fn values(value: &Value) -> u64 {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values).sum::<u64>(),
+        Value::Object(object) => 1 + object.values().map(values).sum::<u64>(),
+        _ => 1,
+    }
 }
 
 /// Tells which properties do not fit, where telling why could take for ever: those without which the

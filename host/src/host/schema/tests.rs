@@ -224,6 +224,15 @@ fn a_long_value_is_not_told_for_every_schema_that_it_does_not_fit() {
     }
 }
 
+/// The validator would keep every finding of every item by every alternative: gigabytes, and more than there are.
+#[test]
+fn what_does_not_fit_in_very_many_ways_is_told_by_property() {
+    let branches = vec![r#"{"items":{"type":"string"}}"#; 6_000].join(",");
+    let schema = format!(r#"{{"properties":{{"a":{{"anyOf":[{branches}]}}}}}}"#);
+    let items = vec!["1"; 1000].join(",");
+    check(&schema, &format!("{{\"a\":[{items}]}}"), "inputs: validating root: property \"a\" does not fit");
+}
+
 #[test]
 fn numbers_that_nothing_holds_are_judged() {
     let schema = r#"{"properties":{"a":{"type":"number","minimum":0}}}"#;
