@@ -110,7 +110,11 @@ struct Pairs {
 
 impl Pairs {
     fn set(&mut self, field: &Field, value: Value) {
-        self.fields.push((field.name().to_owned(), value));
+        // A span may say anew what it has said, for as long as it lives.
+        match self.fields.iter_mut().find(|(name, _)| name == field.name()) {
+            Some((_, before)) => *before = value,
+            None => self.fields.push((field.name().to_owned(), value)),
+        }
     }
 }
 
@@ -173,6 +177,22 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_a_span_says_anew_takes_the_place_of_what_it_said() {
+        let (sender, lines) = mpsc::channel();
+        let counted = |entry: Entry| Entry { message: entry.fields.len().to_string(), ..entry };
+        let layer = LogLayer::to(Lines(sender)).rewriting(counted);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = tracing::info_span!("import", done = 0).entered();
+            for done in 1..=3 {
+                span.record("done", done);
+            }
+            tracing::info!("ended");
+        });
+        let line = String::from_utf8(lines.recv().unwrap()).unwrap();
+        assert!(line.contains(r#""@message":"1""#) && line.contains(r#""done":3"#), "{line}");
     }
 
     #[test]
