@@ -367,7 +367,9 @@ impl<'e> Shown<'e> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut seen = HashMap::with_capacity(items.len());
         for (second, item) in items.iter().enumerate() {
-            if let Some(first) = seen.insert(by_worth(item), second) {
+            let mut worth = String::new();
+            write_worth(item, &mut worth);
+            if let Some(first) = seen.insert(worth, second) {
                 return (first, second);
             }
         }
@@ -376,20 +378,34 @@ impl<'e> Shown<'e> {
 }
 
 /// Writes a value so that it is the same text as every value that equals it: `1.0` is `1`, at any depth.
-fn by_worth(value: &Value) -> String {
+fn write_worth(value: &Value, out: &mut String) {
     match value {
         Value::Number(n) if n.is_f64() => match n.as_f64().filter(|f| f.fract() == 0.0) {
-            Some(0.0) => "0".to_owned(),
-            Some(whole) => format!("{whole:.0}"),
-            None => n.to_string(),
+            Some(0.0) => out.push('0'),
+            // Writing to a text does not fail.
+            Some(whole) => _ = write!(out, "{whole:.0}"),
+            None => out.push_str(&n.to_string()),
         },
-        Value::Array(items) => format!("[{}]", items.iter().map(by_worth).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                write_worth(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
         Value::Object(object) => {
             let mut pairs: Vec<_> = object.iter().collect();
             pairs.sort_by_key(|(key, _)| key.as_str());
-            let pair = |(key, value): (&String, &Value)| format!("{}:{}", quote(key), by_worth(value));
-            format!("{{{}}}", pairs.into_iter().map(pair).collect::<Vec<_>>().join(","))
+            out.push('{');
+            for (key, value) in pairs {
+                out.push_str(&quote(key));
+                out.push(':');
+                write_worth(value, out);
+                out.push(',');
+            }
+            out.push('}');
         }
-        other => other.to_string(),
+        other => out.push_str(&other.to_string()),
     }
 }

@@ -224,6 +224,21 @@ fn a_long_value_is_not_told_for_every_schema_that_it_does_not_fit() {
     }
 }
 
+/// It would not end, were what lies deep copied at every level.
+#[test]
+fn what_is_long_and_lies_deep_is_told_once() {
+    in_time(|| {
+        let deep = format!("{}\"{}\"{}", "[".repeat(9_000), "x".repeat(16 << 20), "]".repeat(9_000));
+        let said =
+            judged(r#"{"properties":{"a":{"type":"null"}}}"#, &format!("{{\"a\":{deep}}}")).unwrap_err();
+        assert!(said.contains("]]] has type \"array\", want \"null\""));
+        let twice = format!("{{\"a\":[{deep},{deep}]}}");
+        let said =
+            "inputs: validating root: validating /properties/a: uniqueItems: array items 1 and 0 are equal";
+        check(r#"{"properties":{"a":{"uniqueItems":true}}}"#, &twice, said);
+    });
+}
+
 /// The validator would keep every finding of every item by every alternative: gigabytes, and more than there are.
 #[test]
 fn what_does_not_fit_in_very_many_ways_is_told_by_property() {

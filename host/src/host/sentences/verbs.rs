@@ -6,21 +6,37 @@ use crate::names::quoted;
 
 /// Prints a value as upstream's `%v` does.
 pub(in super::super) fn plain(value: &Value) -> String {
+    let mut out = String::new();
+    write_plain(value, &mut out);
+    out
+}
+
+/// All into one text: made of those of its parts, it would be copied at every level.
+fn write_plain(value: &Value, out: &mut String) {
     match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::Bool(yes) => yes.to_string(),
-        Value::Number(n) if n.is_f64() => float(n.as_f64().unwrap_or_default()),
-        Value::Number(n) => n.to_string(),
-        Value::String(text) => text.clone(),
+        Value::Null => out.push_str("<nil>"),
+        Value::Number(n) if n.is_f64() => out.push_str(&float(n.as_f64().unwrap_or_default())),
+        Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+        Value::String(text) => out.push_str(text),
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(plain).collect();
-            format!("[{}]", items.join(" "))
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { " " } else { "" });
+                write_plain(item, out);
+            }
+            out.push(']');
         }
         Value::Object(object) => {
             let mut pairs: Vec<_> = object.iter().collect();
             pairs.sort_by_key(|(key, _)| key.as_str());
-            let pairs: Vec<_> = pairs.into_iter().map(|(key, v)| format!("{key}:{}", plain(v))).collect();
-            format!("map[{}]", pairs.join(" "))
+            out.push_str("map[");
+            for (at, (key, value)) in pairs.into_iter().enumerate() {
+                out.push_str(if at > 0 { " " } else { "" });
+                out.push_str(key);
+                out.push(':');
+                write_plain(value, out);
+            }
+            out.push(']');
         }
     }
 }
