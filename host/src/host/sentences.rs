@@ -32,7 +32,7 @@ pub(super) const MOST_TOLD: usize = 1 << 20;
 pub(super) struct Input<'i> {
     /// It.
     pub(super) value: &'i Value,
-    /// The properties whose values are not told.
+    /// The properties whose values are not told, sorted.
     pub(super) sensitive: &'i [String],
     /// The schema that the validator was made of.
     pub(super) schema: &'i Value,
@@ -320,11 +320,12 @@ impl<'e> Shown<'e> {
     }
 
     fn plain(&self) -> String {
+        let is_within = |key: &String| self.within.binary_search(key).is_ok();
         match self.value {
             _ if self.hidden => MASK.to_owned(),
-            Value::Object(object) if object.keys().any(|k| self.within.contains(k)) => {
+            Value::Object(object) if object.keys().any(is_within) => {
                 let mut object = object.clone();
-                for (_, value) in object.iter_mut().filter(|(key, _)| self.within.contains(key)) {
+                for (_, value) in object.iter_mut().filter(|(key, _)| is_within(key)) {
                     *value = Value::String(MASK.to_owned());
                 }
                 plain(&Value::Object(object))

@@ -239,6 +239,18 @@ fn what_is_long_and_lies_deep_is_told_once() {
     });
 }
 
+/// It would not end, were every property looked for among all that are not told.
+#[test]
+fn very_much_of_an_input_may_be_sensitive() {
+    in_time(|| {
+        let names: Vec<_> = (0..200_000).map(|n| format!("s{n}")).collect();
+        let given: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+        let schema = InputSchema::read(&Json::from_text(r#"{"const":1}"#)).unwrap();
+        let said = schema.judge(&format!("{{{}}}", given.join(",")), 1, &names).unwrap_err().to_string();
+        assert!(said.contains("s7:***REDACTED*** ") && !said.contains(":1"));
+    });
+}
+
 /// The validator would keep every finding of every item by every alternative: gigabytes, and more than there are.
 #[test]
 fn what_does_not_fit_in_very_many_ways_is_told_by_property() {
