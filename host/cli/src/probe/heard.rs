@@ -99,7 +99,8 @@ impl Sink for Heard {
     fn log(&self, entry: Entry) {
         let mut told = self.lock();
         let fields = entry.fields.iter().map(|(key, value)| key.len() + value.to_string().len());
-        let size = entry.message.len() + fields.sum::<usize>();
+        let module = entry.target.as_ref().map_or(0, String::len);
+        let size = entry.message.len() + module + fields.sum::<usize>();
         if told.log.len() < ENTRIES && told.log_size + size <= LOG {
             told.log_size += size;
             told.log.push(entry);
@@ -146,6 +147,8 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_goplugin::log::Level;
+
     use super::*;
 
     #[test]
@@ -172,5 +175,21 @@ mod tests {
             told.faults.into_values().map(|faulty| faulty.fault).collect::<Vec<_>>(),
             [LineFault::Long]
         );
+    }
+
+    #[test]
+    fn of_a_log_a_mebibyte_is_kept_wherever_it_stands() {
+        let heard = Heard::default();
+        for _ in 0..20 {
+            heard.log(Entry {
+                level: Level::Info,
+                message: String::new(),
+                target: Some("x".repeat(LOG / 10)),
+                timestamp: None,
+                fields: Vec::new(),
+            });
+        }
+        let told = heard.told();
+        assert_eq!((told.log.len(), told.log_left_out), (10, 10));
     }
 }
