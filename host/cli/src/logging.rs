@@ -6,6 +6,7 @@
 use std::io;
 
 use anyhow::bail;
+use portcullis_contract::visible_line;
 use serde_json::json;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -109,7 +110,7 @@ fn left_out(lines: u64) -> String {
 }
 
 /// Hands an event over to be written in one line, whatever a plugin wrote into it: a line that somebody could
-/// begin is one that somebody could forge.
+/// begin is one that somebody could forge, and so is one that runs the other way round.
 struct OneLine(Note);
 
 impl io::Write for OneLine {
@@ -127,14 +128,21 @@ impl io::Write for OneLine {
 
 fn one_line(event: &[u8]) -> Vec<u8> {
     let (text, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |text| (text, b"\n"));
-    let mut line = Vec::with_capacity(event.len());
-    for byte in text {
-        match byte {
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            byte => line.push(*byte),
+    let mut line = String::with_capacity(event.len());
+    for c in String::from_utf8_lossy(text).chars() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            // Colours are our own: of what others wrote, the like was made visible before.
+            '\t' | '\u{1b}' | ' '..='~' => line.push(c),
+            // In the form of JSON, of which this may be a line.
+            c if visible_line(&c.to_string()).starts_with('\\') => {
+                line.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => line.push(c),
         }
     }
+    let mut line = line.into_bytes();
     line.extend_from_slice(end);
     line
 }
@@ -165,6 +173,16 @@ mod tests {
     fn an_event_is_one_line() {
         assert_eq!(one_line(b"ERROR a\r\nERROR fake\n"), b"ERROR a\\r\\nERROR fake\n");
         assert_eq!(one_line(b"half"), b"half");
+    }
+
+    #[test]
+    fn what_could_fool_a_terminal_is_made_visible() {
+        let check = |event: &str, expected: &str| assert_eq!(one_line(event.as_bytes()), expected.as_bytes());
+        check(
+            "\u{1b}[31mERROR\u{1b}[0m a\u{202e}b\u{2028}c\n",
+            "\u{1b}[31mERROR\u{1b}[0m a\\u202eb\\u2028c\n",
+        );
+        check("{\"message\":\"\u{9b}2J caf\u{e9}\"}\n", "{\"message\":\"\\u009b2J caf\u{e9}\"}\n");
     }
 
     #[test]
