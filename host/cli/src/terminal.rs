@@ -3,7 +3,7 @@
 //! Questions go to stderr, answers come from stdin. A read cannot be taken back: it goes on when nobody waits for it
 //! any more, and what is typed then is for whoever has asked next.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead, Read as _};
 
 use async_trait::async_trait;
 use portcullis::host::services::Person;
@@ -68,7 +68,7 @@ pub(crate) async fn ask(question: &str, reading: &mut Reading) -> io::Result<Str
     // What was typed while nobody asked is no answer.
     reading.take_if(|line| line.is_finished());
     show(question).await;
-    let line = next_line(reading, read_line).await;
+    let line = next_line(reading, || line_of(io::stdin().lock())).await;
     let has_end = line.as_ref().is_ok_and(|line| line.ends_with('\n'));
     // What is said next comes after it, whether that is waited for or not.
     let _written = if has_end { stderr::shared().answered() } else { stderr::shared().end_line() };
@@ -85,15 +85,28 @@ async fn next_line(
     line.map_err(io::Error::other)?
 }
 
-fn read_line() -> io::Result<String> {
+/// Reads a line, which is not cut: an address without its end is another one.
+fn line_of(reader: impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    io::stdin().lock().take(LONGEST).read_line(&mut line)?;
+    reader.take(LONGEST + 1).read_line(&mut line)?;
+    if line.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("the line is longer than {} KiB", LONGEST >> 10)));
+    }
     Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_never_cut() {
+        let most = usize::try_from(LONGEST).unwrap();
+        let fits = "x".repeat(most - 1) + "\n";
+        assert_eq!(line_of(fits.as_bytes()).unwrap(), fits);
+        let long = "x".repeat(most + 1) + "\n";
+        assert_eq!(line_of(long.as_bytes()).unwrap_err().to_string(), "the line is longer than 64 KiB");
+    }
 
     #[test]
     fn a_person_is_told_who_asks_and_what_for() {
