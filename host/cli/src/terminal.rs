@@ -3,7 +3,7 @@
 //! Questions go to stderr, answers come from stdin. A read cannot be taken back: it goes on when nobody waits for it
 //! any more, and what is typed then is for whoever has asked next.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 
 use async_trait::async_trait;
 use portcullis::host::services::Person;
