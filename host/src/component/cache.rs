@@ -286,7 +286,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
         return Err(io::Error::other("it belongs to another user"));
     }
     let mode = metadata.mode();
-    if mode & 0o1000 != 0 {
+    if mode & 0o1002 == 0o1002 {
         // As /tmp is, which is root's own.
         return Err(io::Error::other("it is there for everybody to write to"));
     }
@@ -367,6 +367,8 @@ mod tests {
             (Cache::open(&options).is_ok(), data.metadata().unwrap().mode() & 0o7777)
         };
         assert_eq!(opened_at(0o1777), (false, 0o1777));
+        // One that is kept from being cleared away, and which nobody else may write to.
+        assert_eq!(opened_at(0o1700), (true, 0o1700));
         // Of what is a group's, it may go on to read what lies there for it.
         assert_eq!(opened_at(0o770), (true, 0o750));
     }
