@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName, chain};
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use super::describe::{Known, Told};
 use super::discover::{self, Candidate, DiscoverError};
@@ -342,8 +343,12 @@ impl Rooms {
     ) -> Result<T, FindError> {
         let directories = self.setup.directories.clone();
         let looked = tokio::task::spawn_blocking(move || through(&directories)).await;
-        let found = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        found.map_err(FindError::Discover)
+        match looked.map_err(JoinError::try_into_panic) {
+            Ok(found) => found.map_err(FindError::Discover),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down cancels such work. Whoever it still polls is given up in a moment.
+            Err(Err(_)) => std::future::pending().await,
+        }
     }
 
     async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {

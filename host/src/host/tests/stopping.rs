@@ -1,5 +1,6 @@
 //! How all plugins are stopped, and what comes up meanwhile.
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::*;
@@ -61,4 +62,14 @@ async fn whoever_asks_for_a_plugin_that_is_being_stopped_cuts_no_grace() {
 
     assert!(matches!(found, Err(FindError::Stopping)));
     assert_eq!(house.world.log(), ["shutdown a 2s", "drop a"]);
+}
+
+#[test]
+fn who_looks_through_directories_while_the_runtime_ends_waits_for_its_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let _in_it = handle.enter();
+    let host = House::new(&[]).host();
+    assert!(host.list(Describe::Trusted).now_or_never().is_none());
 }
