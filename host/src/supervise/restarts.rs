@@ -223,7 +223,8 @@ impl<K: PluginKind> Shared<K> {
         Ok(())
     }
 
-    /// Tells the plugin what its host is like, and remembers it for the next one, also if this one dies of it.
+    /// Tells the plugin what its host is like, and remembers it for the next one. If this one dies of it, that is told what
+    /// was good before, or this for want of anything else.
     pub(super) async fn configure(
         self: &Arc<Self>,
         call: &Call,
@@ -233,10 +234,15 @@ impl<K: PluginKind> Shared<K> {
         let configured = self
             .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
             .await;
-        if matches!(configured, Ok(()) | Err(CallError::Stopped(_))) {
-            let mut all = lock(&self.configurations);
-            all.insert(name.clone(), configuration.clone());
+        let mut all = lock(&self.configurations);
+        match &configured {
+            Ok(()) => drop(all.insert(name.clone(), configuration.clone())),
+            Err(CallError::Stopped(_)) => {
+                all.entry(name.clone()).or_insert_with(|| configuration.clone());
+            }
+            Err(_) => {}
         }
+        drop(all);
         configured
     }
 

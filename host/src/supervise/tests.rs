@@ -164,6 +164,14 @@ async fn a_plugin_that_died_while_it_was_configured_is_configured_when_it_is_sta
 
     assert!(ask(&plugin, Call::default()).await.is_ok());
     assert_eq!(world.log(), ["launch p", "configure p as b"]);
+
+    // One that is known to be good is not given up for one that killed it.
+    let deadly = Configuration { binary_name: "d".to_owned(), ..Configuration::default() };
+    world.dies_configured.store(true, SeqCst);
+    plugin.configure(&Call::default(), &ProviderName::new("p"), &deadly).await.unwrap_err();
+    world.log();
+    assert!(ask(&plugin, Call::default()).await.is_ok());
+    assert_eq!(world.log(), ["launch p", "configure p as b"]);
 }
 
 #[tokio::test(start_paused = true)]
