@@ -17,13 +17,15 @@
 //! use portcullis::contract::{Json, chain};
 //! use portcullis::host::{Describe, Run, Setup, Wanted};
 //! use portcullis::policy::Policy;
-//! use portcullis::{Host, Options, backends};
+//! use portcullis::{Host, Options, backends, raise_open_files};
 //!
 //! fn main() -> ExitCode {
 //!     // Components are compiled in a process of its own, with limits of its own: this program once more.
 //!     if std::env::args_os().nth(1).is_some_and(|argument| argument == "compile-worker") {
 //!         return worker_main();
 //!     }
+//!     // Plugins, and files of components, take some each; the usual limit is a thousand.
+//!     raise_open_files();
 //!     match run() {
 //!         Ok(()) => ExitCode::SUCCESS,
 //!         Err(error) => {
@@ -96,3 +98,5 @@ pub use backends::{Options, SetupError, backends};
 #[cfg(feature = "rooms")]
 pub use host::Host;
 pub use narrowed::Narrowed;
+#[cfg(feature = "process")]
+pub use portcullis_goplugin::raise_open_files;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use portcullis_contract::visible_line;
-use portcullis_serve::{Entry, Level};
+use portcullis_serve::{Entry, Level, raise_open_files};
 
 mod mark;
 mod narrow;
@@ -29,6 +29,7 @@ const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 /// The one place that reads arguments and environment.
 fn main() -> ExitCode {
     share_heaps();
+    raise_open_files();
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let question = std::env::args_os().nth(1).and_then(|argument| page::Question::parse(&argument));
     let program = std::env::args_os().next().unwrap_or_default();

@@ -7,6 +7,7 @@ mod checklists;
 mod cli;
 mod cli_auth;
 mod cli_endings;
+mod cli_files;
 mod cli_kept;
 mod cli_log;
 mod cli_prints;

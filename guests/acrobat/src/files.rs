@@ -1,18 +1,41 @@
 //! Files by the host's own interface for them, in which `std` hides what is kept by the host.
 
-use portcullis_sdk::Error;
+use portcullis_sdk::{Error, Host};
 use serde_json::{Value, json};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 
 /// Returns how many bytes of a file in a granted directory come at once, and how many it takes at once.
 pub(crate) fn at_once(path: &str) -> Result<Value, Error> {
-    let (directory, name) = path.rsplit_once('/').ok_or_else(|| Error::new(format!("not a path: {path}")))?;
+    let (directory, name) = place(path)?;
     let both_ways = DescriptorFlags::READ | DescriptorFlags::WRITE;
-    let file = granted(directory)?.open_at(PathFlags::empty(), name, OpenFlags::empty(), both_ways)?;
+    let file = directory.open_at(PathFlags::empty(), name, OpenFlags::empty(), both_ways)?;
     let read = file.read_via_stream(0)?.blocking_read(u64::MAX)?;
     let room = file.write_via_stream(0)?.check_write()?;
     Ok(json!({ "read": read.len(), "room": room }))
+}
+
+/// Opens a file in a granted directory so often, or until that is refused, and keeps all of it while the host sets a secret,
+/// if there is one to set.
+pub(crate) fn hoard(
+    host: &Host<'_>,
+    path: &str,
+    files: usize,
+    secret: &str,
+    value: &str,
+) -> Result<Value, Error> {
+    let (directory, name) = place(path)?;
+    let (mut kept, mut refused) = (Vec::new(), None);
+    while kept.len() < files && refused.is_none() {
+        match directory.open_at(PathFlags::empty(), name, OpenFlags::empty(), DescriptorFlags::READ) {
+            Ok(file) => kept.push(file),
+            Err(error) => refused = Some(error.name()),
+        }
+    }
+    if !secret.is_empty() {
+        host.set_secret(secret, value)?;
+    }
+    Ok(json!({ "files": kept.len(), "refused": refused }))
 }
 
 /// Begins to list a granted directory so often, and keeps all of it until it has begun with the last; and that so often.
@@ -23,6 +46,12 @@ pub(crate) fn listings(path: &str, listings: usize, repeat: usize) -> Result<Val
         let _kept = (0..listings).map(list).collect::<Result<Vec<_>, _>>()?;
     }
     Ok(json!({ "listings": listings }))
+}
+
+/// Returns the granted directory that a file lies in, and its name there.
+fn place(path: &str) -> Result<(Descriptor, &str), Error> {
+    let (directory, name) = path.rsplit_once('/').ok_or_else(|| Error::new(format!("not a path: {path}")))?;
+    Ok((granted(directory)?, name))
 }
 
 fn granted(path: &str) -> Result<Descriptor, Error> {

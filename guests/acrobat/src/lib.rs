@@ -21,6 +21,7 @@
 //! | `read` | `path` | `{"text":text}` |
 //! | `write` | `path`, `text` | `{"bytes":n}` |
 //! | `file-at-once` | `path` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; components only |
+//! | `files` | `path`, `chunks`, `name`, `text` | keeps a file open so often, sets a secret, then `{"files":n,"refused":why}`; components only |
 //! | `listings` | `path`, `chunks`, `repeat` | keeps so many listings of a directory at a time, then `{"listings":n}`; components only |
 //! | `env` | `name` | `{"set":bool,"value":text}` |
 //! | `connect` | `address` | `{"connected":true}` |
@@ -228,6 +229,8 @@ impl Acrobat {
             "write" => reach::write(&input.path, &input.text)?,
             #[cfg(target_family = "wasm")]
             "file-at-once" => files::at_once(&input.path)?,
+            #[cfg(target_family = "wasm")]
+            "files" => files::hoard(host, &input.path, input.chunks, &input.name, &input.text)?,
             #[cfg(target_family = "wasm")]
             "listings" => files::listings(&input.path, input.chunks, input.repeat.max(1))?,
             "env" => reach::env(&input.name),

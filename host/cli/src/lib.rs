@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use portcullis_contract::visible;
+use portcullis_goplugin::raise_open_files;
 
 mod auth;
 mod describe;
@@ -232,6 +233,7 @@ impl Session {
     }
 
     fn execute(&self, command: Command) -> Result<Exit, Failure> {
+        raise_open_files();
         room_for_files()?;
         room_for_a_thread()?;
         // One thread: what runs beside it is a child, a compiler or a write that waits. The first that waits for such things is

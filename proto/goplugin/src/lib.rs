@@ -33,6 +33,7 @@
 //! - A [`Sink`] gets what the plugin logs and prints.
 //! - [`Serve`] is everything there is to say about a plugin of one's own, and [`Serve::run`] is its `main`. Its services get
 //!   a [`Session`], with the [`Broker`] to call the host back by and an [`Output`] to print to.
+//! - [`raise_open_files`] is for the `main` of a program that has many files and sockets open, and what it starts does not notice.
 //!
 //! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
 
@@ -49,6 +50,7 @@ mod health;
 mod identity;
 mod lock;
 mod mux;
+mod open_files;
 mod paced;
 mod reattach;
 mod reflection;
@@ -73,6 +75,7 @@ pub use self::client::{
 pub use self::handshake::{Cookie, Expected, Handshake, HandshakeError, Versions};
 pub use self::health::{Health, PingError};
 pub use self::identity::{CertificateError, IdentityError};
+pub use self::open_files::raise_open_files;
 pub use self::reattach::{Reattach, ReattachError};
 pub use self::reflection::{ReflectionError, ServiceList};
 pub use self::server::{

@@ -44,7 +44,9 @@ mod status;
 mod surroundings;
 
 pub use portcullis_goplugin::log::{Entry, Level};
-pub use portcullis_goplugin::{Capture, End, Outcome, Output, Parent, ServeError, TestServing};
+pub use portcullis_goplugin::{
+    Capture, End, Outcome, Output, Parent, ServeError, TestServing, raise_open_files,
+};
 
 pub use self::served::{Options, Served};
 pub use self::surroundings::Surroundings;

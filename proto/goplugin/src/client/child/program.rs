@@ -17,11 +17,14 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, kill_process, setrlimit, waitid,
+};
 
 use super::super::executable::Form;
 use super::super::{Environment, Stdin};
 use super::{Order, Reach};
+use crate::open_files;
 
 /// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs little.
 const STACK: usize = 4 << 10;
@@ -34,6 +37,8 @@ pub(super) struct Program {
     stdin: Option<OwnedFd>,
     outputs: [OwnedFd; 2],
     directory: Option<CString>,
+    /// How many files it may open, if not as many as we.
+    open_files: Option<Rlimit>,
     reach: Reach,
     path: CString,
     /// The opened file that `path` names.
@@ -67,6 +72,7 @@ impl Program {
             stdin,
             outputs: [above(its_stdout)?, above(its_stderr)?],
             directory: directory.transpose()?,
+            open_files: open_files::of_children(),
             path: CString::new(path.as_os_str().as_bytes())?,
             file,
             arguments: Strings::new(std::iter::once(name).chain(order.arguments.iter().cloned()))?,
@@ -161,6 +167,10 @@ impl Program {
                     done(libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0))?;
                 }
                 forget_signals();
+            }
+            // What is open stays open, whatever its number.
+            if let Some(limit) = self.open_files {
+                setrlimit(Resource::Nofile, limit)?;
             }
             Ok(())
         };
