@@ -50,6 +50,7 @@ mod precompile;
 mod prompts;
 mod provider;
 mod queue;
+mod room;
 mod state;
 mod streaming;
 

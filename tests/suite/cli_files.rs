@@ -41,3 +41,18 @@ fn a_soft_limit_on_open_files_is_passed_on_and_keeps_no_component_from_more() ->
     assert_eq!(soft, Some("64"), "{limits}");
     Ok(())
 }
+
+/// To write the secrets anew takes files of the host's own.
+#[test]
+fn a_guest_that_opens_all_files_that_it_may_leaves_the_host_some() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let policy = person.has_policy(&fixtures::guest("acrobat"), &grant(&person)?)?;
+    person.has_secrets(r#"{"app.token": "old"}"#)?;
+    let run = ["run", "acrobat", "--policy", policy.as_str(), "--secrets-file", "secrets.json"];
+    let hoard = ["operation=files", "path=/data/note", "chunks=200", "name=app.token", "text=new"];
+    let told = answer(&person.after("ulimit -n 64", &[&run[..], &hoard].concat()).output()?);
+    assert_eq!(told["data"]["refused"], "insufficient-memory", "{told}");
+    assert!(fs::read_to_string(person.path("secrets.json"))?.contains("new"));
+    Ok(())
+}

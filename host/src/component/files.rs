@@ -2,14 +2,16 @@
 //!
 //! What may be opened is decided by the directories in a [store](crate::component::state), and by wasmtime.
 
+use rustix::io::fcntl_dupfd_cloexec;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
-use wasmtime_wasi::filesystem::WasiFilesystemView as _;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
 };
 
+use crate::component::room::leaves_room;
 use crate::component::state::State;
 
 mod listings;
@@ -27,16 +29,16 @@ type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFla
 pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
-    open_no_pipes(&mut types)?;
+    open_within_bounds(&mut types)?;
     listings::list_within_bounds(&mut types)?;
     pieces::stream_in_pieces(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-/// Wasmtime opens pipes as well. To open one is to wait for whoever has its other end, on a thread of ours that nothing calls
-/// back: neither the end of the call nor that of the plugin.
-fn open_no_pipes(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+/// Opens what leaves the host room, and no pipes. To open one is to wait for whoever has its other end, on a thread of ours that
+/// nothing calls back: neither the end of the call nor that of the plugin.
+fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, State>, wanted: Wanted| {
@@ -58,6 +60,14 @@ fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
 async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor>> {
     let (directory, path_flags, path, open_flags, flags) = wanted;
     let mut files = state.filesystem();
+    // Looked at before it is opened, because that may make a file, or empty one.
+    let next = match files.table.get(&directory)? {
+        Descriptor::Dir(directory) => fcntl_dupfd_cloexec(&directory.dir, 0),
+        Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
+    };
+    if !next.is_ok_and(|next| leaves_room(&next)) {
+        return Err(ErrorCode::InsufficientMemory.into());
+    }
     let same = Resource::new_borrow(directory.rep());
     // What cannot be looked at cannot be opened, and why is told then.
     let found = files.stat_at(same, path_flags, path.clone()).await;
