@@ -17,6 +17,10 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::lock::lock;
 
+/// How much of what a child asks may be under way beside one of the largest messages. A guess: a name is short, and so is
+/// nearly every secret; less, and a child that sets many large ones at once is refused some.
+const REQUESTS: usize = 64 << 20;
+
 /// What a child may ask of us, and since when it knows where.
 ///
 /// Its library wants to be told shortly before it is configured: it forgets an announcement within
@@ -117,7 +121,8 @@ impl HostDoor {
         let server = HostServiceServer::new(Served(Arc::clone(host)))
             .max_decoding_message_size(self.message_limit)
             .max_encoding_message_size(self.message_limit);
-        let serving = match self.broker.serve(Routes::new(server)).await {
+        let most = REQUESTS.saturating_add(self.message_limit);
+        let serving = match self.broker.serve_within(most, Routes::new(server)).await {
             Ok(serving) => serving,
             Err(BrokerError::Closed) => return Ok(None),
             Err(error) => {

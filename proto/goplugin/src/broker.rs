@@ -37,7 +37,7 @@ pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
 use crate::lock::lock;
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
-use crate::serving;
+use crate::serving::{self, Room};
 use crate::task::Task;
 use crate::tls::Tls;
 use crate::transport::{Address, AddressError, Ended, Listener, Place, Route, Socket, Strays, incoming};
@@ -118,11 +118,24 @@ impl Broker {
         self.serve_as(self.next_id(), routes).await
     }
 
+    /// Serves `routes` as [`serve`](Self::serve) does, and refuses requests that would take more than `most` bytes together with
+    /// those under way.
+    ///
+    /// Heads and messages count until they are answered, so this is for services without streams. What services have not read
+    /// yet does not count: it is up to 128 MiB on each of 64 connections.
+    pub async fn serve_within(&self, most: usize, routes: Routes) -> Result<Serving, BrokerError> {
+        self.begin(self.next_id(), routes, Some(Room::new(most))).await
+    }
+
     /// Serves `routes` to the other side under a number that both know.
     ///
     /// The server listens before it is announced, and is announced before this returns. It ends when
     /// the returned [`Serving`] is dropped, or with the broker.
     pub async fn serve_as(&self, id: u32, routes: Routes) -> Result<Serving, BrokerError> {
+        self.begin(id, routes, None).await
+    }
+
+    async fn begin(&self, id: u32, routes: Routes, room: Option<Room>) -> Result<Serving, BrokerError> {
         if *self.0.closed.borrow() || self.0.ended.has_come() {
             return Err(BrokerError::Closed);
         }
@@ -133,7 +146,7 @@ impl Broker {
             listener = self.listen(id) => listener?,
         };
         let (stop, stopped) = watch::channel(());
-        let server = serve(listener, routes, self.clone(), stopped);
+        let server = serve(listener, routes, room, self.clone(), stopped);
         Ok(Serving { id, _stop: stop, _task: Task::spawn(server) })
     }
 
@@ -270,7 +283,13 @@ impl Serving {
     }
 }
 
-async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watch::Receiver<()>) {
+async fn serve(
+    listener: Listener,
+    routes: Routes,
+    room: Option<Room>,
+    broker: Broker,
+    stopped: watch::Receiver<()>,
+) {
     let closed = broker.closed();
     let over = {
         let broker = broker.clone();
@@ -288,7 +307,7 @@ async fn serve(listener: Listener, routes: Routes, broker: Broker, stopped: watc
         }
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
-    serving::serve(links, routes, Some(CALLS), closed.map(drop)).await;
+    serving::serve(links, routes, Some(CALLS), room, closed.map(drop)).await;
 }
 
 fn dialled(id: u32, error: DialError) -> BrokerError {

@@ -5,6 +5,7 @@
 
 mod authority;
 mod contained;
+mod weighed;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,6 +30,7 @@ use tower_service::Service as _;
 use self::authority::Legible;
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
+pub(crate) use self::weighed::Room;
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
 use crate::paced::Paced;
 use crate::timeout;
@@ -44,14 +46,15 @@ const CONNECTION_WINDOW: u32 = 128 << 20;
 /// calls, and this waits until those under way have ended and the other side has closed.
 ///
 /// A connection takes that many `calls` of a stranger's at a time, or as many as the other side likes; it keeps further ones to
-/// itself.
+/// itself. Requests on all of them that find no `room` are refused.
 pub(crate) async fn serve(
     links: impl Stream<Item = Tethered>,
     routes: Routes,
     calls: Option<u32>,
+    room: Option<Room>,
     signal: impl Future<Output = ()>,
 ) {
-    let answers = Answers(routes.prepare());
+    let answers = Answers { routes: routes.prepare(), room };
     let (stop, stopped) = watch::channel(());
     {
         // What listens is gone before the wait for connections.
@@ -122,7 +125,10 @@ async fn serve_one(
 
 /// What answers the calls of a connection, each within the time that it says it has, and whatever the service does.
 #[derive(Clone)]
-struct Answers(Routes);
+struct Answers {
+    routes: Routes,
+    room: Option<Room>,
+}
 
 impl hyper::service::Service<http::Request<Incoming>> for Answers {
     type Response = http::Response<Contained>;
@@ -131,11 +137,21 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let limit = timeout::of(request.headers());
-        let mut routes = self.0.clone();
+        let mut routes = self.routes.clone();
         let called = request.uri().clone();
+        let request = request.map(Paced);
+        let weighed = match &self.room {
+            Some(room) => room.weigh(request).map(|(request, held)| (request, Some(held))),
+            None => Ok((request.map(Body::new), None)),
+        };
         Box::pin(async move {
-            // Routes are always ready.
-            let answer = contained(async { routes.call(request.map(|body| Body::new(Paced(body)))).await });
+            let answer = contained(async {
+                match weighed {
+                    // Routes are always ready.
+                    Ok((request, _held)) => routes.call(request).await,
+                    Err(refused) => Ok(refused.into_http()),
+                }
+            });
             let answer = match limit {
                 None => answer.await,
                 Some(limit) => limited(limit, answer).await.unwrap_or_else(|_elapsed| {

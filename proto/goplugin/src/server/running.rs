@@ -154,7 +154,7 @@ impl Running {
         });
         let (goodbye, said) = oneshot::channel::<()>();
         // As many calls as the host likes: it is no stranger, and a call may wait for another.
-        let server = serving::serve(links, routes, None, async {
+        let server = serving::serve(links, routes, None, None, async {
             let _dropped = said.await;
         });
         Ok(Self {

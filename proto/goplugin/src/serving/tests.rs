@@ -101,6 +101,14 @@ async fn on_a_connection_to<T>(
     routes: Routes,
     calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
 ) -> T {
+    on_a_connection_within(None, routes, calling).await
+}
+
+async fn on_a_connection_within<T>(
+    room: Option<Room>,
+    routes: Routes,
+    calling: impl FnOnce(Requests) -> LocalBoxFuture<'static, T>,
+) -> T {
     let (ours, links) = one_link();
     let calling = async {
         let (requests, connection) = h2::client::handshake(ours).await.unwrap();
@@ -108,7 +116,7 @@ async fn on_a_connection_to<T>(
         calling(requests).await
     };
     let most = u32::try_from(CALLS).ok();
-    let serving = serve(links, routes, most, pending());
+    let serving = serve(links, routes, most, room, pending());
     tokio::select! {
         came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
         () = serving => panic!("nobody told it to end"),
@@ -204,7 +212,7 @@ async fn check_is_answered(authority: &str) {
         answered.sort_unstable();
         answered
     };
-    let serving = serve(links, Application::routes(refuses), None, pending());
+    let serving = serve(links, Application::routes(refuses), None, None, pending());
     tokio::select! {
         answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
         () = serving => panic!("nobody told it to end"),
@@ -317,6 +325,45 @@ async fn who_reads_a_client_that_is_ahead_waits_now_and_then() {
     assert_ne!(status.message(), "1");
 }
 
+/// There is room for each of the large ones, but not for two of them at once.
+#[tokio::test]
+async fn requests_that_are_under_way_have_room_together_or_are_refused() {
+    let (read, let_go) = (watch::Sender::new(false), watch::Sender::new(false));
+    let mut is_read = read.subscribe();
+    let keeper = Application::looking(move |request| {
+        let (read, let_go) = (read.clone(), let_go.clone());
+        Box::pin(async move {
+            let is_last = request.uri().path().ends_with("/Last");
+            let mut body = request.into_body();
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                if let Err(status) = frame {
+                    return Ok(status.into_http());
+                }
+            }
+            read.send_replace(true);
+            if is_last {
+                let_go.send_replace(true);
+            }
+            drop(let_go.subscribe().wait_for(|go| *go).await);
+            Ok(Status::aborted("read").into_http())
+        })
+    });
+    let calling = |requests: Requests| -> LocalBoxFuture<'_, _> {
+        Box::pin(async move {
+            let (large, small) = (Bytes::from_static(&[0; 1_000]), Bytes::from_static(b"small"));
+            let kept = send(&requests, "First", large.clone(), 1).await;
+            drop(is_read.wait_for(|read| *read).await);
+            let beyond = come_of(send(&requests, "Second", large.clone(), 1).await).await;
+            let last = come_of(send(&requests, "Last", small, 1).await).await;
+            let kept = come_of(kept).await;
+            let again = come_of(send(&requests, "Last", large, 1).await).await;
+            [beyond, last, kept, again].map(|(_, status)| status.code())
+        })
+    };
+    let codes = on_a_connection_within(Some(Room::new(1_500)), keeper, calling).await;
+    assert_eq!(codes, [Code::ResourceExhausted, Code::Aborted, Code::Aborted, Code::Aborted]);
+}
+
 /// Who calls may not look at the time itself.
 #[tokio::test]
 async fn a_call_is_answered_when_its_time_is_over() {
@@ -356,7 +403,7 @@ async fn when_it_is_to_end_connections_take_no_more_calls() {
         requests.ready().await.is_err()
     };
     let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
-    let serving = serve(links, Application::routes(refuses), None, async { drop(signal.await) });
+    let serving = serve(links, Application::routes(refuses), None, None, async { drop(signal.await) });
     let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
     assert_eq!(both.expect("it ends"), ((), true));
 }
@@ -368,7 +415,7 @@ async fn an_end_is_told_from_a_fault() {
         let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
         let (stop, stopped) = watch::channel(());
         let silent = || -> Answer { Box::pin(pending()) };
-        let answers = Answers(Application::routes(silent).prepare());
+        let answers = Answers { routes: Application::routes(silent).prepare(), room: None };
         (ours, async move {
             let _stop = stop;
             limited(LONG, serve_one(link, answers, None, stopped)).await.expect("it ends")
