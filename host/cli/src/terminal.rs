@@ -3,7 +3,7 @@
 //! Questions go to stderr, answers come from stdin. A read cannot be taken back: it goes on when nobody waits for it
 //! any more, and what is typed then is for whoever has asked next.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 
 use async_trait::async_trait;
 use portcullis::host::services::Person;
@@ -85,14 +85,18 @@ async fn next_line(
     line.map_err(io::Error::other)?
 }
 
-/// Reads a line, which is not cut: an address without its end is another one.
-fn line_of(reader: impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    reader.take(LONGEST + 1).read_line(&mut line)?;
+/// Reads a line, which is not cut: an address without its end is another one. Nor does the end of one that is too long
+/// answer what is asked next.
+fn line_of(mut reader: impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)?;
     if line.len() as u64 > LONGEST {
+        if !line.ends_with(b"\n") {
+            reader.skip_until(b'\n')?;
+        }
         return Err(io::Error::other(format!("the line is longer than {} KiB", LONGEST >> 10)));
     }
-    Ok(line)
+    String::from_utf8(line).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -106,6 +110,18 @@ mod tests {
         assert_eq!(line_of(fits.as_bytes()).unwrap(), fits);
         let long = "x".repeat(most + 1) + "\n";
         assert_eq!(line_of(long.as_bytes()).unwrap_err().to_string(), "the line is longer than 64 KiB");
+    }
+
+    #[test]
+    fn the_rest_of_a_line_that_is_too_long_is_no_answer() {
+        let most = usize::try_from(LONGEST).unwrap();
+        // The first has no more than its end behind what is read of it, and the second ends amid a character there.
+        for long in ["x".repeat(most), "x".repeat(most) + "\u{e9}", "x".repeat(2 * most)] {
+            let typed = format!("{long}\nnext\n");
+            let mut reader = typed.as_bytes();
+            assert_eq!(line_of(&mut reader).unwrap_err().to_string(), "the line is longer than 64 KiB");
+            assert_eq!(line_of(&mut reader).unwrap(), "next\n");
+        }
     }
 
     #[test]
