@@ -189,22 +189,42 @@ async fn a_wall_that_no_clock_shows_is_none() -> TestResult {
     Ok(())
 }
 
+/// Takes memory before there is a call, in an acrobat that may have 16 MiB.
+async fn execute_greedily(greed: &str, input: &str) -> Result<CallError, Box<dyn std::error::Error>> {
+    let mut host = TestHost::new(Door::Component);
+    host.limits = Limits { memory: Some(16 << 20), ..Limits::default() };
+    let path = host.scratch().join("greedy.wasm");
+    let greed = format!("(func $greed {greed}) (start $greed)");
+    fs::write(&path, fixtures::begun_with(&greed, &fixtures::guest("acrobat")))?;
+    let plugin = host.launch_file(path).await?;
+    plugin.execute("acrobat", input).await.err().ok_or_else(|| "it does not fall".into())
+}
+
+/// Is refused 16 MiB beside what it has, and goes on.
+const TOO_MUCH: &str = "(drop (memory.grow (i32.const 256)))";
+
 /// What is taken before there is a call is not given back when it begins. Runtimes of other languages end themselves for want
 /// of memory.
 #[test_case(r#"{"operation":"recurse"}"#; "and traps")]
 #[test_case(r#"{"operation":"exit","code":1}"#; "and ends itself")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_it_takes_to_make_an_instance_counts_in_its_call(input: &str) -> TestResult {
-    let mut host = TestHost::new(Door::Component);
-    host.limits = Limits { memory: Some(16 << 20), ..Limits::default() };
-    let path = host.scratch().join("greedy.wasm");
-    // Is refused 16 MiB beside what it has, and goes on.
-    let greed = "(func $greed (drop (memory.grow (i32.const 256)))) (start $greed)";
-    fs::write(&path, fixtures::begun_with(greed, &fixtures::guest("acrobat")))?;
-    let plugin = host.launch_file(path).await?;
-    let fell = plugin.execute("acrobat", input).await;
-    let Err(CallError::Limit { which, allowed, .. }) = fell else { panic!("a limit, not {fell:?}") };
+    let fell = execute_greedily(TOO_MUCH, input).await?;
+    let CallError::Limit { which, allowed, .. } = fell else { panic!("a limit, not {fell:?}") };
     assert_eq!((which, allowed), (LimitName::Memory, Amount::Bytes(16 << 20)));
+    Ok(())
+}
+
+#[test_case(r#"{"operation":"recurse"}"#; "it traps")]
+#[test_case(r#"{"operation":"exit","code":1}"#; "it ends itself")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_made_do_with_less_memory_may_fall_for_another_reason(input: &str) -> TestResult {
+    let less = "(drop (memory.grow (i32.const 1)))";
+    let fell = execute_greedily(&format!("{TOO_MUCH} {less}"), input).await?;
+    let CallError::Stopped(reason) = &fell else { panic!("an end, not {fell:?}") };
+    let how = reason.how();
+    assert!(how.contains("; before that it was refused memory: asked 16."), "{how}");
+    assert!(how.ends_with("MiB, allowed 16MiB"), "{how}");
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use crate::component::ending::Watch;
 use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
-use crate::component::state::{Errand, Ground, LimitHit, Reader, State};
+use crate::component::state::{Errand, Ground, LimitHit, Reader, Refused, State};
 use crate::lock::lock;
 
 /// A question to a guest.
@@ -379,20 +379,24 @@ impl Instances {
             return hit.clone().into();
         }
         let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
-        // A guest that is refused memory mostly gives up, by a trap or in its own way, and only we know why.
-        if (trap.is_some() || exit.is_some_and(|exit| exit.0 != 0))
-            && let Some(hit) = state.refused_memory()
-        {
-            return hit.into();
-        }
+        // A guest that is refused memory mostly gives up, by a trap or in its own way, and only we know why. One that made do
+        // may have had another reason.
+        let gave_up = trap.is_some() || exit.is_some_and(|exit| exit.0 != 0);
+        let before = match state.refused_memory().filter(|_| gave_up) {
+            Some(Refused { hit, made_do: false }) => return hit.clone().into(),
+            Some(Refused { hit: LimitHit { asked, allowed, .. }, made_do: true }) => {
+                format!("; before that it was refused memory: asked {asked:#}, allowed {allowed}")
+            }
+            None => String::new(),
+        };
         let stderr = state.printed().last_words();
         if let Some(exit) = exit {
             // WASI 0.2 tells no more of an exit than whether it was a good one.
             let status = if exit.0 == 0 { "it ended itself" } else { "it ended itself with an error" };
-            return CallError::Stopped(StopReason::Exited { status: status.to_owned(), stderr });
+            return CallError::Stopped(StopReason::Exited { status: format!("{status}{before}"), stderr });
         }
         if let Some(trap) = trap {
-            return CallError::Stopped(StopReason::Trapped { reason: trap.to_string(), stderr });
+            return CallError::Stopped(StopReason::Trapped { reason: format!("{trap}{before}"), stderr });
         }
         let root = error.root_cause().to_string();
         if root.contains("fuel allocated for hostcalls has been exhausted") {

@@ -293,8 +293,8 @@ impl State {
     }
 
     /// Returns the memory that was refused in this call.
-    pub(crate) fn refused_memory(&self) -> Option<LimitHit> {
-        self.memory.refused.clone()
+    pub(crate) fn refused_memory(&self) -> Option<&Refused> {
+        self.memory.refused.as_ref()
     }
 }
 
@@ -355,7 +355,16 @@ impl From<LimitHit> for CallError {
 struct Memory {
     limit: u64,
     used: u64,
-    refused: Option<LimitHit>,
+    /// What was refused last.
+    refused: Option<Refused>,
+}
+
+/// Memory that a guest was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) hit: LimitHit,
+    /// Whether it took less after that: one that gives up takes none.
+    pub(crate) made_do: bool,
 }
 
 impl Memory {
@@ -366,6 +375,9 @@ impl Memory {
         let used = self.used.saturating_sub(bytes(current)).saturating_add(bytes(desired));
         if used <= self.limit {
             self.used = used;
+            if let Some(refused) = &mut self.refused {
+                refused.made_do = true;
+            }
             return Ok(true);
         }
         let [asked, allowed] = [used, self.limit].map(Amount::Bytes);
@@ -373,7 +385,7 @@ impl Memory {
         if current == 0 {
             return Err(hit.into());
         }
-        self.refused = Some(hit);
+        self.refused = Some(Refused { hit, made_do: false });
         Ok(false)
     }
 }
@@ -422,7 +434,7 @@ mod tests {
         assert!(memory.table_growing(0, 1_000, None).unwrap());
         assert!(memory.memory_growing(65_536, 131_072, None).unwrap());
         assert!(!memory.memory_growing(131_072, 262_144, None).unwrap());
-        let hit = memory.refused.clone().unwrap();
+        let Refused { hit, .. } = memory.refused.as_ref().unwrap();
         assert_eq!((hit.asked, hit.allowed), (Amount::Bytes(335_680), Amount::Bytes(300_000)));
         // What was refused was not taken.
         assert!(memory.memory_growing(131_072, 196_608, None).unwrap());
