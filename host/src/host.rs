@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use portcullis_contract::{Digest, HandlerName, LaunchError};
+use portcullis_contract::{Digest, HandlerName, LaunchError, PluginName};
 use tokio::sync::watch;
 
 pub mod auth;
@@ -69,7 +69,8 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 ///
 /// A native plugin lives in the tokio runtime of the call that started it. It answers nobody while that stands still, and
 /// ends with it. That counts as any other end, of which so many are [put up with](crate::supervise::RESTARTS): a host that
-/// is to last is called from a runtime that lasts.
+/// is to last is called from a runtime that lasts. A plugin that ends more often is in quarantine until that is
+/// [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }
@@ -142,6 +143,16 @@ impl Host {
     #[must_use]
     pub fn auth_registry(&self) -> &AuthRegistry {
         &self.rooms.auth_registry
+    }
+
+    /// Gives a plugin in quarantine another try: for whoever has put right what it died of. Its file has to be the one that it
+    /// was. Returns whether a plugin of that name was in quarantine.
+    pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
+        let plugins = lock(&self.rooms.plugins);
+        let of_that_name =
+            plugins.values().filter_map(|p| p.get()).filter(|p| p.plugin.info().name == *plugin);
+        // Files in several directories may give the same name.
+        of_that_name.filter(|p| p.plugin.lift_quarantine()).count() > 0
     }
 
     /// Asks every plugin to finish and ends it after the grace. A second call, made while the first

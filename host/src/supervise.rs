@@ -147,9 +147,9 @@ impl<K: PluginKind> Supervised<K> {
         self.shared.state().quarantine()
     }
 
-    /// Gives a plugin in quarantine another try. Does nothing to one that is not.
-    pub fn lift_quarantine(&self) {
-        self.shared.state().lift_quarantine();
+    /// Gives a plugin in quarantine another try. Does nothing to one that is not. Returns whether it was.
+    pub fn lift_quarantine(&self) -> bool {
+        self.shared.state().lift_quarantine()
     }
 
     /// Tells the plugin what its host is like, and every later one that takes its place.

@@ -31,10 +31,22 @@ use crate::warnings::Warnings;
 /// A plugin that is up, or about to be.
 pub(super) type Starting = Arc<OnceCell<Started>>;
 
+/// A plugin under supervision, whichever its kind.
+pub(super) trait Watched: Plugin {
+    /// As [`Supervised::lift_quarantine`].
+    fn lift_quarantine(&self) -> bool;
+}
+
+impl<K: PluginKind> Watched for Supervised<K> {
+    fn lift_quarantine(&self) -> bool {
+        Supervised::lift_quarantine(self)
+    }
+}
+
 /// A plugin that is up.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
-    pub(super) plugin: Arc<dyn Plugin>,
+    pub(super) plugin: Arc<dyn Watched>,
     /// What of it was found good.
     offers: Up,
     /// Why the rest was not.

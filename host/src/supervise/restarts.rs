@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::{Life, PluginKind, Shared, launch_within};
 use crate::lock::lock;
 
-/// How often a plugin is started again before it is left alone.
+/// How often a plugin is started again before it is left alone. One that dies of its configuration is told it anew each time,
+/// and would go on for ever: that counts as any other end.
 pub const RESTARTS: u32 = 5;
 
 /// The pause before the first restart; it doubles with each.
@@ -67,12 +68,14 @@ impl<K: PluginKind> State<K> {
         ))
     }
 
-    /// Gives it another try if it is left alone.
-    pub(super) fn lift_quarantine(&mut self) {
-        if self.quarantine().is_some() {
+    /// Gives it another try if it is left alone. Returns whether it was.
+    pub(super) fn lift_quarantine(&mut self) -> bool {
+        let is_left_alone = self.quarantine().is_some();
+        if is_left_alone {
             self.restarts = 0;
             self.not_before = Instant::now();
         }
+        is_left_alone
     }
 
     /// Notes that a plugin came to its end, unless a newer one runs already.

@@ -1,4 +1,4 @@
-//! Who comes while a plugin is being started, and who gives up.
+//! Who comes while a plugin is being started, who gives up, and what is started again.
 
 use portcullis_contract::HandlerName;
 use tokio::time::{Instant, timeout};
@@ -58,4 +58,24 @@ async fn auth_handlers_whose_starter_gave_up_are_registered_by_who_comes_next() 
     let [door, side] = ["configure door as portcullis", "configure side as portcullis"];
     assert_eq!(house.world.log(), ["launch a as an auth handler", door, side, side]);
     assert_eq!(host.auth_registry().names(), ["door", "side"].map(HandlerName::new));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_in_quarantine_has_another_try_once_that_is_lifted() {
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
+    let host = house.host();
+    let [a, b] = ["a", "b"].map(PluginName::new);
+    assert!(house.run(&host, "b").await.is_ok());
+    house.world.next(vec![Answer::Die; 6]);
+    for _ in 0..6 {
+        assert!(house.run(&host, "a").await.is_err());
+    }
+    let said = house.run(&host, "a").await.unwrap_err();
+    assert!(said.contains("in quarantine after 5 restarts"), "{said}");
+
+    assert!(!host.lift_quarantine(&b));
+    assert!(host.lift_quarantine(&a));
+
+    assert!(house.run(&host, "a").await.is_ok());
+    assert!(!host.lift_quarantine(&a));
 }
