@@ -9,7 +9,8 @@ use portcullis_contract::{
 };
 
 use super::Rooms;
-use super::descriptors::Described;
+use super::aside::aside;
+use super::descriptors::{Described, Descriptors};
 use super::discover::Candidate;
 use super::find::{Describe, FindError, failed};
 use super::wrapped::{Examined, Origin, Wrapped};
@@ -56,15 +57,27 @@ impl Rooms {
 
     /// Returns the digest of a file, remembered or computed.
     pub(super) async fn digest(&self, file: &Candidate) -> Result<KnownDigest, FindError> {
-        if let Some(digest) = self.descriptors.digest(&file.path) {
-            return Ok(KnownDigest { digest, remembered: true });
-        }
-        let (descriptors, path) = (self.descriptors.clone(), file.path.clone());
-        // Reading a large file is no work for a thread that others wait on.
-        let computed = tokio::task::spawn_blocking(move || descriptors.compute(&path)).await;
-        let digest = computed.unwrap_or_else(|_panic| Err(std::io::Error::other("not computed")));
-        let digest = digest.map_err(|source| FindError::Unreadable { path: file.path.clone(), source })?;
-        Ok(KnownDigest { digest, remembered: false })
+        let path = file.path.clone();
+        let known = self.notes(move |notes| match notes.digest(&path) {
+            Some(digest) => Ok(KnownDigest { digest, remembered: true }),
+            None => notes.compute(&path).map(|digest| KnownDigest { digest, remembered: false }),
+        });
+        known.await.map_err(|source| FindError::Unreadable { path: file.path.clone(), source })
+    }
+
+    /// Returns what is kept of the plugin in a file of that digest.
+    pub(super) async fn kept(&self, digest: &Digest) -> Option<Described> {
+        let digest = *digest;
+        self.notes(move |notes| notes.get(&digest)).await
+    }
+
+    /// Asks what is kept of plugins, or keeps something of them.
+    pub(super) async fn notes<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Descriptors) -> T + Send + 'static,
+    ) -> T {
+        let notes = self.descriptors.clone();
+        aside(move || ask(&notes)).await
     }
 
     /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
@@ -96,7 +109,7 @@ impl Rooms {
         may_start: bool,
         likely: Kind,
     ) -> Result<Known, FindError> {
-        if let Some(kept) = self.descriptors.get(digest) {
+        if let Some(kept) = self.kept(digest).await {
             return Ok(Known::Described(kept.into()));
         }
         // Who may be started need not be, if it has said beforehand what it would say.
@@ -131,7 +144,7 @@ impl Rooms {
             }
             failed(file, source)
         })?;
-        self.keep(digest, &told);
+        self.keep(digest, &told).await;
         Ok(Known::Described(told))
     }
 
@@ -160,7 +173,7 @@ impl Rooms {
     }
 
     /// Keeps what a plugin said of itself, if it said all of it.
-    pub(super) fn keep(&self, digest: &Digest, told: &Told) {
+    pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
         let described = match told {
             Told::Providers(all) => {
                 let whole = |(name, d): &(ProviderName, Result<Descriptor, String>)| {
@@ -171,7 +184,8 @@ impl Rooms {
             Told::AuthHandlers(all) => Some(Described::AuthHandlers(all.clone())),
         };
         if let Some(described) = described {
-            self.descriptors.put(digest, &described);
+            let digest = *digest;
+            self.notes(move |notes| notes.put(&digest, &described)).await;
         }
     }
 }

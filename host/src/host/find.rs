@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName, chain};
 use thiserror::Error;
-use tokio::task::JoinError;
 
+use super::aside::aside;
 use super::describe::{Known, Told};
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
@@ -336,19 +336,13 @@ impl Rooms {
         Ok(all)
     }
 
-    /// Looks through the directories, and keeps nobody who waits for something else: they may hold very much, or be far away.
+    /// Looks through the directories.
     pub(super) async fn look<T: Send + 'static>(
         &self,
         through: impl FnOnce(&[PathBuf]) -> Result<T, DiscoverError> + Send + 'static,
     ) -> Result<T, FindError> {
         let directories = self.setup.directories.clone();
-        let looked = tokio::task::spawn_blocking(move || through(&directories)).await;
-        match looked.map_err(JoinError::try_into_panic) {
-            Ok(found) => found.map_err(FindError::Discover),
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down cancels such work. Whoever it still polls is given up in a moment.
-            Err(Err(_)) => std::future::pending().await,
-        }
+        aside(move || through(&directories)).await.map_err(FindError::Discover)
     }
 
     async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {
@@ -440,9 +434,8 @@ impl Rooms {
 
     /// Returns what is known of a file without asking anybody.
     async fn known_of(&self, examined: &Examined) -> Option<Told> {
-        let kept =
-            self.descriptors.digest(&examined.file.path).and_then(|digest| self.descriptors.get(&digest));
-        match kept {
+        let path = examined.file.path.clone();
+        match self.notes(move |notes| notes.get(&notes.digest(&path)?)).await {
             Some(kept) => Some(kept.into()),
             None => self.genuinely_wrapped(examined).await?.told(),
         }

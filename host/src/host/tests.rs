@@ -269,18 +269,21 @@ async fn a_program_that_only_bears_the_name_is_given_nothing_and_does_not_stay()
 
 /// Ctrl-C and time that runs out are such other things.
 #[test]
-fn who_waits_for_something_else_waits_for_no_directory() {
+fn who_waits_for_something_else_waits_for_no_directory_and_no_note() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
+        let house = House::new(&[("a.wasm", "a")]);
+        let host = house.host();
+        assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["a: a"]);
         let (release, held_up) = std::sync::mpsc::channel::<()>();
         let _the_disk = tokio::task::spawn_blocking(move || held_up.recv());
-        let host = House::new(&[]).host();
-        let wanted = Wanted::Named("a".to_owned());
+        let (name, known) = (Wanted::Named("a".to_owned()), Wanted::File(house.path("a.wasm"), None));
         assert!(timeout(Duration::ZERO, host.list(Describe::Trusted)).await.is_err());
-        assert!(timeout(Duration::ZERO, host.find(&wanted, Describe::Trusted)).await.is_err());
+        assert!(timeout(Duration::ZERO, host.find(&name, Describe::Trusted)).await.is_err());
+        assert!(timeout(Duration::ZERO, host.inspect(&known, Describe::Trusted)).await.is_err());
         drop(release);
-        assert!(host.list(Describe::Trusted).await.unwrap().plugins.is_empty());
+        assert_eq!(offers(&host.list(Describe::Trusted).await.unwrap()), ["a: a"]);
     });
 }
 
