@@ -10,6 +10,7 @@ mod concurrency;
 mod configuration;
 mod errors;
 mod json;
+mod log;
 mod prints;
 mod results;
 mod streaming;

@@ -96,18 +96,13 @@ fn a_policy_of_the_host_lowers_the_limits_of_the_file() -> TestResult {
 }
 
 #[test]
-fn what_a_component_logs_has_its_fields_and_a_denial_says_plainly_what_was_asked() -> TestResult {
+fn a_denial_says_plainly_what_was_asked() -> TestResult {
     let person = Person::new()?;
-    person.has_wrapped("acrobat", "plugins/acrobat", "")?;
     person.has_wrapped("keeper", "plugins/keeper", "")?;
     person.has_secrets(r#"{"app.one":"1"}"#)?;
-    let logged = stderr(&person.types(&["run", "acrobat", "operation=log", "level=warn", "message=hi"])?);
-    assert!(logged.contains(r#"fields=n=1 who="acrobat""#), "{logged}");
-    assert!(!logged.contains(r#"module="portcullis::plugin""#), "{logged}");
-
     let ask = ["run", "keeper", "operation=get", "name=app.one", "--secrets-file", "secrets.json"];
     let denied = stderr(&person.types(&ask)?);
-    assert!(denied.contains(r#"asked="app.one""#), "{denied}");
+    assert!(denied.contains(r#""asked":"app.one""#), "{denied}");
     Ok(())
 }
 

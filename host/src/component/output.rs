@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use portcullis_contract::{Amount, Chunk, LimitName, PluginName, PrintStream, Prints};
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
+use tracing::field::display;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
@@ -276,11 +278,13 @@ impl LogHost for State {
         let plugin = self.plugin();
         macro_rules! log {
             ($level:ident) => {
-                if fields.is_empty() {
-                    tracing::event!(target: "portcullis::plugin", tracing::Level::$level, %plugin, "{message}")
-                } else {
-                    tracing::event!(target: "portcullis::plugin", tracing::Level::$level, %plugin, %fields, "{message}")
-                }
+                tracing::event!(
+                    target: "portcullis::plugin",
+                    tracing::Level::$level,
+                    %plugin,
+                    fields = shown(&fields).map(display),
+                    "{message}"
+                )
             };
         }
         match level {
@@ -291,6 +295,15 @@ impl LogHost for State {
             Level::Error => log!(ERROR),
         }
         Ok(())
+    }
+}
+
+/// Returns fields as those of a child are shown, which are read on their way. What is no object stays as it is.
+fn shown(fields: &str) -> Option<String> {
+    match serde_json::from_str::<Map<String, Value>>(fields) {
+        Ok(read) if read.is_empty() => None,
+        Ok(read) => Some(Value::Object(read).to_string()),
+        Err(_) => Some(fields.to_owned()).filter(|fields| !fields.is_empty()),
     }
 }
 

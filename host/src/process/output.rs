@@ -6,7 +6,6 @@
 //! place they are logged like the rest: to `tracing` under one target, with the plugin's name beside it, in pieces of
 //! bounded length, and nothing here keeps more than the line that is not finished yet.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +13,7 @@ use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{Sink, Stdio};
+use serde_json::Value;
 use tracing::field::display;
 use tracing::{debug, error, info, trace, warn};
 
@@ -79,8 +79,11 @@ impl Sink for Words {
             return;
         }
         let Entry { level, message, target, timestamp, fields } = entry;
-        let (module, at) = (target.as_deref(), timestamp.as_deref());
-        let fields = (!fields.is_empty()).then(|| display(Fields(fields)));
+        // A logger that is called what the plugin is says no more.
+        let module = target.as_deref().filter(|module| *module != plugin.as_str());
+        let at = timestamp.as_deref();
+        // The names of fields cannot be made at run time either.
+        let fields = (!fields.is_empty()).then(|| display(Value::Object(fields.into_iter().collect())));
         match level {
             Level::Trace => trace!(target: TARGET, %plugin, module, at, fields, "{message}"),
             Level::Debug => debug!(target: TARGET, %plugin, module, at, fields, "{message}"),
@@ -106,18 +109,6 @@ impl Sink for Words {
         };
         let mut lines = lock(lines);
         lines.take(piece, |line| debug!(target: TARGET, %plugin, stream, "{line}"));
-    }
-}
-
-/// What else belongs to an entry, as one text: the names of fields cannot be made at run time either.
-struct Fields(Vec<(String, serde_json::Value)>);
-
-impl fmt::Display for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().enumerate().try_for_each(|(index, (key, value))| {
-            let space = if index == 0 { "" } else { " " };
-            write!(f, "{space}{key}={value}")
-        })
     }
 }
 
