@@ -1,16 +1,19 @@
 //! Tells a person that a component is being compiled, which happens once and may take seconds.
 //!
-//! Only on a terminal; nothing is drawn, and nothing built, before there is something to tell. That it was given up is
-//! remembered in any case, for who says why there is no answer.
+//! Only on a terminal; nothing is drawn, and nothing built, before there is something to tell. To draw is to wait for the
+//! terminal, so that is for the thread that writes to [stderr](crate::stderr). That compiling was given up is remembered in any
+//! case, for who says why there is no answer.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use portcullis::component::{CompileListener, Compiling};
 use portcullis_contract::visible_line;
+
+use crate::stderr;
 
 /// Whether a component was being compiled when nobody waited for it any more. A process is one command.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
@@ -29,31 +32,47 @@ pub(crate) enum Shown {
     Nowhere,
 }
 
+/// How long what runs on the runtime waits for a drawing. A guess: a terminal that takes longer stands still.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// The components that are being compiled.
+type Bars = Vec<(PathBuf, ProgressBar)>;
+
 /// Returns who is told of compiling.
 pub(crate) fn listener(shown: Shown) -> CompileListener {
-    let bars: Mutex<Vec<(PathBuf, ProgressBar)>> = Mutex::default();
+    let bars: Arc<Mutex<Bars>> = Arc::default();
     Arc::new(move |compiling| {
-        let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        match compiling {
-            Compiling::Begun { path, size } if shown == Shown::Terminal => {
-                let bar = ProgressBar::new_spinner();
-                let file = path.display().to_string();
-                bar.set_message(format!("compiling {} ({}), once", visible_line(&file), HumanBytes(*size)));
-                bar.enable_steady_tick(Duration::from_millis(100));
-                bars.push((path.clone(), bar));
-            }
-            Compiling::Ended { path, .. } => clear(&mut bars, path),
-            Compiling::GivenUp { path, .. } => {
-                GIVEN_UP.store(true, Ordering::SeqCst);
-                clear(&mut bars, path);
-            }
-            _ => {}
+        if let Compiling::GivenUp { .. } = compiling {
+            GIVEN_UP.store(true, Ordering::SeqCst);
         }
+        if shown == Shown::Nowhere {
+            return;
+        }
+        let (bars, compiling) = (Arc::clone(&bars), compiling.clone());
+        let (done, drawn) = mpsc::channel::<()>();
+        stderr::shared().draw(move || {
+            draw(&mut bars.lock().unwrap_or_else(PoisonError::into_inner), &compiling);
+            drop(done);
+        });
+        // What goes to stdout is to come after it, on the same terminal.
+        let _stands_still = drawn.recv_timeout(MOMENT);
     })
 }
 
-fn clear(bars: &mut Vec<(PathBuf, ProgressBar)>, path: &Path) {
-    if let Some(at) = bars.iter().position(|(compiled, _)| compiled == path) {
-        bars.swap_remove(at).1.finish_and_clear();
+fn draw(bars: &mut Bars, compiling: &Compiling) {
+    match compiling {
+        Compiling::Begun { path, size } => {
+            let bar = ProgressBar::new_spinner();
+            let file = path.display().to_string();
+            bar.set_message(format!("compiling {} ({}), once", visible_line(&file), HumanBytes(*size)));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bars.push((path.clone(), bar));
+        }
+        Compiling::Ended { path, .. } | Compiling::GivenUp { path, .. } => {
+            if let Some(at) = bars.iter().position(|(compiled, _)| compiled == path) {
+                bars.swap_remove(at).1.finish_and_clear();
+            }
+        }
+        _ => {}
     }
 }

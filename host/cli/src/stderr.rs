@@ -95,6 +95,8 @@ enum Job {
     Text(Vec<u8>, oneshot::Sender<()>),
     /// Lines that have no end get one. It is told when that is written.
     End(Unfinished, oneshot::Sender<()>),
+    /// What writes by itself.
+    Drawing(Box<dyn FnOnce() + Send>),
 }
 
 /// Which lines are to end.
@@ -136,6 +138,11 @@ impl Stderr {
         let (done, written) = oneshot::channel();
         self.send(Job::Text(text, done));
         written
+    }
+
+    /// Has something drawn after all that was said before, by the thread that waits for who reads.
+    pub(crate) fn draw(&self, drawing: impl FnOnce() + Send + 'static) {
+        self.send(Job::Drawing(Box::new(drawing)));
     }
 
     /// Ends a line that has no end, whosever it is.
@@ -207,12 +214,12 @@ impl Waiting {
 }
 
 impl Job {
-    /// Returns how much room it takes. To end a line may write something, too.
+    /// Returns how much room it takes. To end a line, or to draw, may write something, too.
     fn size(&self) -> usize {
         match self {
             Self::Piece(_, _, piece) => piece.len(),
             Self::Line(text) | Self::Text(text, _) => text.len(),
-            Self::End(..) => 1,
+            Self::End(..) | Self::Drawing(_) => 1,
         }
     }
 }
@@ -277,6 +284,10 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
                         Unfinished::Question => page.answered(),
                     }
                     told.push(done);
+                }
+                Job::Drawing(draw) => {
+                    write(&page.turn());
+                    draw();
                 }
             }
             next = if page.len() < ROOM { jobs.try_recv().ok() } else { None };

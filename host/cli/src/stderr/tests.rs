@@ -71,6 +71,26 @@ async fn things_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
 }
 
 #[tokio::test]
+async fn what_is_drawn_has_its_turn_and_nobody_waits_for_it() {
+    let (stderr, shown) = kept();
+    let (read, terminal) = blocking::channel::<()>();
+    drop(stderr.text(b"one\n".to_vec()));
+    stderr.draw({
+        let shown = Arc::clone(&shown);
+        move || {
+            terminal.recv().unwrap_or_default();
+            shown.lock().unwrap().extend_from_slice(b"two\n");
+        }
+    });
+    let three = stderr.text(b"three\n".to_vec());
+    assert!(!stderr.is_written());
+    drop(read);
+    finish(three).await;
+    assert_eq!(shown.lock().unwrap().as_slice(), b"one\ntwo\nthree\n");
+    assert!(stderr.is_written());
+}
+
+#[tokio::test]
 async fn a_slow_reader_stops_who_prints_and_a_quick_one_lets_them_go_on() {
     let (stderr, read, _) = held();
     let mut printed = 0;
