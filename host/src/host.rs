@@ -8,10 +8,7 @@
 //! for by name (contract spec 4.2 is what upstream does; it stays available as
 //! a call of its own).
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -41,11 +38,13 @@ mod sentences;
 pub mod services;
 mod setup;
 mod start;
+mod starting;
 mod text;
 mod waits;
 mod wrapped;
 
 use crate::lock::lock;
+use crate::supervise::Life;
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
@@ -56,22 +55,23 @@ use registry::Registry;
 pub use run::{InputCheck, Ran, Run, RunError, Sink};
 use services::IdentityError;
 pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup};
-use start::Starting;
+use starting::AllStarting;
 use waits::Waits;
 pub use wrapped::{KnownWrapped, Origin, Wrapped};
 
 /// Finds, starts and runs plugins.
 ///
-/// A plugin that was started stays up for the next request. Calls may overlap. Dropping the host ends
-/// every plugin at once, but for those of which somebody holds what was found.
+/// A plugin that was started stays up for the next request, and one that is being started comes up for it, should whoever
+/// began that give up. Calls may overlap. Dropping the host ends every plugin at once, but for those of which somebody holds
+/// what was found.
 ///
 /// Should its file be replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is for
 /// another host.
 ///
-/// A native plugin lives in the tokio runtime of the call that started it. It answers nobody while that stands still, and
-/// ends with it. That counts as any other end, of which so many are [put up with](crate::supervise::RESTARTS): a host that
-/// is to last is called from a runtime that lasts. A plugin that ends more often is in quarantine until that is
-/// [lifted](Self::lift_quarantine).
+/// A native plugin lives in the tokio runtime of the call that started it, as does the start of any plugin. It answers nobody
+/// while that stands still, and ends with it. That counts as any other end, of which so many are
+/// [put up with](crate::supervise::RESTARTS): a host that is to last is called from a runtime that lasts. A plugin that ends
+/// more often is in quarantine until that is [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }
@@ -83,16 +83,14 @@ struct Rooms {
     descriptors: Descriptors,
     registry: Registry,
     auth_registry: AuthRegistry,
-    /// The plugins by their files. Each is started once, by whoever comes first.
-    plugins: Mutex<BTreeMap<PathBuf, Starting>>,
+    plugins: Mutex<AllStarting>,
     waits: Waits,
     /// The auth handlers that plugins asked for in vain.
     unusable: Lately<HandlerName, IdentityError>,
     /// The files that could not be described, by their digests.
     undescribed: Lately<Digest, LaunchError>,
-    stopping: AtomicBool,
-    /// Whether the host was dropped.
-    over: watch::Sender<bool>,
+    /// Over when the host was dropped.
+    life: watch::Sender<Life>,
 }
 
 impl fmt::Debug for Host {
@@ -110,7 +108,7 @@ impl fmt::Debug for Rooms {
 /// A plugin that is asking something of the host holds on to it; with this it lets go.
 impl Drop for Host {
     fn drop(&mut self) {
-        self.rooms.over.send_replace(true);
+        self.rooms.life.send_replace(Life::Over);
     }
 }
 
@@ -128,8 +126,7 @@ impl Host {
             waits: Waits::default(),
             unusable: Lately::default(),
             undescribed: Lately::default(),
-            stopping: AtomicBool::new(false),
-            over: watch::Sender::new(false),
+            life: watch::Sender::new(Life::Up),
         });
         Self { rooms }
     }
@@ -150,22 +147,19 @@ impl Host {
     /// was. Returns whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
         let plugins = lock(&self.rooms.plugins);
-        let of_that_name =
-            plugins.values().filter_map(|p| p.get()).filter(|p| p.plugin.info().name == *plugin);
+        let started = plugins.values().filter_map(|starting| starting.up.get());
+        let of_that_name = started.filter(|started| started.plugin.info().name == *plugin);
         // Files in several directories may give the same name.
-        of_that_name.filter(|p| p.plugin.lift_quarantine()).count() > 0
+        of_that_name.filter(|started| started.plugin.lift_quarantine()).count() > 0
     }
 
     /// Asks every plugin to finish and ends it after the grace. A second call, made while the first
-    /// still waits, ends all of them at once. No plugin is started any more.
+    /// still waits, ends all of them at once. No plugin is started any more, and none that is being started comes up.
     pub async fn stop_all(&self) {
-        let again = self.rooms.stopping.swap(true, Ordering::SeqCst);
-        let plugins: Vec<_> = {
-            let plugins = lock(&self.rooms.plugins);
-            plugins.values().filter_map(|p| p.get()).map(|p| Arc::clone(&p.plugin)).collect()
-        };
-        let grace = if again { Duration::ZERO } else { self.rooms.setup.patience.grace };
-        join_all(plugins.iter().map(|plugin| plugin.shutdown(grace))).await;
+        let first = self.rooms.life.send_replace(Life::Ending) == Life::Up;
+        let plugins: Vec<_> = lock(&self.rooms.plugins).values().cloned().collect();
+        let grace = if first { self.rooms.setup.patience.grace } else { Duration::ZERO };
+        join_all(plugins.iter().map(|starting| starting.end(grace))).await;
     }
 }
 

@@ -84,10 +84,11 @@ struct Shared<K: PluginKind> {
     configurations: Mutex<BTreeMap<K::Name, Configuration>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
+/// How it stands with a plugin, or with a host and all of its plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
     Up,
-    /// No new calls; those under way may end.
+    /// Nothing new is begun; calls under way may end.
     Ending,
     /// Nothing goes on.
     Over,

@@ -100,7 +100,7 @@ pub(crate) fn run(error: RunError) -> Failure {
         _ => Exit::Failed,
     };
     let problem = limited(error.into());
-    if exit == Exit::TimedOut && progress::was_given_up() {
+    if exit == Exit::TimedOut && progress::is_unfinished() {
         // The next try begins anew: with as little time it never ends.
         let problem = anyhow!(
             "{problem:#}; its component was being compiled, which happens once and may take a minute: give it a longer \

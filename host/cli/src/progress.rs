@@ -1,11 +1,11 @@
 //! Tells a person that a component is being compiled, which happens once and may take seconds.
 //!
 //! Only on a terminal; nothing is drawn, and nothing built, before there is something to tell. To draw is to wait for the
-//! terminal, so that is for the thread that writes to [stderr](crate::stderr). That compiling was given up is remembered in any
-//! case, for who says why there is no answer.
+//! terminal, so that is for the thread that writes to [stderr](crate::stderr). That compiling was begun and not ended is
+//! remembered in any case, for who says why there is no answer.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use portcullis_contract::visible_line;
 
 use crate::stderr;
 
-/// Whether a component was being compiled when nobody waited for it any more. A process is one command.
-static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+/// How many components are being compiled, or were when that was given up. A process is one command.
+static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns whether a component was being compiled when nobody waited for it any more.
-pub(crate) fn was_given_up() -> bool {
-    GIVEN_UP.load(Ordering::SeqCst)
+/// Returns whether a component is being compiled, or was when that was given up.
+pub(crate) fn is_unfinished() -> bool {
+    UNFINISHED.load(Ordering::SeqCst) > 0
 }
 
 /// Where it is seen that something goes on.
@@ -42,8 +42,10 @@ type Bars = Vec<(PathBuf, ProgressBar)>;
 pub(crate) fn listener(shown: Shown) -> CompileListener {
     let bars: Arc<Mutex<Bars>> = Arc::default();
     Arc::new(move |compiling| {
-        if let Compiling::GivenUp { .. } = compiling {
-            GIVEN_UP.store(true, Ordering::SeqCst);
+        match compiling {
+            Compiling::Begun { .. } => _ = UNFINISHED.fetch_add(1, Ordering::SeqCst),
+            Compiling::Ended { .. } => _ = UNFINISHED.fetch_sub(1, Ordering::SeqCst),
+            _ => {}
         }
         if shown == Shown::Nowhere {
             return;

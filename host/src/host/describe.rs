@@ -12,7 +12,7 @@ use super::Rooms;
 use super::aside::aside;
 use super::descriptors::{Described, Descriptors};
 use super::discover::Candidate;
-use super::find::{Describe, FindError, failed};
+use super::find::{Describe, FindError, Purpose, failed};
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
@@ -121,7 +121,18 @@ impl Rooms {
         if !may_start {
             return Ok(Known::Nothing);
         }
-        let file = &examined.file;
+        let (file, digest) = (examined.file.clone(), *digest);
+        let asked = self.see_through(&examined.file.path, Purpose::Look, move |rooms, _| async move {
+            rooms.ask_once(&file, &digest, likely).await
+        });
+        asked.await.map(Known::Described)
+    }
+
+    /// Asks a plugin what it offers, as one of the `likely` kind first, unless somebody just has.
+    async fn ask_once(&self, file: &Candidate, digest: &Digest, likely: Kind) -> Result<Told, FindError> {
+        if let Some(kept) = self.kept(digest).await {
+            return Ok(kept.into());
+        }
         // A plugin that asks for the auth handlers has all files looked at.
         if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
             return Err(failed(file, error));
@@ -145,7 +156,7 @@ impl Rooms {
             failed(file, source)
         })?;
         self.keep(digest, &told).await;
-        Ok(Known::Described(told))
+        Ok(told)
     }
 
     /// Starts a plugin as one of a kind, with nothing granted, to ask it what it offers.

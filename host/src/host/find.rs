@@ -169,7 +169,7 @@ pub(super) struct KnownHandlers {
 }
 
 /// What a search is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
     Run,
     Look,
@@ -418,7 +418,7 @@ impl Rooms {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
-                    if should_have_it {
+                    if should_have_it || matches!(error, FindError::Stopping) {
                         failure = failure.or(Some(error));
                     }
                 }

@@ -22,6 +22,7 @@ use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
 use super::{Rooms, sentences::quote};
+use crate::supervise::Life;
 use crate::warnings::Warnings;
 
 /// The longest name of a handler, in bytes, of which it is remembered that it was asked for in vain. No handler has nearly as
@@ -51,11 +52,11 @@ impl Identities {
         Fut: Future<Output = Result<T, IdentityError>> + Send,
     {
         let rooms = self.rooms.upgrade().ok_or_else(shut_down)?;
-        let mut over = rooms.over.subscribe();
+        let mut life = rooms.life.subscribe();
         tokio::select! {
             answer = work(rooms) => answer,
             // The loser held the host, which its owner has dropped: with this it ends.
-            _ = over.wait_for(|over| *over) => Err(shut_down()),
+            _ = life.wait_for(|life| *life == Life::Over) => Err(shut_down()),
         }
     }
 

@@ -110,7 +110,7 @@ impl Host {
     /// Finds, starts and configures a provider and runs one request. What it shows goes to `sink`;
     /// without one it is not asked to stream.
     ///
-    /// Dropping the future abandons the request.
+    /// Dropping the future abandons the request. A plugin that is being started for it comes up for the next.
     ///
     /// # Errors
     ///

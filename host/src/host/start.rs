@@ -1,35 +1,30 @@
 //! From a file to a plugin that is up: started once, registered, told what the host is like.
 //!
 //! Providers are registered before they are configured, auth handlers configured before they are registered,
-//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4). Whoever
-//! gives up meanwhile leaves the rest to who comes next.
+//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, HeldBy, Kind,
     LaunchError, Limits, Plugin, PluginInfo, PluginName, PluginSpec, Provider, chain,
 };
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::describe::Told;
 use super::discover::Candidate;
-use super::find::{FindError, failed, nobody};
+use super::find::{FindError, Purpose, failed, nobody};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
 use super::registry::Registered;
+use super::starting::Starting;
 use super::wrapped::Examined;
 use super::{Asker, Rooms};
 use crate::lock::lock;
-use crate::supervise::{self, AuthHandlerKind, PluginKind, ProviderKind, Supervised};
+use crate::supervise::{self, AuthHandlerKind, Life, PluginKind, ProviderKind, Supervised};
 use crate::warnings::Warnings;
-
-/// A plugin that is up, or about to be.
-pub(super) type Starting = Arc<OnceCell<Started>>;
 
 /// A plugin under supervision, whichever its kind.
 pub(super) trait Watched: Plugin {
@@ -93,32 +88,36 @@ enum Up {
 impl Rooms {
     /// Starts the plugin in a file as one of a kind, unless it is up already.
     pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
-        let starting = {
-            let mut plugins = lock(&self.plugins);
-            Arc::clone(plugins.entry(file.path.clone()).or_default())
-        };
+        let whole = file.clone();
+        self.see_through(&file.path, Purpose::Run, move |rooms, starting| async move {
+            rooms.bring_up(&starting, &whole, kind).await
+        })
+        .await
+    }
+
+    async fn bring_up(
+        &self,
+        starting: &Starting,
+        file: &Candidate,
+        kind: Kind,
+    ) -> Result<Started, FindError> {
         let mut is_new = false;
         let started = starting
+            .up
             .get_or_try_init(|| {
                 is_new = true;
                 self.start_anew(file, kind)
             })
             .await?;
-        if self.is_stopping() {
-            // One that was up before is among those that are being stopped, and has its grace.
-            if is_new {
-                started.kill().await;
-            }
+        // One that was up before is among those that are being stopped, and has its grace.
+        if is_new && self.is_stopping() {
+            started.kill().await;
             return Err(FindError::Stopping);
         }
         if started.kind() != kind {
             return Err(failed(file, LaunchError::OtherKind { wanted: kind }));
         }
         self.introduce(started).await;
-        // Then it was among those that are being stopped.
-        if self.is_stopping() {
-            return Err(FindError::Stopping);
-        }
         Ok(started.clone())
     }
 
@@ -128,7 +127,7 @@ impl Rooms {
     /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
     fn is_stopping(&self) -> bool {
         let _plugins = lock(&self.plugins);
-        self.stopping.load(Ordering::SeqCst)
+        *self.life.borrow() != Life::Up
     }
 
     async fn start_anew(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts};
 use portcullis_contract::{

@@ -24,7 +24,7 @@ async fn whoever_finds_a_provider_that_is_being_configured_waits_for_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_whose_starter_gave_up_is_configured_by_who_comes_next_and_stopped_with_the_others() {
+async fn a_provider_whose_starter_gave_up_is_configured_all_the_same_and_stopped_with_the_others() {
     let house = House::new(&[("a.wasm", "a")]);
     let host = house.host();
     *house.world.configuring.lock().unwrap() = 2 * SECOND;
@@ -37,14 +37,13 @@ async fn a_provider_whose_starter_gave_up_is_configured_by_who_comes_next_and_st
         host.find(&wanted, Describe::Trusted).await.unwrap();
     }
 
-    let again = "configure a as portcullis";
-    assert_eq!(house.world.log(), ["launch a", again, again]);
+    assert_eq!(house.world.log(), ["launch a", "configure a as portcullis"]);
     host.stop_all().await;
     assert_eq!(house.world.log(), ["shutdown a 0ns", "drop a"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn auth_handlers_whose_starter_gave_up_are_registered_by_who_comes_next() {
+async fn auth_handlers_whose_starter_gave_up_are_registered_all_the_same() {
     let house = House::new(&[("a.wasm", "auth:door side")]);
     let host = house.host();
     *house.world.configuring.lock().unwrap() = 2 * SECOND;
@@ -56,8 +55,50 @@ async fn auth_handlers_whose_starter_gave_up_are_registered_by_who_comes_next() 
     host.find_auth_handler(&wanted, Describe::Trusted).await.unwrap();
 
     let [door, side] = ["configure door as portcullis", "configure side as portcullis"];
-    assert_eq!(house.world.log(), ["launch a as an auth handler", door, side, side]);
+    assert_eq!(house.world.log(), ["launch a as an auth handler", door, side]);
     assert_eq!(host.auth_registry().names(), ["door", "side"].map(HandlerName::new));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_is_slower_than_anybody_waits_comes_up_all_the_same() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    // It is asked what it offers, and started.
+    house.world.launches.lock().unwrap().extend([Some(20 * SECOND); 2]);
+    let wanted = Wanted::Named("a".to_owned());
+
+    let mut given_up = 0;
+    while timeout(3 * SECOND, host.find(&wanted, Describe::Trusted)).await.is_err() {
+        given_up += 1;
+        assert!(given_up < 20);
+    }
+
+    assert!(given_up > 1);
+    assert_eq!(
+        house.world.log(),
+        ["launch a", "shutdown a 0ns", "drop a", "launch a", "configure a as portcullis"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_nobody_waits_for_ends_with_the_host() {
+    for is_stopped in [true, false] {
+        let house = House::new(&[("a.wasm", "a")]);
+        let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
+        house.world.launches.lock().unwrap().push_back(Some(20 * SECOND));
+        let wanted = Wanted::File(house.path("a.wasm"), None);
+        assert!(timeout(SECOND, host.find(&wanted, Describe::Trusted)).await.is_err());
+        let begun = Instant::now();
+        if is_stopped {
+            host.stop_all().await;
+        }
+        drop(host);
+
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // Had it come up, it would have been ended.
+        tokio::time::sleep(60 * SECOND).await;
+        assert_eq!(house.world.log(), ["launch a"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,79 @@
+//! What is done to the plugin in a file, asking it or starting it, and goes on when whoever began it gives up.
+//!
+//! Were it given up with its caller, a slow plugin would never come up for callers in a hurry. So it is nobody's own: who
+//! comes meanwhile waits for its end, and then finds what came of it, or begins anew if nothing did. It has the limits of every
+//! launch, and ends with the host.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
+
+use super::Rooms;
+use super::aside::finished;
+use super::find::{FindError, Purpose};
+use super::start::Started;
+use crate::lock::lock;
+use crate::supervise::Life;
+
+/// The plugins by their files, and by what is done to them: they are asked with nothing granted, and may be up meanwhile.
+pub(super) type AllStarting = BTreeMap<(PathBuf, Purpose), Arc<Starting>>;
+
+/// A plugin that is up, or about to be. One that is merely asked is never up.
+#[derive(Debug, Default)]
+pub(super) struct Starting {
+    pub(super) up: OnceCell<Started>,
+    /// Taken by what is under way.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Starting {
+    /// Ends the plugin, and waits for the end of what is under way: it was told of that.
+    pub(super) async fn end(&self, grace: Duration) {
+        if let Some(started) = self.up.get() {
+            started.plugin.shutdown(grace).await;
+        }
+        // Who began it may have let its runtime stand still.
+        let _too_late = timeout(grace, self.turn.lock()).await.map(drop);
+    }
+}
+
+impl Rooms {
+    /// Does something to the plugin in a file, after whatever is done to it for the same purpose already, and sees it through.
+    pub(super) async fn see_through<T, Fut>(
+        &self,
+        file: &Path,
+        purpose: Purpose,
+        work: impl FnOnce(Arc<Self>, Arc<Starting>) -> Fut + Send,
+    ) -> Result<T, FindError>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T, FindError>> + Send + 'static,
+    {
+        let rooms = self.me.upgrade().ok_or(FindError::Stopping)?;
+        let mut life = self.life.subscribe();
+        let starting = self.starting(file, purpose);
+        let turn = Arc::clone(&starting.turn).lock_owned().await;
+        let work = work(rooms, Arc::clone(&starting));
+        let seen_through = tokio::spawn(async move {
+            let _until_the_end = (starting, turn);
+            tokio::select! {
+                biased;
+                // The loser is dropped, and what it has started with it.
+                _ = life.wait_for(|life| *life != Life::Up) => Err(FindError::Stopping),
+                done = work => done,
+            }
+        });
+        finished(seen_through).await
+    }
+
+    fn starting(&self, file: &Path, purpose: Purpose) -> Arc<Starting> {
+        let mut all = lock(&self.plugins);
+        // Of a file whose plugin is neither up nor about to be there is nothing to remember.
+        all.retain(|_, starting| starting.up.initialized() || Arc::strong_count(starting) > 1);
+        Arc::clone(all.entry((file.to_owned(), purpose)).or_default())
+    }
+}
