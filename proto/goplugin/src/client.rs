@@ -125,7 +125,7 @@ impl Launch {
 
     /// Starts the plugin and connects to it.
     ///
-    /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time.
+    /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time, and the plugin ends with that.
     pub async fn start(&self) -> Result<Connection, StartError> {
         let group = self.socket_group.as_deref();
         let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), group)?);

@@ -2,7 +2,8 @@
 //!
 //! The monitor waits for the child's process, and everything that ends with the plugin ends there, in
 //! this order: calls and callbacks, what is left of the group, the pipes, the sockets; and last, how it ended
-//! is told. The monitor ends by itself, because whoever lets go of the plugin kills it.
+//! is told. The monitor ends by itself, because whoever lets go of the plugin kills it; should its runtime end before, the child
+//! is killed as well.
 
 use std::error::Error;
 use std::io;
@@ -174,8 +175,15 @@ struct Watched {
     tail: Tail,
 }
 
-async fn monitor(watched: Watched) {
-    let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = watched;
+/// Where there is nobody to watch it, there is no plugin.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.leash.kill();
+    }
+}
+
+async fn monitor(mut watched: Watched) {
+    let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = &mut watched;
     if let Err(error) = leash.ended().await {
         // A child that cannot be watched is not kept; reaping then waits for the moment it takes.
         tracing::error!(error = &error as &dyn Error, "a child cannot be watched, and is killed");

@@ -74,6 +74,20 @@ async fn dropping_a_plugin_ends_its_whole_group() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn a_plugin_ends_with_the_runtime_that_watches_over_it() -> TestResult {
+    let scene = scene(&["serve-on"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let plugin = runtime.block_on(scene.launch.start())?;
+    let process = pidfd(&plugin.pid().to_string());
+    drop(runtime);
+    assert!(ends_within(&process, LONG), "nobody knows of it any more");
+    assert!(plugin.gone().exit().is_some());
+    drop(plugin);
+    scene.expect_nothing_left();
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
     let scene = scene(&["hang"]);
