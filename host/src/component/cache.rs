@@ -68,15 +68,17 @@ pub(crate) struct Compiled {
 impl Cache {
     /// Finds the directory and the key, or makes them.
     pub(crate) fn open(options: &CacheOptions) -> io::Result<Self> {
-        let CacheOptions { directory, key_directory } = options;
-        for directory in [directory, key_directory] {
+        // Who changes the working directory later has the same cache.
+        let absolute = |path: &Path| std::path::absolute(path).map_err(named(path));
+        let (directory, key_directory) = (absolute(&options.directory)?, absolute(&options.key_directory)?);
+        for directory in [&directory, &key_directory] {
             private_directory(directory).map_err(named(directory))?;
         }
-        let key = Key::read_or_make(key_directory).map_err(named(&key_directory.join(key::FILE)))?;
+        let key = Key::read_or_make(&key_directory).map_err(named(&key_directory.join(key::FILE)))?;
         Ok(Self {
-            directory: directory.clone(),
+            directory,
             #[cfg(feature = "compile")]
-            key_directory: key_directory.clone(),
+            key_directory,
             key,
         })
     }
@@ -338,6 +340,16 @@ mod tests {
         std::fs::remove_dir_all(root.path().join("cache")).unwrap();
         keep(&cache, &digest, b"compiled");
         assert!(cache.find(&digest).is_some());
+    }
+
+    #[test]
+    fn a_cache_stays_where_it_was_found() {
+        let root = tempfile::tempdir().unwrap();
+        let here = std::env::current_dir().unwrap();
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let cache = cache(&up.join(root.path().strip_prefix("/").unwrap()));
+        assert!(root.path().join("cache").exists());
+        assert!(cache.path(&Digest::from_sha256([7; 32])).is_absolute() && cache.key_directory.is_absolute());
     }
 
     #[test]

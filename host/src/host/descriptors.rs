@@ -79,8 +79,8 @@ const LARGEST_IN_MEMORY: usize = 256 << 10;
 const MOST_IN_MEMORY: usize = 1000;
 
 impl Descriptors {
-    /// Uses a folder, which is made when first something is kept. One that others may write to is
-    /// not used.
+    /// Uses a folder, which is made when first something is kept, and stays where it is when the working directory is
+    /// another. One that others may write to is not used, nor one without a name.
     pub(super) fn new(dir: Option<PathBuf>) -> Self {
         let trusted = |dir: &PathBuf| match fs::metadata(dir) {
             Ok(meta) => {
@@ -92,6 +92,7 @@ impl Descriptors {
             }
             Err(_) => true,
         };
+        let dir = dir.and_then(|dir| std::path::absolute(dir).ok());
         Self { dir: dir.filter(trusted), ..Self::default() }
     }
 
@@ -432,6 +433,13 @@ mod tests {
 
         cache.forget(&file);
         assert_eq!(cache.digest(&file), None);
+    }
+
+    #[test]
+    fn a_folder_stays_where_it_was_and_has_a_name() {
+        let of = |dir: &str| Descriptors::new(Some(dir.into())).dir;
+        assert_eq!(of("cache"), Some(std::env::current_dir().unwrap().join("cache")));
+        assert_eq!(of(""), None);
     }
 
     #[test]
