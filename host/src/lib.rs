@@ -65,6 +65,8 @@
 //! components, `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program
 //! needs that runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.
 
+#[cfg(feature = "rooms")]
+pub use portcullis_bundle as bundle;
 pub use portcullis_contract as contract;
 pub use portcullis_contract::{Backend, Provider};
 
