@@ -18,7 +18,8 @@ use crate::policy::Policy;
 pub struct Setup {
     /// The backends of this build.
     pub backends: Vec<Arc<dyn Backend>>,
-    /// Where plugins are looked for, in this order.
+    /// Where plugins are looked for, in this order. Relative ones start where the program is at each look, and when a plugin
+    /// is started again: who changes the working directory names whole paths.
     pub directories: Vec<PathBuf>,
     /// Those of them whose native programs may be started merely to ask what they offer.
     pub trusted: Vec<PathBuf>,
@@ -132,7 +133,7 @@ impl PluginSettings {
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Until a child process says what it offers.
+    /// Until a child process says what it offers. Its backend's `start_timeout` holds as well.
     pub process_launch: Duration,
     /// Until a component does; compiling it for the first time is part of it.
     pub component_launch: Duration,
