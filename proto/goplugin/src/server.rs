@@ -235,8 +235,12 @@ impl Serve {
     /// Serves until the end, in a runtime of its own: the whole of a plugin's `main`.
     ///
     /// What calls have left behind in the runtime, blocking work included, does not keep the process: it has to end
-    /// within two seconds, or its host kills it.
+    /// within two seconds, or its host kills it. Where there is a runtime already this fails; [`serve`](Self::serve) is for that.
     pub fn run(self) -> Outcome {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let why = "one runs here already; `main` must not be async, or call `Serve::serve`";
+            return failed(ServeError::Runtime(std::io::Error::other(why)));
+        }
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED);
         if let Some(threads) = self.threads {

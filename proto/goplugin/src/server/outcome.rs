@@ -109,7 +109,7 @@ pub enum ServeError {
     /// What is printed cannot be captured.
     #[error("cannot capture what is printed")]
     Capture(#[source] io::Error),
-    /// There are no threads to serve with.
+    /// There are no threads to serve with, or there is a runtime already.
     #[error("cannot start a runtime")]
     Runtime(#[source] io::Error),
     /// The application's own code panicked.

@@ -1,6 +1,6 @@
 //! A plugin beside its test.
 
-use portcullis_goplugin::{Address, Cookie, End, Parent, Serve, Session};
+use portcullis_goplugin::{Address, Cookie, End, Outcome, Parent, Serve, ServeError, Session};
 use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -34,6 +34,14 @@ async fn it_is_served_without_a_host_until_its_test_ends_it() -> TestResult {
     assert_eq!(serving.stop().await, End::Stopped);
     assert_eq!(entries(directory.path()), 0);
     assert!(health.check(HealthCheckRequest::default()).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_runtime_it_starts_no_other() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let outcome = serve(directory.path()).run();
+    assert!(matches!(outcome, Outcome::Failed(ServeError::Runtime(_))), "{outcome:?}");
     Ok(())
 }
 
