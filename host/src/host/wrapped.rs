@@ -15,6 +15,7 @@ use portcullis_contract::BackendName;
 use tokio::sync::OnceCell;
 
 use super::Rooms;
+use super::aside::aside;
 use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::Candidate;
@@ -85,8 +86,7 @@ impl Rooms {
             return None;
         }
         let (known, path) = (self.setup.wrapped.clone()?, file.path.clone());
-        let read = tokio::task::spawn_blocking(move || read(&path, &known)).await;
-        read.unwrap_or_default()
+        aside(move || read(&path, &known)).await
     }
 
     /// Does the same and returns only what is to be believed.
