@@ -48,6 +48,8 @@ mod controller;
 mod handshake;
 mod health;
 mod identity;
+#[cfg(test)]
+mod kernel;
 mod lock;
 mod mux;
 mod open_files;

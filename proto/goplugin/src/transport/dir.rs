@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{Group, LONGEST_PATH};
@@ -194,7 +195,8 @@ fn sweep_one(path: &Path) {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     match File::options().read(true).custom_flags(flags).open(path.join(LOCK)) {
         Ok(lock) => {
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Shared, because NFS locks nothing else that is open to be read; its owner keeps that off as well.
+            if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
                 discard(path);
             }
         }
@@ -237,7 +239,10 @@ fn claim(path: &Path) -> io::Result<File> {
             _ => error,
         }
     })?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    // Where it cannot be locked nobody else can lock it either, and so nobody takes the directory for a dead run's.
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     // The lock counts only while its file is the one that others will find.
     match fs::symlink_metadata(&lock_path) {
         Ok(found) if found.ino() == lock.metadata()?.ino() => Ok(lock),
@@ -260,6 +265,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::kernel::without;
 
     fn names(base: &Path) -> Vec<PathBuf> {
         fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -333,6 +339,17 @@ mod tests {
 
         assert!(living.path().exists() && stranger.exists());
         assert!(!dead_path.exists() && !unborn.exists());
+    }
+
+    #[test]
+    fn where_nothing_can_be_locked_a_directory_is_somebodys_all_the_same() {
+        let base = tempfile::tempdir().unwrap();
+        without(libc::SYS_flock, Errno::NOSYS, || {
+            let living = SocketDir::create(Some(base.path()), None).unwrap();
+            sweep(base.path());
+            assert!(living.path().exists());
+        });
+        assert_eq!(names(base.path()), Vec::<PathBuf>::new());
     }
 
     #[test]
