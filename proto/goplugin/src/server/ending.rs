@@ -7,12 +7,18 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How often it is looked whether the process that started us is still there, where the kernel does not tell.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a plugin ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +110,11 @@ impl Signals {
 
 /// The process that started us.
 #[derive(Debug)]
-pub(super) struct Starter(AsyncFd<OwnedFd>);
+pub(super) struct Starter {
+    pid: Pid,
+    /// What tells of its end. Older containers, and some sandboxes, refuse it to everybody.
+    pidfd: Option<AsyncFd<OwnedFd>>,
+}
 
 impl Starter {
     /// Finds it.
@@ -114,7 +124,11 @@ impl Starter {
     pub(super) fn find() -> io::Result<Option<Self>> {
         // A process whose starter is in another namespace has none that it could name.
         let Some(pid) = getppid() else { return Ok(None) };
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::NOSYS | Errno::PERM) => return Ok(Some(Self { pid, pidfd: None })),
+            Err(error) => return Err(error.into()),
+        };
         if getppid() != Some(pid) {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -123,14 +137,24 @@ impl Starter {
         }
         // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(Some(Self(pidfd)))
+        Ok(Some(Self { pid, pidfd: Some(pidfd) }))
     }
 
     /// Waits for its end.
     pub(super) async fn ended(&self) {
-        if self.0.readable().await.is_err() {
-            // The runtime is shutting down, and we with it.
-            std::future::pending().await
+        match &self.pidfd {
+            Some(pidfd) => {
+                if pidfd.readable().await.is_err() {
+                    // The runtime is shutting down, and we with it.
+                    std::future::pending().await
+                }
+            }
+            // Whose parent has ended is given another.
+            None => {
+                while getppid() == Some(self.pid) {
+                    sleep(LOOK).await;
+                }
+            }
         }
     }
 }
@@ -138,8 +162,10 @@ impl Starter {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    use rustix::process::getpid;
 
     use super::*;
+    use crate::kernel::without;
 
     #[tokio::test]
     async fn the_first_end_counts_and_reaches_everybody() {
@@ -155,5 +181,21 @@ mod tests {
     async fn the_process_that_started_us_is_alive() {
         let starter = Starter::find().unwrap().unwrap();
         assert_eq!(starter.ended().now_or_never(), None);
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_tell_of_its_end_it_is_looked_for() {
+        for refused in [Errno::NOSYS, Errno::PERM] {
+            without(libc::SYS_pidfd_open, refused, || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let starter = Starter::find().unwrap().unwrap();
+                    assert_eq!(starter.ended().now_or_never(), None);
+                    // As if that had not been our parent for long.
+                    let gone = Starter { pid: getpid(), ..starter };
+                    assert_eq!(gone.ended().now_or_never(), Some(()));
+                });
+            });
+        }
     }
 }
