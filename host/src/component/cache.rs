@@ -240,7 +240,7 @@ impl Compiled {
         Ok(bytes)
     }
 
-    /// Maps it; or copies it, where the file system lets no code be mapped.
+    /// Maps it; or copies it, where that cannot be.
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         self.map(engine).or_else(|error| self.copy_unmapped(engine, error))
     }
@@ -258,11 +258,15 @@ impl Compiled {
         }
     }
 
-    /// Copies what was not mapped if that is forbidden, as on a file system that is mounted `noexec`. The copy takes memory
-    /// that a mapping shares and gives back; to compile it elsewhere would take time as well.
+    /// Copies what was not mapped if that is forbidden, as on a file system that is mounted `noexec`, or if there is no /proc
+    /// to name an open file by. The copy takes memory that a mapping shares and gives back; to compile it elsewhere would take
+    /// time as well.
     fn copy_unmapped(&self, engine: &Engine, error: wasmtime::Error) -> wasmtime::Result<Component> {
         let errno: Option<&Errno> = error.downcast_ref();
-        if !errno.is_some_and(|errno| [Errno::ACCESS, Errno::PERM].contains(errno)) {
+        let is_forbidden = errno.is_some_and(|errno| [Errno::ACCESS, Errno::PERM].contains(errno));
+        let unopened: Option<&io::Error> = error.downcast_ref();
+        let has_no_name = unopened.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !is_forbidden && !has_no_name {
             return Err(error);
         }
         tracing::info!("compiled component copied into memory, its file cannot be mapped: {error:#}");
@@ -459,7 +463,7 @@ mod tests {
         assert!(cache.find(&digest).is_none());
     }
 
-    /// To mount a file system takes root, so what the engine says of one is said here.
+    /// To mount a file system, or unmount /proc, takes root, so what the engine says of that is said here.
     #[test]
     fn what_may_not_be_mapped_is_loaded_all_the_same() {
         let root = tempfile::tempdir().unwrap();
@@ -470,12 +474,15 @@ mod tests {
         keep(&cache, &digest, &content);
 
         let compiled = cache.find(&digest).unwrap();
-        let load = |errno: Errno| {
-            let error = wasmtime::Error::from(errno).context("unable to make memory executable");
+        let load = |error: wasmtime::Error| {
+            let error = error.context("unable to make memory executable");
             compiled.copy_unmapped(&engine, error.context("failed to load code"))
         };
         assert!(compiled.load(&engine).is_ok());
-        assert!(load(Errno::ACCESS).is_ok() && load(Errno::PERM).is_ok());
-        assert!(load(Errno::NODEV).is_err());
+        assert!(load(Errno::ACCESS.into()).is_ok() && load(Errno::PERM.into()).is_ok());
+        assert!(load(Errno::NODEV.into()).is_err());
+        let unopened = |kind: io::ErrorKind| load(io::Error::from(kind).into());
+        assert!(unopened(io::ErrorKind::NotFound).is_ok());
+        assert!(unopened(io::ErrorKind::Other).is_err());
     }
 }
