@@ -52,6 +52,19 @@ fn a_command_whose_program_is_gone_compiles_all_the_same() -> TestResult {
     Ok(())
 }
 
+/// As in a container that is read-only.
+#[test]
+fn where_nothing_can_be_written_a_component_runs_all_the_same() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let mut command = person.command(&["run", "echo", "message=hello"]);
+    for variable in ["PORTCULLIS_CACHE_DIR", "PORTCULLIS_DATA_DIR", "TMPDIR"] {
+        command.env(variable, "/dev/null");
+    }
+    assert_eq!(answer(&command.output()?)["data"]["message"], "hello");
+    Ok(())
+}
+
 /// The cache is never trusted and never in the way.
 #[test]
 fn a_corrupt_a_foreign_and_an_unwritable_cache_cost_time_and_nothing_else() -> TestResult {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{Digest, LaunchError};
+use rustix::fs::{MemfdFlags, memfd_create};
 use thiserror::Error;
 
 use crate::compile::{CompileError, Worker};
@@ -71,10 +72,19 @@ impl ComponentBackend {
             }
             drop(lock);
         }
-        let file = tempfile::tempfile().map_err(failed)?;
+        let file = unnamed().map_err(failed)?;
         worker.compile(&source.bytes, &file).await.map_err(compile_error)?;
         Compiled::unkept(file).map_err(failed)
     }
+}
+
+/// Makes a file without a name: in memory where there is no place for one, as in a container that is read-only.
+fn unnamed() -> std::io::Result<File> {
+    tempfile::tempfile().or_else(|error| {
+        let directory = std::env::temp_dir();
+        tracing::info!("compiled into memory, there can be no file in {}: {error}", directory.display());
+        memfd_create(c"compiled", MemfdFlags::CLOEXEC).map(File::from).map_err(std::io::Error::from)
+    })
 }
 
 /// How often it is looked whether another process has compiled a component. Locks of files wake nobody in time.
