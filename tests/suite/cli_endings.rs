@@ -134,6 +134,19 @@ fn a_command_that_may_start_no_thread_says_so() -> TestResult {
     Ok(())
 }
 
+/// The engine reserves more than that for a single memory, and a wrapped component many times as much.
+#[test]
+fn where_there_is_little_address_space_it_is_said_what_allows_more() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    person.has_wrapped("echo", "plugins/echo", "")?;
+    for file in ["./plugins/echo.wasm", "./plugins/echo"] {
+        let output = person.after("ulimit -v 4194304", &say_hi(file)).output()?;
+        fails(&output, 1, "Cannot allocate memory (os error 12); `ulimit -v` may allow more");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     let person = Person::new()?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
@@ -422,7 +423,11 @@ pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
     let of_the_machine = error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>())
         || error.is::<OutOfMemory>()
         || error.is::<PoolConcurrencyLimitError>();
-    of_the_machine.then(|| format!("this machine has no room for it: {root}"))
+    // Far more of it is reserved than used.
+    let has_little_space =
+        error.downcast_ref::<Errno>() == Some(&Errno::NOMEM) && getrlimit(Resource::As).current.is_some();
+    let advice = if has_little_space { "; `ulimit -v` may allow more" } else { "" };
+    of_the_machine.then(|| format!("this machine has no room for it: {root}{advice}"))
 }
 
 #[cfg(test)]
