@@ -143,10 +143,10 @@ impl Homes {
         };
         let mut last = None;
         for class in classes {
-            let kit = engines.kit(*class, 0).map_err(Homeless::NoEngine)?;
-            match Home::load(kit, &compiled, interface) {
-                // What is too large for one pool may fit the next.
-                Err(Homeless::Stale(error)) => last = Some(error),
+            let kit = engines.kit(*class, 0).map_err(Homeless::NoEngine);
+            match kit.and_then(|kit| Home::load(kit, &compiled, interface)) {
+                // What is too large for one pool may fit the next, and where no pool has room an instance may.
+                Err(homeless @ (Homeless::Stale(_) | Homeless::NoEngine(_))) => last = Some(homeless),
                 Err(homeless) => return Err(homeless),
                 Ok(first) => {
                     let more: Box<_> =
@@ -156,7 +156,7 @@ impl Homes {
                 }
             }
         }
-        Err(Homeless::Stale(last.unwrap_or_else(|| wasmtime::Error::msg("there is no engine"))))
+        Err(last.unwrap_or_else(|| Homeless::NoEngine(wasmtime::Error::msg("there is no engine"))))
     }
 
     /// Takes room for an instance, and waits for it if it has to.
