@@ -18,6 +18,7 @@ use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
 };
+use rustix::fs::{Access, access};
 
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::process::{ProcessBackend, ProcessOptions};
@@ -111,8 +112,10 @@ impl Isolating {
             let path = directory.made.path().join("plugin");
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
-            let written = write(&path, &parts, Existing::Keep, Durability::Passing);
-            Ok::<_, io::Error>((directory, path, written.map_err(io::Error::other)?.file))
+            let written =
+                write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
+            check_that_it_runs(&path)?;
+            Ok::<_, io::Error>((directory, path, written.file))
         });
         let written = written.await.map_err(LaunchError::failed)?;
         let (directory, path, digest) = written.map_err(LaunchError::failed)?;
@@ -128,6 +131,15 @@ impl Isolating {
         };
         Ok(Apart { spec, _directory: directory })
     }
+}
+
+/// Checks that a program can be run where it was put. In /tmp, of all places, none can be on many servers.
+fn check_that_it_runs(path: &Path) -> io::Result<()> {
+    access(path, Access::EXEC_OK).map_err(|errno| {
+        let error = io::Error::from(errno);
+        let advice = "`TMPDIR`, or the `runtime_dir` of `ProcessOptions`, names another directory";
+        io::Error::new(error.kind(), format!("{} cannot be run: {error}; {advice}", path.display()))
+    })
 }
 
 impl Directory {
@@ -226,6 +238,18 @@ mod tests {
         assert!([living.made.path(), next.made.path(), &newborn, &stranger].iter().all(|path| path.exists()));
         drop((living, next));
         assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
+    }
+
+    /// To mount a file system without programs takes root. A file that is none is refused in the same way.
+    #[test]
+    fn where_no_program_can_be_run_another_directory_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("plugin");
+        std::fs::write(&program, "a program").unwrap();
+        let error = check_that_it_runs(&program).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().starts_with(&program.display().to_string()), "{error}");
+        assert!(error.to_string().contains("`TMPDIR`"), "{error}");
     }
 
     #[test]
