@@ -25,7 +25,7 @@ use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::engine::{Class, config};
+use crate::component::engine::{Class, advice, config};
 
 /// Processor time of a worker. The slowest component known, a JavaScript engine, takes 20 s.
 const CPU: Duration = Duration::from_secs(120);
@@ -183,7 +183,11 @@ fn work() -> Result<(), Failure> {
     let mut compiled = engine.precompile_component(&wasm).map_err(|error| refused(&wasm, &error))?;
     #[expect(unsafe_code, reason = "our own compiler made it a moment ago")]
     // SAFETY: these are the bytes that the engine's compiler returned, unchanged.
-    let component = unsafe { Component::deserialize(&engine, &compiled) }.map_err(unfit)?;
+    let component = unsafe { Component::deserialize(&engine, &compiled) }.map_err(|error| Failure {
+        // No component can help that it does not load.
+        code: FAILED,
+        text: format!("cannot load what it compiled: {error:#}{}", advice(&error)),
+    })?;
     compiled.push(Class::of(&component).encode());
     hand_over(io::stdout(), &compiled)
 }

@@ -360,7 +360,7 @@ struct Text(String);
 
 impl From<wasmtime::Error> for Text {
     fn from(error: wasmtime::Error) -> Self {
-        Self(format!("{error:#}"))
+        Self(format!("{error:#}{}", engine::advice(&error)))
     }
 }
 

@@ -134,20 +134,6 @@ fn a_command_that_may_start_no_thread_says_so() -> TestResult {
     Ok(())
 }
 
-/// For each memory the engine reserves a little more than 4 GiB, and for a pool of them many times as much.
-#[test]
-fn where_there_is_little_address_space_there_is_no_pool_and_where_there_is_less_that_is_said() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("echo")?;
-    person.has_wrapped("echo", "plugins/echo", "")?;
-    for file in ["./plugins/echo.wasm", "./plugins/echo"] {
-        let run = |gibibytes: u64| person.after(&format!("ulimit -v {}", gibibytes << 20), &say_hi(file));
-        answer(&run(16).output()?);
-        fails(&run(4).output()?, 1, "Cannot allocate memory (os error 12); `ulimit -v` may allow more");
-    }
-    Ok(())
-}
-
 #[test]
 fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     let person = Person::new()?;

@@ -10,6 +10,7 @@ mod cli_endings;
 mod cli_files;
 mod cli_kept;
 mod cli_log;
+mod cli_machines;
 mod cli_prints;
 mod component;
 mod component_ahead;

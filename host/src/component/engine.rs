@@ -9,6 +9,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -274,6 +276,18 @@ impl EngineKit {
             return Ok(component.clone());
         }
         Ok(image.insert(load(&self.engine)?).clone())
+    }
+}
+
+/// Returns what to add to what an engine says where it may be for somebody else to mend.
+pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
+    match error.downcast_ref::<Errno>() {
+        // Far more of it is reserved than used.
+        Some(&Errno::NOMEM) if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",
+        Some(&Errno::PERM | &Errno::ACCESS) => {
+            "; `MemoryDenyWriteExecute` of systemd, or `execmem` of SELinux, may forbid it"
+        }
+        _ => "",
     }
 }
 

@@ -109,9 +109,7 @@ impl Homeless {
 impl From<Homeless> for LaunchError {
     fn from(homeless: Homeless) -> Self {
         match homeless {
-            Homeless::NoEngine(error) | Homeless::Stale(error) => {
-                Self::failed(lack(&error).map_or_else(|| Text::from(error), Text))
-            }
+            Homeless::NoEngine(error) | Homeless::Stale(error) => Self::failed(Text::from(error)),
             Homeless::Unfit(error) => Self::unfit(Text::from(error)),
         }
     }

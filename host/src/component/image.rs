@@ -126,7 +126,8 @@ impl CustomCodeMemory for CodePages {
         // SAFETY: the engine passes the code of a component that it was given; of those there are only images,
         // whose pages are mapped for good. Nobody writes to them, so to take the right to do so breaks nothing.
         unsafe {
-            mprotect(start.cast_mut().cast(), length, MprotectFlags::READ | MprotectFlags::EXEC)?;
+            mprotect(start.cast_mut().cast(), length, MprotectFlags::READ | MprotectFlags::EXEC)
+                .map_err(|errno| wasmtime::Error::from(errno).context("unable to make code executable"))?;
         }
         Ok(())
     }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
@@ -24,7 +23,7 @@ use crate::component::ahead::{Ahead, Signal, Whom};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::ending::Watch;
-use crate::component::engine::Class;
+use crate::component::engine::{Class, advice};
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
 use crate::component::state::{Errand, Ground, LimitHit, Reader, Refused, State};
@@ -423,11 +422,7 @@ pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
     let of_the_machine = error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>())
         || error.is::<OutOfMemory>()
         || error.is::<PoolConcurrencyLimitError>();
-    // Far more of it is reserved than used.
-    let has_little_space =
-        error.downcast_ref::<Errno>() == Some(&Errno::NOMEM) && getrlimit(Resource::As).current.is_some();
-    let advice = if has_little_space { "; `ulimit -v` may allow more" } else { "" };
-    of_the_machine.then(|| format!("this machine has no room for it: {root}{advice}"))
+    of_the_machine.then(|| format!("this machine has no room for it: {root}{}", advice(error)))
 }
 
 #[cfg(test)]
