@@ -14,6 +14,7 @@ use std::path::Path;
 use portcullis_contract::{Digest, Environment, Grants, LaunchError, Limits};
 use portcullis_goplugin::Executable;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use rustix::io::Errno;
 use thiserror::Error;
 
 mod segments;
@@ -69,8 +70,11 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
         return Err(LaunchError::unfit(Misfit::CutShort));
     }
-    // Asked of the kernel, because only it knows of mounts, lists and who we are.
-    if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+    // Asked of the kernel, because only it knows of mounts, lists and who we are. Where a container's filter is older than the
+    // question, there is no answer, and it shows when the program is started.
+    if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+        && error != Errno::PERM
+    {
         return Err(LaunchError::unfit(Misfit::NotExecutable { source: error.into() }));
     }
     // Opened a second time: what was looked at decides nothing but which sentence is said.
