@@ -220,14 +220,15 @@ impl Shared {
     fn lock_within(&self, patience: Duration) -> Result<File, FileError> {
         let started = Instant::now();
         loop {
-            let file = open(&self.path)?;
+            let file = open_to_lock(&self.path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // Whoever had the lock may have moved another file here: that one is to be locked.
                 Ok(()) if stamp(&file, &self.path)?.names(&self.path) => return Ok(file),
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
                 Err(error) => {
-                    return Err(FileError::Unwritable { path: self.path.clone(), source: error.into() });
+                    let source = io::Error::other(format!("it cannot be locked: {error}"));
+                    return Err(FileError::Unwritable { path: self.path.clone(), source });
                 }
             }
             if started.elapsed() > patience {
@@ -296,7 +297,8 @@ fn sweep(directory: &Path) {
         let abandoned = about.is_file()
             && about.uid() == us
             && age.is_some_and(|age| age > NEWBORN)
-            && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
+            // NFS locks nothing else that is open to be read.
+            && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
         if abandoned && let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "what a killed process left stays, and holds secrets");
         }
@@ -304,11 +306,19 @@ fn sweep(directory: &Path) {
 }
 
 fn open(path: &Path) -> Result<File, FileError> {
+    open_with(OpenOptions::new().read(true), path)
+}
+
+/// Opens a file to lock it against all others. NFS wants it open to be written for that, though nobody writes to it.
+fn open_to_lock(path: &Path) -> Result<File, FileError> {
+    open_with(OpenOptions::new().read(true).write(true), path).or_else(|_may_not_be_written| open(path))
+}
+
+fn open_with(options: &mut OpenOptions, path: &Path) -> Result<File, FileError> {
     // A pipe would keep us waiting; a link was followed when the store was opened.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
     let flags = i32::try_from(flags).unwrap_or_default();
-    OpenOptions::new()
-        .read(true)
+    options
         .custom_flags(flags)
         .open(path)
         .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })

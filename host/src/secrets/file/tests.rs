@@ -297,6 +297,18 @@ fn a_file_that_is_locked_for_too_long_is_busy() {
     assert!(store.shared.lock_within(LOCK_PATIENCE).is_ok());
 }
 
+/// To mount NFS takes root, and a server.
+#[test]
+fn what_is_locked_is_open_to_be_written_as_nfs_wants_it() {
+    let locked = |mode| {
+        let (_dir, path) = file("{}", mode);
+        FileStore::open(&path).unwrap().shared.lock_within(LOCK_PATIENCE).unwrap()
+    };
+    assert!(rustix::fs::fcntl_getfl(locked(0o600)).unwrap().contains(OFlags::RDWR));
+    // One that nobody may write to is replaced all the same.
+    locked(0o400);
+}
+
 #[tokio::test]
 async fn a_hundred_thousand_secrets_are_found_without_reading_the_file_again() {
     let mut text = "{\"n\": \"0\"".to_owned();
