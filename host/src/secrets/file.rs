@@ -264,7 +264,7 @@ impl Shared {
             let _ = File::open(directory).and_then(|directory| directory.sync_all());
             Ok(file)
         })();
-        let file = moved.map_err(unwritable)?;
+        let file = moved.map_err(advised).map_err(unwritable)?;
         stamp(&file, &self.path)
     }
 }
@@ -281,6 +281,14 @@ impl Stamp {
     fn names(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
     }
+}
+
+/// Says what can be done where a file is mounted by itself, as into a container, and no other can be moved over it.
+fn advised(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::ResourceBusy {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("{error}; mount its directory in place of the file alone"))
 }
 
 /// Removes from a directory what processes of this user left that were killed while they wrote. It holds secrets.

@@ -297,6 +297,14 @@ fn a_file_that_is_locked_for_too_long_is_busy() {
     assert!(store.shared.lock_within(LOCK_PATIENCE).is_ok());
 }
 
+/// To mount a file takes root.
+#[test]
+fn of_a_file_that_is_mounted_by_itself_it_is_said_what_to_do() {
+    let said = |errno: Errno| advised(errno.into()).to_string();
+    assert!(said(Errno::BUSY).ends_with("(os error 16); mount its directory in place of the file alone"));
+    assert_eq!(said(Errno::ROFS), io::Error::from(Errno::ROFS).to_string());
+}
+
 /// To mount NFS takes root, and a server.
 #[test]
 fn what_is_locked_is_open_to_be_written_as_nfs_wants_it() {
