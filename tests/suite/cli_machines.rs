@@ -1,11 +1,12 @@
 //! Commands on machines that keep something from them: address space, code that was not there from the start, or what is new
 //! in their kernel.
 
-use std::io;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 
 use portcullis_tests::{TestResult, fixtures};
 
+use crate::kernel::{forbid_new_code, forbid_what_is_new};
 use crate::person::{Person, answer, fails};
 
 fn say_hi(file: &str) -> [&str; 5] {
@@ -23,6 +24,21 @@ fn where_there_is_little_address_space_there_is_no_pool_and_where_there_is_less_
         answer(&run(16).output()?);
         fails(&run(4).output()?, 1, "Cannot allocate memory (os error 12); `ulimit -v` may allow more");
     }
+    Ok(())
+}
+
+/// Of a plugin that writes a large file the command does not die either.
+#[test]
+fn where_no_file_may_be_large_a_plugin_is_told_so() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    fs::create_dir(person.path("out"))?;
+    let grant = r#"fs = [{ host = "out", guest = "/out", access = "write" }]"#;
+    let policy = person.has_policy(&fixtures::guest("acrobat"), grant)?;
+    let write = ["operation=write", "path=/out/file", "text=hello"];
+    let arguments = [&["run", "acrobat", "--policy", &policy][..], &write].concat();
+    assert!(person.types(&arguments)?.status.success());
+    fails(&person.after("ulimit -c 0; ulimit -f 0", &arguments).output()?, 1, "(os error ");
     Ok(())
 }
 
@@ -55,62 +71,4 @@ fn where_what_is_new_is_refused_native_plugins_run() -> TestResult {
     unsafe { command.pre_exec(forbid_what_is_new) };
     answer(&command.output()?);
     Ok(())
-}
-
-/// Loads a number into a filter: that of a call, or the lower half of its third argument.
-const LOAD: u16 = 0x20;
-const CALL: u32 = 0;
-const PROTECTION: u32 = 32;
-/// Compares it, and goes on so many steps later if that holds, or if it does not.
-const EQUALS: u16 = 0x15;
-const IS_AT_LEAST: u16 = 0x35;
-const HAS_BIT: u16 = 0x45;
-/// Says what becomes of the call.
-const ANSWER: u16 = 0x06;
-const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
-
-fn step(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
-    libc::sock_filter { code, jt, jf, k }
-}
-
-/// Has the kernel refuse to make executable what is in memory.
-fn forbid_new_code() -> io::Result<()> {
-    filter([
-        step(LOAD, CALL, 0, 0),
-        step(EQUALS, number(libc::SYS_mprotect)?, 0, 3),
-        step(LOAD, PROTECTION, 0, 0),
-        step(HAS_BIT, libc::PROT_EXEC.unsigned_abs(), 0, 1),
-        step(ANSWER, REFUSED, 0, 0),
-        step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ])
-}
-
-/// Has it refuse `pidfd_open`, and all that came after `clone3`, without which no thread is started.
-fn forbid_what_is_new() -> io::Result<()> {
-    filter([
-        step(LOAD, CALL, 0, 0),
-        step(EQUALS, number(libc::SYS_pidfd_open)?, 1, 0),
-        step(IS_AT_LEAST, number(libc::SYS_close_range)?, 0, 1),
-        step(ANSWER, REFUSED, 0, 0),
-        step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ])
-}
-
-fn number(call: libc::c_long) -> io::Result<u32> {
-    u32::try_from(call).map_err(io::Error::other)
-}
-
-/// Puts it before what this process, and all that it starts, asks of the kernel.
-#[expect(unsafe_code, reason = "what a process may ask for has no safe form")]
-fn filter<const STEPS: usize>(mut steps: [libc::sock_filter; STEPS]) -> io::Result<()> {
-    let len = u16::try_from(STEPS).map_err(io::Error::other)?;
-    let filter = libc::sock_fprog { len, filter: steps.as_mut_ptr() };
-    let (yes, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
-    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
-    // SAFETY: these are system calls that concern this process alone, and the kernel copies the steps.
-    let is_refused = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, none, none, none) != 0
-            || libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) != 0
-    };
-    if is_refused { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -20,6 +20,7 @@ mod component_neighbours;
 #[cfg(go_peers)]
 mod go_host;
 mod house;
+mod kernel;
 mod native;
 mod parity;
 mod person;

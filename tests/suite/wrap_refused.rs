@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::Command;
 
 use portcullis_tests::{TestResult, cli, fixtures};
 use test_case::test_case;
 
+use crate::kernel::die_of_changing_modes;
 use crate::person::{Person, fails};
 
 /// Types `wrap` with more arguments, and expects to find nothing written.
@@ -136,13 +137,11 @@ fn a_shim_that_never_ends_is_not_read() -> TestResult {
     Ok(())
 }
 
-/// Wraps echo where no file may be larger than its wrapped one is. Who writes more is sent SIGXFSZ.
-fn wrap_short_of_room(person: &Person, trap: &str) -> Result<Output, Box<dyn std::error::Error>> {
+/// Wraps echo, which was compiled beforehand, so that it is the wrapped file that comes to grief.
+fn wrapping(person: &Person, first: &str) -> Result<Command, Box<dyn std::error::Error>> {
     let component = fixtures::guest("echo").display().to_string();
-    // Compiled beforehand, so that it is the wrapped file for which there is no room.
     assert!(person.types(&["inspect", &component])?.status.success());
-    let first = format!("{trap} ulimit -c 0; ulimit -f 4096");
-    Ok(person.after(&first, &["wrap", &component, "-o", "plugin"]).output()?)
+    Ok(person.after(&format!("ulimit -c 0; {first}"), &["wrap", &component, "-o", "plugin"]))
 }
 
 fn half_written(person: &Person) -> Vec<PathBuf> {
@@ -153,17 +152,22 @@ fn half_written(person: &Person) -> Vec<PathBuf> {
 #[test]
 fn a_disk_without_room_leaves_nothing_behind() -> TestResult {
     let person = Person::new()?;
-    fails(&wrap_short_of_room(&person, "trap '' XFSZ;")?, 1, "cannot write plugin");
+    // No file may be larger than that, and the wrapped one would be.
+    fails(&wrapping(&person, "ulimit -f 4096")?.output()?, 1, "cannot write plugin");
     assert_eq!(half_written(&person), Vec::<PathBuf>::new());
     assert!(!person.path("plugin").exists());
     Ok(())
 }
 
+/// Killed at the last moment at which it is none.
 #[test]
+#[expect(unsafe_code, reason = "what a child may ask for has no safe form")]
 fn what_a_killed_wrap_leaves_is_no_program() -> TestResult {
     let person = Person::new()?;
-    let killed = wrap_short_of_room(&person, "")?;
-    assert_eq!(killed.status.signal(), Some(rustix::process::Signal::XFSZ.as_raw()));
+    let mut wrap = wrapping(&person, ":")?;
+    // SAFETY: it makes two system calls, between fork and exec.
+    unsafe { wrap.pre_exec(die_of_changing_modes) };
+    assert_eq!(wrap.output()?.status.signal(), Some(rustix::process::Signal::SYS.as_raw()));
     assert!(!person.path("plugin").exists());
     let left = half_written(&person);
     assert_eq!(left.len(), 1, "{left:?}");

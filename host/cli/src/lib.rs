@@ -241,7 +241,7 @@ impl Session {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().thread_keep_alive(Duration::MAX).build()?;
         let _first = runtime.spawn_blocking(|| ());
-        runtime.block_on(async { signals::keep_endings() })?;
+        runtime.block_on(async { signals::keep_endings().and_then(|()| signals::outlive_large_files()) })?;
         let exit = runtime.block_on(async {
             let signals = &mut Signals::default();
             let ended = match command {

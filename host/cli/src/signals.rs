@@ -79,6 +79,11 @@ pub(crate) fn keep_endings() -> io::Result<()> {
     signal(SignalKind::child()).map(drop)
 }
 
+/// Has the kernel refuse to make a file larger than `ulimit -f` allows, as on a full disk. It would end us as well.
+pub(crate) fn outlive_large_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
