@@ -161,6 +161,9 @@ impl fmt::Debug for ComponentOptions {
 /// An auth handler has one instance, whatever [`RunAs::instances`](portcullis_contract::RunAs::instances)
 /// says, because it has a memory. That memory is lost when the instance ends: by a crash, a limit, or a
 /// caller who drops a call.
+///
+/// Where no file may be larger than so much (`ulimit -f`), a guest that was granted a directory to write to can have the
+/// kernel end the process by SIGXFSZ, unless that is handled or ignored. The command handles it.
 #[derive(Debug)]
 pub struct ComponentBackend {
     options: ComponentOptions,

@@ -73,6 +73,9 @@ impl fmt::Debug for ProcessOptions {
 }
 
 /// Runs plugins as go-plugin child processes.
+///
+/// A host that is the first process of a container inherits what children leave of children of their own, and nobody but
+/// it can reap those: one that runs for long is started under an init (`docker run --init`).
 #[derive(Debug)]
 pub struct ProcessBackend {
     options: ProcessOptions,
