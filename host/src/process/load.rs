@@ -220,8 +220,9 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, by name; and one that can only take from what a wrapped component may.
-const USUAL: [&str; 16] = [
+/// Variables that most programs need, by name, those by which a login opens a browser among them; and one that can only
+/// take from what a wrapped component may.
+const USUAL: [&str; 21] = [
     "PATH",
     "HOME",
     "USER",
@@ -237,6 +238,11 @@ const USUAL: [&str; 16] = [
     "http_proxy",
     "https_proxy",
     "no_proxy",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "BROWSER",
     "PORTCULLIS_DENY",
 ];
 
@@ -374,22 +380,19 @@ mod tests {
     #[test]
     fn a_child_sees_what_is_usual_and_what_was_granted() {
         let names = |how, granted: &[&str]| {
-            let ours =
-                ["PATH", "LC_ALL", "LC", "XDG_DATA_HOME", "SSL_CERT_FILE", "https_proxy", "AWS_KEY", "A"];
-            let ours: Vec<_> = ours.iter().map(|name| (OsString::from(name), OsString::from("v"))).collect();
+            let ours = "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY AWS_KEY A".split(' ');
+            let ours: Vec<_> = ours.map(|name| (OsString::from(name), OsString::from("v"))).collect();
             let grants =
                 Grants { env: granted.iter().map(|g| (*g).to_owned()).collect(), ..Grants::default() };
             let seen = environment(&ours, how, &grants).into_iter();
             seen.map(|(name, _)| name.into_string().expect("it is text")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(names(Environment::Usual, &[]), "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy");
-        assert_eq!(
-            names(Environment::Usual, &["A", "B"]),
-            "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy A"
-        );
+        let usual = "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY";
+        assert_eq!(names(Environment::Usual, &[]), usual);
+        assert_eq!(names(Environment::Usual, &["A", "B"]), format!("{usual} A"));
         assert_eq!(
             names(Environment::Inherit, &[]),
-            "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy AWS_KEY A"
+            "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY AWS_KEY A"
         );
     }
 }
