@@ -82,6 +82,14 @@ impl World {
         self.log.lock().unwrap().push(what.into());
     }
 
+    fn note_configuration(&self, name: &impl std::fmt::Display, told: &Configuration) {
+        let mut line = format!("configure {name} as {}", told.binary_name);
+        if !told.settings.is_empty() {
+            line += &format!(" with {}", Json::object(&told.settings).as_str());
+        }
+        self.note(line);
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
@@ -244,7 +252,7 @@ impl Provider for FakeProvider {
         name: &ProviderName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        self.world.note(format!("configure {name} as {}", configuration.binary_name));
+        self.world.note_configuration(name, configuration);
         let takes = *self.world.configuring.lock().unwrap();
         tokio::time::sleep(takes).await;
         if self.world.dies_configured.swap(false, Ordering::SeqCst) {

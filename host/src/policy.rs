@@ -21,7 +21,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_contract::{Digest, Grants, Limits, NamePattern, RunAs, SecretGrant};
+use portcullis_contract::{Digest, Grants, Limits, NamePattern, RunAs, SecretGrant, Settings};
 use rustix::fs::OFlags;
 use thiserror::Error;
 
@@ -51,6 +51,8 @@ pub struct PluginPolicy {
     pub limits: Limits,
     /// How it is run.
     pub run_as: RunAs,
+    /// What it is told before it is called.
+    pub settings: Settings,
 }
 
 impl Policy {

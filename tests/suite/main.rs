@@ -12,6 +12,7 @@ mod cli_kept;
 mod cli_log;
 mod cli_machines;
 mod cli_prints;
+mod cli_told;
 mod component;
 mod component_ahead;
 mod component_auth;

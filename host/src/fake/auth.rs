@@ -110,7 +110,7 @@ impl AuthHandler for FakeAuthHandler {
         name: &HandlerName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        self.world.note(format!("configure {name} as {}", configuration.binary_name));
+        self.world.note_configuration(name, configuration);
         let takes = *self.world.configuring.lock().unwrap();
         tokio::time::sleep(takes).await;
         if self.world.refuses_configuration.load(Ordering::SeqCst) {

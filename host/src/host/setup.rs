@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_contract::{
-    Backend, Configuration, Digest, Grants, HandlerName, HostService, Kind, Limits, PluginSpec, Prints, RunAs,
+    Backend, Configuration, Digest, Grants, HandlerName, HostService, Kind, Limits, PluginSpec, Prints,
+    RunAs, Settings,
 };
 
 use super::services::{IdentitySource, Services};
@@ -115,6 +116,8 @@ pub struct PluginSettings {
     pub limits: Limits,
     /// How it is run.
     pub run_as: RunAs,
+    /// What it is told before it is called, laid over [`Setup::configuration`].
+    pub settings: Settings,
 }
 
 impl PluginSettings {
@@ -126,6 +129,7 @@ impl PluginSettings {
             grants: said.grants,
             limits: said.limits,
             run_as: said.run_as,
+            settings: said.settings,
         })
     }
 }

@@ -8,8 +8,8 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Call, CallError, Digest, HandlerInfo, HandlerName, HeldBy, Kind,
-    LaunchError, Limits, Plugin, PluginInfo, PluginName, PluginSpec, Provider, chain,
+    AuthHandler, Backend, BackendName, Call, CallError, Configuration, Digest, HandlerInfo, HandlerName,
+    HeldBy, Kind, LaunchError, Limits, Plugin, PluginInfo, PluginName, PluginSpec, Provider, chain,
 };
 use tokio::time::Instant;
 
@@ -193,7 +193,8 @@ impl Rooms {
     pub(super) async fn configure(&self, provider: &Registered) {
         let Registered { plugin, advertised, configured, .. } = provider;
         let configure = || async {
-            let answer = plugin.configure(&self.introduction(), advertised, &self.setup.configuration).await;
+            let told = self.configuration(plugin.info());
+            let answer = plugin.configure(&self.introduction(), advertised, &told).await;
             note(plugin.info(), advertised, answer);
         };
         configured.get_or_init(configure).await;
@@ -201,7 +202,8 @@ impl Rooms {
 
     async fn register_handler(&self, handler: &Arc<RegisteredHandler>, warnings: &Warnings) {
         let RegisteredHandler { plugin, info: HandlerInfo { name, .. }, .. } = handler.as_ref();
-        let answer = plugin.configure(&self.introduction(), name, &self.setup.configuration).await;
+        let told = self.configuration(plugin.info());
+        let answer = plugin.configure(&self.introduction(), name, &told).await;
         note(plugin.info(), name, answer);
         let plugin = &plugin.info().name;
         if let Err(error) = self.auth_registry.register(Arc::clone(handler))
@@ -209,6 +211,13 @@ impl Rooms {
         {
             tracing::warn!(%plugin, %error, "auth handler not registered");
         }
+    }
+
+    /// Returns what a plugin is told: what all of them are, and what the policy has for it.
+    fn configuration(&self, plugin: &PluginInfo) -> Configuration {
+        let mut configuration = self.setup.configuration.clone();
+        configuration.settings.extend((self.setup.policy)(&plugin.digest).settings);
+        configuration
     }
 
     /// Returns the call in which a plugin is told what the host is like.

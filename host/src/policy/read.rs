@@ -9,12 +9,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use portcullis_contract::{
-    Access, Digest, Environment, FsGrant, IdentityGrant, Isolation, Limits, RunAs, SecretGrant, Stdin,
+    Access, Digest, Environment, FsGrant, IdentityGrant, Isolation, Json, Limits, RunAs, SecretGrant,
+    Settings, Stdin,
 };
 use toml::de::DeTable;
 
 use super::values::{
-    Found, Value, bytes, count, guest_path, instances, parsed, table, text, time, variable, word, wrong,
+    Found, Value, bytes, count, guest_path, instances, json, parsed, table, text, time, variable, word, wrong,
 };
 use super::{PluginPolicy, Policy, Problems};
 
@@ -94,7 +95,7 @@ impl Reader<'_> {
         label_span: Range<usize>,
         value: &Value<'_>,
     ) -> Result<(PluginPolicy, Digests), Found> {
-        const KEYS: [&str; 11] = [
+        const KEYS: [&str; 12] = [
             "digests",
             "secrets",
             "identity",
@@ -106,12 +107,13 @@ impl Reader<'_> {
             "environment",
             "stdin",
             "limits",
+            "settings",
         ];
         let place = format!("[{}]", table_name(label));
         let mut digests = Vec::new();
         let mut named = false;
         let mut plugin = PluginPolicy { label: label.to_owned(), ..PluginPolicy::default() };
-        let PluginPolicy { grants, limits, run_as, .. } = &mut plugin;
+        let PluginPolicy { grants, limits, run_as, settings, .. } = &mut plugin;
         self.keys(table(value)?, &place, &KEYS, |this, key, value| {
             match key {
                 "digests" => {
@@ -127,6 +129,7 @@ impl Reader<'_> {
                 "fs" => grants.fs = this.directories(value, &place)?,
                 "env" => grants.env = this.list(value, |_, v| variable(v))?,
                 "limits" => this.limits(value, label, limits)?,
+                "settings" => *settings = this.settings(value)?,
                 _ => how_to_run(key, value, run_as)?,
             }
             Ok(())
@@ -232,6 +235,20 @@ impl Reader<'_> {
             Ok(())
         });
         Ok(())
+    }
+
+    /// Reads what a plugin is told of itself; only its author knows the names.
+    fn settings(&mut self, value: &Value<'_>) -> Result<Settings, Found> {
+        let mut settings = Settings::new();
+        for (name, value) in table(value)? {
+            match json(value) {
+                Ok(json) => {
+                    settings.insert(name.get_ref().clone().into_owned(), Json::from_text(json.to_string()));
+                }
+                Err(found) => self.found.push(found),
+            }
+        }
+        Ok(settings)
     }
 
     /// Takes each known key of a table to `each`, and reports the unknown ones and what `each` says.

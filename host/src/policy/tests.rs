@@ -82,6 +82,7 @@ fn the_policy_of_the_design_means_what_it_says() {
             concurrency: Some(8),
         },
         run_as: RunAs::default(),
+        settings: Settings::default(),
     };
     assert_eq!(policy.plugins(), std::slice::from_ref(&expected));
     for digest in [A, B] {
@@ -138,6 +139,18 @@ fn how_a_plugin_is_run_stands_in_the_same_table() {
     assert_eq!(plugin("isolation = \"process\"").run_as.isolation, Isolation::Process);
     check_plugin("stdin = \"tty\"", "3:9: \"tty\" is not understood; write \"null\" or \"inherit\"");
     check_plugin("environment = true", "3:15: expected a text in quotes, found boolean");
+}
+
+#[test]
+fn settings_have_any_name_and_are_the_json_that_says_the_same() {
+    let found =
+        plugin("settings.github = { hostname = \"g.example\", ids = [0x10, 1.5] }\nsettings.on = true");
+    let said = |name: &str| found.settings[name].as_str();
+    assert_eq!(said("github"), r#"{"hostname":"g.example","ids":[16,1.5]}"#);
+    assert_eq!((said("on"), found.settings.len()), ("true", 2));
+    check_plugin("settings.a.b = [2026-01-01]", "3:17: expected what JSON has");
+    check_plugin("settings.a = -inf", "3:14: expected a number that JSON has, of 64 bits, found float");
+    check_plugin("settings = 1", "3:12: expected a table, found integer");
 }
 
 #[test]

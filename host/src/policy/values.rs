@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use portcullis_contract::Instances;
+use serde_json::Number;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -100,6 +101,24 @@ pub(super) fn count(value: &Value<'_>) -> Result<u32, Found> {
     number.ok_or_else(|| {
         Found::new(value.span(), format!("expected a whole number from 1 to {}, without quotes", u32::MAX))
     })
+}
+
+/// Reads any value as the JSON that says the same. Dates, and numbers that are none, have no such JSON.
+pub(super) fn json(value: &Value<'_>) -> Result<serde_json::Value, Found> {
+    let number = |n: Option<Number>| {
+        n.map(serde_json::Value::Number).ok_or_else(|| wrong(value, "a number that JSON has, of 64 bits"))
+    };
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.clone().into()),
+        DeValue::Boolean(flag) => Ok((*flag).into()),
+        DeValue::Integer(n) => number(i64::from_str_radix(n.as_str(), n.radix()).ok().map(Number::from)),
+        DeValue::Float(n) => number(n.as_str().parse().ok().and_then(Number::from_f64)),
+        DeValue::Datetime(_) => Err(wrong(value, "what JSON has (a date is a text in quotes)")),
+        DeValue::Array(values) => values.iter().map(json).collect(),
+        DeValue::Table(fields) => {
+            fields.iter().map(|(key, value)| Ok((key.get_ref().clone().into_owned(), json(value)?))).collect()
+        }
+    }
 }
 
 pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, Found> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use portcullis_contract::{Call, HandlerName, LoginRequest};
+use portcullis_contract::{Call, HandlerName, LoginRequest, Settings};
 use tokio::time::Instant;
 
 use super::*;
@@ -101,6 +101,26 @@ async fn what_refuses_to_be_configured_is_registered_and_can_be_called() {
     let door = host.find_auth_handler(&named("door"), Describe::Trusted).await.unwrap();
     assert!(host.auth_registry().has(door.name()));
     assert!(door.login(&Call::default(), LoginRequest::default(), None).await.is_ok());
+}
+
+#[tokio::test]
+async fn each_is_told_what_all_are_and_what_its_policy_has_for_it() {
+    fn settings<const N: usize>(said: [(&str, &str); N]) -> Settings {
+        said.map(|(name, text)| (name.to_owned(), Json::from_text(text))).into()
+    }
+    let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
+    let mut setup = house.setup();
+    setup.configuration.settings = settings([("x", "1"), ("y", "1")]);
+    let own = PluginSettings { settings: settings([("y", "2"), ("z", "3")]), ..PluginSettings::default() };
+    setup.policy = Arc::new(move |_| own.clone());
+    let host = Host::new(setup);
+
+    assert!(house.run(&host, "one").await.is_ok());
+    assert!(host.find_auth_handler(&named("door"), Describe::Trusted).await.is_ok());
+
+    let told: Vec<_> = house.world.log().into_iter().filter(|line| line.starts_with("configure")).collect();
+    let line = |name: &str| format!(r#"configure {name} as portcullis with {{"x":1,"y":2,"z":3}}"#);
+    assert_eq!(told, ["one", "door"].map(line));
 }
 
 #[tokio::test]
