@@ -13,7 +13,7 @@ use test_case::test_case;
 use crate::person::{Person, answer, fails, stderr, stdout};
 
 /// A person in whose directory a doorman lies, which is known already.
-fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
+pub(crate) fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Error>> {
     let person = Person::new()?;
     match door {
         Door::Component => person.has_guest("doorman")?,

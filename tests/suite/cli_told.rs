@@ -1,9 +1,13 @@
-//! What plugins are told before they are called.
+//! What plugins are told before they are called: what a policy has for them, and what the person who types means.
 
-use portcullis_tests::{TestResult, fixtures};
+use std::fs;
+
+use portcullis_tests::{Door, TestResult, fixtures};
 use serde_json::json;
+use test_case::test_case;
 
-use crate::person::{Person, answer};
+use crate::cli_auth::with_doorman;
+use crate::person::{Person, answer, stderr};
 
 #[test]
 fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
@@ -14,5 +18,24 @@ fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
     let told = answer(&person.types(&["run", "acrobat", "--policy", &policy, "operation=configured"])?);
     let expected = json!({ "registry": "r.example", "httpClient": { "allowPrivateIPs": true } });
     assert_eq!(told["data"]["settings"], expected);
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+fn an_auth_handler_is_told_of_its_settings_and_of_the_account_that_is_meant(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let listing = answer(&person.types(&["list", "-o", "json"])?);
+    let digest = listing[0]["digest"].as_str().expect("a digest");
+    let policy = format!("[plugin.door]\ndigests = [\"{digest}\"]\nsettings.fail = \"work\"\n");
+    fs::write(person.path("policy.toml"), policy)?;
+    let refuses = |account: &str| -> Result<bool, std::io::Error> {
+        let status = ["auth", "status", "door", "--policy", "policy.toml", "--profile", account];
+        Ok(stderr(&person.types(&status)?).contains("configure refused"))
+    };
+    assert!(refuses("work")?);
+    assert!(!refuses("home")?);
     Ok(())
 }

@@ -22,8 +22,9 @@
 //! | `crash` | the whole plugin ends, with the words `the door fell on me` |
 //!
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
-//! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true` makes
-//! `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell nothing and forget nothing.
+//! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true`, or the
+//! account that is meant, makes `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell
+//! nothing and forget nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -105,7 +106,9 @@ impl AuthHandler for Doorman {
     }
 
     fn configure(&self, _: &Host<'_>, handler: &str, configuration: Configuration) -> Result<(), Error> {
-        if configuration.settings.setting::<Value>("fail")? == Some(Value::Bool(true)) {
+        let fails = configuration.settings.setting::<Value>("fail")?;
+        let account = configuration.profile.as_deref().map(Value::from);
+        if fails.is_some_and(|fails| fails == Value::Bool(true) || Some(fails) == account) {
             return Err(Error::new("configure refused"));
         }
         self.at(handler, |door| door.configuration = configuration)
@@ -396,10 +399,16 @@ mod tests {
 
     #[test]
     fn a_setting_makes_the_configuration_fail() {
-        let settings = Settings::from_json(Json::from_text(r#"{"fail": true}"#));
-        let configuration = Configuration { settings, ..Configuration::default() };
-        let refused = Doorman::default().configure(&Host::from_service(HOST), "door", configuration);
-        assert_eq!(refused.map_err(message), Err("configure refused".to_owned()));
+        let configured = |settings: &str, profile: Option<&str>| {
+            let (settings, profile) =
+                (Settings::from_json(Json::from_text(settings)), profile.map(str::to_owned));
+            let configuration = Configuration { settings, profile, ..Configuration::default() };
+            Doorman::default().configure(&Host::from_service(HOST), "door", configuration).map_err(message)
+        };
+        let refused = Err("configure refused".to_owned());
+        assert_eq!(configured(r#"{"fail": true}"#, None), refused);
+        assert_eq!(configured(r#"{"fail": "work"}"#, Some("work")), refused);
+        assert_eq!(configured(r#"{"fail": "work"}"#, None), Ok(()));
     }
 
     #[test]

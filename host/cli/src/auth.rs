@@ -74,24 +74,24 @@ struct Common {
     /// File of secrets (a JSON object) that the auth handlers may have, and keep their logins in
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
+
+    /// Account, of several that a handler keeps
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 /// Which of a handler's logins is meant.
 #[derive(Args, Debug)]
 struct AccountArgs {
-    /// Account, of several that the handler keeps
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-
     /// Server, of several (needs the capability instance_hostname)
     #[arg(long, value_name = "HOST")]
     hostname: Option<String>,
 }
 
 impl AccountArgs {
-    fn account(&self, handler: &RegisteredHandler) -> Result<Account, Failure> {
+    fn account(&self, common: &Common, handler: &RegisteredHandler) -> Result<Account, Failure> {
         gate(handler, "--hostname", self.hostname.is_some(), &[AuthCapability::INSTANCE_HOSTNAME])?;
-        Ok(Account { profile: self.profile.clone(), hostname: self.hostname.clone() })
+        Ok(Account { profile: common.profile.clone(), hostname: self.hostname.clone() })
     }
 }
 
@@ -106,7 +106,8 @@ async fn on_host(
     let secrets = common.secrets_file.clone();
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
     let prints = (!session.quiet).then(|| Arc::new(PluginPrints) as Arc<dyn Prints>);
-    let personal = Personal { secrets, person, prints, ..Personal::default() };
+    let profile = common.profile.clone();
+    let personal = Personal { secrets, person, prints, profile, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
     signals.listen()?;
     let ended = tokio::select! {

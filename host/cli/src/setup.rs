@@ -50,6 +50,8 @@ pub(crate) struct Personal {
     pub(crate) person: Option<Arc<dyn Person>>,
     /// Where what plugins print goes, if anybody is to see it.
     pub(crate) prints: Option<Arc<dyn Prints>>,
+    /// The account that is meant, of several that an auth handler keeps.
+    pub(crate) profile: Option<String>,
     /// How a child is run, where it differs from the policy.
     pub(crate) environment: Option<portcullis_contract::Environment>,
     /// What a child reads, where it differs from the policy.
@@ -112,6 +114,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         quiet: session.quiet,
         no_color: session.no_color,
         binary_name: "portcullis".to_owned(),
+        profile: personal.profile.clone(),
         prompts_for_response: personal.person.is_some(),
         ..Configuration::default()
     };

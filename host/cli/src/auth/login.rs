@@ -51,10 +51,6 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "PORT")]
     callback_port: Option<u16>,
 
-    /// Account, of several that the handler keeps
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-
     /// How long the login may take, with the start of its plugin; 0 for as long as it does
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_or_zero, default_value = "5m")]
     timeout: Duration,
@@ -112,7 +108,7 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
             .map_err(anyhow::Error::msg)
             .or_exit(Exit::InvalidInput)?,
         timeout: args.limit(),
-        profile: args.profile.clone(),
+        profile: args.common.profile.clone(),
         hostname: args.hostname.clone(),
         callback_port: args.callback_port.map(i32::from),
     })
@@ -127,7 +123,7 @@ async fn is_done_already(
     request: &LoginRequest,
 ) -> Result<bool, Failure> {
     let hostname = args.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
-    let account = Account { profile: args.profile.clone(), hostname };
+    let account = Account { profile: args.common.profile.clone(), hostname };
     if args.force {
         let out = handler.logout(&clock.call, &account).await;
         out.map_err(|error| failed(clock, error, "logout failed"))?;

@@ -68,7 +68,7 @@ pub(super) async fn main(
             let clock = time.clock();
             let name = handler.display_name();
             let out = async {
-                let account = args.account.account(handler)?;
+                let account = args.account.account(&args.common, handler)?;
                 let failure = format!("Failed to check auth status for {}", handler.name());
                 if !args.force && !status_of(handler, &clock, &account, failure).await?.authenticated {
                     note(session, &format!("Not currently authenticated with {name}.")).await;

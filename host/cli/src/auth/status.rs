@@ -80,7 +80,7 @@ pub(super) async fn main(
 }
 
 async fn row(args: &StatusArgs, handler: &RegisteredHandler, clock: &Clock) -> Result<StatusRow, Failure> {
-    let account = args.account.account(handler)?;
+    let account = args.account.account(&args.common, handler)?;
     let failure = format!("Failed to check {} status", handler.name());
     let status = status_of(handler, clock, &account, failure).await?;
     // How many it keeps is an extra; without it the row is still true.

@@ -41,10 +41,6 @@ pub(crate) struct TokenArgs {
     #[arg(long)]
     raw: bool,
 
-    /// Account, of several that the handler keeps
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-
     /// Server, of several (needs the capability token_hostname)
     #[arg(long, value_name = "HOST")]
     hostname: Option<String>,
@@ -103,7 +99,7 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
         scope: scopes.join(" "),
         min_valid_for: args.min_valid_for,
         force_refresh: args.force_refresh,
-        profile: args.profile.clone(),
+        profile: args.common.profile.clone(),
         hostname: args.hostname.clone(),
         ..AccessRequest::default()
     })

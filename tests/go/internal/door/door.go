@@ -26,7 +26,8 @@
 // A token is `token-<n>-<scope>`; one of the same scope is given again unless a fresh one is forced. It
 // is good until 1700003600, but one of the scope `forever` has no end. A scope that starts with `old` is
 // expired, and purging forgets it. Logging out forgets who is in and the tokens; `side` cannot log out. A
-// setting `fail` of true refuses a configuration. Server mode wants settings with a `port`.
+// setting `fail` of true, or of the account that is meant, refuses a configuration. Server mode wants settings
+// with a `port`.
 package door
 
 import (
@@ -36,6 +37,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -103,7 +105,7 @@ func (d *Doorman) Handlers(context.Context) ([]*pluginpb.AuthHandlerInfo, error)
 
 // Configure remembers whether the host can ask a person.
 func (d *Doorman) Configure(_ context.Context, handler string, configuration serve.Configuration) error {
-	if string(configuration.Settings["fail"]) == "true" {
+	if fail := string(configuration.Settings["fail"]); fail == "true" || fail == strconv.Quote(configuration.Profile) {
 		return errors.New("configure refused")
 	}
 	d.mutex.Lock()
