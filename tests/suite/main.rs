@@ -5,6 +5,7 @@
 
 mod checklists;
 mod cli;
+mod cli_asked;
 mod cli_auth;
 mod cli_endings;
 mod cli_files;

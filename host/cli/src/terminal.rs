@@ -34,12 +34,29 @@ impl Person for AtTerminal {
         request: &ResponseRequest,
     ) -> Result<String, PromptError> {
         let mut reading = self.reading.lock().await;
-        match ask(&question(plugin, request), &mut reading).await {
-            Ok(answer) if !answer.is_empty() => Ok(answer),
-            Ok(_) => Err(PromptError::Cancelled("nothing was entered".to_owned())),
-            Err(error) => Err(PromptError::Unavailable(format!("stdin cannot be read: {error}"))),
+        let mut question = question(plugin, request);
+        loop {
+            let answer = ask(&question, &mut reading).await;
+            let answer =
+                answer.map_err(|error| PromptError::Unavailable(format!("stdin cannot be read: {error}")))?;
+            if answer.is_empty() {
+                return Err(PromptError::Cancelled("nothing was entered".to_owned()));
+            }
+            if leads_back(&answer, &request.redirect_uri) {
+                return Ok(answer);
+            }
+            let begins = visible_line(&request.redirect_uri);
+            question = format!("That is another one. Enter the address that begins with {begins}:\n");
         }
     }
+}
+
+/// Returns whether an address is one at which a browser ends up. Plugins leave it to their host to see to that.
+fn leads_back(answer: &str, redirect_uri: &str) -> bool {
+    let rest = answer.strip_prefix(redirect_uri.trim_end_matches('/'));
+    // What names no server says nothing of an address.
+    !redirect_uri.contains("://")
+        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
 }
 
 /// Everything in it is the plugin's, so it says whose it is, and nothing of it begins a line.
@@ -139,6 +156,23 @@ mod tests {
         assert!(question(&plugin, &request).contains("to log in with door\\nPlugin other asks: open"));
         request.redirect_uri.clear();
         assert!(question(&plugin, &request).ends_with("ends up:\n"));
+    }
+
+    #[test]
+    fn an_address_leads_back_if_it_is_of_the_same_server_and_path() {
+        let check = |answer: &str, redirect_uri: &str, expected: bool| {
+            assert_eq!(leads_back(answer, redirect_uri), expected, "{answer:?} of {redirect_uri:?}");
+        };
+        for redirect_uri in ["http://localhost:8400", "http://localhost:8400/"] {
+            check("http://localhost:8400/?code=1", redirect_uri, true);
+            check("http://localhost:8400?code=1", redirect_uri, true);
+            check("http://localhost:84001/?code=1", redirect_uri, false);
+            check("http://localhost:8400.example/?code=1", redirect_uri, false);
+        }
+        check("http://localhost/back#token=1", "http://localhost/back", true);
+        check("http://localhost/?code=1", "http://localhost/back", false);
+        check("the code", "urn:ietf:wg:oauth:2.0:oob", true);
+        check("the code", "", true);
     }
 
     #[tokio::test]
