@@ -41,6 +41,23 @@ fn the_whole_output_is_one_json_object_on_stdout() -> TestResult {
     Ok(())
 }
 
+/// As upstream's command line has it.
+#[test]
+fn the_last_word_on_an_option_counts_and_a_flag_may_have_a_value() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    for (flags, is_dry) in [
+        (&["--dry-run", "--dry-run"][..], json!(true)),
+        (&["--dry-run=true"][..], json!(true)),
+        (&["--dry-run", "--dry-run=false"][..], json!(null)),
+    ] {
+        let run = ["run", "acrobat", "operation=context", "-o", "yaml", "-o", "json"];
+        let output = person.types(&[&run[..], flags].concat())?;
+        assert_eq!(answer(&output)["dryRun"], is_dry, "{flags:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn inputs_are_coerced_validated_and_given_their_defaults() -> TestResult {
     let person = Person::new()?;

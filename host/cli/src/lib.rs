@@ -32,6 +32,7 @@ mod list;
 mod logging;
 mod made;
 mod moment;
+mod options;
 mod output;
 mod probe;
 mod progress;
@@ -135,7 +136,7 @@ struct Session {
 /// Does what the command line says. Both binaries call this and nothing else.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match options::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(error) => return explain(&error).into(),
     };
