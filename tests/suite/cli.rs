@@ -58,6 +58,18 @@ fn the_last_word_on_an_option_counts_and_a_flag_may_have_a_value() -> TestResult
     Ok(())
 }
 
+/// As a script has it whose variable is not set.
+#[test]
+fn an_option_whose_value_is_empty_is_as_good_as_none() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let run = |options: &[&str]| person.types(&[&["run", "acrobat", "operation=context"], options].concat());
+    let none = answer(&run(&[])?);
+    let empty = ["--cwd=", "--output-dir", "", "--on-conflict=", "--capability=", "--output="];
+    assert_eq!(answer(&run(&empty)?)["data"], none["data"]);
+    Ok(())
+}
+
 #[test]
 fn inputs_are_coerced_validated_and_given_their_defaults() -> TestResult {
     let person = Person::new()?;

@@ -39,3 +39,16 @@ fn an_auth_handler_is_told_of_its_settings_and_of_the_account_that_is_meant(door
     assert!(!refuses("home")?);
     Ok(())
 }
+
+/// As a script has it whose variable is not set: `side` knows neither.
+#[test]
+fn an_empty_name_of_a_server_and_the_port_zero_ask_for_nothing_that_a_handler_lacks() -> TestResult {
+    let person = with_doorman(Door::Component)?;
+    for options in
+        [&["login", "side", "--hostname=", "--callback-port", "0"][..], &["status", "side", "--hostname="]]
+    {
+        let output = person.types(&[&["auth"], options, &["--profile="]].concat())?;
+        assert!(output.status.success(), "{options:?}: {}", stderr(&output));
+    }
+    Ok(())
+}

@@ -80,6 +80,12 @@ struct Common {
     profile: Option<String>,
 }
 
+impl Common {
+    fn profile(&self) -> Option<String> {
+        said(self.profile.clone())
+    }
+}
+
 /// Which of a handler's logins is meant.
 #[derive(Args, Debug)]
 struct AccountArgs {
@@ -90,8 +96,9 @@ struct AccountArgs {
 
 impl AccountArgs {
     fn account(&self, common: &Common, handler: &RegisteredHandler) -> Result<Account, Failure> {
-        gate(handler, "--hostname", self.hostname.is_some(), &[AuthCapability::INSTANCE_HOSTNAME])?;
-        Ok(Account { profile: common.profile.clone(), hostname: self.hostname.clone() })
+        let hostname = said(self.hostname.clone());
+        gate(handler, "--hostname", hostname.is_some(), &[AuthCapability::INSTANCE_HOSTNAME])?;
+        Ok(Account { profile: common.profile(), hostname })
     }
 }
 
@@ -106,7 +113,7 @@ async fn on_host(
     let secrets = common.secrets_file.clone();
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
     let prints = (!session.quiet).then(|| Arc::new(PluginPrints) as Arc<dyn Prints>);
-    let profile = common.profile.clone();
+    let profile = common.profile();
     let personal = Personal { secrets, person, prints, profile, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
     signals.listen()?;
@@ -117,6 +124,11 @@ async fn on_host(
     };
     run::stop(&host, signals).await;
     run::printed(signals).await.map_or(ended, Ok)
+}
+
+/// Returns what an option says. One whose value is empty is as good as none, as upstream.
+fn said(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty())
 }
 
 /// Reads the value of `-o`. Upstream's code for one that is none is that of every other argument here.

@@ -7,9 +7,10 @@
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -95,7 +96,7 @@ struct Global {
 
     /// Change to a directory first
     #[arg(short = 'C', long, global = true, value_name = "DIR", help_heading = "Global options")]
-    cwd: Option<PathBuf>,
+    cwd: Option<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -224,11 +225,12 @@ impl Session {
         };
         let (level, format) = (level.or_exit(Exit::InvalidInput)?, format.or_exit(Exit::InvalidInput)?);
         logging::start(level, format, reader == Reader::TerminalInColour);
+        let cwd = global.cwd.as_deref().filter(|directory| !directory.is_empty());
         Ok(Self {
             reader,
             quiet: global.quiet,
             no_color: global.no_color || environment.no_color,
-            working_directory: global.cwd.as_deref().map(change_directory).transpose()?,
+            working_directory: cwd.map(Path::new).map(change_directory).transpose()?,
             environment,
         })
     }

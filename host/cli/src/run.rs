@@ -2,6 +2,7 @@
 //!
 //! Options, sentences and the printed result are those of upstream's `run provider` (contract spec 10.4).
 
+use std::ffi::OsString;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -73,7 +74,7 @@ pub(crate) struct RunArgs {
 
     /// Directory for file operations of actions (applies when the capability is action)
     #[arg(long, value_name = "DIR")]
-    output_dir: Option<PathBuf>,
+    output_dir: Option<OsString>,
 
     /// What to do about a file that exists (error|overwrite|skip|skip-unchanged|append)
     #[arg(long, value_name = "STRATEGY")]
@@ -224,7 +225,8 @@ enum Ended {
 }
 
 async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
-    if let Some(strategy) = &args.on_conflict
+    let conflict_strategy = args.on_conflict.clone().filter(|strategy| !strategy.is_empty());
+    if let Some(strategy) = &conflict_strategy
         && !CONFLICT_STRATEGIES.contains(&strategy.as_str())
     {
         let valid = CONFLICT_STRATEGIES.join(", ");
@@ -237,7 +239,8 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
         return Err(anyhow!("--stdin inherit and @- both read stdin")).or_exit(Exit::InvalidInput);
     }
     let input = input(args).await?;
-    let output_directory = args.output_dir.as_deref().map(|directory| output_directory(directory, args));
+    let output_directory = args.output_dir.as_deref().filter(|directory| !directory.is_empty());
+    let output_directory = output_directory.map(|directory| output_directory(Path::new(directory), args));
     let (output_directory, made) = output_directory.transpose()?.flatten().unzip();
     let request = Run {
         input: Some(input),
@@ -246,7 +249,7 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
             dry_run: args.dry_run,
             working_directory: session.working_directory.clone(),
             output_directory,
-            conflict_strategy: args.on_conflict.clone(),
+            conflict_strategy,
             backup: args.backup,
             ..Context::default()
         },

@@ -135,7 +135,7 @@ async fn list(
     handler: &RegisteredHandler,
     clock: &Clock,
 ) -> Result<Vec<CachedRow>, Failure> {
-    let tokens = handler.list_cached_tokens(&clock.call, args.common.profile.as_deref()).await;
+    let tokens = handler.list_cached_tokens(&clock.call, args.common.profile().as_deref()).await;
     let tokens = tokens
         .map_err(|error| failed(clock, error, format!("Failed to list tokens for {}", handler.name())))?;
     let now = moment::now();
@@ -148,7 +148,7 @@ async fn purge(
     handler: &RegisteredHandler,
     clock: &Clock,
 ) -> Result<u32, Failure> {
-    let purged = handler.purge_expired_tokens(&clock.call, args.common.profile.as_deref()).await;
+    let purged = handler.purge_expired_tokens(&clock.call, args.common.profile().as_deref()).await;
     let count = purged.map_err(|error| {
         failed(clock, error, format!("Failed to purge expired tokens for {}", handler.name()))
     })?;

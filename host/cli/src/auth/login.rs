@@ -15,7 +15,7 @@ use portcullis_contract::{
     visible_line,
 };
 
-use super::{Clock, Common, failed, find, gate, given, note, on_host, status_of};
+use super::{Clock, Common, failed, find, gate, given, note, on_host, said, status_of};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::signals::Signals;
 use crate::terminal::{self, AtTerminal};
@@ -92,15 +92,18 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
 
 fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest, Failure> {
     gate(handler, "--tenant", !args.tenant.is_empty(), &[AuthCapability::TENANT_ID])?;
-    let hostname = [AuthCapability::HOSTNAME, AuthCapability::INSTANCE_HOSTNAME];
-    gate(handler, "--hostname", args.hostname.is_some(), &hostname)?;
+    let hostname = said(args.hostname.clone());
+    let for_hostname = [AuthCapability::HOSTNAME, AuthCapability::INSTANCE_HOSTNAME];
+    gate(handler, "--hostname", hostname.is_some(), &for_hostname)?;
     let scopes = given(&args.scopes);
     if !scopes.is_empty() && !handler.has(&AuthCapability::SCOPES_ON_LOGIN) {
         let name = handler.name().as_str();
         return Err(anyhow!("--scope is not supported at login time by the {name:?} auth handler"))
             .or_exit(Exit::InvalidInput);
     }
-    gate(handler, "--callback-port", args.callback_port.is_some(), &[AuthCapability::CALLBACK_PORT])?;
+    // Any port will do.
+    let callback_port = args.callback_port.filter(|&port| port != 0);
+    gate(handler, "--callback-port", callback_port.is_some(), &[AuthCapability::CALLBACK_PORT])?;
     Ok(LoginRequest {
         tenant_id: args.tenant.clone(),
         scopes,
@@ -108,9 +111,9 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
             .map_err(anyhow::Error::msg)
             .or_exit(Exit::InvalidInput)?,
         timeout: args.limit(),
-        profile: args.common.profile.clone(),
-        hostname: args.hostname.clone(),
-        callback_port: args.callback_port.map(i32::from),
+        profile: args.common.profile(),
+        hostname,
+        callback_port: callback_port.map(i32::from),
     })
 }
 
@@ -122,8 +125,8 @@ async fn is_done_already(
     clock: &Clock,
     request: &LoginRequest,
 ) -> Result<bool, Failure> {
-    let hostname = args.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
-    let account = Account { profile: args.common.profile.clone(), hostname };
+    let hostname = request.hostname.clone().filter(|_| handler.has(&AuthCapability::INSTANCE_HOSTNAME));
+    let account = Account { profile: request.profile.clone(), hostname };
     if args.force {
         let out = handler.logout(&clock.call, &account).await;
         out.map_err(|error| failed(clock, error, "logout failed"))?;

@@ -8,7 +8,7 @@ use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability, visible_line};
 
 use super::rows::{self, TokenRow};
-use super::{Clock, Common, failed, find, format, gate, given, on_host};
+use super::{Clock, Common, failed, find, format, gate, given, on_host, said};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::print;
 use crate::signals::Signals;
@@ -92,15 +92,16 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
     if let Some(problem) = problem {
         return Err(problem).or_exit(Exit::InvalidInput);
     }
-    gate(handler, "--hostname", args.hostname.is_some(), &[AuthCapability::TOKEN_HOSTNAME])?;
+    let hostname = said(args.hostname.clone());
+    gate(handler, "--hostname", hostname.is_some(), &[AuthCapability::TOKEN_HOSTNAME])?;
     // Handlers keep tokens by this text; the order in which somebody typed is no difference.
     scopes.sort();
     Ok(AccessRequest {
         scope: scopes.join(" "),
         min_valid_for: args.min_valid_for,
         force_refresh: args.force_refresh,
-        profile: args.common.profile.clone(),
-        hostname: args.hostname.clone(),
+        profile: args.common.profile(),
+        hostname,
         ..AccessRequest::default()
     })
 }
