@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -290,7 +289,6 @@ async fn serve(
     broker: Broker,
     stopped: watch::Receiver<()>,
 ) {
-    let closed = broker.closed();
     let over = {
         let broker = broker.clone();
         move || {
@@ -307,7 +305,7 @@ async fn serve(
         }
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
-    serving::serve(links, routes, Some(CALLS), room, closed.map(drop)).await;
+    serving::serve(links, routes, Some(CALLS), room, broker.closed()).await;
 }
 
 fn dialled(id: u32, error: DialError) -> BrokerError {
