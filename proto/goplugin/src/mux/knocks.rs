@@ -146,6 +146,8 @@ impl<T: Clone> Knocks<T> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_fuzz::Random;
+
     use super::*;
 
     fn start() -> Instant {
@@ -235,25 +237,17 @@ mod tests {
         }
     }
 
-    /// A small generator of numbers that look random (xorshift).
-    fn random(state: &mut u64, below: u64) -> u64 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state % below
-    }
-
     fn course(seed: u64) {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = Random::from_name(&format!("knocks {seed}"));
         let (mut knocks, mut now) = (Knocks::default(), start());
         // The model: who is served, the open knocks, and everybody ever let in with whether they came.
         let mut served: Vec<(u32, Ticket, u64)> = Vec::new();
         let mut open: Vec<(u32, Instant)> = Vec::new();
         let mut row: Vec<(u32, Instant, bool)> = Vec::new();
         for step in 0..400_u64 {
-            now += Duration::from_millis(random(&mut state, 700));
-            let id = u32::try_from(random(&mut state, 4)).unwrap();
-            match random(&mut state, 5) {
+            now += Duration::from_millis(u64::try_from(random.below(700)).unwrap());
+            let id = u32::try_from(random.below(4)).unwrap();
+            match random.below(5) {
                 0 => {
                     let (ticket, verdict) = knocks.serve(id, step, now);
                     let waits = open.iter().position(|(held, since)| *held == id && now < *since + HELD);
@@ -267,7 +261,7 @@ mod tests {
                 1 => {
                     // Any ticket ever given, the latest of its number or not.
                     if !served.is_empty() {
-                        let at = usize::try_from(random(&mut state, served.len() as u64)).unwrap();
+                        let at = random.below(served.len());
                         let (id, ticket, _) = served[at];
                         knocks.withdraw(id, ticket);
                         let latest = served.iter().rposition(|(served, ..)| *served == id) == Some(at);
