@@ -54,6 +54,7 @@ mod lock;
 mod mux;
 mod open_files;
 mod paced;
+mod pidfd;
 mod reattach;
 mod reflection;
 mod server;

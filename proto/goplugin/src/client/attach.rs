@@ -13,8 +13,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -22,6 +20,7 @@ use super::connection::Life;
 use super::starting::AFTER_KILL;
 use super::{Connection, Exit, Gone};
 use crate::broker::{Medium, Queue};
+use crate::pidfd::watched;
 use crate::task::Task;
 use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
 use crate::{Address, Broker, Channel, Discard, Handshake, Reattach, Sink};
@@ -132,14 +131,11 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
     fn watch(process: Process, test: bool) -> io::Result<(Self, Ended)> {
         let (has_ended, ended) = Ended::new();
         let (tell, told) = watch::channel(None);
         let requested = Arc::<AtomicBool>::default();
-        let pidfd = process.pidfd.try_clone()?;
-        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        let pidfd = watched(process.pidfd.try_clone()?)?;
         let asked = Arc::clone(&requested);
         let watch = Task::spawn(async move {
             if let Err(error) = pidfd.readable().await {

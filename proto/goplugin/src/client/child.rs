@@ -26,14 +26,13 @@ use rustix::io::retry_on_intr;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process_group, pidfd_send_signal, waitid,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use self::program::Program;
 use super::executable::Executable;
 use super::{Environment, Stdin};
 use crate::lock::lock;
+use crate::pidfd::watched;
 
 /// How often a start is tried again when the file is being written to, with [`BUSY_PAUSE`] between.
 ///
@@ -183,12 +182,8 @@ impl Leash {
     }
 
     /// Waits until the child has ended. It is not reaped by this.
-    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
     pub(super) async fn ended(&self) -> io::Result<()> {
-        let pidfd = self.pidfd.try_clone()?;
-        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        pidfd.readable().await.map(drop)
+        watched(self.pidfd.try_clone()?)?.readable().await.map(drop)
     }
 
     /// Reaps the child after it has ended and kills what is left of its group.

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
+
+use crate::pidfd::watched;
 
 /// How often it is looked whether the process that started us is still there, where the kernel does not tell.
 const LOOK: Duration = Duration::from_secs(1);
@@ -120,7 +121,6 @@ impl Starter {
     /// Finds it.
     ///
     /// If it is dead already, somebody else has taken its place; that it does not read our line then shows it.
-    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
     pub(super) fn find() -> io::Result<Option<Self>> {
         // A process whose starter is in another namespace has none that it could name.
         let Some(pid) = getppid() else { return Ok(None) };
@@ -135,9 +135,7 @@ impl Starter {
                 "the process that started this one has ended",
             ));
         }
-        // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(Some(Self { pid, pidfd: Some(pidfd) }))
+        Ok(Some(Self { pid, pidfd: Some(watched(pidfd)?) }))
     }
 
     /// Waits for its end.
