@@ -13,6 +13,8 @@ mod fuzz;
 mod layer;
 mod line;
 
+use std::error::Error;
+
 use serde_json::Value;
 
 pub use self::fault::LineFault;
@@ -49,7 +51,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn plain(level: Level, message: impl Into<String>) -> Self {
+    pub(crate) fn plain(level: Level, message: impl Into<String>) -> Self {
         Self { level, message: message.into(), target: None, timestamp: None, fields: Vec::new() }
     }
 }
@@ -185,6 +187,14 @@ fn plain(line: &str, panicking: &mut bool) -> Entry {
     }
     *panicking |= line.starts_with("panic: ") || line.starts_with("fatal error: ");
     Entry::plain(if *panicking { Level::Error } else { Level::Debug }, line)
+}
+
+/// Returns everything that an error says, in one text.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
 }
 
 /// Tells whether `text` is a time in hclog's one form: exactly six digits of a fraction, and a zone.

@@ -40,7 +40,7 @@ pub use self::output::Output;
 use self::running::Running;
 pub use self::session::Session;
 pub use self::test_mode::TestServing;
-use crate::log::{Entry, Level, LogLayer};
+use crate::log::{Entry, Level, LogLayer, chain};
 use crate::{Cookie, Tls};
 
 /// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
@@ -323,13 +323,8 @@ impl fmt::Debug for Serve {
 
 /// Reports a failure where every host looks for the reason: on standard error, in the form of a log.
 fn failed(error: ServeError) -> Outcome {
-    let entry = Entry {
-        level: Level::Error,
-        message: "plugin init error".to_owned(),
-        target: None,
-        timestamp: None,
-        fields: vec![("error".to_owned(), outcome::chain(&error).into())],
-    };
+    let fields = vec![("error".to_owned(), chain(&error).into())];
+    let entry = Entry { fields, ..Entry::plain(Level::Error, "plugin init error") };
     let line = entry.to_line(SystemTime::now());
     let _unread = std::io::stderr().lock().write_all(line.as_bytes());
     Outcome::Failed(error)

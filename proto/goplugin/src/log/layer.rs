@@ -12,7 +12,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{Entry, Level};
+use super::{Entry, Level, chain};
 use crate::lock::lock;
 
 /// Writes events as hclog's JSON: one line each, the target as the module, the fields of the event and of the
@@ -134,9 +134,7 @@ impl Visit for Pairs {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let chain = std::iter::successors(value.source(), |error| error.source());
-        let text = chain.fold(value.to_string(), |text, error| format!("{text}: {error}"));
-        self.set(field, text.into());
+        self.set(field, chain(value).into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

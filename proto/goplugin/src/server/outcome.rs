@@ -116,11 +116,3 @@ pub enum ServeError {
     #[error("the plugin panicked")]
     Panicked(#[source] tokio::task::JoinError),
 }
-
-/// Returns everything that an error says, in one text.
-pub(super) fn chain(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
-}
