@@ -9,6 +9,7 @@ mod wire;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::iter::successors;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -198,14 +199,8 @@ fn lost_by(until: Option<Instant>, error: impl Into<Box<dyn StdError + Send + Sy
 
 /// Tells whether the failure is the whole connection's and not the one call's, whose code counts.
 fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
-    let mut link = Some(error);
-    while let Some(error) = link {
-        if error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away) {
-            return true;
-        }
-        link = error.source();
-    }
-    false
+    let mut causes = successors(Some(error), |error| (*error).source());
+    causes.any(|error| error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away))
 }
 
 /// Returns `status` under the code that grpc-go gives to the same failure.

@@ -111,20 +111,18 @@ pub(super) async fn read_stderr(
 ) -> io::Result<()> {
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut log = LogReader::new(line_limit);
+    let take = |entry: Entry| {
+        tail.push(&entry);
+        sink.log(entry);
+    };
     loop {
         let chunk = pipe.read(sink.as_ref()).await;
         if chunk.is_empty() {
-            log.finish(|entry| {
-                tail.push(&entry);
-                sink.log(entry);
-            });
+            log.finish(take);
             return Ok(());
         }
         sink.raw_stderr(chunk);
-        log.read(chunk, |entry| {
-            tail.push(&entry);
-            sink.log(entry);
-        });
+        log.read(chunk, take);
     }
 }
 
