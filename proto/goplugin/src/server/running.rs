@@ -118,16 +118,14 @@ impl Running {
         }
         let (has_ended, ended) = Ended::new();
         let queue = Queue::new();
-        let mut session_of_all = None;
-        let (medium, listener) = match invitation.multiplex {
+        let (medium, listener, mux) = match invitation.multiplex {
             Multiplex::On => {
                 let (mux, main) =
                     Mux::over(first(listener), Role::Plugin, queue.clone(), ended.clone().wait());
-                session_of_all = Some(mux.clone());
-                (Medium::Mux(mux), Listener::Main(main))
+                (Medium::Mux(mux.clone()), Listener::Main(main), Some(mux))
             }
             Multiplex::Off | Multiplex::Unheard => {
-                (Medium::Sockets { place: place.0.clone(), strays: None }, listener)
+                (Medium::Sockets { place: place.0.clone(), strays: None }, listener, None)
             }
         };
         let broker = Broker::new(queue, medium, tls.clone(), ended);
@@ -154,9 +152,7 @@ impl Running {
         });
         let (goodbye, said) = oneshot::channel::<()>();
         // As many calls as the host likes: it is no stranger, and a call may wait for another.
-        let server = serving::serve(links, routes, None, None, async {
-            let _dropped = said.await;
-        });
+        let server = serving::serve(links, routes, None, None, async { drop(said.await) });
         Ok(Self {
             session,
             address,
@@ -166,7 +162,7 @@ impl Running {
             signals: None,
             starter: None,
             captured: None,
-            mux: session_of_all,
+            mux,
             cut,
             goodbye,
             has_ended,
