@@ -29,9 +29,9 @@ pub(crate) struct Layout {
 impl Layout {
     /// Returns the layout of parts of that length, unless one is empty or larger than anything real.
     pub(crate) fn new(program: u64, image: u64, manifest: u64) -> Option<Self> {
-        let fits = |length: u64, most: u64| (1..=most).contains(&length);
-        let fits = fits(program, LARGEST_PROGRAM) && fits(image, LARGEST_IMAGE);
-        (fits && (1..=LARGEST_MANIFEST).contains(&manifest)).then_some(Self { program, image, manifest })
+        let parts = [(program, LARGEST_PROGRAM), (image, LARGEST_IMAGE), (manifest, LARGEST_MANIFEST)];
+        let fit = parts.iter().all(|(length, most)| (1..=*most).contains(length));
+        fit.then_some(Self { program, image, manifest })
     }
 
     /// Returns where the compiled component begins.
