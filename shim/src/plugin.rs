@@ -3,7 +3,6 @@
 //! It is supervised as in a host of ours: the limit on the time of a call is kept there, around everything that
 //! a call waits for.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -79,8 +78,8 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
         prepared: Prepared::Always,
         ..ComponentOptions::default()
     };
-    let image = own.image().map_err(failed)?;
-    let backend = ComponentBackend::of_image(image, options).map_err(failed)?;
+    let image = own.image().map_err(LaunchError::failed)?;
+    let backend = ComponentBackend::of_image(image, options).map_err(LaunchError::failed)?;
     let host = Narrowed::new(name.clone(), &grants, around.host());
     let spec = PluginSpec {
         digest: Some(manifest.component),
@@ -127,8 +126,4 @@ fn slots(instances: Instances, concurrency: u32) -> u16 {
         // What is kept lives outside of the pools.
         Instances::Single | Instances::Pooled(_) => 0,
     }
-}
-
-fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> LaunchError {
-    LaunchError::failed(error)
 }
