@@ -331,13 +331,7 @@ fn failed(error: ServeError) -> Outcome {
 }
 
 fn filter(level: Level) -> Targets {
-    let level = match level {
-        Level::Trace => LevelFilter::TRACE,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Info => LevelFilter::INFO,
-        Level::Warn => LevelFilter::WARN,
-        Level::Error => LevelFilter::ERROR,
-    };
+    let level = LevelFilter::from(level);
     // The more a filter lets through, the greater it is.
     let of_carriers = level.min(LevelFilter::WARN);
     Targets::new().with_default(level).with_targets(CARRIERS.map(|name| (name, of_carriers)))

@@ -19,7 +19,7 @@ use portcullis_goplugin::{
 };
 use serde_json::Value;
 use tonic::service::Routes;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::host_service::RemoteHost;
@@ -150,9 +150,7 @@ impl Served {
 
     /// Has everything that is logged go where the host reads it, unless the program has its own way of logging.
     fn log_for_the_host(&self) {
-        let levels = Targets::new()
-            .with_default(filter(self.options.log))
-            .with_target(GUEST, filter(self.options.guest_log));
+        let levels = Targets::new().with_default(self.options.log).with_target(GUEST, self.options.guest_log);
         let lines = LogLayer::stderr().rewriting(as_the_plugin_logged_it);
         let subscriber = tracing_subscriber::registry().with(lines).with(levels);
         let _has_one = tracing::subscriber::set_global_default(subscriber);
@@ -244,16 +242,6 @@ fn as_the_plugin_logged_it(mut entry: Entry) -> Entry {
         }
     }
     entry
-}
-
-fn filter(level: Level) -> LevelFilter {
-    match level {
-        Level::Trace => LevelFilter::TRACE,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Info => LevelFilter::INFO,
-        Level::Warn => LevelFilter::WARN,
-        Level::Error => LevelFilter::ERROR,
-    }
 }
 
 impl fmt::Debug for Served {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -98,6 +99,18 @@ fn level(level: &tracing::Level) -> Level {
         tracing::Level::INFO => Level::Info,
         tracing::Level::WARN => Level::Warn,
         tracing::Level::ERROR => Level::Error,
+    }
+}
+
+impl From<Level> for LevelFilter {
+    fn from(least: Level) -> Self {
+        match least {
+            Level::Trace => Self::TRACE,
+            Level::Debug => Self::DEBUG,
+            Level::Info => Self::INFO,
+            Level::Warn => Self::WARN,
+            Level::Error => Self::ERROR,
+        }
     }
 }
 
