@@ -8,6 +8,7 @@
 mod attach;
 mod child;
 mod connection;
+mod diagnosis;
 mod ending;
 mod executable;
 mod output;
@@ -355,7 +356,7 @@ impl Launch {
 
     async fn diagnose(&self) -> Vec<String> {
         let path = self.executable.path().to_owned();
-        blocking(move || executable::diagnose(&path)).await.unwrap_or_default()
+        blocking(move || diagnosis::of(&path)).await.unwrap_or_default()
     }
 }
 
