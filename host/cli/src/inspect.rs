@@ -13,7 +13,6 @@ use portcullis_contract::{BackendName, visible, visible_line};
 
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
 use crate::exit::{Exit, Failure};
-use crate::list::json_of;
 use crate::output::{Format, print_or_end};
 use crate::setup::{Personal, PluginArgs, wanted};
 use crate::signals::Signals;
@@ -74,7 +73,7 @@ pub(crate) async fn main(
         Wanted::File(..) => None,
     };
     let plugin = describe::plugin(&listed, asked, imports);
-    let text = if format == Format::Table { page(&plugin) } else { json_of(&plugin, format)? };
+    let text = if format == Format::Table { page(&plugin) } else { format.show(&plugin)? };
     if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }

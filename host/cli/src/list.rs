@@ -5,7 +5,6 @@
 use clap::Args;
 use portcullis::host::Listing;
 use portcullis_contract::visible_line;
-use serde::Serialize;
 
 use crate::describe::{self, Row};
 use crate::exit::{Exit, Failure};
@@ -65,15 +64,9 @@ fn remarks(session: &Session, args: &ListArgs, listing: &Listing) -> String {
 
 fn render(rows: &[Row], format: Format) -> anyhow::Result<String> {
     if format != Format::Table {
-        return json_of(rows, format);
+        return format.show(rows);
     }
     let headings = ["NAME", "KIND", "BACKEND", "VERSION", "DIGEST", "MAY TOUCH", "NOTE"];
     let cells: Vec<_> = rows.iter().map(Row::cells).collect();
     Ok(if rows.is_empty() { String::new() } else { table::set(&headings, &cells) })
-}
-
-/// Gives anything its form.
-pub(crate) fn json_of<T: Serialize + ?Sized>(data: &T, format: Format) -> anyhow::Result<String> {
-    let text = serde_json::to_string(data)?;
-    Ok(format.render(&crate::json::Document::parse(&text)?))
 }

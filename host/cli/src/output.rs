@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context as _, anyhow};
 use rustix::event::{PollFd, PollFlags, poll};
+use serde::Serialize;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::json::Document;
@@ -48,6 +49,12 @@ impl Format {
             Self::Yaml => yaml::from_json(document),
             Self::Quiet => String::new(),
         }
+    }
+
+    /// Gives anything its form.
+    pub(crate) fn show(self, data: &(impl Serialize + ?Sized)) -> anyhow::Result<String> {
+        let text = serde_json::to_string(data)?;
+        Ok(self.render(&Document::parse(&text)?))
     }
 }
 

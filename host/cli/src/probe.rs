@@ -19,7 +19,6 @@ use portcullis_goplugin::{
 };
 
 use crate::exit::{Exit, Failure, OrExit as _};
-use crate::list::json_of;
 use crate::output::{Format, print_or_end};
 use crate::signals::Signals;
 use crate::{Session, duration, exit};
@@ -106,7 +105,7 @@ pub(crate) async fn main(session: &Session, args: ProbeArgs, signals: &mut Signa
         // Whatever it has started is killed with the future.
         exit = signals.next() => return Ok(exit),
     };
-    let text = if format == Format::Table { page::write(&report) } else { json_of(&report, format)? };
+    let text = if format == Format::Table { page::write(&report) } else { format.show(&report)? };
     if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }

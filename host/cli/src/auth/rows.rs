@@ -8,7 +8,6 @@ use std::fmt;
 use portcullis_contract::{AuthStatus, CachedToken, Claims, HandlerInfo, Token, UnixSeconds};
 use serde::Serialize;
 
-use crate::list::json_of;
 use crate::output::Format;
 use crate::{duration, moment, table};
 
@@ -22,15 +21,10 @@ pub(super) trait Row: Serialize {
 /// Gives rows their form.
 pub(super) fn render<R: Row>(rows: &[R], format: Format) -> anyhow::Result<String> {
     if format != Format::Table {
-        return json_of(rows, format);
+        return format.show(rows);
     }
     let cells: Vec<_> = rows.iter().map(Row::cells).collect();
     Ok(if rows.is_empty() { String::new() } else { table::set(R::HEADINGS, &cells) })
-}
-
-/// Gives the one thing that there is its form.
-pub(super) fn render_one(row: &impl Serialize, format: Format) -> anyhow::Result<String> {
-    json_of(row, format)
 }
 
 fn or_dash(text: &str) -> String {

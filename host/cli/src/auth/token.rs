@@ -7,7 +7,7 @@ use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis_contract::{AccessRequest, AuthCapability, visible_line};
 
-use super::rows::{self, TokenRow};
+use super::rows::TokenRow;
 use super::{Clock, Common, failed, find, format, gate, given, on_host, said};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::print;
@@ -68,7 +68,7 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
         let text = if args.raw {
             token.access_token + "\n"
         } else {
-            rows::render_one(&TokenRow::new(&handler.info, &token, moment::now()), format)?
+            format.show(&TokenRow::new(&handler.info, &token, moment::now()))?
         };
         print(text).await?;
         Ok(Exit::Done)
