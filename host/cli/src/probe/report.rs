@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::findings::{Finding, Stage};
 use super::heard::{Heard, Told};
 use super::{findings, words};
+use crate::moment;
 
 /// A service that no plugin has.
 pub(super) const NOBODY: &str = "portcullis.probe.Nobody";
@@ -340,8 +341,8 @@ impl Certificate {
                     serial: facts.serial,
                     names: facts.names,
                     key: facts.key,
-                    not_before: date(facts.not_before),
-                    not_after: date(facts.not_after),
+                    not_before: moment::to_text(facts.not_before),
+                    not_after: moment::to_text(facts.not_after),
                     authority: facts.authority,
                     server_auth: facts.server,
                     client_auth: facts.client,
@@ -409,32 +410,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns a time, given in seconds since 1970, as RFC 3339 has it.
-fn date(seconds: i64) -> String {
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years are counted from March, so that the odd day is their last, in eras of 400.
-    let (era, day) = ((days + 719_468).div_euclid(146_097), (days + 719_468).rem_euclid(146_097));
-    let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, (shifted + 2) % 12 + 1);
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_by_the_calendar() {
-        assert_eq!(date(0), "1970-01-01T00:00:00Z");
-        assert_eq!(date(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(date(951_868_800), "2000-03-01T00:00:00Z");
-        assert_eq!(date(-1), "1969-12-31T23:59:59Z");
-        assert_eq!(date(4_102_444_800), "2100-01-01T00:00:00Z");
-    }
 
     #[test]
     fn a_line_is_taken_apart_by_place_whatever_it_says() {
