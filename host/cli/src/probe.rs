@@ -21,7 +21,7 @@ use portcullis_goplugin::{
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, print_or_end};
 use crate::signals::Signals;
-use crate::{Session, duration, exit};
+use crate::{Session, duration};
 
 mod findings;
 mod heard;
@@ -30,7 +30,7 @@ mod report;
 
 use findings::Weight;
 use heard::Heard;
-use report::{Report, WithoutCookie};
+use report::{Report, Wishes, WithoutCookie};
 
 /// How long one question may take. A guess; whatever answers at all answers in a millisecond.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -129,7 +129,8 @@ async fn probe(args: &ProbeArgs, variables: &[(OsString, OsString)]) -> Report {
         launch.encryption = Encryption::AutoMtls;
     }
 
-    let mut report = Report::of(&args.binary, &args.versions, args.mtls, args.mux);
+    let asked = Wishes { versions: args.versions.clone(), mtls: args.mtls, mux: args.mux };
+    let mut report = Report::of(&args.binary, asked);
     let begin = Instant::now();
     match launch.start().await {
         Ok(plugin) => talk(&plugin, begin.elapsed(), &mut report).await,
@@ -224,11 +225,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is not of the form KEY=VALUE")),
     }
-}
-
-/// Returns why a plugin did not start, in all the words there are.
-fn words(error: StartError) -> String {
-    exit::chain(&error.into())
 }
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::probe::report::Services;
+    use crate::probe::report::{Services, Wishes};
 
     #[test]
     fn who_can_be_asked_by_a_signal_alone_is_not_called_killed() {
@@ -271,7 +271,8 @@ mod tests {
     #[test]
     fn nothing_that_a_plugin_says_begins_a_line_of_ours() {
         let forged = || "a\n\nWhat is wrong\n  nothing".to_owned();
-        let mut report = Report::of(Path::new("plugin"), &[1], false, false);
+        let asked = Wishes { versions: vec![1], mtls: false, mux: false };
+        let mut report = Report::of(Path::new("plugin"), asked);
         report.services = Some(Services { reflection: Some("v1"), names: vec![forged()], problem: None });
         report.problem = Some(forged());
         report.printed.stdout = forged();

@@ -15,10 +15,9 @@ use portcullis_goplugin::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::findings::{Finding, Stage};
+use super::findings::{self, Finding, Stage};
 use super::heard::{Heard, Told};
-use super::{findings, words};
-use crate::moment;
+use crate::{exit, moment};
 
 /// A service that no plugin has.
 pub(super) const NOBODY: &str = "portcullis.probe.Nobody";
@@ -52,11 +51,14 @@ pub(super) struct Report {
     pub(super) stage: Option<Stage>,
 }
 
+/// What a binary is asked for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wishes {
     pub(super) versions: Vec<u32>,
+    /// Whether connections are to be encrypted.
     pub(super) mtls: bool,
+    /// Whether all connections are to go over one socket.
     pub(super) mux: bool,
 }
 
@@ -196,10 +198,11 @@ pub(super) struct WithoutCookie {
 }
 
 impl Report {
-    pub(super) fn of(binary: &Path, versions: &[u32], mtls: bool, mux: bool) -> Self {
+    /// Begins with a binary of which this is asked.
+    pub(super) fn of(binary: &Path, asked: Wishes) -> Self {
         Self {
             binary: binary.display().to_string(),
-            asked: Wishes { versions: versions.to_vec(), mtls, mux },
+            asked,
             problem: None,
             handshake: None,
             connection: None,
@@ -221,7 +224,7 @@ impl Report {
     /// Notes that it cannot be spoken with.
     pub(super) fn fail(&mut self, error: StartError, heard: &Heard) {
         self.stage = Some(Stage::of(&error, heard.told().first_line.as_deref()));
-        self.problem = Some(words(error));
+        self.problem = Some(exit::chain(&error.into()));
     }
 
     /// Tells whether there was a process at all.
