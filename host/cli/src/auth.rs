@@ -22,7 +22,7 @@ use crate::output::{Format, complain_aside};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
-use crate::{Session, errors, run, setup};
+use crate::{Session, ending, errors, setup};
 
 mod list;
 mod login;
@@ -117,13 +117,9 @@ async fn on_host(
     let personal = Personal { secrets, person, prints, profile, ..Personal::default() };
     let host = setup::host(session, &common.plugins, &personal)?;
     signals.listen()?;
-    let ended = tokio::select! {
-        ended = work(&host) => ended,
-        // Whatever goes on is abandoned, and its plugin is told.
-        exit = signals.next() => Ok(exit),
-    };
-    run::stop(&host, signals).await;
-    run::printed(signals).await.map_or(ended, Ok)
+    // A signal is no failure: it ends the command, too.
+    let ended = ending::after(work(&host), &host, signals).await.unwrap_or_else(Ok);
+    ending::printed(signals).await.map_or(ended, Ok)
 }
 
 /// Returns what an option says. One whose value is empty is as good as none, as upstream.

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, print_or_end};
 use crate::setup::{Personal, PluginArgs, wanted};
 use crate::signals::Signals;
-use crate::{Session, errors, run, setup};
+use crate::{Session, ending, errors, setup};
 
 mod parameters;
 
@@ -45,12 +45,7 @@ pub(crate) async fn main(
     let host = setup::host(session, &args.plugins, &Personal::default())?;
     let wanted = wanted(&args.target);
     signals.listen()?;
-    let listed = tokio::select! {
-        listed = host.inspect(&wanted, args.plugins.describe()) => Ok(listed),
-        exit = signals.next() => Err(exit),
-    };
-    run::stop(&host, signals).await;
-    let listed = match listed {
+    let listed = match ending::after(host.inspect(&wanted, args.plugins.describe()), &host, signals).await {
         Ok(listed) => listed.map_err(errors::find)?,
         Err(exit) => return Ok(exit),
     };

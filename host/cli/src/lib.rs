@@ -23,6 +23,7 @@ use portcullis_goplugin::raise_open_files;
 mod auth;
 mod describe;
 mod duration;
+mod ending;
 mod environment;
 mod errors;
 mod exit;

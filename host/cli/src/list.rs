@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
-use crate::{Session, errors, run, setup, table};
+use crate::{Session, ending, errors, setup, table};
 
 /// Options of `list`.
 #[derive(Args, Debug)]
@@ -29,12 +29,7 @@ pub(crate) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let host = setup::host(session, &args.plugins, &Personal::default())?;
     signals.listen()?;
-    let listing = tokio::select! {
-        listing = host.list(args.plugins.describe()) => Ok(listing),
-        exit = signals.next() => Err(exit),
-    };
-    run::stop(&host, signals).await;
-    let listing = match listing {
+    let listing = match ending::after(host.list(args.plugins.describe()), &host, signals).await {
         Ok(listing) => listing.map_err(errors::find)?,
         Err(exit) => return Ok(exit),
     };

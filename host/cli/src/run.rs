@@ -5,13 +5,11 @@
 use std::ffi::OsString;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
-use portcullis::Host;
 use portcullis::host::{ExecuteError, InputCheck, Ran, Run, RunError, Sink};
 use portcullis_contract::{Capability, Context, Environment, Json, Kind, Prints, Stdin};
 use tokio::sync::Notify;
@@ -21,14 +19,15 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
-use crate::stderr::{self, PluginPrints};
-use crate::{Session, duration, errors, inputs, setup};
+use crate::stderr::PluginPrints;
+use crate::{Session, duration, ending, errors, inputs, setup};
 
 mod directory;
 mod result;
 mod streams;
 
 use directory::Made;
+use result::Outcome;
 use streams::Streams;
 
 /// What may be done about a file that exists.
@@ -136,21 +135,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let began = Instant::now();
     let (mut request, made) = request(session, &args).await?;
     request.timeout = args.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
-    let personal = Personal {
-        secrets: args.secrets_file.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
-        person: None,
-        prints: (format != Format::Quiet && !session.quiet)
-            .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
-        environment: args.env.map(|env| match env {
-            EnvArg::Usual => Environment::Usual,
-            EnvArg::Inherit => Environment::Inherit,
-        }),
-        stdin: args.stdin.map(|stdin| match stdin {
-            StdinArg::Null => Stdin::Null,
-            StdinArg::Inherit => Stdin::Inherit,
-        }),
-    };
-    let host = setup::host(session, &args.plugins, &personal)?;
+    let host = setup::host(session, &args.plugins, &personal(session, &args, format))?;
     signals.listen()?;
     let nobody_reads = Arc::new(Notify::new());
     let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
@@ -166,8 +151,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
         () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
         exit = signals.patience() => Ended::BySignal(exit),
     };
-    stop(&host, signals).await;
-    if let Some(exit) = printed(signals).await {
+    ending::stop(&host, signals).await;
+    if let Some(exit) = ending::printed(signals).await {
         return Ok(exit);
     }
 
@@ -176,44 +161,17 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
         Ended::BySignal(exit) => return Ok(exit),
         Ended::Unread => return streams.take_failure().map_or(Ok(Exit::Done), |error| Err(error.into())),
     };
-    let metrics = args.show_metrics && !session.quiet;
     match outcome {
         Ok(ran) => {
             if ran.capability == Capability::ACTION {
                 made.keep();
             }
-            if let Some(error) = streams.take_failure() {
-                return Err(error.into());
+            match streams.take_failure() {
+                Some(error) => Err(error.into()),
+                None => show(session, &args, &ran, format, signals).await,
             }
-            let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
-            let text = result::render(&ran, shown, format)?;
-            // The reader of a pipe may go away; what was asked for was done all the same.
-            if let Some(exit) = print_or_end(text, signals).await? {
-                return Ok(exit);
-            }
-            let text = match metrics {
-                true => result::metrics(&ran.provider, ran.took, true),
-                false => String::new(),
-            };
-            Ok(complain_or_end(text, signals).await.unwrap_or(Exit::Done))
         }
-        Err(error) => {
-            // What came to no call is no execution.
-            let table = match &error {
-                RunError::Execution(ExecuteError::Call(failed)) if metrics => {
-                    Some(result::metrics(&failed.provider, failed.took, false))
-                }
-                _ => None,
-            };
-            let failure = errors::run(match (error, args.timeout) {
-                // The host knows what the inputs had left of it.
-                (RunError::TimedOut { .. }, Some(limit)) => RunError::TimedOut { limit },
-                (other, _) => other,
-            });
-            let Some(table) = table else { return Err(failure) };
-            let exit = session.tell(failure, signals).await;
-            Ok(complain_or_end(table, signals).await.unwrap_or(exit))
-        }
+        Err(error) => explain(session, &args, error, signals).await,
     }
 }
 
@@ -222,6 +180,25 @@ enum Ended {
     BySignal(Exit),
     /// Whoever read the output has gone, or it takes no more.
     Unread,
+}
+
+/// Returns what the person who types grants for this run.
+fn personal(session: &Session, args: &RunArgs, format: Format) -> Personal {
+    let secrets = args.secrets_file.clone();
+    Personal {
+        secrets: secrets.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
+        person: None,
+        prints: (format != Format::Quiet && !session.quiet)
+            .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
+        environment: args.env.map(|env| match env {
+            EnvArg::Usual => Environment::Usual,
+            EnvArg::Inherit => Environment::Inherit,
+        }),
+        stdin: args.stdin.map(|stdin| match stdin {
+            StdinArg::Null => Stdin::Null,
+            StdinArg::Inherit => Stdin::Inherit,
+        }),
+    }
 }
 
 async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failure> {
@@ -294,23 +271,47 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
     Ok(Some((whole_shown, made)))
 }
 
-/// Ends every plugin: asks, waits and kills. A signal that comes meanwhile kills at once.
-pub(crate) async fn stop(host: &Host, signals: &mut Signals) {
-    let mut stopping = pin!(host.stop_all());
-    tokio::select! {
-        () = &mut stopping => {}
-        _ = signals.next() => {
-            tokio::join!(stopping, host.stop_all());
-        }
+/// Prints what a run returned, and what it took if somebody wants to know.
+async fn show(
+    session: &Session,
+    args: &RunArgs,
+    ran: &Ran,
+    format: Format,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
+    let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
+    let text = result::render(ran, shown, format)?;
+    // The reader of a pipe may go away; what was asked for was done all the same.
+    if let Some(exit) = print_or_end(text, signals).await? {
+        return Ok(exit);
     }
+    let text = match args.show_metrics && !session.quiet {
+        true => result::metrics(&ran.provider, ran.took, Outcome::Success),
+        false => String::new(),
+    };
+    Ok(complain_or_end(text, signals).await.unwrap_or(Exit::Done))
 }
 
-/// Waits for what plugins printed to be written. Returns how the command ends if a signal comes, or came, while nobody
-/// reads it.
-pub(crate) async fn printed(signals: &mut Signals) -> Option<Exit> {
-    let written = stderr::end_prints()?;
-    tokio::select! {
-        _ = written => None,
-        exit = signals.patience() => Some(exit),
-    }
+/// Says why a run returned nothing, and what it took if somebody wants to know.
+async fn explain(
+    session: &Session,
+    args: &RunArgs,
+    error: RunError,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
+    // What came to no call is no execution.
+    let table = match &error {
+        RunError::Execution(ExecuteError::Call(failed)) if args.show_metrics && !session.quiet => {
+            Some(result::metrics(&failed.provider, failed.took, Outcome::Failure))
+        }
+        _ => None,
+    };
+    let failure = errors::run(match (error, args.timeout) {
+        // The host knows what the inputs had left of it.
+        (RunError::TimedOut { .. }, Some(limit)) => RunError::TimedOut { limit },
+        (other, _) => other,
+    });
+    let Some(table) = table else { return Err(failure) };
+    let exit = session.tell(failure, signals).await;
+    Ok(complain_or_end(table, signals).await.unwrap_or(exit))
 }

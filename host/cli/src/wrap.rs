@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::complain_or_end;
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
-use crate::{Session, errors, made, run, setup, shim};
+use crate::{Session, ending, errors, made, setup, shim};
 
 /// Options of `wrap`.
 #[derive(Args, Debug)]
@@ -62,13 +62,8 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
     let host = setup::host(session, &PluginArgs::of_policy(policy.clone()), &Personal::default())?;
     let backend = ComponentBackend::new(setup::backends(session).component)?;
     signals.listen()?;
-    // To lose is to be dropped, and that ends the compile worker and the component.
-    let looked = tokio::select! {
-        looked = look(&host, &backend, &component) => Ok(looked),
-        exit = signals.next() => Err(exit),
-    };
-    run::stop(&host, signals).await;
-    let (compiled, listed) = match looked {
+    // Dropping it ends the compile worker and the component.
+    let (compiled, listed) = match ending::after(look(&host, &backend, &component), &host, signals).await {
         Ok(looked) => looked?,
         Err(exit) => return Ok(exit),
     };

@@ -62,11 +62,21 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// What came of an execution.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Success,
+    Failure,
+}
+
 /// Returns the table that `--show-metrics` prints, in upstream's layout. A provider's name is its plugin's choice, and begins no
 /// line of it.
-pub(super) fn metrics(provider: &str, took: Duration, succeeded: bool) -> String {
+pub(super) fn metrics(provider: &str, took: Duration, outcome: Outcome) -> String {
     let line = "-".repeat(80);
-    let (success, failure, rate) = if succeeded { (1, 0, 100.0) } else { (0, 1, 0.0) };
+    let (success, failure, rate) = match outcome {
+        Outcome::Success => (1, 0, 100.0),
+        Outcome::Failure => (0, 1, 0.0),
+    };
     let (provider, took) = (visible_line(provider), duration::to_text(took));
     format!(
         "\nProvider Execution Metrics:\n{line}\n{:<25} {:>8} {:>8} {:>8} {:>12} {:>12}\n{line}\n\
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_name_that_a_plugin_chose_is_nothing_but_text_in_the_metrics() {
-        let told = metrics("echo\n\u{1b}[2Jforged", Duration::from_millis(1), true);
+        let told = metrics("echo\n\u{1b}[2Jforged", Duration::from_millis(1), Outcome::Success);
         assert!(told.contains("\necho\\n\\u{1b}[2Jforged "), "{told}");
         assert!(!told.contains('\u{1b}'), "{told}");
     }
