@@ -1,35 +1,19 @@
 //! Where listeners of ours are.
 
-use std::collections::BTreeSet;
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::net::TcpListener;
 
-use super::{Address, LONGEST_PATH, Socket, SocketDir};
-use crate::lock::lock;
-use crate::mux::{Stream, Streams};
-use crate::wire::ConnInfo;
+use super::SocketDir;
+use super::listener::{Listener, SocketFiles};
 
 /// How often a new name in a directory of others is tried for.
 const ATTEMPTS: usize = 16;
-
-/// How many connections wait in the kernel to be accepted.
-const BACKLOG: i32 = 128;
-
-/// How long accepting rests when the process is out of descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Where listeners are, whichever side they are on.
 #[derive(Clone, Debug)]
@@ -60,9 +44,7 @@ impl Place {
     /// A process that ends does not wait for the tasks that would.
     pub(crate) fn clear(&self) {
         if let Self::Shared { files, .. } = self {
-            for path in std::mem::take(&mut *lock(&files.0)) {
-                let _gone = std::fs::remove_file(path);
-            }
+            files.remove_all();
         }
     }
 
@@ -153,7 +135,7 @@ impl Ports {
     }
 
     /// Returns what `bind` makes of the lowest port that it takes, or why it did not take the highest.
-    pub(crate) fn first_free<T>(self, mut bind: impl FnMut(u16) -> io::Result<T>) -> io::Result<T> {
+    fn first_free<T>(self, mut bind: impl FnMut(u16) -> io::Result<T>) -> io::Result<T> {
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for port in self.first..=self.last {
             match bind(port) {
@@ -171,117 +153,10 @@ impl fmt::Display for Ports {
     }
 }
 
-/// A listener of ours. Its socket file, if it has one, goes with it.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Unix(UnixListener, SocketFile),
-    Tcp(TcpListener),
-    /// What was knocked for, of a session.
-    Streams(Streams),
-    /// What nobody knocked for, of a session.
-    Main(mpsc::Receiver<Stream>),
-}
-
-impl Listener {
-    /// Binds `path`, which is new; nobody but us and `group` may ever connect.
-    fn unix(path: PathBuf, group: Option<Group>, files: SocketFiles) -> io::Result<Self> {
-        let length = path.as_os_str().len();
-        if length > LONGEST_PATH {
-            let text =
-                format!("{} has {length} bytes, and a socket's path at most {LONGEST_PATH}", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // The file gets the socket's mode, so that it is never open to more, whatever the umask.
-        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
-        let file = SocketFile::new(path, files);
-        if let Some(group) = group {
-            group.admit(&file.path, 0o660)?;
-        }
-        rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Self::Unix(UnixListener::from_std(StdUnixListener::from(socket))?, file))
-    }
-
-    /// Returns what tells the other side where the server `id` is.
-    pub(crate) fn announcement(&self, id: u32) -> io::Result<ConnInfo> {
-        let address = self.address()?;
-        let network = address.network().to_owned();
-        Ok(ConnInfo { service_id: id, network, address: address.to_string(), knock: None })
-    }
-
-    /// Returns the address that others connect to. A session's streams have none.
-    pub(crate) fn address(&self) -> io::Result<Address> {
-        match self {
-            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
-            Self::Tcp(listener) => {
-                let address = listener.local_addr()?;
-                Ok(Address::Tcp { host: address.ip().to_string(), port: address.port() })
-            }
-            Self::Streams(_) | Self::Main(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Waits for the next connection, however often accepting fails; `None` when there will be no more. May be dropped and called
-    /// again.
-    pub(crate) async fn accept(&mut self) -> Option<Socket> {
-        loop {
-            match self.try_accept().await {
-                Ok(socket) => return socket,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "a connection cannot be accepted");
-                    sleep(EXHAUSTED).await;
-                }
-            }
-        }
-    }
-
-    async fn try_accept(&mut self) -> io::Result<Option<Socket>> {
-        match self {
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Some(Socket::unix(stream))),
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Some(Socket::Tcp(stream)))
-            }
-            Self::Streams(streams) => Ok(streams.next().await.map(Socket::Stream)),
-            Self::Main(streams) => Ok(streams.recv().await.map(Socket::Stream)),
-        }
-    }
-}
-
-/// A socket file of ours, removed when dropped.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    among: SocketFiles,
-}
-
-impl SocketFile {
-    fn new(path: PathBuf, among: SocketFiles) -> Self {
-        lock(&among.0).insert(path.clone());
-        Self { path, among }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // The whole directory may have gone first, and that is fine. Who is not in the list has been removed, and
-        // the name may be another's by now.
-        if lock(&self.among.0).remove(&self.path) {
-            let _gone = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Socket files of ours, by their paths.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SocketFiles(Arc<Mutex<BTreeSet<PathBuf>>>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::{Address, Socket};
 
     fn mode(listener: &Listener) -> u32 {
         let Ok(Address::Unix(path)) = listener.address() else { panic!("{listener:?}") };
