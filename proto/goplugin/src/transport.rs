@@ -10,6 +10,7 @@ mod busy_poll;
 mod dir;
 mod gathered;
 mod incoming;
+mod link;
 mod listener;
 mod place;
 mod route;
@@ -22,13 +23,14 @@ pub use self::dir::SocketDirError;
 pub(crate) use self::dir::{SocketDir, sweep};
 pub(crate) use self::gathered::gathered;
 pub(crate) use self::incoming::incoming;
+pub(crate) use self::link::Link;
 pub(crate) use self::listener::Listener;
 pub use self::place::Ports;
 pub(crate) use self::place::{Group, Place};
 pub(crate) use self::route::Route;
 pub(crate) use self::socket::{Socket, connect};
 pub(crate) use self::strays::Strays;
-pub(crate) use self::tethered::{Ended, Link, Tethered};
+pub(crate) use self::tethered::{Ended, Tethered};
 
 /// How many bytes of a path fit into a socket address of Linux, its terminator taken off.
 const LONGEST_PATH: usize = 107;
