@@ -12,6 +12,7 @@ mod fault;
 mod fuzz;
 mod layer;
 mod line;
+mod time;
 
 use std::error::Error;
 
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use self::fault::LineFault;
 pub use self::layer::LogLayer;
+use self::time::is_timestamp;
 
 /// How important an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,48 +196,6 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),
-    }
-}
-
-/// Tells whether `text` is a time in hclog's one form: exactly six digits of a fraction, and a zone.
-fn is_timestamp(text: &str) -> bool {
-    const FORM: &[u8] = b"0000-00-00T00:00:00.000000";
-    let bytes = text.as_bytes();
-    let Some((time, zone)) = bytes.split_at_checked(FORM.len()) else { return false };
-    let formed = FORM.iter().zip(time).all(|(form, found)| match form {
-        b'0' => found.is_ascii_digit(),
-        mark => found == mark,
-    });
-    let zoned = match zone {
-        b"Z" => true,
-        [b'+' | b'-', a, b, b':', c, d] => {
-            [a, b, c, d].iter().all(|digit| digit.is_ascii_digit())
-                && number(&[*a, *b]) <= 24
-                && number(&[*c, *d]) < 60
-        }
-        _ => false,
-    };
-    formed && zoned && {
-        let at = |range: std::ops::Range<usize>| number(time.get(range).unwrap_or_default());
-        let (year, month, day) = (at(0..4), at(5..7), at(8..10));
-        (1..=12).contains(&month)
-            && (1..=days(year, month)).contains(&day)
-            && at(11..13) < 24
-            && at(14..16) < 60
-            && at(17..19) < 60
-    }
-}
-
-fn number(digits: &[u8]) -> u32 {
-    digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit.saturating_sub(b'0')))
-}
-
-fn days(year: u32, month: u32) -> u32 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
     }
 }
 

@@ -5,7 +5,8 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{is_timestamp, named_level};
+use super::named_level;
+use super::time::is_timestamp;
 
 /// How long a line of a plugin's log may be: hosts take longer ones apart, and their structure is lost.
 const LONGEST: usize = 64 * 1024;
