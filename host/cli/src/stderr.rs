@@ -29,7 +29,7 @@ use page::Page;
 /// How much may wait to be written before those who print have to. A guess: a terminal takes it in a blink.
 const ROOM: usize = 256 << 10;
 
-/// How much may wait before lines of the log are left out. A guess: so much more than those who print may fill that a
+/// How much may wait before lines of the log are left out. A guess: far more than plugins that print may fill, so that a
 /// host's own lines find room behind theirs.
 const LOG_ROOM: usize = 4 * ROOM;
 

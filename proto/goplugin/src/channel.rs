@@ -35,15 +35,15 @@ use crate::transport::{Ended, Link, Route};
 /// oversized status would take the whole connection with it.
 pub(crate) const HEADER_LIST: u32 = 16 << 20;
 
-/// So many calls may be given up before they are looked at. At the usual 20 the whole connection is, which is good against
-/// strangers; a host that gives up many at once is none. As many are remembered by who gave them up, until what is on its
+/// How many calls may be given up before anybody has looked at them; with more, the whole connection is. The usual 20 are good
+/// against strangers, but a host may well give up many at once. Whoever gave them up remembers as many, until what is on its
 /// way to them has come.
 pub(crate) const GIVEN_UP: usize = 1 << 16;
 
-/// So many frames of a peer's may be at fault in the life of a connection. What is still on its way to a call that is over and
-/// forgotten is, too: who sends a message that is too large is answered before all of it has left. At the usual 1024 a connection
-/// of months ends, and every call on it, for nothing that they did. Each costs some hundred bytes until the peer has read that
-/// its call is over; a guess.
+/// How many frames of a peer may be at fault in the life of a connection. One that is still on its way to a call that is over and
+/// forgotten counts, too: who sends a message that is too large is answered before all of it has left. At the usual 1024 a
+/// connection of months would end, and every call on it, for nothing that they did. Each frame costs some hundred bytes until the
+/// peer has read that its call is over; a guess.
 pub(crate) const FAULTS: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.

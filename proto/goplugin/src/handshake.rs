@@ -148,7 +148,7 @@ impl Handshake {
         Ok(Self { version, address, certificate })
     }
 
-    /// Describes a plugin that said so in another way than by its line.
+    /// Describes a plugin of which this is known without its line.
     pub(crate) fn known(version: u32, address: Address) -> Self {
         Self { version, address, certificate: None }
     }

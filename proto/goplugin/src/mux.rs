@@ -41,8 +41,8 @@ use crate::wire::conn_info::Knock;
 /// How long a knock is waited on. Go peers wait as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// For how long a refusal may be for the moment only, and how long a knock that was refused waits for the next. Guesses: a Go
-/// peer needs microseconds, and a busy machine makes them milliseconds.
+/// How long a refusal is not taken for the last word, and how long after one we knock again. Guesses: a Go peer needs
+/// microseconds, and a busy machine makes them milliseconds.
 const SETTLING: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 

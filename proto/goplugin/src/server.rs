@@ -53,8 +53,8 @@ const EVENTS: usize = 128;
 /// another, and who gives one up does not end what it does. At tokio's usual 512 all that comes later would wait.
 const BLOCKED: usize = 10_000;
 
-/// What carries calls. What it tells below a warning is every frame of theirs: hundreds of lines a call, which hosts that take
-/// each plugin's whole log, as Terraform does, would show their users.
+/// What carries calls. Below a warning it tells of every frame: hundreds of lines a call, which hosts that take each plugin's
+/// whole log, as Terraform does, would show their users.
 const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 
 /// How a plugin serves. [`new`](Self::new) fills in what has a default.

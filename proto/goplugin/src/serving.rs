@@ -37,9 +37,9 @@ use crate::timeout;
 use crate::transport::{Tethered, gathered};
 
 /// How much may have come on a connection that services have not read yet. A call has a window of its own, of a megabyte; this is
-/// so much more that one that is not read is in no other's way, as in Go. HTTP/2 also lets pieces of less than 256 bytes cost half of
-/// it while they wait, each as much as it lacks of those, and ends the connection with more: that is more than the window of a call
-/// comes to which is full of the shortest messages there are.
+/// so much more that a call that is not read is in no other's way, as in Go. Pieces of less than 256 bytes cost what they lack of
+/// 256 while they wait, and HTTP/2 ends a connection on which that comes to more than half of this. The window of one call, full of
+/// the shortest messages there are, costs less.
 const CONNECTION_WINDOW: u32 = 128 << 20;
 
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more

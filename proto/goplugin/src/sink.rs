@@ -11,8 +11,8 @@ use crate::log::Entry;
 /// Every method is called from the task that reads that one stream, in the order of that stream, and
 /// nothing is kept while it runs: a sink that takes its time slows the plugin down and costs no
 /// memory. It must not block for long, because it holds up a thread of the runtime; one that hands
-/// over to somebody slower says in [`room`](Self::room) when there may be more. What a method is not
-/// written for is discarded.
+/// over to somebody slower says in [`room`](Self::room) when there may be more. A method that is not
+/// written discards what it is given.
 pub trait Sink: Send + Sync + 'static {
     /// Waits until more can be taken.
     ///

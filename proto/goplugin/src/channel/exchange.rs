@@ -28,13 +28,13 @@ use crate::transport::gathered;
 /// us, and what a call can fill memory with.
 const STREAM_WINDOW: u32 = 2 << 20;
 
-/// How much it may send on all. So much that it is never a matter of this: an answer that nobody reads yet would keep those to all
-/// other calls from coming, and in Go it does not. How many calls there are is for who makes them to say.
+/// How much it may send on all streams. So much that it never binds: otherwise an answer that nobody reads yet would hold up those
+/// to all other calls, as in Go it does not. Who makes the calls decides how many there are.
 const CONNECTION_WINDOW: u32 = 1 << 30;
 
-/// What pieces of less than 256 bytes may cost while nobody reads them: each as much as it lacks of those. The connection
-/// ends with more, and a plugin that prints short lines to a slow reader is to wait instead. So this is more than the
-/// windows of ten streams come to that are full of the shortest prints, of ten bytes.
+/// What pieces of less than 256 bytes may cost while nobody reads them; each costs what it lacks of 256. With more, the
+/// connection ends, where a plugin that prints short lines to a slow reader should only wait. So there is room for ten streams
+/// whose windows are full of the shortest prints, of ten bytes.
 const SMALL_PIECES: usize = 512 << 20;
 
 /// How much of a request waits in memory for the peer to take it, beside its first piece.

@@ -19,7 +19,7 @@ use super::output::Output;
 /// output may keep it open for longer than we live.
 const REST: Duration = Duration::from_millis(20);
 
-/// How long somebody may keep standard output to himself at the end. A guess: what is not flushed by then is lost, and a
+/// How long somebody may keep standard output to themselves at the end. A guess: what is not flushed by then is lost, and a
 /// machine under load may take long to start the thread that does it. Hosts kill after two seconds.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -56,7 +56,7 @@ impl Captured {
 
     /// Gives the old output back, and waits for what was printed before.
     pub(super) async fn release(mut self) {
-        // Somebody may stand still in a print, and has standard output to himself until then.
+        // Somebody may stand still in a print, and has standard output to themselves until then.
         self.to.hurry();
         // That nobody reads any more is no reason to fail, nor that somebody keeps standard output for good.
         let _unread = timeout(TURN, spawn_blocking(|| io::stdout().flush())).await;

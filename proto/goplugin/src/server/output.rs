@@ -38,9 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// It is a [`Write`] that never fails and never waits. As long as the host reads, everything arrives, once and in
 /// order, cut anywhere; what is written before the host connects is kept for it. While it does not read, no more is
-/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together, nor more pieces that go by turns
-/// to one and the other than there are 64 bytes in that: what no longer fits is dropped, the newest first, and the plugin's
-/// log tells how many bytes that were.
+/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together, and of prints that go by turns to
+/// one and the other no more than one for every 64 bytes of that. What no longer fits is dropped, the newest first, and the
+/// plugin's log tells how many bytes that were.
 #[derive(Clone, Debug)]
 pub struct Output {
     origin: Stdio,

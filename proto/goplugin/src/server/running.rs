@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 1024;
 /// How long the last answers have to leave. The one to the request to end is among them, and needs a millisecond.
 const REPLY: Duration = Duration::from_millis(100);
 
-/// How long a multiplexing host may take to connect. Go's plugins give it five seconds, and a slow host up.
+/// How long a multiplexing host may take to connect. Go's plugins give up after five seconds, which is too soon for a slow host.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 
 /// How long a session's socket may take to get what its connections said last, and a host to take what was printed last. It

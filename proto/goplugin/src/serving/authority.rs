@@ -76,9 +76,9 @@ impl<L: AsyncWrite + Unpin> AsyncWrite for Legible<L> {
 
 /// Where in what a client says we are.
 struct Scan {
-    /// So much is let by before anything is looked at again.
+    /// How much is let by before anything is looked at again.
     skip: usize,
-    /// So much is left of a frame's headers.
+    /// How much is left of a frame's headers.
     headers: usize,
     /// What there is of the next frame's head.
     head: Vec<u8>,
@@ -149,7 +149,7 @@ enum Field {
     Length { of: Of },
     /// In a length that goes on: the next seven bits of it belong there.
     Longer { of: Of, length: usize, shift: u32 },
-    /// In a name of which that much is left; so much of it is as that of the authority, if all was.
+    /// In a name of which that much is left, and how much of it has come if it is still as that of the authority.
     Name { left: usize, same: Option<usize> },
     /// In a value of which that much is left; if it is an authority, these marks may come in it.
     Value { left: usize, marks: Option<Marks> },

@@ -9,19 +9,19 @@
 
 use std::time::{Duration, Instant};
 
-/// So long it stays awake at most, after something was said, whatever it says meanwhile. Measured: with 50 us single calls of
+/// How long it stays awake at most after something was said, whatever is said meanwhile. Measured: with 50 us single calls of
 /// 1 KiB to a Go plugin are hardly faster, with 100 us by a quarter, and callbacks by two fifths.
 const AWAKE: Duration = Duration::from_micros(100);
 
 /// A wait that takes longer counts as this. Staying awake gains nothing on it, and how long it was says little of the next.
 const MOST: Duration = Duration::from_micros(300);
 
-/// Around what is longer it does not stay awake: that takes more of a processor's time than there is to gain. Large calls, many
+/// It does not stay awake around what is longer: that takes more of a processor's time than there is to gain. Large calls, many
 /// at a time, are slower by a quarter beside somebody who looks for them all the time.
 const SHORT: usize = 8 << 10;
 
-/// Of so many waits the last [`TRIES`] go the other way, to see how long they take then: in a row, because it takes a few until
-/// the system has found the best place for either side. Guesses.
+/// The last [`TRIES`] of this many waits go the other way, to see how long they take then. They go in a row, because it takes a
+/// few until the system has found the best place for either side. Guesses.
 const ROUND: u32 = 256;
 const TRIES: u32 = 16;
 
@@ -40,7 +40,7 @@ pub(super) struct BusyPoll {
 }
 
 impl BusyPoll {
-    /// Takes note that so many bytes came and were said, and returns whether to look again at once.
+    /// Notes how many bytes came and how many were said, and returns whether to look again at once.
     pub(super) fn goes_on(&mut self, read: usize, said: usize, now: Instant) -> bool {
         if read > 0
             && let Some(since) = self.since.take()

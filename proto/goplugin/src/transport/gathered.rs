@@ -18,10 +18,10 @@ use tokio::task::yield_now;
 use super::busy_poll::BusyPoll;
 use crate::lock::lock;
 
-/// With so much to write, nothing waits any more.
+/// How much waits at most to be written.
 const PIECE: usize = 64 << 10;
 
-/// With so much read, it is the others' turn. Calls of 1 MiB, 64 at a time, are a tenth quicker for it than without an end.
+/// How much is read before it is the others' turn. Calls of 1 MiB, 64 at a time, are a tenth quicker for it than without an end.
 const TURN: usize = 128 << 10;
 
 /// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and ends a turn after
@@ -43,10 +43,10 @@ pub(crate) struct Turns<L> {
 
 struct Shared<L> {
     link: L,
-    /// So much has been read in this turn.
+    /// How much has been read in this turn.
     read: usize,
     waiting: Vec<u8>,
-    /// So much of what is waiting has been written.
+    /// How much of what is waiting has been written.
     written: usize,
     /// Why it could not be. The next one to write is told.
     failed: Option<io::Error>,

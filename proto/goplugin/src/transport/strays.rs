@@ -22,11 +22,11 @@ pub(crate) struct Strays {
 #[derive(Default)]
 struct Known {
     paths: BTreeSet<PathBuf>,
-    /// So many there were when we last looked which are still there.
+    /// How many there were when we last looked which of them are still there.
     looked: usize,
 }
 
-/// So many files are remembered before we look which are still there. A plugin makes one for each connection that it
+/// How many files are remembered before we look which of them are still there. A plugin makes one for each connection that it
 /// brokers, and may live for months.
 const FEW: usize = 64;
 
