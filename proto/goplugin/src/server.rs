@@ -13,8 +13,8 @@ mod outcome;
 mod output;
 mod panics;
 mod running;
-mod services;
 mod session;
+mod standard;
 mod test_mode;
 
 use std::collections::BTreeMap;

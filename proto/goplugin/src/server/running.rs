@@ -17,7 +17,7 @@ use super::ending::{End, Ending, Signals, Starter};
 use super::invitation::{self, Invitation, Multiplex};
 use super::line::{self, Line};
 use super::output::Prints;
-use super::{Capture, Listen, Parent, Serve, ServeError, Session, services};
+use super::{Capture, Listen, Parent, Serve, ServeError, Session, standard};
 use crate::broker::{Medium, Queue};
 use crate::identity::{self, Identity};
 use crate::mux::{Mux, Role};
@@ -142,7 +142,7 @@ impl Running {
             // What makes the services may have found out that there is no point in it.
             end = session.ended() => return Err(ServeError::Ended { end }),
         };
-        let routes = services::join(application, &session, &serve.descriptors)?;
+        let routes = standard::join(application, &session, &serve.descriptors)?;
 
         let (cut, over) = watch::channel(());
         let links = incoming(listener, tls, CONNECTIONS, move || {
@@ -269,10 +269,9 @@ fn place(listen: Listen, invitation: &Invitation) -> Result<Place, ServeError> {
     match listen {
         Listen::Tcp => Ok(Place::Loopback(invitation.ports()?)),
         Listen::Unix => {
-            let group = invitation.group.clone().map(|group| match Group::find(&group) {
-                Ok(found) => Ok(found),
-                Err(source) => Err(ServeError::Group { group, source }),
-            });
+            let find =
+                |group: String| Group::find(&group).map_err(|source| ServeError::Group { group, source });
+            let group = invitation.group.clone().map(find);
             let directory = invitation.directory.as_ref().unwrap_or(&invitation.temporary).clone();
             Ok(Place::shared(directory, group.transpose()?))
         }

@@ -1,4 +1,4 @@
-//! What every plugin serves besides its own services.
+//! The services that every plugin has: go-plugin's own, beside those of the application.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
