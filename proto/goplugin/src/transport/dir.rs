@@ -46,9 +46,10 @@ impl SocketDir {
     ///
     /// Besides us, the users of `group` may enter it.
     pub(crate) fn create(base: Option<&Path>, group: Option<&str>) -> Result<Self, SocketDirError> {
-        let unknown = |name: &str, source| SocketDirError::Group { name: name.to_owned(), source };
-        let group = group.map(|name| Group::find(name).map_err(|error| unknown(name, error)));
-        let group = group.transpose()?;
+        let find = |name: &str| {
+            Group::find(name).map_err(|source| SocketDirError::Group { name: name.to_owned(), source })
+        };
+        let group = group.map(find).transpose()?;
         match base {
             Some(base) => Self::create_below(base, group),
             // A `TMPDIR` too deep for any socket is common enough for a second choice.

@@ -46,7 +46,7 @@ async fn in_a_runtime_it_starts_no_other() -> TestResult {
 }
 
 #[tokio::test]
-async fn dropping_it_ends_it() -> TestResult {
+async fn a_plugin_in_a_test_ends_when_it_is_dropped() -> TestResult {
     let directory = tempfile::tempdir()?;
     let serving = serve(directory.path()).serve_in_test().await?;
     let Address::Unix(path) = serving.reattach().address.clone() else { return Err("it is a socket".into()) };
