@@ -3,7 +3,7 @@
 //! Everything else gets values. A variable that is empty counts as not set.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
 
 /// What the environment says.
@@ -25,8 +25,6 @@ pub(crate) struct Environment {
     pub(crate) no_color: bool,
     /// Whether a person can be asked on stdin.
     pub(crate) stdin_is_terminal: bool,
-    /// Whether a person reads what goes to stdout.
-    pub(crate) stdout_is_terminal: bool,
     /// Whether a person reads what goes to stderr.
     pub(crate) stderr_is_terminal: bool,
     /// All variables: what plugins get is taken from them.
@@ -38,7 +36,6 @@ impl Environment {
     pub(crate) fn read() -> Self {
         let mut environment = Self::from_variables(std::env::vars_os().collect());
         environment.stdin_is_terminal = stdin().is_terminal();
-        environment.stdout_is_terminal = stdout().is_terminal();
         environment.stderr_is_terminal = stderr().is_terminal();
         environment
     }
@@ -70,7 +67,6 @@ impl Environment {
             log_format: text("PORTCULLIS_LOG_FORMAT"),
             no_color: get("NO_COLOR").is_some() || get("TERM").is_some_and(|term| term == "dumb"),
             stdin_is_terminal: false,
-            stdout_is_terminal: false,
             stderr_is_terminal: false,
             variables,
         }

@@ -38,7 +38,7 @@ pub(crate) struct PluginArgs {
 
     /// Start native plugins that nobody asked for by name, to learn what they offer
     #[arg(long)]
-    pub(crate) describe: bool,
+    describe: bool,
 }
 
 /// What the person who types grants for one run.
