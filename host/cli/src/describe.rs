@@ -17,7 +17,7 @@ mod provider;
 mod row;
 
 pub(crate) use provider::Provider;
-pub(crate) use row::{Row, rows};
+pub(crate) use row::rows;
 
 /// What a plugin is held to: what its policy says or, if a file is known to carry a component, what that file does. Of the
 /// limits of both, the lower holds.

@@ -6,12 +6,12 @@ use clap::Args;
 use portcullis::host::Listing;
 use portcullis_contract::visible_line;
 
-use crate::describe::{self, Row};
+use crate::describe;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
-use crate::{Session, ending, errors, setup, table};
+use crate::{Session, ending, errors, setup};
 
 /// Options of `list`.
 #[derive(Args, Debug)]
@@ -40,7 +40,7 @@ pub(crate) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
         return Ok(exit);
     }
     let rows: Vec<_> = listing.plugins.iter().flat_map(describe::rows).collect();
-    let ended = print_or_end(render(&rows, format)?, signals).await?;
+    let ended = print_or_end(format.show_rows(&rows)?, signals).await?;
     Ok(ended.unwrap_or(Exit::Done))
 }
 
@@ -55,13 +55,4 @@ fn remarks(session: &Session, args: &ListArgs, listing: &Listing) -> String {
         lines.push(args.plugins.nothing_found(session, "plugins"));
     }
     lines.iter().map(|line| visible_line(line) + "\n").collect()
-}
-
-fn render(rows: &[Row], format: Format) -> anyhow::Result<String> {
-    if format != Format::Table {
-        return format.show(rows);
-    }
-    let headings = ["NAME", "KIND", "BACKEND", "VERSION", "DIGEST", "MAY TOUCH", "NOTE"];
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
-    Ok(if rows.is_empty() { String::new() } else { table::set(&headings, &cells) })
 }

@@ -56,6 +56,15 @@ impl Format {
         let text = serde_json::to_string(data)?;
         Ok(self.render(&Document::parse(&text)?))
     }
+
+    /// Gives rows their form; a table of none is empty.
+    pub(crate) fn show_rows<R: table::Row>(self, rows: &[R]) -> anyhow::Result<String> {
+        if self != Self::Table {
+            return self.show(rows);
+        }
+        let cells: Vec<_> = rows.iter().map(R::cells).collect();
+        Ok(if rows.is_empty() { String::new() } else { table::set(R::HEADINGS, &cells) })
+    }
 }
 
 /// Writes to stdout. The writing happens beside the runtime: whoever reads slowly must not keep a signal

@@ -6,11 +6,24 @@ use std::borrow::Cow;
 use std::iter;
 
 use portcullis_contract::visible;
+use serde::Serialize;
 
 use crate::json::{Document, Id, Node};
 
 /// Wider cells are cut, but for those of a last column: a guess at what still lines up on a screen.
 const WIDEST: usize = 60;
+
+/// What is shown as a line under headings.
+pub(crate) trait Row: Serialize {
+    const HEADINGS: &'static [&'static str];
+
+    fn cells(&self) -> Vec<String>;
+}
+
+/// Returns a text for a cell that is not left empty.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
 
 /// Sets rows under headings.
 pub(crate) fn set(headings: &[&str], rows: &[Vec<String>]) -> String {

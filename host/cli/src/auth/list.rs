@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
 
-use super::rows::{self, CachedRow};
+use super::rows::CachedRow;
 use super::{Clock, Common, Found, failed, find_some, format, last_of, note, on_host, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::print;
@@ -124,7 +124,7 @@ pub(super) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
         if all.is_empty() {
             note(session, nothing).await;
         }
-        print(rows::render(&all, format)?).await?;
+        print(format.show_rows(&all)?).await?;
         Ok(Exit::Done)
     })
     .await

@@ -8,28 +8,8 @@ use std::fmt;
 use portcullis_contract::{AuthStatus, CachedToken, Claims, HandlerInfo, Token, UnixSeconds};
 use serde::Serialize;
 
-use crate::output::Format;
-use crate::{duration, moment, table};
-
-/// What is shown in lines under headings.
-pub(super) trait Row: Serialize {
-    const HEADINGS: &'static [&'static str];
-
-    fn cells(&self) -> Vec<String>;
-}
-
-/// Gives rows their form.
-pub(super) fn render<R: Row>(rows: &[R], format: Format) -> anyhow::Result<String> {
-    if format != Format::Table {
-        return format.show(rows);
-    }
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
-    Ok(if rows.is_empty() { String::new() } else { table::set(R::HEADINGS, &cells) })
-}
-
-fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
+use crate::table::{Row, or_dash};
+use crate::{duration, moment};
 
 fn text_of(moment: Option<UnixSeconds>) -> String {
     moment.map(moment::to_text).unwrap_or_default()

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
 
-use super::rows::{self, StatusRow};
+use super::rows::StatusRow;
 use super::{AccountArgs, Clock, Common, Found, find_some, format, last_of, on_host, status_of, tell};
 use crate::exit::{Exit, Failure};
 use crate::output::print;
@@ -67,7 +67,7 @@ pub(super) async fn main(
             return Ok(Exit::Done);
         }
         // One that cannot tell does not keep the others from being shown.
-        print(rows::render(&all, format)?).await?;
+        print(format.show_rows(&all)?).await?;
         if args.exit_code || args.warn_within.is_some() {
             // A script that asks whether all is well is not told so by silence.
             last_of(failures).await?;

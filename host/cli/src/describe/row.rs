@@ -5,6 +5,7 @@ use portcullis_contract::{BackendName, Descriptor, Grants, Kind, chain};
 use serde::Serialize;
 
 use super::{Terms, is_wrapped_elsewhere};
+use crate::table::{self, or_dash};
 
 /// A line of `list`: one provider or auth handler, or a plugin of which nobody knows what it offers.
 #[derive(Debug, PartialEq, Serialize)]
@@ -25,15 +26,16 @@ pub(crate) struct Row {
     note: String,
 }
 
-impl Row {
-    /// Returns the cells of its line.
-    pub(crate) fn cells(&self) -> Vec<String> {
-        let unknown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+impl table::Row for Row {
+    const HEADINGS: &'static [&'static str] =
+        &["NAME", "KIND", "BACKEND", "VERSION", "DIGEST", "MAY TOUCH", "NOTE"];
+
+    fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
-            unknown(self.kind.as_deref().unwrap_or_default()),
+            or_dash(self.kind.as_deref().unwrap_or_default()),
             self.backend.clone(),
-            unknown(&self.version),
+            or_dash(&self.version),
             // Twelve digits tell files apart; a policy needs all of them, and `inspect` prints those.
             self.digest.chars().take("sha256:".len() + 12).collect(),
             self.may_touch.join(", "),
