@@ -190,6 +190,7 @@ fn personal(session: &Session, args: &RunArgs, format: Format) -> Personal {
         person: None,
         prints: (format != Format::Quiet && !session.quiet)
             .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
+        profile: None,
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,
@@ -216,8 +217,8 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
         return Err(anyhow!("--stdin inherit and @- both read stdin")).or_exit(Exit::InvalidInput);
     }
     let input = input(args).await?;
-    let output_directory = args.output_dir.as_deref().filter(|directory| !directory.is_empty());
-    let output_directory = output_directory.map(|directory| output_directory(Path::new(directory), args));
+    let wished = args.output_dir.as_deref().filter(|directory| !directory.is_empty());
+    let output_directory = wished.map(|directory| output_directory(Path::new(directory), args));
     let (output_directory, made) = output_directory.transpose()?.flatten().unzip();
     let request = Run {
         input: Some(input),

@@ -15,7 +15,6 @@ use portcullis_contract::{Amount, Chunk, LimitName, PluginName, PrintStream, Pri
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
-use tracing::field::display;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
