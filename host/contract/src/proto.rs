@@ -79,9 +79,33 @@ fn answer<T>(
     Ok(Answer(Err(Refusal { message: error, exit_code, diagnostics })))
 }
 
-/// Returns what a refusal says, which must not be nothing: an empty text would mean success.
-fn error_text(message: String, display: impl FnOnce() -> String) -> String {
-    [message, display()].into_iter().find(|t| !t.is_empty()).unwrap_or_else(|| "no reason given".to_owned())
+impl<T: Default> Answer<T> {
+    /// Returns what the fields of a message hold that has room for diagnostics: the value or an empty one, the text of
+    /// error, and the diagnostics.
+    fn split(self) -> (T, String, Vec<proto::Diagnostic>) {
+        match self.0 {
+            Ok(value) => (value, String::new(), Vec::new()),
+            Err(refusal) => (T::default(), error_text(&refusal), to_messages(refusal.diagnostics)),
+        }
+    }
+
+    /// Does the same for a message that has no such room: the text of error is what is shown of a refusal.
+    fn split_words(self) -> (T, String) {
+        match self.0 {
+            Ok(value) => (value, String::new()),
+            Err(refusal) => (T::default(), words(&refusal)),
+        }
+    }
+}
+
+/// Returns the message of a refusal, or what is shown of it where it has none.
+fn error_text(refusal: &Refusal) -> String {
+    non_empty(refusal.message.clone()).unwrap_or_else(|| words(refusal))
+}
+
+/// Returns what is shown of an error, which must not be nothing: an empty text would mean success.
+fn words(error: &impl Error) -> String {
+    non_empty(error.to_string()).unwrap_or_else(|| "no reason given".to_owned())
 }
 
 /// Takes the text of a field of JSON.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use portcullis_proto as proto;
 use portcullis_proto::login_stream_message::Payload;
 
-use super::execute::{from_settings, refused, to_settings, words};
+use super::execute::{from_settings, to_settings};
 use super::host_service::{from_unix, to_unix};
-use super::{Answer, ConvertError, answer, non_empty};
+use super::{Answer, ConvertError, answer, non_empty, words};
 use crate::{
     AuthCapability, Claims, Configuration, DeviceCodePrompt, Flow, FlowAvailability, HandlerInfo,
     HandlerName, LoginRequest, LoginResult, PROTOCOL_VERSION, Refusal,
@@ -109,13 +109,9 @@ impl TryFrom<proto::ConfigureAuthHandlerResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::ConfigureAuthHandlerResponse {
     fn from(answer: Answer<()>) -> Self {
-        match answer.0 {
-            Ok(()) => Self { protocol_version: PROTOCOL_VERSION, ..Self::default() },
-            Err(refusal) => {
-                let (error, diagnostics) = refused(refusal);
-                Self { error, diagnostics, ..Self::default() }
-            }
-        }
+        let protocol_version = if answer.0.is_ok() { PROTOCOL_VERSION } else { 0 };
+        let ((), error, diagnostics) = answer.split();
+        Self { error, diagnostics, protocol_version }
     }
 }
 
@@ -258,7 +254,7 @@ impl TryFrom<proto::StopAuthHandlerResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::StopAuthHandlerResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
+        Self { error: answer.split_words().1 }
     }
 }
 
@@ -285,13 +281,8 @@ impl TryFrom<proto::DetectAvailableFlowsResponse> for Answer<Vec<FlowAvailabilit
 
 impl From<Answer<Vec<FlowAvailability>>> for proto::DetectAvailableFlowsResponse {
     fn from(answer: Answer<Vec<FlowAvailability>>) -> Self {
-        match answer.0 {
-            Ok(flows) => {
-                let flows = flows.into_iter().map(proto::FlowAvailability::from).collect();
-                Self { flows, error: String::new() }
-            }
-            Err(refusal) => Self { flows: Vec::new(), error: words(&refusal) },
-        }
+        let (flows, error) = answer.split_words();
+        Self { flows: flows.into_iter().map(proto::FlowAvailability::from).collect(), error }
     }
 }
 
@@ -319,7 +310,7 @@ impl TryFrom<proto::ActivateServerModeResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::ActivateServerModeResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
+        Self { error: answer.split_words().1 }
     }
 }
 

@@ -6,13 +6,10 @@ use bytes::Bytes;
 use portcullis_proto as proto;
 use portcullis_proto::execute_provider_stream_chunk::Chunk as Payload;
 
-use super::{
-    Answer, ConvertError, answer, error_text, non_empty, optional_text, text, to_bytes, to_messages,
-    to_optional_bytes,
-};
+use super::{Answer, ConvertError, answer, non_empty, optional_text, text, to_bytes, to_optional_bytes};
 use crate::{
     Capability, Configuration, Context, Execute, Iteration, Json, Output, PROTOCOL_VERSION, ProviderName,
-    Refusal, Settings, Solution,
+    Settings, Solution,
 };
 
 /// What a request to configure carries.
@@ -89,25 +86,10 @@ impl TryFrom<proto::ConfigureProviderResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::ConfigureProviderResponse {
     fn from(answer: Answer<()>) -> Self {
-        match answer.0 {
-            Ok(()) => Self { protocol_version: PROTOCOL_VERSION, ..Self::default() },
-            Err(refusal) => {
-                let (error, diagnostics) = refused(refusal);
-                Self { error, diagnostics, ..Self::default() }
-            }
-        }
+        let protocol_version = if answer.0.is_ok() { PROTOCOL_VERSION } else { 0 };
+        let ((), error, diagnostics) = answer.split();
+        Self { error, diagnostics, protocol_version }
     }
-}
-
-/// Returns what of a refusal fits into a message without an exit code.
-pub(super) fn refused(refusal: Refusal) -> (String, Vec<proto::Diagnostic>) {
-    let error = error_text(refusal.message.clone(), || refusal.to_string());
-    (error, to_messages(refusal.diagnostics))
-}
-
-/// Returns the words that are shown of a refusal, for a message with room for nothing else.
-pub(super) fn words(refusal: &Refusal) -> String {
-    error_text(refusal.to_string(), String::new)
 }
 
 /// The context is always sent, and at least `{}` (contract spec 4.6).
@@ -240,13 +222,8 @@ impl TryFrom<proto::DescribeWhatIfResponse> for Answer<String> {
 
 impl From<Answer<String>> for proto::DescribeWhatIfResponse {
     fn from(answer: Answer<String>) -> Self {
-        match answer.0 {
-            Ok(description) => Self { description, ..Self::default() },
-            Err(refusal) => {
-                let (error, diagnostics) = refused(refusal);
-                Self { error, diagnostics, ..Self::default() }
-            }
-        }
+        let (description, error, diagnostics) = answer.split();
+        Self { description, error, diagnostics }
     }
 }
 
@@ -261,13 +238,8 @@ impl TryFrom<proto::ExtractDependenciesResponse> for Answer<Vec<String>> {
 
 impl From<Answer<Vec<String>>> for proto::ExtractDependenciesResponse {
     fn from(answer: Answer<Vec<String>>) -> Self {
-        match answer.0 {
-            Ok(dependencies) => Self { dependencies, ..Self::default() },
-            Err(refusal) => {
-                let (error, diagnostics) = refused(refusal);
-                Self { error, diagnostics, ..Self::default() }
-            }
-        }
+        let (dependencies, error, diagnostics) = answer.split();
+        Self { dependencies, error, diagnostics }
     }
 }
 
@@ -281,14 +253,14 @@ impl TryFrom<proto::StopProviderResponse> for Answer<()> {
 
 impl From<Answer<()>> for proto::StopProviderResponse {
     fn from(answer: Answer<()>) -> Self {
-        Self { error: answer.0.map_or_else(|refusal| words(&refusal), |()| String::new()) }
+        Self { error: answer.split_words().1 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Diagnostic, Severity};
+    use crate::{Diagnostic, Refusal, Severity};
 
     fn json(text: &str) -> Json {
         Json::from_text(text)

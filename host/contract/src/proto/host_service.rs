@@ -4,7 +4,7 @@
 
 use portcullis_proto as proto;
 
-use super::non_empty;
+use super::{non_empty, words};
 use crate::{AuthHandlers, Claims, HostError, ResponseRequest, Token, TokenRequest, UnixSeconds};
 
 /// What the host answered, or why it did not. Its own type, so that it can convert.
@@ -23,14 +23,9 @@ impl<T> HostAnswer<T> {
     {
         match self.0 {
             Ok(value) => (value, String::new()),
-            Err(error) => (T::default(), to_text(&error)),
+            Err(error) => (T::default(), words(&error)),
         }
     }
-}
-
-/// Returns the sentence, which must not be nothing: an empty one would mean success.
-fn to_text(error: &HostError) -> String {
-    non_empty(error.to_string()).unwrap_or_else(|| "no reason given".to_owned())
 }
 
 /// Reads a sentence back. Only the sentence is sure to survive: the wire carries nothing else.

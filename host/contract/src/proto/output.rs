@@ -47,7 +47,7 @@ impl From<Answer<Output>> for proto::ExecuteProviderResponse {
                 },
             },
             Err(refusal) => Self {
-                error: error_text(refusal.message.clone(), || refusal.to_string()),
+                error: error_text(&refusal),
                 exit_code: refusal.exit_code.unwrap_or_default(),
                 diagnostics: to_messages(refusal.diagnostics),
                 ..Self::default()
