@@ -246,9 +246,7 @@ impl ComponentBackend {
         spec: &PluginSpec,
         interface: &'static Interface,
     ) -> Result<Homes, LaunchError> {
-        if let Some(expected) = spec.digest.filter(|expected| *expected != image.digest) {
-            return Err(LaunchError::Changed { path: spec.path.clone(), expected, found: image.digest });
-        }
+        LaunchError::check_digest(&spec.path, spec.digest, image.digest)?;
         if image.kind != kind {
             return Err(LaunchError::OtherKind { wanted: kind });
         }
@@ -269,9 +267,7 @@ impl ComponentBackend {
         let read = blocking(move || {
             let source = Source::new(&path)?;
             let found = source.inspection.digest;
-            if let Some(expected) = expected.filter(|expected| *expected != found) {
-                return Err(LaunchError::Changed { path, expected, found });
-            }
+            LaunchError::check_digest(&path, expected, found)?;
             source.check(kind)?;
             let load = |compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface);
             let homes = match cache {

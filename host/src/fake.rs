@@ -132,9 +132,7 @@ impl FakeBackend {
         }
         let content = fs::read(&spec.path).unwrap_or_default();
         let found = Digest::from_sha256(Sha256::digest(&content).into());
-        if let Some(expected) = spec.digest.filter(|expected| *expected != found) {
-            return Err(LaunchError::Changed { path: spec.path, expected, found });
-        }
+        LaunchError::check_digest(&spec.path, spec.digest, found)?;
         let text = String::from_utf8_lossy(content.get(8..).unwrap_or_default()).into_owned();
         let (is, names) = match text.strip_prefix("auth:") {
             Some(names) => (Kind::AuthHandler, names),

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -193,6 +193,20 @@ impl LaunchError {
     #[must_use]
     pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(source.into())
+    }
+
+    /// Refuses a file that does not contain what it has to; `None` takes it as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::Changed`].
+    pub fn check_digest(path: &Path, expected: Option<Digest>, found: Digest) -> Result<(), Self> {
+        match expected {
+            Some(expected) if expected != found => {
+                Err(Self::Changed { path: path.to_owned(), expected, found })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says once more why a plugin does not start, if that is the plugin's own doing and would be found again. A wrapped

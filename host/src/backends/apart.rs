@@ -85,9 +85,7 @@ impl Isolating {
     /// Wraps a component.
     async fn apart(&self, shim: &ShimSource, spec: PluginSpec) -> Result<Apart, LaunchError> {
         let compiled = self.component.precompile(&spec.path).await?;
-        if let Some(expected) = spec.digest.filter(|expected| *expected != compiled.digest) {
-            return Err(LaunchError::Changed { path: spec.path, expected, found: compiled.digest });
-        }
+        LaunchError::check_digest(&spec.path, spec.digest, compiled.digest)?;
         let PluginSpec { name, grants, limits, run_as, host, prints, .. } = spec;
         let of_child = limits_of_child(&limits);
         let manifest = Manifest {

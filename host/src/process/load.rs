@@ -84,14 +84,12 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
 
 /// Returns the digest of what is open, and refuses it unless it is what it has to be. Blocks.
 pub(super) fn verify(executable: &Executable, expected: Option<Digest>) -> Result<Digest, LaunchError> {
-    let path = || executable.path().to_owned();
+    let path = executable.path();
     let checksum =
-        executable.checksum().map_err(|source| LaunchError::Unreadable { path: path(), source })?;
+        executable.checksum().map_err(|source| LaunchError::Unreadable { path: path.to_owned(), source })?;
     let found = Digest::from_sha256(checksum.into());
-    match expected {
-        Some(expected) if expected != found => Err(LaunchError::Changed { path: path(), expected, found }),
-        _ => Ok(found),
-    }
+    LaunchError::check_digest(path, expected, found)?;
+    Ok(found)
 }
 
 fn read_at_start(mut file: &File, head: &mut [u8]) -> io::Result<usize> {
