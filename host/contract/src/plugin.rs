@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,6 +101,14 @@ impl CallError {
     #[must_use]
     pub fn contract(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Contract(source.into())
+    }
+
+    /// Returns what [`Provider::descriptor`](crate::Provider::descriptor) says of a name that the plugin does not offer.
+    #[must_use]
+    pub fn no_such_provider() -> &'static Self {
+        static ERROR: LazyLock<CallError> =
+            LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
+        &ERROR
     }
 
     /// Says it once more. A wrapped cause becomes its text: what it was is the first one's to tell.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract::{
     Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
-    PluginInfo, Provider, ProviderName, Refusal,
+    PluginInfo, Provider, ProviderName,
 };
 
 use crate::component::bindings::ProviderPlugin;
@@ -31,7 +31,6 @@ pub(crate) struct ComponentProvider {
     info: PluginInfo,
     names: Vec<ProviderName>,
     descriptors: BTreeMap<ProviderName, Result<Descriptor, CallError>>,
-    unknown: CallError,
     instances: Arc<Instances>,
 }
 
@@ -62,13 +61,7 @@ impl ComponentProvider {
     /// Makes the first instance and asks what it offers.
     pub(crate) async fn launch(info: PluginInfo, instances: Arc<Instances>) -> Result<Self, LaunchError> {
         // Made first, so that everything ends with it when this future is dropped.
-        let mut this = Self {
-            info,
-            names: Vec::new(),
-            descriptors: BTreeMap::new(),
-            unknown: CallError::Refused(Refusal::new("the plugin offers no provider of that name")),
-            instances,
-        };
+        let mut this = Self { info, names: Vec::new(), descriptors: BTreeMap::new(), instances };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
         let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
@@ -202,7 +195,7 @@ impl Provider for ComponentProvider {
     }
 
     fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
-        self.descriptors.get(name).map_or(Err(&self.unknown), Result::as_ref)
+        self.descriptors.get(name).map_or_else(|| Err(CallError::no_such_provider()), Result::as_ref)
     }
 
     async fn configure(

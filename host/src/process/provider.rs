@@ -4,7 +4,6 @@
 //! to them a host that configures or stops is new, and so is one that streams.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use portcullis_contract::proto::{Answer, Configure, StreamItem};
 use portcullis_contract::{
     Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
-    PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName, Refusal,
+    PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName,
 };
 use portcullis_proto as proto;
 use tonic::Streaming;
@@ -72,10 +71,6 @@ impl ProcessProvider {
 /// How the plugin's library refuses to be configured when it cannot come to us (contract spec 3.7).
 const NO_WAY: &str = "failed to dial host service";
 
-/// What is said of a name that the plugin does not offer.
-static UNKNOWN: LazyLock<CallError> =
-    LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
-
 async fn describe(
     channel: &Channel<ProviderClient>,
     call: &Call,
@@ -115,7 +110,7 @@ impl Provider for ProcessProvider {
     }
 
     fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
-        self.descriptors.get(name).map_or_else(|| Err(&*UNKNOWN), Result::as_ref)
+        self.descriptors.get(name).map_or_else(|| Err(CallError::no_such_provider()), Result::as_ref)
     }
 
     async fn configure(
@@ -318,6 +313,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use portcullis_contract::Refusal;
 
     use super::*;
 

@@ -60,12 +60,7 @@ impl Provider for Supervised<ProviderKind> {
     }
 
     fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
-        static UNKNOWN: std::sync::LazyLock<CallError> = std::sync::LazyLock::new(|| {
-            CallError::Refused(portcullis_contract::Refusal::new(
-                "the plugin offers no provider of that name",
-            ))
-        });
-        self.said.descriptors.get(name).map_or(Err(&*UNKNOWN), Result::as_ref)
+        self.said.descriptors.get(name).map_or_else(|| Err(CallError::no_such_provider()), Result::as_ref)
     }
 
     async fn configure(

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract as contract;
-use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo, ProviderName, Refusal};
+use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo, ProviderName};
 use portcullis_serve::Surroundings;
 use serde::de::IgnoredAny;
 
@@ -67,10 +67,6 @@ fn checked(told: Descriptor) -> Result<contract::Descriptor, CallError> {
     Ok(told.into())
 }
 
-/// What is said of a name that the plugin does not offer.
-static UNKNOWN: LazyLock<CallError> =
-    LazyLock::new(|| CallError::Refused(Refusal::new("the plugin offers no provider of that name")));
-
 impl<P> fmt::Debug for NativeProvider<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativeProvider").field("names", &self.names).finish_non_exhaustive()
@@ -100,7 +96,7 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
     }
 
     fn descriptor(&self, name: &ProviderName) -> Result<&contract::Descriptor, &CallError> {
-        self.descriptors.get(name).map_or_else(|| Err(&*UNKNOWN), Result::as_ref)
+        self.descriptors.get(name).map_or_else(|| Err(CallError::no_such_provider()), Result::as_ref)
     }
 
     async fn configure(
