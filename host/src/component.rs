@@ -41,6 +41,7 @@ mod http;
 mod image;
 mod instances;
 mod layer;
+mod limit;
 mod link;
 mod load;
 mod message;

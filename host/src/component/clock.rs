@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use portcullis_contract::{Amount, LimitName};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
-use crate::component::state::LimitHit;
+use crate::component::limit::LimitHit;
 use crate::lock::lock;
-use portcullis_contract::{Amount, LimitName};
 
 /// How long a guest may run before it yields.
 const TICK: Duration = Duration::from_millis(10);

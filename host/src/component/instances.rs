@@ -26,7 +26,8 @@ use crate::component::ending::Watch;
 use crate::component::engine::{Class, advice};
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
-use crate::component::state::{Errand, Ground, LimitHit, Reader, Refused, State};
+use crate::component::limit::LimitHit;
+use crate::component::state::{Errand, Ground, Reader, Refused, State};
 use crate::lock::lock;
 
 /// A question to a guest.

@@ -1,17 +1,13 @@
 //! How large a message may be, whichever way it goes.
 
-use portcullis_contract::{Amount, BackendName, CallError, LimitName, Limits};
+use portcullis_contract::{BackendName, CallError, LimitName, Limits};
 
 use crate::component::instances::Instances;
-use crate::component::state::LimitHit;
+use crate::component::limit::LimitHit;
 
 /// Refuses what is larger than it may be.
 pub(crate) fn fits(size: u64, limit: u64) -> Result<(), CallError> {
-    if size <= limit {
-        return Ok(());
-    }
-    let [asked, allowed] = [size, limit].map(Amount::Bytes);
-    Err(CallError::Limit { which: LimitName::Message, asked, allowed })
+    Ok(LimitHit::check(LimitName::Message, size, limit)?)
 }
 
 /// What is left for all that a plugin says of itself.
@@ -29,11 +25,7 @@ impl Room {
     /// Takes something from it. Fails when it is more than is left.
     pub(crate) fn take(&mut self, size: u64) -> Result<(), LimitHit> {
         self.used = self.used.saturating_add(size);
-        if self.used <= self.limit {
-            return Ok(());
-        }
-        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
-        Err(LimitHit { which: LimitName::Message, asked, allowed })
+        LimitHit::check(LimitName::Message, self.used, self.limit)
     }
 }
 
@@ -65,6 +57,8 @@ impl Instances {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::Amount;
+
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use portcullis_contract::{Amount, Chunk, LimitName, PluginName, PrintStream, Prints};
+use portcullis_contract::{Chunk, LimitName, PluginName, PrintStream, Prints};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
@@ -20,7 +20,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::component::bindings::portcullis::plugin::log::{Host as LogHost, Level};
 use crate::component::bindings::portcullis::plugin::output::{Channel, Host as OutputHost, WriteError};
-use crate::component::state::{LimitHit, State};
+use crate::component::limit::LimitHit;
+use crate::component::state::State;
 use crate::lock::lock;
 
 /// How much of a guest's stderr is kept for the error that may follow.
@@ -125,11 +126,7 @@ impl Printed {
 impl Inner {
     fn count(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.used = self.used.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        if self.used <= self.limit {
-            return Ok(());
-        }
-        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
-        Err(LimitHit { which: LimitName::Output, asked, allowed })
+        LimitHit::check(LimitName::Output, self.used, self.limit)
     }
 
     fn take(&mut self, stream: PrintStream, bytes: &[u8]) {
@@ -308,6 +305,8 @@ fn shown(fields: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::Amount;
+
     use super::*;
 
     fn printed(limit: u64) -> Printed {

@@ -20,8 +20,9 @@ use crate::component::convert::{
 };
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
+use crate::component::limit::LimitHit;
 use crate::component::message::{Room, fits};
-use crate::component::state::{LimitHit, Reader};
+use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
 

@@ -3,20 +3,21 @@
 //! Every store has its own of everything: file handles, environment, random numbers, output, memory
 //! count. What was not granted is not there: whatever of WASI is linked finds an empty context.
 
-use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{
-    Access, Amount, CallError, Chunk, FsGrant, Grants, HostService, LimitName, LoginEvent, PluginName,
-    PluginSpec, Prints, Resolved,
+    Access, Chunk, FsGrant, Grants, HostService, LimitName, LoginEvent, PluginName, PluginSpec, Prints,
+    Resolved,
 };
 use rustix::fs::OFlags;
+use thiserror::Error;
 #[cfg(feature = "http")]
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -34,6 +35,7 @@ use crate::component::engine::EngineKit;
 use crate::component::files::Listings;
 #[cfg(feature = "http")]
 use crate::component::http::{Egress, LOOKUPS};
+use crate::component::limit::LimitHit;
 use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;
@@ -104,34 +106,23 @@ impl Ground {
 
 /// Opens a directory, once for all instances: whoever may write beside it, the plugin itself perhaps, could have the way
 /// there lead elsewhere later.
-fn directory(path: &Path) -> std::io::Result<File> {
+fn directory(path: &Path) -> io::Result<File> {
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
         // A link could be turned elsewhere between the grant and its use.
         let kind = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
-        return Err(std::io::Error::other(kind));
+        return Err(io::Error::other(kind));
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// A directory that was granted cannot be.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("cannot give access to {}", path.display())]
 pub(crate) struct GrantError {
-    path: std::path::PathBuf,
-    source: std::io::Error,
-}
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot give access to {}", self.path.display())
-    }
-}
-
-impl Error for GrantError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
-    }
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// What a store holds.
@@ -199,7 +190,7 @@ impl State {
             let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
             wasi.preopened_dir(opened, &grant.guest, perms).map_err(|error| GrantError {
                 path: grant.host.clone(),
-                source: std::io::Error::other(error.to_string()),
+                source: io::Error::other(error.to_string()),
             })?;
         }
         let mut table = ResourceTable::new();
@@ -325,28 +316,6 @@ impl ControlHost for State {
     }
 }
 
-/// A guest went past one of its limits. Travels through the engine as an error of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LimitHit {
-    pub(crate) which: LimitName,
-    pub(crate) asked: Amount,
-    pub(crate) allowed: Amount,
-}
-
-impl fmt::Display for LimitHit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "limit {} reached: asked {:#}, allowed {}", self.which, self.asked, self.allowed)
-    }
-}
-
-impl Error for LimitHit {}
-
-impl From<LimitHit> for CallError {
-    fn from(LimitHit { which, asked, allowed }: LimitHit) -> Self {
-        Self::Limit { which, asked, allowed }
-    }
-}
-
 /// Counts the bytes of all memories and tables of a store.
 ///
 /// What is allowed here and then fails in the engine stays counted. The engine tells of such failures, but also of some that it
@@ -373,20 +342,20 @@ impl Memory {
     fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<bool> {
         let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).saturating_mul(unit);
         let used = self.used.saturating_sub(bytes(current)).saturating_add(bytes(desired));
-        if used <= self.limit {
-            self.used = used;
-            if let Some(refused) = &mut self.refused {
-                refused.made_do = true;
+        match LimitHit::check(LimitName::Memory, used, self.limit) {
+            Ok(()) => {
+                self.used = used;
+                if let Some(refused) = &mut self.refused {
+                    refused.made_do = true;
+                }
+                Ok(true)
             }
-            return Ok(true);
+            Err(hit) if current == 0 => Err(hit.into()),
+            Err(hit) => {
+                self.refused = Some(Refused { hit, made_do: false });
+                Ok(false)
+            }
         }
-        let [asked, allowed] = [used, self.limit].map(Amount::Bytes);
-        let hit = LimitHit { which: LimitName::Memory, asked, allowed };
-        if current == 0 {
-            return Err(hit.into());
-        }
-        self.refused = Some(Refused { hit, made_do: false });
-        Ok(false)
     }
 }
 
@@ -425,6 +394,8 @@ impl ResourceLimiter for Memory {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::Amount;
+
     use super::*;
 
     #[test]
