@@ -103,6 +103,19 @@ impl CallError {
         Self::Contract(source.into())
     }
 
+    /// Refuses more bytes than a limit allows.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Limit`].
+    pub fn check_bytes(which: LimitName, asked: u64, allowed: u64) -> Result<(), Self> {
+        if asked <= allowed {
+            return Ok(());
+        }
+        let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
+        Err(Self::Limit { which, asked, allowed })
+    }
+
     /// Returns what [`Provider::descriptor`](crate::Provider::descriptor) says of a name that the plugin does not offer.
     #[must_use]
     pub fn no_such_provider() -> &'static Self {

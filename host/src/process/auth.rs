@@ -11,7 +11,7 @@ use futures_core::stream::BoxStream;
 use futures_util::stream::{self, StreamExt};
 use portcullis_contract::proto::{Answer, ConfigureAuth, For, LoginItem, Purged};
 use portcullis_contract::{
-    AccessRequest, Account, Amount, AuthHandler, AuthStatus, CachedToken, Call, CallError, Configuration,
+    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Call, CallError, Configuration,
     FlowAvailability, HandlerInfo, HandlerName, Json, LaunchError, LimitName, LoginEvent, LoginRequest,
     NoLoginResult, PROTOCOL_VERSION, Plugin, PluginInfo, Refusal, Token,
 };
@@ -307,7 +307,7 @@ impl Running {
 #[derive(Debug)]
 struct Shown {
     bytes: u64,
-    allowed: Option<u64>,
+    allowed: u64,
 }
 
 impl Shown {
@@ -316,14 +316,8 @@ impl Shown {
         match LoginItem::from(message) {
             LoginItem::Prompt(prompt) => {
                 self.bytes = self.bytes.saturating_add(prompt.size());
-                match self.allowed {
-                    Some(allowed) if self.bytes > allowed => Err(CallError::Limit {
-                        which: LimitName::Output,
-                        asked: Amount::Bytes(self.bytes),
-                        allowed: Amount::Bytes(allowed),
-                    }),
-                    _ => Ok(Some(LoginEvent::Prompt(prompt))),
-                }
+                CallError::check_bytes(LimitName::Output, self.bytes, self.allowed)?;
+                Ok(Some(LoginEvent::Prompt(prompt)))
             }
             LoginItem::Result(Answer(Ok(result))) => Ok(Some(LoginEvent::Result(result))),
             LoginItem::Result(Answer(Err(refusal))) => Err(CallError::Refused(refusal)),
@@ -344,7 +338,7 @@ mod tests {
 
     /// Plays the messages of a login until one of them ends it.
     fn play<const N: usize>(allowed: Option<u64>, items: [LoginItem; N]) -> (usize, Option<String>) {
-        let (mut shown, mut seen) = (Shown { bytes: 0, allowed }, 0);
+        let (mut shown, mut seen) = (Shown { bytes: 0, allowed: allowed.unwrap_or(u64::MAX) }, 0);
         for item in items {
             match shown.take(item.into()) {
                 Ok(Some(LoginEvent::Prompt(_))) => seen += 1,

@@ -159,11 +159,7 @@ impl Room {
     pub(super) fn take(&mut self, message: &impl Message) -> Result<(), CallError> {
         let size = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
         self.used = self.used.saturating_add(size);
-        if self.used <= self.limit {
-            return Ok(());
-        }
-        let [asked, allowed] = [self.used, self.limit].map(Amount::Bytes);
-        Err(CallError::Limit { which: LimitName::Message, asked, allowed })
+        CallError::check_bytes(LimitName::Message, self.used, self.limit)
     }
 }
 
@@ -176,9 +172,9 @@ pub(super) struct Pending<C> {
 }
 
 impl<C: Client> Pending<C> {
-    /// Returns how much the call may print.
-    pub(super) fn output_limit(&self) -> Option<u64> {
-        self.channel.limits.output
+    /// Returns how many bytes the call may print.
+    pub(super) fn output_limit(&self) -> u64 {
+        self.channel.limits.output.unwrap_or(u64::MAX)
     }
 
     /// Sends the request, unless it is too large, and waits for the answer or its beginning.
@@ -188,11 +184,8 @@ impl<C: Client> Pending<C> {
         send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<R, CallError> {
         self.channel.open()?;
-        let (asked, allowed) = (request.encoded_len() as u64, self.channel.limits.message);
-        if asked > allowed {
-            let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
-            return Err(CallError::Limit { which: LimitName::Message, asked, allowed });
-        }
+        let size = request.encoded_len() as u64;
+        CallError::check_bytes(LimitName::Message, size, self.channel.limits.message)?;
         let mut request = Request::new(request);
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()).min(LONGEST));

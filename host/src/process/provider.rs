@@ -11,7 +11,7 @@ use futures_core::stream::BoxStream;
 use futures_util::stream::{self, StreamExt};
 use portcullis_contract::proto::{Answer, Configure, StreamItem};
 use portcullis_contract::{
-    Amount, Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
+    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
     PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName,
 };
 use portcullis_proto as proto;
@@ -259,11 +259,11 @@ struct Progress {
     provider: String,
     result: Option<Output>,
     printed: u64,
-    allowed: Option<u64>,
+    allowed: u64,
 }
 
 impl Progress {
-    fn new(provider: String, allowed: Option<u64>) -> Self {
+    fn new(provider: String, allowed: u64) -> Self {
         Self { provider, result: None, printed: 0, allowed }
     }
 
@@ -290,14 +290,7 @@ impl Progress {
 
     fn count(&mut self, bytes: usize) -> Result<(), CallError> {
         self.printed = self.printed.saturating_add(bytes as u64);
-        match self.allowed {
-            Some(allowed) if self.printed > allowed => Err(CallError::Limit {
-                which: LimitName::Output,
-                asked: Amount::Bytes(self.printed),
-                allowed: Amount::Bytes(allowed),
-            }),
-            _ => Ok(()),
-        }
+        CallError::check_bytes(LimitName::Output, self.printed, self.allowed)
     }
 
     /// Returns what a stream came to that ended cleanly. Without a result that is nothing, which upstream takes for an
@@ -326,7 +319,7 @@ mod tests {
     }
 
     fn progress(allowed: Option<u64>) -> Progress {
-        Progress::new("echo".to_owned(), allowed)
+        Progress::new("echo".to_owned(), allowed.unwrap_or(u64::MAX))
     }
 
     /// Plays a stream that ends cleanly, unless an item ends it.
