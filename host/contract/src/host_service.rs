@@ -62,6 +62,17 @@ pub enum HostError {
     Failed(String),
 }
 
+impl HostError {
+    /// What is said of secrets by a host that keeps none.
+    pub const NO_SECRETS: Self = Self::Unavailable("secret store");
+    /// What is said of who is logged in by a host that does not know.
+    pub const NO_IDENTITY: Self = Self::Unavailable("auth identity");
+    /// What is said of access tokens by a host that has none.
+    pub const NO_TOKENS: Self = Self::Unavailable("auth token service");
+    /// What is said of groups by a host that knows of none.
+    pub const NO_GROUPS: Self = Self::Unavailable("auth groups");
+}
+
 /// What a person is to bring back, and from where.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ResponseRequest {

@@ -20,11 +20,6 @@ use crate::component::bindings::portcullis::plugin::types::{Claims, Token};
 use crate::component::clock::Meter;
 use crate::component::state::State;
 
-const NO_SECRETS: HostError = HostError::Unavailable("secret store");
-const NO_CLAIMS: HostError = HostError::Unavailable("auth identity");
-const NO_TOKENS: HostError = HostError::Unavailable("auth token service");
-const NO_GROUPS: HostError = HostError::Unavailable("auth groups");
-
 impl State {
     fn ask(&self, without: HostError) -> Result<&Arc<dyn HostService>, HostError> {
         self.host().ok_or(without)
@@ -44,28 +39,28 @@ fn answer<T, U: From<T>>(result: Result<T, HostError>) -> wasmtime::Result<Resul
 
 impl SecretsHost for State {
     async fn get(&mut self, name: String) -> wasmtime::Result<Result<Option<String>, String>> {
-        answer(match self.ask(NO_SECRETS) {
+        answer(match self.ask(HostError::NO_SECRETS) {
             Ok(host) => host.get_secret(&name).await,
             Err(error) => Err(error),
         })
     }
 
     async fn set(&mut self, name: String, value: String) -> wasmtime::Result<Result<(), String>> {
-        answer(match self.ask(NO_SECRETS) {
+        answer(match self.ask(HostError::NO_SECRETS) {
             Ok(host) => host.set_secret(&name, &value).await,
             Err(error) => Err(error),
         })
     }
 
     async fn delete(&mut self, name: String) -> wasmtime::Result<Result<(), String>> {
-        answer(match self.ask(NO_SECRETS) {
+        answer(match self.ask(HostError::NO_SECRETS) {
             Ok(host) => host.delete_secret(&name).await,
             Err(error) => Err(error),
         })
     }
 
     async fn list(&mut self, pattern: String) -> wasmtime::Result<Result<Vec<String>, String>> {
-        answer(match self.ask(NO_SECRETS) {
+        answer(match self.ask(HostError::NO_SECRETS) {
             Ok(host) => host.list_secrets(&pattern).await,
             Err(error) => Err(error),
         })
@@ -78,7 +73,7 @@ impl IdentityHost for State {
         handler: String,
         scope: String,
     ) -> wasmtime::Result<Result<Option<Claims>, String>> {
-        let claims = match self.ask(NO_CLAIMS) {
+        let claims = match self.ask(HostError::NO_IDENTITY) {
             Ok(host) => elsewhere(self.meter(), host.auth_identity(&handler, &scope)).await,
             Err(error) => Err(error),
         };
@@ -86,14 +81,14 @@ impl IdentityHost for State {
     }
 
     async fn get_token(&mut self, request: TokenRequest) -> wasmtime::Result<Result<Token, String>> {
-        answer(match self.ask(NO_TOKENS) {
+        answer(match self.ask(HostError::NO_TOKENS) {
             Ok(host) => elsewhere(self.meter(), host.auth_token(&request.into())).await,
             Err(error) => Err(error),
         })
     }
 
     async fn get_groups(&mut self, handler: String) -> wasmtime::Result<Result<Vec<String>, String>> {
-        answer(match self.ask(NO_GROUPS) {
+        answer(match self.ask(HostError::NO_GROUPS) {
             Ok(host) => elsewhere(self.meter(), host.auth_groups(&handler)).await,
             Err(error) => Err(error),
         })

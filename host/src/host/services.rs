@@ -149,7 +149,7 @@ impl Services {
     }
 
     fn store(&self) -> Result<&dyn SecretStore, HostError> {
-        self.secrets.as_deref().ok_or(HostError::Unavailable("secret store"))
+        self.secrets.as_deref().ok_or(HostError::NO_SECRETS)
     }
 
     /// Leads through the three gates to the store.
@@ -175,7 +175,7 @@ impl Services {
     /// Leads through the gates of an identity call; nothing can be wrong with a handler's name.
     fn source_for(&self, service: IdentityService, handler: &str) -> Result<&dyn IdentitySource, HostError> {
         let source = self.identity.as_deref().filter(|source| source.offers(service));
-        let source = source.ok_or(HostError::Unavailable(service.name()))?;
+        let source = source.ok_or(service.unavailable())?;
         if !self.handler_scope.contains(handler) {
             self.denied(service.call(), handler, || {
                 let (name, token) = (shown(handler), service == IdentityService::Token);
@@ -350,12 +350,12 @@ impl HandlerScope {
 }
 
 impl IdentityService {
-    /// Returns what a plugin is told is not available.
-    fn name(self) -> &'static str {
+    /// Returns what is said of it by a host that does not offer it.
+    fn unavailable(self) -> HostError {
         match self {
-            Self::Identity => "auth identity",
-            Self::Token => "auth token service",
-            Self::Groups => "auth groups",
+            Self::Identity => HostError::NO_IDENTITY,
+            Self::Token => HostError::NO_TOKENS,
+            Self::Groups => HostError::NO_GROUPS,
         }
     }
 

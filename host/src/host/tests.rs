@@ -165,7 +165,7 @@ async fn a_host_with_nothing_but_a_policy_gives_plugins_what_that_grants() {
         let host = spec.host.as_ref().unwrap();
         (host.auth_identity("door", "").await.unwrap_err(), host.get_secret("app.x").await.unwrap_err())
     };
-    let no_secrets = HostError::Unavailable("secret store");
+    let no_secrets = HostError::NO_SECRETS;
     assert_eq!(
         ask(bare).await,
         (HostError::Denied("auth handler \"door\" is not in the allowed set".to_owned()), no_secrets.clone())

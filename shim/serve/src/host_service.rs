@@ -84,11 +84,9 @@ impl RemoteHost {
         Ok(Client::new(channel).max_decoding_message_size(self.0.answer_limit))
     }
 
-    /// Returns the client, or the error of a host that has nothing of the kind.
-    fn client(&self, part: &'static str) -> Result<Client, HostError> {
-        let ways = self.ways();
-        let client = ways.current.as_ref().and_then(|way| way.client.get());
-        client.cloned().ok_or(HostError::Unavailable(part))
+    /// Returns the client, if the host can be reached.
+    fn client(&self) -> Option<Client> {
+        self.ways().current.as_ref()?.client.get().cloned()
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
@@ -136,8 +134,6 @@ impl fmt::Debug for RemoteHost {
     }
 }
 
-const SECRETS: &str = "secret store";
-
 /// Returns what the host answered, or what became of the call.
 fn answer<M, T>(response: Result<Response<M>, Status>) -> Result<T, HostError>
 where
@@ -153,33 +149,33 @@ where
 impl HostService for RemoteHost {
     async fn get_secret(&self, name: &str) -> Result<Option<String>, HostError> {
         let request = proto::GetSecretRequest { name: name.to_owned() };
-        answer(self.client(SECRETS)?.get_secret(request).await)
+        answer(self.client().ok_or(HostError::NO_SECRETS)?.get_secret(request).await)
     }
 
     async fn set_secret(&self, name: &str, value: &str) -> Result<(), HostError> {
         let request = proto::SetSecretRequest { name: name.to_owned(), value: value.to_owned() };
-        answer(self.client(SECRETS)?.set_secret(request).await)
+        answer(self.client().ok_or(HostError::NO_SECRETS)?.set_secret(request).await)
     }
 
     async fn delete_secret(&self, name: &str) -> Result<(), HostError> {
         let request = proto::DeleteSecretRequest { name: name.to_owned() };
-        answer(self.client(SECRETS)?.delete_secret(request).await)
+        answer(self.client().ok_or(HostError::NO_SECRETS)?.delete_secret(request).await)
     }
 
     async fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, HostError> {
         let request = proto::ListSecretsRequest { pattern: pattern.to_owned() };
-        answer(self.client(SECRETS)?.list_secrets(request).await)
+        answer(self.client().ok_or(HostError::NO_SECRETS)?.list_secrets(request).await)
     }
 
     async fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, HostError> {
         let request =
             proto::GetAuthIdentityRequest { handler_name: handler.to_owned(), scope: scope.to_owned() };
-        answer(self.client("auth identity")?.get_auth_identity(request).await)
+        answer(self.client().ok_or(HostError::NO_IDENTITY)?.get_auth_identity(request).await)
     }
 
     /// A host that cannot be reached has none.
     async fn auth_handlers(&self) -> AuthHandlers {
-        let Ok(mut client) = self.client("auth handlers") else { return AuthHandlers::default() };
+        let Some(mut client) = self.client() else { return AuthHandlers::default() };
         match client.list_auth_handlers(proto::ListAuthHandlersRequest {}).await {
             Ok(response) => response.into_inner().into(),
             Err(status) => {
@@ -191,20 +187,20 @@ impl HostService for RemoteHost {
 
     async fn auth_token(&self, request: &TokenRequest) -> Result<Token, HostError> {
         let request = proto::GetAuthTokenRequest::from(request.clone());
-        answer(self.client("auth token service")?.get_auth_token(request).await)
+        answer(self.client().ok_or(HostError::NO_TOKENS)?.get_auth_token(request).await)
     }
 
     /// An older host knows no groups, and so nobody is in any (contract spec 5.6).
     async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError> {
         let request = proto::GetAuthGroupsRequest { handler_name: handler.to_owned() };
-        match self.client("auth groups")?.get_auth_groups(request).await {
+        match self.client().ok_or(HostError::NO_GROUPS)?.get_auth_groups(request).await {
             Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
             response => answer(response),
         }
     }
 
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
-        let Ok(mut client) = self.client("a person") else { return Err(PromptError::Unimplemented) };
+        let Some(mut client) = self.client() else { return Err(PromptError::Unimplemented) };
         let request = proto::PromptAuthResponseRequest::from(request.clone());
         match client.prompt_auth_response(request).await {
             Ok(response) => Ok(response.into_inner().value),

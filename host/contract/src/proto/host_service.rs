@@ -30,12 +30,14 @@ impl<T> HostAnswer<T> {
 
 /// Reads a sentence back. Only the sentence is sure to survive: the wire carries nothing else.
 fn from_text(text: String) -> HostError {
-    const PARTS: [&str; 4] = ["secret store", "auth identity", "auth token service", "auth groups"];
-    let part = text.strip_suffix(" not available").and_then(|text| PARTS.into_iter().find(|p| *p == text));
-    match (part, text.strip_prefix("access denied: ")) {
-        (Some(part), _) => HostError::Unavailable(part),
-        (None, Some(denied)) => HostError::Denied(denied.to_owned()),
-        (None, None) => HostError::Failed(text),
+    let unavailable =
+        [HostError::NO_SECRETS, HostError::NO_IDENTITY, HostError::NO_TOKENS, HostError::NO_GROUPS];
+    if let Some(known) = unavailable.into_iter().find(|known| known.to_string() == text) {
+        return known;
+    }
+    match text.strip_prefix("access denied: ") {
+        Some(denied) => HostError::Denied(denied.to_owned()),
+        None => HostError::Failed(text),
     }
 }
 
@@ -311,10 +313,10 @@ mod tests {
     #[test]
     fn every_error_of_the_host_survives_in_every_answer() {
         for error in [
-            HostError::Unavailable("secret store"),
-            HostError::Unavailable("auth identity"),
-            HostError::Unavailable("auth token service"),
-            HostError::Unavailable("auth groups"),
+            HostError::NO_SECRETS,
+            HostError::NO_IDENTITY,
+            HostError::NO_TOKENS,
+            HostError::NO_GROUPS,
             HostError::Denied("secret name outside allowed scope".to_owned()),
             HostError::Failed("get secret \"n\": broken".to_owned()),
         ] {
