@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Instances as Policy, Isolation, Kind, LaunchError, PluginInfo,
+    AuthHandler, Backend, BackendName, Digest, Instances as Policy, Isolation, Kind, LaunchError, PluginInfo,
     PluginSpec, Provider,
 };
 use thiserror::Error;
@@ -213,69 +213,53 @@ impl ComponentBackend {
         if spec.run_as.isolation == Isolation::Process {
             return Err(LaunchError::failed(NotApart));
         }
-        let interface = interface(kind);
-        let (digest, source, cached) = match &self.image {
-            Some(image) => (image.digest, None, Some(self.own(image, kind, &spec, interface)?)),
-            None => {
-                let (source, cached) = self.read(kind, &spec, interface).await?;
-                (source.inspection.digest, Some(source), cached)
-            }
+        let (digest, found) = match &self.image {
+            Some(image) => (image.digest, Found::Loaded(self.own(image, kind, &spec)?)),
+            None => self.read(kind, &spec).await?,
         };
         let environment = |name: &str| self.options.environment.get(name).cloned();
         let limits = spec.limits.resolve(BackendName::Component);
         let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
-        let homes = Arc::new(match (cached, source) {
-            (Some(homes), _) => homes,
-            (None, Some(source)) => {
+        let homes = match found {
+            Found::Loaded(homes) => homes,
+            Found::Uncompiled(source) => {
                 let compiled = self.compile(&spec.path, &source).await?;
                 let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
-                blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface))
+                blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface(kind)))
                     .await?
             }
-            (None, None) => return Err(LaunchError::failed(NoImage)),
-        });
+        };
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
-        Ok(Launching { info, ground, homes })
+        Ok(Launching { info, ground, homes: Arc::new(homes) })
     }
 
     /// Loads the component that came with the program, which takes less time than to find a thread for it.
-    fn own(
-        &self,
-        image: &Image,
-        kind: Kind,
-        spec: &PluginSpec,
-        interface: &'static Interface,
-    ) -> Result<Homes, LaunchError> {
+    fn own(&self, image: &Image, kind: Kind, spec: &PluginSpec) -> Result<Homes, LaunchError> {
         LaunchError::check_digest(&spec.path, spec.digest, image.digest)?;
         if image.kind != kind {
             return Err(LaunchError::OtherKind { wanted: kind });
         }
         let code = Compilation::Image(image.clone());
-        Ok(Homes::load(&self.engines, spec.run_as.instances, code, interface)?)
+        Ok(Homes::load(&self.engines, spec.run_as.instances, code, interface(kind))?)
     }
 
     /// Reads a component, checks it, and takes what was compiled of it from the cache, if it is there.
-    async fn read(
-        &self,
-        kind: Kind,
-        spec: &PluginSpec,
-        interface: &'static Interface,
-    ) -> Result<(Source, Option<Homes>), LaunchError> {
+    async fn read(&self, kind: Kind, spec: &PluginSpec) -> Result<(Digest, Found), LaunchError> {
         let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
         let (path, expected, policy) = (spec.path.clone(), spec.digest, spec.run_as.instances);
         // In one go: each way to another thread and back costs a short command more than the work does.
         let read = blocking(move || {
             let source = Source::new(&path)?;
-            let found = source.inspection.digest;
-            LaunchError::check_digest(&path, expected, found)?;
+            let digest = source.inspection.digest;
+            LaunchError::check_digest(&path, expected, digest)?;
             source.check(kind)?;
-            let load = |compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface);
-            let homes = match cache {
-                Some(cache) => cache.load(&found, load)?,
+            let load = |compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface(kind));
+            let loaded = match cache {
+                Some(cache) => cache.load(&digest, load)?,
                 None => None,
             };
-            Ok((source, homes))
+            Ok::<_, LaunchError>((digest, loaded.map_or(Found::Uncompiled(source), Found::Loaded)))
         });
         read.await
     }
@@ -315,6 +299,14 @@ impl Backend for ComponentBackend {
     }
 }
 
+/// A component that was found fit to run.
+enum Found {
+    /// It came with the program, or was in the cache.
+    Loaded(Homes),
+    /// It has to be compiled first.
+    Uncompiled(Source),
+}
+
 /// A component on its way to its first instance.
 struct Launching {
     info: PluginInfo,
@@ -341,11 +333,6 @@ fn interface(kind: Kind) -> &'static Interface {
 #[derive(Debug, Error)]
 #[error("it is to run in a process of its own, and this host has no shim to run it behind")]
 struct NotApart;
-
-/// A backend has files to launch or an image.
-#[derive(Debug, Error)]
-#[error("no component came with this program")]
-struct NoImage;
 
 /// There is nothing to run.
 #[cfg(not(feature = "compile"))]
