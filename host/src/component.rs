@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Digest, Instances as Policy, Isolation, Kind, LaunchError, PluginInfo,
+    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, PluginInfo,
     PluginSpec, Provider,
 };
 use thiserror::Error;
@@ -213,6 +213,7 @@ impl ComponentBackend {
         if spec.run_as.isolation == Isolation::Process {
             return Err(LaunchError::failed(NotApart));
         }
+        let reuse = spec.run_as.instances;
         let (digest, found) = match &self.image {
             Some(image) => (image.digest, Found::Loaded(self.own(image, kind, &spec)?)),
             None => self.read(kind, &spec).await?,
@@ -224,14 +225,14 @@ impl ComponentBackend {
             Found::Loaded(homes) => homes,
             Found::Uncompiled(source) => {
                 let compiled = self.compile(&spec.path, &source).await?;
-                let (engines, policy) = (Arc::clone(&self.engines), spec.run_as.instances);
-                blocking(move || Homes::load(&engines, policy, Compilation::File(compiled), interface(kind)))
+                let engines = Arc::clone(&self.engines);
+                blocking(move || Homes::load(&engines, reuse, Compilation::File(compiled), interface(kind)))
                     .await?
             }
         };
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
-        Ok(Launching { info, ground, homes: Arc::new(homes) })
+        Ok(Launching { info, ground, homes: Arc::new(homes), reuse })
     }
 
     /// Loads the component that came with the program, which takes less time than to find a thread for it.
@@ -247,14 +248,14 @@ impl ComponentBackend {
     /// Reads a component, checks it, and takes what was compiled of it from the cache, if it is there.
     async fn read(&self, kind: Kind, spec: &PluginSpec) -> Result<(Digest, Found), LaunchError> {
         let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
-        let (path, expected, policy) = (spec.path.clone(), spec.digest, spec.run_as.instances);
+        let (path, expected, reuse) = (spec.path.clone(), spec.digest, spec.run_as.instances);
         // In one go: each way to another thread and back costs a short command more than the work does.
         let read = blocking(move || {
             let source = Source::new(&path)?;
             let digest = source.inspection.digest;
             LaunchError::check_digest(&path, expected, digest)?;
             source.check(kind)?;
-            let load = |compiled| Homes::load(&engines, policy, Compilation::File(compiled), interface(kind));
+            let load = |compiled| Homes::load(&engines, reuse, Compilation::File(compiled), interface(kind));
             let loaded = match cache {
                 Some(cache) => cache.load(&digest, load)?,
                 None => None,
@@ -281,20 +282,18 @@ impl Backend for ComponentBackend {
     }
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
-        let policy = spec.run_as.instances;
         let launching = self.begin(Kind::Provider, spec).await?;
-        let (info, instances) = launching.settle(provider::CONFIGURE, policy, self.options.prepared);
+        let (info, instances) = launching.settle(provider::CONFIGURE, self.options.prepared);
         Ok(Arc::new(ComponentProvider::launch(info, instances).await?))
     }
 
     /// Starts the one instance that an auth handler has, whatever the specification says of instances.
     async fn launch_auth_handler(&self, mut spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
-        let policy = Policy::Single;
-        spec.run_as.instances = policy;
+        spec.run_as.instances = Reuse::Single;
         let mut launching = self.begin(Kind::AuthHandler, spec).await?;
         // A login has none.
         let wall = launching.ground.limits.wall.take();
-        let (info, instances) = launching.settle(auth::CONFIGURE, policy, self.options.prepared);
+        let (info, instances) = launching.settle(auth::CONFIGURE, self.options.prepared);
         Ok(Arc::new(ComponentAuth::launch(info, instances, wall).await?))
     }
 }
@@ -312,12 +311,13 @@ struct Launching {
     info: PluginInfo,
     ground: Ground,
     homes: Arc<Homes>,
+    reuse: Reuse,
 }
 
 impl Launching {
-    fn settle(self, configure: Function, policy: Policy, prepared: Prepared) -> (PluginInfo, Arc<Instances>) {
-        let instances = Instances::new(Arc::new(self.ground), self.homes, configure, policy, prepared);
-        (self.info, Arc::new(instances))
+    fn settle(self, configure: Function, prepared: Prepared) -> (PluginInfo, Arc<Instances>) {
+        let Self { info, ground, homes, reuse } = self;
+        (info, Arc::new(Instances::new(Arc::new(ground), homes, configure, reuse, prepared)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::select_all;
-use portcullis_contract::{CallError, Instances as Policy, LaunchError};
+use portcullis_contract::{CallError, Instances as Reuse, LaunchError};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
 
@@ -125,14 +125,14 @@ impl Homes {
     /// Maps a compiled component into the engine where its instances will live.
     pub(crate) fn load(
         engines: &Arc<Engines>,
-        policy: Policy,
+        reuse: Reuse,
         compiled: Compilation,
         interface: &'static Interface,
     ) -> Result<Self, Homeless> {
-        let pooled = match policy {
-            Policy::PerCall => compiled.class(),
+        let pooled = match reuse {
+            Reuse::PerCall => compiled.class(),
             // A slot that is never given back is no use to a pool.
-            Policy::Single | Policy::Pooled(_) => Class::Anywhere,
+            Reuse::Single | Reuse::Pooled(_) => Class::Anywhere,
         };
         let classes: &[Class] = match pooled {
             Class::Small => &[Class::Small, Class::Large, Class::Anywhere],

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portcullis_contract::{Amount, Call, CallError, Instances as Policy, LimitName, StopReason, chain};
+use portcullis_contract::{Amount, Call, CallError, Instances as Reuse, LimitName, StopReason, chain};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
@@ -79,17 +79,17 @@ impl Instances {
         ground: Arc<Ground>,
         homes: Arc<Homes>,
         configure: Function,
-        policy: Policy,
+        reuse: Reuse,
         prepared: Prepared,
     ) -> Self {
         let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
-        let supply = match policy {
-            Policy::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
+        let supply = match reuse {
+            Reuse::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
                 Supply::Ahead(Ahead::new(homes.first.kit.class == Class::Small))
             }
-            Policy::PerCall => Supply::Fresh,
-            Policy::Single => kept(1),
-            Policy::Pooled(n) => kept(n.into()),
+            Reuse::PerCall => Supply::Fresh,
+            Reuse::Single => kept(1),
+            Reuse::Pooled(n) => kept(n.into()),
         };
         let turns = Semaphore::new(usize::try_from(ground.limits.concurrency).unwrap_or(usize::MAX).max(1));
         Self { ground, homes, configure, turns, configurations: RwLock::default(), supply }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_contract::{Digest, Instances as Policy, Kind, LaunchError};
+use portcullis_contract::{Digest, Instances as Reuse, Kind, LaunchError};
 
 use crate::component::cache::Compiled;
 use crate::component::engine::Engines;
@@ -77,6 +77,6 @@ fn take(engines: &Arc<Engines>, compiled: Compiled, kind: Kind) -> Result<(Vec<u
     let image = compiled.read().map_err(|error| Homeless::Stale(error.into()))?;
     let class = compiled.class.encode();
     // What does not load here would not load there.
-    Homes::load(engines, Policy::Single, Compilation::File(compiled), interface(kind))?;
+    Homes::load(engines, Reuse::Single, Compilation::File(compiled), interface(kind))?;
     Ok((image, class))
 }
