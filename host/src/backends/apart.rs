@@ -8,10 +8,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
@@ -21,12 +19,11 @@ use portcullis_contract::{
 use rustix::fs::{Access, access};
 
 use crate::component::{ComponentBackend, FINGERPRINT};
+use crate::leftovers::{self, NEWBORN};
 use crate::process::{ProcessBackend, ProcessOptions};
 
 /// Begins the names of the directories of files that are wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";
-/// How long such a directory may be nobody's. Too short, and one could be removed before it is locked.
-const NEWBORN: Duration = Duration::from_secs(60);
 
 /// Where the shim comes from, a whole program. It is read when a component is to be isolated.
 #[derive(Clone)]
@@ -154,19 +151,10 @@ impl Directory {
 
 /// Removes from `base` what hosts of this user left that were killed during a launch.
 fn sweep(base: &Path) {
-    let user = rustix::process::geteuid().as_raw();
-    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
-            continue;
-        }
-        // Of the entry itself, never of what a link leads to.
-        let Ok(metadata) = entry.metadata() else { continue };
-        let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
-        let abandoned = metadata.is_dir()
-            && metadata.uid() == user
-            && age.is_some_and(|age| age > NEWBORN)
-            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok());
-        if abandoned && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+    for (path, about) in leftovers::old(base, PREFIX, NEWBORN) {
+        let abandoned =
+            about.is_dir() && File::open(&path).is_ok_and(|directory| directory.try_lock().is_ok());
+        if abandoned && let Err(error) = std::fs::remove_dir_all(&path) {
             tracing::debug!(%error, "what a killed host left stays");
         }
     }
@@ -200,7 +188,7 @@ impl Backend for Isolating {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use portcullis_contract::Resolved;
 

@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::{SecretStore, StoreError};
+use crate::leftovers::{self, NEWBORN};
 use crate::lock::lock;
 
 mod text;
@@ -45,9 +46,6 @@ const SETTLES_IN: Duration = Duration::from_secs(2);
 
 /// Begins the name of a file that is not whole yet. Says whose it is: what has such a name is removed one day.
 const UNFINISHED: &str = ".portcullis-secrets-";
-
-/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
-const NEWBORN: Duration = Duration::from_secs(60);
 
 /// A guess; a file of that size is something else.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -293,18 +291,8 @@ fn advised(error: io::Error) -> io::Error {
 
 /// Removes from a directory what processes of this user left that were killed while they wrote. It holds secrets.
 fn sweep(directory: &Path) {
-    let us = rustix::process::geteuid().as_raw();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-            continue;
-        }
-        // Of the entry itself, never of what a link leads to.
-        let Ok(about) = entry.metadata() else { continue };
-        let age = about.modified().ok().and_then(|modified| modified.elapsed().ok());
-        let path = entry.path();
+    for (path, about) in leftovers::old(directory, UNFINISHED, NEWBORN) {
         let abandoned = about.is_file()
-            && about.uid() == us
-            && age.is_some_and(|age| age > NEWBORN)
             // NFS locks nothing else that is open to be read.
             && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
         if abandoned && let Err(error) = fs::remove_file(&path) {

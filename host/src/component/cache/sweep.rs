@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::leftovers::NEWBORN;
 use crate::regular;
 
 /// Begins the name of a file that is being compiled into.
 pub(super) const UNFINISHED: &str = ".compiling-";
-
-/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
-const NEWBORN: Duration = Duration::from_secs(60);
 
 /// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
 pub(super) const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
