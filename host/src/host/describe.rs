@@ -19,12 +19,6 @@ use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 /// What is said of a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
 
-/// What is known of a plugin without asking it, or after.
-pub(super) enum Known {
-    Described(Told),
-    Nothing,
-}
-
 /// What a plugin told of itself. A descriptor may not have been readable; then it is why.
 pub(super) enum Told {
     Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
@@ -81,15 +75,15 @@ impl Rooms {
     }
 
     /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
-    /// nothing granted, as one of the `likely` kind first. A digest that was remembered and no longer holds
-    /// is put right.
+    /// nothing granted, as one of the `likely` kind first. `None` when it would have to be asked and may not be
+    /// started. A digest that was remembered and no longer holds is put right.
     pub(super) async fn described(
         &self,
         examined: &mut Examined,
         known: &mut KnownDigest,
         may_start: bool,
         likely: Kind,
-    ) -> Result<Known, FindError> {
+    ) -> Result<Option<Told>, FindError> {
         match self.described_under(examined, &known.digest, may_start, likely).await {
             // As at a start: the file itself knows better than what was remembered of it.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
@@ -108,24 +102,24 @@ impl Rooms {
         digest: &Digest,
         may_start: bool,
         likely: Kind,
-    ) -> Result<Known, FindError> {
+    ) -> Result<Option<Told>, FindError> {
         if let Some(kept) = self.kept(digest).await {
-            return Ok(Known::Described(kept.into()));
+            return Ok(Some(kept.into()));
         }
         // Who may be started need not be, if it has said beforehand what it would say.
         let wrapped = self.wrapped(examined).await;
         let believed = wrapped.filter(|wrapped| may_start || wrapped.origin == Origin::Known);
         if let Some(told) = believed.and_then(Wrapped::told) {
-            return Ok(Known::Described(told));
+            return Ok(Some(told));
         }
         if !may_start {
-            return Ok(Known::Nothing);
+            return Ok(None);
         }
         let (file, digest) = (examined.file.clone(), *digest);
         let asked = self.see_through(&examined.file.path, Purpose::Look, move |rooms, _| async move {
             rooms.ask_once(&file, &digest, likely).await
         });
-        asked.await.map(Known::Described)
+        asked.await.map(Some)
     }
 
     /// Asks a plugin what it offers, as one of the `likely` kind first, unless somebody just has.

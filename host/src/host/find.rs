@@ -17,7 +17,7 @@ use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginNam
 use thiserror::Error;
 
 use super::aside::aside;
-use super::describe::{Known, Told};
+use super::describe::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::listing::discover_one;
@@ -175,6 +175,13 @@ pub(super) enum Purpose {
     Look,
 }
 
+/// A file whose plugin offers what was searched for.
+struct Located {
+    file: Candidate,
+    /// The plugin, which is up, if the search was to run it.
+    started: Option<Started>,
+}
+
 impl Host {
     /// Finds a provider, and starts and configures its plugin if it is not up yet.
     ///
@@ -255,8 +262,8 @@ impl Rooms {
                     self.configure(&provider).await;
                     return Ok(provider);
                 }
-                let (_, started) = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
-                let provider = started.and_then(|started| started.provider(name));
+                let located = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
+                let provider = located.started.and_then(|started| started.provider(name));
                 provider.ok_or_else(|| nobody(Kind::Provider, name, Vec::new(), Vec::new()))
             }
             Wanted::File(path, provider) => {
@@ -278,7 +285,8 @@ impl Rooms {
                     return Ok(handler);
                 }
                 match self.search(Kind::AuthHandler, text, describe, Purpose::Run).await {
-                    Ok((_, started)) => started
+                    Ok(located) => located
+                        .started
                         .and_then(|started| started.handler(&name))
                         .ok_or_else(|| nobody(Kind::AuthHandler, text, Vec::new(), Vec::new())),
                     Err(FindError::NoHandler { name, left_out, .. }) => {
@@ -321,12 +329,12 @@ impl Rooms {
                 self.described(&mut examined, &mut known, may_start, Kind::AuthHandler).await
             };
             match described.await {
-                Ok(Known::Described(Told::AuthHandlers(infos))) => {
+                Ok(Some(Told::AuthHandlers(infos))) => {
                     let names = infos.into_iter().map(|info| info.name);
                     all.files.push((names.filter(|name| !name.as_str().is_empty()).collect(), examined.file));
                 }
-                Ok(Known::Described(Told::Providers(_))) => {}
-                Ok(Known::Nothing) => all.left_out.push(examined.file.path),
+                Ok(Some(Told::Providers(_))) => {}
+                Ok(None) => all.left_out.push(examined.file.path),
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
                     all.failed.push(error);
@@ -367,17 +375,17 @@ impl Rooms {
         name: &str,
         describe: Describe,
     ) -> Result<Candidate, FindError> {
-        self.search(kind, name, describe, Purpose::Look).await.map(|(file, _)| file)
+        self.search(kind, name, describe, Purpose::Look).await.map(|located| located.file)
     }
 
-    /// Looks for who offers something; to run it, with the plugin that does, which then is up.
-    pub(super) async fn search(
+    /// Looks for who offers something.
+    async fn search(
         &self,
         kind: Kind,
         name: &str,
         describe: Describe,
         purpose: Purpose,
-    ) -> Result<(Candidate, Option<Started>), FindError> {
+    ) -> Result<Located, FindError> {
         let found = self.look(discover::candidates).await?;
         // Why one that should have had it does not: told if nobody else has it.
         let mut failure = None;
@@ -387,7 +395,7 @@ impl Rooms {
             match self.known_of(&examined).await {
                 Some(told) if told.offers(kind, name) => {
                     match self.offers(&mut examined, kind, name, purpose).await {
-                        Ok(Some(started)) => return Ok((examined.file, started)),
+                        Ok(Some(located)) => return Ok(located),
                         Ok(None) => {}
                         Err(error) => failure = failure.or(Some(error)),
                     }
@@ -414,7 +422,7 @@ impl Rooms {
                 looked => (looked, is_meant),
             };
             match offered {
-                Ok(Some(started)) => return Ok((examined.file, started)),
+                Ok(Some(located)) => return Ok(located),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
@@ -441,27 +449,26 @@ impl Rooms {
         }
     }
 
-    /// Returns whether a file offers something; to run it, with the plugin.
+    /// Returns a file if its plugin offers something.
     async fn offers(
         &self,
         examined: &mut Examined,
         kind: Kind,
         name: &str,
         purpose: Purpose,
-    ) -> Result<Option<Option<Started>>, FindError> {
-        match purpose {
+    ) -> Result<Option<Located>, FindError> {
+        let (offers, started) = match purpose {
             Purpose::Run => {
                 let started = self.start(&examined.file, kind).await?;
-                Ok(started.offers(name).then_some(Some(started)))
+                (started.offers(name), Some(started))
             }
             Purpose::Look => {
                 let mut known = self.digest(&examined.file).await?;
-                let Known::Described(told) = self.described(examined, &mut known, true, kind).await? else {
-                    return Ok(None);
-                };
-                Ok(told.offers(kind, name).then_some(None))
+                let told = self.described(examined, &mut known, true, kind).await?;
+                (told.is_some_and(|told| told.offers(kind, name)), None)
             }
-        }
+        };
+        Ok(offers.then(|| Located { file: examined.file.clone(), started }))
     }
 }
 

@@ -17,7 +17,7 @@ use portcullis_contract::{
 
 use super::auth::{AuthError, USUAL_VALIDITY};
 use super::discover::Candidate;
-use super::find::{Describe, FindError, Purpose};
+use super::find::{Describe, FindError};
 use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
@@ -177,8 +177,8 @@ impl Rooms {
             }
             error
         };
-        let looked = self.search(Kind::AuthHandler, name.as_str(), Describe::Trusted, Purpose::Look).await;
-        let (file, _) = looked.map_err(not_there)?;
+        let located = self.locate(Kind::AuthHandler, name.as_str(), Describe::Trusted).await;
+        let file = located.map_err(not_there)?;
         // Before it is started, for it may ask as soon as it is.
         let wait = self.waits.begin(&asker.file, &file.path).ok_or_else(circle)?;
         let started = self.start(&file, Kind::AuthHandler).await.map_err(not_there)?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
 
-use super::describe::{Known, Told};
+use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
 use super::wrapped::Examined;
@@ -166,11 +166,11 @@ impl Rooms {
     async fn listed(&self, mut examined: Examined, may_start: bool) -> Result<Listed, FindError> {
         let mut known = self.digest(&examined.file).await?;
         let offers = match self.described(&mut examined, &mut known, may_start, Kind::Provider).await {
-            Ok(Known::Described(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
-            Ok(Known::Described(Told::AuthHandlers(all))) => {
+            Ok(Some(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
+            Ok(Some(Told::AuthHandlers(all))) => {
                 Offers::AuthHandlers(all.into_iter().map(handler_offer).collect())
             }
-            Ok(Known::Nothing) => Offers::NotYetDescribed,
+            Ok(None) => Offers::NotYetDescribed,
             Err(error) => Offers::Failed(error),
         };
         // Only now, for it may have turned out to be another file than was remembered.
