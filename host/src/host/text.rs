@@ -10,9 +10,8 @@
 mod fuzz;
 mod reader;
 
-use std::fmt;
-
 use serde_json::{Map, Number, Value};
+use thiserror::Error;
 
 use reader::{Container, Event, Reader};
 
@@ -20,9 +19,10 @@ use reader::{Container, Event, Reader};
 pub(super) const MAX_DEPTH: usize = 10_000;
 
 /// Why a text is no JSON that can be checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum TextError {
     /// It is no JSON.
+    #[error("invalid JSON: expected {expected} at byte {at}")]
     Syntax {
         /// What was expected.
         expected: &'static str,
@@ -30,28 +30,15 @@ pub(super) enum TextError {
         at: usize,
     },
     /// A key stands twice in one object.
+    #[error("key {0:?} is given more than once in one object; give it once")]
     Duplicate(String),
     /// It nests deeper than [`MAX_DEPTH`].
+    #[error("values nest deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// It is JSON, and no object.
+    /// It is JSON, and no object. Upstream's sentence (contract spec 4.6).
+    #[error("expected map[string]any, got {0}")]
     NotObject(&'static str),
 }
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax { expected, at } => write!(f, "invalid JSON: expected {expected} at byte {at}"),
-            Self::Duplicate(key) => {
-                write!(f, "key {key:?} is given more than once in one object; give it once")
-            }
-            Self::TooDeep => write!(f, "values nest deeper than {MAX_DEPTH} levels"),
-            // Upstream's sentence (contract spec 4.6).
-            Self::NotObject(got) => write!(f, "expected map[string]any, got {got}"),
-        }
-    }
-}
-
-impl std::error::Error for TextError {}
 
 /// One property of an object, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
