@@ -1,4 +1,4 @@
-//! Names that plugins ask for: what can be one, and how they are shown.
+//! Names that plugins and people ask for: what can be one, how they are shown, and which one may have been meant.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -58,6 +58,37 @@ pub(crate) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Returns which of the names is nearest to one that is not among them, no more than `most` edits away, with how many it is.
+pub(crate) fn nearest<'n>(
+    name: &str,
+    names: impl Iterator<Item = &'n str>,
+    most: usize,
+) -> Option<(usize, &'n str)> {
+    let length = name.chars().count();
+    // One that is longer or shorter by more than that is at least as far away, and may be very long.
+    let close = |other: &&str| other.chars().count().abs_diff(length) <= most;
+    let near = names.filter(close).map(|other| (distance(name, other), other)).min();
+    near.filter(|(far, _)| *far <= most)
+}
+
+/// Counts the edits between two names (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+        for (j, b) in to.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

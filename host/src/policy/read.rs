@@ -18,6 +18,7 @@ use super::values::{
     Found, Value, bytes, count, guest_path, instances, json, parsed, table, text, time, variable, word, wrong,
 };
 use super::{PluginPolicy, Policy, Problems};
+use crate::names::nearest;
 
 /// How many problems are told at once. A guess; whoever has more mends these first.
 const PROBLEMS_SHOWN: usize = 20;
@@ -341,30 +342,10 @@ fn no_digests(span: Range<usize>, place: &str) -> Found {
 }
 
 fn unknown(key: &str, span: Range<usize>, place: &str, known: &[&str]) -> Found {
-    let near = known
-        .iter()
-        .map(|k| (distance(key, k), k))
-        .min()
-        .filter(|(far, k)| *far <= 2.min(k.len().div_ceil(2)));
+    let near = nearest(key, known.iter().copied(), 2).filter(|(far, k)| *far <= k.len().div_ceil(2));
     let advice = match near {
         Some((_, near)) => format!("did you mean {near:?}?"),
         None => format!("known are {}", known.join(", ")),
     };
     Found::new(span, format!("unknown key {key:?} in {place}; {advice}"))
-}
-
-/// How many letters have to be put in, taken out or replaced to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    // A key is a word; more than that is not looked at, so that a silly file costs nothing.
-    let a: Vec<char> = a.chars().take(32).collect();
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, letter) in b.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((other, replace), insert) in a.iter().zip(&row).zip(row.iter().skip(1)) {
-            let last = next.last().copied().unwrap_or_default();
-            next.push((replace + usize::from(*other != letter)).min(insert + 1).min(last + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::schema::InputSchema;
 use super::super::sentences::quote;
 use super::super::text::Members;
+use crate::names::nearest;
 
 /// How many edits away a name may be to be the one that was meant.
 const NEAR: usize = 3;
@@ -30,11 +31,7 @@ pub(in super::super) fn check_keys(
     let provider = format!("provider {}", quote(provider));
     let compares = unknown.len().saturating_mul(declared.len()) <= MOST_COMPARED;
     let complaint = |key: &&str| {
-        let length = key.chars().count();
-        // A name that is longer or shorter by more than that is at least as far away, and may be very long.
-        let close = |d: &&String| compares && d.chars().count().abs_diff(length) <= NEAR;
-        let near = declared.keys().filter(close).map(|d| (distance(key, d), d)).min();
-        let near = near.filter(|(far, _)| *far <= NEAR);
+        let near = nearest(key, declared.keys().filter(|_| compares).map(String::as_str), NEAR);
         let said = format!("{provider} does not accept input {}", quote(key));
         near.map_or(said.clone(), |(_, near)| format!("{said} — did you mean {}?", quote(near)))
     };
@@ -48,24 +45,6 @@ pub(in super::super) fn check_keys(
             Err(format!("unknown inputs for {provider}:\n  - {list}\nvalid inputs: {valid}"))
         }
     }
-}
-
-/// Counts the edits between two names (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = i;
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-        for (j, b) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
