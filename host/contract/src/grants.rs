@@ -4,7 +4,7 @@
 //! over a plugin's channel.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -157,21 +157,7 @@ impl FromStr for HttpAuthority {
             return Err(PatternError("an authority starts with \"https://\" or \"http://\""));
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = if let Some((host, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']'))
-        {
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(PatternError("what stands in brackets is not an IPv6 address"));
-            }
-            match (after.strip_prefix(':'), after) {
-                (Some(port), _) => (host, Some(port)),
-                (None, "") => (host, None),
-                (None, _) => {
-                    return Err(PatternError("after an address in brackets comes a port or nothing"));
-                }
-            }
-        } else {
-            rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
-        };
+        let (host, port) = host_and_port(rest)?;
         let port = match port {
             None => default,
             // A number may have a sign where it is parsed, and a port has none.
@@ -190,6 +176,22 @@ impl FromStr for HttpAuthority {
             ));
         }
         Ok(Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
+    }
+}
+
+/// Splits what stands behind the scheme. Only an address in brackets has colons of its own.
+fn host_and_port(text: &str) -> Result<(&str, Option<&str>), PatternError> {
+    let Some((host, after)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        return Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))));
+    };
+    if host.parse::<Ipv6Addr>().is_err() {
+        return Err(PatternError("what stands in brackets is not an IPv6 address"));
+    }
+    match after.strip_prefix(':') {
+        None if !after.is_empty() => {
+            Err(PatternError("after an address in brackets comes a port or nothing"))
+        }
+        port => Ok((host, port)),
     }
 }
 
