@@ -122,10 +122,9 @@ impl Host {
         request: Run,
         sink: Option<&mut dyn Sink>,
     ) -> Result<Ran, RunError> {
-        let Some(limit) = request.timeout else {
-            return self.run_until(None, wanted, describe, request, sink).await;
-        };
-        let Some(deadline) = Instant::now().checked_add(limit) else {
+        // A limit that is too far off to be reckoned with never comes.
+        let limited = request.timeout.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+        let Some((limit, deadline)) = limited else {
             return self.run_until(None, wanted, describe, request, sink).await;
         };
         // Around all of it, for what is no call has no clock of its own: looking, starting, checking.
