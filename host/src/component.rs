@@ -40,7 +40,6 @@ mod host_service;
 mod http;
 mod image;
 mod instances;
-mod layer;
 mod limit;
 mod link;
 mod load;

@@ -14,9 +14,12 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
 
-use crate::component::layer::{Layer, TooManyParts};
 use crate::component::link::is_linked;
 use crate::regular;
+
+mod layer;
+
+use layer::{Layer, TooManyParts};
 
 /// The largest file that is read. The largest components that people make hold a whole browser
 /// engine, and a tenth of this.

@@ -17,11 +17,11 @@ const DEEPEST: usize = 100;
 /// A component comes to more than is borne.
 #[derive(Debug, Error)]
 #[error("its components, instantiated by each other, come to more than {MOST_PARTS} instances and functions")]
-pub(crate) struct TooManyParts;
+pub(super) struct TooManyParts;
 
 /// One component of those that lie in each other, as far as it was read.
-pub(crate) struct Layer {
-    pub(crate) parser: Parser,
+pub(super) struct Layer {
+    pub(super) parser: Parser,
     /// How many parts it comes to when it is instantiated.
     parts: u64,
     /// The same of each component that it can instantiate, by index.
@@ -29,12 +29,12 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub(crate) fn new(parser: Parser) -> Self {
+    pub(super) fn new(parser: Parser) -> Self {
         Self { parser, parts: 0, components: Vec::new() }
     }
 
     /// Goes on with a component that is nested in this one, and puts this one with those around it.
-    pub(crate) fn enter(&mut self, parser: Parser, around: &mut Vec<Self>) -> Result<(), TooManyParts> {
+    pub(super) fn enter(&mut self, parser: Parser, around: &mut Vec<Self>) -> Result<(), TooManyParts> {
         if around.len() == DEEPEST {
             return Err(TooManyParts);
         }
@@ -43,7 +43,7 @@ impl Layer {
     }
 
     /// Goes on with the component around this one, which has come to its end. Returns whether there is one.
-    pub(crate) fn leave(&mut self, around: &mut Vec<Self>) -> Result<bool, TooManyParts> {
+    pub(super) fn leave(&mut self, around: &mut Vec<Self>) -> Result<bool, TooManyParts> {
         let Some(outer) = around.pop() else { return Ok(false) };
         let inner = std::mem::replace(self, outer);
         self.hold(inner.parts)?;
@@ -51,13 +51,13 @@ impl Layer {
     }
 
     /// Counts parts of its own.
-    pub(crate) fn add(&mut self, parts: u64) -> Result<(), TooManyParts> {
+    pub(super) fn add(&mut self, parts: u64) -> Result<(), TooManyParts> {
         self.parts = self.parts.saturating_add(parts);
         if self.parts > MOST_PARTS { Err(TooManyParts) } else { Ok(()) }
     }
 
     /// Counts an instance, and all that comes with it.
-    pub(crate) fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), TooManyParts> {
+    pub(super) fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), TooManyParts> {
         self.add(1)?;
         match instance {
             ComponentInstance::Instantiate { component_index, .. } => self.add(self.of(*component_index)),
@@ -66,7 +66,7 @@ impl Layer {
     }
 
     /// Takes another name for something that may be a component.
-    pub(crate) fn alias(&mut self, alias: &ComponentAlias<'_>, around: &[Self]) -> Result<(), TooManyParts> {
+    pub(super) fn alias(&mut self, alias: &ComponentAlias<'_>, around: &[Self]) -> Result<(), TooManyParts> {
         match alias {
             ComponentAlias::InstanceExport { kind, .. } => self.given(*kind),
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
@@ -83,12 +83,12 @@ impl Layer {
     }
 
     /// Takes an export, which is another name for what is exported.
-    pub(crate) fn export(&mut self, kind: ComponentExternalKind, index: u32) -> Result<(), TooManyParts> {
+    pub(super) fn export(&mut self, kind: ComponentExternalKind, index: u32) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
     }
 
     /// Takes something from elsewhere. If it is a component, it may come to anything; no tool makes those.
-    pub(crate) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
+    pub(super) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
     }
 
