@@ -12,7 +12,7 @@ use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
 use super::wrapped::Examined;
-use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, descriptor};
+use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 
 /// What lies in the directories.
 #[derive(Debug)]
@@ -190,9 +190,8 @@ pub(super) fn discover_one(path: &std::path::Path) -> Result<Candidate, FindErro
 
 fn offer((advertised, described): (ProviderName, Result<Descriptor, String>)) -> Offer {
     let judged = described.and_then(|d| {
-        let version =
-            descriptor::version(&d).map_err(|e| format!("failed to get provider descriptor: {e}"))?;
-        descriptor::judge(&d, version).map_err(|e| format!("invalid provider descriptor: {e}"))?;
+        let version = rules::version(&d).map_err(|e| format!("failed to get provider descriptor: {e}"))?;
+        rules::judge(&d, version).map_err(|e| format!("invalid provider descriptor: {e}"))?;
         Ok(d)
     });
     Offer { advertised, descriptor: judged, taken_by: None }

@@ -13,7 +13,7 @@ use portcullis_contract::{CallError, Capability, Descriptor, Provider, ProviderN
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use super::descriptor::{self, InvalidDescriptor, Judged};
+use super::rules::{self, InvalidDescriptor, Judged};
 use super::schema::InputSchema;
 use super::sentences::quote;
 
@@ -78,9 +78,9 @@ impl Registered {
     pub fn new(plugin: Arc<dyn Provider>, advertised: &ProviderName) -> Result<Self, RegisterError> {
         let descriptor =
             plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(e.again()))?.clone();
-        let version = descriptor::version(&descriptor).map_err(RegisterError::Version)?;
+        let version = rules::version(&descriptor).map_err(RegisterError::Version)?;
         let Judged { version, schema } =
-            descriptor::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
+            rules::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
         let (advertised, configured) = (advertised.clone(), OnceCell::new());
         let silent = AtomicBool::new(false);
         Ok(Self { advertised, descriptor, version, plugin, schema, configured, silent })

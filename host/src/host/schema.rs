@@ -20,14 +20,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::references::{self, References};
 use super::sentences::{self, Input};
 use super::text::{self, TextError};
 
 mod patterns;
 mod plain;
+mod references;
 
 use plain::Plain;
+use references::References;
 
 /// Deeper values than this are judged on a stack of their own, and so is what follows more references.
 const SHALLOW: usize = 16;
