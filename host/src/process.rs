@@ -4,8 +4,8 @@
 //! inherited by accident: its environment, its standard input, its place in a process group of its own.
 //! What it may ask is served over the broker and announced when it is first configured.
 //!
-//! A [`ProcessProvider`] or [`ProcessAuth`] owns its child, and nothing else does: a call, a stream or a clone
-//! of a channel never keeps one alive. However a launch ends, no child is left of one that failed.
+//! A provider or an auth handler owns its child, and nothing else does: a call, a stream or a clone of a channel
+//! never keeps one alive. However a launch ends, no child is left of one that failed.
 //!
 //! How go-plugin works is not known here but in `portcullis_goplugin`; deadlines and restarts are whoever
 //! calls'.
@@ -31,11 +31,11 @@ use portcullis_contract::{
 };
 use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin, Versions};
 
-pub use auth::ProcessAuth;
+use auth::ProcessAuth;
 use channel::{Channel, Client};
 use host_service::HostDoor;
 use output::Words;
-pub use provider::ProcessProvider;
+use provider::ProcessProvider;
 use state::{Child, Reading};
 
 /// Returns what of our environment a child gets if nobody says otherwise: what most programs need.
@@ -97,15 +97,15 @@ impl Backend for ProcessBackend {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let began = Instant::now();
-        let Started { info, channel, host, child, .. } = self.start(spec, Kind::Provider).await?;
+        let Started { info, channel, host, child } = self.start(spec, Kind::Provider).await?;
         let describing = ProcessProvider::describe(info, channel, host, child);
         Ok(Arc::new(self.in_time(began, describing).await?))
     }
 
     async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
         let began = Instant::now();
-        let Started { info, version, channel, host, child } = self.start(spec, Kind::AuthHandler).await?;
-        let describing = ProcessAuth::describe(info, version, channel, host, child);
+        let Started { info, channel, host, child } = self.start(spec, Kind::AuthHandler).await?;
+        let describing = ProcessAuth::describe(info, channel, host, child);
         Ok(Arc::new(self.in_time(began, describing).await?))
     }
 }
@@ -113,7 +113,6 @@ impl Backend for ProcessBackend {
 /// A child that runs, and has not said yet what it offers.
 struct Started<C> {
     info: PluginInfo,
-    version: u32,
     channel: Channel<C>,
     host: HostDoor,
     child: Child,
@@ -133,7 +132,6 @@ impl ProcessBackend {
             Some(_) => (digest.await?, start.await?),
             None => futures_util::future::try_join(digest, start).await?,
         };
-        let version = connection.negotiated_version();
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
         let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };
@@ -144,7 +142,7 @@ impl ProcessBackend {
         let child = Child::hold(connection, &spec.name, &limits, prints).map_err(LaunchError::failed)?;
         let info =
             PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
-        Ok(Started { info, version, channel, host, child })
+        Ok(Started { info, channel, host, child })
     }
 
     /// Waits for what a child says of itself, within what is left of the time that it has to start.
@@ -164,7 +162,8 @@ impl ProcessBackend {
     fn launch(&self, spec: &PluginSpec, kind: Kind, executable: Executable) -> Launch {
         let (cookie, versions) = match kind {
             Kind::Provider => (Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin"), Versions::from([1])),
-            // Later auth plugins speak 2 and nothing else, older ones 1; a plugin of both chooses 2.
+            // Later auth plugins speak 2 and nothing else, older ones 1; a plugin of both chooses 2. The messages are the
+            // same in both: one of version 1 knows fewer calls.
             Kind::AuthHandler => {
                 (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), Versions::from([1, 2]))
             }

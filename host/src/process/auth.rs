@@ -25,9 +25,8 @@ use super::state::Child;
 
 /// A child process that offers auth handlers.
 #[derive(Debug)]
-pub struct ProcessAuth {
+pub(super) struct ProcessAuth {
     info: PluginInfo,
-    version: u32,
     handlers: Vec<HandlerInfo>,
     channel: Channel<AuthClient>,
     host: HostDoor,
@@ -38,7 +37,6 @@ impl ProcessAuth {
     /// Asks a child what it offers. Dropping the future, or an error, ends the child.
     pub(super) async fn describe(
         info: PluginInfo,
-        version: u32,
         channel: Channel<AuthClient>,
         host: HostDoor,
         child: Child,
@@ -52,15 +50,7 @@ impl ProcessAuth {
             .map_err(LaunchError::Undescribed)?
             .handlers;
         let handlers = handlers.into_iter().map(HandlerInfo::from).collect();
-        Ok(Self { info, version, handlers, channel, host, child })
-    }
-
-    /// Returns the version of the auth handshake that the plugin chose, 1 or 2 (contract spec 1.9).
-    ///
-    /// The messages are the same in both: a plugin of version 1 knows fewer calls.
-    #[must_use]
-    pub fn negotiated_version(&self) -> u32 {
-        self.version
+        Ok(Self { info, handlers, channel, host, child })
     }
 
     /// Makes a call whose failures are statuses.

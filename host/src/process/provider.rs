@@ -23,7 +23,7 @@ use super::state::Child;
 
 /// A child process that offers providers.
 #[derive(Debug)]
-pub struct ProcessProvider {
+pub(super) struct ProcessProvider {
     info: PluginInfo,
     names: Vec<ProviderName>,
     descriptors: HashMap<ProviderName, Result<Descriptor, CallError>>,
