@@ -32,6 +32,7 @@ mod compiling;
 mod convert;
 mod ending;
 pub(crate) mod engine;
+mod failure;
 mod files;
 mod guest;
 mod homes;

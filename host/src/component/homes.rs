@@ -17,9 +17,9 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::component::cache::Compiled;
 use crate::component::engine::{Class, EngineKit, Engines};
+use crate::component::failure::lack;
 use crate::component::guest::{Exports, Interface};
 use crate::component::image::Image;
-use crate::component::instances::lack;
 use crate::component::state::State;
 use crate::component::{Text, blocking, link};
 

@@ -12,22 +12,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use portcullis_contract::{Amount, Call, CallError, Instances as Reuse, LimitName, StopReason, chain};
-use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
-use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
-use wasmtime_wasi::I32Exit;
 
 use crate::component::Prepared;
 use crate::component::ahead::{Ahead, Signal, Whom};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
 use crate::component::ending::Watch;
-use crate::component::engine::{Class, advice};
+use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
-use crate::component::limit::LimitHit;
-use crate::component::state::{Errand, Ground, Reader, Refused, State};
+use crate::component::state::{Errand, Ground, Reader, State};
 use crate::lock::lock;
 
 /// A question to a guest.
@@ -359,89 +355,5 @@ impl Instances {
                 lock(idle).clear();
             }
         }
-    }
-
-    /// Says how it went with a guest; `None` is that the plugin was ended meanwhile.
-    fn outcome<T>(&self, result: Option<wasmtime::Result<T>>, store: &Store<State>) -> Result<T, CallError> {
-        match result {
-            None => {
-                let reason = "it was shut down under the call".to_owned();
-                Err(CallError::Stopped(StopReason::Lost { reason }))
-            }
-            Some(Err(error)) => Err(self.explain(&error, store)),
-            Some(Ok(value)) => Ok(value),
-        }
-    }
-
-    /// Says why a guest did not answer.
-    fn explain(&self, error: &wasmtime::Error, store: &Store<State>) -> CallError {
-        let state = store.data();
-        if let Some(hit) = error.downcast_ref::<LimitHit>() {
-            return hit.clone().into();
-        }
-        let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
-        // A guest that is refused memory mostly gives up, by a trap or in its own way, and only we know why. One that made do
-        // may have had another reason.
-        let gave_up = trap.is_some() || exit.is_some_and(|exit| exit.0 != 0);
-        let before = match state.refused_memory().filter(|_| gave_up) {
-            Some(Refused { hit, made_do: false }) => return hit.clone().into(),
-            Some(Refused { hit: LimitHit { asked, allowed, .. }, made_do: true }) => {
-                format!("; before that it was refused memory: asked {asked:#}, allowed {allowed}")
-            }
-            None => String::new(),
-        };
-        let stderr = state.printed().last_words();
-        if let Some(exit) = exit {
-            // WASI 0.2 tells no more of an exit than whether it was a good one.
-            let status = if exit.0 == 0 { "it ended itself" } else { "it ended itself with an error" };
-            return CallError::Stopped(StopReason::Exited { status: format!("{status}{before}"), stderr });
-        }
-        if let Some(trap) = trap {
-            return CallError::Stopped(StopReason::Trapped { reason: format!("{trap}{before}"), stderr });
-        }
-        let root = error.root_cause().to_string();
-        if root.contains("fuel allocated for hostcalls has been exhausted") {
-            // The engine has a type for it and keeps it to itself.
-            let allowed = Amount::Bytes(self.ground.limits.message);
-            return CallError::Limit { which: LimitName::Message, asked: Amount::Unknown, allowed };
-        }
-        match lack(error) {
-            Some(reason) => CallError::Stopped(StopReason::Lost { reason }),
-            None => CallError::contract(root),
-        }
-    }
-}
-
-/// Says what there was too little of, if the engine failed for that: it is nothing that the guest did.
-pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
-    let root = error.root_cause().to_string();
-    // The engine has no type for what a store may hold of a kind.
-    if let Some(excess) = root.strip_prefix("resource limit exceeded: ") {
-        return Some(format!("it takes more than a component may: {excess}"));
-    }
-    // Errors of other libraries may be around the system's own.
-    let of_the_machine = error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>())
-        || error.is::<OutOfMemory>()
-        || error.is::<PoolConcurrencyLimitError>();
-    of_the_machine.then(|| format!("this machine has no room for it: {root}{}", advice(error)))
-}
-
-#[cfg(test)]
-mod tests {
-    use portcullis_contract::LaunchError;
-
-    use super::*;
-
-    #[test]
-    fn what_a_machine_lacks_is_no_fault_of_a_guest() {
-        let full = wasmtime::Error::from(Errno::NOMEM);
-        let no_room = "this machine has no room for it: Cannot allocate memory (os error 12)";
-        assert_eq!(lack(&full.context("a memory")).as_deref(), Some(no_room));
-        let full = wasmtime::Error::from(std::io::Error::from(Errno::NOMEM));
-        assert_eq!(lack(&full).as_deref(), Some(no_room));
-        let around = LaunchError::Unreadable { path: "image".into(), source: Errno::NOMEM.into() };
-        assert_eq!(lack(&around.into()).as_deref(), Some(no_room));
-        assert_eq!(lack(&wasmtime::Error::msg("invalid utf-8")), None);
-        assert_eq!(lack(&Trap::UnreachableCodeReached.into()), None);
     }
 }
