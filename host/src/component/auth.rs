@@ -125,11 +125,6 @@ impl Desk {
         self.ask_now(&call, None, question).await
     }
 
-    /// Refuses what is larger than a message may be.
-    fn fits(&self, size: u64) -> Result<(), CallError> {
-        fits(size, self.instances.ground.limits.message)
-    }
-
     /// Returns a call that ends at the wall, if not before.
     fn limited(&self, call: &Call) -> Call {
         let wall = self.wall.and_then(|wall| Instant::now().checked_add(wall));
@@ -142,7 +137,7 @@ impl Desk {
         name: &HandlerName,
         configuration: types::Configuration,
     ) -> Result<(), CallError> {
-        self.instances.fits(&[name.as_str(), &configuration.settings])?;
+        self.instances.texts_fit(&[name.as_str(), &configuration.settings])?;
         let call = self.limited(call);
         // Held until it is remembered: whoever comes next finds the instance as it is remembered.
         let _turn = self.queue.turn(call.deadline).await?;
@@ -188,15 +183,15 @@ impl Desk {
         request: wit::LoginRequest,
         reader: Reader,
     ) -> Result<LoginResult, CallError> {
-        self.instances.fits(&[name.as_str()])?;
-        self.fits(login_size(&request))?;
+        self.instances.texts_fit(&[name.as_str()])?;
+        self.instances.fits(login_size(&request))?;
         let _turn = self.queue.login(call.deadline).await?;
         let name = name.clone();
         let result = self.ask_now(call, Some(reader), move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LOGIN, (name.as_str(), &request)).await })
         });
         let result: wit::LoginResult = result.await?;
-        self.fits(login_result_size(&result))?;
+        self.instances.fits(login_result_size(&result))?;
         Ok(result.into())
     }
 
@@ -270,7 +265,7 @@ impl AuthHandler for ComponentAuth {
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
         let account = wit::Account::from(account);
-        self.desk.fits(account_size(&account))?;
+        self.desk.instances.fits(account_size(&account))?;
         let name = name.clone();
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LOGOUT, (name.as_str(), &account)).await })
@@ -285,13 +280,13 @@ impl AuthHandler for ComponentAuth {
         account: &Account,
     ) -> Result<AuthStatus, CallError> {
         let account = wit::Account::from(account);
-        self.desk.fits(account_size(&account))?;
+        self.desk.instances.fits(account_size(&account))?;
         let name = name.clone();
         let status = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(GET_STATUS, (name.as_str(), &account)).await })
         });
         let status: wit::Status = status.await?;
-        self.desk.fits(status_size(&status))?;
+        self.desk.instances.fits(status_size(&status))?;
         Ok(status.into())
     }
 
@@ -302,13 +297,13 @@ impl AuthHandler for ComponentAuth {
         request: AccessRequest,
     ) -> Result<Token, CallError> {
         let request = wit::TokenRequest::from(request);
-        self.desk.fits(access_size(&request))?;
+        self.desk.instances.fits(access_size(&request))?;
         let name = name.clone();
         let token = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(GET_TOKEN, (name.as_str(), &request)).await })
         });
         let token: types::Token = token.await?;
-        self.desk.fits(token_size(&token))?;
+        self.desk.instances.fits(token_size(&token))?;
         Ok(token.into())
     }
 
@@ -318,13 +313,13 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
-        self.desk.instances.fits(profile.as_slice())?;
+        self.desk.instances.texts_fit(profile.as_slice())?;
         let (name, profile) = (name.clone(), said(profile.map(str::to_owned)));
         let tokens = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(LIST_CACHED_TOKENS, (name.as_str(), profile.as_deref())).await })
         });
         let tokens: Vec<wit::CachedToken> = tokens.await?;
-        self.desk.fits(cached_tokens_size(&tokens))?;
+        self.desk.instances.fits(cached_tokens_size(&tokens))?;
         Ok(each(tokens))
     }
 
@@ -334,7 +329,7 @@ impl AuthHandler for ComponentAuth {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
-        self.desk.instances.fits(profile.as_slice())?;
+        self.desk.instances.texts_fit(profile.as_slice())?;
         let (name, profile) = (name.clone(), said(profile.map(str::to_owned)));
         let purged = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(
@@ -365,12 +360,12 @@ impl AuthHandler for ComponentAuth {
             Box::pin(async move { guest.call(DETECT_AVAILABLE_FLOWS, (name.as_str(),)).await })
         });
         let flows: Vec<wit::FlowAvailability> = flows.await?;
-        self.desk.fits(flows_size(&flows))?;
+        self.desk.instances.fits(flows_size(&flows))?;
         Ok(each(flows))
     }
 
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
-        self.desk.instances.fits(&[settings.as_str()])?;
+        self.desk.instances.texts_fit(&[settings.as_str()])?;
         let settings = settings.into_string();
         let answer = self.desk.ask(call, move |guest: &mut Guest| {
             Box::pin(async move { guest.call(ACTIVATE_SERVER_MODE, (settings.as_str(),)).await })

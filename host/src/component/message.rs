@@ -37,10 +37,15 @@ impl Instances {
         self.ground.limits.message.max(usual)
     }
 
-    /// Refuses what is larger than a message may be.
-    pub(crate) fn fits(&self, texts: &[&str]) -> Result<(), CallError> {
+    /// Refuses more bytes than a message may have.
+    pub(crate) fn fits(&self, size: u64) -> Result<(), CallError> {
+        fits(size, self.ground.limits.message)
+    }
+
+    /// Refuses texts that are together larger than a message may be.
+    pub(crate) fn texts_fit(&self, texts: &[&str]) -> Result<(), CallError> {
         let size = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
-        fits(size.fold(0, u64::saturating_add), self.ground.limits.message)
+        self.fits(size.fold(0, u64::saturating_add))
     }
 
     /// Returns why a guest gave no answer. A refusal is a message, too, and may be too large for one.
@@ -49,7 +54,7 @@ impl Instances {
         let excess = {
             let remarks = refusal.diagnostics.iter().flat_map(|d| [&d.summary, &d.detail, &d.attribute]);
             let texts: Vec<_> = remarks.chain([&refusal.message]).map(String::as_str).collect();
-            self.fits(&texts).err()
+            self.texts_fit(&texts).err()
         };
         excess.unwrap_or(error)
     }

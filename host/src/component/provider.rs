@@ -21,7 +21,7 @@ use crate::component::convert::{
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
 use crate::component::limit::LimitHit;
-use crate::component::message::{Room, fits};
+use crate::component::message::Room;
 use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
@@ -208,7 +208,7 @@ impl Provider for ComponentProvider {
         // A provider has no login to ask during, and is not told over the wire either.
         let configuration =
             types::Configuration { prompts_for_response: false, ..types::Configuration::from(configuration) };
-        self.instances.fits(&[&configuration.settings])?;
+        self.instances.texts_fit(&[&configuration.settings])?;
         // Not replayed first: the question itself is the configuration.
         let configuration = Arc::new(configuration);
         let (provider, told) = (name.clone(), Arc::clone(&configuration));
@@ -245,13 +245,13 @@ impl Provider for ComponentProvider {
         name: &ProviderName,
         input: Json,
     ) -> Result<String, CallError> {
-        self.instances.fits(&[input.as_str()])?;
+        self.instances.texts_fit(&[input.as_str()])?;
         let (provider, input) = (name.as_str().to_owned(), input.into_string());
         let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(async move { guest.call(DESCRIBE_WHAT_IF, (provider.as_str(), input.as_str())).await })
         });
         let description: String = answer.await?;
-        self.instances.fits(&[&description])?;
+        self.instances.texts_fit(&[&description])?;
         Ok(description)
     }
 
@@ -261,7 +261,7 @@ impl Provider for ComponentProvider {
         name: &ProviderName,
         inputs: Json,
     ) -> Result<Vec<String>, CallError> {
-        self.instances.fits(&[inputs.as_str()])?;
+        self.instances.texts_fit(&[inputs.as_str()])?;
         let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
         let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
             Box::pin(
@@ -269,7 +269,7 @@ impl Provider for ComponentProvider {
             )
         });
         let dependencies: Vec<String> = answer.await?;
-        fits(texts_size(&dependencies), self.instances.ground.limits.message)?;
+        self.instances.fits(texts_size(&dependencies))?;
         Ok(dependencies)
     }
 
@@ -303,7 +303,7 @@ async fn execute(
     // On the heap: from here it goes through half a dozen futures, and is large enough for that to show.
     let asked = Box::new((input.into_string(), types::ExecutionContext::from(context)));
     let (input, context) = &*asked;
-    fits(execution_size(input, context), instances.ground.limits.message)?;
+    instances.fits(execution_size(input, context))?;
     let name = provider.as_str().to_owned();
     let execute = if reader.is_some() { EXECUTE_STREAM } else { EXECUTE };
     let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {
@@ -313,7 +313,7 @@ async fn execute(
         })
     });
     let output: types::Output = answer.await?;
-    fits(output_size(&output), instances.ground.limits.message)?;
+    instances.fits(output_size(&output))?;
     Ok(Output::try_from(output)?)
 }
 
