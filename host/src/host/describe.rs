@@ -12,7 +12,7 @@ use super::Rooms;
 use super::aside::aside;
 use super::descriptors::{Described, Descriptors};
 use super::discover::Candidate;
-use super::find::{Describe, FindError, Purpose, failed};
+use super::find::{Describe, FindError, Purpose};
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
@@ -129,7 +129,7 @@ impl Rooms {
         }
         // A plugin that asks for the auth handlers has all files looked at.
         if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
-            return Err(failed(file, error));
+            return Err(FindError::launch(file, error));
         }
         let other = match likely {
             Kind::Provider => Kind::AuthHandler,
@@ -147,7 +147,7 @@ impl Rooms {
             if let Some(again) = source.again() {
                 self.undescribed.note(*digest, again);
             }
-            failed(file, source)
+            FindError::launch(file, source)
         })?;
         self.keep(digest, &told).await;
         Ok(told)

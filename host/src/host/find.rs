@@ -10,21 +10,23 @@
 //! A file's digest decides what it is granted. It may come from a note of how the file looked
 //! earlier; the backend is told it and refuses a file that no longer has it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, HandlerName, Kind, LaunchError, PluginName, chain};
-use thiserror::Error;
+use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
 use super::aside::aside;
 use super::describe::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
-use super::listing::discover_one;
 use super::registry::Registered;
 use super::start::Started;
 use super::wrapped::Examined;
 use super::{Host, Misfit, Rooms};
+
+mod error;
+
+pub use error::FindError;
 
 /// What is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,107 +45,6 @@ pub enum Describe {
     Trusted,
     /// All of them.
     All,
-}
-
-/// Why a plugin or provider was not found, or cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FindError {
-    /// The directories could not be looked through.
-    #[error("failed to discover plugins")]
-    Discover(#[source] DiscoverError),
-    /// The directories could not be looked through for auth handlers, all of which were to be started.
-    #[error("failed to discover auth handler plugins")]
-    DiscoverAuthHandlers(#[source] DiscoverError),
-    /// Nobody offers it.
-    #[error("provider {name:?} not found{}", left_out_text(left_out))]
-    NotFound {
-        /// What was wanted.
-        name: String,
-        /// Native programs that nobody asked what they offer.
-        left_out: Vec<PathBuf>,
-    },
-    /// Nobody offers an auth handler of the name.
-    #[error("auth handler not found: {name}{}", left_out_text(left_out))]
-    NoHandler {
-        /// What was wanted.
-        name: String,
-        /// The auth handlers that there are.
-        known: Vec<HandlerName>,
-        /// Native programs that nobody asked what they offer.
-        left_out: Vec<PathBuf>,
-    },
-    /// The plugin offers several, and none was named.
-    #[error("{plugin} offers several {}: {}; name one of them", plural(*kind), names.join(", "))]
-    Ambiguous {
-        /// The plugin.
-        plugin: PluginName,
-        /// What for.
-        kind: Kind,
-        /// What it offers.
-        names: Vec<String>,
-    },
-    /// The file can never be a plugin.
-    #[error("{}: {reason}", path.display())]
-    Misfit {
-        /// The file.
-        path: PathBuf,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It runs, and offers nothing that can be used.
-    #[error("plugin {plugin} offers no {} that can be used: {reason}", singular(*kind))]
-    Useless {
-        /// The plugin.
-        plugin: PluginName,
-        /// What for.
-        kind: Kind,
-        /// Why, for each.
-        reason: String,
-    },
-    /// The host is being stopped.
-    #[error("the host is shut down")]
-    Stopping,
-    /// It did not start.
-    #[error("plugin {plugin}")]
-    Launch {
-        /// The plugin.
-        plugin: PluginName,
-        /// Why.
-        #[source]
-        source: LaunchError,
-    },
-}
-
-fn left_out_text(left_out: &[PathBuf]) -> String {
-    if left_out.is_empty() {
-        return String::new();
-    }
-    let paths: Vec<_> = left_out.iter().map(|p| p.display().to_string()).collect();
-    format!(" (not started to be asked, for want of --describe: {})", paths.join(", "))
-}
-
-fn singular(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Provider => "provider",
-        Kind::AuthHandler => "auth handler",
-    }
-}
-
-fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Provider => "providers",
-        Kind::AuthHandler => "auth handlers",
-    }
 }
 
 /// The auth handlers of the directories.
@@ -264,7 +165,7 @@ impl Rooms {
                 }
                 let located = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
                 let provider = located.started.and_then(|started| started.provider(name));
-                provider.ok_or_else(|| nobody(Kind::Provider, name, Vec::new(), Vec::new()))
+                provider.ok_or_else(|| FindError::nobody(Kind::Provider, name, Vec::new(), Vec::new()))
             }
             Wanted::File(path, provider) => {
                 let file = discover_one(path)?;
@@ -288,7 +189,7 @@ impl Rooms {
                     Ok(located) => located
                         .started
                         .and_then(|started| started.handler(&name))
-                        .ok_or_else(|| nobody(Kind::AuthHandler, text, Vec::new(), Vec::new())),
+                        .ok_or_else(|| FindError::nobody(Kind::AuthHandler, text, Vec::new(), Vec::new())),
                     Err(FindError::NoHandler { name, left_out, .. }) => {
                         let known = self.known_handlers(describe).await?.files;
                         let mut known: Vec<_> = known.into_iter().flat_map(|(names, _)| names).collect();
@@ -437,7 +338,7 @@ impl Rooms {
                 failure = failure.or(Some(FindError::Misfit { path, reason }));
             }
         }
-        Err(failure.unwrap_or_else(|| nobody(kind, name, Vec::new(), left_out)))
+        Err(failure.unwrap_or_else(|| FindError::nobody(kind, name, Vec::new(), left_out)))
     }
 
     /// Returns what is known of a file without asking anybody.
@@ -472,15 +373,7 @@ impl Rooms {
     }
 }
 
-pub(super) fn failed(file: &Candidate, source: LaunchError) -> FindError {
-    FindError::Launch { plugin: file.name.clone(), source }
-}
-
-/// Says that nobody offers something of that kind, and which auth handlers there are.
-pub(super) fn nobody(kind: Kind, name: &str, known: Vec<HandlerName>, left_out: Vec<PathBuf>) -> FindError {
-    let name = name.to_owned();
-    match kind {
-        Kind::Provider => FindError::NotFound { name, left_out },
-        Kind::AuthHandler => FindError::NoHandler { name, known, left_out },
-    }
+/// Looks at one file that was named.
+pub(super) fn discover_one(path: &Path) -> Result<Candidate, FindError> {
+    discover::one(path).map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
 }

@@ -11,6 +11,7 @@ use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, R
 use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
+use super::find::discover_one;
 use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 
@@ -181,11 +182,6 @@ impl Rooms {
         let limits = settings.limits.resolve(file.backend);
         Ok(Listed { file, digest, settings, limits, offers, wrapped })
     }
-}
-
-/// Looks at one file that was named.
-pub(super) fn discover_one(path: &std::path::Path) -> Result<Candidate, FindError> {
-    discover::one(path).map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
 }
 
 fn offer((advertised, described): (ProviderName, Result<Descriptor, String>)) -> Offer {

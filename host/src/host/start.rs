@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::describe::Told;
 use super::discover::Candidate;
-use super::find::{FindError, Purpose, failed, nobody};
+use super::find::{FindError, Purpose};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
 use super::registry::Registered;
@@ -115,7 +115,7 @@ impl Rooms {
             return Err(FindError::Stopping);
         }
         if started.kind() != kind {
-            return Err(failed(file, LaunchError::OtherKind { wanted: kind }));
+            return Err(FindError::launch(file, LaunchError::OtherKind { wanted: kind }));
         }
         self.introduce(started).await;
         Ok(started.clone())
@@ -242,7 +242,7 @@ impl Rooms {
             }
             launched => (known.digest, launched),
         };
-        let plugin = plugin.map_err(|source| failed(file, source))?;
+        let plugin = plugin.map_err(|source| FindError::launch(file, source))?;
         if self.is_stopping() {
             plugin.kill().await;
             return Err(FindError::Stopping);
@@ -440,7 +440,7 @@ fn choose<T: Offered>(
         ([], Some(name)) if !all.is_empty() => {
             let mut known: Vec<_> = all.iter().map(|offered| HandlerName::new(offered.name())).collect();
             known.sort();
-            Err(nobody(kind, name, known, Vec::new()))
+            Err(FindError::nobody(kind, name, known, Vec::new()))
         }
         ([], _) if refused.is_empty() => {
             Err(FindError::Useless { plugin, kind, reason: "it names none".to_owned() })

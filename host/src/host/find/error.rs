@@ -1,0 +1,130 @@
+//! Why a plugin, or what it offers, was not found or cannot be used.
+
+use std::path::PathBuf;
+
+use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName};
+use thiserror::Error;
+
+use super::super::discover::{Candidate, DiscoverError};
+
+/// Why a plugin or provider was not found, or cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The directories could not be looked through.
+    #[error("failed to discover plugins")]
+    Discover(#[source] DiscoverError),
+    /// The directories could not be looked through for auth handlers, all of which were to be started.
+    #[error("failed to discover auth handler plugins")]
+    DiscoverAuthHandlers(#[source] DiscoverError),
+    /// Nobody offers it.
+    #[error("provider {name:?} not found{}", left_out_text(left_out))]
+    NotFound {
+        /// What was wanted.
+        name: String,
+        /// Native programs that nobody asked what they offer.
+        left_out: Vec<PathBuf>,
+    },
+    /// Nobody offers an auth handler of the name.
+    #[error("auth handler not found: {name}{}", left_out_text(left_out))]
+    NoHandler {
+        /// What was wanted.
+        name: String,
+        /// The auth handlers that there are.
+        known: Vec<HandlerName>,
+        /// Native programs that nobody asked what they offer.
+        left_out: Vec<PathBuf>,
+    },
+    /// The plugin offers several, and none was named.
+    #[error("{plugin} offers several {}: {}; name one of them", plural(*kind), names.join(", "))]
+    Ambiguous {
+        /// The plugin.
+        plugin: PluginName,
+        /// What for.
+        kind: Kind,
+        /// What it offers.
+        names: Vec<String>,
+    },
+    /// The file can never be a plugin.
+    #[error("{}: {reason}", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It runs, and offers nothing that can be used.
+    #[error("plugin {plugin} offers no {} that can be used: {reason}", singular(*kind))]
+    Useless {
+        /// The plugin.
+        plugin: PluginName,
+        /// What for.
+        kind: Kind,
+        /// Why, for each.
+        reason: String,
+    },
+    /// The host is being stopped.
+    #[error("the host is shut down")]
+    Stopping,
+    /// It did not start.
+    #[error("plugin {plugin}")]
+    Launch {
+        /// The plugin.
+        plugin: PluginName,
+        /// Why.
+        #[source]
+        source: LaunchError,
+    },
+}
+
+impl FindError {
+    /// Says why the plugin in a file did not start.
+    pub(in super::super) fn launch(file: &Candidate, source: LaunchError) -> Self {
+        Self::Launch { plugin: file.name.clone(), source }
+    }
+
+    /// Says that nobody offers something of that kind, which auth handlers there are, and which programs were not asked.
+    pub(in super::super) fn nobody(
+        kind: Kind,
+        name: &str,
+        known: Vec<HandlerName>,
+        left_out: Vec<PathBuf>,
+    ) -> Self {
+        let name = name.to_owned();
+        match kind {
+            Kind::Provider => Self::NotFound { name, left_out },
+            Kind::AuthHandler => Self::NoHandler { name, known, left_out },
+        }
+    }
+}
+
+fn left_out_text(left_out: &[PathBuf]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let paths: Vec<_> = left_out.iter().map(|p| p.display().to_string()).collect();
+    format!(" (not started to be asked, for want of --describe: {})", paths.join(", "))
+}
+
+fn singular(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Provider => "provider",
+        Kind::AuthHandler => "auth handler",
+    }
+}
+
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Provider => "providers",
+        Kind::AuthHandler => "auth handlers",
+    }
+}
