@@ -37,6 +37,7 @@ mod sentences;
 pub mod services;
 mod setup;
 mod start;
+mod started;
 mod starting;
 mod text;
 mod waits;

@@ -20,7 +20,7 @@ use super::describe::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::registry::Registered;
-use super::start::Started;
+use super::started::Started;
 use super::wrapped::Examined;
 use super::{Host, Misfit, Rooms};
 
