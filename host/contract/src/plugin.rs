@@ -191,15 +191,20 @@ pub enum Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) if *bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => {
-                write!(f, "{}MiB", bytes >> 20)
+            Self::Bytes(bytes) => {
+                for (shift, unit) in [(20, "MiB"), (10, "KiB")] {
+                    if *bytes < (1 << shift) {
+                        continue;
+                    }
+                    if bytes.is_multiple_of(1 << shift) {
+                        return write!(f, "{}{unit}", bytes >> shift);
+                    }
+                    if f.alternate() {
+                        return tenths(f, *bytes, shift, unit);
+                    }
+                }
+                write!(f, "{bytes}B")
             }
-            Self::Bytes(bytes) if f.alternate() && *bytes >= 1 << 20 => tenths(f, *bytes, 20, "MiB"),
-            Self::Bytes(bytes) if *bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => {
-                write!(f, "{}KiB", bytes >> 10)
-            }
-            Self::Bytes(bytes) if f.alternate() && *bytes >= 1 << 10 => tenths(f, *bytes, 10, "KiB"),
-            Self::Bytes(bytes) => write!(f, "{bytes}B"),
             Self::Time(time) => write!(f, "{time:?}"),
             Self::Count(count) => write!(f, "{count}"),
             Self::Unknown => f.write_str("more"),
