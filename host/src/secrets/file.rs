@@ -312,8 +312,7 @@ fn open_to_lock(path: &Path) -> Result<File, FileError> {
 
 fn open_with(options: &mut OpenOptions, path: &Path) -> Result<File, FileError> {
     // A pipe would keep us waiting; a link was followed when the store was opened.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits();
-    let flags = i32::try_from(flags).unwrap_or_default();
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
     options
         .custom_flags(flags)
         .open(path)
