@@ -37,8 +37,13 @@ impl Narrowed {
 
     /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
     /// there a store, can there be such a name, was it granted.
-    async fn secret(&self, call: &'static str, name: &str, granted: bool) -> Result<(), HostError> {
-        if granted {
+    async fn secret(
+        &self,
+        call: &'static str,
+        name: &str,
+        may: fn(&SecretGrant, &str) -> bool,
+    ) -> Result<(), HostError> {
+        if may(&self.secrets, name) {
             return Ok(());
         }
         if let Err(none @ HostError::Unavailable(_)) = self.host.list_secrets(NOTHING).await {
@@ -69,17 +74,17 @@ impl Narrowed {
 #[async_trait]
 impl HostService for Narrowed {
     async fn get_secret(&self, name: &str) -> Result<Option<String>, HostError> {
-        self.secret("get_secret", name, self.secrets.may_read(name)).await?;
+        self.secret("get_secret", name, SecretGrant::may_read).await?;
         self.host.get_secret(name).await
     }
 
     async fn set_secret(&self, name: &str, value: &str) -> Result<(), HostError> {
-        self.secret("set_secret", name, self.secrets.may_write(name)).await?;
+        self.secret("set_secret", name, SecretGrant::may_write).await?;
         self.host.set_secret(name, value).await
     }
 
     async fn delete_secret(&self, name: &str) -> Result<(), HostError> {
-        self.secret("delete_secret", name, self.secrets.may_write(name)).await?;
+        self.secret("delete_secret", name, SecretGrant::may_write).await?;
         self.host.delete_secret(name).await
     }
 

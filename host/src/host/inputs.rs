@@ -137,9 +137,7 @@ impl Resolver<'_> {
             return Ok(literal.into());
         }
         match form.texts() {
-            [Some(binding), ..] => {
-                self.look_up(binding, self.is_sensitive(key)).map(Cow::Owned).map_err(unresolved)
-            }
+            [Some(binding), ..] => self.look_up(key, binding).map(Cow::Owned).map_err(unresolved),
             // Upstream evaluates these two with libraries of its language; nothing here does.
             [_, Some(_), _] => Err(unresolved(
                 "failed to compile CEL expression: expressions are not evaluated here; give the value itself"
@@ -153,7 +151,9 @@ impl Resolver<'_> {
         }
     }
 
-    fn look_up(&self, binding: &str, sensitive: bool) -> Result<String, String> {
+    /// Returns the value that a reference to a resolver leads to, or why there is none: for a sensitive property without
+    /// the reference.
+    fn look_up(&self, key: &str, binding: &str) -> Result<String, String> {
         let context = self.context.map_or("{}", Json::as_str);
         let context = text::members(context).map_err(|e| e.to_string())?;
         let mut current = context.get("resolverContext").unwrap_or("{}");
@@ -162,7 +162,7 @@ impl Resolver<'_> {
             if current.starts_with('{') {
                 let map = text::members(current).map_err(|e| e.to_string())?;
                 let Some(next) = map.get(part) else {
-                    return Err(if sensitive {
+                    return Err(if self.is_sensitive(key) {
                         format!("resolver binding {MASK}: path not found")
                     } else {
                         format!("resolver binding {} not found at part {}", quote(binding), quote(part))
@@ -170,7 +170,7 @@ impl Resolver<'_> {
                 };
                 current = next;
             } else if parts.peek().is_some() {
-                return Err(if sensitive {
+                return Err(if self.is_sensitive(key) {
                     format!("cannot access nested property {MASK}: path invalid")
                 } else {
                     let (binding, part) = (quote(binding), quote(part));
