@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::component::bindings::portcullis::plugin::types::Configuration;
+use crate::component::engine::Class;
 use crate::component::instances::Live;
 use crate::lock::lock;
 
@@ -50,11 +51,11 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Ahead {
-    /// `quick` instances take less time than it takes to have another thread make them.
-    pub(crate) fn new(quick: bool) -> Self {
-        let signal = match quick.then(Signal::in_a_pause) {
+    /// Makes a place for instances of a class. Small ones are made in less time than it takes to wake another thread for it.
+    pub(crate) fn new(class: Class) -> Self {
+        let signal = match (class == Class::Small).then(Signal::in_a_pause) {
             Some(Ok(signal)) => signal,
-            // Of no use to a call that comes alone, and none the worse for the others.
+            // Without a descriptor small ones are made at once, too. That helps no call that comes alone, and harms none.
             Some(Err(_)) | None => Signal::AtOnce(Notify::new()),
         };
         Self {
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_work_goes_on_in_another_runtime_when_one_has_ended() {
-        let ahead = Ahead::new(false);
+        let ahead = Ahead::new(Class::Large);
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime().block_on(async {
             for _ in 0..2 {
@@ -212,7 +213,7 @@ mod tests {
     fn what_is_spent_waits_only_where_somebody_clears_up() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let first = runtime();
-        let ahead = Ahead::new(true);
+        let ahead = Ahead::new(Class::Small);
         let call = || drop(ahead.begun(None, |_signal| std::future::pending()));
         first.block_on(async { call() });
         assert!(ahead.room_for_spent().is_none());
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_signal_is_seen_in_one_runtime_after_another() {
-        let ahead = Ahead::new(true);
+        let ahead = Ahead::new(Class::Small);
         for _ in 0..2 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
             runtime.block_on(async {
@@ -237,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_abandoned_is_over_as_well() {
-        let ahead = Ahead::new(true);
+        let ahead = Ahead::new(Class::Small);
         let call = async {
             let _under_way = ahead.begun(None, |_signal| std::future::ready(()));
             std::future::pending::<()>().await;

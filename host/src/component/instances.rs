@@ -81,7 +81,7 @@ impl Instances {
         let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
         let supply = match reuse {
             Reuse::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
-                Supply::Ahead(Ahead::new(homes.first.kit.class == Class::Small))
+                Supply::Ahead(Ahead::new(homes.first.kit.class))
             }
             Reuse::PerCall => Supply::Fresh,
             Reuse::Single => kept(1),
