@@ -32,16 +32,24 @@ pub(super) struct KnownDigest {
     pub(super) remembered: bool,
 }
 
+/// Whether a file may be started merely to be described.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    Allowed,
+    Forbidden,
+}
+
 impl Rooms {
     /// Returns whether a file may be started merely to be described.
     ///
     /// One that says what it is without being started counts as well.
-    pub(super) async fn may_describe(&self, examined: &Examined, describe: Describe) -> bool {
+    pub(super) async fn asking(&self, examined: &Examined, describe: Describe) -> Asking {
         let file = &examined.file;
-        if file.backend == BackendName::Component || describe == Describe::All {
-            return true;
-        }
-        self.is_trusted(file) || self.genuinely_wrapped(examined).await.is_some()
+        let allowed = file.backend == BackendName::Component
+            || describe == Describe::All
+            || self.is_trusted(file)
+            || self.genuinely_wrapped(examined).await.is_some();
+        if allowed { Asking::Allowed } else { Asking::Forbidden }
     }
 
     fn is_trusted(&self, file: &Candidate) -> bool {
@@ -81,16 +89,16 @@ impl Rooms {
         &self,
         examined: &mut Examined,
         known: &mut KnownDigest,
-        may_start: bool,
+        asking: Asking,
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
-        match self.described_under(examined, &known.digest, may_start, likely).await {
+        match self.described_under(examined, &known.digest, asking, likely).await {
             // As at a start: the file itself knows better than what was remembered of it.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
                 self.descriptors.forget(&examined.file.path);
                 examined.forget();
                 *known = self.digest(&examined.file).await?;
-                self.described_under(examined, &known.digest, may_start, likely).await
+                self.described_under(examined, &known.digest, asking, likely).await
             }
             described => described,
         }
@@ -100,19 +108,19 @@ impl Rooms {
         &self,
         examined: &Examined,
         digest: &Digest,
-        may_start: bool,
+        asking: Asking,
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         if let Some(kept) = self.kept(digest).await {
             return Ok(Some(kept.into()));
         }
-        // Who may be started need not be, if it has said beforehand what it would say.
+        // A wrapped file may carry what its plugin would say, which then need not be started to say it.
         let wrapped = self.wrapped(examined).await;
-        let believed = wrapped.filter(|wrapped| may_start || wrapped.origin == Origin::Known);
+        let believed = wrapped.filter(|wrapped| asking == Asking::Allowed || wrapped.origin == Origin::Known);
         if let Some(told) = believed.and_then(Wrapped::told) {
             return Ok(Some(told));
         }
-        if !may_start {
+        if asking == Asking::Forbidden {
             return Ok(None);
         }
         let (file, digest) = (examined.file.clone(), *digest);
@@ -136,7 +144,7 @@ impl Rooms {
             Kind::AuthHandler => Kind::Provider,
         };
         let told = match self.ask(file, digest, likely).await {
-            // What it is not, it says; what it is, it says to who asks for that.
+            // A plugin of the other kind says so, and is asked as one of that.
             Err(LaunchError::OtherKind { .. }) => match self.ask(file, digest, other).await {
                 Err(LaunchError::OtherKind { .. }) => Err(LaunchError::unfit(ELSEWHERE)),
                 told => told,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
 use super::aside::aside;
-use super::describe::Told;
+use super::describe::{Asking, Told};
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::registry::Registered;
@@ -226,8 +226,8 @@ impl Rooms {
             let mut examined = Examined::new(file);
             let described = async {
                 let mut known = self.digest(&examined.file).await?;
-                let may_start = self.may_describe(&examined, describe).await;
-                self.described(&mut examined, &mut known, may_start, Kind::AuthHandler).await
+                let asking = self.asking(&examined, describe).await;
+                self.described(&mut examined, &mut known, asking, Kind::AuthHandler).await
             };
             match described.await {
                 Ok(Some(Told::AuthHandlers(infos))) => {
@@ -312,7 +312,7 @@ impl Rooms {
         let mut left_out = Vec::new();
         for mut examined in unknown {
             let is_meant = examined.file.is_meant_by(name);
-            if !is_meant && !self.may_describe(&examined, describe).await {
+            if !is_meant && self.asking(&examined, describe).await == Asking::Forbidden {
                 left_out.push(examined.file.path);
                 continue;
             }
@@ -365,7 +365,7 @@ impl Rooms {
             }
             Purpose::Look => {
                 let mut known = self.digest(&examined.file).await?;
-                let told = self.described(examined, &mut known, true, kind).await?;
+                let told = self.described(examined, &mut known, Asking::Allowed, kind).await?;
                 (told.is_some_and(|told| told.offers(kind, name)), None)
             }
         };

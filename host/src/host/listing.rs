@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
 
-use super::describe::Told;
+use super::describe::{Asking, Told};
 use super::descriptors::Described;
 use super::discover::{self, Candidate};
 use super::find::discover_one;
@@ -130,8 +130,8 @@ impl Host {
         for file in found.candidates {
             let path = file.path.clone();
             let examined = Examined::new(file);
-            let may_start = rooms.may_describe(&examined, describe).await;
-            match rooms.listed(examined, may_start).await {
+            let asking = rooms.asking(&examined, describe).await;
+            match rooms.listed(examined, asking).await {
                 Ok(mut listed) => {
                     first.note(&mut listed);
                     listing.plugins.push(listed);
@@ -159,14 +159,14 @@ impl Host {
                 located => located?,
             },
         };
-        self.rooms.listed(Examined::new(file), true).await
+        self.rooms.listed(Examined::new(file), Asking::Allowed).await
     }
 }
 
 impl Rooms {
-    async fn listed(&self, mut examined: Examined, may_start: bool) -> Result<Listed, FindError> {
+    async fn listed(&self, mut examined: Examined, asking: Asking) -> Result<Listed, FindError> {
         let mut known = self.digest(&examined.file).await?;
-        let offers = match self.described(&mut examined, &mut known, may_start, Kind::Provider).await {
+        let offers = match self.described(&mut examined, &mut known, asking, Kind::Provider).await {
             Ok(Some(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
             Ok(Some(Told::AuthHandlers(all))) => {
                 Offers::AuthHandlers(all.into_iter().map(handler_offer).collect())
