@@ -115,7 +115,7 @@ impl Isolating {
         let written = written.await.map_err(LaunchError::failed)?;
         let (directory, path, digest) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
-            // Who may write where such files lie, as a component may that was granted it, could put another program there.
+            // Whoever may write to that directory, perhaps a component by a grant, could put another program there.
             digest: Some(digest),
             grants,
             limits: of_child,

@@ -98,15 +98,14 @@ impl Ahead {
 
     /// Returns where the instance of a call that has its answer waits, if it is to.
     pub(crate) fn room_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
-        // Nobody may come to clear up while there are calls, nor at all before the second one; and what waits keeps others
-        // from its slot.
+        // What waits keeps its slot. It is cleared up only when calls pause, and by nobody before the second call.
         let room = matches!(*self.signal, Signal::InAPause(_))
             && is_alive(&lock(&self.task))
             && lock(&self.spent).len() < self.most();
         room.then_some(&self.spent)
     }
 
-    /// Ends the work, and drops what waits.
+    /// Ends the task, and drops what waits.
     pub(crate) fn end(&self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -116,7 +115,7 @@ impl Ahead {
     }
 }
 
-/// Returns whether somebody does the work. Who did may have ended with the runtime of an earlier call.
+/// Returns whether the task runs. It may have ended with the runtime of an earlier call.
 fn is_alive(task: &Option<AbortHandle>) -> bool {
     task.as_ref().is_some_and(|task| !task.is_finished())
 }

@@ -171,8 +171,7 @@ impl Cache {
         private_directory(&self.directory).map_err(named(&self.directory))?;
         sweep::sweep(&self.directory);
         let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
-        // Held for as long as we live: what nobody holds was left by somebody who was killed. Where it cannot be locked nobody
-        // else can lock it either, and so it stays.
+        // Held while we live: an unlocked one was left by a process that was killed. Where files cannot be locked it stays.
         let _held = file.as_file().try_lock();
         Ok(file)
     }
@@ -258,9 +257,8 @@ impl Compiled {
         }
     }
 
-    /// Copies what was not mapped if that is forbidden, as on a file system that is mounted `noexec`, or if there is no /proc
-    /// to name an open file by. The copy takes memory that a mapping shares and gives back; to compile it elsewhere would take
-    /// time as well.
+    /// Copies what may not be mapped, as on a file system that is mounted `noexec`, or cannot, where there is no /proc to name
+    /// an open file by. A copy takes memory that a mapping would share; to compile it anew would take time as well.
     fn copy_unmapped(&self, engine: &Engine, error: wasmtime::Error) -> wasmtime::Result<Component> {
         let errno: Option<&Errno> = error.downcast_ref();
         let is_forbidden = errno.is_some_and(|errno| [Errno::ACCESS, Errno::PERM].contains(errno));
@@ -279,7 +277,7 @@ impl Compiled {
     }
 }
 
-/// Says of what an error is.
+/// Puts the path before an error.
 fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -261,8 +261,8 @@ impl Meter {
         self.watch_deadline(now);
         // A call that only now came back from the host has not run for a tick.
         let yields = stretch >= TICK.mul_f32(0.8) || now >= self.deadline.load(ORDER);
-        // To the runtime, and not merely to the next task: one whose threads all have guests that compute would look at
-        // its timers and sockets every sixty polls, which is half a second.
+        // To the runtime, and not merely to the next task. If the threads of a runtime all run guests that compute, it would
+        // look at its timers and sockets every sixty polls only, which is half a second.
         let turn = || UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         Ok(if yields { turn() } else { UpdateDeadline::Continue(1) })
     }

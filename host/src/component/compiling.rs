@@ -1,6 +1,6 @@
 //! A component that is not compiled yet: one process compiles it, and the others take what came of it.
 //!
-//! Nobody depends on the cache. Whatever is wrong with it is logged, and the component compiled for this once.
+//! Nobody depends on the cache: whatever is wrong with it is logged, and the component is compiled without it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -87,11 +87,11 @@ fn unnamed() -> std::io::Result<File> {
     })
 }
 
-/// How often it is looked whether another process has compiled a component. Locks of files wake nobody in time.
+/// How long to wait before looking again whether another process has compiled a component: locks of files wake nobody.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often at the most: for a little longer than a worker may take.
+/// How often to look at the most: for a little longer than a worker may take.
 const LOOKS: usize = 5_000;
-/// After how many it is told what is waited for. A guess: most components are compiled before that.
+/// After how many looks the log says what is waited for. A guess: most components are compiled before that.
 const TOLD: usize = 100;
 
 /// Waits until nobody else compiles the same component. Two that do so at once only waste time.

@@ -25,7 +25,7 @@ const TYPES: &str = "wasi:filesystem/types@0.2.12";
 /// A directory, and what in it is to be opened how.
 type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
 
-/// Puts calls in the place of those of wasmtime's that cost us what no limit counts.
+/// Replaces those of wasmtime's calls that take threads or memory of ours that no limit counts.
 pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
@@ -36,8 +36,8 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Opens what leaves the host room, and no pipes. To open one is to wait for whoever has its other end, on a thread of ours that
-/// nothing calls back: neither the end of the call nor that of the plugin.
+/// Opens what leaves the host room, and no pipes, which wasmtime would open as well. To open one is to wait for whoever has its
+/// other end, on a thread of ours that neither the end of the call nor that of the plugin frees.
 fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",

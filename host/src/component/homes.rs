@@ -100,7 +100,7 @@ pub(crate) enum Homeless {
 }
 
 impl Homeless {
-    /// Says what it is that a component does not load. What this machine lacks for it, it lacks for one that is made anew.
+    /// Tells why a component did not load. Where this machine lacks something, to compile it anew would not help.
     fn unloaded(error: wasmtime::Error) -> Self {
         if lack(&error).is_some() { Self::NoEngine(error) } else { Self::Stale(error) }
     }

@@ -92,7 +92,7 @@ impl Egress {
         Self { ground, connections: None }
     }
 
-    /// Writes down that nothing is sent; if it was denied, with what would have allowed it.
+    /// Logs that a request is not sent, and what would have allowed it, if it was denied.
     fn refused(&self, to: &Uri, error: &Error) {
         let plugin = &self.ground.name;
         let Some((scheme, authority)) = to.scheme().zip(to.authority()) else { return };

@@ -270,8 +270,8 @@ impl Instances {
     /// Makes an instance that waits for a call to come, without keeping another call from its slot. Returns whether
     /// one waits.
     ///
-    /// It takes no longer than a call may. A call that comes meanwhile does not wait for it and makes its own, so nobody
-    /// else would end one that never gets ready, and keeps its slot and the task that clears up.
+    /// It takes no longer than a call may. Calls that come meanwhile make their own, so that nobody else would ever end one
+    /// that never gets ready and keeps its slot.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {

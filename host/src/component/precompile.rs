@@ -47,7 +47,7 @@ impl ComponentBackend {
         let (cache, engines, owned) = (self.cache.clone(), Arc::clone(&self.engines), path.to_owned());
         let read = blocking(move || {
             let source = Source::new(&owned)?;
-            // Of what is neither or both, the check says why it is no plugin.
+            // The check says why it is no plugin, if it is neither or both.
             let kind = source.inspection.kind.unwrap_or(Kind::Provider);
             source.check(kind)?;
             let found = match cache {

@@ -68,7 +68,7 @@ impl ComponentProvider {
         let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
         let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
         let Told { mut room, names, repeated, mut descriptors } = lock(&told).take();
-        // Whatever ended the instance, it did so over the first descriptor that is missing, if not before.
+        // What ended the instance ended it over the first descriptor that is missing, if not before.
         let mut end = asked.err();
         if names.is_none()
             && let Some(error) = end

@@ -318,8 +318,8 @@ impl ControlHost for State {
 
 /// Counts the bytes of all memories and tables of a store.
 ///
-/// What is allowed here and then fails in the engine stays counted. The engine tells of such failures, but also of some that it
-/// did not ask about before, and nothing but their text tells them apart: a guest could have uncounted what it holds.
+/// What is allowed here and then fails in the engine stays counted. The engine reports such failures, but in the same way
+/// some that it never asked about: were those uncounted, a guest could hold more than its limit.
 #[derive(Debug)]
 struct Memory {
     limit: u64,

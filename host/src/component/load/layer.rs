@@ -1,20 +1,20 @@
-//! How much a component comes to that instantiates others, which are nested in it.
+//! How many instances and functions a component has, together with the components nested in it.
 //!
-//! What is instantiated often counts as often, and that multiplies with every layer: a file of a few hundred bytes can
-//! make millions of instances. The engine lays out all of them when it compiles and again whenever it loads, here and
-//! in memory that no limit of a plugin counts. So they are counted first.
+//! What is instantiated ten times counts ten times, and that multiplies with every layer: a file of a few hundred bytes
+//! can make millions of instances. The engine lays out all of them when it compiles and whenever it loads, in memory of
+//! ours that no limit counts. So they are counted first.
 
 use thiserror::Error;
 use wasmparser::{ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Parser};
 
-/// The most instances and functions that a component and all those in it come to. A guess: those that tools make of whole
-/// language engines have two hundred.
+/// The most instances and functions of a component and all those in it. A guess: those that hold whole language engines
+/// have two hundred.
 const MOST_PARTS: u64 = 10_000;
 
 /// How many components may lie around another one. A guess: tools make three or four.
 const DEEPEST: usize = 100;
 
-/// A component comes to more than is borne.
+/// A component has more of them than is allowed.
 #[derive(Debug, Error)]
 #[error("its components, instantiated by each other, come to more than {MOST_PARTS} instances and functions")]
 pub(super) struct TooManyParts;
@@ -22,9 +22,9 @@ pub(super) struct TooManyParts;
 /// One component of those that lie in each other, as far as it was read.
 pub(super) struct Layer {
     pub(super) parser: Parser,
-    /// How many parts it comes to when it is instantiated.
+    /// How many instances and functions it has when it is instantiated.
     parts: u64,
-    /// The same of each component that it can instantiate, by index.
+    /// The same for each component that it can instantiate, by index.
     components: Vec<u64>,
 }
 
@@ -87,12 +87,12 @@ impl Layer {
         if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
     }
 
-    /// Takes something from elsewhere. If it is a component, it may come to anything; no tool makes those.
+    /// Takes something from elsewhere. A component from there may be of any size, and no tool makes one that takes it.
     pub(super) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
     }
 
-    /// Returns how many parts a component comes to. One that is not there comes to none: the compiler refuses it.
+    /// Returns how many parts a component has. One that is not there has none: the compiler refuses it.
     fn of(&self, index: u32) -> u64 {
         let parts = usize::try_from(index).ok().and_then(|index| self.components.get(index));
         parts.copied().unwrap_or(0)
