@@ -69,9 +69,9 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// another host.
 ///
 /// A native plugin lives in the tokio runtime of the call that started it, as does the start of any plugin. It answers nobody
-/// while that stands still, and ends with it. That counts as any other end, of which so many are
-/// [put up with](crate::supervise::RESTARTS): a host that is to last is called from a runtime that lasts. A plugin that ends
-/// more often is in quarantine until that is [lifted](Self::lift_quarantine).
+/// while that stands still, and ends with it. That costs it one of its [restarts](crate::supervise::RESTARTS), as any other
+/// end does: call a host that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that
+/// is [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }

@@ -50,7 +50,7 @@ pub(crate) fn quoted(text: &str) -> String {
             ' '..='~' => out.push(c),
             // Writing to a text does not fail.
             '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
-            // What our own language would write out is what cannot be seen. It would a mark as well that has no letter before it.
+            // Rust escapes what cannot be seen, and a combining mark as well unless a letter stands before it.
             _ if ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]) => out.push(c),
             '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
             _ => _ = write!(out, "\\U{:08x}", u32::from(c)),

@@ -35,8 +35,8 @@ impl Narrowed {
         Self { plugin, secrets: grants.secrets.clone(), identity, host, warnings: Warnings::default() }
     }
 
-    /// Leads to the host whoever was granted a secret; the others through the gates of a host in upstream's order: is
-    /// there a store, can there be such a name, was it granted.
+    /// Lets pass what was granted. What was not is refused in upstream's order of reasons: there is no store, there can be no
+    /// such name, it was not granted.
     async fn secret(
         &self,
         call: &'static str,

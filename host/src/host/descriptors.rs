@@ -73,8 +73,8 @@ impl Described {
 /// The largest file that is looked at as a whole. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
 
-/// How large a file is kept in memory at most, and how many. A guess: a larger descriptor is hardly any, and who says so much is
-/// asked again; and no host has nearly so many plugins.
+/// How large a file is kept in memory at most, and how many. A guess: hardly any descriptor is larger, and its plugin is asked
+/// again; and no host has nearly so many plugins.
 const LARGEST_IN_MEMORY: usize = 256 << 10;
 const MOST_IN_MEMORY: usize = 1000;
 
@@ -226,7 +226,7 @@ fn forget_what_is_gone(dir: &Path) {
                 Some(KeptFile { digest, .. }) => {
                     needed.extend(digest.parse().map(|digest: Digest| description_name(&digest)));
                 }
-                // What stays takes room, and is of no other harm; so below.
+                // If it stays, it only takes room; so below.
                 None if is_old => drop(fs::remove_file(entry.path())),
                 None => {}
             }

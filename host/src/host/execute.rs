@@ -23,8 +23,8 @@ use super::sentences::quote;
 use super::text;
 use super::{InputCheck, Run, RunError, Sink};
 
-/// The capabilities in which something may be changed, most general first. Upstream's later hosts have a
-/// file of clusters written in one that is called nothing else.
+/// The capabilities in which something may be changed, most general first. The last two are those of upstream's later
+/// hosts.
 const WRITING: [Capability; 3] = [Capability::ACTION, Capability::STATE, Capability::KUBECONFIG];
 
 /// How long a plugin may think about dependencies (contract spec 4.5).
@@ -289,13 +289,13 @@ async fn streamed(
     result.ok_or_else(|| CallError::contract("it ended its stream without a result"))
 }
 
-/// Logs what a plugin remarked on a success, or beside what it refuses with. One with sensitive inputs may quote them, so that
-/// only the number of its remarks is told.
+/// Logs what a plugin remarked on a success or a refusal. A plugin with sensitive inputs may quote them, so that only the
+/// number of its remarks is logged.
 fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
     let name = provider.name();
     let remarks: Vec<_> = match answer {
         Ok(output) => output.diagnostics.iter().collect(),
-        // Those that are errors are what is said of it.
+        // Its errors are what the refusal itself says.
         Err(CallError::Refused(refusal)) => {
             refusal.diagnostics.iter().filter(|remark| remark.severity != Severity::Error).collect()
         }

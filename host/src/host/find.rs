@@ -245,7 +245,7 @@ impl Rooms {
         Ok(all)
     }
 
-    /// Looks through the directories.
+    /// Looks through the directories on a thread for it: they may hold many files, or lie on a slow disk.
     pub(super) async fn look<T: Send + 'static>(
         &self,
         through: impl FnOnce(&[PathBuf]) -> Result<T, DiscoverError> + Send + 'static,

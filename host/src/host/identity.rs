@@ -45,7 +45,7 @@ impl Identities {
         Self { rooms, asker: name.clone(), file: path.clone(), warnings: Warnings::default() }
     }
 
-    /// Does something with the host, no longer than there is one.
+    /// Does something with the host, and gives up once the host was dropped.
     async fn with<T, F, Fut>(&self, work: F) -> Result<T, IdentityError>
     where
         F: FnOnce(Arc<Rooms>) -> Fut + Send,

@@ -30,25 +30,24 @@ mod references;
 use plain::Plain;
 use references::References;
 
-/// Deeper values than this are judged on a stack of their own, and so is what follows more references.
+/// The most steps, levels of nesting or references, that are taken on the stack of the caller.
 const SHALLOW: usize = 16;
 
-/// What one step, a level of nesting or a reference, may take of a stack in the worst of schemas. A
-/// guess, and four times what was seen in an unoptimised build; when it is too small, the deepest
-/// inputs end the process.
+/// What one step takes of a stack in the worst of schemas. A guess, and four times what was seen in an
+/// unoptimised build; when it is too small, the deepest inputs end the process.
 const STACK_PER_STEP: usize = 8 << 10;
 
-/// More of a stack is not asked for. It is only set aside; what is used of it counts.
+/// The largest stack that is asked for. The system sets it aside and gives memory only to what is used of it.
 const MOST_STACK: usize = 8 << 30;
 
-/// A schema may have so many references.
+/// The most references that a schema may have.
 const MOST_REFERENCES: usize = 1000;
 
-/// A pattern may compile to so much; a larger one makes the schema unusable.
+/// The most bytes that a pattern may compile to; a larger one makes the schema unusable.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// So many places of a schema, times values of an input, are looked at to tell why it does not fit. A guess: the validator
-/// finds everything before it tells the first, and of each may keep some hundred bytes.
+/// Places of a schema, times values of an input, up to which everything that is wrong is told. A guess: the validator finds
+/// all of it before it tells the first, and may keep some hundred bytes of each.
 const MOST_JUDGED: u64 = 1 << 24;
 
 /// What a schema says of an input.
@@ -160,7 +159,7 @@ impl InputSchema {
     }
 }
 
-/// Does something that may go so many steps deep, where there is the stack for it.
+/// Does something that goes so many steps deep, on a stack of its own if there are many.
 pub(super) fn on_stack<T: Send>(steps: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     if steps <= SHALLOW {
         return Ok(work());
@@ -242,7 +241,7 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
     }
     let References { finite, places, .. } = compiled.references;
     let found = if finite && places.saturating_mul(values(&value)) <= MOST_JUDGED {
-        // The plugin may call very much sensitive; of that, what is not there cannot be told.
+        // A plugin may name very many as sensitive, and only those that are there could be told.
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
         let Compiled { schema, patterns, .. } = compiled;
@@ -264,8 +263,7 @@ fn values(value: &Value) -> u64 {
     }
 }
 
-/// Tells which properties do not fit, where telling why could take for ever: those without which the
-/// rest does.
+/// Tells which properties do not fit where it could take for ever to tell why: those without which the rest fits.
 fn culprits(validator: &Validator, mut value: Value) -> Vec<String> {
     const MOST_TRIES: usize = 100;
     let keys: Vec<_> =

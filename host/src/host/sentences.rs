@@ -164,8 +164,8 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
             }
             TypeKind::Multiple(wanted) => {
                 let mut wanted: Vec<_> = wanted.iter().map(|w| w.to_string()).collect();
-                // The validator keeps no order. A part of the schema with a name of its own is not found by the path, and
-                // what stands there instead may be of other types.
+                // The validator keeps no order, so that of the schema is restored where the path leads there. To a part with
+                // a name of its own it does not lead, and may lead to other types instead.
                 let written = input.schema.pointer(error.schema_path().as_str()).and_then(Value::as_array);
                 if let Some(written) = written {
                     wanted.sort_by_key(|name| written.iter().position(|written| written == name));

@@ -164,7 +164,7 @@ impl Rooms {
 
     /// Returns the call in which a plugin is told what the host is like.
     fn introduction(&self) -> Call {
-        // Patience that is longer than the clock goes has no end.
+        // A deadline that is too far off to be reckoned with never comes.
         let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
         Call { deadline: deadline.map(Instant::into_std) }
     }
@@ -244,7 +244,7 @@ impl Rooms {
     }
 }
 
-/// Returns what a plugin offers that has a name of its own.
+/// Takes the handlers of a plugin: those that have a name, and of several with the same name the first.
 fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> Started {
     let mut handlers: Vec<Arc<RegisteredHandler>> = Vec::new();
     let (mut refused, mut taken_here) = (Refused::default(), HashSet::new());

@@ -1,9 +1,8 @@
 //! Wrapped components: native programs that carry in themselves what a listing wants to know.
 //!
-//! Anybody can write a program and put such words behind it, or put other machine code behind a shim than
-//! what became of the component that is named there. No look at the file can tell. So the words are believed only of files
-//! that whoever sets a host up knows to be what they say. Of any other they are a claim, shown as one, and nothing is
-//! started because of it.
+//! Anybody can write a program that says such things of itself, or put other machine code behind a shim than that of the
+//! component which the file names. No look at the file can tell. So only those files are believed that whoever sets a host
+//! up knows. What any other says is a claim, shown as one, and nothing is started because of it.
 
 use std::fmt;
 use std::fs::File;

@@ -135,7 +135,7 @@ impl HostDoor {
         Ok(NonZeroU32::new(servings.current.get_or_insert(serving).id()))
     }
 
-    /// Has whoever is configured next hear of us anew.
+    /// Has the host served and announced anew at the next configuration.
     pub(super) fn forget(&self) {
         self.servings().forget();
     }

@@ -218,8 +218,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, by name, those by which a login opens a browser among them; and one that can only
-/// take from what a wrapped component may.
+/// Variables that most programs need, by name, those by which a login opens a browser among them. The last one only narrows
+/// what a wrapped component may do.
 const USUAL: [&str; 21] = [
     "PATH",
     "HOME",
@@ -264,8 +264,8 @@ pub(super) fn environment(
     ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
 }
 
-/// Tells a child that holds itself to them its limits on memory and processor time. Of what it is told by our own
-/// environment and by this, the lower holds.
+/// Tells a child its limits on memory and processor time, to which it holds itself. Where our own environment names a limit,
+/// too, the lower one holds.
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));

@@ -226,8 +226,8 @@ impl<K: PluginKind> Shared<K> {
         Ok(())
     }
 
-    /// Tells the plugin what its host is like, and remembers it for the next one. If this one dies of it, that is told what
-    /// was good before, or this for want of anything else.
+    /// Tells the plugin what its host is like, and remembers it for the plugin that takes its place. If it dies of this, that
+    /// one is told what this one took before; or the same again, if it took nothing.
     pub(super) async fn configure(
         self: &Arc<Self>,
         call: &Call,

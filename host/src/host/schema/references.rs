@@ -1,17 +1,18 @@
 //! What the references in a schema could cost whoever follows them.
 //!
-//! A schema is the plugin's. A few lines of references can stand for a tree without end, or for one
-//! of a billion leaves. One of too many leaves is refused; by one without end can be judged, because
-//! the input has an end, but not everything that is wrong can be told. To ask for what nothing else has evaluated is
-//! to look at everything else once more, and counts like references to it. Pure, and no deeper in the stack than the
-//! schema has values.
+//! A schema is the plugin's. A few lines of references can stand for a tree of a billion leaves, which is refused, or for
+//! one without end. An input can be judged by the latter, because the input has an end, but not everything that is wrong
+//! with it can be told. A keyword about what is unevaluated has everything beside it looked at again, and counts like
+//! references to that.
+//!
+//! Pure, and no deeper in the stack than the schema nests.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// A schema may stand for so many places. A guess: real ones have hundreds, and so many are told in a
-/// few milliseconds. Beyond, the validator itself takes longer than anybody waits.
+/// The most places that a schema may stand for. A guess: real ones have hundreds, and these are judged in a few
+/// milliseconds. With more, the validator takes longer than anybody waits.
 const MOST_PLACES: u64 = 20_000;
 
 /// The references of a schema.
@@ -47,10 +48,10 @@ pub(super) fn references(schema: &Value) -> Result<References, String> {
 
 const KEYWORDS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// Keywords for which the validator reads what stands beside them once more, and looks at it twice more.
+/// Keywords for which the validator reads what stands beside them once more, and judges by it twice more.
 const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
 
-/// Keywords whose schemas it does not read for that: they say something of a part of the value.
+/// Keywords whose schemas it does not read again for that: they are about a part of the value.
 const OF_PARTS: [&str; 4] = ["items", "prefixItems", "properties", "propertyNames"];
 
 /// Counts the references of a schema.
