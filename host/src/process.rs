@@ -97,16 +97,14 @@ impl Backend for ProcessBackend {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let began = Instant::now();
-        let Started { info, channel, host, child } = self.start(spec, Kind::Provider).await?;
-        let describing = ProcessProvider::describe(info, channel, host, child);
-        Ok(Arc::new(self.in_time(began, describing).await?))
+        let started = self.start(spec, Kind::Provider).await?;
+        Ok(Arc::new(self.in_time(began, ProcessProvider::describe(started)).await?))
     }
 
     async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
         let began = Instant::now();
-        let Started { info, channel, host, child } = self.start(spec, Kind::AuthHandler).await?;
-        let describing = ProcessAuth::describe(info, channel, host, child);
-        Ok(Arc::new(self.in_time(began, describing).await?))
+        let started = self.start(spec, Kind::AuthHandler).await?;
+        Ok(Arc::new(self.in_time(began, ProcessAuth::describe(started)).await?))
     }
 }
 

@@ -19,6 +19,7 @@ use portcullis_proto as proto;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Started;
 use super::channel::{AuthClient, Channel, Pending, authors_words, in_stream, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
@@ -35,12 +36,8 @@ pub(super) struct ProcessAuth {
 
 impl ProcessAuth {
     /// Asks a child what it offers. Dropping the future, or an error, ends the child.
-    pub(super) async fn describe(
-        info: PluginInfo,
-        channel: Channel<AuthClient>,
-        host: HostDoor,
-        child: Child,
-    ) -> Result<Self, LaunchError> {
+    pub(super) async fn describe(started: Started<AuthClient>) -> Result<Self, LaunchError> {
+        let Started { info, channel, host, child } = started;
         let handlers = channel
             .for_descriptions()
             .unary(&Call::default(), proto::GetAuthHandlersRequest {}, async |mut client, request| {

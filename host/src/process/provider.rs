@@ -17,6 +17,7 @@ use portcullis_contract::{
 use portcullis_proto as proto;
 use tonic::Streaming;
 
+use super::Started;
 use super::channel::{Channel, Pending, ProviderClient, Room, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
@@ -34,12 +35,8 @@ pub(super) struct ProcessProvider {
 
 impl ProcessProvider {
     /// Asks a child what it offers. Dropping the future, or an error, ends the child.
-    pub(super) async fn describe(
-        info: PluginInfo,
-        channel: Channel<ProviderClient>,
-        host: HostDoor,
-        child: Child,
-    ) -> Result<Self, LaunchError> {
+    pub(super) async fn describe(started: Started<ProviderClient>) -> Result<Self, LaunchError> {
+        let Started { info, channel, host, child } = started;
         let (call, reader) = (Call::default(), channel.for_descriptions());
         let mut room = reader.room_for_descriptions();
         let told = reader
