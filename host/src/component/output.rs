@@ -129,13 +129,11 @@ impl Inner {
         LimitHit::check(LimitName::Output, self.used, self.limit)
     }
 
-    fn take(&mut self, stream: PrintStream, bytes: &[u8]) {
-        if stream == PrintStream::Stderr {
-            let kept = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or_default();
-            self.last_words.extend(kept);
-            let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
-            self.last_words.drain(..surplus);
-        }
+    fn keep_last_words(&mut self, bytes: &[u8]) {
+        let kept = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or_default();
+        self.last_words.extend(kept);
+        let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..surplus);
     }
 
     fn log(&mut self, stream: PrintStream, bytes: &[u8]) {
@@ -172,15 +170,11 @@ impl Inner {
         if text.is_empty() {
             return;
         }
-        let plugin = &self.plugin;
-        match stream {
-            PrintStream::Stdout => {
-                tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stdout", "{text}");
-            }
-            PrintStream::Stderr => {
-                tracing::debug!(target: "portcullis::plugin", %plugin, stream = "stderr", "{text}");
-            }
-        }
+        let stream = match stream {
+            PrintStream::Stdout => "stdout",
+            PrintStream::Stderr => "stderr",
+        };
+        tracing::debug!(target: "portcullis::plugin", plugin = %self.plugin, stream, "{text}");
     }
 }
 
@@ -223,7 +217,9 @@ impl OutputStream for GuestStream {
         let Self { printed: Printed { inner, prints }, stream, permitted } = self;
         let mut inner = lock(inner);
         inner.count(bytes.len()).map_err(|hit| StreamError::Trap(hit.into()))?;
-        inner.take(*stream, &bytes);
+        if *stream == PrintStream::Stderr {
+            inner.keep_last_words(&bytes);
+        }
         let Some(prints) = prints else {
             inner.log(*stream, &bytes);
             return Ok(());
