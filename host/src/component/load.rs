@@ -98,7 +98,7 @@ enum Unfit {
     TooLarge,
     #[error("it is damaged")]
     Damaged(#[from] wasmparser::BinaryReaderError),
-    #[error("it is cut short")]
+    #[error("it is cut short; copy it again")]
     CutShort,
     #[error("it has more than {MOST_NAMES} imports and exports")]
     TooManyNames,

@@ -110,8 +110,10 @@ fn directory(path: &Path) -> io::Result<File> {
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
         // A link could be turned elsewhere between the grant and its use.
-        let kind = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
-        return Err(io::Error::other(kind));
+        return Err(io::Error::other(match metadata.is_symlink() {
+            true => "it is a symbolic link; grant the directory that it leads to",
+            false => "it is not a directory; grant the one that it lies in",
+        }));
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
