@@ -8,29 +8,29 @@
 //! A file that others may have mapped is never written to. It is made under another name and renamed. What no process
 //! used for a month, of whichever build it is, goes when something new is compiled.
 
-use std::fs::{DirBuilder, File, Permissions};
+#[cfg(feature = "compile")]
+use std::fs::File;
+use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read};
 #[cfg(feature = "compile")]
 use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use portcullis_contract::Digest;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
-use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use crate::component::engine::Class;
 use crate::component::homes::Homeless;
 use crate::regular;
 
+mod compiled;
 mod key;
 #[cfg(feature = "compile")]
 mod sweep;
 
+pub(crate) use compiled::Compiled;
 use key::Key;
 
 /// Where compiled components are kept.
@@ -54,15 +54,6 @@ pub(crate) struct Cache {
     #[cfg(feature = "compile")]
     key_directory: PathBuf,
     key: Key,
-}
-
-/// A compiled component in an open file that is known to be ours.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    file: File,
-    /// How much of the file is the component; the rest is ours.
-    length: u64,
-    pub(crate) class: Class,
 }
 
 impl Cache {
@@ -216,67 +207,6 @@ impl Cache {
     }
 }
 
-impl Compiled {
-    /// Takes what a worker of ours just wrote into a file that nobody else has.
-    #[cfg(feature = "compile")]
-    pub(crate) fn unkept(mut file: File) -> io::Result<Self> {
-        let mut class = [0];
-        let Some(length) = file.metadata()?.len().checked_sub(1) else {
-            return Err(io::Error::other("the worker wrote nothing"));
-        };
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut class)?;
-        let [class] = class;
-        let class = Class::decode(class).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
-        Ok(Self { file, length, class })
-    }
-
-    /// Returns the component as the compiler wrote it.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
-        use std::os::unix::fs::FileExt as _;
-        let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
-
-    /// Maps it; or copies it, where that cannot be.
-    pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        self.map(engine).or_else(|error| self.copy_unmapped(engine, error))
-    }
-
-    fn map(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // The path leads to the very file that was verified, whatever its name stands for by now.
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        #[expect(unsafe_code, reason = "what is mapped was made by our own compiler")]
-        // SAFETY: the file was either written by a worker of ours into a file that nobody else was
-        // given, or carries our authentication code over its whole content, checked on this very
-        // file. It belongs to us, others cannot write to it, and we never write to a file that has its
-        // name; so it is what the engine's compiler made, and stays so while it is mapped.
-        unsafe {
-            Component::deserialize_file(engine, path)
-        }
-    }
-
-    /// Copies what may not be mapped, as on a file system that is mounted `noexec`, or cannot, where there is no /proc to name
-    /// an open file by. A copy takes memory that a mapping would share; to compile it anew would take time as well.
-    fn copy_unmapped(&self, engine: &Engine, error: wasmtime::Error) -> wasmtime::Result<Component> {
-        let errno: Option<&Errno> = error.downcast_ref();
-        let is_forbidden = errno.is_some_and(|errno| [Errno::ACCESS, Errno::PERM].contains(errno));
-        let unopened: Option<&io::Error> = error.downcast_ref();
-        let has_no_name = unopened.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if !is_forbidden && !has_no_name {
-            return Err(error);
-        }
-        tracing::info!("compiled component copied into memory, its file cannot be mapped: {error:#}");
-        let bytes = self.read()?;
-        #[expect(unsafe_code, reason = "what is loaded was made by our own compiler")]
-        // SAFETY: the bytes are those of the file, of which holds what is said where it is mapped.
-        unsafe {
-            Component::deserialize(engine, bytes)
-        }
-    }
-}
-
 /// Puts the path before an error.
 fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -303,6 +233,9 @@ fn private_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[cfg(feature = "compile")]
 mod tests {
+    use rustix::io::Errno;
+    use wasmtime::Engine;
+
     use super::sweep::UNUSED;
     use super::*;
     use crate::component::engine::config;
