@@ -29,6 +29,7 @@ mod identity;
 mod inputs;
 mod lately;
 mod listing;
+mod plugins;
 pub mod registry;
 mod rules;
 mod run;
@@ -38,7 +39,6 @@ pub mod services;
 mod setup;
 mod start;
 mod started;
-mod starting;
 mod text;
 mod waits;
 mod wrapped;
@@ -51,11 +51,11 @@ pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
 use lately::Lately;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
+use plugins::Plugins;
 use registry::Registry;
 pub use run::{InputCheck, Ran, Run, RunError, Sink};
 use services::IdentityError;
 pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup};
-use starting::AllStarting;
 use waits::Waits;
 pub use wrapped::{KnownWrapped, Origin, Wrapped};
 
@@ -83,7 +83,7 @@ struct Rooms {
     descriptors: Descriptors,
     registry: Registry,
     auth_registry: AuthRegistry,
-    plugins: Mutex<AllStarting>,
+    plugins: Mutex<Plugins>,
     waits: Waits,
     /// The auth handlers that plugins asked for in vain.
     unusable: Lately<HandlerName, IdentityError>,
@@ -147,7 +147,7 @@ impl Host {
     /// was. Returns whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
         let plugins = lock(&self.rooms.plugins);
-        let started = plugins.values().filter_map(|starting| starting.up.get());
+        let started = plugins.values().filter_map(|entry| entry.up.get());
         let of_that_name = started.filter(|started| started.plugin.info().name == *plugin);
         // Files in several directories may give the same name.
         of_that_name.filter(|started| started.plugin.lift_quarantine()).count() > 0
@@ -159,7 +159,7 @@ impl Host {
         let first = self.rooms.life.send_replace(Life::Ending) == Life::Up;
         let plugins: Vec<_> = lock(&self.rooms.plugins).values().cloned().collect();
         let grace = if first { self.rooms.setup.patience.grace } else { Duration::ZERO };
-        join_all(plugins.iter().map(|starting| starting.end(grace))).await;
+        join_all(plugins.iter().map(|entry| entry.end(grace))).await;
     }
 }
 

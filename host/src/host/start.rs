@@ -18,9 +18,9 @@ use super::discover::Candidate;
 use super::find::{FindError, Purpose};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
+use super::plugins::Entry;
 use super::registry::Registered;
 use super::started::{Refused, Started, Up};
-use super::starting::Starting;
 use super::wrapped::Examined;
 use super::{Asker, Rooms};
 use crate::lock::lock;
@@ -30,21 +30,22 @@ use crate::warnings::Warnings;
 impl Rooms {
     /// Starts the plugin in a file as one of a kind, unless it is up already.
     pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+        let entry = self.entry(&file.path, Purpose::Run);
+        if entry.up.initialized() {
+            let started = self.bring_up(&entry, file, kind).await?;
+            return if self.is_stopping() { Err(FindError::Stopping) } else { Ok(started) };
+        }
+        drop(entry);
         let whole = file.clone();
-        self.see_through(&file.path, Purpose::Run, move |rooms, starting| async move {
-            rooms.bring_up(&starting, &whole, kind).await
+        self.see_through(&file.path, Purpose::Run, move |rooms, entry| async move {
+            rooms.bring_up(&entry, &whole, kind).await
         })
         .await
     }
 
-    async fn bring_up(
-        &self,
-        starting: &Starting,
-        file: &Candidate,
-        kind: Kind,
-    ) -> Result<Started, FindError> {
+    async fn bring_up(&self, entry: &Entry, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
         let mut is_new = false;
-        let started = starting
+        let started = entry
             .up
             .get_or_try_init(|| {
                 is_new = true;

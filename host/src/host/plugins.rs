@@ -1,6 +1,6 @@
-//! What is done to the plugin in a file, asking it or starting it, and goes on when whoever began it gives up.
+//! The plugins of a host by their files, and what is done to them: to ask one, or to start it.
 //!
-//! Were it given up with its caller, a slow plugin would never come up for callers in a hurry. So it is nobody's own: who
+//! Were that given up with its caller, a slow plugin would never come up for callers in a hurry. So it is nobody's own: who
 //! comes meanwhile waits for its end, and then finds what came of it, or begins anew if nothing did. It has the limits of every
 //! launch, and ends with the host.
 
@@ -15,22 +15,22 @@ use tokio::time::timeout;
 use super::Rooms;
 use super::aside::finished;
 use super::find::{FindError, Purpose};
-use super::start::Started;
+use super::started::Started;
 use crate::lock::lock;
 use crate::supervise::Life;
 
 /// The plugins by their files, and by what is done to them: they are asked with nothing granted, and may be up meanwhile.
-pub(super) type AllStarting = BTreeMap<(PathBuf, Purpose), Arc<Starting>>;
+pub(super) type Plugins = BTreeMap<(PathBuf, Purpose), Arc<Entry>>;
 
 /// A plugin that is up, or about to be. One that is merely asked is never up.
 #[derive(Debug, Default)]
-pub(super) struct Starting {
+pub(super) struct Entry {
     pub(super) up: OnceCell<Started>,
     /// Taken by what is under way.
     turn: Arc<Mutex<()>>,
 }
 
-impl Starting {
+impl Entry {
     /// Ends the plugin, and waits for the end of what is under way: it was told of that.
     pub(super) async fn end(&self, grace: Duration) {
         if let Some(started) = self.up.get() {
@@ -47,7 +47,7 @@ impl Rooms {
         &self,
         file: &Path,
         purpose: Purpose,
-        work: impl FnOnce(Arc<Self>, Arc<Starting>) -> Fut + Send,
+        work: impl FnOnce(Arc<Self>, Arc<Entry>) -> Fut + Send,
     ) -> Result<T, FindError>
     where
         T: Send + 'static,
@@ -55,11 +55,11 @@ impl Rooms {
     {
         let rooms = self.me.upgrade().ok_or(FindError::Stopping)?;
         let mut life = self.life.subscribe();
-        let starting = self.starting(file, purpose);
-        let turn = Arc::clone(&starting.turn).lock_owned().await;
-        let work = work(rooms, Arc::clone(&starting));
+        let entry = self.entry(file, purpose);
+        let turn = Arc::clone(&entry.turn).lock_owned().await;
+        let work = work(rooms, Arc::clone(&entry));
         let seen_through = tokio::spawn(async move {
-            let _until_the_end = (starting, turn);
+            let _until_the_end = (entry, turn);
             tokio::select! {
                 biased;
                 // The loser is dropped, and what it has started with it.
@@ -70,10 +70,14 @@ impl Rooms {
         finished(seen_through).await
     }
 
-    fn starting(&self, file: &Path, purpose: Purpose) -> Arc<Starting> {
-        let mut all = lock(&self.plugins);
+    /// Returns what is known of the plugin in a file.
+    pub(super) fn entry(&self, file: &Path, purpose: Purpose) -> Arc<Entry> {
+        let (mut all, key) = (lock(&self.plugins), (file.to_owned(), purpose));
+        if let Some(entry) = all.get(&key) {
+            return Arc::clone(entry);
+        }
         // Of a file whose plugin is neither up nor about to be there is nothing to remember.
-        all.retain(|_, starting| starting.up.initialized() || Arc::strong_count(starting) > 1);
-        Arc::clone(all.entry((file.to_owned(), purpose)).or_default())
+        all.retain(|_, entry| entry.up.initialized() || Arc::strong_count(entry) > 1);
+        Arc::clone(all.entry(key).or_default())
     }
 }
