@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use portcullis::contract::{Access, CallError, FsGrant};
+use portcullis::contract::{Access, CallError, FsGrant, chain};
 use portcullis_tests::{Door, TestHost, TestResult, assert_matches};
 use serde_json::{Value, json};
 use test_case::test_case;
@@ -98,6 +98,11 @@ async fn a_large_file_goes_in_pieces() -> TestResult {
     let whole = plugin.execute("acrobat", r#"{"operation":"read","path":"/data/large"}"#).await?;
     let whole: Value = serde_json::from_str(whole.data.as_str())?;
     assert_eq!(whole["text"].as_str().map(str::len), Some(4 * PIECE));
+    let beyond =
+        plugin.execute("acrobat", r#"{"operation":"file-at-once","path":"/data/large","size":1}"#).await;
+    let Err(fell) = beyond else { panic!("it may write more than it may") };
+    let why = chain(&fell);
+    assert!(why.ends_with("wrote more to a file than it was permitted"), "{why}");
     Ok(())
 }
 

@@ -5,13 +5,18 @@ use serde_json::{Value, json};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 
-/// Returns how many bytes of a file in a granted directory come at once, and how many it takes at once.
-pub(crate) fn at_once(path: &str) -> Result<Value, Error> {
+/// Returns how many bytes of a file in a granted directory come at once, and how many it takes at once; then writes so many
+/// more than that.
+pub(crate) fn at_once(path: &str, beyond: usize) -> Result<Value, Error> {
     let (directory, name) = place(path)?;
     let both_ways = DescriptorFlags::READ | DescriptorFlags::WRITE;
     let file = directory.open_at(PathFlags::empty(), name, OpenFlags::empty(), both_ways)?;
     let read = file.read_via_stream(0)?.blocking_read(u64::MAX)?;
-    let room = file.write_via_stream(0)?.check_write()?;
+    let stream = file.write_via_stream(0)?;
+    let room = stream.check_write()?;
+    if beyond > 0 {
+        stream.write(&vec![b'y'; usize::try_from(room).unwrap_or(usize::MAX).saturating_add(beyond)])?;
+    }
     Ok(json!({ "read": read.len(), "room": room }))
 }
 

@@ -20,7 +20,7 @@
 //! | `print` | `stream`, `text`, `repeat` | prints to its own `stdout` or `stderr`, then `{"bytes":n}` |
 //! | `read` | `path` | `{"text":text}` |
 //! | `write` | `path`, `text` | `{"bytes":n}` |
-//! | `file-at-once` | `path` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; components only |
+//! | `file-at-once` | `path`, `size` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; then writes `size` more than that, if not 0; components only |
 //! | `files` | `path`, `chunks`, `name`, `text` | keeps a file open so often, sets a secret, then `{"files":n,"refused":why}`; components only |
 //! | `listings` | `path`, `chunks`, `repeat` | keeps so many listings of a directory at a time, then `{"listings":n}`; components only |
 //! | `env` | `name` | `{"set":bool,"value":text}` |
@@ -228,7 +228,7 @@ impl Acrobat {
             "read" => reach::read(&input.path)?,
             "write" => reach::write(&input.path, &input.text)?,
             #[cfg(target_family = "wasm")]
-            "file-at-once" => files::at_once(&input.path)?,
+            "file-at-once" => files::at_once(&input.path, input.size)?,
             #[cfg(target_family = "wasm")]
             "files" => files::hoard(host, &input.path, input.chunks, &input.name, &input.text)?,
             #[cfg(target_family = "wasm")]

@@ -31,7 +31,7 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     let mut types = linker.instance(TYPES)?;
     open_within_bounds(&mut types)?;
     listings::list_within_bounds(&mut types)?;
-    pieces::stream_in_pieces(&mut types)?;
+    pieces::write_in_pieces(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Streams of files that go in pieces.
+//! Writing to files in pieces.
 //!
-//! Wasmtime keeps as much of a file with us as a guest reads or writes at once, in each of its streams and until the guest or
-//! the disk takes it. No limit on memory counts that, so it is a little at a time.
+//! A guest is told how much it may write at once, and wasmtime holds it to that nowhere: what it hands over stays with us, in
+//! each of its streams and until the disk has taken it, and no limit on memory counts it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,34 +9,24 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime_wasi::filesystem::{WasiFilesystemCtxView, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{Descriptor, HostDescriptor as _};
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, FsResult, InputStream, OutputStream, Pollable, StreamError, StreamResult,
-};
+use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::told;
 use crate::component::state::State;
 
-/// The most bytes that are read or written at once. A guess: fewer cost a large file time, more a thousand streams memory.
+/// The most bytes that are written at once. A guess: fewer cost a large file time, more a thousand streams memory.
 const PIECE: usize = 64 << 10;
 
-/// Has the streams that a guest makes of files go in pieces.
-pub(super) fn stream_in_pieces(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+/// Has what a guest writes to files go in pieces.
+pub(super) fn write_in_pieces(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type File = Resource<Descriptor>;
 
-    types.func_wrap(
-        "[method]descriptor.read-via-stream",
-        |mut store: StoreContextMut<'_, State>, (file, from): (File, u64)| {
-            let mut files = store.data_mut().filesystem();
-            let stream = files.read_via_stream(file, from);
-            told(wrapped(&mut files, stream, |stream| Box::new(Pieces(stream)) as DynInputStream))
-        },
-    )?;
     types.func_wrap(
         "[method]descriptor.write-via-stream",
         |mut store: StoreContextMut<'_, State>, (file, from): (File, u64)| {
             let mut files = store.data_mut().filesystem();
             let stream = files.write_via_stream(file, from);
-            told(wrapped(&mut files, stream, |stream| Box::new(Pieces(stream)) as DynOutputStream))
+            told(in_pieces(&mut files, stream))
         },
     )?;
     types.func_wrap(
@@ -44,48 +34,31 @@ pub(super) fn stream_in_pieces(types: &mut LinkerInstance<'_, State>) -> wasmtim
         |mut store: StoreContextMut<'_, State>, (file,): (File,)| {
             let mut files = store.data_mut().filesystem();
             let stream = files.append_via_stream(file);
-            told(wrapped(&mut files, stream, |stream| Box::new(Pieces(stream)) as DynOutputStream))
+            told(in_pieces(&mut files, stream))
         },
     )
 }
 
-/// Puts something around a stream that was just made.
-fn wrapped<S: Send + 'static>(
+fn in_pieces(
     files: &mut WasiFilesystemCtxView<'_>,
-    stream: FsResult<Resource<S>>,
-    wrap: impl FnOnce(S) -> S,
-) -> FsResult<Resource<S>> {
+    stream: FsResult<Resource<DynOutputStream>>,
+) -> FsResult<Resource<DynOutputStream>> {
     let stream = files.table.delete(stream?)?;
-    Ok(files.table.push(wrap(stream))?)
+    Ok(files.table.push(Box::new(Pieces(stream)) as DynOutputStream)?)
 }
 
-/// A stream of which no more than a piece goes at once.
-struct Pieces<S>(S);
+/// A stream that takes no more than a piece at once.
+struct Pieces(DynOutputStream);
 
 #[async_trait]
-impl<S: Pollable> Pollable for Pieces<S> {
+impl Pollable for Pieces {
     async fn ready(&mut self) {
         self.0.ready().await;
     }
 }
 
 #[async_trait]
-impl InputStream for Pieces<DynInputStream> {
-    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.0.read(size.min(PIECE))
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.0.blocking_read(size.min(PIECE)).await
-    }
-
-    async fn cancel(&mut self) {
-        self.0.cancel().await;
-    }
-}
-
-#[async_trait]
-impl OutputStream for Pieces<DynOutputStream> {
+impl OutputStream for Pieces {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if bytes.len() > PIECE {
             return Err(StreamError::trap("the guest wrote more to a file than it was permitted"));
