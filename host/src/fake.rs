@@ -95,6 +95,11 @@ impl World {
     }
 }
 
+/// Returns the digest of what runs apart.
+pub(crate) fn apart() -> Digest {
+    Digest::from_sha256([0; 32])
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct FakeBackend(pub(crate) BackendName, pub(crate) Arc<World>);
 
@@ -146,8 +151,9 @@ impl FakeBackend {
         // A name may be empty, written as two quotes.
         let names = names.split_whitespace().map(|name| name.trim_matches('"').to_owned()).collect();
         // What runs apart is started from a file of its own.
-        let path = if spec.run_as.isolation == Isolation::Process { "/apart".into() } else { spec.path };
-        let info = PluginInfo { name: spec.name, kind, backend: self.0, path, digest: found };
+        let is_apart = spec.run_as.isolation == Isolation::Process;
+        let (path, digest) = if is_apart { ("/apart".into(), apart()) } else { (spec.path, found) };
+        let info = PluginInfo { name: spec.name, kind, backend: self.0, path, digest };
         Ok((info, names))
     }
 }

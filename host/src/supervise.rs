@@ -66,7 +66,8 @@ pub trait PluginKind: Debug + Send + Sync + 'static {
 
 /// A running plugin under supervision.
 ///
-/// All promises of [`Plugin`] hold. What it says of itself is what it said at its first launch.
+/// All promises of [`Plugin`] hold. What it says of itself is what it said at its first launch, and its file is the one that it
+/// was to be started from.
 pub struct Supervised<K: PluginKind> {
     info: PluginInfo,
     said: K::Said,
@@ -111,6 +112,9 @@ pub async fn launch<K: PluginKind>(
 ) -> Result<Supervised<K>, LaunchError> {
     let plugin = launch_within::<K>(backend.as_ref(), &spec, launch_limit).await?;
     let limits = spec.limits.resolve(backend.name());
+    // One that runs apart is started by another backend, from a file of its own, of which nobody else knows.
+    let (path, digest) = (spec.path.clone(), spec.digest.unwrap_or(plugin.info().digest));
+    let info = PluginInfo { backend: backend.name(), path, digest, ..plugin.info().clone() };
     let shared = Shared {
         turns: Arc::new(Semaphore::new(limits.concurrency as usize)),
         backend,
@@ -121,7 +125,7 @@ pub async fn launch<K: PluginKind>(
         state: Mutex::new(State::new(Arc::clone(&plugin))),
         spec,
     };
-    Ok(Supervised { info: plugin.info().clone(), said: K::said(&plugin), shared: Arc::new(shared) })
+    Ok(Supervised { info, said: K::said(&plugin), shared: Arc::new(shared) })
 }
 
 async fn launch_within<K: PluginKind>(

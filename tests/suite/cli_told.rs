@@ -14,10 +14,13 @@ fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
     let settings = "[plugin.it.settings]\nregistry = \"r.example\"\nhttpClient = { allowPrivateIPs = true }";
-    let policy = person.has_policy(&fixtures::guest("acrobat"), settings)?;
-    let told = answer(&person.types(&["run", "acrobat", "--policy", &policy, "operation=configured"])?);
-    let expected = json!({ "registry": "r.example", "httpClient": { "allowPrivateIPs": true } });
-    assert_eq!(told["data"]["settings"], expected);
+    for isolation in ["sandbox", "process"] {
+        let lines = format!("isolation = \"{isolation}\"\n{settings}");
+        let policy = person.has_policy(&fixtures::guest("acrobat"), &lines)?;
+        let told = answer(&person.types(&["run", "acrobat", "--policy", &policy, "operation=configured"])?);
+        let expected = json!({ "registry": "r.example", "httpClient": { "allowPrivateIPs": true } });
+        assert_eq!(told["data"]["settings"], expected, "{isolation}");
+    }
     Ok(())
 }
 

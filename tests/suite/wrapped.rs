@@ -156,7 +156,9 @@ fn a_component_runs_in_a_process_of_its_own_where_its_policy_says_so() -> TestRe
         person.types(&["run", "acrobat", "@in.json", "--policy", &policy])
     };
     answer(&run(r#"{"operation":"ok"}"#)?);
-    fails(&run(r#"{"operation":"spin"}"#)?, 1, "limit cpu reached");
+    let spun = run(r#"{"operation":"spin"}"#)?;
+    fails(&spun, 1, "limit cpu reached");
+    fails(&spun, 1, "; a policy can allow more: cpu, in [plugin.NAME.limits]\n");
 
     let input = r#"{"operation":"stream","chunks":2,"size":10,"pauseMillis":3600000}"#;
     fs::write(person.path("in.json"), input)?;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use portcullis_contract::{AuthCapability, AuthHandler, HandlerInfo, HandlerName};
@@ -25,8 +24,6 @@ pub struct RegisteredHandler {
     pub info: HandlerInfo,
     /// The plugin that offers it.
     pub plugin: Arc<dyn AuthHandler>,
-    /// The file by which the host knows the plugin. One that runs apart knows another of itself.
-    pub(super) file: PathBuf,
     /// Set once it was told what the host is like, and its name was asked for.
     pub(super) configured: OnceCell<()>,
 }
@@ -56,13 +53,7 @@ impl RegisteredHandler {
         if info.name.as_str().is_empty() {
             return Err(AuthRegistryError::Nameless);
         }
-        let file = plugin.info().path.clone();
-        Ok(Self { info, plugin, file, configured: OnceCell::new() })
-    }
-
-    /// Says by which file the host knows the plugin.
-    pub(super) fn of_file(self, file: &Path) -> Self {
-        Self { file: file.to_owned(), ..self }
+        Ok(Self { info, plugin, configured: OnceCell::new() })
     }
 
     /// Returns the name that it is asked for under.
@@ -153,7 +144,7 @@ mod tests {
             flows: Vec::new(),
             capabilities: Vec::new(),
         };
-        Arc::new(RegisteredHandler { info, plugin, file: PathBuf::new(), configured: OnceCell::new() })
+        Arc::new(RegisteredHandler { info, plugin, configured: OnceCell::new() })
     }
 
     #[test]

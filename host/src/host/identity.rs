@@ -161,7 +161,7 @@ impl Rooms {
             ))
         };
         if let Ok(handler) = self.auth_registry.get(&name) {
-            let wait = self.waits.begin(&asker.file, &handler.file).ok_or_else(circle)?;
+            let wait = self.waits.begin(&asker.file, &handler.plugin.info().path).ok_or_else(circle)?;
             return Ok((handler, wait));
         }
         if let Some(error) = self.unusable.recall(&name, IdentityError::clone) {

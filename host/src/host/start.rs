@@ -258,7 +258,7 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
         match handler {
             Ok(handler) => {
                 taken_here.insert(info.name.clone());
-                handlers.push(Arc::new(handler.of_file(&file.path)));
+                handlers.push(Arc::new(handler));
             }
             Err(error) => {
                 if refused.note(error.to_string()) {

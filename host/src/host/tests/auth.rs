@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use portcullis_contract::{Call, HandlerName, LoginRequest, Settings};
+use portcullis_contract::{Call, HandlerName, Isolation, LoginRequest, Settings};
 use tokio::time::Instant;
 
 use super::*;
-use crate::fake::Event;
+use crate::fake::{Event, apart};
 
 fn named(name: &str) -> Wanted {
     Wanted::Named(name.to_owned())
@@ -108,19 +108,29 @@ async fn each_is_told_what_all_are_and_what_its_policy_has_for_it() {
     fn settings<const N: usize>(said: [(&str, &str); N]) -> Settings {
         said.map(|(name, text)| (name.to_owned(), Json::from_text(text))).into()
     }
-    let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
-    let mut setup = house.setup();
-    setup.configuration.settings = settings([("x", "1"), ("y", "1")]);
-    let own = PluginSettings { settings: settings([("y", "2"), ("z", "3")]), ..PluginSettings::default() };
-    setup.policy = Arc::new(move |_| own.clone());
-    let host = Host::new(setup);
+    for isolation in [Isolation::Sandbox, Isolation::Process] {
+        let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
+        let mut setup = house.setup();
+        setup.configuration.settings = settings([("x", "1"), ("y", "1")]);
+        let mut own =
+            PluginSettings { settings: settings([("y", "2"), ("z", "3")]), ..PluginSettings::default() };
+        own.run_as.isolation = isolation;
+        // Nobody's policy knows the file that is made to run a component apart.
+        setup.policy = Arc::new(
+            move |digest: &Digest| {
+                if *digest == apart() { PluginSettings::default() } else { own.clone() }
+            },
+        );
+        let host = Host::new(setup);
 
-    assert!(house.run(&host, "one").await.is_ok());
-    assert!(host.find_auth_handler(&named("door"), Describe::Trusted).await.is_ok());
+        assert!(house.run(&host, "one").await.is_ok());
+        assert!(host.find_auth_handler(&named("door"), Describe::Trusted).await.is_ok());
 
-    let told: Vec<_> = house.world.log().into_iter().filter(|line| line.starts_with("configure")).collect();
-    let line = |name: &str| format!(r#"configure {name} as portcullis with {{"x":1,"y":2,"z":3}}"#);
-    assert_eq!(told, ["one", "door"].map(line));
+        let log = house.world.log();
+        let told: Vec<_> = log.into_iter().filter(|line| line.starts_with("configure")).collect();
+        let line = |name: &str| format!(r#"configure {name} as portcullis with {{"x":1,"y":2,"z":3}}"#);
+        assert_eq!(told, ["one", "door"].map(line), "{isolation:?}");
+    }
 }
 
 #[tokio::test]
