@@ -53,10 +53,18 @@ impl Person for AtTerminal {
 
 /// Returns whether an address is one at which a browser ends up. Plugins leave it to their host to see to that.
 fn leads_back(answer: &str, redirect_uri: &str) -> bool {
-    let rest = answer.strip_prefix(redirect_uri.trim_end_matches('/'));
     // What names no server says nothing of an address.
-    !redirect_uri.contains("://")
-        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    if !redirect_uri.contains("://") {
+        return true;
+    }
+    // A query that is there is added to.
+    let has_query = redirect_uri.contains('?');
+    let begins = if has_query { redirect_uri } else { redirect_uri.trim_end_matches('/') };
+    let then: &[char] = if has_query { &['&', '#'] } else { &['/', '?', '#'] };
+    answer.split_at_checked(begins.len()).is_some_and(|(beginning, rest)| {
+        // Browsers write a server in small letters.
+        beginning.eq_ignore_ascii_case(begins) && (rest.is_empty() || rest.starts_with(then))
+    })
 }
 
 /// Everything in it is the plugin's, so it says whose it is, and nothing of it begins a line.
@@ -171,6 +179,10 @@ mod tests {
         }
         check("http://localhost/back#token=1", "http://localhost/back", true);
         check("http://localhost/?code=1", "http://localhost/back", false);
+        check("http://localhost/back?app=/&code=1", "http://localhost/back?app=/", true);
+        check("http://localhost/back?app=/1&code=1", "http://localhost/back?app=/", false);
+        check("http://localhost/back?code=1", "http://LocalHost/back", true);
+        check("http://localhost/\u{e9}", "http://localhost/e", false);
         check("the code", "urn:ietf:wg:oauth:2.0:oob", true);
         check("the code", "", true);
     }
