@@ -20,6 +20,8 @@ fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
         let told = answer(&person.types(&["run", "acrobat", "--policy", &policy, "operation=configured"])?);
         let expected = json!({ "registry": "r.example", "httpClient": { "allowPrivateIPs": true } });
         assert_eq!(told["data"]["settings"], expected, "{isolation}");
+        let inspected = answer(&person.types(&["inspect", "acrobat", "--policy", &policy, "-o", "json"])?);
+        assert_eq!(inspected["settings"], json!(["httpClient", "registry"]));
     }
     Ok(())
 }

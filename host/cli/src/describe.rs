@@ -84,6 +84,9 @@ pub(crate) struct Plugin<'a> {
     /// What people call the entry of the policy that applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<&'a str>,
+    /// The names of the settings that it is told. What they are may be secret.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) settings: Vec<&'a str>,
     pub(crate) run_as: String,
     /// The interfaces that it imports; only a component says so.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +207,7 @@ pub(crate) fn plugin<'a>(
         backend: listed.file.backend.to_string(),
         digest: listed.digest.to_string(),
         policy: listed.settings.label.as_deref(),
+        settings: listed.settings.settings.keys().map(String::as_str).collect(),
         wrapped: listed.wrapped.as_ref().map(WrappedComponent::new),
         run_as: run_as(&terms.run_as, terms.backend, kind),
         could_ask_for: imports.as_deref().map(could_ask_for),

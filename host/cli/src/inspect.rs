@@ -99,6 +99,9 @@ fn page(plugin: &Plugin<'_>) -> String {
         None => "none applies: nothing is granted",
     };
     let _ = writeln!(out, "  policy  {}", visible_line(plugin.policy.unwrap_or(none)));
+    if !plugin.settings.is_empty() {
+        let _ = writeln!(out, "  told    {}", visible_line(&plugin.settings.join(", ")));
+    }
     if let Some(problem) = &plugin.problem {
         let _ = writeln!(out, "  problem {}", visible_line(problem));
     }
@@ -217,6 +220,7 @@ mod tests {
             digest: "sha256:00".to_owned(),
             wrapped: None,
             policy: None,
+            settings: vec!["mode", "a\nb"],
             run_as: "a thing".to_owned(),
             imports: Some(vec![]),
             could_ask_for: Some(vec![]),
@@ -229,7 +233,7 @@ mod tests {
             problem: None,
         };
         let expected = "Plugin a.b\n  file    d/a.b.wasm\n  digest  sha256:00\n  run as  a thing\n  \
-                        policy  none applies: nothing is granted\n  offers  c as well\n\n\
+                        policy  none applies: nothing is granted\n  told    mode, a\\nb\n  offers  c as well\n\n\
                         What it could ask for\n  nothing\n\nWhat holds for it\n  \
                         - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
                         policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
