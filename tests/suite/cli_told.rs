@@ -26,6 +26,18 @@ fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn who_wraps_a_plugin_is_told_that_its_settings_stay_outside() -> TestResult {
+    let person = Person::new()?;
+    let component = fixtures::guest("echo");
+    let policy = person.has_policy(&component, "settings.mode = 1")?;
+    let component = component.display().to_string();
+    let wrapped = person.types(&["wrap", &component, "--policy", &policy, "-o", "plugin"])?;
+    assert!(wrapped.status.success());
+    assert!(stderr(&wrapped).contains("the settings are not part of the file"), "{}", stderr(&wrapped));
+    Ok(())
+}
+
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]

@@ -169,6 +169,9 @@ fn manifest(
             said.ok_or_else(silent).or_exit(Exit::Configuration)?
         }
     };
+    if !said.settings.is_empty() {
+        tracing::warn!("the settings are not part of the file: it is told those that its host has for it");
+    }
     let description = listed.description().map_err(|problem| anyhow!(problem));
     Ok(Manifest {
         version: env!("CARGO_PKG_VERSION").to_owned(),
