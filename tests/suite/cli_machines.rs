@@ -39,6 +39,12 @@ fn where_no_file_may_be_large_a_plugin_is_told_so() -> TestResult {
     let arguments = [&["run", "acrobat", "--policy", &policy][..], &write].concat();
     assert!(person.types(&arguments)?.status.success());
     fails(&person.after("ulimit -c 0; ulimit -f 0", &arguments).output()?, 1, "(os error ");
+
+    // Whoever has that signal ignored has it ignored by native plugins, too.
+    let native = fixtures::native("acrobat").display().to_string();
+    let arguments = ["run", &native, "--provider", "acrobat", "operation=write", "path=file", "text=hello"];
+    let ignoring = person.after("trap '' XFSZ; ulimit -c 0; ulimit -f 0", &arguments).output()?;
+    fails(&ignoring, 1, "(os error 27)");
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,11 +35,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Starts to listen. Until then each of them ends the process by itself.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
-        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        let listen = |kind: SignalKind| {
-            let asks = ignored & (1 << (kind.as_raw_value() - 1)) == 0;
-            asks.then(|| signal(kind)).transpose()
-        };
+        let listen = |kind| (!is_ignored(kind)).then(|| signal(kind)).transpose();
         self.interrupt = listen(SignalKind::interrupt())?;
         self.terminate = listen(SignalKind::terminate())?;
         self.hang_up = listen(SignalKind::hangup())?;
@@ -81,7 +78,8 @@ pub(crate) fn keep_endings() -> io::Result<()> {
 
 /// Has the kernel refuse to make a file larger than `ulimit -f` allows, as on a full disk. It would end us as well.
 pub(crate) fn outlive_large_files() -> io::Result<()> {
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    if is_ignored(kind) { Ok(()) } else { signal(kind).map(drop) }
 }
 
 async fn next(signal: &mut Option<Signal>) {
@@ -89,6 +87,14 @@ async fn next(signal: &mut Option<Signal>) {
         Some(signal) => drop(signal.recv().await),
         None => pending().await,
     }
+}
+
+/// Returns whether we were started to ignore a signal.
+fn is_ignored(kind: SignalKind) -> bool {
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    let read = || ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let all = *IGNORED.get_or_init(read);
+    all & (1 << (kind.as_raw_value() - 1)) != 0
 }
 
 /// Returns the signals that are ignored, one bit for each, as the kernel tells of a process. A text
