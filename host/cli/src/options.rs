@@ -19,7 +19,10 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     // Help and errors show a flag as it is meant to be given: alone.
     match read(command.clone(), arguments) {
         Err(error) if matches!(error.kind(), ErrorKind::TooManyValues | ErrorKind::UnknownArgument) => {
-            read(with_values(command), arguments).map_err(|_| error)
+            read(with_values(command), arguments).map_err(|again| {
+                let is_of_the_flag = [ErrorKind::ValueValidation, error.kind()].contains(&again.kind());
+                if is_of_the_flag { error } else { again }
+            })
         }
         result => result,
     }
@@ -96,6 +99,18 @@ mod tests {
             ("list --quiet=1 --describe", true),
         ] {
             assert_eq!(read(line).expect(line).global.quiet, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_flag_is_not_blamed_for_what_else_is_wrong() {
+        for (line, expected) in [
+            ("run --dry-run=true", ErrorKind::MissingRequiredArgument),
+            ("run echo --dry-run=true --dry", ErrorKind::UnknownArgument),
+            ("run --dry-run=true --help", ErrorKind::DisplayHelp),
+        ] {
+            let error = read(line).expect_err(line);
+            assert_eq!(error.kind(), expected, "{line}: {error}");
         }
     }
 
