@@ -105,10 +105,13 @@ impl fmt::Debug for Rooms {
     }
 }
 
-/// A plugin that is asking something of the host holds on to it; with this it lets go.
+/// A plugin that is being started, or is asking something of the host, holds on to it; with this it lets go. Should its runtime
+/// stand still, all others end before.
 impl Drop for Host {
     fn drop(&mut self) {
-        self.rooms.life.send_replace(Life::Over);
+        let Rooms { life, plugins, registry, auth_registry, .. } = self.rooms.as_ref();
+        life.send_replace(Life::Over);
+        let _all = (std::mem::take(&mut *lock(plugins)), registry.take_all(), auth_registry.take_all());
     }
 }
 

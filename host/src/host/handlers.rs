@@ -129,6 +129,12 @@ impl AuthRegistry {
     pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
         self.handlers.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
+
+    /// Forgets all handlers, and returns them.
+    pub(super) fn take_all(&self) -> Vec<Arc<RegisteredHandler>> {
+        let handlers = std::mem::take(&mut *self.handlers.write().unwrap_or_else(PoisonError::into_inner));
+        handlers.into_values().collect()
+    }
 }
 
 #[cfg(test)]

@@ -180,6 +180,12 @@ impl Registry {
         self.names.write().unwrap_or_else(PoisonError::into_inner).providers.remove(name)
     }
 
+    /// Forgets everything, and returns all providers.
+    pub(super) fn take_all(&self) -> Vec<Arc<Registered>> {
+        let names = std::mem::take(&mut *self.names.write().unwrap_or_else(PoisonError::into_inner));
+        names.providers.into_values().collect()
+    }
+
     fn read<T>(&self, ask: impl FnOnce(&Names) -> T) -> T {
         ask(&self.names.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -101,6 +101,28 @@ async fn a_start_that_nobody_waits_for_ends_with_the_host() {
     }
 }
 
+#[test]
+fn a_start_whose_runtime_stands_still_keeps_no_plugin_of_a_host_that_was_dropped() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b"), ("c.wasm", "auth:door")]);
+    let host = house.host();
+    runtime.block_on(async {
+        let [a, b, c] = ["a.wasm", "b.wasm", "c.wasm"].map(|name| Wanted::File(house.path(name), None));
+        assert!(host.find(&b, Describe::Trusted).await.is_ok());
+        assert!(host.find_auth_handler(&c, Describe::Trusted).await.is_ok());
+        house.world.launches.lock().unwrap().push_back(Some(20 * SECOND));
+        assert!(timeout(SECOND, host.find(&a, Describe::Trusted)).await.is_err());
+    });
+    house.world.log();
+
+    drop(host);
+
+    let mut log = house.world.log();
+    log.sort();
+    assert_eq!(log, ["drop b", "drop c"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_plugin_in_quarantine_has_another_try_once_that_is_lifted() {
     let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
