@@ -150,6 +150,9 @@ fn a_component_runs_in_a_process_of_its_own_where_its_policy_says_so() -> TestRe
     let page = person.types(&["inspect", "acrobat", "--policy", &policy])?;
     let run_as = "  run as  a sandboxed component, a fresh instance for every call, in a process of its own";
     assert!(stdout(&page).contains(run_as), "{}{}", stdout(&page), stderr(&page));
+    // Its sentences and its table say the same of a limit, as the policy does.
+    assert!(stdout(&page).contains("may take 1h a call"), "{}", stdout(&page));
+    assert!(stdout(&page).contains("\n  wall        1h\n"), "{}", stdout(&page));
 
     let run = |input: &str| {
         fs::write(person.path("in.json"), input)?;

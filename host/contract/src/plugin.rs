@@ -186,13 +186,17 @@ pub enum Amount {
     Unknown,
 }
 
+/// The units of time that a policy knows, in nanoseconds.
+const TIMES: [(u128, &str); 4] =
+    [(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms")];
+
 /// Shows it as a policy says it. The alternate form is for what was asked: bytes that are no whole number of their unit are
 /// rounded up to a tenth, so that what is more than was allowed looks so.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => {
-                for (shift, unit) in [(20, "MiB"), (10, "KiB")] {
+                for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
                     if *bytes < (1 << shift) {
                         continue;
                     }
@@ -205,7 +209,13 @@ impl fmt::Display for Amount {
                 }
                 write!(f, "{bytes}B")
             }
-            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Time(time) => {
+                let nanos = time.as_nanos();
+                match TIMES.into_iter().find(|(whole, _)| nanos >= *whole && nanos.is_multiple_of(*whole)) {
+                    Some((whole, unit)) => write!(f, "{}{unit}", nanos / whole),
+                    None => write!(f, "{time:?}"),
+                }
+            }
             Self::Count(count) => write!(f, "{count}"),
             Self::Unknown => f.write_str("more"),
         }
@@ -299,6 +309,6 @@ mod tests {
         check(1_600, 1 << 10, "asked 1.6KiB, allowed 1KiB");
         // What a policy says is shown as it says it.
         check(1_600_000, 1_500_000, "asked 1.6MiB, allowed 1500000B");
-        check(u64::MAX, 1 << 40, "asked 17592186044416.0MiB, allowed 1048576MiB");
+        check(u64::MAX, 1 << 40, "asked 16777216.0TiB, allowed 1TiB");
     }
 }

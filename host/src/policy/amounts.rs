@@ -1,9 +1,8 @@
 //! Sizes and durations as a policy writes them: a whole number and a unit, nothing in between.
 //!
 //! A number alone is refused, because nobody can tell from `wall = 30` whether it was meant in
-//! seconds.
+//! seconds. What is read here an [`Amount`](portcullis_contract::Amount) shows in the same words.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 const SIZES: [(&str, u64); 5] =
@@ -37,30 +36,10 @@ fn amount(text: &str, units: &[(&str, u64)], form: &str) -> Result<u64, String> 
     }
 }
 
-/// Writes a size so that a person can read it and a policy could say it.
-pub(super) fn size_text(bytes: u64) -> String {
-    exact(bytes, &SIZES)
-}
-
-/// Writes a duration so that a person can read it and a policy could say it.
-pub(super) fn duration_text(time: Duration) -> String {
-    match u64::try_from(time.as_millis()) {
-        Ok(millis) if Duration::from_millis(millis) == time => exact(millis, &TIMES),
-        _ => format!("{time:?}"),
-    }
-}
-
-fn exact(amount: u64, units: &[(&str, u64)]) -> String {
-    let mut text = String::new();
-    let fits = units.iter().find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor));
-    let (unit, factor) = fits.or(units.last()).copied().unwrap_or(("", 1));
-    // Writing to a text does not fail.
-    let _ = write!(text, "{}{unit}", amount / factor);
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::Amount;
+
     use super::*;
 
     fn check<T: PartialEq + std::fmt::Debug>(
@@ -112,11 +91,12 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read_again() {
-        for bytes in [1, 100, 1023, 1024, 64 << 20, (64 << 20) + 1, u64::MAX] {
-            check(size, &size_text(bytes), Ok(bytes));
+        for bytes in [1, 100, 1023, 1024, 64 << 20, (64 << 20) + 1, 3 << 30, 1 << 40, u64::MAX] {
+            check(size, &Amount::Bytes(bytes).to_string(), Ok(bytes));
         }
-        for millis in [1, 250, 1000, 1500, 60_000, 3_600_000] {
-            check(duration, &duration_text(Duration::from_millis(millis)), Ok(Duration::from_millis(millis)));
+        for millis in [1, 250, 1000, 1500, 60_000, 90_000, 3_600_000] {
+            let time = Duration::from_millis(millis);
+            check(duration, &Amount::Time(time).to_string(), Ok(time));
         }
     }
 }

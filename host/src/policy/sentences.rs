@@ -7,10 +7,9 @@
 //! A sentence is one line, whatever stands in the names and paths in it.
 
 use portcullis_contract::{
-    Access, BackendName, Environment, Grants, IdentityGrant, Kind, Limits, NamePattern, RunAs, visible_line,
+    Access, Amount, BackendName, Environment, Grants, IdentityGrant, Kind, Limits, NamePattern, RunAs,
+    visible_line,
 };
-
-use super::amounts::{duration_text, size_text};
 
 /// A sentence about what a plugin may do, without a subject: "may read secrets matching github.*".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,20 +150,20 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
     let mut may = |text: String| lines.push(held(text));
     if let Some(memory) = resolved.memory {
         let what = if component { "memory in an instance" } else { "address space" };
-        may(format!("may use {} of {what}", size_text(memory)));
+        may(format!("may use {} of {what}", Amount::Bytes(memory)));
     }
     if let (Some(cpu), true) = (resolved.cpu, component) {
-        may(format!("may compute for {} a call", duration_text(cpu)));
+        may(format!("may compute for {} a call", Amount::Time(cpu)));
     }
     if let Some(wall) = resolved.wall {
-        may(format!("may take {} a call", duration_text(wall)));
+        may(format!("may take {} a call", Amount::Time(wall)));
     }
     if let Some(output) = resolved.output {
         // What a child writes outside a stream belongs to no call; it goes to its log.
         let what = if component { "a call" } else { "a streamed call" };
-        may(format!("may print {} {what}", size_text(output)));
+        may(format!("may print {} {what}", Amount::Bytes(output)));
     }
-    may(format!("may send and be sent {} at once", size_text(resolved.message)));
+    may(format!("may send and be sent {} at once", Amount::Bytes(resolved.message)));
     let calls = if resolved.concurrency == 1 { "call" } else { "calls" };
     may(format!("may serve {} {calls} at a time", resolved.concurrency));
     if component {
@@ -172,7 +171,7 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
     }
     // The kernel counts the time of a process, not of a call.
     if let Some(cpu) = resolved.cpu {
-        lines.push(not_held(format!("cannot be held to {} of processor time a call", duration_text(cpu))));
+        lines.push(not_held(format!("cannot be held to {} of processor time a call", Amount::Time(cpu))));
     }
     let mut free = Vec::new();
     for (name, limited) in [
