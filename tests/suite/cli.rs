@@ -1,6 +1,7 @@
 //! What a person sees who types `portcullis`.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use portcullis_tests::{TestResult, cli, fixtures};
@@ -107,6 +108,31 @@ fn words_that_stand_for_nothing_have_an_exit_code_of_their_own() -> TestResult {
     fails(&person.types(&["auth", "status", "nobody"])?, 3, "unknown auth handler: nobody");
     fails(&person.types(&["list", "--log-level", "loud"])?, 3, "invalid log level \"loud\"");
     fails(&person.types(&["run", "echo", "--fly"])?, 1, "unexpected argument '--fly'");
+    Ok(())
+}
+
+/// In what is told before the command line is read, too.
+#[test]
+fn who_wants_no_colours_sees_none() -> TestResult {
+    let person = Person::new()?;
+    let shown = |arguments: &[&str]| -> Result<Vec<u8>, std::io::Error> {
+        let (mut screen, terminal) = cli::terminal()?;
+        let mut command = person.command(arguments);
+        let mut child =
+            command.env("TERM", "xterm").stdout(terminal.try_clone()?).stderr(terminal).spawn()?;
+        // It has the terminal as well.
+        drop(command);
+        let mut shown = Vec::new();
+        // A terminal that nobody else has ends with an error.
+        let _nobody = screen.read_to_end(&mut shown);
+        child.wait()?;
+        Ok(shown)
+    };
+    for arguments in [&["run", "--help"][..], &["run", "--fly"], &["run", "nobody"]] {
+        assert!(shown(arguments)?.contains(&b'\x1b'), "{arguments:?}");
+        let plain = shown(&[arguments, &["--no-color"]].concat())?;
+        assert!(!plain.is_empty() && !plain.contains(&b'\x1b'), "{arguments:?}");
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgAction, ColorChoice, Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::Cli;
 
@@ -15,7 +15,11 @@ const ALONE: [&str; 2] = ["all", "purge_expired"];
 
 /// Reads a command line, which begins with the name of the program.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let command = last_wins(Cli::command());
+    let mut command = last_wins(Cli::command());
+    // Help, and what is wrong with a command line, come before anything was read of it.
+    if arguments.iter().take_while(|argument| **argument != "--").any(|argument| *argument == "--no-color") {
+        command = command.color(ColorChoice::Never);
+    }
     // Help and errors show a flag as it is meant to be given: alone.
     match read(command.clone(), arguments) {
         Err(error) if matches!(error.kind(), ErrorKind::TooManyValues | ErrorKind::UnknownArgument) => {
