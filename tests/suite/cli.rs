@@ -342,6 +342,9 @@ fn a_policy_grants_by_digest_and_nothing_else_does() -> TestResult {
     fs::write(person.path("policy.toml"), policy(digest))?;
     let granted = person.types(&[&read[..], &["--policy", "policy.toml"]].concat())?;
     assert!(answer(&granted)["data"].to_string().contains("hello"));
+    // A second table for the same file would be refused.
+    let page = stdout(&person.types(&["inspect", "acrobat", "--policy", "policy.toml"])?);
+    assert!(page.ends_with("\nTo grant it more or less, change [plugin.x] in the policy.\n"), "{page}");
     fs::write(person.path("policy.toml"), policy(&format!("sha256:{}", "0".repeat(64))))?;
     assert_eq!(person.types(&[&read[..], &["--policy", "policy.toml"]].concat())?.status.code(), Some(1));
     Ok(())

@@ -1,7 +1,7 @@
 //! `portcullis inspect`: everything about one plugin.
 //!
-//! For people it is a page of sentences that ends with what to paste into a policy; the other forms hold
-//! the same.
+//! For people it is a page of sentences that ends with what to paste into a policy, or to change in one; the other
+//! forms hold the same.
 
 use std::fmt::Write as _;
 
@@ -124,12 +124,18 @@ fn page(plugin: &Plugin<'_>) -> String {
             "\nWhat it may was decided when it was wrapped. Secrets and identities have to be granted here as well.\n",
         );
     }
-    let _ = write!(
-        out,
-        "\nTo grant it something, write into a policy file:\n\n  [plugin.{}]\n  digests = [\"{}\"]\n",
-        toml_key(&plugin.plugin),
-        plugin.digest
-    );
+    // A file has one table.
+    let _ = match plugin.policy {
+        Some(label) => {
+            writeln!(out, "\nTo grant it more or less, change [plugin.{}] in the policy.", toml_key(label))
+        }
+        None => write!(
+            out,
+            "\nTo grant it something, write into a policy file:\n\n  [plugin.{}]\n  digests = [\"{}\"]\n",
+            toml_key(&plugin.plugin),
+            plugin.digest
+        ),
+    };
     visible(&out)
 }
 
