@@ -363,7 +363,12 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
     assert!(person.types(&["auth", "login", file, "--handler", "door"])?.status.success());
     fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
     person.has_guest("echo")?;
-    fails(&person.types(&["auth", "status", "./plugins/echo.wasm"])?, 1, "plugin echo is no auth-handler");
+    let provider = person.types(&["auth", "status", "./plugins/echo.wasm"])?;
+    fails(
+        &provider,
+        1,
+        "plugin echo is no auth handler; if it is a provider, execute it by 'portcullis run'",
+    );
     Ok(())
 }
 

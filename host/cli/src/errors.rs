@@ -24,7 +24,7 @@ pub(crate) fn find(error: FindError) -> Failure {
             let mut text =
                 format!("provider {name:?} not found (use 'portcullis list' to list available providers)");
             if Path::new(&name).is_file() {
-                text += &format!("; there is a file of that name: to run it, write ./{name}");
+                text += &format!("; there is a file of that name: to mean it, write ./{name}");
             }
             text += &left_out_text(&left_out);
             Failure { exit: Exit::NotFound, problem: anyhow!(text) }
@@ -43,6 +43,11 @@ pub(crate) fn find(error: FindError) -> Failure {
             text += &left_out_text(&left_out);
             Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
         }
+        FindError::NotOffered { plugin, name, names } => {
+            let plugin = visible_line(plugin.as_str());
+            let problem = anyhow!("{plugin} offers no provider {name:?}, but {}", listed(&names));
+            Failure { exit: Exit::NotFound, problem }
+        }
         FindError::Ambiguous { plugin, kind, names } => {
             let (all, option) = match kind {
                 Kind::Provider => ("providers", "--provider"),
@@ -54,11 +59,13 @@ pub(crate) fn find(error: FindError) -> Failure {
             Failure { exit: Exit::InvalidInput, problem }
         }
         FindError::Launch { ref plugin, source: LaunchError::OtherKind { wanted } } => {
-            let instead = match wanted {
-                Kind::Provider => "log in with it by 'portcullis auth login'",
-                Kind::AuthHandler => "execute it by 'portcullis run'",
+            let (what, instead) = match wanted {
+                Kind::Provider => {
+                    ("provider", "if it is an auth handler, log in with it by 'portcullis auth login'")
+                }
+                Kind::AuthHandler => ("auth handler", "if it is a provider, execute it by 'portcullis run'"),
             };
-            let problem = anyhow!("plugin {plugin} is no {wanted}; if it is of the other kind, {instead}");
+            let problem = anyhow!("plugin {plugin} is no {what}; {instead}");
             Failure { exit: Exit::Failed, problem }
         }
         // Upstream's code for a file that "was not found or could not be parsed".

@@ -173,9 +173,18 @@ fn choose<T: Offered>(
     match (fitting.as_slice(), name) {
         ([one], _) | ([one, ..], Some(_)) => Ok(Arc::clone(one)),
         ([], Some(name)) if !all.is_empty() => {
-            let mut known: Vec<_> = all.iter().map(|offered| HandlerName::new(offered.name())).collect();
-            known.sort();
-            Err(FindError::nobody(kind, name, known, Vec::new()))
+            let mut known: Vec<_> = all.iter().map(|offered| offered.name()).collect();
+            known.sort_unstable();
+            Err(match kind {
+                Kind::Provider => {
+                    let names = known.into_iter().map(str::to_owned).collect();
+                    FindError::NotOffered { plugin, name: name.to_owned(), names }
+                }
+                Kind::AuthHandler => {
+                    let known = known.into_iter().map(HandlerName::new).collect();
+                    FindError::nobody(kind, name, known, Vec::new())
+                }
+            })
         }
         ([], _) if refused.is_empty() => {
             Err(FindError::Useless { plugin, kind, reason: "it names none".to_owned() })

@@ -35,6 +35,16 @@ pub enum FindError {
         /// Native programs that nobody asked what they offer.
         left_out: Vec<PathBuf>,
     },
+    /// The plugin that was meant offers other providers.
+    #[error("{plugin} offers no provider {name:?}, but {}", names.join(", "))]
+    NotOffered {
+        /// The plugin.
+        plugin: PluginName,
+        /// What was wanted.
+        name: String,
+        /// What it offers.
+        names: Vec<String>,
+    },
     /// The plugin offers several, and none was named.
     #[error("{plugin} offers several {}: {}; name one of them", plural(*kind), names.join(", "))]
     Ambiguous {
