@@ -157,6 +157,18 @@ fn what_was_wrapped_here_is_known_whatever_shim_there_is_by_now() -> TestResult 
 }
 
 #[test]
+fn what_cannot_be_remembered_is_wrapped_and_it_is_said_where_that_failed() -> TestResult {
+    let person = Person::new()?;
+    let component = fixtures::guest("echo").display().to_string();
+    let mut wrap = person.command(&["wrap", &component, "-o", "echo"]);
+    let output = wrap.env("PORTCULLIS_DATA_DIR", "/proc/nowhere").output()?;
+    assert!(output.status.success() && person.path("echo").is_file(), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("was wrapped here: /proc/nowhere/wrapped: No such file"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn the_environment_narrows_a_wrapped_component_under_our_own_host() -> TestResult {
     let person = Person::new()?;
     person.has_wrapped("acrobat", "acrobat", "")?;

@@ -63,7 +63,7 @@ fn what_cannot_be_wrapped_is_refused_with_a_reason() -> TestResult {
     refused(&person, &["plugins/echo.wasm", "-o", "-"], 3, "written to a file and not to stdout");
     assert!(!person.path("-").exists());
     let native = fixtures::shim().display().to_string();
-    refused(&person, &[&native], 3, "a native program");
+    refused(&person, &[&native], 3, "a native program; only components are wrapped");
 
     fs::write(person.path("bad.toml"), "[plugin.x]\ngrants = 1\n")?;
     refused(&person, &["plugins/echo.wasm", "--policy", "bad.toml"], 7, "bad.toml:2:1: unknown key");

@@ -20,11 +20,12 @@ use crate::Session;
 pub(crate) fn remember(session: &Session, fingerprint: Fingerprint) -> io::Result<()> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "there is no directory for this user's data");
     let directory = directory(session).ok_or_else(none)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(told)?;
     if !is_ours(&directory) {
         return Err(io::Error::other(format!("{} can be written by others", directory.display())));
     }
-    File::create(directory.join(name(fingerprint)))?;
+    File::create(directory.join(name(fingerprint))).map_err(told)?;
     Ok(())
 }
 

@@ -103,7 +103,7 @@ fn check_component(path: &Path) -> Result<(), Failure> {
     let what = if is_wrapped {
         "wrapped already; name the component that it was made of"
     } else {
-        "a native program"
+        "a native program; only components are wrapped"
     };
     Err(anyhow!("{}: {what}", path.display())).or_exit(Exit::InvalidInput)
 }
