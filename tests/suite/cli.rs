@@ -320,6 +320,14 @@ fn a_policy_that_does_not_parse_is_refused_with_line_and_column() -> TestResult 
     person.has_guest("echo")?;
     fs::write(person.path("policy.toml"), "[plugin.echo]\ndigests = []\nsecret = 1\n")?;
     fails(&person.types(&["run", "echo", "--policy", "policy.toml"])?, 7, "policy.toml:3:1");
+    // A grant that gives nothing away is a mistake as well.
+    for (lines, mistake) in [
+        ("secrets.read = [\"a..b\"]", "policy.toml:3:17: \"a..b\" matches no secret: "),
+        ("identity.handlers = [\"*\"]", "policy.toml:3:22: \"*\" names no auth handler"),
+    ] {
+        let policy = person.has_policy(&person.path("plugins/echo.wasm"), lines)?;
+        fails(&person.types(&["run", "echo", "--policy", &policy])?, 7, mistake);
+    }
     Ok(())
 }
 

@@ -15,7 +15,8 @@ use portcullis_contract::{
 use toml::de::DeTable;
 
 use super::values::{
-    Found, Value, bytes, count, guest_path, instances, json, parsed, table, text, time, variable, word, wrong,
+    Found, Value, bytes, count, guest_path, instances, json, parsed, secret, table, text, time, variable,
+    word, wrong,
 };
 use super::{PluginPolicy, Policy, Problems};
 use crate::names::nearest;
@@ -145,7 +146,7 @@ impl Reader<'_> {
     fn secrets(&mut self, value: &Value<'_>, place: &str) -> Result<SecretGrant, Found> {
         let mut grant = SecretGrant::default();
         self.keys(table(value)?, &format!("secrets of {place}"), &["read", "write"], |this, key, value| {
-            let patterns = this.list(value, |_, v| parsed(v))?;
+            let patterns = this.list(value, |_, v| secret(v))?;
             *(if key == "read" { &mut grant.read } else { &mut grant.write }) = patterns;
             Ok(())
         });
@@ -164,6 +165,10 @@ impl Reader<'_> {
             named = true;
             grant.handlers = this.list(value, |_, v| match text(v)? {
                 "" => Err(Found::new(v.span(), "an auth handler has a name; name the default one, too")),
+                name if name.contains('*') => {
+                    let text = format!("{name:?} names no auth handler; write each name out, without *");
+                    Err(Found::new(v.span(), text))
+                }
                 name => Ok(name.to_owned()),
             })?;
             Ok(())

@@ -330,10 +330,15 @@ fn very_many_directories_may_be_granted() {
 fn names_and_patterns_mean_something() {
     check_plugin("secrets.read = [\"\"]", "3:17: \"\" is not understood: an empty pattern matches nothing");
     check_plugin("secrets.read = \"a\"", "3:16: expected a list, found string");
+    check_plugin(
+        "secrets.write = [\"a b\"]",
+        "3:18: \"a b\" matches no secret: secret name contains invalid",
+    );
     check_plugin("env = [\"\"]", "3:8: \"\" names no variable");
     check_plugin("env = [\"LC_*\"]", "3:8: \"LC_*\" names no variable; write each name out");
     check_plugin("identity = { token = true }", "3:12: identity of [plugin.x] names no handlers");
     check_plugin("identity.handlers = [\"\"]", "3:22: an auth handler has a name");
+    check_plugin("identity.handlers = [\"*\"]", "3:22: \"*\" names no auth handler; write each name out");
     check_plugin(
         "identity = { handlers = [\"a\"], token = 1 }",
         "3:40: expected true or false, found integer",

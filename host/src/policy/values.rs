@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use portcullis_contract::Instances;
+use portcullis_contract::{Instances, NamePattern};
 use serde_json::Number;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
 use super::amounts::{duration, size};
+use crate::names::check_name;
 
 /// A value, and where it stands.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
@@ -52,6 +53,18 @@ pub(super) fn instances(value: &Value<'_>) -> Result<Instances, Found> {
                 u16::MAX
             ),
         )),
+    }
+}
+
+/// Reads a pattern of names of secrets. One that matches none would be a grant that was misspelled.
+pub(super) fn secret(value: &Value<'_>) -> Result<NamePattern, Found> {
+    let pattern: NamePattern = parsed(value)?;
+    // What a star stands for makes no name good.
+    match check_name(&pattern.as_str().replace('*', "x")) {
+        Ok(()) => Ok(pattern),
+        Err(error) => {
+            Err(Found::new(value.span(), format!("{:?} matches no secret: {error}", pattern.as_str())))
+        }
     }
 }
 
