@@ -371,7 +371,9 @@ fn a_secrets_file_is_a_grant_for_one_run_and_has_to_be_private() -> TestResult {
     let with_file = [&get[..], &["--secrets-file", "secrets.json"]].concat();
 
     fails(&person.types(&with_file)?, 7, "chmod");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    person.has_secrets("")?;
+    fails(&person.types(&with_file)?, 7, "it is empty; write {} into it");
+    person.has_secrets(r#"{"one":"1"}"#)?;
     assert_eq!(answer(&person.types(&with_file)?)["data"], json!({"found": true, "value": "1"}));
     fails(&person.types(&get)?, 1, "secret store not available");
     Ok(())

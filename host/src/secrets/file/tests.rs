@@ -61,7 +61,9 @@ async fn a_store_says_what_its_file_says_sorted_by_name() {
 
 #[test]
 fn a_text_that_is_no_object_of_texts_is_refused_without_a_word_of_a_value() {
-    check("", "it is not JSON from line 1");
+    for nothing in ["", " \n"] {
+        check(nothing, "it is empty; write {} into it");
+    }
     check("{\"a\": \"hunter2\",\n  \"b\": hunter3}", "it is not JSON from line 2, column 8");
     check("{\"a\": \"hunter2\"} hunter3", "it is not JSON from line 1");
     check("{\"a\": \"hunter2\" \"b\"}", "it is not JSON");

@@ -14,6 +14,9 @@ pub(super) type Entries = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Malformed {
+    /// Nothing is in it, or nothing but spaces.
+    #[error("it is empty; write {{}} into it")]
+    Empty,
     /// It is no JSON.
     #[error("it is not JSON from line {line}, column {column} on")]
     NotJson {
@@ -47,8 +50,10 @@ pub(super) fn entries(text: &[u8]) -> Result<Entries, Malformed> {
     // What `serde_json` says of a value of the wrong kind contains the value; only its place is used.
     let place = |error: &serde_json::Error| (error.line(), error.column());
     let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-    if let Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') = first {
-        return Err(Malformed::NotAnObject);
+    match first {
+        None => return Err(Malformed::Empty),
+        Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n') => return Err(Malformed::NotAnObject),
+        Some(_) => {}
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let members = reader.deserialize_map(Members).and_then(|members| reader.end().map(|()| members));
