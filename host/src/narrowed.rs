@@ -66,7 +66,7 @@ impl Narrowed {
     fn denied(&self, call: &'static str, asked: &str) {
         if self.warnings.one_more(&self.plugin) {
             let asked: &str = &shown(asked);
-            tracing::warn!(plugin = %self.plugin, call, asked, "denied by the policy that the plugin was wrapped with");
+            tracing::warn!(plugin = %self.plugin, call, asked, "denied by the policy that the plugin runs with");
         }
     }
 }

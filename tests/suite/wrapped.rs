@@ -103,6 +103,8 @@ fn a_denial_says_plainly_what_was_asked() -> TestResult {
     let ask = ["run", "keeper", "operation=get", "name=app.one", "--secrets-file", "secrets.json"];
     let denied = stderr(&person.types(&ask)?);
     assert!(denied.contains(r#""asked":"app.one""#), "{denied}");
+    // Nobody wrapped what a policy has run in a process of its own.
+    assert!(denied.contains("denied by the policy that the plugin runs with"), "{denied}");
     Ok(())
 }
 
