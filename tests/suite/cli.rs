@@ -293,6 +293,21 @@ fn what_the_environment_says_and_nobody_understands_is_named() -> TestResult {
 }
 
 #[test]
+fn help_tells_of_the_environment_of_exit_codes_and_of_what_is_given_away() -> TestResult {
+    let person = Person::new()?;
+    let help = stdout(&person.types(&["--help"])?);
+    for word in ["PLUGIN_DIR", "CACHE_DIR", "DATA_DIR", "SHIM", "LOG_LEVEL", "DEBUG", "LOG_FORMAT"] {
+        assert!(help.contains(&format!("PORTCULLIS_{word}")), "{word}\n{help}");
+    }
+    for code in ["0", "1", "2", "3", "4", "7", "9", "129, 130, 143"] {
+        assert!(help.contains(&format!("\n  {code}  ")), "{code}\n{help}");
+    }
+    let help = stdout(&person.types(&["run", "-h"])?).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("all of which the plugin may read and change in this run"), "{help}");
+    Ok(())
+}
+
+#[test]
 fn inspect_prints_the_digest_as_a_policy_wants_it() -> TestResult {
     let person = Person::new()?;
     person.has_guest("keeper")?;

@@ -71,7 +71,7 @@ struct Common {
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
 
-    /// File of secrets (a JSON object) that the auth handlers may have, and keep their logins in
+    /// File of secrets (a JSON object), all of which the auth handlers may read and change; they keep their logins in it
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
 

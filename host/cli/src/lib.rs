@@ -61,9 +61,29 @@ const COMPILE_WORKER: &str = "__compile-worker";
 /// and ends with a panic for want of one, and no command does anything with less.
 const PAIRS: usize = 4;
 
+/// What no option says, and how a command ends, for the help.
+const AFTER_HELP: &str = "\
+Environment:
+  PORTCULLIS_PLUGIN_DIR  Where to look for plugins, separated like PATH, in place of --plugin-dir
+  PORTCULLIS_CACHE_DIR   Where compiled components and descriptions of plugins are kept
+  PORTCULLIS_DATA_DIR    Where the key of that cache is kept, and which files were wrapped here
+  PORTCULLIS_SHIM        Shim to wrap with, instead of the one that portcullis carries
+  PORTCULLIS_LOG_LEVEL, PORTCULLIS_DEBUG, PORTCULLIS_LOG_FORMAT, NO_COLOR
+                         What --log-level, --debug, --log-format and --no-color say
+
+Exit codes:
+  0  it was done
+  1  it failed, or an option is not understood
+  2  the plugin breaks the protocol (probe)
+  3  an input or a value cannot be used
+  4  there is no such provider or file, or the file can be no plugin
+  7  the policy or the secrets file cannot be used
+  9  the time of --timeout has passed
+  129, 130, 143  SIGHUP, Ctrl-C or SIGTERM ended it";
+
 /// Runs plugins: go-plugin child processes and sandboxed WASI components, one like the other.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, max_term_width = 100)]
+#[command(name = "portcullis", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -83,7 +103,7 @@ struct Global {
     #[arg(short, long, global = true, help_heading = "Global options")]
     debug: bool,
 
-    /// Form of the log: console, json
+    /// Form of the log: console, json (default: console)
     #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
     log_format: Option<String>,
 

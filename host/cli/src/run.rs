@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "input", value_name = "KEY=VALUE|@FILE")]
     inputs: Vec<String>,
 
-    /// Capability to execute (default: first declared capability)
+    /// Capability to execute (default: one that may write for a write operation, else the first declared)
     #[arg(long, value_name = "CAPABILITY")]
     capability: Option<String>,
 
@@ -87,7 +87,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 
-    /// File of secrets (a JSON object) that the plugin may have for this run
+    /// File of secrets (a JSON object), all of which the plugin may read and change in this run
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
 

@@ -28,7 +28,7 @@ const OURSELVES: &str = "/proc/self/exe";
 /// Options of every command that looks for plugins.
 #[derive(Args, Debug)]
 pub(crate) struct PluginArgs {
-    /// Directory to look for plugins in; may be given several times
+    /// Directory to look for plugins in; may be given several times (default: those in PORTCULLIS_PLUGIN_DIR)
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_dirs: Vec<PathBuf>,
 
