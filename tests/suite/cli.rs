@@ -281,6 +281,16 @@ fn every_output_format_says_the_same() -> TestResult {
 }
 
 #[test]
+fn columns_line_up_whatever_script_a_name_is_in() -> TestResult {
+    let person = Person::new()?;
+    person.has_program("plugins/\u{65e5}\u{672c}", "#!/bin/sh\n")?;
+    let table = stdout(&person.types(&["list"])?);
+    assert!(table.starts_with("NAME  KIND  BACKEND"), "{table}");
+    assert!(table.contains("\n\u{65e5}\u{672c}  -     process"), "{table}");
+    Ok(())
+}
+
+#[test]
 fn what_the_environment_says_and_nobody_understands_is_named() -> TestResult {
     let person = Person::new()?;
     for (variable, sentence) in [

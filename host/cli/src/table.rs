@@ -7,6 +7,7 @@ use std::iter;
 
 use portcullis_contract::visible;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::json::{Document, Id, Node};
 
@@ -41,7 +42,7 @@ fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R)
     let mut widths = vec![0; last];
     for line in lines() {
         for (width, cell) in widths.iter_mut().zip(&line) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.width().max(*width);
         }
     }
     let mut out = String::new();
@@ -50,7 +51,7 @@ fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R)
         for (column, cell) in line.iter().enumerate() {
             row.push_str(cell);
             if let Some(width) = widths.get(column) {
-                row.extend(iter::repeat_n(' ', width + 2 - cell.chars().count()));
+                row.extend(iter::repeat_n(' ', width + 2 - cell.width()));
             }
         }
         out.push_str(row.trim_end());
@@ -63,8 +64,13 @@ fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R)
 fn line(row: &[String], last: usize) -> Vec<String> {
     let mut cells: Vec<_> = row.iter().map(|cell| one_line(cell)).collect();
     for cell in cells.iter_mut().take(last) {
-        if cell.chars().count() > WIDEST {
-            *cell = cell.chars().take(WIDEST - 3).chain("...".chars()).collect();
+        if cell.width() > WIDEST {
+            let mut used = 0;
+            let fits = cell.chars().take_while(|c| {
+                used += c.width().unwrap_or_default();
+                used <= WIDEST - 3
+            });
+            *cell = fits.chain("...".chars()).collect();
         }
     }
     cells
@@ -139,5 +145,13 @@ mod tests {
         let cut = format!("{}...", "x".repeat(57));
         let expected = format!("A{}  B\n{cut}  1\ny{}  {long}\n", " ".repeat(59), " ".repeat(59));
         assert_eq!(set(&["A", "B"], &rows), expected);
+    }
+
+    #[test]
+    fn a_character_may_take_two_columns() {
+        let rows = |name: &str| [vec![name.to_owned(), "1".to_owned()], vec!["y".to_owned(), "2".to_owned()]];
+        assert_eq!(set(&["A", "B"], &rows("\u{65e5}\u{672c}")), "A     B\n\u{65e5}\u{672c}  1\ny     2\n");
+        let cut = set(&["A", "B"], &rows(&"\u{65e5}".repeat(31)));
+        assert!(cut.contains(&format!("\n{}...  1\n", "\u{65e5}".repeat(28))), "{cut}");
     }
 }

@@ -32,7 +32,7 @@ impl table::Row for Row {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.name.clone(),
+            or_dash(&self.name),
             or_dash(self.kind.as_deref().unwrap_or_default()),
             self.backend.clone(),
             or_dash(&self.version),
