@@ -437,6 +437,8 @@ fn where_no_handler_was_found_is_told() -> TestResult {
     let person = Person::new()?;
     let status = ["auth", "status", "--plugin-dir", "plugins"];
     fails(&person.types(&status)?, 1, "no auth handlers in plugins");
+    let listed = person.types(&["list", "--plugin-dir", "no", "--plugin-dir", "plugins"])?;
+    assert_eq!(stderr(&listed), "no plugins in no (there is no such directory), plugins\n");
     let nowhere = person.command(&status[..2]).env_remove("PORTCULLIS_PLUGIN_DIR").output()?;
     fails(&nowhere, 1, "no directory to look in; name one with --plugin-dir");
     Ok(())

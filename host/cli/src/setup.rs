@@ -86,7 +86,11 @@ impl PluginArgs {
         match self.directories(session) {
             [] => "no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned(),
             directories => {
-                let directories: Vec<_> = directories.iter().map(|dir| dir.display().to_string()).collect();
+                let named = |dir: &PathBuf| match dir.is_dir() {
+                    true => dir.display().to_string(),
+                    false => format!("{} (there is no such directory)", dir.display()),
+                };
+                let directories: Vec<_> = directories.iter().map(named).collect();
                 format!("no {what} in {}", directories.join(", "))
             }
         }
