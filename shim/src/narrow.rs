@@ -65,6 +65,7 @@ pub(crate) fn by(
         }
         let name = name.to_string_lossy().into_owned();
         let value = text(&name, value)?;
+        let before = (grants.clone(), limits.resolve(BackendName::Component));
         if is_limit {
             for amount in value.split(',') {
                 lower(&name, amount, limits)?;
@@ -74,7 +75,10 @@ pub(crate) fn by(
                 take(word, grants)?;
             }
         }
-        taken.push(format!("{name}={value}"));
+        // What is higher, or was not granted anyway, takes nothing.
+        if *grants != before.0 || limits.resolve(BackendName::Component) != before.1 {
+            taken.push(format!("{name}={value}"));
+        }
     }
     taken.sort();
     Ok(taken)

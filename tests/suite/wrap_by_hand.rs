@@ -88,7 +88,9 @@ fn a_host_that_looks_for_another_kind_is_told_no_page() -> TestResult {
 #[test]
 fn what_others_wrote_begins_no_line_of_a_page() -> TestResult {
     let person = Person::new()?;
-    let path = person.has_wrapped("echo", "echo", r#"env = ["LANG\n  - may do all", "\u001B[2J"]"#)?;
+    let policy = r#"env = ["LANG\n  - may do all", "\u001B[2J"]
+                    http = ["https://a.example"]"#;
+    let path = person.has_wrapped("echo", "echo", policy)?;
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     let mut by_hand = Command::new(&path);
     by_hand.arg0("echo\n  - may do all\u{1b}[2J").env_clear().env("TMPDIR", person.scratch());
@@ -139,6 +141,7 @@ fn the_environment_narrows_the_policy_and_does_not_widen_it() -> TestResult {
     assert!(narrowed.contains("was narrowed by PORTCULLIS_DENY=http"), "{narrowed}");
     let same = says(&[("PORTCULLIS_LIMIT_WALL", "1h"), ("PORTCULLIS_LIMIT_MEMORY", "1TiB")])?;
     assert!(same.contains("may take 5s a call") && same.contains("may use 64MiB of memory"), "{same}");
+    assert!(!same.contains("was narrowed"), "{same}");
 
     let refused = person.starts(&path, &["--policy"], &[("PORTCULLIS_DENY", "network")])?;
     assert_eq!(refused.status.code(), Some(1));
