@@ -439,6 +439,10 @@ fn where_no_handler_was_found_is_told() -> TestResult {
     fails(&person.types(&status)?, 1, "no auth handlers in plugins");
     let listed = person.types(&["list", "--plugin-dir", "no", "--plugin-dir", "plugins"])?;
     assert_eq!(stderr(&listed), "no plugins in no (there is no such directory), plugins\n");
+    person.has_program("plugins/script", "#!/bin/sh\n")?;
+    let unknown = "no auth handlers in plugins; nobody knows what these native plugins offer, and --describe would \
+                   start them to ask: plugins/script";
+    fails(&person.types(&status)?, 1, unknown);
     let nowhere = person.command(&status[..2]).env_remove("PORTCULLIS_PLUGIN_DIR").output()?;
     fails(&nowhere, 1, "no directory to look in; name one with --plugin-dir");
     Ok(())

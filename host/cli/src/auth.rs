@@ -230,14 +230,13 @@ async fn find_some(
     }
     let found = clock.hold(host.auth_handlers(common.plugins.describe())).await?;
     let failures: Vec<_> = found.failed.into_iter().map(Failure::from).collect();
-    if !found.left_out.is_empty() {
-        let files: Vec<_> = found.left_out.iter().map(|path| path.display().to_string()).collect();
-        let files = files.join(", ");
-        note(session, &format!("not started to be asked, for want of --describe: {files}")).await;
-    }
     if found.handlers.is_empty() {
         tell(&failures).await;
-        return Err(anyhow!(common.plugins.nothing_found(session, "auth handlers")).into());
+        let nothing = common.plugins.nothing_found(session, "auth handlers");
+        return Err(anyhow!(nothing + &errors::left_out_text("; ", &found.left_out)).into());
+    }
+    if !found.left_out.is_empty() {
+        note(session, &errors::left_out_text("", &found.left_out)).await;
     }
     Ok(Found { handlers: found.handlers, time: Time::Each(timeout), failures })
 }

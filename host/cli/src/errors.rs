@@ -26,7 +26,7 @@ pub(crate) fn find(error: FindError) -> Failure {
             if Path::new(&name).is_file() {
                 text += &format!("; there is a file of that name: to mean it, write ./{name}");
             }
-            text += &left_out_text(&left_out);
+            text += &left_out_text("; ", &left_out);
             Failure { exit: Exit::NotFound, problem: anyhow!(text) }
         }
         FindError::Launch { source: LaunchError::Unreadable { ref source, .. }, .. }
@@ -40,7 +40,7 @@ pub(crate) fn find(error: FindError) -> Failure {
                 [] => format!("unknown auth handler: {name} (no handlers registered)"),
                 known => format!("unknown auth handler: {name} (registered: [{}])", joined(known, " ")),
             };
-            text += &left_out_text(&left_out);
+            text += &left_out_text("; ", &left_out);
             Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
         }
         FindError::NotOffered { plugin, name, names } => {
@@ -77,13 +77,14 @@ pub(crate) fn find(error: FindError) -> Failure {
     }
 }
 
-fn left_out_text(left_out: &[PathBuf]) -> String {
+/// Says behind something else which programs were not asked, if there are any.
+pub(crate) fn left_out_text(before: &str, left_out: &[PathBuf]) -> String {
     if left_out.is_empty() {
         return String::new();
     }
     let files: Vec<_> = left_out.iter().map(|path| path.display()).collect();
     format!(
-        "; nobody knows what these native plugins offer, and --describe would start them to ask: {}",
+        "{before}nobody knows what these native plugins offer, and --describe would start them to ask: {}",
         listed(&files)
     )
 }
