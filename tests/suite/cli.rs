@@ -281,6 +281,14 @@ fn every_output_format_says_the_same() -> TestResult {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_said_to_be_none() -> TestResult {
+    let person = Person::new()?;
+    let listed = person.types(&["list", "--plugin-dir", "no", "--plugin-dir", "plugins"])?;
+    assert_eq!(stderr(&listed), "no plugins in no (there is no such directory), plugins\n");
+    Ok(())
+}
+
+#[test]
 fn columns_line_up_whatever_script_a_name_is_in() -> TestResult {
     let person = Person::new()?;
     person.has_program("plugins/\u{65e5}\u{672c}", "#!/bin/sh\n")?;
