@@ -21,7 +21,7 @@ fn a_component_runs_by_the_name_of_its_provider_and_by_its_file() -> TestResult 
         assert_eq!(answer(&output)["data"], json!({"message": "hello", "times": 1}));
     }
     let other = person.types(&["run", "./plugins/echo.wasm", "--provider", "nobody"])?;
-    fails(&other, 4, r#"echo offers no provider "nobody", but echo, noop, raw"#);
+    fails(&other, 4, r#"echo offers no provider "nobody" that can be used, but echo, noop, raw"#);
     Ok(())
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn find(error: FindError) -> Failure {
         }
         FindError::NotOffered { plugin, name, names } => {
             let plugin = visible_line(plugin.as_str());
-            let problem = anyhow!("{plugin} offers no provider {name:?}, but {}", listed(&names));
+            let problem =
+                anyhow!("{plugin} offers no provider {name:?} that can be used, but {}", listed(&names));
             Failure { exit: Exit::NotFound, problem }
         }
         FindError::Ambiguous { plugin, kind, names } => {

@@ -36,7 +36,7 @@ pub enum FindError {
         left_out: Vec<PathBuf>,
     },
     /// The plugin that was meant offers other providers.
-    #[error("{plugin} offers no provider {name:?}, but {}", names.join(", "))]
+    #[error("{plugin} offers no provider {name:?} that can be used, but {}", names.join(", "))]
     NotOffered {
         /// The plugin.
         plugin: PluginName,
