@@ -23,6 +23,7 @@ mod component_neighbours;
 mod go_host;
 mod house;
 mod kernel;
+mod names;
 mod native;
 mod parity;
 mod person;
