@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use portcullis::contract::{
     Account, AuthHandlers, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, HostError,
     HostService, Instances, Kind, LimitName, Limits, LoginEvent, LoginResult, PluginName, PluginSpec,
-    PromptError, ResponseRequest, StopReason, Token, TokenRequest,
+    PromptError, ResponseRequest, StopReason, Token, TokenRequest, chain,
 };
 use portcullis_tests::auth::login;
 use portcullis_tests::{
@@ -287,14 +287,7 @@ async fn refusal(kind: Kind, text: &str) -> Result<String, Box<dyn std::error::E
         Kind::Provider => backend.launch_provider(spec).await.map(drop),
         Kind::AuthHandler => backend.launch_auth_handler(spec).await.map(drop),
     };
-    let error = refused.expect_err("it is not fit to run");
-    let mut said = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(error) = source {
-        said = format!("{said}: {error}");
-        source = error.source();
-    }
-    Ok(said)
+    Ok(chain(&refused.expect_err("it is not fit to run")))
 }
 
 const PROVIDER: &str = r#"(instance $p) (export "portcullis:plugin/provider@0.1.0" (instance $p))"#;
