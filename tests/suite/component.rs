@@ -10,8 +10,8 @@ use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Amount, Backend as _, BackendName, Call, CallError, Digest, Instances, Isolation, LaunchError, LimitName,
-    Limits, PluginName, PluginSpec, SecretGrant, StopReason, chain,
+    Amount, Backend as _, BackendName, Call, CallError, Instances, Isolation, LimitName, Limits, PluginName,
+    PluginSpec, SecretGrant, StopReason,
 };
 use portcullis::host::services::Services;
 use portcullis::process::ProcessOptions;
@@ -23,108 +23,6 @@ use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-/// Writes a file and returns the whole chain of why it is refused.
-async fn refusal(bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
-    let mut host = TestHost::new(Door::Component);
-    let path = host.scratch().join("plugin.wasm");
-    fs::write(&path, bytes)?;
-    match generous(host.launch_file(path)).await {
-        Err(error) => Ok(chain(&error)),
-        Ok(plugin) => panic!("{:?} started", plugin.provider.info()),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_core_module_is_refused_with_what_to_do() -> TestResult {
-    let refusal = refusal(b"\0asm\x01\0\0\0").await?;
-    assert!(refusal.contains("core WebAssembly module") && refusal.contains("wasm32-wasip2"), "{refusal}");
-    Ok(())
-}
-
-#[test_case(0; "empty")]
-#[test_case(8; "nothing but its first bytes")]
-#[test_case(1000; "cut early")]
-#[test_case(-1; "cut by one byte")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_truncated_component_is_refused(keep: isize) -> TestResult {
-    let whole = fs::read(fixtures::guest("echo"))?;
-    let keep = usize::try_from(keep).unwrap_or(whole.len() - 1);
-    let refusal = refusal(&whole[..keep]).await?;
-    assert!(!refusal.is_empty());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_corrupt_component_is_refused() -> TestResult {
-    let mut bytes = fs::read(fixtures::guest("echo"))?;
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 64].fill(0xff);
-    assert!(!refusal(&bytes).await?.is_empty());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_imports_what_nobody_offers_is_refused_by_the_imports_name() -> TestResult {
-    let component = wat::parse_str(
-        r#"(component
-            (import "evil:corp/backdoor@6.6.6" (instance))
-            (instance $provider)
-            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#,
-    )?;
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("evil:corp/backdoor@6.6.6"), "{refusal}");
-    Ok(())
-}
-
-#[test_case("(core func (canon backpressure.inc))"; "async")]
-#[test_case("(core module (tag))"; "exceptions")]
-#[test_case("(core module (func return_call 0))"; "tail calls")]
-#[test_case("(core module (type (struct)))"; "gc")]
-#[test_case("(core module (memory 1 1 shared))"; "threads")]
-#[test_case("(core module (memory i64 1))"; "memory of 64 bits")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_wants_more_than_is_run_is_refused_with_what_to_do(more: &str) -> TestResult {
-    let text = format!(
-        r#"(component {more}
-            (instance $provider)
-            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#
-    );
-    let refusal = refusal(&wat::parse_str(text)?).await?;
-    assert!(refusal.contains("; what is run is WebAssembly 2.0 and WASI 0.2: build it without"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_of_no_known_world_is_refused() -> TestResult {
-    let component = wat::parse_str("(component)")?;
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("portcullis:plugin"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_would_make_ten_million_instances_is_refused_unseen() -> TestResult {
-    let ten = "(instance (instantiate 0))".repeat(10);
-    let text = (0..7).fold("(component)".to_owned(), |inner, _| format!("(component {inner} {ten})"));
-    let refusal = refusal(&wat::parse_str(text)?).await?;
-    assert!(refusal.contains("more than 10000 instances"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_of_more_instances_than_one_may_have_breaks_no_contract() -> TestResult {
-    let text = wasmprinter::print_bytes(fixtures::trapping_provider(|module| module))?;
-    let half = "(core instance (instantiate $module))".repeat(500);
-    let thousand = format!(
-        "(component $half (core module $module) {half})
-         (instance (instantiate $half)) (instance (instantiate $half))"
-    );
-    let component = wat::parse_str(fixtures::with_fields(&text, &thousand))?;
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("it takes more than a component may: instance count"), "{refusal}");
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_was_joined_from_several_runs() -> TestResult {
     let mut host = TestHost::new(Door::Component);
@@ -132,39 +30,6 @@ async fn a_component_that_was_joined_from_several_runs() -> TestResult {
     fs::write(&path, fixtures::joined(&fixtures::guest("echo")))?;
     let plugin = host.launch_file(path).await?;
     plugin.execute("echo", r#"{"message":"hi"}"#).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_loops_before_it_is_called_is_stopped() -> TestResult {
-    let component = fixtures::trapping_provider(|module| {
-        fixtures::with_fields(&module, "(func $forever (loop br 0)) (start $forever)")
-    });
-    let started = Instant::now();
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("limit cpu reached"), "{refusal}");
-    assert!(started.elapsed() < LONG);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_begins_with_4_gib_reaches_its_memory_limit() -> TestResult {
-    let component = fixtures::trapping_provider(|module| {
-        assert!(module.contains(" 0)"), "the dummy's memory is empty: {module}");
-        let at = module.find("(memory").expect("a dummy has a memory");
-        let end = at + module[at..].find(" 0)").expect("its size ends its line");
-        format!("{} 65536){}", &module[..end], &module[end + " 0)".len()..])
-    });
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("limit memory reached") && refusal.contains("64MiB"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_whose_every_call_traps_is_refused_for_what_it_does_not_say() -> TestResult {
-    let component = fixtures::trapping_provider(|module| module);
-    let refusal = refusal(&component).await?;
-    assert!(refusal.contains("does not say what it offers"), "{refusal}");
     Ok(())
 }
 
@@ -466,15 +331,5 @@ async fn what_is_wrapped_to_run_apart_is_started_by_its_content() -> TestResult 
     assert!(launched.is_err());
     let by = fs::read_to_string(told)?;
     assert!(!by.contains("portcullis-apart-"), "{by}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_was_swapped_is_not_run() -> TestResult {
-    let host = TestHost::new(Door::Component);
-    let backend = fixtures::backend(Door::Component, host.scratch(), LONG);
-    let mut spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
-    spec.digest = Some(Digest::from_sha256([7; 32]));
-    assert_matches!(backend.launch_provider(spec).await, Err(LaunchError::Changed { .. }));
     Ok(())
 }

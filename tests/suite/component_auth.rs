@@ -1,6 +1,5 @@
 //! What only an auth handler that is a component does: it has one instance, and calls wait for each other.
 
-use std::fs;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,13 +9,11 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
     Account, AuthHandlers, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, HostError,
-    HostService, Instances, Kind, LimitName, Limits, LoginEvent, LoginResult, PluginName, PluginSpec,
-    PromptError, ResponseRequest, StopReason, Token, TokenRequest, chain,
+    HostService, Instances, LimitName, Limits, LoginEvent, LoginResult, PromptError, ResponseRequest,
+    StopReason, Token, TokenRequest,
 };
 use portcullis_tests::auth::login;
-use portcullis_tests::{
-    Door, LONG, SOON, TestAuth, TestHost, TestResult, assert_matches, fixtures, generous,
-};
+use portcullis_tests::{Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -273,47 +270,5 @@ async fn a_shutdown_ends_a_login_and_sends_away_who_waits_for_it() -> TestResult
     assert_matches!(waited, Err(CallError::Gone));
     assert_matches!(generous(under_way).await?.1, Err(CallError::Stopped(StopReason::Lost { .. })));
     assert_matches!(doorman.status("door").await, Err(CallError::Gone));
-    Ok(())
-}
-
-/// Writes a component and returns the whole chain of why it is refused as a plugin of a kind.
-async fn refusal(kind: Kind, text: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let host = TestHost::new(Door::Component);
-    let path = host.scratch().join("plugin.wasm");
-    fs::write(&path, wat::parse_str(text)?)?;
-    let backend = fixtures::backend(Door::Component, host.scratch(), LONG);
-    let spec = PluginSpec::new(PluginName::new("plugin"), path);
-    let refused = match kind {
-        Kind::Provider => backend.launch_provider(spec).await.map(drop),
-        Kind::AuthHandler => backend.launch_auth_handler(spec).await.map(drop),
-    };
-    Ok(chain(&refused.expect_err("it is not fit to run")))
-}
-
-const PROVIDER: &str = r#"(instance $p) (export "portcullis:plugin/provider@0.1.0" (instance $p))"#;
-const HANDLER: &str = r#"(instance $h) (export "portcullis:plugin/auth-handler@0.1.0" (instance $h))"#;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_is_both_a_provider_and_an_auth_handler_is_refused_by_name() -> TestResult {
-    let both = format!("(component {PROVIDER} {HANDLER})");
-    for kind in [Kind::Provider, Kind::AuthHandler] {
-        let refusal = refusal(kind, &both).await?;
-        for name in ["portcullis:plugin/provider@0.1.0", "portcullis:plugin/auth-handler@0.1.0"] {
-            assert!(refusal.contains(name), "{refusal}");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_world_has_its_own_imports() -> TestResult {
-    for (kind, import, export) in
-        [(Kind::Provider, "prompts", PROVIDER), (Kind::AuthHandler, "output", HANDLER)]
-    {
-        let import = format!("portcullis:plugin/{import}@0.1.0");
-        let refusal =
-            refusal(kind, &format!(r#"(component (import "{import}" (instance)) {export})"#)).await?;
-        assert!(refusal.contains(&import), "{refusal}");
-    }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod component_ahead;
 mod component_auth;
 mod component_grants;
 mod component_neighbours;
+mod component_refused;
 #[cfg(go_peers)]
 mod go_host;
 mod house;
