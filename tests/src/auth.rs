@@ -10,6 +10,7 @@ use portcullis::contract::{
     Configuration, DeviceCodePrompt, Flow, FlowAvailability, HandlerName, HostError, HostService, LoginEvent,
     LoginRequest, LoginResult, PromptError, ResponseRequest, Token, TokenRequest,
 };
+use tokio::sync::{Notify, Semaphore};
 
 use crate::generous;
 
@@ -142,6 +143,10 @@ pub struct Household {
     secrets: BTreeMap<String, String>,
     answer: Result<String, PromptError>,
     asked: Mutex<Vec<ResponseRequest>>,
+    /// Rings whenever the person is asked.
+    pub bell: Notify,
+    /// How many more answers the person gives.
+    pub may_answer: Semaphore,
 }
 
 impl Household {
@@ -149,7 +154,21 @@ impl Household {
     #[must_use]
     pub fn new(secrets: &[(&str, &str)], answer: Result<&str, PromptError>) -> Arc<Self> {
         let secrets = secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Arc::new(Self { secrets, answer: answer.map(str::to_owned), asked: Mutex::default() })
+        Arc::new(Self {
+            secrets,
+            answer: answer.map(str::to_owned),
+            asked: Mutex::default(),
+            bell: Notify::new(),
+            may_answer: Semaphore::new(Semaphore::MAX_PERMITS),
+        })
+    }
+
+    /// Makes one whose person answers when a test lets them.
+    #[must_use]
+    pub fn hesitant(answer: &str) -> Arc<Self> {
+        let household = Self::new(&[], Ok(answer));
+        household.may_answer.forget_permits(Semaphore::MAX_PERMITS);
+        household
     }
 
     /// Returns what the person was asked so far.
@@ -194,6 +213,8 @@ impl HostService for Household {
 
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        self.bell.notify_one();
+        self.may_answer.acquire().await.expect("nobody closes it").forget();
         self.answer.clone()
     }
 }

@@ -4,82 +4,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
-    Account, AuthHandlers, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, HostError,
-    HostService, Instances, LimitName, Limits, LoginEvent, LoginResult, PromptError, ResponseRequest,
-    StopReason, Token, TokenRequest,
+    Account, Call, CallError, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitName, Limits,
+    LoginEvent, LoginResult, StopReason,
 };
-use portcullis_tests::auth::login;
+use portcullis_tests::auth::{Household, login};
 use portcullis_tests::{Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
-use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// A person who is asked, and answers when the test lets them.
-#[derive(Debug)]
-struct Person {
-    asked: Notify,
-    may_answer: Semaphore,
-}
-
-impl Person {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { asked: Notify::new(), may_answer: Semaphore::new(0) })
-    }
-}
-
-const NOTHING: HostError = HostError::Unavailable("secret store");
-
-#[async_trait]
-impl HostService for Person {
-    async fn get_secret(&self, _: &str) -> Result<Option<String>, HostError> {
-        Err(NOTHING)
-    }
-
-    async fn set_secret(&self, _: &str, _: &str) -> Result<(), HostError> {
-        Err(NOTHING)
-    }
-
-    async fn delete_secret(&self, _: &str) -> Result<(), HostError> {
-        Err(NOTHING)
-    }
-
-    async fn list_secrets(&self, _: &str) -> Result<Vec<String>, HostError> {
-        Err(NOTHING)
-    }
-
-    async fn auth_identity(&self, _: &str, _: &str) -> Result<Option<Claims>, HostError> {
-        Ok(None)
-    }
-
-    async fn auth_handlers(&self) -> AuthHandlers {
-        AuthHandlers::default()
-    }
-
-    async fn auth_token(&self, _: &TokenRequest) -> Result<Token, HostError> {
-        Err(HostError::Unavailable("auth token service"))
-    }
-
-    async fn auth_groups(&self, _: &str) -> Result<Vec<String>, HostError> {
-        Ok(Vec::new())
-    }
-
-    async fn prompt_auth_response(&self, _: &ResponseRequest) -> Result<String, PromptError> {
-        self.asked.notify_one();
-        match self.may_answer.acquire().await {
-            Ok(answer) => answer.forget(),
-            Err(_closed) => return Err(PromptError::Cancelled("nobody answers".to_owned())),
-        }
-        Ok("lin".to_owned())
-    }
-}
-
 /// Starts a doorman and tells it that there is a person to ask.
-async fn doorman(host: &mut TestHost, person: &Arc<Person>) -> Result<TestAuth, Box<dyn std::error::Error>> {
-    host.host = Some(Arc::clone(person) as _);
+async fn doorman(
+    host: &mut TestHost,
+    household: &Arc<Household>,
+) -> Result<TestAuth, Box<dyn std::error::Error>> {
+    host.host = Some(Arc::clone(household) as _);
     let doorman = host.launch_auth("doorman").await?;
     let configuration = Configuration { prompts_for_response: true, ..Configuration::default() };
     doorman.configure("door", &configuration).await?;
@@ -110,10 +51,10 @@ async fn no_answer_is_larger_than_a_message_may_be() -> TestResult {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_login_asks_is_limited_as_output_is() -> TestResult {
     for (output, may) in [(1_000, true), (10, false)] {
-        let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+        let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
         host.limits = Limits { output: Some(output), ..Limits::default() };
-        let doorman = doorman(&mut host, &person).await?;
-        person.may_answer.add_permits(1);
+        let doorman = doorman(&mut host, &household).await?;
+        household.may_answer.add_permits(1);
         let (_, result) = doorman.login("door", login("interactive", "")).await;
         let reached = matches!(result, Err(CallError::Limit { which: LimitName::Output, .. }));
         assert_eq!((result.is_ok(), reached), (may, !may), "{result:?}");
@@ -124,11 +65,11 @@ async fn what_a_login_asks_is_limited_as_output_is() -> TestResult {
 /// Begins a login that goes on until the person has answered.
 async fn begin(
     doorman: &TestAuth,
-    person: &Person,
+    household: &Household,
 ) -> JoinHandle<(Vec<DeviceCodePrompt>, Result<LoginResult, CallError>)> {
     let doorman = doorman.clone();
     let under_way = tokio::spawn(async move { doorman.login("door", login("interactive", "")).await });
-    generous(person.asked.notified()).await;
+    generous(household.bell.notified()).await;
     under_way
 }
 
@@ -141,7 +82,7 @@ async fn an_auth_handler_has_one_instance_whatever_is_said_of_instances() -> Tes
     for instances in [Instances::PerCall, Instances::Pooled(4)] {
         let mut host = TestHost::new(Door::Component);
         host.run_as.instances = instances;
-        let doorman = doorman(&mut host, &Person::new()).await?;
+        let doorman = doorman(&mut host, &Household::hesitant("lin")).await?;
         doorman.login("door", login("", "")).await.1?;
         let scopes: Vec<_> = (0..8).map(|n| n.to_string()).collect();
         let tokens = join_all(scopes.iter().map(|scope| doorman.token("door", scope))).await;
@@ -158,13 +99,13 @@ async fn an_auth_handler_has_one_instance_whatever_is_said_of_instances() -> Tes
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_waits_for_a_login_and_then_sees_what_came_of_it() -> TestResult {
-    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
-    let doorman = doorman(&mut host, &person).await?;
-    let under_way = begin(&doorman, &person).await;
+    let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
+    let doorman = doorman(&mut host, &household).await?;
+    let under_way = begin(&doorman, &household).await;
 
     let mut waits = pin!(username(&doorman));
     assert_matches!(timeout(SOON, waits.as_mut()).await, Err(_elapsed));
-    person.may_answer.add_permits(1);
+    household.may_answer.add_permits(1);
     assert_eq!(waits.await?.as_deref(), Some("lin"));
     generous(under_way).await?.1?;
     Ok(())
@@ -173,10 +114,10 @@ async fn a_call_waits_for_a_login_and_then_sees_what_came_of_it() -> TestResult 
 /// The wall of the policy ends no login, since that waits for a person.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_too_long_for_a_login_is_told_so_and_the_login_goes_on() -> TestResult {
-    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
+    let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
     host.limits = Limits { wall: Some(SOON), ..Limits::default() };
-    let doorman = doorman(&mut host, &person).await?;
-    let under_way = begin(&doorman, &person).await;
+    let doorman = doorman(&mut host, &household).await?;
+    let under_way = begin(&doorman, &household).await;
 
     let (hasty, name) = (Call { deadline: Some(Instant::now()) }, HandlerName::new("door"));
     // The first by its caller's deadline, the second by the wall.
@@ -190,7 +131,7 @@ async fn who_waits_too_long_for_a_login_is_told_so_and_the_login_goes_on() -> Te
     assert_matches!(generous(second.next()).await, Some(Err(CallError::Busy { .. })));
     assert_matches!(generous(second.next()).await, None);
 
-    person.may_answer.add_permits(1);
+    household.may_answer.add_permits(1);
     generous(under_way).await?.1?;
     assert_eq!(username(&doorman).await?.as_deref(), Some("lin"));
     Ok(())
@@ -199,8 +140,8 @@ async fn who_waits_too_long_for_a_login_is_told_so_and_the_login_goes_on() -> Te
 /// The configuration is what makes the second login possible: without it the guest asks nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loses_what_was_remembered_and_nothing_of_the_configuration() -> TestResult {
-    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
-    let doorman = doorman(&mut host, &person).await?;
+    let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
+    let doorman = doorman(&mut host, &household).await?;
     doorman.login("door", login("", "")).await.1?;
     assert_eq!(doorman.token("door", "a").await?.access_token, "token-1-a");
 
@@ -209,7 +150,7 @@ async fn a_crash_loses_what_was_remembered_and_nothing_of_the_configuration() ->
     assert_eq!(stderr, "the door fell on me");
 
     assert_eq!(doorman.status("door").await?.reason, "not logged in");
-    person.may_answer.add_permits(1);
+    household.may_answer.add_permits(1);
     doorman.login("door", login("interactive", "")).await.1?;
     assert_eq!(username(&doorman).await?.as_deref(), Some("lin"));
     assert_eq!(doorman.token("door", "b").await?.access_token, "token-1-b");
@@ -219,7 +160,7 @@ async fn a_crash_loses_what_was_remembered_and_nothing_of_the_configuration() ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_dropped_ends_its_instance_and_nobody_waits_for_it() -> TestResult {
     let mut host = TestHost::new(Door::Component);
-    let doorman = doorman(&mut host, &Person::new()).await?;
+    let doorman = doorman(&mut host, &Household::hesitant("lin")).await?;
     doorman.login("door", login("", "")).await.1?;
 
     let mut never = doorman.plugin.login(&Call::default(), &HandlerName::new("door"), login("", "never"));
@@ -235,13 +176,13 @@ async fn a_login_that_is_dropped_ends_its_instance_and_nobody_waits_for_it() -> 
 /// A call that is dropped while it waits has no instance to take with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_is_dropped_in_the_queue_costs_nobody_anything() -> TestResult {
-    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
-    let doorman = doorman(&mut host, &person).await?;
+    let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
+    let doorman = doorman(&mut host, &household).await?;
     doorman.login("door", login("", "")).await.1?;
     doorman.token("door", "a").await?;
-    let under_way = begin(&doorman, &person).await;
+    let under_way = begin(&doorman, &household).await;
     assert_matches!(timeout(SOON, doorman.token("door", "a")).await, Err(_elapsed));
-    person.may_answer.add_permits(1);
+    household.may_answer.add_permits(1);
     generous(under_way).await?.1?;
     assert_eq!(doorman.token("door", "a").await?.access_token, "token-1-a");
     Ok(())
@@ -250,7 +191,7 @@ async fn a_call_that_is_dropped_in_the_queue_costs_nobody_anything() -> TestResu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_is_told_of_its_callers_deadline() -> TestResult {
     let mut host = TestHost::new(Door::Component);
-    let doorman = doorman(&mut host, &Person::new()).await?;
+    let doorman = doorman(&mut host, &Household::hesitant("lin")).await?;
     let call = Call { deadline: Some(Instant::now()) };
     let mut events = doorman.plugin.login(&call, &HandlerName::new("door"), login("", "never"));
     assert_matches!(generous(events.next()).await, Some(Ok(LoginEvent::Prompt(_))));
@@ -260,9 +201,9 @@ async fn a_login_is_told_of_its_callers_deadline() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_ends_a_login_and_sends_away_who_waits_for_it() -> TestResult {
-    let (mut host, person) = (TestHost::new(Door::Component), Person::new());
-    let doorman = doorman(&mut host, &person).await?;
-    let under_way = begin(&doorman, &person).await;
+    let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
+    let doorman = doorman(&mut host, &household).await?;
+    let under_way = begin(&doorman, &household).await;
     let mut waits = pin!(doorman.status("door"));
     assert_matches!(timeout(SOON, waits.as_mut()).await, Err(_elapsed));
 
