@@ -23,9 +23,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{
-    Backend, Call, CallError, Chunk, Execute, Grants, HostService, Json, LaunchError, Limits, Output, Plugin,
-    PluginName, PluginSpec, Prints, Provider, ProviderName, RunAs,
+    Backend, Call, CallError, Chunk, Configuration, Execute, Grants, HostService, Json, LaunchError, Limits,
+    Output, Plugin, PluginName, PluginSpec, Prints, Provider, ProviderName, RunAs,
 };
+use portcullis::host::services::{IdentitySource, Services};
+use portcullis::secrets::SecretStore;
 
 /// Fails unless a value matches a pattern; shows the value. The standard library's is not stable yet.
 #[macro_export]
@@ -120,6 +122,17 @@ impl TestHost {
         self.scratch.path()
     }
 
+    /// Offers these to plugins of that name, as far as [`grants`](Self::grants) has it by now.
+    pub fn offer(
+        &mut self,
+        plugin: &str,
+        secrets: Option<Arc<dyn SecretStore>>,
+        accounts: Option<Arc<dyn IdentitySource>>,
+    ) {
+        let services = Services::new(PluginName::new(plugin), &self.grants, secrets, accounts);
+        self.host = Some(Arc::new(services));
+    }
+
     /// Starts one of the plugins that stand behind every door.
     ///
     /// # Errors
@@ -197,6 +210,15 @@ pub struct TestPlugin {
 }
 
 impl TestPlugin {
+    /// Configures one of the plugin's providers, under [`LONG`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::configure`].
+    pub async fn configure(&self, provider: &str, configuration: &Configuration) -> Result<(), CallError> {
+        generous(self.provider.configure(&Call::default(), &ProviderName::new(provider), configuration)).await
+    }
+
     /// Executes a request of one of the plugin's providers, under [`LONG`].
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
     Amount, Backend as _, BackendName, Call, CallError, Instances, Isolation, LimitName, Limits, PluginName,
-    PluginSpec, SecretGrant, StopReason,
+    PluginSpec, StopReason,
 };
-use portcullis::host::services::Services;
+use portcullis::policy::every_secret;
 use portcullis::process::ProcessOptions;
 use portcullis::{Options, ShimSource};
 use portcullis_tests::{
@@ -128,10 +128,8 @@ async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
     let slots = ComponentOptions::default().slots;
     let mut host = TestHost::new(Door::Component);
     host.limits = Limits { concurrency: Some(slots.into()), ..Limits::default() };
-    host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
-    let store = Arc::new(Empty(Gathering::of(slots)));
-    let keeper = PluginName::new("keeper");
-    host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
+    host.grants.secrets = every_secret();
+    host.offer("keeper", Some(Arc::new(Empty(Gathering::of(slots)))), None);
     let plugin = host.launch("keeper").await?;
     let calls = (0..slots).map(|_| plugin.execute("keeper", r#"{"operation":"get","name":"a"}"#));
     for answer in generous(join_all(calls)).await {

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
     Backend as _, Call, Configuration, Grants, Json, Limits, PluginName, PluginSpec, ProviderName,
-    SecretGrant,
 };
 use portcullis::host::services::Services;
+use portcullis::policy::every_secret;
 use portcullis_tests::{Empty, Gate, SOON, TestResult, assert_matches, fixtures, generous, request};
 use tokio::sync::Notify;
 
@@ -49,8 +49,7 @@ impl Gate for ForCalls {
 async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> TestResult {
     let store = Arc::new(Empty(ForCalls::default()));
     let name = PluginName::new("acrobat");
-    let secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
-    let grants = Grants { secrets, ..Grants::default() };
+    let grants = Grants { secrets: every_secret(), ..Grants::default() };
     let services = Services::new(name.clone(), &grants, Some(Arc::clone(&store) as _), None);
     let spec = PluginSpec {
         grants,

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use portcullis::contract::{
-    AuthHandlers, CallError, Claims, IdentityGrant, Limits, PluginName, Token, TokenRequest,
-};
-use portcullis::host::services::{IdentityError, IdentityService, IdentitySource, Services};
+use portcullis::contract::{AuthHandlers, CallError, Claims, IdentityGrant, Limits, Token, TokenRequest};
+use portcullis::host::services::{IdentityError, IdentityService, IdentitySource};
 use portcullis_tests::{Door, TestHost, TestResult, assert_matches};
 use test_case::test_case;
 
@@ -60,9 +58,7 @@ async fn what_an_auth_handler_computes_is_not_put_down_to_who_asks_it(operation:
     let mut host = TestHost::new(Door::Component);
     host.limits = Limits { cpu: Some(Duration::from_millis(200)), ..Limits::default() };
     host.grants.identity = Some(IdentityGrant { handlers: vec!["door".to_owned()], token: true });
-    let source = Arc::new(Slow(Duration::from_secs(1)));
-    let services = Services::new(PluginName::new("keeper"), &host.grants, None, Some(source));
-    host.host = Some(Arc::new(services));
+    host.offer("keeper", None, Some(Arc::new(Slow(Duration::from_secs(1)))));
     let plugin = host.launch("keeper").await?;
     let asked = plugin.execute("keeper", &format!(r#"{{"operation":"{operation}","handler":"door"}}"#)).await;
     // There is no token, which the guest is told as anybody else is.

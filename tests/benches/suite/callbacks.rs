@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis::contract::{
-    Call, Configuration, Execute, Json, PluginName, Provider, ProviderName, SecretGrant,
-};
-use portcullis::host::services::Services;
+use portcullis::contract::{Call, Configuration, Execute, Json, Provider, ProviderName};
+use portcullis::policy::every_secret;
 use portcullis::secrets::{SecretStore, StoreError};
 use portcullis_tests::{Door, TestHost};
 use tokio::runtime::Runtime;
@@ -52,19 +50,12 @@ pub(crate) fn measure(report: &mut Report) {
     let mut keepers = [(Door::Process, "Go plugin, over the broker"), (Door::Component, "component")].map(
         |(door, name)| {
             let mut host = TestHost::new(door);
-            host.grants.secrets =
-                SecretGrant { read: vec!["*".parse().expect("a pattern")], write: Vec::new() };
-            let services =
-                Services::new(PluginName::new("keeper"), &host.grants, Some(Arc::new(Secret)), None);
-            host.host = Some(Arc::new(services));
+            host.grants.secrets = every_secret();
+            host.offer("keeper", Some(Arc::new(Secret)), None);
             let provider = runtime.block_on(async {
-                let provider = host.launch("keeper").await.expect("the plugin starts").provider;
-                let name = ProviderName::new("keeper");
-                provider
-                    .configure(&Call::default(), &name, &Configuration::default())
-                    .await
-                    .expect("it is configured");
-                provider
+                let plugin = host.launch("keeper").await.expect("the plugin starts");
+                plugin.configure("keeper", &Configuration::default()).await.expect("it is configured");
+                plugin.provider
             });
             Keeper { name, provider, _host: host }
         },

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use portcullis::contract::{
-    AuthHandlers, Call, CallError, Claims, Configuration, Grants, IdentityGrant, PluginName, ProviderName,
-    SecretGrant, Token, TokenRequest,
+    AuthHandlers, CallError, Claims, Configuration, Grants, IdentityGrant, SecretGrant, Token, TokenRequest,
 };
-use portcullis::host::services::{IdentityError, IdentityService, IdentitySource, Services};
+use portcullis::host::services::{IdentityError, IdentityService, IdentitySource};
 use portcullis::secrets::FileStore;
+use portcullis_tests::auth::refusal;
 use portcullis_tests::{Door, TestHost, TestPlugin, TestResult, assert_matches, generous};
 use serde_json::{Value, json};
 use test_case::test_case;
@@ -73,15 +73,9 @@ async fn keeper(host: &mut TestHost) -> Result<TestPlugin, Box<dyn std::error::E
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     let store = Arc::new(FileStore::open(&file)?);
     host.grants = grants();
-    host.host = Some(Arc::new(Services::new(
-        PluginName::new("keeper"),
-        &host.grants,
-        Some(store),
-        Some(Arc::new(Accounts)),
-    )));
+    host.offer("keeper", Some(store), Some(Arc::new(Accounts)));
     let plugin = host.launch("keeper").await?;
-    let name = ProviderName::new("keeper");
-    generous(plugin.provider.configure(&Call::default(), &name, &Configuration::default())).await?;
+    plugin.configure("keeper", &Configuration::default()).await?;
     Ok(plugin)
 }
 
@@ -91,10 +85,7 @@ async fn ask(plugin: &TestPlugin, input: Value) -> Result<Value, CallError> {
 }
 
 async fn refused(plugin: &TestPlugin, input: Value) -> String {
-    match ask(plugin, input.clone()).await {
-        Err(CallError::Refused(refusal)) => refusal.message,
-        other => panic!("{input} was not refused: {other:?}"),
-    }
+    refusal(ask(plugin, input).await)
 }
 
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
@@ -204,10 +195,9 @@ async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
 async fn a_host_that_has_nothing_says_so(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     host.grants = grants();
-    host.host = Some(Arc::new(Services::new(PluginName::new("keeper"), &host.grants, None, None)));
+    host.offer("keeper", None, None);
     let plugin = host.launch("keeper").await?;
-    let name = ProviderName::new("keeper");
-    generous(plugin.provider.configure(&Call::default(), &name, &Configuration::default())).await?;
+    plugin.configure("keeper", &Configuration::default()).await?;
     for (operation, sentence) in [
         ("get", "host GetSecret: secret store not available"),
         ("list", "host ListSecrets: secret store not available"),

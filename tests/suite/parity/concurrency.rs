@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use portcullis::contract::{Call, Configuration, PluginName, ProviderName, SecretGrant};
-use portcullis::host::services::Services;
+use portcullis::contract::{Call, Configuration};
+use portcullis::policy::every_secret;
 use portcullis_tests::{Door, Empty, Gathering, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
 
@@ -39,14 +39,11 @@ async fn as_many_calls_run_at_once_as_may(door: Door) -> TestResult {
     const AT_ONCE: u16 = 24;
     let mut host = TestHost::new(door);
     host.limits.concurrency = Some(AT_ONCE.into());
-    host.grants.secrets = SecretGrant { read: vec!["*".parse()?], write: Vec::new() };
+    host.grants.secrets = every_secret();
     // None is answered before all of them have asked.
-    let store = Arc::new(Empty(Gathering::of(AT_ONCE)));
-    let keeper = PluginName::new("keeper");
-    host.host = Some(Arc::new(Services::new(keeper, &host.grants, Some(store), None)));
+    host.offer("keeper", Some(Arc::new(Empty(Gathering::of(AT_ONCE)))), None);
     let plugin = host.launch("keeper").await?;
-    let name = ProviderName::new("keeper");
-    generous(plugin.provider.configure(&Call::default(), &name, &Configuration::default())).await?;
+    plugin.configure("keeper", &Configuration::default()).await?;
     let calls = (0..AT_ONCE).map(|_| plugin.execute("keeper", r#"{"operation":"get","name":"a"}"#));
     for answer in generous(join_all(calls)).await {
         assert_matches!(answer, Ok(_));

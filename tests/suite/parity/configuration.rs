@@ -1,9 +1,7 @@
 //! What surrounds a call reaches the plugin as it was said.
 
-use portcullis::contract::{
-    Call, Capability, Configuration, Context, Execute, Iteration, Json, ProviderName, Solution,
-};
-use portcullis_tests::{Door, TestHost, TestPlugin, TestResult, generous, request};
+use portcullis::contract::{Capability, Configuration, Context, Execute, Iteration, Json, Solution};
+use portcullis_tests::{Door, TestHost, TestPlugin, TestResult, request};
 use serde_json::{Value, json};
 use test_case::test_case;
 
@@ -114,8 +112,7 @@ async fn a_configuration_holds_for_every_call_that_follows(door: Door) -> TestRe
         profile: Some("work".to_owned()),
         prompts_for_response: true,
     };
-    let name = ProviderName::new("acrobat");
-    generous(plugin.provider.configure(&Call::default(), &name, &configuration)).await?;
+    plugin.configure("acrobat", &configuration).await?;
     for _ in 0..3 {
         let seen = seen(&plugin, request("acrobat", r#"{"operation":"configured"}"#)).await?;
         assert_eq!(seen["quiet"], true);
