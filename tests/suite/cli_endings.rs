@@ -13,7 +13,7 @@ use portcullis_tests::cli::Signal;
 use portcullis_tests::expect_no_process;
 use portcullis_tests::{TestResult, cli, fixtures};
 
-use crate::person::{Person, answer, fails, stderr, stdout};
+use crate::person::{Person, answer, fails, say_hi, stderr, stdout};
 
 #[test]
 fn a_run_ends_when_its_time_is_over() -> TestResult {
@@ -46,7 +46,7 @@ fn a_run_that_ends_while_its_component_is_compiled_says_so() -> TestResult {
     let late = "no answer within 5s; its component was being compiled, which happens once and may take a minute: give it \
          a longer --timeout";
     let run = ["run", "echo", "--timeout", "5s", "message=hi"];
-    fails(&with_own_cache(&person, &run).output()?, 9, late);
+    fails(&person.alone(&run).output()?, 9, late);
     Ok(())
 }
 
@@ -57,7 +57,7 @@ fn a_component_that_changes_while_it_is_inspected_is_not_told_of() -> TestResult
     let at_it = is_compiled_elsewhere(&person)?;
     // It has to be asked.
     fs::remove_dir_all(person.path("cache/descriptors"))?;
-    let mut inspect = with_own_cache(&person, &["inspect", "./plugins/echo.wasm"]);
+    let mut inspect = person.alone(&["inspect", "./plugins/echo.wasm"]);
     let mut inspect = inspect.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut log = BufReader::new(inspect.stderr.take().expect("a pipe"));
     let mut said = String::new();
@@ -76,7 +76,7 @@ fn a_component_that_changes_while_it_is_inspected_is_not_told_of() -> TestResult
 fn is_compiled_elsewhere(person: &Person) -> Result<fs::File, Box<dyn Error>> {
     person.has_guest("echo")?;
     person.has_guest("keeper")?;
-    answer(&with_own_cache(person, &["run", "echo", "message=hi"]).output()?);
+    answer(&person.alone(&["run", "echo", "message=hi"]).output()?);
     for file in cli::files_below(&person.path("cache/components")) {
         if file.extension().is_some_and(|extension| extension == "cwasm") {
             let lock = fs::File::open(file.with_extension("lock"))?;
@@ -86,17 +86,6 @@ fn is_compiled_elsewhere(person: &Person) -> Result<fs::File, Box<dyn Error>> {
         }
     }
     Err("nothing was compiled".into())
-}
-
-fn with_own_cache(person: &Person, arguments: &[&str]) -> Command {
-    let mut command = person.command(arguments);
-    let [cache, data] = ["cache", "data"].map(|name| person.path(name));
-    command.env("PORTCULLIS_CACHE_DIR", cache).env("PORTCULLIS_DATA_DIR", data);
-    command
-}
-
-fn say_hi(file: &str) -> [&str; 5] {
-    ["run", file, "--provider", "echo", "message=hi"]
 }
 
 /// For want of them libraries panic. With fewer than four no program finds its own.

@@ -14,10 +14,9 @@ use crate::person::{Person, answer, stdout};
 #[test]
 fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResult {
     let person = Person::new()?;
-    let cache = person.path("cache");
     let list = |place: &str, more: &[&str]| {
-        let mut command = person.command(&[&["list", "--plugin-dir", "own"][..], more].concat());
-        command.current_dir(person.path(place)).env("PORTCULLIS_CACHE_DIR", &cache).output()
+        let mut list = person.alone(&[&["list", "--plugin-dir", "own"][..], more].concat());
+        list.current_dir(person.path(place)).output()
     };
     for (place, plugin) in [("here", "echo"), ("there", "acrobat")] {
         let directory = person.path(place).join("own");
@@ -25,7 +24,7 @@ fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResu
         fs::copy(fixtures::native(plugin), directory.join(plugin))?;
         assert!(list(place, &["--describe"])?.status.success());
         let long_ago = SystemTime::now() - Duration::from_secs(60 * 24 * 60 * 60);
-        for kept in cli::files_below(&cache.join("descriptors")) {
+        for kept in cli::files_below(&person.path("cache/descriptors")) {
             fs::File::open(kept)?.set_modified(long_ago)?;
         }
     }
@@ -71,9 +70,7 @@ fn a_corrupt_a_foreign_and_an_unwritable_cache_cost_time_and_nothing_else() -> T
     let person = Person::new()?;
     person.has_guest("echo")?;
     let run = |cache: &Path| {
-        let mut command = person.command(&["run", "echo", "message=hello"]);
-        command.env("PORTCULLIS_CACHE_DIR", cache).env("PORTCULLIS_DATA_DIR", person.path("data"));
-        command.output()
+        person.alone(&["run", "echo", "message=hello"]).env("PORTCULLIS_CACHE_DIR", cache).output()
     };
     let cache = person.path("cache");
     let expected = answer(&run(&cache)?)["data"].clone();
@@ -115,17 +112,12 @@ fn pipes_in_the_place_of_what_is_kept_hold_nobody_up() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     let native = fixtures::native("keeper").display().to_string();
-    let (cache, data) = (person.path("cache"), person.path("data"));
-    let types = |arguments: &[&str]| {
-        let mut command = person.command(arguments);
-        command.env("PORTCULLIS_CACHE_DIR", &cache).env("PORTCULLIS_DATA_DIR", &data).output()
-    };
-    let run = || types(&["run", "echo", "message=hello"]);
-    let inspect = || types(&["inspect", &native, "-o", "json"]);
+    let run = || person.alone(&["run", "echo", "message=hello"]).output();
+    let inspect = || person.alone(&["inspect", &native, "-o", "json"]).output();
     let expected = (answer(&run()?)["data"].clone(), answer(&inspect()?));
     // Without the key nothing else is looked at.
-    for directory in [&cache, &data] {
-        for file in cli::files_below(directory) {
+    for directory in ["cache", "data"] {
+        for file in cli::files_below(&person.path(directory)) {
             fs::remove_file(&file)?;
             cli::make_pipe(&file)?;
         }
@@ -139,11 +131,8 @@ fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     let start = || {
-        let mut command = person.command(&["run", "echo", "message=hello"]);
-        command
-            .env("PORTCULLIS_CACHE_DIR", person.path("cache"))
-            .env("PORTCULLIS_DATA_DIR", person.path("data"));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        let mut run = person.alone(&["run", "echo", "message=hello"]);
+        run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
     let both = [start()?, start()?];
     for child in both {

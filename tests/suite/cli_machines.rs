@@ -7,11 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use portcullis_tests::{TestResult, fixtures};
 
 use crate::kernel::{forbid_new_code, forbid_what_is_new};
-use crate::person::{Person, answer, fails};
-
-fn say_hi(file: &str) -> [&str; 5] {
-    ["run", file, "--provider", "echo", "message=hi"]
-}
+use crate::person::{Person, answer, fails, say_hi};
 
 /// For each memory the engine reserves a little more than 4 GiB, and for a pool of them many times as much.
 #[test]
@@ -56,9 +52,9 @@ fn where_nothing_can_be_made_executable_it_is_said_what_may_forbid_it() -> TestR
     person.has_guest("echo")?;
     person.has_wrapped("echo", "plugins/echo", "")?;
     let component = say_hi("./plugins/echo.wasm");
-    let mut compiles = person.command(&component);
-    compiles.env("PORTCULLIS_CACHE_DIR", person.path("cache"));
-    for mut command in [compiles, person.command(&component), person.command(&say_hi("./plugins/echo"))] {
+    let wrapped = say_hi("./plugins/echo");
+    // The first has to compile.
+    for mut command in [person.alone(&component), person.command(&component), person.command(&wrapped)] {
         // SAFETY: it makes two system calls, between fork and exec.
         unsafe { command.pre_exec(forbid_new_code) };
         fails(&command.output()?, 1, "(os error 1); `MemoryDenyWriteExecute` of systemd");

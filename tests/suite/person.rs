@@ -91,6 +91,13 @@ impl Person {
         command
     }
 
+    /// Makes a command that shares nothing that is compiled with other tests.
+    pub(crate) fn alone(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("PORTCULLIS_CACHE_DIR", self.path("cache")).env("PORTCULLIS_DATA_DIR", self.path("data"));
+        command
+    }
+
     /// Makes a command of a shell that does `first` and then becomes it.
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
     pub(crate) fn after(&self, first: &str, arguments: &[&str]) -> Command {
@@ -106,6 +113,11 @@ impl Person {
     pub(crate) fn types(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
         self.command(arguments).output()
     }
+}
+
+/// What is typed to have echo say hi.
+pub(crate) fn say_hi(file: &str) -> [&str; 5] {
+    ["run", file, "--provider", "echo", "message=hi"]
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

@@ -9,7 +9,7 @@ use portcullis_bundle::{Bundle, Durability, Existing, Parts, write};
 use portcullis_tests::{TestResult, fixtures};
 use serde_json::json;
 
-use crate::person::{Person, answer, fails, stderr, stdout};
+use crate::person::{Person, answer, fails, say_hi, stderr, stdout};
 
 #[test]
 fn a_wrapped_component_runs_as_the_component_does() -> TestResult {
@@ -92,7 +92,7 @@ fn a_wrapped_file_that_is_cut_within_its_program_says_so() -> TestResult {
     for length in [image.start / 2, 100] {
         fs::write(&path, &whole[..length])?;
         let sentence = "it is an ELF file that is cut short";
-        fails(&person.types(&["run", "./echo", "--provider", "echo", "message=hi"])?, 1, sentence);
+        fails(&person.types(&say_hi("./echo"))?, 1, sentence);
         let page = stdout(&person.types(&["inspect", "./echo"])?);
         assert!(page.contains(sentence), "{page}");
     }
