@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use portcullis_tests::{Door, TestResult, cli, fixtures};
 use serde_json::{Value, json};
@@ -32,6 +32,12 @@ pub(crate) fn with_doorman(door: Door) -> Result<Person, Box<dyn std::error::Err
     let listing = person.types(&["list", "--describe"])?;
     assert!(listing.status.success(), "{}", stderr(&listing));
     Ok(person)
+}
+
+impl Person {
+    fn auth(&self, arguments: &[&str]) -> Result<Output, std::io::Error> {
+        self.types(&[&["auth"], arguments].concat())
+    }
 }
 
 const PROMPT: &str = "To log in, open https://door.example/device\nand enter the code ABCD-1234\n";
@@ -65,7 +71,7 @@ fn a_listing_tells_auth_handlers_from_providers(door: Door) -> TestResult {
 #[test_case(Door::Shim; "shim")]
 fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let login = |arguments: &[&str]| person.types(&[&["auth", "login"], arguments].concat());
+    let login = |arguments: &[&str]| person.auth(&[&["login"], arguments].concat());
 
     let plain = login(&["door"])?;
     assert_eq!((plain.status.code(), stdout(&plain).as_str()), (Some(0), ""), "{}", stderr(&plain));
@@ -86,7 +92,7 @@ fn a_login_shows_its_prompts_on_stderr_and_ends_well(door: Door) -> TestResult {
 #[test_case(Door::Shim; "shim")]
 fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let login = |arguments: &[&str]| person.types(&[&["auth", "login", "-q"], arguments].concat());
+    let login = |arguments: &[&str]| person.auth(&[&["login", "-q"], arguments].concat());
     let failed = "authentication failed: plugin auth handler door login:";
     // item 127
     let refused = format!("{failed} plugin login error: login refused");
@@ -113,8 +119,7 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
 fn the_time_of_a_command_runs_while_its_plugin_starts(command: &str) -> TestResult {
     let person = Person::new()?;
     let _file = fixtures::rogue("hang", &person.path("plugins"));
-    let auth =
-        |arguments: &[&str]| person.types(&[&["auth", command, "--timeout", "300ms"], arguments].concat());
+    let auth = |arguments: &[&str]| person.auth(&[&[command, "--timeout", "300ms"], arguments].concat());
     fails(&auth(&["./plugins/rogue-hang"])?, 9, "no answer within 300ms");
     match command {
         "status" | "list" => fails(&auth(&["--describe"])?, 9, "no answer within 300ms"),
@@ -130,11 +135,10 @@ fn the_time_of_a_command_runs_while_its_plugin_starts(command: &str) -> TestResu
 #[test_case(Door::Shim; "shim")]
 fn a_handler_that_fails_is_told_of_and_fails_what_has_to_be_sure(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
     let lost = "side lost that account";
     let both: [&[&str]; 2] = [&[], &["--quiet"]];
     for quiet in both {
-        let with = |arguments: &[&str]| auth(&[arguments, &["--profile", "lost"], quiet].concat());
+        let with = |arguments: &[&str]| person.auth(&[arguments, &["--profile", "lost"], quiet].concat());
         let told = |arguments: &[&str], code: i32| -> TestResult {
             let output = with(arguments)?;
             assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
@@ -164,7 +168,7 @@ fn a_file_that_does_not_start_fails_what_has_to_be_sure() -> TestResult {
         (&["list", "--purge-expired"], 1),
     ];
     for (arguments, code) in cases {
-        let output = person.types(&[&["auth"], arguments, &["--describe", "--quiet"]].concat())?;
+        let output = person.auth(&[arguments, &["--describe", "--quiet"]].concat())?;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains("rogue-nothing-exit0"), "{arguments:?}: {}", stderr(&output));
     }
@@ -178,7 +182,7 @@ fn a_file_that_does_not_start_fails_what_has_to_be_sure() -> TestResult {
 fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> TestResult {
     let person = with_doorman(door)?;
     let refused = |arguments: &[&str], sentence: &str| -> TestResult {
-        fails(&person.types(&[&["auth"], arguments].concat())?, 3, sentence);
+        fails(&person.auth(arguments)?, 3, sentence);
         Ok(())
     };
     let by_side = "is not supported by the \"side\" auth handler";
@@ -209,7 +213,7 @@ fn what_a_handler_does_not_heed_is_refused_before_it_is_asked(door: Door) -> Tes
 #[test_case(Door::Shim; "shim")]
 fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let status = answer(&person.types(&["auth", "status", "-o", "json"])?);
+    let status = answer(&person.auth(&["status", "-o", "json"])?);
     let door = &status[0];
     let keys = [
         "handler",
@@ -240,17 +244,17 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
     assert_eq!(door["hint"], "run 'portcullis auth login door' to authenticate");
     assert_eq!(status.as_array().map(Vec::len), Some(2));
 
-    let table = person.types(&["auth", "status"])?;
+    let table = person.auth(&["status"])?;
     let expected = "HANDLER  TYPE     STATUS         NAME       USER  FLOW  EXPIRES IN\n\
                     door     handler  not logged in  Door       -     -     -\n\
                     side     handler  not logged in  Side door  -     -     -\n";
     assert_eq!(stdout(&table), expected);
 
-    let judged = person.types(&["auth", "status", "door", "--exit-code"])?;
+    let judged = person.auth(&["status", "door", "--exit-code"])?;
     assert_eq!(judged.status.code(), Some(1));
     assert!(stdout(&judged).contains("door") && !stdout(&judged).contains("side"));
     assert!(stderr(&judged).contains("one or more auth handlers are not authenticated"));
-    assert!(person.types(&["auth", "status", "--warn-within", "1h"])?.status.success());
+    assert!(person.auth(&["status", "--warn-within", "1h"])?.status.success());
     Ok(())
 }
 
@@ -260,40 +264,39 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
 #[test_case(Door::Shim; "shim")]
 fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> TestResult {
     let person = with_doorman(door)?;
-    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
     let nobody = "failed to get token: plugin auth handler door get-token: not authenticated";
-    fails(&auth(&["token", "door", "--scope", "b", "--scope", "a", "--raw"])?, 1, nobody);
+    fails(&person.auth(&["token", "door", "--scope", "b", "--scope", "a", "--raw"])?, 1, nobody);
 
-    assert_eq!(answer(&auth(&["list", "door", "-o", "json"])?), json!([]));
-    let purged = auth(&["list", "door", "--purge-expired"])?;
+    assert_eq!(answer(&person.auth(&["list", "door", "-o", "json"])?), json!([]));
+    let purged = person.auth(&["list", "door", "--purge-expired"])?;
     assert_eq!(
         (stdout(&purged), stderr(&purged)),
         (String::new(), "No expired access tokens found in door.\n".to_owned())
     );
 
-    let out = auth(&["logout", "door"])?;
+    let out = person.auth(&["logout", "door"])?;
     assert_eq!(
         (out.status.code(), stderr(&out).as_str()),
         (Some(0), "Not currently authenticated with Door.\n")
     );
-    let forced = auth(&["logout", "door", "--force"])?;
+    let forced = person.auth(&["logout", "door", "--force"])?;
     assert_eq!(stderr(&forced), "Successfully logged out from Door.\n");
-    let dry = auth(&["logout", "--all", "--force", "--dry-run"])?;
+    let dry = person.auth(&["logout", "--all", "--force", "--dry-run"])?;
     let would = |name: &str| {
         format!("[dry-run] Would log out from {name} (cached tokens and refresh token would be removed).\n")
     };
     assert_eq!(stderr(&dry), would("Door") + &would("Side door"));
     let kept = "Logout failed for side: side cannot log out";
-    fails(&auth(&["logout", "side", "--force"])?, 1, kept);
-    let all = auth(&["logout", "--all", "--force", "-q"])?;
+    fails(&person.auth(&["logout", "side", "--force"])?, 1, kept);
+    let all = person.auth(&["logout", "--all", "--force", "-q"])?;
     fails(&all, 1, kept);
-    let nothing = auth(&["list", "--purge-expired"])?;
+    let nothing = person.auth(&["list", "--purge-expired"])?;
     assert!(
         stderr(&nothing).ends_with("No expired access tokens found in any handler.\n"),
         "{}",
         stderr(&nothing)
     );
-    assert_eq!(stderr(&auth(&["list", "side"])?), "No cached tokens found.\n");
+    assert_eq!(stderr(&person.auth(&["list", "side"])?), "No cached tokens found.\n");
     Ok(())
 }
 
@@ -357,13 +360,13 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
         Door::Process | Door::Native | Door::Shim => "./plugins/doorman",
     };
     let several = "doorman offers several auth handlers: door, side; choose one with --handler";
-    fails(&person.types(&["auth", "login", file])?, 3, several);
-    let other = person.types(&["auth", "login", file, "--handler", "nope"])?;
+    fails(&person.auth(&["login", file])?, 3, several);
+    let other = person.auth(&["login", file, "--handler", "nope"])?;
     fails(&other, 3, "unknown auth handler: nope (registered: [door side])");
-    assert!(person.types(&["auth", "login", file, "--handler", "door"])?.status.success());
+    assert!(person.auth(&["login", file, "--handler", "door"])?.status.success());
     fails(&person.types(&["run", file])?, 1, "plugin doorman is no provider");
     person.has_guest("echo")?;
-    let provider = person.types(&["auth", "status", "./plugins/echo.wasm"])?;
+    let provider = person.auth(&["status", "./plugins/echo.wasm"])?;
     fails(&provider, 1, "plugin echo is no auth handler; if it is a provider, execute it by");
     Ok(())
 }
@@ -372,14 +375,13 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
 #[test]
 fn a_scope_that_says_nothing_is_none() -> TestResult {
     let person = with_doorman(Door::Component)?;
-    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
     // Neither takes a scope, and both are asked.
     fails(
-        &auth(&["login", "side", "-q", "--flow", "secret_knock", "--scope="])?,
+        &person.auth(&["login", "side", "-q", "--flow", "secret_knock", "--scope="])?,
         1,
         "flow not supported: secret_knock",
     );
-    fails(&auth(&["token", "side", "--scope="])?, 1, "not authenticated");
+    fails(&person.auth(&["token", "side", "--scope="])?, 1, "not authenticated");
     Ok(())
 }
 
@@ -388,7 +390,7 @@ fn a_handler_is_chosen_among_what_a_file_offers_and_not_without_one() -> TestRes
     let person = Person::new()?;
     let commands: [&[&str]; 3] = [&["status"], &["list"], &["logout", "--all", "--yes"]];
     for command in commands {
-        let chosen = person.types(&[&["auth"][..], command, &["--handler", "door"]].concat())?;
+        let chosen = person.auth(&[command, &["--handler", "door"]].concat())?;
         fails(&chosen, 1, "--handler chooses among what a file offers, and no file is given");
     }
     Ok(())
@@ -397,23 +399,22 @@ fn a_handler_is_chosen_among_what_a_file_offers_and_not_without_one() -> TestRes
 #[test]
 fn arguments_that_do_not_go_together_have_upstreams_codes() -> TestResult {
     let person = with_doorman(Door::Component)?;
-    let auth = |arguments: &[&str]| person.types(&[&["auth"], arguments].concat());
     let both = "--expired-only and --valid-only are mutually exclusive";
-    fails(&auth(&["list", "--expired-only", "--valid-only"])?, 3, both);
+    fails(&person.auth(&["list", "--expired-only", "--valid-only"])?, 3, both);
     let purge = "--purge-expired cannot be combined with --expired-only or --valid-only";
-    fails(&auth(&["list", "--purge-expired", "--valid-only"])?, 3, purge);
+    fails(&person.auth(&["list", "--purge-expired", "--valid-only"])?, 3, purge);
     fails(
-        &auth(&["list", "--sort", "age"])?,
+        &person.auth(&["list", "--sort", "age"])?,
         3,
         "unknown sort field \"age\": valid values are handler, kind, scope",
     );
-    fails(&auth(&["status", "-o", "xml"])?, 1, "invalid output type: 'xml'");
+    fails(&person.auth(&["status", "-o", "xml"])?, 1, "invalid output type: 'xml'");
     for sort in ["Scope", "expiresAt", ""] {
-        assert!(auth(&["list", "--sort", sort])?.status.success(), "{sort:?}");
+        assert!(person.auth(&["list", "--sort", sort])?.status.success(), "{sort:?}");
     }
     let lasting = ["token", "side", "--raw", "-o", "json", "--min-valid-for", "0s"];
-    fails(&auth(&lasting)?, 1, "not authenticated");
-    let anew = auth(&["login", "door", "--force", "--skip-if-authenticated", "--timeout", "0"])?;
+    fails(&person.auth(&lasting)?, 1, "not authenticated");
+    let anew = person.auth(&["login", "door", "--force", "--skip-if-authenticated", "--timeout", "0"])?;
     assert!(anew.status.success() && stderr(&anew).contains("logged in with Door"), "{}", stderr(&anew));
     Ok(())
 }
@@ -422,7 +423,7 @@ fn arguments_that_do_not_go_together_have_upstreams_codes() -> TestResult {
 fn what_a_purge_does_not_heed_is_refused() -> TestResult {
     let person = Person::new()?;
     for option in [["-o", "json"], ["--sort", "kind"]] {
-        let purge = person.types(&[&["auth", "list", "--purge-expired"], &option[..]].concat())?;
+        let purge = person.auth(&[&["list", "--purge-expired"], &option[..]].concat())?;
         fails(&purge, 1, "the argument '--purge-expired' cannot be used with");
     }
     Ok(())
