@@ -5,28 +5,22 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use portcullis::contract::{CallError, StopReason};
-use portcullis_tests::{Door, LONG, Scratch, TestHost, TestResult, assert_matches, fixtures};
+use futures_util::StreamExt as _;
+use portcullis::contract::{Call, CallError, HandlerName, StopReason};
+use portcullis_tests::auth::login;
+use portcullis_tests::{
+    Door, LONG, Scratch, TestHost, TestResult, assert_matches, fixtures, generous, request,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 
-/// A program and the directory that it has for its sockets.
-struct Scene {
-    scratch: Scratch,
-}
-
-impl Scene {
-    fn new() -> Result<Self, std::io::Error> {
-        Ok(Self { scratch: Scratch::new()? })
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
-    fn command(&self, name: &str, cookie: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(fixtures::native(name));
-        command.env_clear().env("TMPDIR", self.scratch.path()).envs(cookie.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
+/// Makes a command of a program that has `scratch` for its sockets.
+#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
+fn command(scratch: &Scratch, name: &str, cookie: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(fixtures::native(name));
+    command.env_clear().env("TMPDIR", scratch.path()).envs(cookie.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 const PROVIDER: (&str, &str) = ("SCAFCTL_PLUGIN", "scafctl_provider_plugin");
@@ -37,8 +31,8 @@ const AUTH: (&str, &str) = ("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"
 #[test_case("echo", &[AUTH]; "with that of the other kind")]
 #[test_case("doorman", &[PROVIDER]; "an auth handler with that of a provider")]
 fn whoever_starts_it_by_hand_is_told_what_it_is(name: &str, cookie: &[(&str, &str)]) -> TestResult {
-    let scene = Scene::new()?;
-    let done = scene.command(name, cookie).output()?;
+    let scratch = Scratch::new()?;
+    let done = command(&scratch, name, cookie).output()?;
     // item 9
     assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
     let stderr = String::from_utf8(done.stderr)?;
@@ -76,8 +70,8 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
     versions: Option<&str>,
     start: &str,
 ) -> TestResult {
-    let scene = Scene::new()?;
-    let mut command = scene.command(name, &[cookie]);
+    let scratch = Scratch::new()?;
+    let mut command = command(&scratch, name, &[cookie]);
     command.envs(versions.map(|versions| ("PLUGIN_PROTOCOL_VERSIONS", versions)));
     let mut child = command.spawn()?;
     let (first, mut rest) = line(&mut child)?;
@@ -99,11 +93,11 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
 fn it_ends_with_the_process_that_started_it() -> TestResult {
-    let scene = Scene::new()?;
+    let scratch = Scratch::new()?;
     let mut host = Command::new("/bin/sh");
     let script = "\"$0\" & echo started; read line; exit 0";
     host.args(["-c", script]).arg(fixtures::native("echo"));
-    host.env_clear().env("TMPDIR", scene.scratch.path()).env(PROVIDER.0, PROVIDER.1);
+    host.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
     let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (tell, told) = channel();
     let stdout = BufReader::new(host.stdout.take().expect("it was asked for"));
@@ -145,10 +139,6 @@ async fn a_panic_ends_the_process_and_every_call() -> TestResult {
 /// Of a call that nobody waits for the plugin is told, and its answer goes nowhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_its_caller_leaves_is_told_so_and_ends() -> TestResult {
-    use futures_util::StreamExt as _;
-    use portcullis::contract::{Call, HandlerName};
-    use portcullis_tests::{auth::login, generous};
-
     let mut host = TestHost::new(Door::Native);
     let doorman = host.launch_auth("doorman").await?;
     // Each holds a thread for as long as it is not told.
@@ -163,10 +153,6 @@ async fn a_login_that_its_caller_leaves_is_told_so_and_ends() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_do_not_heed_that_nobody_waits_are_in_no_others_way() -> TestResult {
-    use futures_util::StreamExt as _;
-    use portcullis::contract::Call;
-    use portcullis_tests::{generous, request};
-
     let mut host = TestHost::new(Door::Native);
     let plugin = host.launch("acrobat").await?;
     let input = r#"{"operation":"stream","chunks":2,"size":1,"pauseMillis":600000}"#;
@@ -181,9 +167,6 @@ async fn calls_that_do_not_heed_that_nobody_waits_are_in_no_others_way() -> Test
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_knows_how_long_it_may_take() -> TestResult {
-    use portcullis::contract::Call;
-    use portcullis_tests::request;
-
     let mut host = TestHost::new(Door::Native);
     let plugin = host.launch("acrobat").await?;
     let ask = || request("acrobat", r#"{"operation":"time-left"}"#);
