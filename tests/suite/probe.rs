@@ -1,30 +1,21 @@
 //! What `portcullis probe` finds out about plugins: good ones, and ones that get go-plugin wrong.
 
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
-use portcullis_tests::{Scratch, TestResult, cli, fixtures};
+use portcullis_tests::{TestResult, fixtures};
 use serde_json::Value;
 use test_case::test_case;
 
-/// A place to probe plugins from.
-struct Place {
-    scratch: Scratch,
-}
+use crate::person::Person;
 
-impl Place {
-    fn new() -> Result<Self, std::io::Error> {
-        Ok(Self { scratch: Scratch::new()? })
-    }
-
+impl Person {
     fn probe(&self, binary: &Path, arguments: &[&str]) -> Result<Output, std::io::Error> {
-        let mut command = cli::command(self.scratch.path());
-        command.arg("probe").arg(binary).args(arguments);
-        command.env("MISFIT_HIDES", "hush").stdin(Stdio::null()).output()
+        self.command(&["probe"]).arg(binary).args(arguments).env("MISFIT_HIDES", "hush").output()
     }
 
     fn probe_rogue(&self, way: &str, arguments: &[&str]) -> Result<Output, std::io::Error> {
-        let rogue = fixtures::rogue(way, self.scratch.path());
+        let rogue = fixtures::rogue(way, self.scratch());
         self.probe(&rogue, &[&["--cookie", "ROGUE=yes"], arguments].concat())
     }
 }
@@ -54,8 +45,8 @@ fn items(report: &Value, weight: &str) -> Vec<String> {
 #[test_case("bad-version", &["P-01"], "speaks protocol version 99, and this host 1"; "another version")]
 #[test_case("nothing-exit3-stderr", &["P-01"], "stderr of the universe"; "an end with words")]
 fn who_cannot_be_spoken_with_is_reported_on(way: &str, wrong: &[&str], problem: &str) -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue(way, &["-o", "json", "--timeout", "500ms"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue(way, &["-o", "json", "--timeout", "500ms"])?, 1);
     let said = seen["problem"].as_str().unwrap_or_default();
     assert!(said.contains(problem), "{said}");
     assert_eq!(items(&seen, "must"), wrong, "{seen:#}");
@@ -65,24 +56,24 @@ fn who_cannot_be_spoken_with_is_reported_on(way: &str, wrong: &[&str], problem: 
 
 #[test]
 fn a_plugin_that_speaks_net_rpc_is_told_how_to_be_asked_for_more() -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue("netrpc", &["-o", "json", "--no-cookie-check"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue("netrpc", &["-o", "json", "--no-cookie-check"])?, 1);
     assert_eq!(seen["findings"][0]["found"], "it speaks net/rpc in version 1, as only some hosts in Go do");
     Ok(())
 }
 
 #[test]
 fn a_plugin_that_stays_without_its_cookie_is_told_so() -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue("hang", &["-o", "json", "--timeout", "500ms"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue("hang", &["-o", "json", "--timeout", "500ms"])?, 1);
     assert_eq!(seen["withoutCookie"]["ended"], "it had not ended after 500ms");
     Ok(())
 }
 
 #[test]
 fn who_listens_and_does_not_answer_cannot_be_spoken_with_either() -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue("hangup", &["-o", "json", "--no-cookie-check"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue("hangup", &["-o", "json", "--no-cookie-check"])?, 1);
     let problem = seen["problem"].as_str().unwrap_or_default();
     assert!(problem.starts_with("connected to, it does not answer: "), "{problem}");
     assert!(!problem.contains("Status {"), "{problem}");
@@ -96,8 +87,8 @@ fn who_listens_and_does_not_answer_cannot_be_spoken_with_either() -> TestResult 
 
 #[test]
 fn a_plugin_that_ends_well_without_having_started_is_told_so() -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue("nothing-exit0", &["-o", "json", "--no-cookie-check"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue("nothing-exit0", &["-o", "json", "--no-cookie-check"])?, 1);
     assert_eq!(seen["problem"], "ended before it served: exit status: 0");
     assert_eq!((items(&seen, "must"), items(&seen, "should")), (vec![], vec!["P-15".to_owned()]));
     assert_eq!(seen["withoutCookie"], Value::Null);
@@ -106,8 +97,8 @@ fn a_plugin_that_ends_well_without_having_started_is_told_so() -> TestResult {
 
 #[test]
 fn what_was_printed_before_a_start_failed_is_shown() -> TestResult {
-    let place = Place::new()?;
-    let seen = report(&place.probe_rogue("two-lines", &["-o", "json", "--no-cookie-check"])?, 1);
+    let person = Person::new()?;
+    let seen = report(&person.probe_rogue("two-lines", &["-o", "json", "--no-cookie-check"])?, 1);
     assert_eq!(seen["handshake"]["line"], "1|1|unix|/nowhere/at/all|grpc|");
     assert_eq!(seen["printed"]["rawStdout"], "1|1|unix|/nowhere/else|grpc|\n");
     assert_eq!(items(&seen, "must"), ["P-07", "P-08"]);
@@ -116,8 +107,8 @@ fn what_was_printed_before_a_start_failed_is_shown() -> TestResult {
 
 #[test]
 fn a_file_that_is_not_there_is_not_found() -> TestResult {
-    let place = Place::new()?;
-    let output = place.probe(Path::new("/nowhere/at/all"), &["--cookie", "A=b"])?;
+    let person = Person::new()?;
+    let output = person.probe(Path::new("/nowhere/at/all"), &["--cookie", "A=b"])?;
     assert_eq!(output.status.code(), Some(4));
     let page = String::from_utf8_lossy(&output.stdout);
     assert!(page.contains("problem        cannot run /nowhere/at/all"), "{page}");
@@ -127,9 +118,9 @@ fn a_file_that_is_not_there_is_not_found() -> TestResult {
 
 #[test]
 fn a_cookie_has_to_be_named() -> TestResult {
-    let place = Place::new()?;
+    let person = Person::new()?;
     for arguments in [&[][..], &["--cookie", "A"]] {
-        let output = place.probe(Path::new("/nowhere/at/all"), arguments)?;
+        let output = person.probe(Path::new("/nowhere/at/all"), arguments)?;
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stderr).contains("--cookie <KEY=VALUE>"));
     }
@@ -141,7 +132,8 @@ mod native {
     use portcullis_tests::{TestResult, fixtures};
     use serde_json::{Value, json};
 
-    use super::{Place, items, report};
+    use super::{items, report};
+    use crate::person::Person;
 
     /// The cookie of a scafctl plugin.
     const SCAFCTL: [&str; 2] = ["--cookie", COOKIE];
@@ -169,9 +161,9 @@ mod native {
 
     #[test]
     fn a_good_plugin_is_described_in_words() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let echo = fixtures::peer("echo");
-        let output = place.probe(&echo, &SCAFCTL)?;
+        let output = person.probe(&echo, &SCAFCTL)?;
         let page = String::from_utf8(output.stdout)?;
         assert_eq!(output.status.code(), Some(0), "{page}");
         let address =
@@ -183,10 +175,10 @@ mod native {
 
     #[test]
     fn a_good_plugin_is_described_in_data() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments =
             [&SCAFCTL[..], &["--mtls", "--mux", "--protocol", "1", "--protocol", "7", "-o", "json"]];
-        let seen = report(&place.probe(&fixtures::peer("echo"), &arguments.concat())?, 0);
+        let seen = report(&person.probe(&fixtures::peer("echo"), &arguments.concat())?, 0);
 
         assert_eq!(seen["asked"], json!({"versions": [1, 7], "mtls": true, "mux": true}));
         let handshake = &seen["handshake"];
@@ -237,9 +229,9 @@ mod native {
 
     #[test]
     fn a_wrong_cookie_is_what_the_plugin_says_it_is() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments = ["--cookie", "SCAFCTL_PLUGIN=nonsense", "-o", "json"];
-        let seen = report(&place.probe(&fixtures::peer("echo"), &arguments)?, 1);
+        let seen = report(&person.probe(&fixtures::peer("echo"), &arguments)?, 1);
         let problem = seen["problem"].as_str().unwrap_or_default();
         assert!(
             problem.starts_with("ended before it served: exit status: 1; its last words: This binary"),
@@ -251,9 +243,9 @@ mod native {
 
     #[test]
     fn a_plugin_without_most_of_go_plugin_is_told_what_is_missing() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments = [&CRUMBS[..], &["-o", "json", "--", "loner"]].concat();
-        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 2);
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
         let wrong = ["P-01", "P-32", "P-35", "P-44", "P-45", "P-33"];
         let mut found = items(&seen, "must");
         found.sort();
@@ -270,10 +262,10 @@ mod native {
 
     #[test]
     fn a_plugin_that_ends_late_and_untidily_is_told_so() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments =
             [&CRUMBS[..], &["--env", "MISFIT_SAYS=hello", "-o", "json", "--", "loiterer"]].concat();
-        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 2);
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
         assert_eq!(items(&seen, "must"), ["P-12", "P-08", "P-63", "P-65", "P-70"], "{seen:#}");
         assert_eq!(items(&seen, "should"), Vec::<String>::new());
         assert_eq!(seen["services"]["reflection"], "v1alpha");
@@ -287,20 +279,20 @@ mod native {
 
     #[test]
     fn a_plugin_gets_the_whole_environment_when_somebody_says_so() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments = [&CRUMBS[..], &["--env", "inherit", "-o", "json", "--", "loiterer"]].concat();
-        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 2);
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
         assert_eq!(seen["log"][0]["message"], r#"[INFO] says "" hides "hush""#);
         Ok(())
     }
 
     #[test]
     fn a_plugin_that_does_not_answer_to_encryption_is_told_so() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let ask = |option: &str| {
             let arguments =
                 [&CRUMBS[..], &[option, "--no-cookie-check", "-o", "json", "--", "loiterer"]].concat();
-            place.probe(&fixtures::peer("misfit"), &arguments)
+            person.probe(&fixtures::peer("misfit"), &arguments)
         };
         assert_eq!(items(&report(&ask("--mtls")?, 1), "must"), ["P-23", "P-12", "P-08"]);
         // It says that it could, and then does not.
@@ -311,10 +303,10 @@ mod native {
 
     #[test]
     fn what_serves_and_shows_a_certificate_that_is_none_is_told_so() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments =
             [&CRUMBS[..], &["--mtls", "--no-cookie-check", "-o", "json", "--", "stranger"]].concat();
-        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 1);
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 1);
         assert_eq!(items(&seen, "must"), ["P-11"], "{seen:#}");
         assert_eq!(seen["certificate"]["problem"], "it is no X.509 certificate");
         Ok(())
@@ -322,10 +314,10 @@ mod native {
 
     #[test]
     fn what_shows_a_certificate_and_serves_without_tls_is_told_so() -> TestResult {
-        let place = Place::new()?;
+        let person = Person::new()?;
         let arguments =
             [&CRUMBS[..], &["--mtls", "--no-cookie-check", "-o", "json", "--", "boaster"]].concat();
-        let seen = report(&place.probe(&fixtures::peer("misfit"), &arguments)?, 1);
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 1);
         assert_eq!(items(&seen, "must"), ["P-23"], "{seen:#}");
         Ok(())
     }
