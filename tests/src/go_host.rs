@@ -339,6 +339,14 @@ pub fn about(what: &str, name: &str) -> Value {
     json!({"do": what, "name": name})
 }
 
+/// Returns the command to execute a provider.
+#[must_use]
+pub fn execute(name: &str, input: Value) -> Value {
+    let mut command = about("execute", name);
+    command["input"] = input;
+    command
+}
+
 /// Returns whether a line of a host's log says that, at that level.
 #[must_use]
 pub fn logged(log: &Value, level: &str, message: &str) -> bool {

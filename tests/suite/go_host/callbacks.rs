@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_tests::TestResult;
-use portcullis_tests::go_host::{GoHost, Made, Mode, about};
+use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
@@ -23,13 +23,12 @@ fn everything() -> Value {
 }
 
 fn ask(host: &mut GoHost, input: Value) -> Result<Value, Box<dyn std::error::Error>> {
-    Ok(host.ask(json!({"do": "execute", "name": "keeper", "input": input}))?["data"].take())
+    Ok(host.ask(execute("keeper", input))?["data"].take())
 }
 
 /// Returns the plugin's own words for why it was refused.
 fn refused(host: &mut GoHost, input: Value) -> String {
-    let failure =
-        host.ask(json!({"do": "execute", "name": "keeper", "input": input})).expect_err("it is refused");
+    let failure = host.ask(execute("keeper", input)).expect_err("it is refused");
     let words = failure.message.strip_prefix("keeper: provider execution failed: ");
     words.expect("the plugin refused it").to_owned()
 }
@@ -133,7 +132,7 @@ fn many_callbacks_at_once_get_their_own_answers(made: Made, mode: Mode) -> TestR
     let asked: Vec<_> = (0..50)
         .map(|n| {
             let input = json!({"operation": "identity", "handler": "github", "scope": format!("scope-{n}")});
-            host.send(json!({"do": "execute", "name": "keeper", "input": input}))
+            host.send(execute("keeper", input))
         })
         .collect();
     for (n, id) in asked.into_iter().enumerate() {

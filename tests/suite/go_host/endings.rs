@@ -1,16 +1,14 @@
 //! How a plugin fails, what it leaves in a Go host's log, and how the two part.
 
-use std::path::Path;
-
 use portcullis_tests::TestResult;
-use portcullis_tests::go_host::{GoHost, Made, Mode, about, logged};
+use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute, logged};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
 use super::{MADE_OF_GO, MADE_OF_RUST};
 
 fn acrobat(input: Value) -> Value {
-    json!({"do": "execute", "name": "acrobat", "input": input})
+    execute("acrobat", input)
 }
 
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
@@ -116,10 +114,6 @@ fn an_orderly_end_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
     host.kill()?;
     // With multiplexing nobody in Go removes the one there is (protocol spec 18.6).
     let left = usize::from(made == Made::Go && matches!(mode, Mode::Mux | Mode::Both));
-    assert_eq!(sockets(host.scratch())?, left);
+    assert_eq!(std::fs::read_dir(host.scratch())?.count(), left);
     Ok(())
-}
-
-fn sockets(directory: &Path) -> Result<usize, std::io::Error> {
-    Ok(std::fs::read_dir(directory)?.count())
 }

@@ -1,7 +1,7 @@
 //! The calls of a provider.
 
 use portcullis_tests::TestResult;
-use portcullis_tests::go_host::{GoHost, Made, Mode, about};
+use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
@@ -17,9 +17,9 @@ fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -
 
     host.ask(about("configure", "echo"))?;
     let input = json!({"z": [1, {"b": null}], "a": "<&> 𝄞", "flag": true});
-    let echoed = host.ask(json!({"do": "execute", "name": "echo", "input": input}))?;
+    let echoed = host.ask(execute("echo", input.clone()))?;
     assert_eq!(echoed["data"], input);
-    let nothing = host.ask(json!({"do": "execute", "name": "noop", "input": {"not": "read"}}))?;
+    let nothing = host.ask(execute("noop", json!({"not": "read"})))?;
     assert_eq!(nothing["data"], json!({}));
 
     // Not one of these can stream, and what there is to say of a dry run the host says itself.
@@ -102,9 +102,8 @@ fn input_is_an_object_or_nothing(made: Made) -> TestResult {
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
-    let execute =
-        |n: usize| json!({"do": "execute", "name": "echo", "input": {"n": n, "x": "x".repeat(100 * n)}});
-    let sent: Vec<_> = (0..64).map(|n| (n, host.send(execute(n)))).collect();
+    let echo = |n: usize| execute("echo", json!({"n": n, "x": "x".repeat(100 * n)}));
+    let sent: Vec<_> = (0..64).map(|n| (n, host.send(echo(n)))).collect();
     for (n, id) in sent {
         assert_eq!(host.answer(id)?["data"]["n"], n);
     }
@@ -114,10 +113,7 @@ fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
 fn an_answer_may_be_larger_than_a_request(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
-    let mut echo = |length: usize| {
-        let input = json!({"text": "x".repeat(length)});
-        host.ask(json!({"do": "execute", "name": "echo", "input": input}))
-    };
+    let mut echo = |length: usize| host.ask(execute("echo", json!({"text": "x".repeat(length)})));
     let answer = echo(3 << 20)?;
     assert_eq!(answer["data"]["text"].as_str().map(str::len), Some(3 << 20));
     // Contract spec 1.7: 4 MiB are too much for a plugin.

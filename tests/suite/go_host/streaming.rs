@@ -1,7 +1,7 @@
 //! What a Go host sees of a streaming call, and how it gives one up.
 
 use portcullis_tests::TestResult;
-use portcullis_tests::go_host::{GoHost, Made, Mode};
+use portcullis_tests::go_host::{GoHost, Made, Mode, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
@@ -49,8 +49,8 @@ fn a_host_that_reads_late_gets_everything(made: Made, mode: Mode) -> TestResult 
     let id = host.send(command);
     assert_eq!(host.event(id), "held");
     // Others are served meanwhile.
-    let other = json!({"do": "execute", "name": "acrobat", "input": {"operation": "ok"}});
-    assert_eq!(host.ask(other)?["data"], json!({"success": true}));
+    let ok = execute("acrobat", json!({"operation": "ok"}));
+    assert_eq!(host.ask(ok)?["data"], json!({"success": true}));
     assert_eq!(host.ask(json!({"do": "proceed", "of": id}))?, true);
     let result = host.answer(id)?;
     assert_eq!((&result["stdout"], &result["chunks"]), (&json!(1024 * 65536), &json!(1025)));
@@ -68,11 +68,12 @@ fn a_host_that_gives_up_is_let_go(made: Made, mode: Mode) -> TestResult {
     assert_eq!(host.ask(json!({"do": "cancel", "of": id}))?, true);
     assert!(host.answer(id).is_err());
 
-    let slow = json!({"do": "execute", "name": "acrobat", "input": {"operation": "slow", "millis": 60_000}, "millis": 200});
+    let mut slow = execute("acrobat", json!({"operation": "slow", "millis": 60_000}));
+    slow["millis"] = json!(200);
     let failure = host.ask(slow).expect_err("a host waits no longer than it likes");
     assert_eq!(failure.code.as_deref(), Some("DeadlineExceeded"), "{failure}");
 
-    let fine = json!({"do": "execute", "name": "acrobat", "input": {"operation": "ok"}});
-    assert_eq!(host.ask(fine)?["data"], json!({"success": true}));
+    let ok = execute("acrobat", json!({"operation": "ok"}));
+    assert_eq!(host.ask(ok)?["data"], json!({"success": true}));
     Ok(())
 }
