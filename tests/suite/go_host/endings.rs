@@ -38,7 +38,7 @@ fn a_log_reaches_the_hosts_log_at_its_level(made: Made, version: &str, mode: Mod
         host.ask(acrobat(json!({"operation": "log", "level": level, "message": format!("it is {level}")})))?;
     }
     // Its lines are read beside the calls, and until its end.
-    host.kill()?;
+    host.kill();
     let log = host.ask(json!({"do": "log"}))?;
     for level in levels {
         assert!(logged(&log, level, &format!("it is {level}")), "{level}: {log:#}");
@@ -67,7 +67,7 @@ fn what_a_plugin_prints_reaches_the_host(made: Made, mode: Mode) -> TestResult {
         assert!(std::time::Instant::now() < until, "{printed}");
     }
     // The last line of a log has come once its plugin has gone.
-    host.kill()?;
+    host.kill();
     let log = host.ask(json!({"do": "log"}))?;
     assert_eq!(logged(&log, "debug", "to stderr."), line, "{log:#}");
     Ok(())
@@ -80,7 +80,7 @@ fn a_plugin_that_crashes_fails_its_calls_and_is_gone(made: Made, mode: Mode) -> 
     assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
     let failure = host.ask(acrobat(json!({"operation": "ok"}))).expect_err("nobody answers");
     assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
-    assert_eq!(host.kill()?.exit, "exit status 3");
+    assert_eq!(host.kill().exit, "exit status 3");
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) 
     let busy: Vec<_> =
         (0..4).map(|_| host.send(acrobat(json!({"operation": "slow", "millis": 60_000})))).collect();
     host.ask(acrobat(json!({"operation": "ok"})))?;
-    let ended = host.kill()?;
+    let ended = host.kill();
     assert!(ended.graceful && ended.milliseconds < 2000.0, "{ended:?}");
     for id in busy {
         assert!(host.answer(id).is_err());
@@ -111,7 +111,7 @@ fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) 
 fn an_orderly_end_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("keeper"))?;
     host.ask(about("configure", "keeper"))?;
-    host.kill()?;
+    host.kill();
     // With multiplexing nobody in Go removes the one there is (protocol spec 18.6).
     let left = usize::from(made == Made::Go && matches!(mode, Mode::Mux | Mode::Both));
     assert_eq!(std::fs::read_dir(host.scratch())?.count(), left);
