@@ -119,15 +119,16 @@ async fn a_missing_file_is_named() -> TestResult {
     Ok(())
 }
 
-/// Contract spec 4.7: what an older plugin lacks, its host does without.
 #[cfg(go_peers)]
-mod elder {
-
-    use portcullis::contract::{Call, CallError, Configuration, Json, ProviderName};
+mod peers {
+    use portcullis::contract::{
+        Call, CallError, Chunk, Configuration, Json, LaunchError, Output, ProviderName,
+    };
     use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous};
 
     use crate::person::{Person, answer, stderr};
 
+    /// Contract spec 4.7: what an older plugin lacks, its host does without.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_plugin_of_the_oldest_generation_runs() -> TestResult {
         let mut host = TestHost::new(Door::Process);
@@ -137,7 +138,7 @@ mod elder {
         let call = Call::default();
 
         // Contract item 111.
-        generous(plugin.provider.configure(&call, &name, &Configuration::default())).await?;
+        plugin.configure("elder", &Configuration::default()).await?;
         generous(plugin.provider.stop(&call, Some(&name))).await?;
 
         // Contract item 97: falling back is the caller's.
@@ -202,7 +203,7 @@ mod elder {
     async fn a_plugin_that_cannot_list_its_providers_is_ended() -> TestResult {
         let mut host = TestHost::new(Door::Process);
         let refused = generous(host.launch("broken-list")).await;
-        assert_matches!(refused, Err(portcullis::contract::LaunchError::Undescribed(_)));
+        assert_matches!(refused, Err(LaunchError::Undescribed(_)));
         Ok(())
     }
 
@@ -213,8 +214,8 @@ mod elder {
         let plugin = host.launch("acrobat").await?;
         let (chunks, error) = plugin.stream("acrobat", r#"{"operation":"stream-no-result"}"#).await;
         assert_matches!(error, None);
-        let Some(portcullis::contract::Chunk::Result(output)) = chunks.last() else { panic!("{chunks:?}") };
-        assert_eq!(*output, portcullis::contract::Output::new(portcullis::contract::Json::null()));
+        let Some(Chunk::Result(output)) = chunks.last() else { panic!("{chunks:?}") };
+        assert_eq!(*output, Output::new(Json::null()));
         Ok(())
     }
 
