@@ -10,19 +10,15 @@ use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use test_case::{test_case, test_matrix};
 
+use crate::scene::{LONG, Outcome};
+
 /// Our plugin.
 const PEER: &str = env!("CARGO_BIN_EXE_goplugin-peer-for-go");
-
-/// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(60);
-
-type Outcome = Result<(), Box<dyn Error>>;
 
 /// How the host wants to talk, in its own flags.
 type Mode = &'static [&'static str];
@@ -100,7 +96,7 @@ fn kind(entry: &Value, plugin: &str) -> (String, String, String) {
 
 /// Returns the results of `steps` with both plugins, Go's first.
 fn both(version: &str, mode: Mode, flags: &[&str]) -> Result<(Report, Report, usize), Box<dyn Error>> {
-    let theirs = goes_own(version, mode, flags)?;
+    let theirs = gos_own(version, mode, flags)?;
     let (scene, peer) = (Scene::new()?, Path::new(PEER));
     let ours = scene.report(scene.host(version, mode, flags, peer, &[]), peer)?;
     Ok((theirs, ours, scene.sockets()))
@@ -110,7 +106,7 @@ fn both(version: &str, mode: Mode, flags: &[&str]) -> Result<(Report, Report, us
 ///
 /// That one ends when a knock comes at a bad moment (protocol spec 15.5), which it may under multiplexing; it is the
 /// yardstick and not what is measured, and gets a few tries.
-fn goes_own(version: &str, mode: Mode, flags: &[&str]) -> Result<Report, Box<dyn Error>> {
+fn gos_own(version: &str, mode: Mode, flags: &[&str]) -> Result<Report, Box<dyn Error>> {
     let go = peers(version).join("kvplugin");
     let report = || {
         let scene = Scene::new()?;

@@ -2,25 +2,25 @@
 
 #![expect(clippy::disallowed_methods, reason = "Go's hosts are programs, and tests start what they test")]
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
-use portcullis_goplugin::{Cookie, HandshakeError, Launch, StartError, Versions};
-use portcullis_goplugin_tests::Answering;
+use portcullis_goplugin::{Channel, Cookie, HandshakeError, Launch, StartError, Versions};
+use portcullis_goplugin_tests::{Answering, unary};
 use prost::Message;
 use tonic::body::Body;
 use tonic::client::Grpc;
+use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
+use tower_service::Service;
 
-/// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(60);
-
-type Outcome = Result<(), Box<dyn Error>>;
+use crate::scene::{LONG, Outcome};
 
 fn example(name: &str) -> PathBuf {
     PathBuf::from(env!("GO_PEERS")).join("upstream").join(name)
@@ -104,11 +104,7 @@ fn launch(name: &str, directory: &Path, versions: Versions) -> Launch {
     launch
 }
 
-async fn call<Q, A>(
-    channel: portcullis_goplugin::Channel,
-    path: &'static str,
-    request: Q,
-) -> Result<A, Status>
+async fn call<Q, A>(channel: Channel, path: &'static str, request: Q) -> Result<A, Status>
 where
     Q: Message + 'static,
     A: Message + Default + 'static,
@@ -116,7 +112,7 @@ where
     let mut grpc = Grpc::new(channel);
     grpc.ready().await?;
     let answer = grpc.unary(Request::new(request), PathAndQuery::from_static(path), ProstCodec::default());
-    answer.await.map(tonic::Response::into_inner)
+    answer.await.map(Response::into_inner)
 }
 
 #[tokio::test]
@@ -164,25 +160,22 @@ struct Add {
     value: i64,
 }
 
-impl tonic::server::NamedService for Adder {
+impl NamedService for Adder {
     const NAME: &'static str = "proto.AddHelper";
 }
 
-impl tower_service::Service<http::Request<Body>> for Adder {
+impl Service<http::Request<Body>> for Adder {
     type Response = http::Response<Body>;
-    type Error = std::convert::Infallible;
+    type Error = Infallible;
     type Future = Answering;
 
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), std::convert::Infallible>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answering {
         let sum = |Numbers { a, b }| async move { Ok(Number { value: a + b }) };
-        Box::pin(async move { Ok(portcullis_goplugin_tests::unary(request, sum).await) })
+        Box::pin(async move { Ok(unary(request, sum).await) })
     }
 }
 
