@@ -15,7 +15,7 @@ use tonic::Code;
 use tonic::service::Routes;
 
 use crate::scene::Mode::{self, Both, Mux, Plain, Tls};
-use crate::scene::{LONG, Outcome, scene};
+use crate::scene::{LONG, Outcome, called_back, offered, scene};
 
 async fn everything(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode);
@@ -39,12 +39,9 @@ async fn everything(version: &str, mode: Mode) -> Outcome {
     assert_eq!((status.code(), status.message().len()), (Code::Internal, 1 << 20)); // H-46
 
     // The plugin calls us: H-42, H-56, H-63.
-    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-    let answer: Vec<u8> = peer.call("CallBack", serving.id()).await?;
-    assert_eq!(answer, CALLED_BACK);
+    let _serving = called_back(&plugin, &peer).await?;
     // We call what the plugin offers: H-57, H-62.
-    let id: u32 = peer.call("Offer", ()).await?;
-    let offered = Peer::new(plugin.broker().dial(id).await?);
+    let offered = offered(&plugin, &peer).await?;
     let answer: Vec<u8> = offered.call("Echo", vec![7; 100_000]).await?;
     assert_eq!(answer, vec![7; 100_000]);
     assert_eq!(offered.count(1000).await?.len(), 1000);
@@ -105,18 +102,11 @@ async fn what_it_prints_arrives(version: &str, mode: Mode) -> Outcome {
 async fn many_callbacks_at_once_are_not_mixed_up(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode); // H-59, H-62, H-64
     let (plugin, peer) = scene.start().await?;
-    let callbacks = (0..16).map(|_| async {
-        let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-        let answer: Vec<u8> = peer.call("CallBack", serving.id()).await?;
-        assert_eq!(answer, CALLED_BACK);
-        Ok::<_, Box<dyn Error>>(())
-    });
+    let callbacks = (0..16).map(|_| async { called_back(&plugin, &peer).await.map(drop) });
     let dials = (0..16_u8).map(|number| {
         let (plugin, peer) = (&plugin, &peer);
         async move {
-            let id: u32 = peer.call("Offer", ()).await?;
-            let answer: Vec<u8> =
-                Peer::new(plugin.broker().dial(id).await?).call("Echo", vec![number]).await?;
+            let answer: Vec<u8> = offered(plugin, peer).await?.call("Echo", vec![number]).await?;
             assert_eq!(answer, [number]);
             Ok::<_, Box<dyn Error>>(())
         }
@@ -169,11 +159,9 @@ async fn a_number_that_nobody_offers(version: &str, mode: Mode) -> Outcome {
     // In a multiplexed session the plugin answers when it comes to offer it, long after we gave up, and waits for a
     // stream then. The next one is nobody else's all the same.
     peer.call::<_, ()>("OfferAs", 99_u32).await?;
-    let id: u32 = peer.call("Offer", ()).await?;
-    let offered = Peer::new(plugin.broker().dial(id).await?);
+    let offered = offered(&plugin, &peer).await?;
     assert_eq!(offered.call::<_, Vec<u8>>("Echo", vec![1_u8]).await?, [1]);
-    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-    assert_eq!(peer.call::<_, Vec<u8>>("CallBack", serving.id()).await?, CALLED_BACK);
+    let _serving = called_back(&plugin, &peer).await?;
     plugin.ping(LONG).await?;
     Ok(())
 }
@@ -183,11 +171,9 @@ async fn a_number_that_nobody_offers(version: &str, mode: Mode) -> Outcome {
 async fn a_plugin_that_is_killed_ends_calls_both_ways_at_once(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode); // H-54, H-72
     let (plugin, peer) = scene.start().await?;
-    let id: u32 = peer.call("Offer", ()).await?;
-    let offered = Peer::new(plugin.broker().dial(id).await?);
+    let offered = offered(&plugin, &peer).await?;
     offered.call::<_, Vec<u8>>("Echo", vec![1_u8]).await?;
-    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-    peer.call::<_, Vec<u8>>("CallBack", serving.id()).await?;
+    let _serving = called_back(&plugin, &peer).await?;
 
     let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
     let killed = async {
@@ -262,10 +248,8 @@ fn a_plugin_that_ends_with_its_hosts_runtime_leaves_no_socket_elsewhere() -> Out
 async fn everything_of_a_multiplexed_plugin_is_one_socket(version: &str, mode: Mode) -> Outcome {
     let scene = scene(version, mode); // H-61
     let (plugin, peer) = scene.start().await?;
-    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-    peer.call::<_, Vec<u8>>("CallBack", serving.id()).await?;
-    let id: u32 = peer.call("Offer", ()).await?;
-    Peer::new(plugin.broker().dial(id).await?).call::<_, Vec<u8>>("Echo", Vec::new()).await?;
+    let _serving = called_back(&plugin, &peer).await?;
+    offered(&plugin, &peer).await?.call::<_, Vec<u8>>("Echo", Vec::new()).await?;
     let mut sockets = BTreeSet::new();
     for directory in std::fs::read_dir(scene.base.path())? {
         for entry in std::fs::read_dir(directory?.path())? {

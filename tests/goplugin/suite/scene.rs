@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_goplugin::{Connection, Cookie, Encryption, Launch, Sink, StartError, Stdio, Versions};
-use portcullis_goplugin_tests::Peer;
+use portcullis_goplugin::{
+    Connection, Cookie, Encryption, Launch, Serving, Sink, StartError, Stdio, Versions,
+};
+use portcullis_goplugin_tests::{CALLED_BACK, Echo, Peer};
 use tokio::sync::mpsc;
+use tonic::service::Routes;
 
 /// Generous: it is only ever waited out by a test that fails.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -69,6 +72,20 @@ impl Scene {
             .collect();
         assert_eq!(left, Vec::<PathBuf>::new());
     }
+}
+
+/// Has the plugin call us back, at a server that is there until it is dropped.
+pub(crate) async fn called_back(plugin: &Connection, peer: &Peer) -> Result<Serving, Box<dyn Error>> {
+    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
+    let answer: Vec<u8> = peer.call("CallBack", serving.id()).await?;
+    assert_eq!(answer, CALLED_BACK);
+    Ok(serving)
+}
+
+/// Returns what the plugin offers us.
+pub(crate) async fn offered(plugin: &Connection, peer: &Peer) -> Result<Peer, Box<dyn Error>> {
+    let id: u32 = peer.call("Offer", ()).await?;
+    Ok(Peer::new(plugin.broker().dial(id).await?))
 }
 
 /// Returns the whole chain, as a person would see it.

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use portcullis_goplugin::{Encryption, Environment, HandshakeError, StartError, Tls as GivenTls};
-use portcullis_goplugin_tests::{CALLED_BACK, Echo, Peer};
+use portcullis_goplugin_tests::CALLED_BACK;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use test_case::test_matrix;
-use tonic::service::Routes;
 
 use crate::scene::Mode::{self, Both, Mux, Plain, Tls};
-use crate::scene::{LONG, Outcome, scene};
+use crate::scene::{LONG, Outcome, called_back, offered, scene};
 
 fn variable(name: &str, value: &str) -> Environment {
     Environment::Only(vec![(name.into(), value.into())])
@@ -95,10 +94,8 @@ async fn our_plugin_may_be_set_up_by_hand_as_well(mode: Mode) -> Outcome {
 
     let (plugin, peer) = scene.start().await?;
     assert_eq!(peer.call::<_, Vec<u8>>("Echo", CALLED_BACK.to_vec()).await?, CALLED_BACK);
-    let serving = plugin.broker().serve(Routes::new(Echo)).await?;
-    assert_eq!(peer.call::<_, Vec<u8>>("CallBack", serving.id()).await?, CALLED_BACK);
-    let id: u32 = peer.call("Offer", ()).await?;
-    let offered = Peer::new(plugin.broker().dial(id).await?);
+    let _serving = called_back(&plugin, &peer).await?;
+    let offered = offered(&plugin, &peer).await?;
     assert_eq!(offered.call::<_, Vec<u8>>("Echo", CALLED_BACK.to_vec()).await?, CALLED_BACK);
     plugin.stop(LONG).await;
     scene.expect_nothing_left();
