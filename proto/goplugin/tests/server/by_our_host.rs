@@ -7,9 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::poll;
-use portcullis_goplugin::{
-    Address, BrokerError, Connection, Cookie, Encryption, Launch, Serving, Sink, Stdio, Versions,
-};
+use portcullis_goplugin::{Address, Connection, Cookie, Encryption, Launch, Serving, Sink, Stdio, Versions};
 use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -100,9 +98,13 @@ impl Scene {
         assert_eq!(entries(self.base.path()), 0);
     }
 
-    /// Serves `Echo` to the plugin.
-    async fn offer(&self) -> Result<Serving, BrokerError> {
-        self.plugin.broker().serve(Routes::new(Host)).await
+    /// Has the plugin call us back, at a server that is there until it is dropped, and calls what it offers.
+    async fn is_called_both_ways(&self) -> Result<Serving, Box<dyn std::error::Error>> {
+        let serving = self.plugin.broker().serve(Routes::new(Host)).await?;
+        let answer = self.peer().call_back(number(serving.id())).await?.into_inner();
+        assert_eq!(answer.value, &b"called back"[..]);
+        self.call_what_is_offered().await?;
+        Ok(serving)
     }
 
     async fn call_what_is_offered(&self) -> TestResult {
@@ -134,9 +136,7 @@ async fn everything_works_in_every_mode(mode: Mode) -> TestResult {
 
     // P-31, P-51, P-58, P-60
     for _ in 0..3 {
-        let serving = scene.offer().await?;
-        assert_eq!(peer.call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
-        scene.call_what_is_offered().await?;
+        let _serving = scene.is_called_both_ways().await?;
     }
 
     peer.print(Text { value: "printed".to_owned() }).await?;
@@ -162,9 +162,7 @@ async fn a_busy_plugin_ends_as_soon_as_an_idle_one(mode: Mode) -> TestResult {
             tokio::spawn(async move { peer.hang(Nothing {}).await })
         })
         .collect();
-    let serving = scene.offer().await?;
-    assert_eq!(scene.peer().call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
-    scene.call_what_is_offered().await?;
+    let _serving = scene.is_called_both_ways().await?;
     scene.stop().await; // P-63
     for call in calls {
         assert_eq!(call.await?.map(drop).map_err(|status| status.code()), Err(Code::Unavailable));
@@ -178,9 +176,7 @@ async fn a_busy_plugin_ends_as_soon_as_an_idle_one(mode: Mode) -> TestResult {
 async fn a_plugin_on_tcp_is_like_any_other(mode: Mode) -> TestResult {
     let scene = Scene::start(mode, &["tcp"]).await?;
     assert_eq!(scene.plugin.address().network(), "tcp");
-    let serving = scene.offer().await?;
-    assert_eq!(scene.peer().call_back(number(serving.id())).await?.into_inner().value, &b"called back"[..]);
-    scene.call_what_is_offered().await?;
+    let _serving = scene.is_called_both_ways().await?;
     scene.stop().await;
     Ok(())
 }
