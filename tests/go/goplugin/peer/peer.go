@@ -27,6 +27,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -251,23 +252,29 @@ func (c *Client) Call(ctx context.Context, method string, request, answer proto.
 	return c.Connection.Invoke(ctx, Path(method), request, answer)
 }
 
+// stream begins a streaming call of a number.
+func (c *Client) stream(ctx context.Context, call *grpc.StreamDesc, number uint32) (grpc.ClientStream, error) {
+	stream, err := c.Connection.NewStream(ctx, call, Path(call.StreamName))
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.SendMsg(wrapperspb.UInt32(number)); err != nil {
+		return nil, err
+	}
+	return stream, stream.CloseSend()
+}
+
 // Chunks has that many chunks sent, and returns how many bytes came.
 func (c *Client) Chunks(ctx context.Context, count uint32) (int, error) {
-	stream, err := c.Connection.NewStream(ctx, &chunking, Path("Chunks"))
+	stream, err := c.stream(ctx, &chunking, count)
 	if err != nil {
-		return 0, err
-	}
-	if err := stream.SendMsg(wrapperspb.UInt32(count)); err != nil {
-		return 0, err
-	}
-	if err := stream.CloseSend(); err != nil {
 		return 0, err
 	}
 	bytes := 0
 	for {
 		answer := new(wrapperspb.BytesValue)
 		if err := stream.RecvMsg(answer); err != nil {
-			if err.Error() == "EOF" {
+			if err == io.EOF {
 				return bytes, nil
 			}
 			return bytes, err
@@ -276,22 +283,16 @@ func (c *Client) Chunks(ctx context.Context, count uint32) (int, error) {
 	}
 }
 
-// Count makes the other streaming call, and returns how many numbers came, in order.
+// Count has numbers counted, and returns how many numbers came, in order.
 func (c *Client) Count(ctx context.Context, to uint32) (uint32, error) {
-	stream, err := c.Connection.NewStream(ctx, &counting, Path("Count"))
+	stream, err := c.stream(ctx, &counting, to)
 	if err != nil {
-		return 0, err
-	}
-	if err := stream.SendMsg(wrapperspb.UInt32(to)); err != nil {
-		return 0, err
-	}
-	if err := stream.CloseSend(); err != nil {
 		return 0, err
 	}
 	for number := uint32(0); ; number++ {
 		answer := new(wrapperspb.UInt32Value)
 		if err := stream.RecvMsg(answer); err != nil {
-			if err.Error() == "EOF" {
+			if err == io.EOF {
 				return number, nil
 			}
 			return number, err
