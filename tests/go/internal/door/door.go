@@ -87,6 +87,17 @@ func (d *Doorman) of(handler string) (*state, error) {
 	return nil, serve.UnknownHandler(handler)
 }
 
+// account returns the state of a handler for one of its accounts, of which side has lost one.
+func (d *Doorman) account(request interface {
+	GetHandlerName() string
+	GetProfile() string
+}) (*state, error) {
+	if request.GetHandlerName() == "side" && request.GetProfile() == "lost" {
+		return nil, errors.New("side lost that account")
+	}
+	return d.of(request.GetHandlerName())
+}
+
 // Handlers names both doors.
 func (d *Doorman) Handlers(context.Context) ([]*pluginpb.AuthHandlerInfo, error) {
 	return []*pluginpb.AuthHandlerInfo{
@@ -237,11 +248,8 @@ func (d *Doorman) Status(
 ) (*pluginpb.GetStatusResponse, error) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	state, err := d.of(request.GetHandlerName())
+	state, err := d.account(request)
 	if err != nil {
-		return nil, err
-	}
-	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
 		return nil, err
 	}
 	if state.visitor == nil {
@@ -307,14 +315,6 @@ func (s *state) hostname() string {
 	return s.visitor.login.GetHostname()
 }
 
-// findAccount refuses the account that one of the handlers cannot find.
-func findAccount(handler, profile string) error {
-	if handler == "side" && profile == "lost" {
-		return errors.New("side lost that account")
-	}
-	return nil
-}
-
 func expired(token *pluginpb.GetTokenResponse) bool {
 	return strings.HasPrefix(token.GetScope(), "old")
 }
@@ -325,11 +325,8 @@ func (d *Doorman) CachedTokens(
 ) ([]*pluginpb.CachedTokenInfo, error) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	state, err := d.of(request.GetHandlerName())
+	state, err := d.account(request)
 	if err != nil {
-		return nil, err
-	}
-	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
 		return nil, err
 	}
 	var tokens []*pluginpb.CachedTokenInfo
@@ -357,11 +354,8 @@ func (d *Doorman) PurgeExpired(
 ) (int, error) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
-	state, err := d.of(request.GetHandlerName())
+	state, err := d.account(request)
 	if err != nil {
-		return 0, err
-	}
-	if err := findAccount(request.GetHandlerName(), request.GetProfile()); err != nil {
 		return 0, err
 	}
 	var kept []*pluginpb.GetTokenResponse
