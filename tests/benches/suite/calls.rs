@@ -6,7 +6,7 @@ use portcullis::contract::Instances;
 use portcullis_tests::{Door, fixtures};
 use tokio::runtime::Runtime;
 
-use crate::contenders::{Contender, Work, items, wrapped};
+use crate::contenders::{Contender, Work, message, wrapped};
 use crate::measure::{Times, alternate, over, ratio};
 use crate::picture::Bar;
 use crate::report::{Report, figure};
@@ -17,7 +17,8 @@ const PEER: usize = 0;
 pub(crate) fn measure(report: &mut Report) {
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let (fresh, kept) = (wrapped(scratch.path(), "per-call"), wrapped(scratch.path(), "pooled:64"));
+    let [fresh, kept] =
+        [Instances::PerCall, Instances::Pooled(64)].map(|instances| wrapped(scratch.path(), instances));
     let mut contenders = vec![
         Contender::under_go("Go plugin, Go host", &fixtures::peer("echo")),
         Contender::in_our_host("Go plugin, our host", &runtime, Door::Process, Instances::PerCall),
@@ -85,8 +86,8 @@ fn sizes() -> Vec<Work> {
         in_flight: 1,
     };
     let string = format!(r#"{{"message":"{}"}}"#, "x".repeat(64 << 10));
-    let kib = format!(r#"{{"message":"hello","items":{}}}"#, items(1000));
-    let many = format!(r#"{{"message":"hello","items":{}}}"#, items(64 << 10));
+    let kib = message(1000);
+    let many = message(64 << 10);
     vec![
         work("no-op", "noop", "{}", 600),
         work("16 B, parsed and written", "echo", r#"{"message":"hi"}"#, 600),
@@ -101,7 +102,7 @@ fn sizes() -> Vec<Work> {
 /// How many calls with 1 KiB come back a second, from 1, 2, 8 and 64 callers.
 fn in_flight(report: &mut Report, contenders: &mut [Contender]) {
     const CALLERS: [usize; 4] = [1, 2, 8, 64];
-    let kib = format!(r#"{{"message":"hello","items":{}}}"#, items(1000));
+    let kib = message(1000);
     let rates = CALLERS.map(|in_flight| {
         let title = "1 KiB, parsed and written";
         let work = Work { title, provider: "echo", input: kib.clone(), calls: 2_000, in_flight };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis::contract::{Call, Execute, Instances, Json, Provider, ProviderName};
+use portcullis::contract::{Call, Execute, Grants, Instances, Json, Limits, Provider, ProviderName, RunAs};
 use portcullis_tests::go_host::{GoHost, Mode};
-use portcullis_tests::{Door, TestHost, cli, fixtures};
+use portcullis_tests::{Door, TestHost, shim};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -164,24 +164,16 @@ impl Drop for Extism {
     }
 }
 
-/// Wraps the guest `echo` by the command, as a user would.
-pub(crate) fn wrapped(scratch: &Path, instances: &str) -> PathBuf {
-    let guest = fixtures::guest("echo");
-    let program = scratch.join(format!("echo-{}", instances.replace(':', "-")));
-    let policy = scratch.join("policy.toml");
-    let digest = portcullis::component::inspect(&guest).expect("it is a component").digest;
-    let text = format!("[plugin.echo]\ndigests = [\"{digest}\"]\ninstances = \"{instances}\"\n");
-    std::fs::write(&policy, text).expect("the scratch directory takes a file");
-    let mut wrap: Command = cli::command(scratch);
-    wrap.arg("wrap").arg(&guest).arg("--policy").arg(&policy).arg("-o").arg(&program).arg("--force");
-    let wrap = wrap.output().expect("the command starts");
-    assert!(wrap.status.success(), "{}", String::from_utf8_lossy(&wrap.stderr));
-    program
+/// Wraps the guest `echo` into a directory of its own, as a user would.
+pub(crate) fn wrapped(scratch: &Path, instances: Instances) -> PathBuf {
+    let own = tempfile::tempdir_in(scratch).expect("a temporary directory").keep();
+    let run_as = RunAs { instances, ..RunAs::default() };
+    shim::wrapped("echo", &own, &Grants::default(), &Limits::default(), &run_as)
 }
 
-/// An array of small objects, about so many bytes of it.
-pub(crate) fn items(bytes: usize) -> String {
+/// A message with an array of small objects, about so many bytes of it.
+pub(crate) fn message(bytes: usize) -> String {
     let item = r#"{"id":12345,"name":"thing","on":true},"#;
-    let text = item.repeat(bytes / item.len());
-    format!("[{}]", text.trim_end_matches(','))
+    let items = item.repeat(bytes / item.len());
+    format!(r#"{{"message":"hello","items":[{}]}}"#, items.trim_end_matches(','))
 }

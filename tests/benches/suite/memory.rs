@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis::compile::Worker;
-use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions};
+use portcullis::component::{ComponentBackend, ComponentOptions};
 use portcullis::contract::{
-    Backend as _, Call, Execute, Grants, Json, Limits, PluginName, PluginSpec, ProviderName, SecretGrant,
+    Backend as _, Call, Execute, Grants, Instances, Json, Limits, PluginName, PluginSpec, ProviderName,
 };
 use portcullis::host::services::Services;
+use portcullis::policy::every_secret;
 use portcullis_tests::{Empty, Gate, fixtures};
 use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
@@ -27,7 +27,7 @@ pub(crate) fn measure(report: &mut Report) {
     let programs = [
         ("Go plugin", fixtures::peer("echo")),
         ("Rust program", fixtures::native("echo")),
-        ("component behind the shim", wrapped(scratch.path(), "per-call")),
+        ("component behind the shim", wrapped(scratch.path(), Instances::PerCall)),
     ];
     let mut rows = Vec::new();
     for (name, program) in programs {
@@ -86,21 +86,11 @@ impl Gate for Gathering {
 /// Returns the bytes that each of many instances adds, all of them in the middle of a call.
 fn live_instances() -> f64 {
     let runtime = Runtime::new().expect("a runtime");
-    let scratch = tempfile::tempdir().expect("a temporary directory");
-    let options = ComponentOptions {
-        slots: LIVE,
-        cache: Some(CacheOptions {
-            directory: scratch.path().join("cache"),
-            key_directory: scratch.path().join("data"),
-        }),
-        worker: Some(Worker { program: fixtures::portcullis(), args: vec!["__compile-worker".into()] }),
-        ..ComponentOptions::default()
-    };
+    let options = ComponentOptions { slots: LIVE, ..fixtures::component_options() };
     let backend = ComponentBackend::new(options).expect("this machine can run components");
     let store =
         Arc::new(Empty(Gathering { all: Barrier::new(LIVE.into()), measured: std::sync::OnceLock::new() }));
-    let secrets = SecretGrant { read: vec!["*".parse().expect("a pattern")], write: Vec::new() };
-    let grants = Grants { secrets, ..Grants::default() };
+    let grants = Grants { secrets: every_secret(), ..Grants::default() };
     let name = PluginName::new("keeper");
     let services = Services::new(name.clone(), &grants, Some(Arc::clone(&store) as _), None);
     let spec = PluginSpec {
