@@ -8,15 +8,11 @@ use tonic::{Code, Status};
 
 use crate::TestResult;
 use crate::keyholder::Keyholder;
-use crate::stage::{Stage, generous};
+use crate::stage::{Stage, generous, told};
 
 async fn stage() -> Result<(Stage, mpsc::UnboundedReceiver<&'static str>), Box<dyn std::error::Error>> {
     let (hanging, hung) = mpsc::unbounded_channel();
     Ok((Stage::auth_handler(move |around| Ok(Keyholder::new(around, hanging))).await?, hung))
-}
-
-fn told(status: &Status) -> (Code, &str) {
-    (status.code(), status.message())
 }
 
 #[tokio::test]

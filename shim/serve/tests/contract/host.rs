@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::TestResult;
 use crate::player::{Player, Seen};
-use crate::stage::{Stage, generous};
+use crate::stage::{Stage, execute, generous};
 
 /// A host with one secret, that knows no groups and asks nobody.
 struct Older {
@@ -130,12 +130,7 @@ async fn configure(stage: &Stage, name: &str, id: u32) -> Result<String, Status>
 }
 
 async fn secret(stage: &Stage) -> Result<String, Status> {
-    let request = proto::ExecuteProviderRequest {
-        provider_name: "good".to_owned(),
-        input: "{\"do\":\"secret\"}".into(),
-        ..Default::default()
-    };
-    let answer = generous(stage.providers().execute_provider(request)).await?.into_inner();
+    let answer = generous(stage.providers().execute_provider(execute("secret"))).await?.into_inner();
     Ok(if answer.error.is_empty() {
         String::from_utf8_lossy(&answer.output).into_owned()
     } else {
@@ -161,8 +156,7 @@ async fn every_call_finds_the_host_once_a_configuration_has_said_where_it_is() -
     assert_eq!(stage.providers().describe_what_if(what_if).await?.into_inner().description, "one");
     let extract = proto::ExtractDependenciesRequest { provider_name: "good".to_owned(), inputs: input() };
     assert_eq!(stage.providers().extract_dependencies(extract).await?.into_inner().dependencies, ["one"]);
-    let request = proto::ExecuteProviderRequest { input: "{\"do\":\"secret\"}".into(), ..Default::default() };
-    let mut items = stage.providers().execute_provider_stream(request).await?.into_inner();
+    let mut items = stage.providers().execute_provider_stream(execute("secret")).await?.into_inner();
     let chunk = items.message().await?.and_then(|item| item.chunk);
     assert_eq!(chunk, Some(proto::execute_provider_stream_chunk::Chunk::Stdout("one".into())));
 

@@ -12,25 +12,13 @@ use tonic::{Code, Request, Status};
 
 use crate::TestResult;
 use crate::player::{Player, Seen};
-use crate::stage::{LONG, Stage, generous};
+use crate::stage::{LONG, Stage, execute, generous, told};
 
 async fn stage() -> Result<(Stage, Arc<Seen>, UnboundedReceiver<&'static str>), Box<dyn std::error::Error>> {
     let (seen, hung) = Seen::new();
     let shown = Arc::clone(&seen);
     let stage = Stage::provider(move |around| Ok(Player::new(around, shown))).await?;
     Ok((stage, seen, hung))
-}
-
-fn execute(what: &str) -> proto::ExecuteProviderRequest {
-    proto::ExecuteProviderRequest {
-        provider_name: "good".to_owned(),
-        input: format!("{{\"do\":\"{what}\"}}").into(),
-        ..Default::default()
-    }
-}
-
-fn told(status: &Status) -> (Code, &str) {
-    (status.code(), status.message())
 }
 
 #[tokio::test]

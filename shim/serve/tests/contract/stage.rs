@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use portcullis_contract::{AuthHandler, LaunchError, Provider};
 use portcullis_goplugin::{Attach, Channel, Connection, TestServing};
+use portcullis_proto as proto;
 use portcullis_proto::auth_handler_service_client::AuthHandlerServiceClient;
 use portcullis_proto::plugin_service_client::PluginServiceClient;
 use portcullis_serve::{Served, Surroundings};
+use tonic::{Code, Status};
 
 /// Generous: it is only ever waited out by a test that fails.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -53,6 +55,19 @@ impl Stage {
     pub(crate) fn handlers(&self) -> AuthHandlerServiceClient<Channel> {
         AuthHandlerServiceClient::new(self.connection.channel())
     }
+}
+
+/// Makes a request to play that.
+pub(crate) fn execute(what: &str) -> proto::ExecuteProviderRequest {
+    proto::ExecuteProviderRequest {
+        provider_name: "good".to_owned(),
+        input: format!("{{\"do\":\"{what}\"}}").into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn told(status: &Status) -> (Code, &str) {
+    (status.code(), status.message())
 }
 
 /// Waits for something that has to happen.
