@@ -11,17 +11,22 @@ use crate::person::{Person, answer, fails, stderr, stdout};
 use crate::wrap::behind;
 
 impl Person {
-    /// Starts a program of this scratch directory by hand.
+    /// Makes a command of a program of this scratch directory.
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+    fn by_hand(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("TMPDIR", self.scratch());
+        command
+    }
+
+    /// Starts it.
     fn starts(
         &self,
         program: &Path,
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> std::io::Result<Output> {
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("TMPDIR", self.scratch()).envs(variables.iter().copied());
-        command.output()
+        self.by_hand(program).args(arguments).envs(variables.iter().copied()).output()
     }
 }
 
@@ -64,10 +69,8 @@ fn what_a_wrapped_component_is_asked_and_cannot_be_written_is_no_success() -> Te
     let person = Person::new()?;
     let path = person.has_wrapped("echo", "echo", "")?;
     for question in ["--policy", "--verify"] {
-        #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-        let mut asked = Command::new(&path);
         let full = fs::File::options().write(true).open("/dev/full")?;
-        let told = asked.arg(question).env_clear().env("TMPDIR", person.scratch()).stdout(full).output()?;
+        let told = person.by_hand(&path).arg(question).stdout(full).output()?;
         fails(&told, 1, "cannot write to stdout: No space left on device");
     }
     Ok(())
@@ -91,10 +94,8 @@ fn what_others_wrote_begins_no_line_of_a_page() -> TestResult {
     let policy = r#"env = ["LANG\n  - may do all", "\u001B[2J"]
                     http = ["https://a.example"]"#;
     let path = person.has_wrapped("echo", "echo", policy)?;
-    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-    let mut by_hand = Command::new(&path);
-    by_hand.arg0("echo\n  - may do all\u{1b}[2J").env_clear().env("TMPDIR", person.scratch());
-    by_hand.env("PORTCULLIS_DENY", "fs,\nhttp");
+    let mut by_hand = person.by_hand(&path);
+    by_hand.arg0("echo\n  - may do all\u{1b}[2J").env("PORTCULLIS_DENY", "fs,\nhttp");
     let notice = stderr(&by_hand.output()?);
     assert!(notice.contains("ask it something: echo\\n  - may do all\\u{1b}[2J --version"), "{notice}");
     assert!(notice.contains("was narrowed by PORTCULLIS_DENY=fs,\\nhttp\n"), "{notice}");
