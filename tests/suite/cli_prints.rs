@@ -1,7 +1,7 @@
 //! What a person at a terminal sees of a plugin's own prints.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use portcullis_tests::TestResult;
 use serde_json::json;
@@ -49,6 +49,14 @@ fn whoever_wants_quiet_sees_no_prints() -> TestResult {
     Ok(())
 }
 
+/// Asserts that a plugin's last words, `oh dear`, are told in that way and in no other.
+#[track_caller]
+fn tells_once(output: &Output, how: &str) {
+    let told = stderr(output);
+    assert!(told.contains(how), "{told}");
+    assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+}
+
 #[test]
 fn what_a_component_says_last_is_told_once() -> TestResult {
     let person = Person::new()?;
@@ -60,9 +68,7 @@ fn what_a_component_says_last_is_told_once() -> TestResult {
     ] {
         let output = person.types(&arguments)?;
         fails(&output, 1, "the plugin stopped before it answered: ");
-        let told = stderr(&output);
-        assert!(told.contains(how), "{told}");
-        assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+        tells_once(&output, how);
     }
     Ok(())
 }
@@ -73,9 +79,7 @@ fn what_a_wrapped_component_says_last_is_told_once() -> TestResult {
     person.has_wrapped("acrobat", "plugins/acrobat", "")?;
     let output = person.types(&["run", "acrobat", "operation=panic", "message=oh dear"])?;
     fails(&output, 1, "the plugin stopped before it answered: ");
-    let told = stderr(&output);
-    assert!(told.contains("acrobat: oh dear\n"), "{told}");
-    assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+    tells_once(&output, "acrobat: oh dear\n");
     Ok(())
 }
 
@@ -85,9 +89,7 @@ fn what_a_child_says_last_is_told_once() -> TestResult {
     person.has_native("acrobat")?;
     let output = person.types(&["run", "acrobat", "operation=panic", "message=oh dear"])?;
     fails(&output, 1, "the plugin stopped before it answered: exit status: 2");
-    let told = stderr(&output);
-    assert!(told.contains("acrobat: panic: oh dear\n"), "{told}");
-    assert_eq!(told.matches("oh dear").count(), 1, "{told}");
+    tells_once(&output, "acrobat: panic: oh dear\n");
     Ok(())
 }
 
