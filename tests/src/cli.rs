@@ -114,9 +114,3 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
         })
         .collect()
 }
-
-/// Returns how long a file is; what is not there is empty.
-#[must_use]
-pub fn len(file: &Path) -> u64 {
-    fs::metadata(file).map_or(0, |meta| meta.len())
-}
