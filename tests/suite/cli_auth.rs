@@ -3,7 +3,7 @@
 //! The doormen remember in memory alone, so that each command meets one who knows nobody.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Output, Stdio};
 
 use portcullis_tests::{Door, TestResult, cli, fixtures};
@@ -297,39 +297,6 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
         stderr(&nothing)
     );
     assert_eq!(stderr(&person.auth(&["list", "side"])?), "No cached tokens found.\n");
-    Ok(())
-}
-
-/// Returns what a person sees who is asked whether all logins are meant, and types that.
-fn asked(person: &Person, options: &[&str], answer: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
-    let (mut screen, terminal) = cli::terminal()?;
-    let mut command = person.command(&[&["auth", "logout", "--all"], options].concat());
-    command.stdin(terminal.try_clone()?).stdout(Stdio::null()).stderr(terminal);
-    let mut child = command.spawn()?;
-    // A terminal that no command has any more cannot be read, and there is a hand on it here.
-    drop(command);
-    let (mut seen, mut part, mut answer) = (Vec::new(), [0; 1024], Some(answer));
-    while let Ok(read @ 1..) = screen.read(&mut part) {
-        seen.extend_from_slice(&part[..read]);
-        if String::from_utf8_lossy(&seen).contains("[y/N] ")
-            && let Some(answer) = answer.take()
-        {
-            screen.write_all(answer)?;
-        }
-    }
-    assert!(child.wait()?.success());
-    Ok(String::from_utf8(seen)?)
-}
-
-#[test]
-fn what_is_asked_and_answered_is_one_line() -> TestResult {
-    let person = with_doorman(Door::Native)?;
-    let question = "Log out from all 2 handler(s) [door side]? [y/N] ";
-    assert_eq!(asked(&person, &[], b"n\n")?, format!("{question}n\r\nLogout cancelled.\r\n"));
-    // Ctrl-D, which is not shown.
-    assert_eq!(asked(&person, &[], b"\x04")?, format!("{question}\r\nLogout cancelled.\r\n"));
-    let logged = asked(&person, &["--quiet", "--debug", "--no-color"], b"n\n")?;
-    assert!(logged.contains("DEBUG") && !logged.contains("\r\n\r\n"), "{logged}");
     Ok(())
 }
 
