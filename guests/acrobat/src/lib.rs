@@ -15,7 +15,6 @@
 //! | `stream-fail` | | one chunk `before the end`, then the error `failed after a chunk` |
 //! | `slow` | `millis` | sleeps, then `{"millis":n}` |
 //! | `time-left` | | `{"millis":n}`, or `{"millis":null}` when nothing limits the call |
-//! | `cancelled` | | `{"cancelled":bool}` |
 //! | `log` | `level`, `message` | logs it with the fields `who` (`acrobat`) and `n` (1), then as `ok` |
 //! | `print` | `stream`, `text`, `repeat` | prints to its own `stdout` or `stderr`, then `{"bytes":n}` |
 //! | `read` | `path` | `{"text":text}` |
@@ -218,7 +217,6 @@ impl Acrobat {
             }
             "slow" => reach::sleep(input.millis),
             "time-left" => reach::time_left(host),
-            "cancelled" => json!({ "cancelled": host.cancelled() }),
             "log" => {
                 let level = level(&input.level)?;
                 host.log(level, &input.message, &[("who", "acrobat".into()), ("n", 1.into())]);

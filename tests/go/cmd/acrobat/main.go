@@ -23,7 +23,6 @@
 //	| slow             | millis                        | waits, then {"millis":n}; ends early when |
 //	|                  |                               | the caller gives up                       |
 //	| time-left        |                               | {"millis":n}, or {"millis":null}          |
-//	| cancelled        |                               | {"cancelled":bool}                        |
 //	| log              | level, message                | logs it with who=acrobat and n=1          |
 //	| print            | stream, text, repeat          | prints to its own stdout or stderr, then  |
 //	|                  |                               | {"bytes":n}                               |
@@ -254,8 +253,6 @@ func (a *acrobat) data(ctx context.Context, provider string, in *input) (any, er
 			return object{"millis": time.Until(deadline).Milliseconds()}, nil
 		}
 		return object{"millis": nil}, nil
-	case "cancelled":
-		return object{"cancelled": ctx.Err() != nil}, nil
 	case "log":
 		return object{"success": true}, a.log(in)
 	case "print":
