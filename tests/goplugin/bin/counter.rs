@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use portcullis_goplugin::{Broker, Cookie, Outcome, Serve, Session};
+use portcullis_goplugin_tests::counter::{Get, Got, Put, Sum};
 use portcullis_goplugin_tests::{Answering, unary};
-use prost::Message;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::server::NamedService;
@@ -29,36 +29,6 @@ fn main() -> Outcome {
 struct Counter {
     broker: Broker,
     sums: Arc<Mutex<HashMap<String, i64>>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Get {
-    #[prost(string, tag = "1")]
-    key: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Got {
-    #[prost(int64, tag = "1")]
-    value: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Put {
-    #[prost(uint32, tag = "1")]
-    add_server: u32,
-    #[prost(string, tag = "2")]
-    key: String,
-    #[prost(int64, tag = "3")]
-    value: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sum {
-    #[prost(int64, tag = "1")]
-    a: i64,
-    #[prost(int64, tag = "2")]
-    b: i64,
 }
 
 impl Counter {

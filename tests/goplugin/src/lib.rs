@@ -3,6 +3,8 @@
 //! It speaks of well-known types only, which prost has for Rust's own: bytes are a `BytesValue`, a `u32` is a
 //! `UInt32Value`, a `String` a `StringValue`, and nothing is an `Empty`.
 
+pub mod counter;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
 use portcullis_goplugin::{Channel, Cookie, HandshakeError, Launch, StartError, Versions};
-use portcullis_goplugin_tests::{Answering, unary};
+use portcullis_goplugin_tests::{Answering, counter, unary};
 use prost::Message;
 use tonic::body::Body;
 use tonic::client::Grpc;
@@ -136,30 +136,6 @@ async fn our_host_runs_the_plugins_of_the_examples() -> Outcome {
 #[derive(Clone, Debug)]
 struct Adder;
 
-#[derive(Clone, PartialEq, Message)]
-struct Numbers {
-    #[prost(int64, tag = "1")]
-    a: i64,
-    #[prost(int64, tag = "2")]
-    b: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Number {
-    #[prost(int64, tag = "1")]
-    value: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Add {
-    #[prost(uint32, tag = "1")]
-    add_server: u32,
-    #[prost(string, tag = "2")]
-    key: String,
-    #[prost(int64, tag = "3")]
-    value: i64,
-}
-
 impl NamedService for Adder {
     const NAME: &'static str = "proto.AddHelper";
 }
@@ -174,7 +150,7 @@ impl Service<http::Request<Body>> for Adder {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answering {
-        let sum = |Numbers { a, b }| async move { Ok(Number { value: a + b }) };
+        let sum = |counter::Sum { a, b }| async move { Ok(counter::Got { value: a + b }) };
         Box::pin(async move { Ok(unary(request, sum).await) })
     }
 }
@@ -186,11 +162,11 @@ async fn our_host_is_called_back_by_the_plugin_of_an_example() -> Outcome {
     let plugin = launch.start().await?;
     for value in [20, 22] {
         let serving = plugin.broker().serve(Routes::new(Adder)).await?;
-        let add = Add { add_server: serving.id(), key: "hello".to_owned(), value };
+        let add = counter::Put { add_server: serving.id(), key: "hello".to_owned(), value };
         call::<_, ()>(plugin.channel(), "/proto.Counter/Put", add).await?;
     }
-    let get = Get { key: "hello".to_owned() };
-    let Number { value } = call(plugin.channel(), "/proto.Counter/Get", get).await?;
+    let get = counter::Get { key: "hello".to_owned() };
+    let counter::Got { value } = call(plugin.channel(), "/proto.Counter/Get", get).await?;
     assert_eq!(value, 42);
     assert_eq!(plugin.stop(LONG).await.to_string(), "exit status: 0");
     Ok(())
