@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fs;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use portcullis_bundle::{Bundle, Durability, Existing, Parts, write};
 use portcullis_tests::{TestResult, fixtures};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::person::{Person, answer, fails, say_hi, stderr, stdout};
@@ -180,6 +183,24 @@ fn the_environment_narrows_a_wrapped_component_under_our_own_host() -> TestResul
     assert!(run(&[])?.status.success());
     fails(&run(&[("PORTCULLIS_LIMIT_MEMORY", "4MiB")])?, 1, "memory");
     fails(&run(&[("PORTCULLIS_DENY", "everything")])?, 1, "is no grant");
+    Ok(())
+}
+
+/// The kernel starts nothing that somebody may still write to, and a host may start it as soon as it has its name.
+#[test]
+fn a_wrapped_file_is_closed_before_it_has_its_name() -> TestResult {
+    let person = Person::new()?;
+    let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    let plugins = person.path("plugins");
+    inotify::add_watch(&watch, plugins.as_path(), WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO)?;
+    person.has_wrapped("echo", "plugins/echo", "")?;
+
+    let mut buffer = [MaybeUninit::uninit(); 512];
+    let mut events = inotify::Reader::new(watch, &mut buffer);
+    for expected in [ReadFlags::CLOSE_WRITE, ReadFlags::MOVED_TO] {
+        assert_eq!(events.next()?.events(), expected);
+    }
+    assert_eq!(events.next().err(), Some(Errno::AGAIN));
     Ok(())
 }
 

@@ -141,7 +141,7 @@ pub fn write(
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(unwritable)?;
-    // Held until it has its name. Where it cannot be locked no other writer can lock it either, and so it stays.
+    // Held until it is whole. Where it cannot be locked no other writer can lock it either, and so it stays.
     let _held = file.as_file().try_lock();
     sweep(directory, file.as_file());
     let written = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
@@ -150,13 +150,15 @@ pub fn write(
     }
     // Last of all, because bringing it to the disk takes long enough to be killed meanwhile.
     make_executable(file.as_file()).map_err(unwritable)?;
+    // Closed before it has its name: until then the kernel lets nobody start it, and a host may at once.
+    let file = file.into_temp_path();
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
         Existing::Keep => file.persist_noclobber(path).map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
             _ => unwritable(error.error),
         })?,
-    };
+    }
     if durability == Durability::Lasting {
         // Without this the name may be gone after a crash of the machine; with it refused, it is most likely there.
         let _lasting = File::open(directory).and_then(|directory| directory.sync_all());
