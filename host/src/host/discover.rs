@@ -5,16 +5,18 @@
 //! [`executables`] is upstream's own rule, which starts whatever it returns (contract spec 4.2).
 
 use std::collections::HashSet;
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirEntry};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_bundle::is_unfinished;
 use portcullis_contract::{BackendName, PluginName};
+use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::Misfit;
+use crate::regular;
 
 /// A file that may be a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,12 +178,12 @@ fn may_run(path: &Path, entry: &DirEntry) -> bool {
 ///
 /// Why it cannot be read.
 pub fn form(path: &Path) -> io::Result<Form> {
-    // Opening a pipe would wait for its writer.
+    // To open a device may be to do something to it.
     if !fs::metadata(path)?.is_file() {
         return Ok(Form::Other);
     }
     let mut head = Vec::with_capacity(8);
-    File::open(path)?.take(8).read_to_end(&mut head)?;
+    regular::open(path, OFlags::empty())?.take(8).read_to_end(&mut head)?;
     Ok(form_of(&head))
 }
 

@@ -5,12 +5,12 @@
 //! up knows. What any other says is a claim, shown as one, and nothing is started because of it.
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bundle::{Bundle, Manifest};
 use portcullis_contract::BackendName;
+use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
 
 use super::Rooms;
@@ -18,6 +18,7 @@ use super::aside::aside;
 use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::Candidate;
+use crate::regular;
 
 /// Tells wrapped files that are known to be what they say, by their [fingerprints](Bundle::fingerprint). Such a one is a
 /// claim until the host has looked at the file as a whole, as it then does.
@@ -95,7 +96,7 @@ impl Rooms {
 }
 
 fn read(path: &Path, known: &KnownWrapped) -> Option<Wrapped> {
-    let file = File::open(path).ok()?;
+    let file = regular::open(path, OFlags::empty()).ok()?;
     let bundle = match Bundle::read(&file) {
         Ok(bundle) => bundle?,
         Err(error) => {
