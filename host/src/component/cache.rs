@@ -300,7 +300,7 @@ mod tests {
         std::fs::remove_file(&options.directory).unwrap();
         Cache::open(&options).unwrap();
         File::options().write(true).open(&key).unwrap().set_len(31).unwrap();
-        assert!(why_not().starts_with(&format!("{}: ", key.display())), "{}", why_not());
+        assert!(why_not().starts_with(&format!("{}: it is cut short; ", key.display())), "{}", why_not());
     }
 
     #[test]

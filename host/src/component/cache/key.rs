@@ -1,7 +1,7 @@
 //! The key to the cache: made once, and for our user alone to read.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -31,7 +31,7 @@ impl Key {
     pub(super) fn read_or_make(directory: &Path) -> io::Result<Self> {
         let path = directory.join(FILE);
         match Self::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other,
         }
         let mut key = [0; 32];
@@ -42,7 +42,7 @@ impl Key {
         // Whoever comes second uses the key of whoever came first.
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(Self(key)),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Self::read(&path),
             Err(error) => Err(error.error),
         }
     }
@@ -54,7 +54,12 @@ impl Key {
             return Err(io::Error::other("others can read it"));
         }
         let mut key = [0; 32];
-        file.read_exact(&mut key)?;
+        file.read_exact(&mut key).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                io::Error::other("it is cut short; remove it, and another one is made")
+            }
+            _ => error,
+        })?;
         Ok(Self(key))
     }
 
