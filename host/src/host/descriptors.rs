@@ -1,9 +1,9 @@
 //! What plugins said of themselves, kept between runs under the digests of their files.
 //!
 //! With it a listing starts no native program that was described before, and a provider is found by
-//! its name without asking every plugin. Everything in it can be lost: a file that cannot be read,
-//! is damaged or of another version is as if it were not there, and a failed write is only logged. Without a folder
-//! it is kept in memory, for as long as the host stands.
+//! its name without asking every plugin. Everything in it can be lost: a file that cannot be read or
+//! is damaged is as if it were not there, and a failed write is only logged. Versions that share a folder leave each
+//! other's descriptors alone. Without a folder it is kept in memory, for as long as the host stands.
 //!
 //! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
 //! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
@@ -27,7 +27,7 @@ mod kept;
 
 use crate::lock::lock;
 use crate::{leftovers, regular};
-use kept::Kept;
+use kept::{Kept, VERSION};
 
 /// A folder of descriptors, or none.
 #[derive(Clone, Debug, Default)]
@@ -240,7 +240,7 @@ fn forget_what_is_gone(dir: &Path) {
 }
 
 fn description_name(digest: &Digest) -> String {
-    format!("{}.json", digest.to_hex())
+    format!("{}-{VERSION}.json", digest.to_hex())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -354,11 +354,24 @@ mod tests {
         let cache = Descriptors::new(Some(dir.path().to_owned()));
         let digest = Digest::from_sha256([7; 32]);
         for text in ["", "{", "{\"version\":1,\"providers\":[]}", "\0\u{1}"] {
-            fs::write(dir.path().join(format!("{}.json", digest.to_hex())), text).unwrap();
+            fs::write(dir.path().join(description_name(&digest)), text).unwrap();
             assert_eq!(cache.get(&digest), None, "{text:?}");
         }
         cache.put(&digest, &described());
         assert!(cache.get(&digest).is_some());
+    }
+
+    #[test]
+    fn what_another_version_kept_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Descriptors::new(Some(dir.path().to_owned()));
+        let digest = Digest::from_sha256([7; 32]);
+        // So the first versions called it.
+        let earlier = dir.path().join(format!("{}.json", digest.to_hex()));
+        fs::write(&earlier, "{\"version\":1}").unwrap();
+        cache.put(&digest, &described());
+        assert_eq!(fs::read_to_string(earlier).unwrap(), "{\"version\":1}");
+        assert_eq!(cache.get(&digest), Some(described()));
     }
 
     #[test]

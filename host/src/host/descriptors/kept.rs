@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Described;
 
 /// Changes with the form of what is kept.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 
 /// What a plugin said of itself, and in which form it is kept.
 #[derive(Serialize, Deserialize)]
