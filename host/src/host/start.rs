@@ -175,16 +175,14 @@ impl Rooms {
         &self,
         file: &Candidate,
     ) -> Result<(Digest, Arc<Supervised<K>>), FindError> {
-        let known = self.digest(file).await?;
-        let (digest, plugin) = match self.launch_under::<K>(file, known.digest).await {
-            // What was remembered is of another day; the file itself knows better.
-            Err(LaunchError::Changed { .. }) if known.remembered => {
-                self.descriptors.forget(&file.path);
-                let digest = self.digest(file).await?.digest;
-                (digest, self.launch_under::<K>(file, digest).await)
-            }
-            launched => (known.digest, launched),
-        };
+        let mut digest = self.digest(file).await?.digest;
+        let mut plugin = self.launch_under::<K>(file, digest).await;
+        if let Err(LaunchError::Changed { .. }) = plugin {
+            // What was remembered is of another day, or it was replaced just now; the file itself knows better.
+            self.descriptors.forget(&file.path);
+            digest = self.digest(file).await?.digest;
+            plugin = self.launch_under::<K>(file, digest).await;
+        }
         let plugin = plugin.map_err(|source| FindError::launch(file, source))?;
         if self.is_stopping() {
             plugin.kill().await;

@@ -81,6 +81,21 @@ async fn a_plugin_that_is_slower_than_anybody_waits_comes_up_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_replaced_while_it_is_started_is_started_as_what_it_is_now() {
+    let house = House::new(&[("a.wasm", "one")]);
+    let host = house.host();
+    house.world.launches.lock().unwrap().push_back(Some(2 * SECOND));
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+
+    let (found, ()) = tokio::join!(host.find(&wanted, Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        house.write("a.wasm", "other");
+    });
+
+    assert_eq!(found.unwrap().name(), "other");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_nobody_waits_for_ends_with_the_host() {
     for is_stopped in [true, false] {
         let house = House::new(&[("a.wasm", "a")]);
