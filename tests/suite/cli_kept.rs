@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use portcullis_tests::{TestResult, cli, fixtures};
 
-use crate::person::{Person, answer, stdout};
+use crate::person::{Person, answer, stderr, stdout};
 
 /// In the other directory there is no file of that name, and there never was.
 #[test]
@@ -30,6 +31,25 @@ fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResu
     }
     let listed = stdout(&list("here", &[])?);
     assert!(listed.contains("echo") && !listed.contains("not yet described"), "{listed}");
+    Ok(())
+}
+
+/// As an update of what stands behind a script leaves it.
+#[test]
+fn what_a_script_offers_is_what_it_offered_when_it_was_last_started() -> TestResult {
+    let person = Person::new()?;
+    let own = person.path("own");
+    person.has_program("plugins/scafctl-plugin-echo", format!("#!/bin/sh\nexec {}\n", own.display()))?;
+    for (guest, succeeds) in [("echo", true), ("keeper", false)] {
+        let _earlier = fs::remove_file(&own);
+        symlink(fixtures::native(guest), &own)?;
+        let mut run = person.command(&["run", "echo", "message=hello"]);
+        let run = run.env("PORTCULLIS_CACHE_DIR", person.path("cache")).output()?;
+        assert_eq!(run.status.success(), succeeds, "{}", stderr(&run));
+        let mut list = person.command(&["list", "-o", "json"]);
+        let listed = answer(&list.env("PORTCULLIS_CACHE_DIR", person.path("cache")).output()?);
+        assert_eq!(listed[0]["name"], guest);
+    }
     Ok(())
 }
 

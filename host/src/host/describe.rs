@@ -68,7 +68,7 @@ impl Rooms {
     }
 
     /// Returns what is kept of the plugin in a file of that digest.
-    pub(super) async fn kept(&self, digest: &Digest) -> Option<Described> {
+    async fn kept(&self, digest: &Digest) -> Option<Described> {
         let digest = *digest;
         self.notes(move |notes| notes.get(&digest)).await
     }
@@ -185,7 +185,8 @@ impl Rooms {
         }
     }
 
-    /// Keeps what a plugin said of itself, if it said all of it.
+    /// Keeps what a plugin said of itself, if it said all of it. It may have said something else before: a script's digest
+    /// tells nothing of what it starts.
     pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
         let described = match told {
             Told::Providers(all) => {
@@ -198,7 +199,12 @@ impl Rooms {
         };
         if let Some(described) = described {
             let digest = *digest;
-            self.notes(move |notes| notes.put(&digest, &described)).await;
+            let keep = move |notes: &Descriptors| {
+                if notes.get(&digest).as_ref() != Some(&described) {
+                    notes.put(&digest, &described);
+                }
+            };
+            self.notes(keep).await;
         }
     }
 }

@@ -77,16 +77,12 @@ impl Rooms {
         match kind {
             Kind::Provider => {
                 let (digest, plugin) = self.launch_granted::<ProviderKind>(file).await?;
-                if self.kept(&digest).await.is_none() {
-                    self.keep(&digest, &Told::of_providers(&plugin)).await;
-                }
+                self.keep(&digest, &Told::of_providers(&plugin)).await;
                 Ok(self.register_providers(file, plugin))
             }
             Kind::AuthHandler => {
                 let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file).await?;
-                if self.kept(&digest).await.is_none() {
-                    self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec())).await;
-                }
+                self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec())).await;
                 Ok(take_handlers(file, plugin))
             }
         }
