@@ -4,6 +4,7 @@
 //! what is kept of an earlier start, or not at all.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
@@ -136,6 +137,8 @@ impl Host {
                     first.note(&mut listed);
                     listing.plugins.push(listed);
                 }
+                // Gone since the directory was read, as what is renamed when it is whole.
+                Err(FindError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Err(error) => listing.misfits.push(Misfit { path, reason: chain(&error) }),
             }
         }

@@ -96,6 +96,22 @@ async fn a_file_that_is_replaced_while_it_is_started_is_started_as_what_it_is_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_goes_while_another_is_asked_is_none_that_cannot_be_read() {
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
+    let host = house.host();
+    house.world.launches.lock().unwrap().push_back(Some(2 * SECOND));
+
+    let (listing, ()) = tokio::join!(host.list(Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        fs::remove_file(house.path("b.wasm")).unwrap();
+    });
+
+    let listing = listing.unwrap();
+    assert_eq!(offers(&listing), ["a: a"]);
+    assert!(listing.misfits.is_empty(), "{:?}", listing.misfits);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_nobody_waits_for_ends_with_the_host() {
     for is_stopped in [true, false] {
         let house = House::new(&[("a.wasm", "a")]);
