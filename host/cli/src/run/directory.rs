@@ -1,24 +1,39 @@
 //! The directory of an action's files.
 //!
 //! It is made before the plugin starts, which may have been granted it, and so before anybody knows whether there is such a
-//! provider and whether it will be called as an action. What was made and no action used is removed again.
+//! provider and whether it will be called as an action. What was made and no action used is removed again, unless another
+//! run has come to use it.
 
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+
+/// How often a directory is made anew that another run removes at that moment. A guess; removing takes microseconds.
+const ATTEMPTS: usize = 100;
 
 /// Directories that were made. When this is dropped, those are removed in which nothing lies.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     /// The innermost comes first.
     directories: Vec<PathBuf>,
+    /// The innermost itself, whoever made it, shared by flock with the other runs that use it.
+    held: Option<File>,
 }
 
 impl Made {
     /// Makes a directory, and those that it lies in.
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
         let missing = directory.ancestors().take_while(|ancestor| !ancestor.exists());
-        let made = Self { directories: missing.map(Path::to_owned).collect() };
-        fs::create_dir_all(directory)?;
+        let mut made = Self { directories: missing.map(Path::to_owned).collect(), held: None };
+        for _ in 0..ATTEMPTS {
+            fs::create_dir_all(directory)?;
+            made.held = hold(directory);
+            if made.held.is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         Ok(made)
     }
 
@@ -28,8 +43,20 @@ impl Made {
     }
 }
 
+/// Keeps other runs from removing a directory. What cannot be held, or is gone by then, is not.
+fn hold(directory: &Path) -> Option<File> {
+    let held = File::open(directory).ok()?;
+    held.try_lock_shared().ok()?;
+    let [opened, there] = [held.metadata().ok()?, directory.metadata().ok()?];
+    ((opened.dev(), opened.ino()) == (there.dev(), there.ino())).then_some(held)
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
+        let others_use_it = |held: &File| matches!(held.try_lock(), Err(TryLockError::WouldBlock));
+        if self.held.as_ref().is_some_and(others_use_it) {
+            return;
+        }
         for directory in &self.directories {
             // One in which something lies stays, and so do those around it.
             let _stays = fs::remove_dir(directory);
@@ -57,6 +84,17 @@ mod tests {
         fs::write(inner.join("d/file"), "").unwrap();
         drop(full);
         assert!(inner.join("d").exists() && !inner.join("d/e").exists());
+    }
+
+    #[test]
+    fn what_another_run_uses_is_left_to_it() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join("a");
+        let [first, second] = [(); 2].map(|()| Made::make(&directory).unwrap());
+        drop(first);
+        assert!(directory.exists());
+        second.keep();
+        assert!(directory.exists());
     }
 
     #[test]
