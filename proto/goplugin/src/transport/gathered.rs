@@ -5,16 +5,23 @@
 //!
 //! HTTP/2 also reads for as long as something comes. While the other side has large answers, nobody takes those, nothing is
 //! said to it, and what was read first has left the processor's caches when somebody does. Here a turn ends.
+//!
+//! It also ends after a few calls. Were many short ones that were answered together looked at before one of those who made them
+//! has the next turn, they would go out together again, and each side would wait while the other works.
+
+mod ends;
 
 use std::io;
+use std::mem::take;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
+use self::ends::Ends;
 use super::busy_poll::BusyPoll;
 use crate::lock::lock;
 
@@ -24,10 +31,24 @@ const PIECE: usize = 64 << 10;
 /// How much is read before it is the others' turn. Calls of 1 MiB, 64 at a time, are a tenth quicker for it than without an end.
 const TURN: usize = 128 << 10;
 
+/// Of how many calls at most, judging by how long those before them were. A guess: with many more the other side waits, and with
+/// many fewer what it costs to read and to write counts more than what is read and written.
+const CALLS: usize = 16;
+
 /// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and ends a turn after
 /// each time.
 pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Turns<L>) {
-    let shared = Shared { link, read: 0, waiting: Vec::new(), written: 0, failed: None };
+    let shared = Shared {
+        link,
+        turn: TURN,
+        read: 0,
+        ended: 0,
+        since: 0,
+        ends: Ends::default(),
+        waiting: Vec::new(),
+        written: 0,
+        failed: None,
+    };
     let shared = Arc::new(Mutex::new(shared));
     (Gathered(Arc::clone(&shared)), Turns { shared, busy: BusyPoll::default() })
 }
@@ -43,8 +64,13 @@ pub(crate) struct Turns<L> {
 
 struct Shared<L> {
     link: L,
-    /// How much has been read in this turn.
+    /// How much is read in this turn at most, how much has been, and how many calls ended in that.
+    turn: usize,
     read: usize,
+    ended: usize,
+    /// How much was read in those before it since one in which a call ended.
+    since: usize,
+    ends: Ends,
     waiting: Vec<u8>,
     /// How much of what is waiting has been written.
     written: usize,
@@ -53,6 +79,20 @@ struct Shared<L> {
 }
 
 impl<L: AsyncWrite + Unpin> Shared<L> {
+    /// Ends a turn of reading, and returns how much that was. The next one is for calls as long as the last ones, and has all
+    /// the room there is once none ends in one.
+    fn end_reading(&mut self) -> usize {
+        let (read, ended) = (take(&mut self.read), take(&mut self.ended));
+        self.since += read;
+        if let Some(length) = self.since.checked_div(ended) {
+            self.since = 0;
+            self.turn = length.saturating_mul(CALLS).min(TURN);
+        } else if self.since >= self.turn {
+            self.turn = TURN;
+        }
+        read
+    }
+
     /// Writes all that is waiting.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -102,7 +142,7 @@ impl<L: AsyncWrite + Unpin> Turns<L> {
     /// when it is worth looking at what has come.
     pub(crate) fn end(&mut self, cx: &mut Context<'_>) {
         let mut shared = lock(&self.shared);
-        let (read, said) = (std::mem::take(&mut shared.read), shared.waiting.len());
+        let (read, said) = (shared.end_reading(), shared.waiting.len());
         if let Poll::Ready(Err(error)) = shared.poll_flush(cx) {
             shared.fail(error, cx);
         }
@@ -115,15 +155,19 @@ impl<L: AsyncWrite + Unpin> Turns<L> {
 
 impl<L: AsyncRead + Unpin> AsyncRead for Gathered<L> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut shared = lock(&self.0);
-        if shared.read >= TURN {
+        let shared = &mut *lock(&self.0);
+        let left = shared.turn.saturating_sub(shared.read);
+        if left == 0 {
             // It goes on in the next turn, behind whoever waits for this one.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut shared.link).poll_read(cx, buf))?;
-        shared.read += buf.filled().len() - before;
+        let mut link = AsyncReadExt::take(&mut shared.link, left as u64);
+        ready!(Pin::new(&mut link).poll_read(cx, buf))?;
+        let came = &buf.filled()[before..];
+        shared.read += came.len();
+        shared.ended += shared.ends.count(came);
         Poll::Ready(Ok(()))
     }
 }
@@ -171,7 +215,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::FutureExt as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::timeout;
 
     use super::*;
@@ -258,6 +302,35 @@ mod tests {
         timeout(LONG, all).await.expect("it is called").unwrap();
         drop(reading);
         assert_eq!(read.len(), 2 * TURN);
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_many_and_short_are_answered_in_turns_and_long_ones_are_read_as_ever() {
+        const LENGTH: usize = 20;
+        let (ours, mut theirs) = duplex(2 * TURN);
+        let (mut link, mut turns) = gathered(ours);
+        let mut turn = async || {
+            let mut piece = vec![0; TURN];
+            let mut read = 0;
+            while let Some(taken) = link.read(&mut piece).now_or_never() {
+                read += taken.unwrap();
+            }
+            end(&mut turns).await;
+            read
+        };
+        let mut answer = [0; LENGTH];
+        answer[..5].copy_from_slice(&[0, 0, 11, 1, 5]);
+        theirs.write_all(&answer.repeat(64)).await.unwrap();
+        assert_eq!(turn().await, 64 * LENGTH, "nobody knows yet");
+        theirs.write_all(&answer.repeat(64)).await.unwrap();
+        for _ in 0..64 / CALLS {
+            assert_eq!(turn().await, CALLS * LENGTH);
+        }
+
+        // As data is that no call ends with.
+        theirs.write_all(&[0; TURN + CALLS * LENGTH]).await.unwrap();
+        assert_eq!(turn().await, CALLS * LENGTH);
+        assert_eq!(turn().await, TURN);
     }
 
     /// Outside of a runtime, who yields is woken at once.
