@@ -4,8 +4,8 @@
 //! other, so that a machine whose speed drifts drifts for both. What is quoted is the median over the
 //! rounds, and the median of the ratios round by round. Nothing is asserted: a benchmark reports.
 //!
-//! Ours is [`Launch`] with tonic's client and messages whose bytes are not copied, as the process backend has it,
-//! on one thread, as the command `portcullis` has it (`threads` makes it two); the Go one is go-plugin's client with
+//! Ours is [`Launch`] with tonic's client, messages whose bytes are not copied, and buffers of their own size, as the process
+//! backend has it, on one thread, as the command `portcullis` has it (`threads` makes it two); the Go one is go-plugin's client with
 //! generated messages, on as many threads as Go likes. A processor that has nothing to do falls asleep and
 //! takes about 40 us to wake up, which every hop of a single caller pays; with `awake` both are kept from it.
 //!
@@ -16,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "Go's host is a program, and this starts it")]
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -24,13 +25,15 @@ use std::time::{Duration, Instant};
 use http::uri::PathAndQuery;
 use portcullis_goplugin::{Channel, Connection, Cookie, Encryption, Launch, Serving, Versions};
 use portcullis_goplugin_tests::Echo;
+use prost::Message;
 use prost::bytes::Bytes;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tonic::Request;
 use tonic::client::Grpc;
+use tonic::codec::BufferSettings;
 use tonic::service::Routes;
-use tonic_prost::ProstCodec;
+use tonic_prost::{ProstDecoder, ProstEncoder};
 
 const ROUNDS: usize = 11;
 
@@ -319,12 +322,12 @@ async fn call(what: &str, plugin: &Connection, payload: Bytes) {
 
 async fn unary<Q, A>(channel: Channel, path: &'static str, request: Q) -> A
 where
-    Q: prost::Message + 'static,
-    A: prost::Message + Default + 'static,
+    Q: Message + 'static,
+    A: Message + Default + 'static,
 {
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.expect("the plugin lives");
-    let codec = ProstCodec::<Q, A>::default();
+    let codec = Codec::<Q, A>(PhantomData);
     let answer = grpc.unary(Request::new(request), PathAndQuery::from_static(path), codec).await;
     answer.expect("a benchmarked call works").into_inner()
 }
@@ -333,7 +336,7 @@ where
 async fn chunks(channel: Channel, count: usize) -> usize {
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.expect("the plugin lives");
-    let codec = ProstCodec::<u32, Bytes>::default();
+    let codec = Codec::<u32, Bytes>(PhantomData);
     let request = Request::new(u32::try_from(count).expect("there are few"));
     let path = PathAndQuery::from_static("/portcullis.test.Peer/Chunks");
     let mut stream = grpc.server_streaming(request, path, codec).await.expect("it streams").into_inner();
@@ -342,6 +345,24 @@ async fn chunks(channel: Channel, count: usize) -> usize {
         bytes += chunk.len();
     }
     bytes
+}
+
+/// tonic's own has 8 KiB ready for each message, which a backend does without.
+struct Codec<Q, A>(PhantomData<(Q, A)>);
+
+impl<Q: Message + 'static, A: Message + Default + 'static> tonic::codec::Codec for Codec<Q, A> {
+    type Encode = Q;
+    type Decode = A;
+    type Encoder = ProstEncoder<Q>;
+    type Decoder = ProstDecoder<A>;
+
+    fn encoder(&mut self) -> ProstEncoder<Q> {
+        ProstEncoder::new(BufferSettings::new(512, 32 << 10))
+    }
+
+    fn decoder(&mut self) -> ProstDecoder<A> {
+        ProstDecoder::new(BufferSettings::new(512, 32 << 10))
+    }
 }
 
 async fn starts(row: Row) -> Times {
