@@ -1,7 +1,13 @@
 //! Calls of a plugin whose methods block, made by callers that do not.
 //!
-//! Each gets a thread of the runtime's for itself. A call that is dropped cannot be ended there; what it is told instead
+//! Each has a thread of the runtime's for itself. A call that is dropped cannot be ended there; what it is told instead
 //! is in `host.rs`. One that panics takes the plugin with it, as its documentation has it.
+//!
+//! What a short call costs most is the way to another thread, and its answer's way back. So while calls come one by one, each is
+//! made on the thread where it came in, and what else there is to do there goes to another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
@@ -9,7 +15,7 @@ use futures_util::stream;
 use portcullis_contract::{BackendName, Call, CallError, Digest, Kind, PluginInfo, PluginName};
 use portcullis_serve::Surroundings;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, block_in_place, spawn_blocking};
 
 use super::host::{Caller, Calling, NativeHost};
 use crate::{Error, Host};
@@ -18,11 +24,12 @@ use crate::{Error, Host};
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     around: Surroundings,
+    threads: Threads,
 }
 
 impl Calls {
     pub(super) fn new(around: Surroundings) -> Self {
-        Self { around }
+        Self { around, threads: Threads::default() }
     }
 
     /// Makes a call and waits for its answer.
@@ -32,7 +39,7 @@ impl Calls {
         work: impl FnOnce(&Host<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, CallError> {
         let (caller, host) = self.host(call);
-        let done = self.settle(spawn_blocking(move || work(&Host::from_service(&host)))).await;
+        let done = self.settle(self.threads.begin(move || work(&Host::from_service(&host)))).await;
         drop(caller);
         done
     }
@@ -54,7 +61,7 @@ impl Calls {
         let begin = async move {
             let (caller, host) = calls.host(&call);
             let (sender, items) = mpsc::channel(1);
-            let task = spawn_blocking(move || work(&host, &sender));
+            let task = calls.threads.begin(move || work(&host, &sender));
             let under_way = UnderWay { calls, items, task, last, _caller: caller };
             stream::unfold(Some(under_way), UnderWay::next)
         };
@@ -82,6 +89,42 @@ impl Calls {
             self.around.give_up();
         }
         std::future::pending().await
+    }
+}
+
+/// How many calls in a row have to have come alone for the next one to stay on its thread. A guess: for a host with several
+/// under way one of many comes alone by chance, and that others have to make room for it costs more than it gains.
+const ALONE: usize = 16;
+
+/// The threads for what blocks.
+#[derive(Clone, Debug, Default)]
+struct Threads(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    under_way: AtomicUsize,
+    /// How many began while there was no other, since one that did not.
+    alone: AtomicUsize,
+}
+
+impl Threads {
+    /// Begins what may block. Has to be called within the runtime, which has threads for tasks and others.
+    fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let counts = Arc::clone(&self.0);
+        let is_alone = counts.under_way.fetch_add(1, Ordering::Relaxed) == 0;
+        let others = if is_alone {
+            counts.alone.fetch_add(1, Ordering::Relaxed)
+        } else {
+            counts.alone.store(0, Ordering::Relaxed);
+            0
+        };
+        let work = move || {
+            // A panic ends the plugin, and nobody counts any more.
+            let done = work();
+            counts.under_way.fetch_sub(1, Ordering::Relaxed);
+            done
+        };
+        if others >= ALONE { tokio::spawn(async move { block_in_place(work) }) } else { spawn_blocking(work) }
     }
 }
 
@@ -115,4 +158,30 @@ pub(super) fn info(kind: Kind) -> PluginInfo {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let digest = Digest::from_sha256([0; 32]);
     PluginInfo { name: PluginName::new(name), kind, backend: BackendName::Process, path, digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn calls_that_come_one_by_one_stay_on_their_thread_and_hold_up_no_other() {
+        let on_a_task = tokio::spawn(async {
+            let threads = Threads::default();
+            for _ in 0..2 {
+                for before in 0..ALONE + 2 {
+                    let here = thread::current().id();
+                    let stays = threads.begin(|| thread::current().id()).await.unwrap() == here;
+                    assert_eq!(stays, before >= ALONE, "after {before}");
+                }
+                let (sender, receiver) = std::sync::mpsc::channel();
+                let waits = threads.begin(move || receiver.recv());
+                threads.begin(move || sender.send(())).await.unwrap().unwrap();
+                waits.await.unwrap().unwrap();
+            }
+        });
+        on_a_task.await.unwrap();
+    }
 }
