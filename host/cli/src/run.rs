@@ -175,6 +175,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Ended {
     ByItself(Result<Ran, RunError>),
     BySignal(Exit),

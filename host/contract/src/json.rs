@@ -6,24 +6,48 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::de::IgnoredAny;
 
-/// Text that is meant to be JSON. That it is UTF-8 is all that was checked.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Json(String);
+/// Text that is meant to be JSON. That it is UTF-8 is all that was checked, unless it was [`read`](Self::read).
+#[derive(Clone)]
+pub struct Json {
+    text: String,
+    /// Whether it is known to be JSON. Two texts that are the same are so whether anybody has looked or not.
+    is_known: bool,
+}
 
 impl Json {
     /// The text of `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self("null".to_owned())
+        Self { text: "null".to_owned(), is_known: true }
     }
 
     /// Takes text as it is.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), is_known: false }
+    }
+
+    /// Takes text as it is, if it is JSON. That is found out in linear time and without recursion, and remembered.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn read(text: String) -> Result<Self, serde_json::Error> {
+        let IgnoredAny = serde_json::from_str(&text)?;
+        Ok(Self { text, is_known: true })
+    }
+
+    /// Looks whether it is JSON, unless that is known.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), serde_json::Error> {
+        if self.is_known { Ok(()) } else { serde_json::from_str(&self.text).map(|IgnoredAny| ()) }
     }
 
     /// Writes an object of these fields. The values go in as they are; one that is no JSON goes in as a text, so that it is
@@ -37,25 +61,25 @@ impl Json {
             }
             text.push_str(&quoted(name));
             text.push(':');
-            match serde_json::from_str(&value.0) {
-                Ok(IgnoredAny) => text.push_str(&value.0),
-                Err(_) => text.push_str(&quoted(&value.0)),
+            match value.check() {
+                Ok(()) => text.push_str(&value.text),
+                Err(_) => text.push_str(&quoted(&value.text)),
             }
         }
         text.push('}');
-        Self(text)
+        Self { text, is_known: true }
     }
 
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Returns the text, owned.
     #[must_use]
     pub fn into_string(self) -> String {
-        self.0
+        self.text
     }
 }
 
@@ -63,10 +87,24 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Json {}
+
+impl Hash for Json {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
 /// Shows how long the text is, never what it says: it may hold a secret.
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Json({} bytes)", self.0.len())
+        write!(f, "Json({} bytes)", self.text.len())
     }
 }
 
@@ -86,6 +124,18 @@ mod tests {
             [("b", "9007199254740993"), ("a\"", "{\"x\": 1.0}")],
             r#"{"a\"":{"x": 1.0},"b":9007199254740993}"#,
         );
+    }
+
+    #[test]
+    fn text_that_was_read_is_json_and_the_same_as_before() {
+        for good in ["null", " {\"a\":1e400,\"a\":-0} ", "9007199254740993"] {
+            let read = Json::read(good.to_owned()).expect("it is JSON");
+            assert_eq!((read.as_str(), &read), (good, &Json::from_text(good)));
+            assert!(read.check().is_ok() && Json::from_text(good).check().is_ok());
+        }
+        for bad in ["", "{oops", "1 2", "1,\"streamed\":true"] {
+            assert!(Json::read(bad.to_owned()).is_err() && Json::from_text(bad).check().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! recursion, and kept as it was written.
 
 use portcullis_contract::{CallError, Json};
-use serde::de::IgnoredAny;
 use thiserror::Error;
 
 mod answer;
@@ -50,9 +49,7 @@ pub(crate) fn said<T: Default + PartialEq>(what: Option<T>) -> Option<T> {
 }
 
 fn json(what: &'static str, text: String) -> Result<Json, Misfit> {
-    let read: Result<IgnoredAny, _> = serde_json::from_str(&text);
-    read.map_err(|source| Misfit::NotJson { what, source })?;
-    Ok(Json::from_text(text))
+    Json::read(text).map_err(|source| Misfit::NotJson { what, source })
 }
 
 fn object(what: &'static str, text: String) -> Result<Json, Misfit> {
