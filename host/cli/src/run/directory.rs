@@ -26,9 +26,13 @@ impl Made {
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
         let missing = directory.ancestors().take_while(|ancestor| !ancestor.exists());
         let mut made = Self { directories: missing.map(Path::to_owned).collect(), held: None };
-        for _ in 0..ATTEMPTS {
-            fs::create_dir_all(directory)?;
-            made.held = hold(directory);
+        for left in (0..ATTEMPTS).rev() {
+            match fs::create_dir_all(directory) {
+                Ok(()) => made.held = hold(directory),
+                Err(error) if left == 0 => return Err(error),
+                // What it was to lie in, or what was there, may be gone by now.
+                Err(_) => {}
+            }
             if made.held.is_some() {
                 break;
             }
@@ -54,10 +58,16 @@ fn hold(directory: &Path) -> Option<File> {
 impl Drop for Made {
     fn drop(&mut self) {
         let others_use_it = |held: &File| matches!(held.try_lock(), Err(TryLockError::WouldBlock));
-        if self.held.as_ref().is_some_and(others_use_it) {
-            return;
+        // Our own hold would be in the way, too, and is not let go of by closing it while a child that is started has it.
+        if let Some(held) = self.held.take() {
+            let _free = held.unlock();
         }
         for directory in &self.directories {
+            // Whoever comes while it is removed makes it anew.
+            let held = File::open(directory);
+            if held.as_ref().is_ok_and(others_use_it) {
+                return;
+            }
             // One in which something lies stays, and so do those around it.
             let _stays = fs::remove_dir(directory);
         }
@@ -88,13 +98,30 @@ mod tests {
 
     #[test]
     fn what_another_run_uses_is_left_to_it() {
+        for theirs in ["a/b", "a"] {
+            let base = tempfile::tempdir().unwrap();
+            let [first, second] = ["a/b", theirs].map(|path| Made::make(&base.path().join(path)).unwrap());
+            drop(first);
+            assert!(base.path().join(theirs).exists(), "{theirs}");
+            second.keep();
+            assert!(base.path().join(theirs).exists(), "{theirs}");
+        }
+    }
+
+    /// Of so many one is sure to be removed in the midst of another's attempt.
+    #[test]
+    fn who_makes_what_another_run_removes_makes_it_anew() {
         let base = tempfile::tempdir().unwrap();
-        let directory = base.path().join("a");
-        let [first, second] = [(); 2].map(|()| Made::make(&directory).unwrap());
-        drop(first);
-        assert!(directory.exists());
-        second.keep();
-        assert!(directory.exists());
+        let runs = || {
+            for _ in 0..1000 {
+                drop(Made::make(&base.path().join("a/b")).unwrap());
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(runs);
+            }
+        });
     }
 
     #[test]
