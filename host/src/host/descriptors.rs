@@ -224,7 +224,7 @@ fn forget_what_is_gone(dir: &Path) {
             let is_there = |note: &KeptFile| fs::symlink_metadata(OsStr::from_bytes(&note.path)).is_ok();
             match read(&entry.path()).filter(|note| !is_old || is_there(note)) {
                 Some(KeptFile { digest, .. }) => {
-                    needed.extend(digest.parse().map(|digest: Digest| description_name(&digest)));
+                    needed.extend(digest.parse().map(|digest: Digest| digest.to_hex()));
                 }
                 // If it stays, it only takes room; so below.
                 None if is_old => drop(fs::remove_file(entry.path())),
@@ -234,7 +234,10 @@ fn forget_what_is_gone(dir: &Path) {
             old.push(name);
         }
     }
-    for name in old.into_iter().filter(|name| !needed.contains(name)) {
+    // Whichever version has kept it.
+    let is_needed =
+        |name: &String| name.split(['-', '.']).next().is_some_and(|digest| needed.contains(digest));
+    for name in old.into_iter().filter(|name| !is_needed(name)) {
         let _gone = fs::remove_file(dir.join(name));
     }
 }
@@ -365,10 +368,14 @@ mod tests {
     fn what_another_version_kept_stays_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Descriptors::new(Some(dir.path().to_owned()));
-        let digest = Digest::from_sha256([7; 32]);
+        let plugin = tempfile::NamedTempFile::new().unwrap();
+        let digest = cache.compute(plugin.path()).unwrap();
         // So the first versions called it.
         let earlier = dir.path().join(format!("{}.json", digest.to_hex()));
         fs::write(&earlier, "{\"version\":1}").unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * KEPT;
+        fs::File::open(&earlier).unwrap().set_modified(long_ago).unwrap();
+        let cache = Descriptors::new(Some(dir.path().to_owned()));
         cache.put(&digest, &described());
         assert_eq!(fs::read_to_string(earlier).unwrap(), "{\"version\":1}");
         assert_eq!(cache.get(&digest), Some(described()));
