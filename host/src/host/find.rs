@@ -10,6 +10,7 @@
 //! A file's digest decides what it is granted. It may come from a note of how the file looked
 //! earlier; the backend is told it and refuses a file that no longer has it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -236,6 +237,8 @@ impl Rooms {
                 }
                 Ok(Some(Told::Providers(_))) => {}
                 Ok(None) => all.left_out.push(examined.file.path),
+                // As in a listing.
+                Err(FindError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "file passed over");
                     all.failed.push(error);

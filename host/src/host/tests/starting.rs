@@ -109,6 +109,19 @@ async fn a_file_that_goes_while_another_is_asked_is_none_that_cannot_be_read() {
     let listing = listing.unwrap();
     assert_eq!(offers(&listing), ["a: a"]);
     assert!(listing.misfits.is_empty(), "{:?}", listing.misfits);
+
+    let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side")]);
+    let host = house.host();
+    house.world.launches.lock().unwrap().push_back(Some(2 * SECOND));
+
+    let (found, ()) = tokio::join!(host.auth_handlers(Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        fs::remove_file(house.path("b.wasm")).unwrap();
+    });
+
+    let found = found.unwrap();
+    assert_eq!(found.handlers.len(), 1);
+    assert!(found.failed.is_empty(), "{:?}", found.failed);
 }
 
 #[tokio::test(start_paused = true)]
