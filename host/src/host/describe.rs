@@ -93,7 +93,8 @@ impl Rooms {
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         match self.described_under(examined, &known.digest, asking, likely).await {
-            // As at a start: the file itself knows better than what was remembered of it.
+            // As at a start: the file itself knows better than what was remembered of it. One that is replaced just now is not
+            // asked in its place: whether a file may be was decided of the one before.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
                 self.descriptors.forget(&examined.file.path);
                 examined.forget();
