@@ -110,21 +110,30 @@ struct Counts {
 impl Threads {
     /// Begins what may block. Has to be called within the runtime, which has threads for tasks and others.
     fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        let counts = Arc::clone(&self.0);
-        let is_alone = counts.under_way.fetch_add(1, Ordering::Relaxed) == 0;
+        let Counts { under_way, alone } = self.0.as_ref();
+        let is_alone = under_way.fetch_add(1, Ordering::Relaxed) == 0;
         let others = if is_alone {
-            counts.alone.fetch_add(1, Ordering::Relaxed)
+            alone.fetch_add(1, Ordering::Relaxed)
         } else {
-            counts.alone.store(0, Ordering::Relaxed);
+            alone.store(0, Ordering::Relaxed);
             0
         };
+        let counted = Counted(Arc::clone(&self.0));
         let work = move || {
-            // A panic ends the plugin, and nobody counts any more.
-            let done = work();
-            counts.under_way.fetch_sub(1, Ordering::Relaxed);
-            done
+            // Until the end of it, be that a panic: the plugin outlives one of a call that nobody waits for.
+            let _counted = counted;
+            work()
         };
         if others >= ALONE { tokio::spawn(async move { block_in_place(work) }) } else { spawn_blocking(work) }
+    }
+}
+
+/// One of those that are under way.
+struct Counted(Arc<Counts>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,6 +185,8 @@ mod tests {
                     let stays = threads.begin(|| thread::current().id()).await.unwrap() == here;
                     assert_eq!(stays, before >= ALONE, "after {before}");
                 }
+                let panics: fn() = || panic!("as a call may that nobody waits for");
+                assert!(threads.begin(panics).await.unwrap_err().is_panic());
                 let (sender, receiver) = std::sync::mpsc::channel();
                 let waits = threads.begin(move || receiver.recv());
                 threads.begin(move || sender.send(())).await.unwrap().unwrap();
