@@ -1,4 +1,4 @@
-//! The policy: a file in which a person says what each plugin may touch, and how much it may use.
+//! The policy: a file in which a person says what each plugin may touch, how much it may use, and what it is told.
 //!
 //! What a table applies to is decided by the digests in it and by nothing else; its name is a label
 //! for people. What no table names gets the default, which grants nothing. A policy is read as a

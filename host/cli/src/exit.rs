@@ -18,9 +18,10 @@ pub(crate) enum Exit {
     Failed = 1,
     /// What was looked at works, and is not what it has to be. Upstream's "validation failed".
     Deviates = 2,
-    /// An input cannot be read, or the provider does not have it. One whose value does not fit is a run that failed.
+    /// An input cannot be read, or the provider does not have it, or an option names what there is not. An input whose value
+    /// does not fit is a run that failed.
     InvalidInput = 3,
-    /// There is no such provider or file, or the file is no plugin.
+    /// There is no such provider or file, or the file is neither a component nor a program.
     NotFound = 4,
     /// The policy or the secrets file cannot be used.
     Configuration = 7,

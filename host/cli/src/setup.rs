@@ -32,7 +32,7 @@ pub(crate) struct PluginArgs {
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_dirs: Vec<PathBuf>,
 
-    /// File that says what plugins may touch, and how much they may use
+    /// File that says what plugins may touch, how much they may use, and what they are told
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 

@@ -30,7 +30,7 @@ pub struct Setup {
     pub policy: PolicyLookup,
     /// What a plugin may ask of us, made for each.
     pub services: ServiceFactory,
-    /// What every provider and every auth handler is told before it is called.
+    /// What every provider and every auth handler is told before it is called, with the settings of its policy.
     pub configuration: Configuration,
     /// The auth handler that is meant when a plugin names none.
     pub default_handler: Option<HandlerName>,
