@@ -4,7 +4,8 @@
 //! caller's and the plugin's own, around everything that the call waits for: its turn, a restart, the
 //! answer. A plugin that stopped, under a call or between two, is started anew at the next one, told again what it had
 //! been configured with, after a pause that doubles; when that has happened too often it is left in
-//! quarantine. Backends know nothing of this, and no other room keeps a clock.
+//! quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no other room
+//! keeps a clock.
 //!
 //! What a plugin remembered is gone with it: an auth handler that was started again knows of no login but
 //! those that it finds in its secrets.
