@@ -5,7 +5,7 @@
 //! run has come to use it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -27,16 +27,15 @@ impl Made {
         let missing = directory.ancestors().take_while(|ancestor| !ancestor.exists());
         let mut made = Self { directories: missing.map(Path::to_owned).collect(), held: None };
         for left in (0..ATTEMPTS).rev() {
-            match fs::create_dir_all(directory) {
-                Ok(()) => made.held = hold(directory),
-                Err(error) if left == 0 => return Err(error),
+            match fs::create_dir_all(directory).and_then(|()| hold(directory)) {
+                Ok(held) => {
+                    made.held = held;
+                    break;
+                }
                 // What it was to lie in, or what was there, may be gone by now.
-                Err(_) => {}
+                Err(error) if left > 0 && is_of_a_moment(&error) => std::thread::yield_now(),
+                Err(error) => return Err(error),
             }
-            if made.held.is_some() {
-                break;
-            }
-            std::thread::yield_now();
         }
         Ok(made)
     }
@@ -47,12 +46,33 @@ impl Made {
     }
 }
 
-/// Keeps other runs from removing a directory. What cannot be held, or is gone by then, is not.
-fn hold(directory: &Path) -> Option<File> {
-    let held = File::open(directory).ok()?;
-    held.try_lock_shared().ok()?;
-    let [opened, there] = [held.metadata().ok()?, directory.metadata().ok()?];
-    ((opened.dev(), opened.ino()) == (there.dev(), there.ino())).then_some(held)
+/// Keeps other runs from removing a directory, or returns nothing where that cannot be, as where there are no locks.
+///
+/// # Errors
+///
+/// That it is gone by then, or about to go.
+fn hold(directory: &Path) -> io::Result<Option<File>> {
+    let held = match File::open(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+        Err(_) => return Ok(None),
+        Ok(held) => held,
+    };
+    match held.try_lock_shared() {
+        Err(TryLockError::Error(_)) => return Ok(None),
+        Err(error @ TryLockError::WouldBlock) => return Err(error.into()),
+        Ok(()) => {}
+    }
+    let [opened, there] = [held.metadata()?, directory.metadata()?];
+    if (opened.dev(), opened.ino()) == (there.dev(), there.ino()) {
+        Ok(Some(held))
+    } else {
+        Err(ErrorKind::NotFound.into())
+    }
+}
+
+/// Returns whether an error is one of another run's removing.
+fn is_of_a_moment(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::WouldBlock)
 }
 
 impl Drop for Made {
