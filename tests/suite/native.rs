@@ -136,6 +136,21 @@ async fn a_panic_ends_the_process_and_every_call() -> TestResult {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_that_nobody_waits_for_ends_the_process() -> TestResult {
+    let mut host = TestHost::new(Door::Native);
+    let plugin = host.launch("acrobat").await?;
+    let input = r#"{"operation":"panic-unread","message":"nobody heard"}"#;
+    let mut chunks = plugin.provider.execute_stream(&Call::default(), request("acrobat", input));
+    assert!(generous(chunks.next()).await.is_some_and(|chunk| chunk.is_ok()));
+    drop(chunks);
+    let ended = plugin.execute("acrobat", r#"{"operation":"slow","millis":600000}"#).await;
+    let Err(CallError::Stopped(StopReason::Exited { status, stderr })) = ended else { panic!("{ended:?}") };
+    assert_eq!(status, "exit status: 2");
+    assert!(stderr.contains("panic: nobody heard"), "{stderr}");
+    Ok(())
+}
+
 /// Of a call that nobody waits for the plugin is told, and its answer goes nowhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_its_caller_leaves_is_told_so_and_ends() -> TestResult {

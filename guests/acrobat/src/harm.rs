@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use portcullis_sdk::Json;
+use portcullis_sdk::{Json, Sink};
 use serde_json::{Value, json};
 
 /// Never ends.
@@ -10,6 +10,14 @@ pub(crate) fn spin() -> ! {
     loop {
         black_box(());
     }
+}
+
+/// Streams until nobody reads, and panics then.
+pub(crate) fn panic_unread(message: &str, sink: Option<&mut Sink<'_>>) -> ! {
+    if let Some(sink) = sink {
+        while sink.stdout("still here").is_ok() {}
+    }
+    panic!("{message}")
 }
 
 /// Calls itself until the stack has no more room. What is held across the call keeps a compiler from

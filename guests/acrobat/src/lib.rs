@@ -29,6 +29,7 @@
 //! | `http-methods` | `chunks`, `size` | keeps so many requests with a method of that size, then `{"requests":n}`; components only |
 //! | `http-authorities` | `chunks`, `size` | the same with authorities; components only |
 //! | `panic` | `message` | panics |
+//! | `panic-unread` | `message` | streams until nobody reads, then panics; not the native peer |
 //! | `exit` | `code` | ends the whole plugin; a component can say no more than 0 or 1 |
 //! | `spin` | | never ends, and never waits for anything either |
 //! | `recurse` | | calls itself until the stack has no more room |
@@ -242,6 +243,7 @@ impl Acrobat {
             #[cfg(target_family = "wasm")]
             "http-authorities" => http::authorities(input.chunks, input.size)?,
             "panic" => panic!("{}", input.message),
+            "panic-unread" => harm::panic_unread(&input.message, sink),
             "exit" => std::process::exit(input.code),
             "spin" => harm::spin(),
             "recurse" => json!({ "depth": harm::recurse(0) }),

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::panicking;
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt as _;
@@ -15,7 +16,7 @@ use futures_util::stream;
 use portcullis_contract::{BackendName, Call, CallError, Digest, Kind, PluginInfo, PluginName};
 use portcullis_serve::Surroundings;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, block_in_place, spawn_blocking};
+use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use super::host::{Caller, Calling, NativeHost};
 use crate::{Error, Host};
@@ -39,7 +40,7 @@ impl Calls {
         work: impl FnOnce(&Host<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, CallError> {
         let (caller, host) = self.host(call);
-        let done = self.settle(self.threads.begin(move || work(&Host::from_service(&host)))).await;
+        let done = settle(self.begin(move || work(&Host::from_service(&host)))).await;
         drop(caller);
         done
     }
@@ -61,8 +62,8 @@ impl Calls {
         let begin = async move {
             let (caller, host) = calls.host(&call);
             let (sender, items) = mpsc::channel(1);
-            let task = calls.threads.begin(move || work(&host, &sender));
-            let under_way = UnderWay { calls, items, task, last, _caller: caller };
+            let task = calls.begin(move || work(&host, &sender));
+            let under_way = UnderWay { items, task, last, _caller: caller };
             stream::unfold(Some(under_way), UnderWay::next)
         };
         stream::once(begin).flatten().boxed()
@@ -73,22 +74,34 @@ impl Calls {
         (caller, NativeHost::new(self.around.clone(), calling))
     }
 
-    /// Waits for a thread.
-    async fn settle<T>(&self, task: JoinHandle<Result<T, Error>>) -> Result<T, CallError> {
-        match task.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => self.broken(&error).await,
+    /// Begins what an author wrote.
+    fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let fuse = Fuse(self.around.clone());
+        self.threads.begin(move || {
+            let _fuse = fuse;
+            work()
+        })
+    }
+}
+
+/// Ends the plugin when a panic of its code comes by. Whoever waits for the call may have gone, and cannot do so.
+struct Fuse(Surroundings);
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if panicking() {
+            self.0.give_up();
         }
     }
+}
 
-    /// Ends the plugin. No call is answered after that.
-    async fn broken<T>(&self, error: &JoinError) -> T {
-        // A runtime that shuts down has work that never began, and ends without us.
-        if error.is_panic() {
-            self.around.give_up();
-        }
-        std::future::pending().await
+/// Waits for a thread.
+async fn settle<T>(task: JoinHandle<Result<T, Error>>) -> Result<T, CallError> {
+    match task.await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.into()),
+        // It panicked, or the runtime shuts down and it never began: the plugin ends, and answers no call any more.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -120,7 +133,7 @@ impl Threads {
         };
         let counted = Counted(Arc::clone(&self.0));
         let work = move || {
-            // Until the end of it, be that a panic: the plugin outlives one of a call that nobody waits for.
+            // Until the end of it, be that a panic.
             let _counted = counted;
             work()
         };
@@ -139,7 +152,6 @@ impl Drop for Counted {
 
 /// A call that is under way, and what it has not handed over yet.
 struct UnderWay<I, T, L> {
-    calls: Calls,
     items: mpsc::Receiver<I>,
     task: JoinHandle<Result<T, Error>>,
     last: L,
@@ -154,8 +166,8 @@ impl<I, T, L: FnOnce(T) -> I> UnderWay<I, T, L> {
             Some(item) => Some((Ok(item), Some(this))),
             // The thread has let go of the other end, and is about to be done.
             None => {
-                let Self { calls, task, last, .. } = this;
-                Some((calls.settle(task).await.map(last), None))
+                let Self { task, last, .. } = this;
+                Some((settle(task).await.map(last), None))
             }
         }
     }
@@ -185,7 +197,7 @@ mod tests {
                     let stays = threads.begin(|| thread::current().id()).await.unwrap() == here;
                     assert_eq!(stays, before >= ALONE, "after {before}");
                 }
-                let panics: fn() = || panic!("as a call may that nobody waits for");
+                let panics: fn() = || panic!("as a call may");
                 assert!(threads.begin(panics).await.unwrap_err().is_panic());
                 let (sender, receiver) = std::sync::mpsc::channel();
                 let waits = threads.begin(move || receiver.recv());
