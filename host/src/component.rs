@@ -72,6 +72,8 @@ use load::Source;
 use provider::ComponentProvider;
 use state::Ground;
 
+use crate::span::in_this_span;
+
 /// What the backend is made of.
 #[derive(Clone)]
 pub struct ComponentOptions {
@@ -353,7 +355,7 @@ impl From<wasmtime::Error> for Text {
 
 /// Does work that waits for a disk, where that disturbs nobody.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match tokio::task::spawn_blocking(in_this_span(work)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -91,6 +91,8 @@ pub mod process;
 mod regular;
 #[cfg(feature = "rooms")]
 pub mod secrets;
+#[cfg(any(feature = "component", feature = "rooms"))]
+mod span;
 pub mod supervise;
 mod warnings;
 

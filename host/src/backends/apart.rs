@@ -21,6 +21,7 @@ use rustix::fs::{Access, access};
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::leftovers::{self, NEWBORN};
 use crate::process::{ProcessBackend, ProcessOptions};
+use crate::span::in_this_span;
 
 /// Begins the names of the directories of files that are wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";
@@ -101,7 +102,7 @@ impl Isolating {
             description: String::new(),
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
-        let written = tokio::task::spawn_blocking(move || {
+        let written = tokio::task::spawn_blocking(in_this_span(move || {
             let directory = Directory::create(&parent.unwrap_or_else(std::env::temp_dir))?;
             // A name that no plugin chose.
             let path = directory.made.path().join("plugin");
@@ -111,7 +112,7 @@ impl Isolating {
                 write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
             check_that_it_runs(&path)?;
             Ok::<_, io::Error>((directory, path, written.file))
-        });
+        }));
         let written = written.await.map_err(LaunchError::failed)?;
         let (directory, path, digest) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {

@@ -2,9 +2,11 @@
 
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
+use crate::span::in_this_span;
+
 /// Does some work where nobody who waits for something else waits for it, too.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    finished(spawn_blocking(work)).await
+    finished(spawn_blocking(in_this_span(work))).await
 }
 
 /// Waits for work of the caller's own runtime, and passes on its panic.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
+use tracing::Instrument as _;
+use tracing::instrument::WithSubscriber as _;
 
 use super::Rooms;
 use super::aside::finished;
@@ -58,7 +60,7 @@ impl Rooms {
         let entry = self.entry(file, purpose);
         let turn = Arc::clone(&entry.turn).lock_owned().await;
         let work = work(rooms, Arc::clone(&entry));
-        let seen_through = tokio::spawn(async move {
+        let seen_through = async move {
             let _until_the_end = (entry, turn);
             tokio::select! {
                 biased;
@@ -66,8 +68,9 @@ impl Rooms {
                 _ = life.wait_for(|life| *life != Life::Up) => Err(FindError::Stopping),
                 done = work => done,
             }
-        });
-        finished(seen_through).await
+        };
+        // It is logged as its beginner's, also when that one has gone.
+        finished(tokio::spawn(seen_through.in_current_span().with_current_subscriber())).await
     }
 
     /// Returns what is known of the plugin in a file.

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use super::{SecretStore, StoreError};
 use crate::leftovers::{self, NEWBORN};
 use crate::lock::lock;
+use crate::span::in_this_span;
 
 mod text;
 
@@ -142,10 +143,10 @@ impl FileStore {
         // Not waited for in a thread that others need: there are only so many.
         let turn = Arc::clone(&shared.turns).acquire_owned().await;
         let turn = turn.map_err(|closed| StoreError::Write(closed.into()))?;
-        let changed = tokio::task::spawn_blocking(move || {
+        let changed = tokio::task::spawn_blocking(in_this_span(move || {
             let _turn = turn;
             shared.change(change)
-        });
+        }));
         match changed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(StoreError::Write(error.into())),

@@ -10,6 +10,8 @@ use std::time::Duration;
 use portcullis_contract::{Call, CallError, Configuration, Plugin as _, StopReason, chain};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+use tracing::instrument::WithSubscriber as _;
 
 use super::{Life, PluginKind, Shared, launch_within};
 use crate::lock::lock;
@@ -148,13 +150,14 @@ impl<K: PluginKind> Shared<K> {
         let (said, restart) = watch::channel(None);
         state.restart = Some(restart.clone());
         let shared = Arc::clone(self);
-        tokio::spawn(async move {
+        let under_way = async move {
             tokio::select! {
                 restarted = shared.restart() => drop(said.send_replace(Some(restarted))),
                 // The restart is dropped, and what it has started with it.
                 () = shared.over() => {}
             }
-        });
+        };
+        tokio::spawn(under_way.in_current_span().with_current_subscriber());
         Some(restart)
     }
 

@@ -1,7 +1,13 @@
 //! Who comes while a plugin is being started, who gives up, and what is started again.
 
+use std::sync::atomic::Ordering;
+
 use portcullis_contract::HandlerName;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::*;
 
@@ -185,4 +191,35 @@ async fn a_plugin_in_quarantine_has_another_try_once_that_is_lifted() {
 
     assert!(house.run(&host, "a").await.is_ok());
     assert!(!host.lift_quarantine(&a));
+}
+
+/// Writes down where of this crate something is logged, and in which span.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>);
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let (target, span) = (event.metadata().target(), context.event_span(event));
+        if target.starts_with("portcullis::host") {
+            self.0.lock().unwrap().push((target, span.map(|span| span.name())));
+        }
+    }
+}
+
+/// Some of it is done by another thread, and some by a task that outlives whoever asked.
+#[tokio::test]
+async fn what_is_logged_of_a_start_stands_in_the_span_of_who_asked_for_it() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    std::os::unix::fs::symlink("nowhere", house.path("b.wasm")).unwrap();
+    house.world.refuses_configuration.store(true, Ordering::SeqCst);
+    let spans = Spans::default();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+
+    let wanted = Wanted::Named("a".to_owned());
+    host.find(&wanted, Describe::Trusted).instrument(tracing::info_span!("asked")).await.unwrap();
+
+    let asked = Some("asked");
+    let seen = std::mem::take(&mut *spans.0.lock().unwrap());
+    assert_eq!(seen, [("portcullis::host::discover", asked), ("portcullis::host::start", asked)]);
 }
