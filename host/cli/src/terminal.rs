@@ -10,6 +10,7 @@ use portcullis::host::services::Person;
 use portcullis_contract::{PluginName, PromptError, ResponseRequest, visible, visible_line};
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
+use url::{Position, Url};
 
 use crate::output::complain_aside;
 use crate::stderr;
@@ -54,17 +55,22 @@ impl Person for AtTerminal {
 /// Returns whether an address is one at which a browser ends up. Plugins leave it to their host to see to that.
 fn leads_back(answer: &str, redirect_uri: &str) -> bool {
     // What names no server says nothing of an address.
-    if !redirect_uri.contains("://") {
-        return true;
+    let Some(back) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return true };
+    let Ok(answer) = Url::parse(answer) else { return false };
+    let server = [back.scheme(), &back[Position::BeforeHost..Position::AfterPort]];
+    if server != [answer.scheme(), &answer[Position::BeforeHost..Position::AfterPort]] {
+        return false;
     }
-    // A query that is there is added to.
-    let has_query = redirect_uri.contains('?');
-    let begins = if has_query { redirect_uri } else { redirect_uri.trim_end_matches('/') };
-    let then: &[char] = if has_query { &['&', '#'] } else { &['/', '?', '#'] };
-    answer.split_at_checked(begins.len()).is_some_and(|(beginning, rest)| {
-        // Browsers write a server in small letters.
-        beginning.eq_ignore_ascii_case(begins) && (rest.is_empty() || rest.starts_with(then))
-    })
+    let goes_on = |text: &str, beginning: &str, with: char| {
+        text.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with(with))
+    };
+    match back.query() {
+        // It is added to.
+        Some(query) => {
+            answer.path() == back.path() && goes_on(answer.query().unwrap_or_default(), query, '&')
+        }
+        None => goes_on(answer.path(), back.path().trim_end_matches('/'), '/'),
+    }
 }
 
 /// Everything in it is the plugin's, so it says whose it is, and nothing of it begins a line.
@@ -183,6 +189,12 @@ mod tests {
         check("http://localhost/back?app=/1&code=1", "http://localhost/back?app=/", false);
         check("http://localhost/back?code=1", "http://LocalHost/back", true);
         check("http://localhost/\u{e9}", "http://localhost/e", false);
+        check("https://door.example/back?code=1", "https://door.example:443/back", true);
+        check("https://door.example:8443/back?code=1", "https://door.example/back", false);
+        check("http://door.example:443/back?code=1", "https://door.example/back", false);
+        check("https://xn--tr-xka.example/?code=1", "https://t\u{fc}r.example", true);
+        check("http://localhost@door.example/?code=1", "http://localhost", false);
+        check("app://back?code=1", "app://back", true);
         check("the code", "urn:ietf:wg:oauth:2.0:oob", true);
         check("the code", "", true);
     }
