@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -27,7 +27,7 @@ mod kept;
 
 use crate::lock::lock;
 use crate::{leftovers, regular};
-use kept::{Kept, VERSION};
+use kept::{Kept, KeptFile, Looks, VERSION};
 
 /// A folder of descriptors, or none.
 #[derive(Clone, Debug, Default)]
@@ -244,35 +244,6 @@ fn forget_what_is_gone(dir: &Path) {
 
 fn description_name(digest: &Digest) -> String {
     format!("{}-{VERSION}.json", digest.to_hex())
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptFile {
-    path: Vec<u8>,
-    looks: Looks,
-    digest: String,
-}
-
-/// How a file looks from outside.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Looks {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Looks {
-    fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
 }
 
 #[cfg(test)]

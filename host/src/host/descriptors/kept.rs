@@ -1,6 +1,8 @@
-//! What is written of a plugin: plain mirrors of the contract's types, and their form on disk.
+//! What is written of a plugin and of its file: plain mirrors of the contract's types, and their form on disk.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 
 use portcullis_contract::{
     AuthCapability, Capability, Contact, Descriptor, Example, Flow, HandlerInfo, HandlerName, Json, Link,
@@ -58,6 +60,36 @@ impl From<&Described> for Kept {
             }
         };
         Self { version: VERSION, offers }
+    }
+}
+
+/// Which digest a path had.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptFile {
+    pub(super) path: Vec<u8>,
+    pub(super) looks: Looks,
+    pub(super) digest: String,
+}
+
+/// How a file looks from outside.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Looks {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Looks {
+    pub(super) fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
     }
 }
 
