@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use portcullis_contract::{Descriptor, Digest, HandlerInfo, ProviderName};
+use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -59,6 +59,13 @@ pub(super) enum Described {
 }
 
 impl Described {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Providers(_) => Kind::Provider,
+            Self::AuthHandlers(_) => Kind::AuthHandler,
+        }
+    }
+
     /// Returns it as text, to be kept elsewhere.
     pub(super) fn to_text(&self) -> serde_json::Result<String> {
         serde_json::to_string(&Kept::from(self))
@@ -147,13 +154,23 @@ impl Descriptors {
         Ok(digest)
     }
 
+    /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind.
+    pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) {
+        if self.get(digest).is_some_and(|described| described.kind() == kind) {
+            self.remove(&description_name(digest));
+        }
+    }
+
     /// Forgets which digest a path had.
     pub(super) fn forget(&self, path: &Path) {
-        let name = file_name(&absolute(path));
+        self.remove(&file_name(&absolute(path)));
+    }
+
+    fn remove(&self, name: &str) {
         match &self.dir {
             // Not there is as good as gone.
             Some(dir) => drop(fs::remove_file(dir.join(name))),
-            None => drop(lock(&self.memory).remove(&name)),
+            None => drop(lock(&self.memory).remove(name)),
         }
     }
 

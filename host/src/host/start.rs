@@ -179,6 +179,10 @@ impl Rooms {
             digest = self.digest(file).await?.digest;
             plugin = self.launch_under::<K>(file, digest).await;
         }
+        if let Err(LaunchError::OtherKind { .. }) = plugin {
+            // Another program may stand behind a script by now. What it is, it says when it is next asked.
+            self.notes(move |notes| notes.forget_kind(&digest, K::KIND)).await;
+        }
         let plugin = plugin.map_err(|source| FindError::launch(file, source))?;
         if self.is_stopping() {
             plugin.kill().await;
