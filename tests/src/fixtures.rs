@@ -4,7 +4,9 @@
 //! component that loops before it was ever called, say, is put together here from the component
 //! contract itself.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,14 +127,28 @@ pub fn portcullis() -> PathBuf {
 ///
 /// # Panics
 ///
-/// When the link cannot be made.
+/// When it cannot be copied.
 #[must_use]
 pub fn rogue(way: &str, scratch: &Path) -> PathBuf {
     let path = scratch.join(format!("rogue-{way}"));
     if !path.exists() {
-        std::fs::copy(beside_the_tests("rogue"), &path).expect("the scratch directory takes a file");
+        copy(&beside_the_tests("rogue"), &path).expect("the scratch directory takes a file");
     }
     path
+}
+
+/// Copies a program to where a test starts it.
+///
+/// Another process does. Of a child that is just being started, by whichever test, what this one has open is open as well,
+/// and the kernel starts no file that somebody may still write to.
+///
+/// # Errors
+///
+/// When it cannot be copied.
+#[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let copied = Command::new("cp").arg(from).arg(to).status()?;
+    if copied.success() { Ok(()) } else { Err(io::Error::other("cp did not copy it")) }
 }
 
 /// A test runs from Cargo's `deps` folder; the binaries of the package lie above it.

@@ -22,7 +22,7 @@ fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResu
     for (place, plugin) in [("here", "echo"), ("there", "acrobat")] {
         let directory = person.path(place).join("own");
         fs::create_dir_all(&directory)?;
-        fs::copy(fixtures::native(plugin), directory.join(plugin))?;
+        fixtures::copy(&fixtures::native(plugin), &directory.join(plugin))?;
         assert!(list(place, &["--describe"])?.status.success());
         let long_ago = SystemTime::now() - Duration::from_secs(60 * 24 * 60 * 60);
         for kept in cli::files_below(&person.path("cache/descriptors")) {

@@ -34,12 +34,12 @@ impl Person {
     }
 
     pub(crate) fn has_native(&self, name: &str) -> Result<(), std::io::Error> {
-        fs::copy(fixtures::native(name), self.path("plugins").join(name)).map(drop)
+        fixtures::copy(&fixtures::native(name), &self.path("plugins").join(name))
     }
 
     #[cfg(go_peers)]
     pub(crate) fn has_peer(&self, name: &str) -> Result<(), std::io::Error> {
-        fs::copy(fixtures::peer(name), self.path("plugins").join(name)).map(drop)
+        fixtures::copy(&fixtures::peer(name), &self.path("plugins").join(name))
     }
 
     /// Wraps a guest under a name, with the lines of a policy's table.
@@ -71,9 +71,11 @@ impl Person {
         name: &str,
         content: impl AsRef<[u8]>,
     ) -> Result<PathBuf, std::io::Error> {
-        let path = self.path(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let [draft, path] = ["draft", name].map(|name| self.path(name));
+        fs::write(&draft, content)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+        fixtures::copy(&draft, &path)?;
+        fs::remove_file(draft)?;
         Ok(path)
     }
 

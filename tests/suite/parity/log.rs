@@ -17,7 +17,7 @@ fn what_a_plugin_logs_has_the_same_fields(door: Door) -> TestResult {
     let [program, component] = ["./acrobat", "./acrobat.wasm"];
     let plugin = fixtures::plugin(door, "acrobat");
     let file = match door {
-        Door::Process | Door::Native => fs::copy(plugin, person.path(program)).map(|_| program)?,
+        Door::Process | Door::Native => fixtures::copy(&plugin, &person.path(program)).map(|()| program)?,
         Door::Component => fs::copy(plugin, person.path(component)).map(|_| component)?,
         Door::Shim => {
             fs::copy(plugin, person.path(component))?;

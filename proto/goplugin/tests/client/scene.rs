@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,6 +81,20 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         None => error.to_string(),
         Some(source) => format!("{error}: {}", chain(source)),
     }
+}
+
+/// Writes a program to where a test starts it.
+///
+/// Another process does. Of a child that is just being started, by whichever test, what this one has open is open as well,
+/// and the kernel starts no file that somebody may still write to.
+#[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+pub(crate) fn write_program(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, content)?;
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+    let copied = Command::new("cp").arg(&draft).arg(path).status()?;
+    assert!(copied.success(), "cp did not copy it");
+    fs::remove_file(draft)
 }
 
 /// Waits until a directory has nothing in it any more.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis_goplugin::{Encryption, Environment, Executable, Launch, Ports, StartError};
 use rustix::process::Pid;
 
-use crate::scene::{chain, scene};
+use crate::scene::{chain, scene, write_program};
 use crate::{LONG, ROGUE, TestResult};
 
 #[tokio::test]
@@ -124,24 +124,23 @@ async fn nothing_of_how_we_take_signals_is_left_in_a_child() -> TestResult {
 #[tokio::test]
 async fn a_file_that_cannot_run_is_not_handed_to_a_shell() -> TestResult {
     let scene = scene(&[]);
-    let file = |name: &str, content: &[u8], mode: u32| -> std::io::Result<PathBuf> {
+    let file = |name: &str, content: &[u8]| -> std::io::Result<PathBuf> {
         let path = scene.base.path().join(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        write_program(&path, content)?;
         Ok(path)
     };
     for (path, expected) in [
         (
-            file("text", b"echo '1|1|unix|/x|grpc|'\n", 0o755)?,
+            file("text", b"echo '1|1|unix|/x|grpc|'\n")?,
             "it is neither a program nor a script: Exec format error (os error 8)",
         ),
         (
-            file("component", b"\0asm\x0d\0\x01\0", 0o755)?,
+            file("component", b"\0asm\x0d\0\x01\0")?,
             "it is WebAssembly, not a program: Exec format error (os error 8)",
         ),
-        (file("empty", b"", 0o755)?, "it is empty: Exec format error (os error 8)"),
+        (file("empty", b"")?, "it is empty: Exec format error (os error 8)"),
         (
-            file("script", b"#!/no/such/interpreter\n", 0o755)?,
+            file("script", b"#!/no/such/interpreter\n")?,
             "it is a script for \"/no/such/interpreter\", which does not exist: No such file or directory (os error 2)",
         ),
     ] {
@@ -159,13 +158,12 @@ async fn a_file_that_cannot_run_is_not_handed_to_a_shell() -> TestResult {
 async fn the_file_that_was_checked_is_the_one_that_runs() -> TestResult {
     let mut scene = scene(&["serve"]); // H-11
     let path = scene.base.path().join("plugin");
-    fs::copy(ROGUE, &path)?;
+    write_program(&path, &fs::read(ROGUE)?)?;
     scene.launch.executable = Executable::open(&path)?;
     let checksum = scene.launch.executable.checksum()?;
     // Somebody swaps it between the check and the start.
     fs::remove_file(&path)?;
-    fs::write(&path, "#!/bin/false\n")?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    write_program(&path, b"#!/bin/false\n")?;
 
     scene.launch.checksum = Some(checksum);
     scene.launch.start().await?.ping(LONG).await?;
@@ -180,8 +178,7 @@ async fn the_file_that_was_checked_is_the_one_that_runs() -> TestResult {
 async fn a_script_runs_after_its_checksum_was_verified() -> TestResult {
     let mut scene = scene(&["serve"]);
     let path = scene.base.path().join("plugin.sh");
-    fs::write(&path, format!("#!/bin/sh\nexec '{ROGUE}' \"$@\"\n"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    write_program(&path, format!("#!/bin/sh\nexec '{ROGUE}' \"$@\"\n").as_bytes())?;
     scene.launch.executable = Executable::at(&path);
     scene.launch.checksum = Some(scene.launch.executable.checksum()?);
     scene.launch.start().await?.ping(LONG).await?;
