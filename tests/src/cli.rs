@@ -55,14 +55,18 @@ pub fn end_by(by: Signal, child: Child) -> io::Result<Option<i32>> {
     Ok(ended(child)?.code())
 }
 
-/// Waits for the end of a child, and kills it if that does not come.
-fn ended(mut child: Child) -> io::Result<ExitStatus> {
+/// Waits for the end of a child.
+///
+/// # Errors
+///
+/// When it had to be killed.
+pub fn ended(mut child: Child) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(&child);
     let (done, ended) = mpsc::channel();
     thread::spawn(move || done.send(child.wait()));
     ended.recv_timeout(LONG).unwrap_or_else(|_| {
         let _has_ended = kill_process(pid, Signal::KILL);
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the command does not end"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end"))
     })
 }
 

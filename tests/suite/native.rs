@@ -2,16 +2,16 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{Call, CallError, HandlerName, StopReason};
 use portcullis_tests::auth::login;
+use portcullis_tests::cli::Signal;
 use portcullis_tests::{
-    Door, LONG, Scratch, TestHost, TestResult, assert_matches, fixtures, generous, request,
+    Door, LONG, Scratch, TestHost, TestResult, assert_matches, cli, fixtures, generous, request,
 };
-use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 
 /// Makes a command of a program that has `scratch` for its sockets.
@@ -48,18 +48,6 @@ fn line(child: &mut Child) -> Result<(String, BufReader<std::process::ChildStdou
     Ok((line, stdout))
 }
 
-/// Waits for a child that has to end, and returns its code.
-fn code(child: &mut Child) -> Result<Option<i32>, std::io::Error> {
-    let until = Instant::now() + LONG;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.code());
-        }
-        assert!(Instant::now() < until, "it does not end");
-        std::thread::yield_now();
-    }
-}
-
 #[test_case("echo", PROVIDER, None, "1|1|unix|"; "a provider has one version")]
 #[test_case("doorman", AUTH, None, "1|1|unix|"; "an auth handler falls back on its first one")]
 #[test_case("doorman", AUTH, Some("1"), "1|1|unix|"; "an older host gets the first one")]
@@ -77,12 +65,10 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
     let (first, mut rest) = line(&mut child)?;
     assert!(first.starts_with(start) && first.ends_with("|grpc|\n"), "{first}");
 
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::INT)?; // item 24
+    cli::signal(&child, Signal::INT)?; // item 24
     // It lives: what comes after the one signal would not have met anybody else.
     assert_eq!(child.try_wait()?, None);
-    kill_process(pid, Signal::TERM)?;
-    assert_eq!(code(&mut child)?, Some(0));
+    assert_eq!(cli::end_by(Signal::TERM, child)?, Some(0));
     let mut left = String::new();
     rest.read_to_string(&mut left)?;
     assert_eq!(left, ""); // item 10
@@ -101,7 +87,7 @@ fn it_ends_with_the_process_that_started_it() -> TestResult {
     let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (tell, told) = channel();
     let stdout = BufReader::new(host.stdout.take().expect("it was asked for"));
-    let reader = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         // Ends when the last process that has the pipe does.
         for line in stdout.lines().map_while(Result::ok) {
             let _test_is_over = tell.send(line);
@@ -110,8 +96,8 @@ fn it_ends_with_the_process_that_started_it() -> TestResult {
     let both = [told.recv_timeout(LONG)?, told.recv_timeout(LONG)?];
     assert!(both.iter().any(|line| line.starts_with("1|1|unix|")), "{both:?}");
     drop(host.stdin.take());
-    assert_eq!(code(&mut host)?, Some(0));
-    reader.join().map_err(|_| "the reader panicked")?;
+    assert_eq!(cli::ended(host)?.code(), Some(0));
+    assert_eq!(told.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     Ok(())
 }
 
