@@ -97,16 +97,20 @@ async fn a_start_that_is_given_up_leaves_nothing() {
     wait_until_empty(scene.base.path()).await;
 }
 
+/// The first does not end when it is asked, and keeps the second from nothing.
 #[tokio::test]
 async fn all_are_stopped_at_the_same_time() -> TestResult {
-    let scene = scene(&["serve"]); // H-71
-    let mut plugins = Vec::new();
-    for _ in 0..3 {
-        plugins.push(scene.launch.start().await?);
+    let (stubborn, willing) = (scene(&["serve-on"]), scene(&["serve"])); // H-71
+    let plugins = [stubborn.launch.start().await?, willing.launch.start().await?];
+    let gone = plugins[1].gone();
+    tokio::select! {
+        exits = stop_all(&plugins, LONG) => panic!("{exits:?}"),
+        exit = gone.wait() => assert!(exit.requested),
     }
-    let exits = stop_all(&plugins, Duration::from_millis(50)).await;
-    assert_eq!(exits.iter().filter(|exit| exit.requested).count(), 3);
-    scene.expect_nothing_left();
+    let exits = stop_all(&plugins, Duration::ZERO).await;
+    assert!(exits.iter().all(|exit| exit.requested), "{exits:?}");
+    stubborn.expect_nothing_left();
+    willing.expect_nothing_left();
     Ok(())
 }
 
