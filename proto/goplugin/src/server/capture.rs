@@ -17,11 +17,11 @@ use super::output::Output;
 
 /// How long the rest of what was printed may take. It takes a moment; a guess, and a child that has the pipe as its own
 /// output may keep it open for longer than we live.
-const REST: Duration = Duration::from_millis(20);
+pub(super) const REST: Duration = Duration::from_millis(20);
 
 /// How long somebody may keep standard output to themselves at the end. A guess: what is not flushed by then is lost, and a
 /// machine under load may take long to start the thread that does it. Hosts kill after two seconds.
-const TURN: Duration = Duration::from_millis(100);
+pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// How much is read at once.
 const READ: usize = 8 << 10;

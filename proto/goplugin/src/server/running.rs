@@ -297,7 +297,15 @@ mod tests {
     use tonic::service::Routes;
 
     use super::*;
+    use crate::server::capture::{REST, TURN};
     use crate::{Cookie, Services};
+
+    /// Whatever does not end is waited for no longer than this, one after the other.
+    #[test]
+    fn a_plugin_that_was_asked_to_end_ends_before_its_host_kills_it() {
+        let longest = TURN + REST + FLUSH + LONGEST_GRACE + REPLY + REPLY + FLUSH;
+        assert!(longest < Duration::from_secs(2), "{longest:?}"); // P-63
+    }
 
     /// Its program may end at once, and not wait for the task that listens for the one connection.
     #[tokio::test]
