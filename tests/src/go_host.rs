@@ -101,12 +101,10 @@ pub type Answer = Result<Value, Failure>;
 /// How a plugin ended when its host had enough of it.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Without being killed.
+    /// Without being killed, as it is after two seconds.
     pub graceful: bool,
     /// In the words of the system.
     pub exit: String,
-    /// How long that took.
-    pub milliseconds: f64,
 }
 
 /// A running Go host with its plugin.
@@ -301,7 +299,6 @@ impl GoHost {
         Ended {
             graceful: ending["graceful"] == true,
             exit: ending["exit"].as_str().unwrap_or_default().to_owned(),
-            milliseconds: ending["milliseconds"].as_f64().unwrap_or_default(),
         }
     }
 }
