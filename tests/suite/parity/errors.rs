@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use portcullis::contract::{
     Amount, Call, CallError, Context, Execute, Iteration, Json, LimitName, Limits, Severity, StopReason,
 };
@@ -217,12 +218,10 @@ async fn after_a_shutdown_every_call_finds_the_plugin_gone(door: Door) -> TestRe
 async fn a_shutdown_does_not_wait_for_a_call_that_never_ends(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let plugin = host.launch("acrobat").await?;
-    let stuck = plugin.clone();
-    let stuck = tokio::spawn(async move {
-        let slow = request("acrobat", r#"{"operation":"slow","millis":600000}"#);
-        stuck.provider.execute(&Call::default(), slow).await
-    });
+    let never = request("acrobat", r#"{"operation":"stream","chunks":2,"size":1,"pauseMillis":600000}"#);
+    let mut stuck = plugin.provider.execute_stream(&Call::default(), never);
+    assert_matches!(generous(stuck.next()).await, Some(Ok(_)));
     generous(plugin.provider.shutdown(Duration::from_millis(100))).await;
-    assert_matches!(generous(stuck).await?, Err(CallError::Stopped(_) | CallError::Gone));
+    assert_matches!(generous(stuck.next()).await, Some(Err(CallError::Stopped(_) | CallError::Gone)));
     Ok(())
 }
