@@ -55,6 +55,9 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// Long enough for a call to be under way, short enough to wait for.
 pub const SOON: Duration = Duration::from_millis(300);
 
+/// Long enough for a short call to come to its end, on a machine that has much else to do, short enough to wait for.
+pub const A_WHILE: Duration = Duration::from_secs(3);
+
 /// A way into a plugin. Behaviour is the same behind each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {

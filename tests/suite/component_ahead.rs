@@ -11,7 +11,7 @@ use portcullis::contract::{
 };
 use portcullis::host::services::Services;
 use portcullis::policy::every_secret;
-use portcullis_tests::{Empty, Gate, SOON, TestResult, assert_matches, fixtures, generous, request};
+use portcullis_tests::{A_WHILE, Empty, Gate, TestResult, assert_matches, fixtures, generous, request};
 use tokio::sync::Notify;
 
 tokio::task_local! {
@@ -22,6 +22,7 @@ tokio::task_local! {
 /// Answers calls, and has everybody else wait for ever.
 #[derive(Debug, Default)]
 struct ForCalls {
+    waits: Notify,
     given_up: Notify,
 }
 
@@ -38,6 +39,7 @@ impl Drop for Waits<'_> {
 impl Gate for ForCalls {
     async fn pass(&self) {
         if CALLING.try_with(|_| ()).is_err() {
+            self.waits.notify_one();
             let _waits = Waits(&self.given_up);
             pending::<()>().await;
         }
@@ -53,7 +55,7 @@ async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> Test
     let services = Services::new(name.clone(), &grants, Some(Arc::clone(&store) as _), None);
     let spec = PluginSpec {
         grants,
-        limits: Limits { wall: Some(SOON), ..Limits::default() },
+        limits: Limits { wall: Some(A_WHILE), ..Limits::default() },
         host: Some(Arc::new(services)),
         ..PluginSpec::new(name, fixtures::guest("acrobat"))
     };
@@ -65,14 +67,17 @@ async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> Test
     let told = Configuration { settings, ..Configuration::default() };
     generous(CALLING.scope((), plugin.configure(&call, &acrobat, &told))).await?;
 
-    let mut given_up = pin!(generous(store.0.given_up.notified()));
+    let ok = || CALLING.scope((), plugin.execute(&call, request("acrobat", r#"{"operation":"ok"}"#)));
+    let mut waits = pin!(generous(store.0.waits.notified()));
     loop {
-        let ok = request("acrobat", r#"{"operation":"ok"}"#);
         tokio::select! {
             biased;
-            () = &mut given_up => return Ok(()),
-            // Calls do not wait for it.
-            answer = CALLING.scope((), plugin.execute(&call, ok)) => assert_matches!(answer, Ok(_)),
+            () = &mut waits => break,
+            answer = ok() => assert_matches!(answer, Ok(_)),
         }
     }
+    // Calls do not wait for it.
+    assert_matches!(generous(ok()).await, Ok(_));
+    generous(store.0.given_up.notified()).await;
+    Ok(())
 }

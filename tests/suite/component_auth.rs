@@ -11,7 +11,7 @@ use portcullis::contract::{
     LoginEvent, LoginResult, StopReason,
 };
 use portcullis_tests::auth::{Household, login};
-use portcullis_tests::{Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
+use portcullis_tests::{A_WHILE, Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -115,7 +115,7 @@ async fn a_call_waits_for_a_login_and_then_sees_what_came_of_it() -> TestResult 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_too_long_for_a_login_is_told_so_and_the_login_goes_on() -> TestResult {
     let (mut host, household) = (TestHost::new(Door::Component), Household::hesitant("lin"));
-    host.limits = Limits { wall: Some(SOON), ..Limits::default() };
+    host.limits = Limits { wall: Some(A_WHILE), ..Limits::default() };
     let doorman = doorman(&mut host, &household).await?;
     let under_way = begin(&doorman, &household).await;
 
