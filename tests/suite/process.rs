@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use portcullis::contract::chain;
-use portcullis_tests::{Door, SOON, TestHost, TestResult, fixtures, generous};
+use portcullis::contract::{LaunchError, chain};
+use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, fixtures, generous};
 use test_case::test_case;
 
 /// Returns the whole chain of why a child did not start.
@@ -19,27 +19,28 @@ async fn refusal(host: &mut TestHost, path: PathBuf) -> String {
 
 /// Each way of breaking the protocol is refused, says what was seen, and leaves nothing behind: the
 /// host's own check for that comes with its drop.
-#[test_case("garbage", "not a handshake"; "prints something else")]
-#[test_case("half-exit", "not a handshake"; "prints half a line and exits")]
-#[test_case("nothing-exit0", "ended before it served"; "exits at once as if all were well")]
-#[test_case("nothing-exit3-stderr", "exit status: 3"; "exits at once and says why")]
-#[test_case("fork-exit", "ended before it served"; "leaves its pipes to a child and exits")]
+#[test_case("garbage", "is not a handshake: \"Hello! I am"; "prints something else")]
+#[test_case("half-exit", "is not a handshake: \"1|1|un\""; "prints half a line and exits")]
+#[test_case("nothing-exit0", "ended before it served: exit status: 0"; "exits at once as if all were well")]
+#[test_case("nothing-exit3-stderr", "exit status: 3; its last words: cannot open"; "exits at once and says why")]
+#[test_case("fork-exit", "ended before it served: exit status: 0"; "leaves its pipes to a child and exits")]
 #[test_case("long-line", "longer than 65536 bytes"; "prints a line without end")]
 #[test_case("flood-stdout", "longer than 65536 bytes"; "floods stdout")]
-#[test_case("bad-core", "version 2 of the handshake"; "speaks another core protocol")]
-#[test_case("bad-version", "version"; "speaks another version of the application")]
-#[test_case("bad-network", "network"; "listens on another kind of network")]
-#[test_case("netrpc", "netrpc"; "speaks net rpc")]
-#[test_case("netrpc-4-fields", "netrpc"; "speaks net rpc without saying so")]
-#[test_case("bad-address", "connect"; "names a socket that is not there")]
-#[test_case("two-lines", "connect"; "prints two lines")]
-#[test_case("cert", "TLS"; "sends a certificate that nobody asked for")]
+#[test_case("bad-core", "speaks version 2 of the handshake"; "speaks another core protocol")]
+#[test_case("bad-version", "speaks protocol version 99, and this host 1"; "speaks another version of the application")]
+#[test_case("bad-network", "carrier-pigeon"; "listens on another kind of network")]
+#[test_case("netrpc", "speaks \"netrpc\""; "speaks net rpc")]
+#[test_case("netrpc-4-fields", "speaks \"netrpc\""; "speaks net rpc without saying so")]
+#[test_case("bad-address", "cannot connect to it at /nowhere/at/all: "; "names a socket that is not there")]
+#[test_case("two-lines", "cannot connect to it at /nowhere/at/all: "; "prints two lines")]
+#[test_case("die-later", "exit status: 9"; "dies at the first connection")]
+#[test_case("cert", "wants a TLS connection"; "sends a certificate that nobody asked for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_breaks_the_protocol_is_refused_by_what_it_did(way: &str, says: &str) -> TestResult {
     let mut host = TestHost::new(Door::Process);
     let rogue = fixtures::rogue(way, host.scratch());
     let refusal = refusal(&mut host, rogue).await;
-    assert!(refusal.to_lowercase().contains(&says.to_lowercase()), "{refusal}");
+    assert!(refusal.contains(says), "{refusal}");
     Ok(())
 }
 
@@ -58,13 +59,12 @@ async fn a_child_that_never_serves_is_given_up(way: &str) -> TestResult {
 /// What is said of it depends on how far we come until then.
 #[test_case("hangup"; "accepts and hangs up")]
 #[test_case("not-grpc"; "speaks another protocol")]
-#[test_case("die-later"; "dies at the first connection")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_listens_and_answers_nothing_is_refused(way: &str) -> TestResult {
     let mut host = TestHost::impatient();
     let rogue = fixtures::rogue(way, host.scratch());
-    let refusal = refusal(&mut host, rogue).await;
-    assert!(!refusal.is_empty());
+    let refused = generous(host.launch_file(rogue)).await;
+    assert_matches!(refused, Err(LaunchError::Failed(_) | LaunchError::Undescribed(_)));
     Ok(())
 }
 
@@ -80,23 +80,13 @@ async fn a_launch_that_is_dropped_leaves_nothing() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_words_of_a_child_that_did_not_start_are_in_the_error() -> TestResult {
-    let mut host = TestHost::new(Door::Process);
-    let rogue = fixtures::rogue("nothing-exit3-stderr", host.scratch());
-    let refusal = refusal(&mut host, rogue).await;
-    assert!(refusal.contains("exit status: 3"), "{refusal}");
-    assert!(refusal.contains("stderr"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_file_with_the_run_bit_is_no_plugin() -> TestResult {
     let mut host = TestHost::new(Door::Process);
     let path = host.scratch().join("notes");
     fs::write(&path, "buy milk\n")?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains("script"), "{refusal}");
+    assert!(refusal.contains("it is neither a program nor a script"), "{refusal}");
     Ok(())
 }
 
@@ -106,7 +96,7 @@ async fn a_file_without_the_run_bit_is_no_plugin_and_the_error_says_what_to_do()
     let path = fixtures::rogue("hang", host.scratch());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains("chmod"), "{refusal}");
+    assert!(refusal.contains("`chmod +x` it"), "{refusal}");
     Ok(())
 }
 
@@ -114,8 +104,9 @@ async fn a_file_without_the_run_bit_is_no_plugin_and_the_error_says_what_to_do()
 async fn a_missing_file_is_named() -> TestResult {
     let mut host = TestHost::new(Door::Process);
     let path = host.scratch().join("nobody");
+    let sentence = format!("cannot read {}: ", path.display());
     let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains("nobody"), "{refusal}");
+    assert!(refusal.contains(&sentence), "{refusal}");
     Ok(())
 }
 
