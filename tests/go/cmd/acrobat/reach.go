@@ -44,14 +44,15 @@ func connect(ctx context.Context, address string) (any, error) {
 // The variable by which a child of fork knows what it is for.
 const sleeper = "ACROBAT_SLEEPER"
 
-// fork starts a child that stays in our process group, so that whoever ends the group ends it too.
+// fork starts a child that stays in our process group, so that whoever ends the group ends it too. Tests know it by its
+// TMPDIR.
 func fork() (any, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	child := exec.Command(program)
-	child.Env = []string{sleeper + "=1"}
+	child.Env = []string{sleeper + "=1", "TMPDIR=" + os.TempDir()}
 	if err := child.Start(); err != nil {
 		return nil, err
 	}
