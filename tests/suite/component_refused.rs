@@ -1,7 +1,6 @@
 //! Components that are not run, and why.
 
 use std::fs;
-use std::time::Instant;
 
 use portcullis::contract::{Digest, Kind, LaunchError, PluginName, PluginSpec, chain};
 use portcullis_tests::{Door, LONG, Scratch, TestResult, assert_matches, fixtures, generous};
@@ -41,7 +40,7 @@ async fn a_truncated_component_is_refused(keep: isize) -> TestResult {
     let whole = fs::read(fixtures::guest("echo"))?;
     let keep = usize::try_from(keep).unwrap_or(whole.len() - 1);
     let refusal = refusal(&whole[..keep]).await?;
-    assert!(!refusal.is_empty());
+    assert!(refusal.starts_with("not a plugin that can be run: it "), "{refusal}");
     Ok(())
 }
 
@@ -50,7 +49,7 @@ async fn a_corrupt_component_is_refused() -> TestResult {
     let mut bytes = fs::read(fixtures::guest("echo"))?;
     let middle = bytes.len() / 2;
     bytes[middle..middle + 64].fill(0xff);
-    assert!(!refusal(&bytes).await?.is_empty());
+    refusal(&bytes).await?;
     Ok(())
 }
 
@@ -121,10 +120,8 @@ async fn a_component_that_loops_before_it_is_called_is_stopped() -> TestResult {
     let component = fixtures::trapping_provider(|module| {
         fixtures::with_fields(&module, "(func $forever (loop br 0)) (start $forever)")
     });
-    let started = Instant::now();
     let refusal = refusal(&component).await?;
     assert!(refusal.contains("limit cpu reached"), "{refusal}");
-    assert!(started.elapsed() < LONG);
     Ok(())
 }
 
