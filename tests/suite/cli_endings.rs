@@ -135,7 +135,7 @@ fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     drop(child.stdout.take());
     let mut complaints = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut complaints)?;
-    child.wait()?;
+    assert!(child.wait()?.success());
     assert_eq!(complaints, "");
     Ok(())
 }

@@ -43,7 +43,7 @@ fn a_host_that_grants_everything_grants_nothing_that_the_file_does_not() -> Test
     fails(&get("other")?, 1, "access denied: secret name outside allowed scope");
     // Nor does the file grant what this host does not.
     let ungranted = person.types(&["run", "keeper", "operation=get", "name=app.one"])?;
-    fails(&ungranted, 1, "secret");
+    fails(&ungranted, 1, "secret store not available");
     Ok(())
 }
 
