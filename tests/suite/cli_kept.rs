@@ -129,13 +129,18 @@ fn a_corrupt_a_foreign_and_an_unwritable_cache_cost_time_and_nothing_else() -> T
         ),
         (Box::new(|bytes| bytes.clear()), "empty"),
     ] {
+        let mut damaged = Vec::new();
         for file in &compiled {
             let mut bytes = fs::read(file)?;
             change(&mut bytes);
             fs::remove_file(file)?;
-            fs::write(file, bytes)?;
+            fs::write(file, &bytes)?;
+            damaged.push((file, bytes));
         }
         assert_eq!(answer(&run(&cache)?)["data"], expected, "{what}");
+        for (file, bytes) in damaged {
+            assert!(fs::read(file)? != bytes, "{} was run while it was {what}", file.display());
+        }
     }
     // A cache under somebody else's key.
     fs::remove_dir_all(person.path("data"))?;
