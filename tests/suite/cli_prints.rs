@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::person::{Person, answer, fails, stderr, stdout};
 
-/// More than fits into what lies between a plugin and us, so that most of it has to be read while the plugin prints.
+/// Twice what fits into what lies between a plugin and us (a pipe, and two windows of 64 KiB each), and more: half of it has to
+/// be read while the plugin prints.
 #[cfg(go_peers)]
-const LINES: usize = 40_000;
+const LINES: usize = 100_000;
 
 /// Writes down what acrobat is to print, and returns the arguments that have it do so.
 fn print(
