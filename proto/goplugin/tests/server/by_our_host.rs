@@ -227,6 +227,8 @@ impl Printed {
         let (has_room, room) = watch::channel(true);
         let sink = Arc::new(Reluctant { room, printed: AtomicUsize::new(0) });
         let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([3]));
+        // Time for the prints to come over before it ends, on a machine that has much else to do.
+        launch.arguments = vec!["grace=1500".into()];
         launch.socket_base = Some(base.path().to_owned());
         launch.start_timeout = LONG;
         launch.sink = Arc::clone(&sink) as _;
