@@ -234,12 +234,16 @@ fn a_component_opens_no_pipe_in_its_directory() -> TestResult {
     fs::create_dir(person.path("data"))?;
     cli::make_pipe(&person.path("data/pipe"))?;
     symlink("pipe", person.path("data/link"))?;
-    let grant = "fs = [{ host = \"./data\", guest = \"/data\", access = \"read\" }]";
+    fs::write(person.path("data/file"), "")?;
+    let grant = "fs = [{ host = \"./data\", guest = \"/data\", access = \"write\" }]";
     let policy = person.has_policy(&fixtures::guest("acrobat"), grant)?;
-    for path in ["path=/data/pipe", "path=/data/link"] {
-        let read = person.types(&["run", "acrobat", "--policy", &policy, "operation=read", path])?;
-        // In its own words.
-        fails(&read, 1, "acrobat: provider execution failed: ");
+    for operation in ["operation=read", "operation=touch"] {
+        let run = |path| person.types(&["run", "acrobat", "--policy", &policy, operation, path]);
+        for path in ["path=/data/pipe", "path=/data/link"] {
+            // In its own words.
+            fails(&run(path)?, 1, "acrobat: provider execution failed: ");
+        }
+        answer(&run("path=/data/file")?);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use portcullis_sdk::{Error, Host};
 use serde_json::{Value, json};
 use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, NewTimestamp, OpenFlags, PathFlags};
 
 /// Returns how many bytes of a file in a granted directory come at once, and how many it takes at once; then writes so many
 /// more than that.
@@ -51,6 +51,13 @@ pub(crate) fn listings(path: &str, listings: usize, repeat: usize) -> Result<Val
         let _kept = (0..listings).map(list).collect::<Result<Vec<_>, _>>()?;
     }
     Ok(json!({ "listings": listings }))
+}
+
+/// Sets the times of a file in a granted directory, or of what a link there leads to.
+pub(crate) fn touch(path: &str) -> Result<Value, Error> {
+    let (directory, name) = place(path)?;
+    directory.set_times_at(PathFlags::SYMLINK_FOLLOW, name, NewTimestamp::Now, NewTimestamp::Now)?;
+    Ok(json!({ "success": true }))
 }
 
 /// Returns the granted directory that a file lies in, and its name there.

@@ -22,6 +22,7 @@
 //! | `file-at-once` | `path`, `size` | `{"read":n,"room":n}`: how many bytes of it come at once, and can go; then writes `size` more than that, if not 0; components only |
 //! | `files` | `path`, `chunks`, `name`, `text` | keeps a file open so often, sets a secret, then `{"files":n,"refused":why}`; components only |
 //! | `listings` | `path`, `chunks`, `repeat` | keeps so many listings of a directory at a time, then `{"listings":n}`; components only |
+//! | `touch` | `path` | sets the times of a file to now, then as `ok`; components only |
 //! | `env` | `name` | `{"set":bool,"value":text}` |
 //! | `connect` | `address` | `{"connected":true}` |
 //! | `http` | `url` | `{"status":n,"body":text}`; components only |
@@ -232,6 +233,8 @@ impl Acrobat {
             "files" => files::hoard(host, &input.path, input.chunks, &input.name, &input.text)?,
             #[cfg(target_family = "wasm")]
             "listings" => files::listings(&input.path, input.chunks, input.repeat.max(1))?,
+            #[cfg(target_family = "wasm")]
+            "touch" => files::touch(&input.path)?,
             "env" => reach::env(&input.name),
             "connect" => reach::connect(&input.address)?,
             #[cfg(target_family = "wasm")]

@@ -5,10 +5,10 @@
 use rustix::io::fcntl_dupfd_cloexec;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, NewTimestamp, OpenFlags, PathFlags,
 };
 
 use crate::component::room::leaves_room;
@@ -24,6 +24,8 @@ const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
 /// A directory, and what in it is to be opened how.
 type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
+/// A directory, and what in it is to have been read and changed when.
+type Dated = (Resource<Descriptor>, PathFlags, String, NewTimestamp, NewTimestamp);
 
 /// Replaces those of wasmtime's calls that take threads or memory of ours that no limit counts.
 pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -44,6 +46,12 @@ fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result
         |mut store: StoreContextMut<'_, State>, wanted: Wanted| {
             Box::new(async move { told(open(store.data_mut(), wanted).await) })
         },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-times-at",
+        |mut store: StoreContextMut<'_, State>, dated: Dated| {
+            Box::new(async move { told(set_times(store.data_mut(), dated).await) })
+        },
     )
 }
 
@@ -55,8 +63,6 @@ fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     },))
 }
 
-/// Opens what is no pipe. Whoever may move a pipe that lies there, for no guest makes one, could still put it in the place
-/// of what was looked at.
 async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor>> {
     let (directory, path_flags, path, open_flags, flags) = wanted;
     let mut files = state.filesystem();
@@ -68,12 +74,32 @@ async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor
     if !next.is_ok_and(|next| leaves_room(&next)) {
         return Err(ErrorCode::InsufficientMemory.into());
     }
+    refuse_pipe(&mut files, &directory, path_flags, &path).await?;
+    files.open_at(directory, path_flags, path, open_flags, flags).await
+}
+
+/// Wasmtime opens a file to set its times.
+async fn set_times(state: &mut State, dated: Dated) -> FsResult<()> {
+    let (directory, path_flags, path, read, changed) = dated;
+    let mut files = state.filesystem();
+    refuse_pipe(&mut files, &directory, path_flags, &path).await?;
+    files.set_times_at(directory, path_flags, path, read, changed).await
+}
+
+/// Fails if that is a pipe. Whoever may move a pipe that lies there, for no guest makes one, could still put it in the place
+/// of what was looked at.
+async fn refuse_pipe(
+    files: &mut WasiFilesystemCtxView<'_>,
+    directory: &Resource<Descriptor>,
+    path_flags: PathFlags,
+    path: &str,
+) -> FsResult<()> {
     let same = Resource::new_borrow(directory.rep());
     // What cannot be looked at cannot be opened, and why is told then.
-    let found = files.stat_at(same, path_flags, path.clone()).await;
+    let found = files.stat_at(same, path_flags, path.to_owned()).await;
     // So wasmtime calls what it has no word for: pipes, and sockets, which nobody opens.
     if found.is_ok_and(|found| matches!(found.type_, DescriptorType::Unknown)) {
         return Err(ErrorCode::Unsupported.into());
     }
-    files.open_at(directory, path_flags, path, open_flags, flags).await
+    Ok(())
 }
