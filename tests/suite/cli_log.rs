@@ -1,4 +1,4 @@
-//! The log of a command that says more than anybody reads.
+//! The log of a command: what becomes of it if it says more than anybody reads, and what others wrote in it.
 
 use std::error::Error;
 use std::fs;
@@ -9,7 +9,7 @@ use std::thread;
 
 use portcullis_tests::{LONG, TestResult, cli, fixtures};
 
-use crate::person::Person;
+use crate::person::{Person, fails, stderr};
 
 /// More lines than wait for a reader, at a kilobyte each.
 const TOO_MANY: usize = 4_000;
@@ -132,5 +132,21 @@ fn lines_of_the_log_that_nobody_reads_are_counted_and_why_the_command_failed_com
     assert!(!lines.any(|line| line.starts_with(" WARN")));
     assert_eq!(counted, TOO_MANY);
     assert!(left_out > 0);
+    Ok(())
+}
+
+/// What a plugin is called is one of many things in it that others wrote.
+#[test]
+fn nothing_in_the_log_moves_a_cursor() -> TestResult {
+    let person = Person::new()?;
+    fs::copy(fixtures::guest("acrobat"), person.path("a\u{1b}[2J.wasm"))?;
+    let acrobat = ["run", "./a\u{1b}[2J.wasm", "--provider", "acrobat", "--no-validate"];
+    let output = person.types(&[&acrobat[..], &["operation=http", "url=http://127.0.0.1/"]].concat())?;
+    fails(
+        &output,
+        1,
+        "HTTP request denied; the plugin's table in the policy can allow it plugin=a\\u001b[2J ",
+    );
+    assert!(!stderr(&output).contains('\u{1b}'), "{}", stderr(&output));
     Ok(())
 }

@@ -3,15 +3,19 @@
 //! Set up only when something is to be logged, and without patterns: a whole run takes less time than
 //! compiling one.
 
+use std::fmt;
 use std::io;
 
 use anyhow::bail;
 use portcullis_contract::visible_line;
 use serde_json::json;
 use tracing::Subscriber;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Registry;
+use tracing_subscriber::field::{RecordFields, VisitOutput as _};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{DefaultVisitor, FormatFields, Writer};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -95,7 +99,32 @@ fn told_by_errors(level: LevelFilter) -> LevelFilter {
 
 fn console(colours: bool) -> impl Layer<Registry> {
     let layer = tracing_subscriber::fmt::layer().with_writer(|| OneLine(console_note));
-    layer.with_ansi(colours).without_time().compact()
+    layer.fmt_fields(Colourless).with_ansi(colours).without_time().compact()
+}
+
+/// Writes the fields of an event as usual, with no colours but our own. Of what others wrote, the library makes visible what is in
+/// a message and in a plain text, and leaves all else as it is.
+struct Colourless;
+
+impl<'w> FormatFields<'w> for Colourless {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut usual = DefaultVisitor::new(writer, true);
+        fields.record(&mut ColourlessVisitor(&mut usual));
+        usual.finish()
+    }
+}
+
+struct ColourlessVisitor<'v, 'w>(&'v mut DefaultVisitor<'w>);
+
+impl Visit for ColourlessVisitor<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.record_str(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}").replace('\u{1b}', "\\u001b");
+        self.0.record_debug(field, &format_args!("{text}"));
+    }
 }
 
 fn console_note(lines: u64) -> String {
