@@ -403,7 +403,11 @@ fn a_secrets_file_is_a_grant_for_one_run_and_has_to_be_private() -> TestResult {
     person.has_secrets("")?;
     fails(&person.types(&with_file)?, 7, "it is empty; write {} into it");
     person.has_secrets(r#"{"one":"1"}"#)?;
-    assert_eq!(answer(&person.types(&with_file)?)["data"], json!({"found": true, "value": "1"}));
+    let policy = person.has_policy(&fixtures::guest("keeper"), "isolation = \"process\"")?;
+    let apart = [&with_file[..], &["--policy", policy.as_str()]].concat();
+    for typed in [with_file, apart] {
+        assert_eq!(answer(&person.types(&typed)?)["data"], json!({"found": true, "value": "1"}), "{typed:?}");
+    }
     fails(&person.types(&get)?, 1, "secret store not available");
     Ok(())
 }

