@@ -98,6 +98,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || a == 10
         || a == 127
         || (a == 100 && (64..128).contains(&b))
+        // Leads to every Azure machine's own host, which tells what it knows of the machine.
+        || address.octets() == [168, 63, 129, 16]
         || (a == 169 && b == 254)
         || (a == 172 && (16..32).contains(&b))
         || (a == 192 && b == 168)
@@ -138,7 +140,9 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_public_internet_are_public() {
-        for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"] {
+        for public in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "168.63.129.17", "2606:4700::1111", "64:ff9b::101:101"]
+        {
             check(public, true);
         }
         for private in [
@@ -146,6 +150,7 @@ mod tests {
             "10.1.2.3",
             "100.64.0.1",
             "127.0.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
