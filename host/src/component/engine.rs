@@ -281,6 +281,11 @@ impl EngineKit {
 
 /// Returns what to add to what an engine says where it may be for somebody else to mend.
 pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
+    // The engine has no type for what a processor lacks.
+    if cfg!(target_arch = "x86_64") && error.root_cause().to_string().ends_with("not available on the host") {
+        return "; components need a processor of x86-64-v2, as they are since about 2009: a virtual machine may be given \
+                an older one than there is";
+    }
     match error.downcast_ref::<Errno>() {
         // Far more of it is reserved than used.
         Some(&Errno::NOMEM) if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",

@@ -144,12 +144,31 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::component::Text;
     use crate::component::engine::{Code, Engines, config};
 
     /// An instance of a module with one function, which does nothing.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\
         \x01\x18\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b\
         \x02\x04\x01\0\0\0";
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn on_a_processor_that_is_too_old_it_is_said_which_is_not() {
+        let compiled = Engine::new(&config()).unwrap().precompile_component(COMPONENT).unwrap();
+        let mut old = config();
+        #[expect(unsafe_code, reason = "an engine that finds too much could run what there is not")]
+        // SAFETY: it finds nothing.
+        unsafe {
+            old.detect_host_feature(|_| Some(false));
+        }
+        let engine = Engine::new(&old).unwrap();
+        #[expect(unsafe_code, reason = "what is loaded was made by our own compiler")]
+        // SAFETY: it was compiled above.
+        let loaded = unsafe { Component::deserialize(&engine, compiled) };
+        let said = Text::from(loaded.map(drop).unwrap_err()).to_string();
+        assert!(said.contains("components need a processor of x86-64-v2"), "{said}");
+    }
 
     #[test]
     fn an_image_may_be_loaded_again_while_it_is_in_use() {
