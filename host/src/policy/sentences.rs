@@ -125,7 +125,7 @@ fn sandboxed(grants: &Grants, lines: &mut Vec<Line>) {
 fn native(grants: &Grants, run_as: &RunAs, lines: &mut Vec<Line>) {
     lines.push(not_held(
         "is a native program and has the rights of the user who runs it: it may open every file that the user \
-         may, reach every network, start programs",
+         may, reach every network, start programs that outlive it",
     ));
     if !grants.http.is_empty() {
         let places: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
@@ -178,6 +178,7 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
         ("memory", resolved.memory.is_some()),
         ("processor time", resolved.cpu.is_some()),
         ("the time of a call", resolved.wall.is_some()),
+        ("what it prints", resolved.output.is_some()),
     ] {
         if !limited {
             free.push(name);

@@ -453,7 +453,7 @@ fn a_name_in_a_sentence_begins_no_line() {
 #[test]
 fn what_a_native_plugin_cannot_be_held_to_is_said() {
     let rights = "!is a native program and has the rights of the user who runs it: it may open every file that the \
-                  user may, reach every network, start programs";
+                  user may, reach every network, start programs that outlive it";
     assert_eq!(
         said("", BackendName::Process),
         [
@@ -463,7 +463,7 @@ fn what_a_native_plugin_cannot_be_held_to_is_said() {
             "is handed the usual part of the environment",
             "may send and be sent 64MiB at once",
             "may serve 64 calls at a time",
-            "!has no limit on memory, processor time and the time of a call",
+            "!has no limit on memory, processor time, the time of a call and what it prints",
         ]
     );
     assert_eq!(
