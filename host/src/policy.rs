@@ -76,12 +76,15 @@ impl Policy {
         if about.is_file() && about.mode() & 0o002 != 0 {
             return Err(PolicyError::Exposed { path: path.to_owned(), mode: about.mode() & 0o7777 });
         }
-        let mut text = String::new();
-        file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > LARGEST_FILE {
+        let mut bytes = Vec::new();
+        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > LARGEST_FILE {
             return Err(unreadable(io::Error::other(format!("it is larger than {LARGEST_FILE} bytes"))));
         }
-        Self::parse(&text, path)
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) => Err(PolicyError::Invalid(read::no_text(error.as_bytes(), path))),
+        }
     }
 
     /// Reads the text of a policy. `file` is where it came from: errors name it, and relative paths

@@ -44,6 +44,13 @@ pub(super) fn read(text: &str, file: &Path, base: &Path) -> Result<Policy, Probl
     Err(Problems { path: file.to_owned(), problems, more })
 }
 
+/// Says where a file stops being text.
+pub(super) fn no_text(bytes: &[u8], file: &Path) -> Problems {
+    let before = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let found = Found { at: before.len(), text: "a policy is text in UTF-8, and this is none".to_owned() };
+    Problems { path: file.to_owned(), problems: vec![found.place(before)], more: 0 }
+}
+
 /// Digests, each with its place.
 type Digests = Vec<(Digest, Range<usize>)>;
 

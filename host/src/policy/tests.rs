@@ -364,8 +364,9 @@ fn a_file_is_loaded_with_paths_from_where_it_is_unless_everybody_may_write_it() 
     assert!(error.to_string().contains("run: chmod o-w "), "{error}");
 
     mode(0o600);
-    std::fs::write(&path, b"\xff").unwrap();
-    assert!(matches!(Policy::load(&path), Err(PolicyError::Unreadable { .. })));
+    std::fs::write(&path, b"# \xc3\xa4\n# \xc3\xa4 \xe4").unwrap();
+    let error = Policy::load(&path).unwrap_err().to_string();
+    assert!(error.ends_with("policy.toml:2:5: a policy is text in UTF-8, and this is none"), "{error}");
     std::fs::write(&path, vec![b'#'; LARGEST_FILE as usize + 1]).unwrap();
     assert!(matches!(Policy::load(&path), Err(PolicyError::Unreadable { .. })));
 }
