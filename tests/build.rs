@@ -139,6 +139,9 @@ fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<
         .env("CGO_ENABLED", "0")
         // A workspace around the checkout, or a repository that git distrusts, is none of its business.
         .env("GOWORK", "off")
+        // Nor are flags for other modules, as packagers set them. This one says what holds anyway: in place of an empty
+        // variable Go takes the user's settings.
+        .env("GOFLAGS", "-mod=readonly")
         .args(["build", "-trimpath", "-buildvcs=false"]);
     if is_release() {
         // As plugins are shipped: a benchmark looks at their size.
