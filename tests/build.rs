@@ -25,11 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Beside all else that is built in this profile, and not in a folder of this script's run, of which checking the
     // tests has another than running them: nothing is built twice.
-    let built = out.ancestors().nth(3).ok_or("the folder of this run lies in that of the profile")?;
-    let built = built.join("built-for-tests");
+    let profile = out.ancestors().nth(3).ok_or("the folder of this run lies in that of the profile")?;
+    let built = profile.join("built-for-tests");
 
     guests(root, &built.join("guests"))?;
-    shim(root, &built.join("shim"))?;
+    // Who names a target, by whatever setting, has a folder for it, here and there.
+    let triple = env::var("TARGET")?;
+    let named = profile.parent().is_some_and(|folder| folder.ends_with(&triple));
+    shim(root, &built.join("shim"), named.then_some(triple.as_str()))?;
     if has_go() {
         peers(&tests.join("go"), &built)?;
         println!("cargo::rustc-cfg=go_peers");
@@ -73,10 +76,11 @@ fn guests(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
 /// Builds the shim by itself: with anything else in the same call it would get the compiler of components. For a
 /// benchmark it is built as it is shipped; for tests without the optimiser, and without debug information, which
 /// every wrapped file would hold.
-fn shim(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+fn shim(root: &Path, target: &Path, triple: Option<&str>) -> Result<(), Box<dyn Error>> {
     let shipped = is_release();
     cargo(root, target, "shim", |cargo| {
         cargo.args(["--package", "portcullis-shim"]);
+        cargo.args(triple.map(|triple| format!("--target={triple}")));
         match shipped {
             true => cargo.args(["--profile", "shim"]),
             false => cargo.args(["--config", "profile.dev.package.portcullis-shim.strip=true"]),
@@ -85,7 +89,7 @@ fn shim(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
     for path in ["host", "proto", "shim"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    let directory = target.join(if shipped { "shim" } else { "debug" });
+    let directory = target.join(triple.unwrap_or_default()).join(if shipped { "shim" } else { "debug" });
     println!("cargo::rustc-env=SHIM={}", directory.join("portcullis-shim").display());
     Ok(())
 }
