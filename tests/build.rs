@@ -107,6 +107,8 @@ fn cargo(
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo.current_dir(root).args(["build", "--locked", "--target-dir"]).arg(target);
     choose(&mut cargo);
+    // Whatever `build.build-dir` says: the outer build holds the lock of that, and would be waited for without end.
+    cargo.env("CARGO_BUILD_BUILD_DIR", target);
     // What the outer build set for itself would take the place of the workspace's own settings.
     for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"] {
         cargo.env_remove(variable);

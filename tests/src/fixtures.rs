@@ -151,9 +151,12 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if copied.success() { Ok(()) } else { Err(io::Error::other("cp did not copy it")) }
 }
 
-/// A test runs from Cargo's `deps` folder; the binaries of the package lie above it.
+/// A test runs from Cargo's `deps` folder; the binaries of the package lie above it, or where Cargo says, which keeps the
+/// two apart under `build.build-dir`.
 fn beside_the_tests(name: &str) -> PathBuf {
-    let path = profile_dir().join(name);
+    #[expect(clippy::disallowed_methods, reason = "Cargo tells a test by its environment where programs are")]
+    let told = std::env::var_os(format!("CARGO_BIN_EXE_{name}"));
+    let path = told.map_or_else(|| profile_dir().join(name), PathBuf::from);
     assert!(path.is_file(), "{} is built with the tests", path.display());
     path
 }
