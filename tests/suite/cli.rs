@@ -254,7 +254,7 @@ fn listing_executes_no_native_program() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     let trace = person.path("trace");
-    person.has_program("plugins/script", format!("#!/bin/sh\necho was here > {}\n", trace.display()))?;
+    person.has_program("plugins/script", format!("#!/bin/sh\necho was here > '{}'\n", trace.display()))?;
     fs::write(person.path("plugins").join("module.wasm"), b"\0asm\x01\0\0\0")?;
 
     let listing = person.types(&["list"])?;

@@ -39,7 +39,7 @@ fn what_is_known_of_a_plugin_is_not_forgotten_in_another_directory() -> TestResu
 fn what_a_script_offers_is_what_it_offered_when_it_was_last_started() -> TestResult {
     let person = Person::new()?;
     let own = person.path("own");
-    person.has_program("plugins/scafctl-plugin-echo", format!("#!/bin/sh\nexec {}\n", own.display()))?;
+    person.has_program("plugins/scafctl-plugin-echo", format!("#!/bin/sh\nexec '{}'\n", own.display()))?;
     for (guest, succeeds) in [("echo", true), ("keeper", false)] {
         let _earlier = fs::remove_file(&own);
         symlink(fixtures::native(guest), &own)?;

@@ -44,7 +44,7 @@ impl Flood {
         let (filling, tells, waits) = (filling(), said.display(), go.display());
         let script = format!(
             "#!/bin/sh\nn=0\nwhile [ $n -lt {lines} ]; do n=$((n+1)); echo \"{tag} $n {filling}\" >&2; done\n\
-             {program}\necho > {tells}\nread go < {waits}\nexit 3\n"
+             '{program}'\necho > '{tells}'\nread go < '{waits}'\nexit 3\n"
         );
         person.has_program("flood", script)?;
 

@@ -35,7 +35,7 @@ fn telltale(person: &Person) -> Result<PathBuf, std::io::Error> {
     let path = person.path("telltale");
     let ran = person.path("ran");
     let mark = [portcullis_bundle::MARK, portcullis::component::FINGERPRINT, portcullis_bundle::HTTP, ""];
-    fs::write(&path, format!("#!/bin/sh\ntouch {}\nexit 1\n{}", ran.display(), mark.join("\0")))?;
+    fs::write(&path, format!("#!/bin/sh\ntouch '{}'\nexit 1\n{}", ran.display(), mark.join("\0")))?;
     Ok(path)
 }
 

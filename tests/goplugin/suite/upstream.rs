@@ -30,7 +30,9 @@ fn example(name: &str) -> PathBuf {
 fn host(name: &str, directory: &Path, arguments: &[&str], plugin: &str) -> Result<String, Box<dyn Error>> {
     let mut host = Command::new(example(name));
     host.args(arguments).current_dir(directory).env("TMPDIR", directory).env("KV_PROTO", "grpc");
-    let done = host.env("KV_PLUGIN", plugin).env("COUNTER_PLUGIN", plugin).output()?;
+    // These hand it to a shell.
+    let plugin = format!("'{plugin}'");
+    let done = host.env("KV_PLUGIN", &plugin).env("COUNTER_PLUGIN", &plugin).output()?;
     let printed = String::from_utf8(done.stdout)?;
     match done.status.success() {
         true => Ok(printed),
