@@ -1,5 +1,6 @@
 //! The house rules that a compiler does not hold.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -82,14 +83,11 @@ fn rooms_do_not_know_the_backends_and_the_backends_do_not_know_each_other() -> T
 /// change the compiled form.
 #[test]
 fn the_shim_has_the_runtime_of_the_command_and_no_compiler() -> TestResult {
-    let features = |package: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
-        #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
-        let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["tree", "--locked", "--offline", "-e", "normal", "--prefix", "none"]);
-        let done = cargo.args(["--format", "{p} {f}", "-p", package]).output()?;
-        let text = String::from_utf8(done.stdout)?;
+    let features = |package: &str| -> Result<Vec<String>, Box<dyn Error>> {
+        let text =
+            cargo(&["tree", "-e", "normal", "--prefix", "none", "--format", "{p} {f}", "-p", package])?;
         let line = text.lines().find_map(|line| line.strip_prefix("wasmtime v"));
-        let line = line.ok_or_else(|| format!("{package}: {}", String::from_utf8_lossy(&done.stderr)))?;
+        let line = line.ok_or_else(|| format!("{package} has no runtime"))?;
         Ok(line.replace(" (*)", "").split([' ', ',']).map(str::to_owned).collect())
     };
     let (mut command, shim) = (features("portcullis-cli")?, features("portcullis-shim")?);
@@ -97,6 +95,27 @@ fn the_shim_has_the_runtime_of_the_command_and_no_compiler() -> TestResult {
     command.retain(|feature| !["cranelift", "parallel-compilation"].contains(&feature.as_str()));
     assert_eq!(command, shim);
     Ok(())
+}
+
+/// What others depend on has nothing of ours around it where it was taken over, as by `cargo vendor`.
+#[test]
+fn the_component_contract_is_part_of_the_packages_that_are_built_from_it() -> TestResult {
+    for package in ["portcullis", "portcullis-sdk"] {
+        let files = cargo(&["package", "--list", "--allow-dirty", "-p", package])?;
+        assert!(files.lines().any(|file| file == "wit/plugin.wit"), "{package} consists of {files}");
+    }
+    Ok(())
+}
+
+/// Asks Cargo something that it knows without a network.
+fn cargo(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    let done = cargo.current_dir(root()).args(["--locked", "--offline"]).args(arguments).output()?;
+    match done.status.success() {
+        true => Ok(String::from_utf8(done.stdout)?),
+        false => Err(String::from_utf8(done.stderr)?.into()),
+    }
 }
 
 fn walk(path: &Path) -> Result<Vec<PathBuf>, std::io::Error> {

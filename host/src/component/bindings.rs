@@ -1,7 +1,7 @@
 //! The component contract as Rust, generated from `wit/`, and nothing else.
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "wit",
     world: "provider-plugin",
     imports: {
         "portcullis:plugin/control": trappable,
@@ -12,7 +12,7 @@ wasmtime::component::bindgen!({
 
 pub(crate) mod auth {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "auth-handler-plugin",
         imports: { default: async | trappable },
         exports: { default: async },

@@ -2,7 +2,7 @@
 
 pub mod provider {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "provider-plugin",
         pub_export_macro: true,
         export_macro_name: "export_provider_plugin",
@@ -12,7 +12,7 @@ pub mod provider {
 
 pub mod auth {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "auth-handler-plugin",
         pub_export_macro: true,
         export_macro_name: "export_auth_handler_plugin",
