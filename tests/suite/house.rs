@@ -107,6 +107,37 @@ fn the_component_contract_is_part_of_the_packages_that_are_built_from_it() -> Te
     Ok(())
 }
 
+/// Who hands on the command, or a file that was wrapped with its shim, hands on all that either is built from.
+#[test]
+fn what_is_shipped_is_under_licences_that_ask_for_no_more_than_their_notices() -> TestResult {
+    let known = [
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "Unicode-3.0",
+        "Unlicense",
+        "Zlib",
+    ];
+    for shipped in ["portcullis-cli", "portcullis-shim"] {
+        let tree =
+            cargo(&["tree", "-e", "normal", "--prefix", "none", "--format", "{l}|{p}", "-p", shipped])?;
+        assert!(tree.lines().count() > 100, "{tree}");
+        for (licences, package) in tree.lines().filter_map(|line| line.split_once('|')) {
+            let licences = licences.replace(['(', ')'], "").replace(" AND ", "/").replace(" OR ", "/");
+            for licence in licences.split('/').map(str::trim) {
+                assert!(known.contains(&licence), "{package} is under {licence:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Asks Cargo something that it knows without a network.
 fn cargo(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
