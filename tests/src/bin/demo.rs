@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 /// Copies a plugin into a directory of its own, and returns the directory.
 fn place(door: Door, directory: &Path, name: &str) -> Option<PathBuf> {
     if door == Door::Process && !cfg!(go_peers) {
-        println!("Without Go there is no native plugin to show; install it and run this again.\n");
+        println!("Without Go there is no native plugin to show; install it, and touch tests/build.rs.\n");
         return None;
     }
     let file = directory.join(name);
