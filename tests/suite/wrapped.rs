@@ -179,6 +179,6 @@ fn a_component_runs_in_a_process_of_its_own_where_its_policy_says_so() -> TestRe
 
     // What was to be isolated is never run without.
     let mut run = person.command(&["run", "acrobat", "@in.json", "--policy", &policy]);
-    fails(&run.env_remove("PORTCULLIS_SHIM").output()?, 1, "carries no shim");
+    fails(&run.env("PORTCULLIS_SHIM", "/no/where").output()?, 1, "PORTCULLIS_SHIM: /no/where");
     Ok(())
 }
