@@ -6,8 +6,9 @@
 //! plugin that runs apart, its [`PluginInfo`](portcullis_contract::PluginInfo) tells what a child's would.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ struct Apart {
     _directory: Directory,
 }
 
-/// A directory that is removed when it is dropped, and by the next launch if we are killed.
+/// A directory that only we may enter: the component may be nobody else's to read. It is removed when it is dropped, and by
+/// the next launch if we are killed.
 struct Directory {
     made: tempfile::TempDir,
     /// Itself, held by flock for as long as it is somebody's.
@@ -144,7 +146,8 @@ impl Directory {
     /// Makes one in `base`, and removes those that nobody holds any more.
     fn create(base: &Path) -> io::Result<Self> {
         sweep(base);
-        let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
+        let ours = Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new().prefix(PREFIX).permissions(ours).tempdir_in(base)?;
         let lock = File::open(made.path())?;
         // Where it cannot be locked no other launch can lock it either, and so it stays.
         let _held = lock.try_lock();
@@ -227,6 +230,14 @@ mod tests {
         assert!([living.made.path(), next.made.path(), &newborn, &stranger].iter().all(|path| path.exists()));
         drop((living, next));
         assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn nobody_else_may_read_what_a_component_was_made_into() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = Directory::create(base.path()).unwrap();
+        let about = directory.made.path().metadata().unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o700);
     }
 
     /// To mount a file system without programs takes root. A file that is none is refused in the same way.
