@@ -97,7 +97,8 @@ impl Worker {
         )]
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().stdin(Stdio::piped()).stdout(into).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().map_err(start)?;
+        // In a group of its own: a Ctrl-C at the terminal is for whoever asked, who may go on all the same.
+        let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(start)?;
         match timeout(WALL, converse(&mut child, wasm)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(CompileError::TooSlow),
@@ -231,18 +232,30 @@ fn limit() -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Returns how a worker ends that is a script.
+    async fn end(script: &str) -> CompileError {
+        let args = vec!["-c".into(), script.into()];
+        let worker = Worker { program: "/bin/sh".into(), args };
+        worker.compile(b"", &tempfile::tempfile().unwrap()).await.unwrap_err()
+    }
+
     #[tokio::test]
     async fn a_worker_tells_by_its_end_what_it_failed_at() {
-        let end = async |script: &str| {
-            let args = vec!["-c".into(), script.into()];
-            let worker = Worker { program: "/bin/sh".into(), args };
-            worker.compile(b"", &tempfile::tempfile().unwrap()).await.unwrap_err()
-        };
         assert!(matches!(end("echo why >&2; exit 2").await, CompileError::Unfit(why) if why == "why"));
         assert!(matches!(end("ulimit -c 0; kill -s XCPU $$").await, CompileError::TooMuch));
         assert!(matches!(end("ulimit -c 0; kill -s ABRT $$").await, CompileError::Died { .. }));
         assert!(matches!(end("exit 101").await, CompileError::Died { .. }));
         assert!(matches!(end("exit 1").await, CompileError::Failed { .. }));
+    }
+
+    #[tokio::test]
+    async fn what_a_terminal_tells_its_host_is_not_told_a_worker() {
+        // The fifth of what the kernel says of a process is its group.
+        let group =
+            "read -r pid name state parent group rest < /proc/$$/stat && echo $group is $$ >&2; exit 2";
+        let said = end(group).await.to_string();
+        let (group, pid) = said.split_once(" is ").unwrap();
+        assert_eq!(group, pid);
     }
 
     #[test]
