@@ -96,9 +96,10 @@ impl Image {
         let Range { start, end } = self.place;
         let length = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
         #[expect(unsafe_code, reason = "mapping a file has no safe form, because files can change")]
-        // SAFETY: the mapping is private and new, and the kernel says where. What is mapped lies within the
-        // file, and as long as a program runs the kernel lets nobody write to its file or cut it (ETXTBSY), so
-        // the bytes stay as they are. It is never unmapped.
+        // SAFETY: the mapping is private and new, and the kernel says where. What is mapped lies within the file, and stays
+        // as it is for the reason for which the program's own code does, which is mapped from the same file: the kernel lets
+        // nobody write to it or cut it meanwhile (ETXTBSY). Where it cannot see to that, as over NFS, who does so could have
+        // put any program in its place. It is never unmapped.
         unsafe {
             let at = mmap(null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, &*self.file, start)?;
             Ok(std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length))
