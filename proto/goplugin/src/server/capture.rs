@@ -5,10 +5,11 @@
 //! end for the plugin's.
 
 use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
+use rustix::stdio::dup2_stdout;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -50,7 +51,7 @@ impl Captured {
             read(reader, &prints);
             drop(alive);
         })?;
-        put_in_place_of_stdout(writer.as_fd())?;
+        dup2_stdout(&writer)?;
         Ok(Self { original, to, reading })
     }
 
@@ -65,7 +66,7 @@ impl Captured {
     }
 
     fn restore(&self) {
-        if let Err(error) = put_in_place_of_stdout(self.original.as_fd()) {
+        if let Err(error) = dup2_stdout(&self.original) {
             tracing::debug!(error = &error as &dyn std::error::Error, "standard output cannot be given back");
         }
     }
@@ -90,15 +91,5 @@ fn read(mut reader: PipeReader, to: &Output) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(_) | Err(_) => break,
         }
-    }
-}
-
-/// Makes the descriptor of standard output one for the same file as `file`.
-#[expect(unsafe_code, reason = "the standard library has no call for it, and what it closes belongs to it")]
-fn put_in_place_of_stdout(file: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: both are descriptors, and that of standard output stays one, of another file.
-    match unsafe { libc::dup2(file.as_raw_fd(), libc::STDOUT_FILENO) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
     }
 }

@@ -16,10 +16,12 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, kill_process, setrlimit, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, chdir, getpid, getppid, kill_process,
+    set_parent_process_death_signal, setpgid, setrlimit, waitid,
 };
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::super::executable::Form;
 use super::super::{Environment, Stdin};
@@ -141,46 +143,45 @@ impl Program {
     /// Becomes the program, or returns why not. Called in the child alone; it may make system calls, and nothing else.
     #[expect(unsafe_code, reason = "these calls have no safe form that takes what is there already")]
     fn execute(&self, parent: Pid) -> io::Error {
-        // An error is made of a number alone.
-        let done = |result: c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-        let before = || {
-            // SAFETY: all of these are system calls, on descriptors and strings that `self` owns.
-            unsafe {
-                done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-                // Had we died before the call, nothing would be sent any more.
-                if libc::getppid() != parent.as_raw_nonzero().get() {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                if self.reach == Reach::Group {
-                    done(libc::setpgid(0, 0))?;
-                }
-                let [stdout, stderr] = &self.outputs;
-                for (fd, at) in [(self.stdin.as_ref(), 0), (Some(stdout), 1), (Some(stderr), 2)] {
-                    if let Some(fd) = fd {
-                        done(libc::dup2(fd.as_raw_fd(), at))?;
-                    }
-                }
-                if let Some(directory) = &self.directory {
-                    done(libc::chdir(directory.as_ptr()))?;
-                }
-                if let Some((file, Form::Script)) = &self.file {
-                    done(libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0))?;
-                }
-                forget_signals();
-            }
-            // What is open stays open, whatever its number.
-            if let Some(limit) = self.open_files {
-                setrlimit(Resource::Nofile, limit)?;
-            }
-            Ok(())
-        };
-        if let Err(error) = before() {
-            return error;
+        if let Err(error) = self.prepare(parent) {
+            return error.into();
         }
-        // SAFETY: all three point to memory that `self` owns and that nobody changes: a string that ends
-        // in a zero, and two lists of such strings that end in a null.
-        unsafe { libc::execve(self.path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
+        // SAFETY: the handlers are this process's own, which has no use for them any more. All three point to memory that `self`
+        // owns and that nobody changes: a string that ends in a zero, and two lists of such strings that end in a null.
+        unsafe {
+            forget_signals();
+            libc::execve(self.path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr());
+        }
         io::Error::last_os_error()
+    }
+
+    /// Does what comes before that. Called in the child alone; it makes system calls, and nothing else.
+    fn prepare(&self, parent: Pid) -> Result<(), Errno> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Had we died before the call, nothing would be sent any more.
+        if getppid() != Some(parent) {
+            return Err(Errno::SRCH);
+        }
+        if self.reach == Reach::Group {
+            setpgid(None, None)?;
+        }
+        if let Some(stdin) = &self.stdin {
+            dup2_stdin(stdin)?;
+        }
+        let [stdout, stderr] = &self.outputs;
+        dup2_stdout(stdout)?;
+        dup2_stderr(stderr)?;
+        if let Some(directory) = &self.directory {
+            chdir(directory)?;
+        }
+        if let Some((file, Form::Script)) = &self.file {
+            fcntl_setfd(file, FdFlags::empty())?;
+        }
+        // What is open stays open, whatever its number.
+        if let Some(limit) = self.open_files {
+            setrlimit(Resource::Nofile, limit)?;
+        }
+        Ok(())
     }
 }
 
@@ -280,8 +281,6 @@ impl Strings {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]
