@@ -166,7 +166,7 @@ impl fmt::Debug for ComponentOptions {
 /// caller who drops a call.
 ///
 /// Where no file may be larger than so much (`ulimit -f`), a guest that was granted a directory to write to can have the
-/// kernel end the process by SIGXFSZ, unless that is handled or ignored. The command handles it.
+/// kernel end the process by SIGXFSZ, unless that is handled or ignored. The command handles it, and the shim ignores it.
 #[derive(Debug)]
 pub struct ComponentBackend {
     options: ComponentOptions,

@@ -30,6 +30,7 @@ const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 fn main() -> ExitCode {
     share_heaps();
     raise_open_files();
+    outlive_large_files();
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let question = std::env::args_os().nth(1).and_then(|argument| page::Question::parse(&argument));
     let program = std::env::args_os().next().unwrap_or_default();
@@ -54,6 +55,13 @@ fn share_heaps() {
     #[expect(unsafe_code, reason = "a setting of the allocator has no safe form")]
     // SAFETY: the call takes two numbers, and is made before there is another thread.
     let _set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+}
+
+/// Has the kernel refuse a component that makes a file larger than `ulimit -f` allows, as on a full disk. It would end us.
+fn outlive_large_files() {
+    #[expect(unsafe_code, reason = "what a signal does has no safe form")]
+    // SAFETY: nothing is run when it comes, and it is ignored by nobody else: we start no programs.
+    let _usual = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Writes what somebody asked for. A reader who has gone does not matter.

@@ -36,6 +36,11 @@ fn where_no_file_may_be_large_a_plugin_is_told_so() -> TestResult {
     assert!(person.types(&arguments)?.status.success());
     fails(&person.after("ulimit -c 0; ulimit -f 0", &arguments).output()?, 1, "(os error ");
 
+    // Nor does the shim.
+    let wrapped = person.has_wrapped("acrobat", "wrapped", grant)?.display().to_string();
+    let arguments = [&["run", &wrapped, "--provider", "acrobat"][..], &write].concat();
+    fails(&person.after("ulimit -c 0; ulimit -f 0", &arguments).output()?, 1, "(os error ");
+
     // Whoever has that signal ignored has it ignored by native plugins, too.
     let native = fixtures::native("acrobat").display().to_string();
     let arguments = ["run", &native, "--provider", "acrobat", "operation=write", "path=file", "text=hello"];
