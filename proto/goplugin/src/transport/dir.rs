@@ -5,6 +5,7 @@
 //! lock is free therefore belongs to nobody, and the next start removes it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,6 +21,10 @@ use super::{Group, LONGEST_PATH};
 
 const PREFIX: &str = "goplugin-";
 const LOCK: &str = "lock";
+
+/// What follows in the name of a directory: so many of these letters and digits.
+const TOKEN: usize = 8;
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// How the names of our own sockets begin; a number follows.
 const OURS: &str = "host";
@@ -179,7 +184,7 @@ pub enum SocketDirError {
 pub(crate) fn sweep(base: &Path) {
     let user = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+        if !is_named_by_us(&entry.file_name()) {
             continue;
         }
         let path = entry.path();
@@ -189,6 +194,12 @@ pub(crate) fn sweep(base: &Path) {
             sweep_one(&path);
         }
     }
+}
+
+/// Returns whether a name is one of those that our directories have. What only begins so is somebody's who knows nothing of us.
+fn is_named_by_us(name: &OsStr) -> bool {
+    let token = name.as_bytes().strip_prefix(PREFIX.as_bytes());
+    token.is_some_and(|token| token.len() == TOKEN && token.iter().all(|byte| ALPHABET.contains(byte)))
 }
 
 fn sweep_one(path: &Path) {
@@ -251,10 +262,9 @@ fn claim(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns eight letters and digits that nobody can guess.
+/// Returns letters and digits that nobody can guess.
 fn token() -> io::Result<String> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut random = [0_u8; 8];
+    let mut random = [0_u8; TOKEN];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let letter = |byte: u8| char::from(ALPHABET.get(usize::from(byte % 32)).copied().unwrap_or(b'a'));
     Ok(random.into_iter().map(letter).collect())
@@ -331,14 +341,15 @@ mod tests {
         let SocketDir { _lock, .. } = &dead;
         flock(_lock, FlockOperation::Unlock).unwrap();
         std::mem::forget(dead);
-        let unborn = base.path().join("goplugin-unborn");
+        let unborn = base.path().join("goplugin-newcomer");
         fs::create_dir(&unborn).unwrap();
-        let stranger = base.path().join("somebody-else");
+        let stranger = base.path().join("goplugin-in-ten-lessons");
         fs::create_dir(&stranger).unwrap();
+        fs::write(stranger.join(LOCK), "somebody else's").unwrap();
 
         sweep(base.path());
 
-        assert!(living.path().exists() && stranger.exists());
+        assert!(living.path().exists() && stranger.join(LOCK).exists());
         assert!(!dead_path.exists() && !unborn.exists());
     }
 
@@ -356,7 +367,7 @@ mod tests {
     #[test]
     fn sweeping_waits_for_nobody() {
         let base = tempfile::tempdir().unwrap();
-        let dead = base.path().join("goplugin-dead");
+        let dead = base.path().join("goplugin-deceased");
         fs::create_dir(&dead).unwrap();
         mknodat(CWD, dead.join(LOCK), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 
@@ -374,7 +385,7 @@ mod tests {
     fn sweeping_follows_no_links() {
         let (base, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(outside.path().join(LOCK), "").unwrap();
-        std::os::unix::fs::symlink(outside.path(), base.path().join("goplugin-link")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), base.path().join("goplugin-symlinks")).unwrap();
 
         sweep(base.path());
 
