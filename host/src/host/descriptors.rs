@@ -39,8 +39,8 @@ pub(super) struct Descriptors {
     swept: Arc<OnceLock<()>>,
 }
 
-/// Begins the name of a file that is not whole yet.
-const UNFINISHED: &str = ".tmp";
+/// Begins the name of a file that is not whole yet. Says what it is: what has such a name is removed one day.
+const UNFINISHED: &str = ".descriptor-";
 
 /// Begins the name of a note of which digest a path had.
 const NOTE: &str = "path-";
@@ -237,7 +237,7 @@ fn forget_what_is_gone(dir: &Path) {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let modified = entry.metadata().and_then(|about| about.modified()).ok();
         let is_old = modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > KEPT);
-        if name.starts_with(NOTE) {
+        if name.strip_prefix(NOTE).and_then(digest_in).is_some() {
             let is_there = |note: &KeptFile| fs::symlink_metadata(OsStr::from_bytes(&note.path)).is_ok();
             match read(&entry.path()).filter(|note| !is_old || is_there(note)) {
                 Some(KeptFile { digest, .. }) => {
@@ -247,16 +247,21 @@ fn forget_what_is_gone(dir: &Path) {
                 None if is_old => drop(fs::remove_file(entry.path())),
                 None => {}
             }
-        } else if is_old && name.ends_with(".json") {
+        } else if is_old && digest_in(&name).is_some() {
             old.push(name);
         }
     }
     // Whichever version has kept it.
-    let is_needed =
-        |name: &String| name.split(['-', '.']).next().is_some_and(|digest| needed.contains(digest));
+    let is_needed = |name: &String| digest_in(name).is_some_and(|digest| needed.contains(digest));
     for name in old.into_iter().filter(|name| !is_needed(name)) {
         let _gone = fs::remove_file(dir.join(name));
     }
+}
+
+/// Returns the digest in a name of ours. What has none is somebody else's, who keeps it in the same folder.
+fn digest_in(name: &str) -> Option<&str> {
+    let digest = name.strip_suffix(".json")?.split('-').next()?;
+    (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
 }
 
 fn description_name(digest: &Digest) -> String {
@@ -382,7 +387,7 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_goes_when_something_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let left = dir.path().join(".tmpAb12Cd");
+        let left = dir.path().join(".descriptor-Ab12Cd");
         fs::write(&left, "half").unwrap();
         let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(24 * 60 * 60);
         fs::File::open(&left).unwrap().set_modified(long_ago).unwrap();
@@ -407,7 +412,8 @@ mod tests {
         let replaced = Digest::from_sha256([7; 32]);
         cache.put(&replaced, &described());
         // As a crash of the machine does.
-        fs::write(folder.join("path-cut.json"), "").unwrap();
+        fs::write(folder.join(format!("path-{}.json", "c".repeat(64))), "").unwrap();
+        fs::write(folder.join("settings.json"), "somebody else's").unwrap();
         let of_late = Digest::from_sha256([8; 32]);
         let long_ago = std::time::SystemTime::now() - 2 * KEPT;
         for entry in fs::read_dir(&folder).unwrap() {
@@ -420,7 +426,8 @@ mod tests {
 
         let kept = [there, gone, replaced, of_late].map(|digest| cache.get(&digest).is_some());
         assert_eq!(kept, [true, false, false, true]);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        assert!(folder.join("settings.json").exists());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
         assert!(cache.digest(&dir.path().join("there")).is_some());
     }
 
