@@ -359,9 +359,12 @@ mod tests {
         }
         let stranger = root.path().join("cache/Cargo.lock");
         std::fs::write(&stranger, "").unwrap();
-        let half_a_key = root.path().join("data/.key-Ab12Cd");
-        std::fs::write(&half_a_key, "half").unwrap();
-        File::open(&half_a_key).unwrap().set_modified(SystemTime::now() - UNUSED).unwrap();
+        let keys = ["data/.component-cache.key-Ab12Cd", "data/.key-of-somebody-else"];
+        let [half_a_key, other_key] = keys.map(|name| root.path().join(name));
+        for key in [&half_a_key, &other_key] {
+            std::fs::write(key, "half").unwrap();
+            File::open(key).unwrap().set_modified(SystemTime::now() - UNUSED).unwrap();
+        }
         for entry in std::fs::read_dir(root.path().join("cache")).unwrap() {
             let file = File::open(entry.unwrap().path()).unwrap();
             file.set_modified(SystemTime::now() - 2 * UNUSED).unwrap();
@@ -373,7 +376,7 @@ mod tests {
 
         assert!(cache.find(&used).is_some() && cache.find(&busy).is_some());
         assert!(cache.find(&unused).is_none());
-        assert!(!half_a_key.exists());
+        assert!(!half_a_key.exists() && other_key.exists());
         let locks = [&used, &unused, &busy].map(|digest| cache.path(digest).with_extension("lock").exists());
         assert_eq!((locks, stranger.exists()), ([false, false, true], true));
     }

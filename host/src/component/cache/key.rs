@@ -14,8 +14,8 @@ use crate::regular;
 
 pub(super) const FILE: &str = "component-cache.key";
 
-/// Begins the name of a key that is not whole yet.
-pub(super) const UNFINISHED: &str = ".key-";
+/// Begins the name of a key that is not whole yet. Says whose it is: what has such a name is removed one day.
+pub(super) const UNFINISHED: &str = ".component-cache.key-";
 
 /// Authenticates what is in the cache.
 pub(super) struct Key([u8; 32]);
