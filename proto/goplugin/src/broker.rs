@@ -154,8 +154,8 @@ impl Broker {
         match &self.0.medium {
             Medium::Sockets { place, .. } => {
                 let listener = place.bind().map_err(BrokerError::Listen)?;
-                let announcement = listener.announcement(id).map_err(BrokerError::Listen)?;
-                self.0.queue.send(announcement).await.map_err(|_| BrokerError::Closed)?;
+                let address = listener.address().map_err(BrokerError::Listen)?;
+                self.0.queue.send(announcement(id, &address)).await.map_err(|_| BrokerError::Closed)?;
                 Ok(listener)
             }
             // There is nothing to tell: who dials will knock.
@@ -306,6 +306,12 @@ async fn serve(
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
     serving::serve(links, routes, Some(CALLS), room, broker.closed()).await;
+}
+
+/// Returns what tells the other side where the server `id` listens.
+fn announcement(id: u32, address: &Address) -> ConnInfo {
+    let (network, address) = (address.network().to_owned(), address.to_string());
+    ConnInfo { service_id: id, network, address, knock: None }
 }
 
 fn dialled(id: u32, error: DialError) -> BrokerError {

@@ -17,7 +17,6 @@ use tokio::time::sleep;
 use super::{Address, Group, LONGEST_PATH, Socket};
 use crate::lock::lock;
 use crate::mux::{Stream, Streams};
-use crate::wire::ConnInfo;
 
 /// How many connections wait in the kernel to be accepted.
 const BACKLOG: i32 = 128;
@@ -56,13 +55,6 @@ impl Listener {
         }
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self::Unix(UnixListener::from_std(StdUnixListener::from(socket))?, file))
-    }
-
-    /// Returns what tells the other side where the server `id` is.
-    pub(crate) fn announcement(&self, id: u32) -> io::Result<ConnInfo> {
-        let address = self.address()?;
-        let network = address.network().to_owned();
-        Ok(ConnInfo { service_id: id, network, address: address.to_string(), knock: None })
     }
 
     /// Returns the address that others connect to. A session's streams have none.
