@@ -225,17 +225,6 @@ pub fn normalized(status: Status) -> Status {
     )
 }
 
-/// Puts the code of an answer of ours right, as [`normalized`] does, before the plugin sees it.
-pub(crate) fn normalize_answer(mut answer: http::Response<TonicBody>) -> http::Response<TonicBody> {
-    if let Some(status) = Status::from_header_map(answer.headers()) {
-        let (found, right) = (status.code(), normalized(status).code());
-        if found != right {
-            answer.headers_mut().insert(Status::GRPC_STATUS, (right as i32).into());
-        }
-    }
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;

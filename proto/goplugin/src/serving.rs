@@ -31,7 +31,7 @@ use self::authority::Legible;
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 pub(crate) use self::weighed::Room;
-use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalize_answer};
+use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalized};
 use crate::paced::Paced;
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
@@ -160,7 +160,8 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
             };
             answer.map(|mut answer| {
                 name_what_is_unknown(answer.headers_mut(), &called);
-                normalize_answer(answer).map(Contained::new)
+                normalize(answer.headers_mut());
+                answer.map(Contained::new)
             })
         })
     }
@@ -180,6 +181,16 @@ fn name_what_is_unknown(answer: &mut HeaderMap, called: &Uri) {
     let status = Status::unimplemented(format!("unknown method {method} for service {service}"));
     // What cannot be written is left out.
     let _unwritten = status.add_header(answer);
+}
+
+/// Gives an answer the code that grpc-go has for the same failure; see [`normalized`].
+fn normalize(answer: &mut HeaderMap) {
+    if let Some(status) = Status::from_header_map(answer) {
+        let (found, right) = (status.code(), normalized(status).code());
+        if found != right {
+            answer.insert(Status::GRPC_STATUS, (right as i32).into());
+        }
+    }
 }
 
 #[cfg(test)]
