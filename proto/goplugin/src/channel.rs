@@ -5,7 +5,7 @@
 //! (protocol spec 29.3).
 
 mod exchange;
-mod wire;
+mod reconnect;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -24,7 +24,7 @@ use tonic::{Code, Status, TimeoutExpired};
 use tower_service::Service;
 
 use self::exchange::Incoming;
-use self::wire::Wire;
+use self::reconnect::Reconnect;
 use crate::identity::FORGIVING;
 use crate::paced::Paced;
 use crate::timeout;
@@ -56,12 +56,12 @@ pub(crate) const FAULTS: usize = 1 << 16;
 /// Deadlines and message limits are the caller's: tonic's clients refuse answers above 4 MiB unless
 /// `max_decoding_message_size` says otherwise.
 #[derive(Clone)]
-pub struct Channel(Arc<Wire>);
+pub struct Channel(Arc<Reconnect>);
 
 impl Channel {
     /// Opens a channel over `link`, and over what `route` leads to once that is lost. Nothing is said before the first call.
     pub(crate) fn open(link: Link, route: Route, ended: Ended) -> Self {
-        Self(Wire::new(link, route, ended))
+        Self(Reconnect::new(link, route, ended))
     }
 
     /// Opens a channel in the same way, and begins to speak, because the first call may come late or never.
@@ -91,11 +91,11 @@ impl Service<http::Request<TonicBody>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
-        let wire = Arc::clone(&self.0);
+        let connection = Arc::clone(&self.0);
         Answer(Box::pin(async move {
             let limit = timeout::of(request.headers());
             let until = limit.map(|limit| timeout::end(Instant::now(), limit));
-            let answer = wire.call(request, until).await;
+            let answer = connection.call(request, until).await;
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
             // It may be all that comes.
             forget_unreadable_details(answer.headers_mut());

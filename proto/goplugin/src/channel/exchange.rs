@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::body::Body as TonicBody;
 
-use super::wire::Failure;
+use super::reconnect::Failure;
 use super::{FAULTS, GIVEN_UP, HEADER_LIST};
 use crate::transport::gathered;
 

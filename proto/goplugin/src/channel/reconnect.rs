@@ -24,7 +24,7 @@ pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 
 /// The one connection behind a channel and its clones: opened by the first call, unless it was begun before that, and anew
 /// by the next call once it was lost.
-pub(super) struct Wire {
+pub(super) struct Reconnect {
     /// What calls say that they are made by.
     scheme: Scheme,
     open: Mutex<Option<Sender>>,
@@ -40,7 +40,7 @@ struct Opening {
     ended: Ended,
 }
 
-impl Wire {
+impl Reconnect {
     /// Makes one of `link`, and of what `route` leads to once that is lost.
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
         let scheme = if route.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -160,9 +160,9 @@ mod tests {
         let nowhere = Address::Unix("/nobody/listens/here".into());
         let (_has_ended, ended) = Ended::new();
         let route = Route::to_address(nowhere, None);
-        let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
-        assert!(wire.call(request(), None).now_or_never().is_none());
+        assert!(connection.call(request(), None).now_or_never().is_none());
 
         let mut theirs = theirs;
         theirs.read_exact(&mut vec![0; filled]).await.unwrap();
@@ -170,7 +170,7 @@ mod tests {
         let one = stream::iter([io::Result::Ok(theirs)]).chain(stream::pending());
         let serving = server.serve_with_incoming(one);
         let answer = tokio::select! {
-            answer = wire.call(request(), None) => answer,
+            answer = connection.call(request(), None) => answer,
             ended = serving => panic!("the server has ended: {ended:?}"),
         };
         // What is answered does not matter: it came over the one link that there was.
@@ -202,13 +202,13 @@ mod tests {
 
         let route = Route::to_address(Address::Unix(path), None);
         let (_has_ended, ended) = Ended::new();
-        let wire = Wire::new(route.open().await.unwrap(), route, ended);
+        let connection = Reconnect::new(route.open().await.unwrap(), route, ended);
         let client = async {
             let request = || http::Request::new(TonicBody::empty());
-            let mut under_way = wire.call(request(), None).await.unwrap().into_body();
+            let mut under_way = connection.call(request(), None).await.unwrap().into_body();
             let frame = poll_fn(|cx| Pin::new(&mut under_way).poll_frame(cx)).await;
             assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "more");
-            wire.call(request(), None).await.unwrap();
+            connection.call(request(), None).await.unwrap();
         };
         tokio::select! {
             () = client => {}
@@ -226,12 +226,12 @@ mod tests {
         let route = Route::to_address(Address::Unix(path), Some(tls));
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (has_ended, ended) = Ended::new();
-        let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
         drop(theirs);
-        assert!(wire.call(request(), None).await.is_err());
+        assert!(connection.call(request(), None).await.is_err());
 
-        let mut call = Box::pin(wire.call(request(), None));
+        let mut call = Box::pin(connection.call(request(), None));
         assert!((&mut call).now_or_never().is_none());
         has_ended.send_replace(true);
         let answer = tokio::time::timeout(LONG, call).await.expect("it is given up");
@@ -255,7 +255,7 @@ mod tests {
             let route = Route::to_address(Address::Unix("/nobody/listens/here".into()), tls);
             let (_has_ended, ended) = Ended::new();
             // Whoever opened it has encrypted it by now.
-            let wire = Wire::new(Link::Plain(Socket::Unix(ours)), route, ended);
+            let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
             let serving = async {
                 let mut server = h2::server::handshake(theirs).await.unwrap();
                 let (request, mut respond) = server.accept().await.unwrap().unwrap();
@@ -264,7 +264,7 @@ mod tests {
                 server.accept().await.is_some()
             };
             tokio::select! {
-                answer = wire.call(http::Request::new(TonicBody::empty()), None) => drop(answer.unwrap()),
+                answer = connection.call(http::Request::new(TonicBody::empty()), None) => drop(answer.unwrap()),
                 _ = serving => panic!("the server has ended"),
             }
         }
