@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub use self::attach::{Attach, AttachError};
+use self::connection::Hold as _;
 pub use self::connection::{Connection, Exit, Gone, Streams, stop_all};
 pub use self::ending::{Asked, Ending};
 pub use self::executable::{Checksum, ChecksumError, Executable};
@@ -148,7 +149,7 @@ impl Launch {
             Ok(connected) => Ok(starting.finish(connected)),
             Err(failure) => {
                 let error = self.explain(failure, &starting).await;
-                starting.end().await;
+                connection::end(&starting).await;
                 Err(error)
             }
         }

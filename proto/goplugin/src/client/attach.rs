@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,8 +16,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::connection::Life;
-use super::starting::AFTER_KILL;
+use super::connection::Hold;
 use super::{Connection, Exit, Gone};
 use crate::broker::{Medium, Queue};
 use crate::pidfd::watched;
@@ -75,7 +74,7 @@ impl Attach {
         let channel = Channel::open(link, route, ended);
         let handshake = Handshake::known(version, address);
         let sink = Arc::clone(&self.sink);
-        Ok(Connection::open(Life::Attached(attached), handshake, channel, broker, sink, self.message_limit))
+        Ok(Connection::open(Box::new(attached), handshake, channel, broker, sink, self.message_limit))
     }
 }
 
@@ -122,7 +121,7 @@ impl Process {
 
 /// The hold on a plugin that is not our child. Dropping it lets go of the plugin and does nothing to it.
 #[derive(Debug)]
-pub(super) struct Attached {
+struct Attached {
     process: Process,
     test: bool,
     requested: Arc<AtomicBool>,
@@ -149,41 +148,45 @@ impl Attached {
         Ok((Self { process, test, requested, gone: Gone(told), _watch: watch }, ended))
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    fn signal(&self, signal: Signal) {
+        if !self.test {
+            self.request();
+            let _gone = pidfd_send_signal(&self.process.pidfd, signal);
+        }
+    }
+}
+
+impl Hold for Attached {
+    fn pid(&self) -> u32 {
         self.process.pid
     }
 
-    pub(super) fn gone(&self) -> Gone {
+    fn gone(&self) -> Gone {
         self.gone.clone()
     }
 
-    pub(super) fn is_under_test(&self) -> bool {
+    fn socket_dir(&self) -> Option<&Path> {
+        None
+    }
+
+    fn is_under_test(&self) -> bool {
         self.test
     }
 
-    /// Notes that the plugin was asked to end.
-    pub(super) fn request(&self) {
+    /// It writes to whoever started it.
+    fn last_words(&self) -> String {
+        String::new()
+    }
+
+    fn request(&self) {
         self.requested.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn kill(&self) {
-        if !self.test {
-            self.request();
-            let _gone = pidfd_send_signal(&self.process.pidfd, Signal::KILL);
-        }
+    fn terminate(&self) {
+        self.signal(Signal::TERM);
     }
 
-    pub(super) fn terminate(&self) {
-        if !self.test {
-            self.request();
-            let _gone = pidfd_send_signal(&self.process.pidfd, Signal::TERM);
-        }
-    }
-
-    /// Kills the plugin and waits for its end.
-    pub(super) async fn end(&self) -> Exit {
-        self.kill();
-        let stuck = |_elapsed| Exit { requested: true, ..Exit::default() };
-        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
+    fn kill(&self) {
+        self.signal(Signal::KILL);
     }
 }

@@ -14,9 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::attach::Attached;
 use super::ending::{Asked, Ending};
-use super::starting::Starting;
 use crate::task::Task;
 use crate::{
     Address, Broker, Certificate, Channel, Handshake, Health, PingError, ReflectionError, ServiceList, Sink,
@@ -25,6 +23,9 @@ use crate::{
 
 /// How long the request to end may take, however long the grace is.
 const REQUEST: Duration = Duration::from_secs(2);
+
+/// How long a killed process is waited for. It takes a millisecond, unless the kernel is stuck.
+const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// A running plugin that we are connected to.
 ///
@@ -36,7 +37,7 @@ pub struct Connection {
     channel: Channel,
     broker: Broker,
     message_limit: usize,
-    life: Life,
+    hold: Box<dyn Hold>,
     session: Option<TlsSession>,
     streams: [watch::Receiver<Standing>; 2],
     /// Whether somebody who stops it waits no longer for what it printed.
@@ -44,19 +45,48 @@ pub struct Connection {
     _tasks: [Task; 2],
 }
 
-/// Who sees to a plugin's end.
-#[derive(Debug)]
-pub(super) enum Life {
-    /// We do: it is our child.
-    Child(Starting),
-    /// Somebody else does; we watch.
-    Attached(Attached),
+/// The hold on a plugin's process, which is our child or was there before us.
+pub(super) trait Hold: fmt::Debug + Send + Sync {
+    /// Returns the id of the process.
+    fn pid(&self) -> u32;
+
+    /// Returns what tells of its end.
+    fn gone(&self) -> Gone;
+
+    /// Returns the private directory that it was told to have its sockets in, if we started it.
+    fn socket_dir(&self) -> Option<&Path>;
+
+    /// Tells whether it is under test, and so not ours to end.
+    fn is_under_test(&self) -> bool;
+
+    /// Returns the end of what it wrote to its standard error, as far as we read that.
+    fn last_words(&self) -> String;
+
+    /// Notes that it was asked to end.
+    fn request(&self);
+
+    /// Sends it SIGTERM, unless it is under test.
+    fn terminate(&self);
+
+    /// Kills it, unless it is under test.
+    fn kill(&self);
+}
+
+/// Kills a process that has not ended, and returns how it ended.
+pub(super) async fn end(hold: &dyn Hold) -> Exit {
+    let gone = hold.gone();
+    if let Some(exit) = gone.exit() {
+        return exit;
+    }
+    hold.kill();
+    let stuck = |_elapsed| Exit { requested: true, stderr: hold.last_words(), ..Exit::default() };
+    timeout(AFTER_KILL, gone.wait()).await.unwrap_or_else(stuck)
 }
 
 impl Connection {
     /// Opens what every connection has.
     pub(super) fn open(
-        life: Life,
+        hold: Box<dyn Hold>,
         handshake: Handshake,
         channel: Channel,
         broker: Broker,
@@ -67,7 +97,7 @@ impl Connection {
         let (stdio_task, stdio_standing) = stdio::open(channel.clone(), message_limit, sink);
         Self {
             handshake,
-            life,
+            hold,
             message_limit,
             session: None,
             streams: [broker_standing, stdio_standing],
@@ -122,19 +152,13 @@ impl Connection {
     /// Returns the private directory that the plugin was told to have its sockets in, if we started it.
     #[must_use]
     pub fn socket_dir(&self) -> Option<&Path> {
-        match &self.life {
-            Life::Child(child) => Some(child.socket_dir()),
-            Life::Attached(_) => None,
-        }
+        self.hold.socket_dir()
     }
 
     /// Returns the id of the plugin's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        match &self.life {
-            Life::Child(child) => child.pid(),
-            Life::Attached(attached) => attached.pid(),
-        }
+        self.hold.pid()
     }
 
     /// Returns the limit that [`Launch::message_limit`](crate::Launch::message_limit) set, for the caller's own clients.
@@ -183,20 +207,14 @@ impl Connection {
     /// Returns what tells of the plugin's end.
     #[must_use]
     pub fn gone(&self) -> Gone {
-        match &self.life {
-            Life::Child(child) => child.gone(),
-            Life::Attached(attached) => attached.gone(),
-        }
+        self.hold.gone()
     }
 
     /// Kills the plugin at once. [`gone`](Self::gone) tells when it is.
     ///
     /// A plugin that is under [test](crate::Reattach::test) is never killed.
     pub fn kill(&self) {
-        match &self.life {
-            Life::Child(child) => child.kill(),
-            Life::Attached(attached) => attached.kill(),
-        }
+        self.hold.kill();
     }
 
     /// Asks the plugin to end, gives it `grace` to do so, then kills it; returns how it ended.
@@ -214,50 +232,49 @@ impl Connection {
     /// Does the same as [`stop`](Self::stop), and tells how the plugin took it.
     pub async fn stop_and_tell(&self, grace: Duration) -> Ending {
         let begin = Instant::now();
-        let ended = |asked, killed, exit| Ending { asked, killed, exit, took: begin.elapsed() };
+        let (asked, killed, exit) = self.ask_wait_kill(grace, crate::timeout::end(begin, grace)).await;
+        Ending { asked, killed, exit, took: begin.elapsed() }
+    }
+
+    /// Returns how the plugin answered, whether it took a signal, and how it ended.
+    async fn ask_wait_kill(&self, grace: Duration, until: Instant) -> (Asked, bool, Exit) {
         let gone = self.gone();
-        let until = crate::timeout::end(begin, grace);
         if let Some(exit) = gone.exit() {
             self.printed(until).await;
-            return ended(Asked::Not, false, exit);
+            return (Asked::Not, false, exit);
         }
-        match &self.life {
-            Life::Child(child) => child.request(),
-            Life::Attached(attached) if attached.is_under_test() => {
-                self.broker.close();
-                return ended(Asked::Not, false, Exit { requested: true, ..Exit::default() });
-            }
-            Life::Attached(attached) => attached.request(),
-        }
-        let mut asked = Asked::Not;
-        if !grace.is_zero() {
+        if self.hold.is_under_test() {
             self.broker.close();
-            asked = tokio::select! {
-                // Either way the plugin was asked; its end is all that counts, and an answer is worth telling.
-                biased;
-                answer = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => answer,
-                _ = gone.clone().wait() => Asked::Cut,
-            };
+            return (Asked::Not, false, Exit { requested: true, ..Exit::default() });
         }
+        self.hold.request();
+        let asked = self.ask(grace).await;
         let terminated = asked == Asked::Absent;
         if terminated {
             // It would have learned of nothing until it was killed. Those that can end in order do so by this.
-            match &self.life {
-                Life::Child(child) => child.terminate(),
-                Life::Attached(attached) => attached.terminate(),
-            }
+            self.hold.terminate();
         }
-        if let Ok(exit) = timeout_at(until, gone.clone().wait()).await {
+        if let Ok(exit) = timeout_at(until, gone.wait()).await {
             self.printed(until).await;
-            return ended(asked, terminated, exit);
+            return (asked, terminated, exit);
         }
         tracing::debug!(pid = self.pid(), "the plugin did not end when asked, and is killed");
         self.impatient.send_replace(true);
-        let exit = match &self.life {
-            Life::Child(child) => child.end().await,
-            Life::Attached(attached) => attached.end().await,
-        };
-        ended(asked, true, exit)
+        (asked, true, end(self.hold.as_ref()).await)
+    }
+
+    /// Asks the plugin to end, unless there is no time to.
+    async fn ask(&self, grace: Duration) -> Asked {
+        if grace.is_zero() {
+            return Asked::Not;
+        }
+        self.broker.close();
+        tokio::select! {
+            // Either way the plugin was asked; its end is all that counts, and an answer is worth telling.
+            biased;
+            answer = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => answer,
+            _ = self.gone().wait() => Asked::Cut,
+        }
     }
 
     /// Waits until the sink has all that a plugin printed that has ended, no longer than `until`, and no longer than anybody

@@ -17,15 +17,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::child::{Child, Leash};
-use super::connection::Life;
+use super::connection::{Hold, end};
 use super::output::{FirstLine, Tail, read_stderr, read_stdout};
 use super::{Connected, Connection, Evidence, Exit, Gone, Launch};
 use crate::broker::{Medium, Queue};
 use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
 use crate::{Address, Broker, Sink};
-
-/// How long a killed process is waited for. It takes a millisecond, unless the kernel is stuck.
-pub(super) const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// A child that is watched, and not yet a plugin. Dropping it kills the child.
 #[derive(Debug)]
@@ -83,10 +80,6 @@ impl Starting {
         (starting, first_line)
     }
 
-    pub(super) fn gone(&self) -> Gone {
-        self.gone.clone()
-    }
-
     pub(super) fn ended(&self) -> Ended {
         self.ended.clone()
     }
@@ -108,53 +101,54 @@ impl Starting {
         };
         let broker = Broker::new(queue, medium, tls, self.ended());
         let (sink, message_limit) = (Arc::clone(&self.sink), self.message_limit);
-        Connection::open(Life::Child(self), handshake, channel, broker, sink, message_limit)
+        Connection::open(Box::new(self), handshake, channel, broker, sink, message_limit)
             .encrypted_as(session)
-    }
-
-    /// Kills what is left of the child, and returns what it says when it is gone.
-    pub(super) async fn end(&self) -> Exit {
-        if let Some(exit) = self.gone.exit() {
-            return exit;
-        }
-        self.kill();
-        let stuck = |_elapsed| Exit { requested: true, stderr: self.tail.text(), ..Exit::default() };
-        timeout(AFTER_KILL, self.gone().wait()).await.unwrap_or_else(stuck)
     }
 
     /// Ends the child after it had `patience` to end by itself, and returns what it left to say.
     pub(super) async fn evidence(&self, patience: Duration) -> Option<Evidence> {
         match timeout(patience, self.gone().wait()).await {
             Ok(exit) if !exit.requested => Some(Evidence::Exit(exit)),
-            _ => Some(self.end().await.stderr)
-                .filter(|words| !words.trim().is_empty())
-                .map(Evidence::LastWords),
+            _ => {
+                Some(end(self).await.stderr).filter(|words| !words.trim().is_empty()).map(Evidence::LastWords)
+            }
         }
     }
+}
 
-    /// Returns the directory that the child was told to have its sockets in.
-    pub(super) fn socket_dir(&self) -> &Path {
-        self.sockets.path()
-    }
-
-    /// Returns the process id of the child.
-    pub(super) fn pid(&self) -> u32 {
+impl Hold for Starting {
+    fn pid(&self) -> u32 {
         self.leash.pid()
     }
 
-    /// Notes that the child was asked to end.
-    pub(super) fn request(&self) {
+    fn gone(&self) -> Gone {
+        self.gone.clone()
+    }
+
+    fn socket_dir(&self) -> Option<&Path> {
+        Some(self.sockets.path())
+    }
+
+    fn is_under_test(&self) -> bool {
+        false
+    }
+
+    fn last_words(&self) -> String {
+        self.tail.text()
+    }
+
+    fn request(&self) {
         self.requested.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn kill(&self) {
-        self.request();
-        self.leash.kill();
-    }
-
-    pub(super) fn terminate(&self) {
+    fn terminate(&self) {
         self.request();
         self.leash.terminate();
+    }
+
+    fn kill(&self) {
+        self.request();
+        self.leash.kill();
     }
 }
 
