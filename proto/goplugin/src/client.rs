@@ -13,7 +13,7 @@ mod ending;
 mod executable;
 mod output;
 mod start_error;
-mod starting;
+mod supervised;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -32,7 +32,7 @@ pub use self::ending::{Asked, Ending};
 pub use self::executable::{Checksum, ChecksumError, Executable};
 use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
-use self::starting::Starting;
+use self::supervised::Supervised;
 use crate::broker::Queue;
 use crate::handshake::{self, quote};
 use crate::identity::{Identity, provider};
@@ -144,7 +144,7 @@ impl Launch {
             }
         };
         let until = crate::timeout::end(Instant::now(), self.start_timeout);
-        let (starting, first_line) = Starting::watch(child, self, sockets);
+        let (starting, first_line) = Supervised::watch(child, self, sockets);
         match self.connect(&starting, first_line, identity, until).await {
             Ok(connected) => Ok(starting.finish(connected)),
             Err(failure) => {
@@ -158,7 +158,7 @@ impl Launch {
     /// Waits for the line, and connects to where it says.
     async fn connect(
         &self,
-        starting: &Starting,
+        starting: &Supervised,
         mut first_line: oneshot::Receiver<FirstLine>,
         identity: Option<Identity>,
         until: Instant,
@@ -199,7 +199,7 @@ impl Launch {
     /// Connects all the way: the one socket, the session if there is one, and encryption if there is any.
     async fn link(
         &self,
-        starting: &Starting,
+        starting: &Supervised,
         address: &Address,
         tls: Option<Tls>,
     ) -> io::Result<(Link, Route, Option<(Mux, Queue)>)> {
@@ -262,7 +262,7 @@ impl Launch {
     }
 
     /// Adds to a failure what the child left to say about it.
-    async fn explain(&self, failure: Failure, starting: &Starting) -> StartError {
+    async fn explain(&self, failure: Failure, starting: &Supervised) -> StartError {
         match failure {
             Failure::Slow { printed } => {
                 let evidence = starting.evidence(Duration::ZERO).await;
@@ -301,7 +301,7 @@ impl Launch {
 
     /// Sees to it that the socket of a plugin that is not spoken with goes with it: one that does not heed our
     /// directory leaves it behind when it is killed.
-    async fn claim_socket(&self, starting: &Starting, address: Option<Address>) {
+    async fn claim_socket(&self, starting: &Supervised, address: Option<Address>) {
         let Some(address) = address.filter(|address| address.file().is_some()) else { return };
         if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
             starting.connected(&socket, &address);

@@ -1,7 +1,7 @@
 //! A running plugin, for as long as it is one.
 //!
 //! It is the same whether we started the plugin or only came to it; what differs is who sees to its end, and
-//! what becomes of it when we let go: see `starting.rs` and `attach.rs`.
+//! what becomes of it when we let go: see `supervised.rs` and `attach.rs`.
 
 use std::error::Error;
 use std::fmt;

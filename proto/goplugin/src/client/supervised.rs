@@ -24,9 +24,9 @@ use crate::broker::{Medium, Queue};
 use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
 use crate::{Address, Broker, Sink};
 
-/// A child that is watched, and not yet a plugin. Dropping it kills the child.
+/// A child whose end is seen to, be it a plugin yet or not. Dropping it kills the child.
 #[derive(Debug)]
-pub(super) struct Starting {
+pub(super) struct Supervised {
     leash: Arc<Leash>,
     message_limit: usize,
     sink: Arc<dyn Sink>,
@@ -38,7 +38,7 @@ pub(super) struct Starting {
     tail: Tail,
 }
 
-impl Starting {
+impl Supervised {
     /// Watches `child`, and returns what its first line will come by.
     pub(super) fn watch(
         child: Child,
@@ -51,7 +51,7 @@ impl Starting {
         let (tell, told) = watch::channel(None);
         // Weakly, because a broker that somebody keeps must not keep the child.
         let of = Arc::downgrade(&leash);
-        let starting = Self {
+        let supervised = Self {
             leash: Arc::clone(&leash),
             message_limit: launch.message_limit,
             sink: Arc::clone(&launch.sink),
@@ -65,7 +65,7 @@ impl Starting {
         let sink = Arc::clone(&launch.sink);
         let readers = [
             tokio::spawn(read_stdout(stdout, ended.clone(), first, Arc::clone(&sink))),
-            tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, starting.tail.clone())),
+            tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, supervised.tail.clone())),
         ];
         tokio::spawn(monitor(Watched {
             leash,
@@ -73,11 +73,11 @@ impl Starting {
             tell,
             readers,
             sockets,
-            strays: Arc::clone(&starting.strays),
-            requested: Arc::clone(&starting.requested),
-            tail: starting.tail.clone(),
+            strays: Arc::clone(&supervised.strays),
+            requested: Arc::clone(&supervised.requested),
+            tail: supervised.tail.clone(),
         }));
-        (starting, first_line)
+        (supervised, first_line)
     }
 
     pub(super) fn ended(&self) -> Ended {
@@ -116,7 +116,7 @@ impl Starting {
     }
 }
 
-impl Hold for Starting {
+impl Hold for Supervised {
     fn pid(&self) -> u32 {
         self.leash.pid()
     }
@@ -152,7 +152,7 @@ impl Hold for Starting {
     }
 }
 
-impl Drop for Starting {
+impl Drop for Supervised {
     fn drop(&mut self) {
         self.kill();
     }
