@@ -38,6 +38,7 @@ use crate::lock::lock;
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
 use crate::serving::{self, Room};
 use crate::task::Task;
+use crate::timeout::within;
 use crate::tls::Tls;
 use crate::transport::{Address, AddressError, Ended, Listener, Place, Route, Socket, Strays, incoming};
 use crate::wire::ConnInfo;
@@ -138,12 +139,7 @@ impl Broker {
         if *self.0.closed.borrow() || self.0.ended.has_come() {
             return Err(BrokerError::Closed);
         }
-        let listener = tokio::select! {
-            // Closing wins: what would be announced then, nobody reads.
-            biased;
-            () = self.closed() => return Err(BrokerError::Closed),
-            listener = self.listen(id) => listener?,
-        };
+        let listener = self.unless_closed(self.listen(id)).await??;
         let (stop, stopped) = watch::channel(());
         let server = serve(listener, routes, room, self.clone(), stopped);
         Ok(Serving { id, _stop: stop, _task: Task::spawn(server) })
@@ -178,11 +174,7 @@ impl Broker {
 
     async fn dial_announced(&self, id: u32, strays: Option<&Strays>) -> Result<Channel, BrokerError> {
         let announcement = self.announced().expect(id);
-        let info = tokio::select! {
-            info = timeout(PATIENCE, announcement) => info,
-            () = self.closed() => return Err(BrokerError::Closed),
-        };
-        let info = match info {
+        let info = match self.unless_closed(timeout(PATIENCE, announcement)).await? {
             Ok(Ok(info)) => info,
             Ok(Err(_dropped)) => return Err(BrokerError::Closed),
             Err(_elapsed) => return Err(BrokerError::Unannounced { id }),
@@ -190,17 +182,14 @@ impl Broker {
         let address = Address::parse(&info.network, &info.address)
             .map_err(|source| BrokerError::Address { id, text: info.address, source })?;
         let route = Route::to_address(address.clone(), self.0.tls.clone());
-        let linked = timeout(PATIENCE, async {
+        let linked = within(PATIENCE, async {
             let socket = route.socket().await?;
             if let Some(strays) = strays {
                 strays.note(&socket, &address);
             }
             route.secure(socket).await
         });
-        let link = tokio::select! {
-            link = linked => link.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())),
-            () = self.closed() => return Err(BrokerError::Closed),
-        };
+        let link = self.unless_closed(linked).await?;
         match link {
             Ok(link) => Ok(Channel::begin(link, route, self.0.ended.clone()).await),
             Err(source) => Err(BrokerError::Connect { id, address, source }),
@@ -211,15 +200,10 @@ impl Broker {
         let route = Route::to_server(mux.clone(), id, self.0.tls.clone());
         let linked = async {
             let stream = mux.dial(Some(id)).await.map_err(|error| dialled(id, error))?;
-            match timeout(PATIENCE, route.secure(Socket::Stream(stream))).await {
-                Ok(link) => link.map_err(|source| BrokerError::Stream { id, source }),
-                Err(_elapsed) => Err(BrokerError::Stream { id, source: io::ErrorKind::TimedOut.into() }),
-            }
+            let link = within(PATIENCE, route.secure(Socket::Stream(stream))).await;
+            link.map_err(|source| BrokerError::Stream { id, source })
         };
-        let link = tokio::select! {
-            link = linked => link?,
-            () = self.closed() => return Err(BrokerError::Closed),
-        };
+        let link = self.unless_closed(linked).await??;
         Ok(Channel::begin(link, route, self.0.ended.clone()).await)
     }
 
@@ -247,6 +231,15 @@ impl Broker {
     pub(crate) fn close(&self) {
         self.0.closed.send_replace(true);
         *self.announced() = Announced::default();
+    }
+
+    /// Waits for `work`, unless the broker closes first: what would be said then, nobody reads.
+    async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, BrokerError> {
+        tokio::select! {
+            biased;
+            () = self.closed() => Err(BrokerError::Closed),
+            done = work => Ok(done),
+        }
     }
 
     fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {

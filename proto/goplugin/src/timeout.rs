@@ -1,9 +1,10 @@
 //! How long a call may take, as gRPC says it, and when that is over.
 
+use std::io;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The header that says so.
 pub const HEADER: &str = "grpc-timeout";
@@ -14,6 +15,11 @@ const LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// Returns when `limit` is over that begins at `begin`.
 pub(crate) fn end(begin: Instant, limit: Duration) -> Instant {
     begin.checked_add(limit).unwrap_or_else(|| begin + LIFETIME)
+}
+
+/// Does what may fail, and fails with [`io::ErrorKind::TimedOut`] when it is not done within `limit`.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Returns how long the call may take whose headers these are.

@@ -14,13 +14,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::connection::Hold;
 use super::{Connection, Exit, Gone};
 use crate::broker::{Medium, Queue};
 use crate::pidfd::watched;
 use crate::task::Task;
+use crate::timeout::within;
 use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
 use crate::{Address, Broker, Channel, Discard, Handshake, Reattach, Sink};
 
@@ -63,8 +63,7 @@ impl Attach {
         let process = Process::find(pid).map_err(|source| AttachError::Process { pid, source })?;
         let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), None)?);
         let route = Route::to_address(address.clone(), None);
-        let link = timeout(self.timeout, route.open()).await;
-        let link = link.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
+        let link = within(self.timeout, route.open()).await;
         let link = link.map_err(|source| AttachError::Connect { address: address.clone(), source })?;
 
         let (attached, ended) =

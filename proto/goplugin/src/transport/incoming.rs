@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _, unfold};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::{Link, Listener, Socket, Tethered};
+use crate::timeout::within;
 use crate::tls::Tls;
 
 /// How long a TLS handshake may take. The other side is a process on this machine; a guess.
@@ -84,8 +84,5 @@ async fn handshake(
     socket: Socket,
     place: OwnedSemaphorePermit,
 ) -> io::Result<(Link, OwnedSemaphorePermit)> {
-    match timeout(HANDSHAKE, tls.accept(socket)).await {
-        Ok(link) => Ok((link?, place)),
-        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    Ok((within(HANDSHAKE, tls.accept(socket)).await?, place))
 }
