@@ -178,35 +178,22 @@ impl Running {
     }
 
     /// Serves until the end, and returns how it came.
-    pub(super) async fn until_end(self) -> End {
-        let Self {
-            session,
-            mut server,
-            place,
-            grace,
-            signals,
-            starter,
-            captured,
-            mux,
-            cut,
-            goodbye,
-            has_ended,
-            ..
-        } = self;
-        let terminated = async {
-            match signals {
-                Some(mut signals) => signals.terminated().await,
-                None => pending().await,
-            }
-        };
+    pub(super) async fn until_end(mut self) -> End {
         let end = tokio::select! {
-            end = session.ending.wait() => end,
-            () = terminated => End::Terminated,
-            () = orphaned(starter.as_ref()) => End::Orphaned,
+            end = self.session.ending.wait() => end,
+            () = terminated(self.signals.as_mut()) => End::Terminated,
+            () = orphaned(self.starter.as_ref()) => End::Orphaned,
             // There is nothing more to accept, which happens only to the one connection of a multiplexing host.
-            _ended = &mut server => End::Disconnected,
+            () = &mut self.server => End::Disconnected,
         };
-        session.ending.bring(end);
+        self.session.ending.bring(end);
+        self.close(end).await;
+        end
+    }
+
+    /// Ends everything, in the order that is told above.
+    async fn close(self, end: End) {
+        let Self { session, mut server, place, grace, captured, mux, cut, goodbye, has_ended, .. } = self;
         if let Some(captured) = captured {
             captured.release().await;
         }
@@ -232,7 +219,6 @@ impl Running {
         }
         has_ended.send_replace(true);
         drop(place);
-        end
     }
 }
 
@@ -242,6 +228,14 @@ struct Cleared(Place);
 impl Drop for Cleared {
     fn drop(&mut self) {
         self.0.clear();
+    }
+}
+
+/// Waits until the process is told to end by a signal, if signals were taken over.
+async fn terminated(signals: Option<&mut Signals>) {
+    match signals {
+        Some(signals) => signals.terminated().await,
+        None => pending().await,
     }
 }
 
