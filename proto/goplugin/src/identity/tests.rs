@@ -27,14 +27,16 @@ async fn talk(client: &Tls, server: &Tls) -> (io::Result<Link>, io::Result<Link>
     let (dial, accept) = (client.connect(Socket::Unix(there)), server.accept(Socket::Unix(here)));
     let accept = async {
         let mut link = accept.await?;
-        link.write_all(b"word").await?;
-        link.flush().await?;
+        let Link::Tls(stream) = &mut link else { panic!() };
+        stream.write_all(b"word").await?;
+        stream.flush().await?;
         Ok(link)
     };
     let dial = async {
         let mut link = dial.await?;
+        let Link::Tls(stream) = &mut link else { panic!() };
         let mut word = [0; 4];
-        link.read_exact(&mut word).await?;
+        stream.read_exact(&mut word).await?;
         assert_eq!(&word, b"word");
         Ok(link)
     };

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use super::Link;
+use super::link::Io;
 
 /// The moment from which the plugin's process does not exist any more.
 ///
@@ -50,7 +51,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// The kernel ends it for us as a rule, and at once. A descendant that left the plugin's process group may have
 /// inherited the socket, however, and calls would then wait for an answer that nobody gives.
 pub(crate) struct Tethered {
-    link: Link,
+    link: Box<dyn Io>,
     /// `None` once it has come; such a future must not be polled again.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     closing: Closing,
@@ -70,7 +71,7 @@ enum Closing {
 impl Tethered {
     /// Ties `link` to what `ended` waits for.
     pub(crate) fn new(link: Link, ended: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self { link, ended: Some(Box::pin(ended)), closing: Closing::AtOnce }
+        Self { link: link.into_io(), ended: Some(Box::pin(ended)), closing: Closing::AtOnce }
     }
 
     /// Closes after the other side has, not before.
@@ -86,7 +87,7 @@ impl Tethered {
     fn poll_link<T>(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut Link>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Pin<&mut Box<dyn Io>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match poll(Pin::new(&mut self.link), cx) {
             Poll::Pending => {
@@ -123,12 +124,12 @@ impl AsyncWrite for Tethered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_link(cx, Link::poll_flush)
+        self.poll_link(cx, |link, cx| link.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing != Closing::Listening {
-            std::task::ready!(self.poll_link(cx, Link::poll_shutdown))?;
+            std::task::ready!(self.poll_link(cx, |link, cx| link.poll_shutdown(cx)))?;
         }
         if self.closing == Closing::AtOnce {
             return Poll::Ready(Ok(()));
