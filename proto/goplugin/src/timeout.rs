@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 /// The header that says so.
-pub const HEADER: &str = "grpc-timeout";
+pub(crate) const HEADER: &str = "grpc-timeout";
 
 /// What is waited for in place of a time that the clock cannot tell, as in tokio's own timeouts: thirty years.
 const LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -23,13 +23,13 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = io::Re
 }
 
 /// Returns how long the call may take whose headers these are.
-pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn of(headers: &HeaderMap) -> Option<Duration> {
     headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?))
 }
 
 /// Reads up to eight digits and a unit. Nothing comes of anything else.
-#[must_use]
-pub fn parse(text: &str) -> Option<Duration> {
+fn parse(text: &str) -> Option<Duration> {
     let (last, unit) = text.char_indices().last()?;
     let digits = text.get(..last)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {

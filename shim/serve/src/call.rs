@@ -8,6 +8,6 @@ use tonic::Request;
 
 /// Returns what goes with a call. The connection ends the call itself when its time is over, or its host has gone.
 pub(crate) fn of<T>(request: &Request<T>) -> Call {
-    let text = request.metadata().get(timeout::HEADER).and_then(|value| value.to_str().ok());
-    Call { deadline: text.and_then(timeout::parse).and_then(|timeout| Instant::now().checked_add(timeout)) }
+    let limit = timeout::of(request.metadata().as_ref());
+    Call { deadline: limit.and_then(|limit| Instant::now().checked_add(limit)) }
 }
