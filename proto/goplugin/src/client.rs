@@ -45,14 +45,14 @@ use crate::{
     TlsSession, Versions,
 };
 
-/// Where plugins on Windows listen, unless somebody says otherwise.
+/// The ports that plugins on Windows listen on, unless somebody says otherwise.
 const PORTS: Ports = Ports::between(10_000, 25_000);
 
 /// How long the first line may be. Upstream's hosts read no longer ones either.
 const FIRST_LINE: usize = 64 * 1024;
 
-/// How long a child that did something wrong may take to end by itself. How it ends, and what it says
-/// then, is worth more than that we killed it. A guess; a child that takes longer is killed unheard.
+/// How long a child that failed to start may take to end by itself: its exit code and last words say more than our
+/// SIGKILL would. A guess.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Variables of the protocol that must not reach a child from our own start as a plugin.
@@ -169,7 +169,7 @@ impl Launch {
             line = &mut first_line => line.unwrap_or_default(),
             _ = starting.gone().wait() => return Err(Failure::Ended),
             () = sleep_until(until) => {
-                // Its output ends with it, and what there was of a line then comes by.
+                // Killing it ends its output, and so the line that it began.
                 starting.kill();
                 let line = timeout(FAREWELL, first_line).await.map(Result::unwrap_or_default);
                 return Err(Failure::Slow { printed: line.map(FirstLine::into_text).unwrap_or_default() });
@@ -187,7 +187,7 @@ impl Launch {
             }
             Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),
         };
-        // Somebody else may serve there: what it forked, say, which has just been killed.
+        // Another process may have answered there: one that it forked, say, and that has just been killed with it.
         if starting.ended().has_come() {
             return Err(Failure::Ended);
         }
@@ -215,7 +215,7 @@ impl Launch {
         Ok((route.open().await?, route, Some((mux, queue))))
     }
 
-    /// Makes what the plugin will know us by.
+    /// Makes our certificate for AutoMTLS, if that is asked for.
     async fn identity(&self) -> Result<Option<Identity>, StartError> {
         match self.encryption {
             Encryption::AutoMtls => {
@@ -279,7 +279,7 @@ impl Launch {
                     notes: self.diagnose().await,
                 },
             },
-            // A plugin that speaks so clearly is not about to end, and has nothing wrong with its file.
+            // Only a plugin says this: it is not about to end, and its file is all right.
             Failure::Words { error, address } if error.is_of_a_plugin() => {
                 self.claim_socket(starting, address).await;
                 let evidence = starting.evidence(Duration::ZERO).await;
@@ -299,8 +299,8 @@ impl Launch {
         }
     }
 
-    /// Sees to it that the socket of a plugin that is not spoken with goes with it: one that does not heed our
-    /// directory leaves it behind when it is killed.
+    /// Has the socket of a refused plugin removed with it: one that does not heed our directory leaves its socket
+    /// behind when it is killed.
     async fn claim_socket(&self, starting: &Supervised, address: Option<Address>) {
         let Some(address) = address.filter(|address| address.file().is_some()) else { return };
         if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
@@ -371,7 +371,7 @@ enum Failure {
     Words { error: HandshakeError, address: Option<Address> },
     /// It does not listen where it said.
     Deaf { address: Address, error: io::Error },
-    /// Its certificate is one that nothing can be done with.
+    /// Its certificate cannot be used.
     Tls(IdentityError),
     /// It took too long, and had printed this.
     Slow { printed: String },
@@ -391,7 +391,7 @@ pub enum Encryption {
     Given(Tls),
 }
 
-/// What a start has come to when all is well.
+/// What a successful start has made.
 struct Connected {
     handshake: Handshake,
     channel: Channel,
@@ -432,8 +432,8 @@ pub enum Stdin {
     Null,
     /// Ours, and our process group with it, as upstream has it.
     ///
-    /// A group of its own would be stopped at its first look at the terminal. In ours, only the
-    /// child itself is killed in the end, and not what it started.
+    /// A group of its own would be stopped when it reads from the terminal. Since it shares ours, only the child itself
+    /// is killed in the end, and not what it started.
     Inherit,
 }
 
@@ -452,7 +452,7 @@ fn sweep_once(sockets: &SocketDir) {
     }
 }
 
-/// Runs what blocks where it may.
+/// Runs blocking work on a thread for that.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }

@@ -22,20 +22,20 @@
 //!
 //! The tour:
 //!
-//! - [`Launch`] is everything there is to say about a start, and [`Launch::start`] does it. Nothing is
-//!   left of a start that failed. [`Encryption`] is how its connections are encrypted: `AutoMtls` is go-plugin's own way.
-//!   [`Attach`] comes to a plugin that already runs.
+//! - [`Launch`] describes a start, and [`Launch::start`] performs it; a start that fails leaves nothing behind.
+//!   [`Encryption::AutoMtls`] is go-plugin's own way to encrypt. [`Attach`] connects to a plugin that already runs.
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
 //!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
-//! - What a [`Connection`] can tell of a stranger, its [services](Connection::services), its
-//!   [health](Connection::health), its [certificate](Connection::peer_certificate) and how it
-//!   [ends](Connection::stop_and_tell), is for whoever has to find out what is wrong with one.
+//! - To find out what is wrong with a plugin, a connection also tells its [services](Connection::services), its
+//!   [health](Connection::health), its [certificate](Connection::peer_certificate), and how it took its
+//!   [end](Connection::stop_and_tell).
 //! - A [`Sink`] gets what the plugin logs and prints.
-//! - [`Serve`] is everything there is to say about a plugin of one's own, and [`Serve::run`] is its `main`. Its services get
-//!   a [`Session`], with the [`Broker`] to call the host back by and an [`Output`] to print to.
-//! - [`raise_open_files`] is for the `main` of a program that has many files and sockets open, and what it starts does not notice.
+//! - [`Serve`] describes a plugin of one's own, and [`Serve::run`] is its `main`. Its services get a [`Session`], with
+//!   the [`Broker`] to call the host back and an [`Output`] to print to.
+//! - [`raise_open_files`], called first in `main`, lets a program open more files and sockets; what it starts keeps the
+//!   old limit.
 //!
-//! Only Linux is supported so far: what keeps children from outliving us is made of its parts.
+//! Only Linux is supported so far: what keeps children from outliving us exists nowhere else.
 
 pub mod log;
 pub mod timeout;

@@ -1,7 +1,7 @@
-//! Coming to a plugin that somebody else started.
+//! Connecting to a plugin that somebody else started.
 //!
-//! There is no handshake: what the line would have said is known. Nothing of the plugin is ours, so a failure
-//! leaves it as it was, and so does letting go of the connection. Only who stops it ends it, and not even that if it runs under a test.
+//! There is no handshake: what the line would have said is known. The plugin is not ours, so neither a failure nor
+//! dropping the connection ends it. Stopping it does, unless it runs under a test.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ use crate::timeout::within;
 use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
 use crate::{Address, Broker, Channel, Discard, Handshake, Reattach, Sink};
 
-/// How a running plugin is come to. [`new`](Self::new) fills in what has a default.
+/// How a running plugin is connected to. [`new`](Self::new) fills in what has a default.
 #[derive(Clone, Debug)]
 pub struct Attach {
     /// The plugin.
@@ -35,13 +35,12 @@ pub struct Attach {
     pub message_limit: usize,
     /// Where the private directory for our own sockets is created; the system's temporary directory if `None`.
     pub socket_base: Option<PathBuf>,
-    /// What takes what it prints, unless another host does; its log goes to whoever started it. [`Discard`]
-    /// by default.
+    /// What takes its prints, unless another host does. Its log goes to whoever started it. [`Discard`] by default.
     pub sink: Arc<dyn Sink>,
 }
 
 impl Attach {
-    /// Describes coming to `plugin` with nothing but defaults.
+    /// Describes a connection to `plugin` with nothing but defaults.
     #[must_use]
     pub fn new(plugin: Reattach) -> Self {
         Self {
@@ -55,11 +54,11 @@ impl Attach {
 
     /// Connects to the plugin, if its process exists and it listens.
     ///
-    /// Nothing is ever done to a process that did not turn out to be the plugin. A Go plugin's broker is good for one host
-    /// only: if there was another one, brokered calls fail.
+    /// A process that does not turn out to be the plugin is left alone. A Go plugin's broker is good for one host only:
+    /// if there was another one, brokered calls fail.
     pub async fn connect(&self) -> Result<Connection, AttachError> {
         let Reattach { address, pid, version, test } = self.plugin.clone();
-        // First, so that a number which is given to another process later is no danger.
+        // First: from here on another process that gets the same number is no danger.
         let process = Process::find(pid).map_err(|source| AttachError::Process { pid, source })?;
         let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), None)?);
         let route = Route::to_address(address.clone(), None);
@@ -77,7 +76,7 @@ impl Attach {
     }
 }
 
-/// Why a running plugin was not come to. It is as it was.
+/// Why a running plugin was not connected to. It is as it was.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
@@ -102,7 +101,7 @@ pub enum AttachError {
     },
 }
 
-/// A process that is not our child. As long as this exists it means no other one.
+/// A process that is not our child. This never comes to mean another one.
 #[derive(Debug)]
 struct Process {
     pid: u32,

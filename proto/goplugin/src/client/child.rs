@@ -1,9 +1,8 @@
 //! The child process: how it begins, and that it ends.
 //!
-//! Three things hold, whatever happens. A child that was started is killed and reaped by whoever lets go
-//! of its [`Leash`]. It does not outlive us: the kernel kills it when our process ends, and the
-//! watcher kills the rest of its group. And nobody but it is ever killed: as long as its
-//! process is not reaped its number cannot be given to another, and the leash signals only until then.
+//! Three things hold, whatever happens. Dropping a child's [`Leash`] kills and reaps it. It does not outlive us: the
+//! kernel kills it when our process ends, and the watcher kills the rest of its group. And no other process is ever
+//! killed: the number of a process is not given to another before it is reaped, and the leash signals only until then.
 //!
 //! The kernel's parent-death signal is sent when the *thread* that started the child ends. So one thread
 //! starts them all, and ends with the process.
@@ -36,8 +35,8 @@ use crate::pidfd::watched;
 
 /// How often a start is tried again when the file is being written to, with [`BUSY_PAUSE`] between.
 ///
-/// A program that just wrote the file may not be to blame: any child that it was starting at that time
-/// holds the descriptor for a moment.
+/// The program that wrote the file may have closed it: any child that it was starting meanwhile holds the descriptor
+/// for a moment longer.
 const BUSY_RETRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -209,15 +208,15 @@ impl Leash {
     }
 
     fn signal(&self, signal: Signal) {
-        // That there is nobody left to signal is the only error that is left here.
+        // The only error left here is that there is nobody to signal.
         if self.reach == Reach::Group {
             let _gone = kill_process_group(self.pid, signal);
-            // Who is asked to end, and again while it does, may take that for impatience.
+            // It has had this with its group, and may take a second SIGTERM for impatience.
             if signal == Signal::TERM && getpgid(Some(self.pid)) == Ok(self.pid) {
                 return;
             }
         }
-        // It may have gone over to another group.
+        // It may have moved to another group.
         let _gone = pidfd_send_signal(&self.pidfd, signal);
     }
 
@@ -234,7 +233,7 @@ impl Drop for Leash {
         self.kill();
         let timeout = Timespec { tv_sec: LAST_WAIT.as_secs().cast_signed(), tv_nsec: 0 };
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        // One whose wait a signal breaks off would stay a zombie.
+        // If a signal broke off the wait, the child would stay a zombie.
         if matches!(retry_on_intr(|| poll(&mut fds, Some(&timeout))), Ok(1)) {
             self.reap();
         }

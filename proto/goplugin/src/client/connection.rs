@@ -1,7 +1,7 @@
 //! A running plugin, for as long as it is one.
 //!
-//! It is the same whether we started the plugin or only came to it; what differs is who sees to its end, and
-//! what becomes of it when we let go: see `supervised.rs` and `attach.rs`.
+//! It is the same whether we started the plugin or only attached to it. What differs is who sees to its end, and what
+//! becomes of it when this is dropped: see `supervised.rs` and `attach.rs`.
 
 use std::error::Error;
 use std::fmt;
@@ -40,7 +40,7 @@ pub struct Connection {
     hold: Box<dyn Hold>,
     session: Option<TlsSession>,
     streams: [watch::Receiver<Standing>; 2],
-    /// Whether somebody who stops it waits no longer for what it printed.
+    /// Whether somebody who stops it has given up waiting for its last prints.
     impatient: watch::Sender<bool>,
     _tasks: [Task; 2],
 }
@@ -186,11 +186,10 @@ impl Connection {
         reflection::services(self.channel(), self.message_limit, limit).await
     }
 
-    /// Returns how the streams that the plugin keeps open for us are getting on, once it had `patience` to
-    /// refuse them.
+    /// Returns how the two streams stand that the plugin keeps open for us, after it had `patience` to refuse them.
     ///
-    /// A Go plugin does not answer before it has something to say. So an open stream is one that was not
-    /// refused yet, and this takes all of `patience` unless both were.
+    /// A Go plugin answers only when it has something to say. So an open stream is one that was not refused yet, and
+    /// this takes all of `patience` unless both were.
     pub async fn streams(&self, patience: Duration) -> Streams {
         let [mut broker, mut stdio] = self.streams.clone();
         let refused = async {
@@ -221,10 +220,10 @@ impl Connection {
     ///
     /// One that knows no such request, as most that are not written in Go, is sent SIGTERM instead.
     ///
-    /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A
-    /// grace of zero does not ask. What it printed last reaches the sink before this returns, if that has room for it
-    /// within the grace. It takes no longer than the grace and what the kernel needs. A plugin that
-    /// is under [test](crate::Reattach::test) is left alone: it is only we who have done with it.
+    /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A grace of zero
+    /// does not ask. What it printed last reaches the sink before this returns, if that has room for it within the
+    /// grace. It takes no longer than the grace and what the kernel needs. A plugin that is under
+    /// [test](crate::Reattach::test) is left alone, and only we have done with it.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.stop_and_tell(grace).await.exit
     }
@@ -251,7 +250,8 @@ impl Connection {
         let asked = self.ask(grace).await;
         let terminated = asked == Asked::Absent;
         if terminated {
-            // It would have learned of nothing until it was killed. Those that can end in order do so by this.
+            // Without this it would hear nothing before it is killed. A plugin that can end in order does so by
+            // SIGTERM.
             self.hold.terminate();
         }
         if let Ok(exit) = timeout_at(until, gone.wait()).await {
@@ -270,17 +270,17 @@ impl Connection {
         }
         self.broker.close();
         tokio::select! {
-            // Either way the plugin was asked; its end is all that counts, and an answer is worth telling.
+            // Either way it was asked, and only its end counts. If there is an answer as well, that is told.
             biased;
             answer = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => answer,
             _ = self.gone().wait() => Asked::Cut,
         }
     }
 
-    /// Waits until the sink has all that a plugin printed that has ended, no longer than `until`, and no longer than anybody
-    /// else who waits for that.
+    /// Waits until the sink has everything that the ended plugin printed, or until `until`, or until somebody else
+    /// gives up.
     ///
-    /// It may be much: what was on its way is here by then, and is handed over as the sink has room.
+    /// That may be much: all of it has arrived by then, and is handed over as the sink has room.
     async fn printed(&self, until: Instant) {
         let [_broker, mut stdio] = self.streams.clone();
         // A task that is gone hands nothing over any more.
@@ -288,7 +288,7 @@ impl Connection {
         let mut impatient = self.impatient.subscribe();
         let given_up = async { drop(impatient.wait_for(|impatient| *impatient).await) };
         tokio::select! {
-            // What is handed over already is no reason to give up for others.
+            // If all is handed over, nobody else need give up.
             biased;
             () = handed_over => {}
             () = given_up => {}
@@ -342,8 +342,8 @@ impl Gone {
 /// How a plugin ended.
 #[derive(Clone, Debug, Default)]
 pub struct Exit {
-    /// Its exit code or the signal it died of; `None` if somebody else took that from us, as the kernel does where SIGCHLD is
-    /// ignored.
+    /// Its exit code or the signal it died of; `None` if it was not our child, or somebody else reaped it, as the
+    /// kernel does where SIGCHLD is ignored.
     pub status: Option<ExitStatus>,
     /// Whether we had asked it to, or killed it.
     pub requested: bool,

@@ -27,13 +27,14 @@ const TAIL: usize = 4 * 1024;
 /// How much is read at once. A guess; a smaller one costs more calls, and never more than that.
 const CHUNK: usize = 8 * 1024;
 
-/// How many pieces are read of a pipe whose child has ended when the sink has no room, or took its time: what a pipe holds.
+/// How many pieces of an ended child's pipe are read without room in the sink, or after [`DRAIN`]: as much as a pipe
+/// holds.
 const LEFT: usize = 64 * 1024 / CHUNK;
 
 /// How long pipes are read after the child's end. What it wrote itself is in them by then.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// How long one of those pieces is waited for when that is over. It is there, and the runtime has to see it; a guess.
+/// How long such a piece is waited for after [`DRAIN`]: it is in the pipe, and the runtime has yet to see it. A guess.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// What the child wrote to its standard output first.
@@ -69,7 +70,7 @@ pub(super) async fn read_stdout(
     let mut pipe = Pipe::new(pipe, ended)?;
     let mut line = Vec::new();
     let (first_line, rest) = loop {
-        // It is for us: a start does not wait for who reads what others print.
+        // This line is for us: a start does not wait for room in the sink.
         let chunk = pipe.read(&Discard).await;
         let (head, rest) = match chunk.iter().position(|byte| *byte == b'\n') {
             Some(end) => (chunk.get(..end).unwrap_or_default(), chunk.get(end + 1..)),
@@ -130,9 +131,9 @@ pub(super) async fn read_stderr(
 struct Pipe {
     pipe: Receiver,
     ended: Ended,
-    /// When reading stops, but for what is left, known from the child's end on.
+    /// When reading stops, but for what is left; known from the child's end on.
     until: Option<Instant>,
-    /// How often it may still be read without room or time for that.
+    /// How many more pieces may be read without room, or after that time.
     left: usize,
     buffer: Vec<u8>,
 }
@@ -153,14 +154,15 @@ impl Pipe {
         let room = tokio::select! {
             biased;
             () = sink.room() => true,
-            // Nobody is held up any more.
+            // There is no child any more to hold up.
             () = self.ended.clone().wait() => false,
         };
         if self.until.is_none() && self.ended.has_come() {
             self.until = Some(Instant::now() + DRAIN);
         }
         if !room || self.until.is_some_and(|until| until <= Instant::now()) {
-            // What the child wrote itself is little. Who still writes has left the group, and may do so for ever.
+            // What the child itself wrote is no more than this. Whoever still writes has left its group, and may never
+            // stop.
             match self.left.checked_sub(1) {
                 Some(left) => self.left = left,
                 None => return &[],

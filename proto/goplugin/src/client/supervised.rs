@@ -1,9 +1,8 @@
 //! A child from its start on, and the task that sees to its end.
 //!
-//! The monitor waits for the child's process, and everything that ends with the plugin ends there, in
-//! this order: calls and callbacks, what is left of the group, the pipes, the sockets; and last, how it ended
-//! is told. The monitor ends by itself, because whoever lets go of the plugin kills it; should its runtime end before, the child
-//! is killed as well.
+//! The monitor waits for the child's process, and then ends what ends with it, in this order: the rest of its group,
+//! calls and callbacks, the pipes, the sockets. Last of all it tells how the child ended. Nobody stops the monitor:
+//! whoever drops the plugin kills the child, and so does the end of its runtime.
 
 use std::error::Error;
 use std::io;
@@ -39,7 +38,7 @@ pub(super) struct Supervised {
 }
 
 impl Supervised {
-    /// Watches `child`, and returns what its first line will come by.
+    /// Watches `child`, and returns what will receive its first line.
     pub(super) fn watch(
         child: Child,
         launch: &Launch,
@@ -49,7 +48,7 @@ impl Supervised {
         let (first, first_line) = oneshot::channel();
         let (has_ended, ended) = Ended::new();
         let (tell, told) = watch::channel(None);
-        // Weakly, because a broker that somebody keeps must not keep the child.
+        // Weakly: a broker that somebody keeps must not keep the child.
         let of = Arc::downgrade(&leash);
         let supervised = Self {
             leash: Arc::clone(&leash),
@@ -169,7 +168,7 @@ struct Watched {
     tail: Tail,
 }
 
-/// Where there is nobody to watch it, there is no plugin.
+/// A child that nobody watches is killed.
 impl Drop for Watched {
     fn drop(&mut self) {
         self.leash.kill();

@@ -1,9 +1,9 @@
-//! From a thread of ours to another program.
+//! Starting another program without a copy of our memory.
 //!
-//! A fork would copy the tables of all our memory, and have every page of it copied that we write to while the child still
-//! has it: a host of a gigabyte would stand still for ten milliseconds to start a plugin. So the child begins in our memory,
-//! while the thread that starts it waits. `posix_spawn` does it in this way, too, but knows of no parent-death signal. Neither
-//! does `Command`, which also hands over to a shell whatever the kernel does not know: a program for another machine, or a text.
+//! A fork copies our page tables, and then each page that we write to before the child executes: a host of a gigabyte
+//! would stand still for ten milliseconds. So the child begins in our own memory, while the thread that starts it
+//! waits. `posix_spawn` does the same, but cannot set a parent-death signal. Nor can `Command`, which besides has a
+//! shell run whatever the kernel cannot: a text, or a program for another machine.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString, c_char, c_int, c_void};
@@ -30,10 +30,10 @@ use crate::open_files;
 
 /// The stack that a child has before it is another program, in units of 16 bytes: 64 KiB, of which it needs little.
 const STACK: usize = 4 << 10;
-/// Where what is open has a name.
+/// Where open files have names.
 const OPENED: &str = "/proc/self/fd";
 
-/// What a child does before it executes, and what then. All is made before there is a child.
+/// What a child does before it executes, and what it executes. All of it is made before there is a child.
 pub(super) struct Program {
     /// What becomes of its first three descriptors, if not ours. All of them are above those.
     stdin: Option<OwnedFd>,
@@ -53,8 +53,8 @@ impl Program {
     /// Makes all that `order` needs, and returns it with our ends of the child's outputs.
     pub(super) fn of(order: &Order) -> io::Result<(Self, [OwnedFd; 2])> {
         let (path, file) = match order.executable.opened() {
-            // The kernel has it open before it closes ours; an interpreter opens it again by this same name, and has to inherit
-            // the descriptor for that.
+            // The kernel opens it before it closes our descriptor. A script's interpreter opens it once more, by this
+            // same name, and has to inherit the descriptor for that.
             Some((opened, form)) => {
                 let opened = above(opened)?;
                 (Path::new(OPENED).join(opened.as_raw_fd().to_string()), Some((opened, form)))
@@ -83,19 +83,19 @@ impl Program {
         Ok((program, [stdout.into(), stderr.into()]))
     }
 
-    /// Starts a child, which executes this or is no more.
+    /// Starts a child, which executes this or ends.
     #[expect(unsafe_code, reason = "no safe way to start a child does what it has to do first")]
     pub(super) fn start(&self) -> io::Result<(Pid, OwnedFd)> {
         let mut stack = Box::<[u128]>::new_uninit_slice(STACK);
         let first = First { program: self, parent: getpid(), failed: AtomicI32::new(0) };
         let mut pidfd: RawFd = -1;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-        // SAFETY: the child shares our memory until it executes or ends, and for so long this thread stands still, and with it
-        // everything that is lent to the child: the stack, which nobody else uses and which grows down from its end, and
-        // `first`. Other threads go on, and the child takes no lock that they could hold for long: it makes system calls, and
-        // what it writes to is its own, `failed`, and this thread's `errno`. (C libraries guard what SIGABRT does by one, which
-        // is held while that is set or by who aborts.) It cannot be interrupted: signals are blocked until no handler of ours is
-        // left in it.
+        // SAFETY: the child shares our memory until it executes or ends. This thread waits until then, so that what it
+        // lends the child stays: the stack, which nobody else uses and which grows down from its end, and `first`.
+        // Other threads go on. The child makes system calls, writes only to its own stack, to `failed` and to this
+        // thread's `errno`, and takes no lock that they could hold for long. (C libraries guard what SIGABRT does by
+        // one, which is held while that is set, or by whoever aborts.) No handler of ours runs in it: signals stay
+        // blocked until it has none.
         let pid = with_signals_blocked(|| unsafe {
             let top = stack.as_mut_ptr_range().end.cast();
             let pid = libc::clone(begin, top, flags, (&raw const first).cast_mut().cast(), &raw mut pidfd);
@@ -120,11 +120,11 @@ impl Program {
     }
 }
 
-/// What a child is told by who starts it, and tells.
+/// What a child gets from the thread that starts it, and leaves for it.
 struct First<'a> {
     program: &'a Program,
     parent: Pid,
-    /// What the kernel said to what the child could not do.
+    /// Why the child did not become the program, as a number of the kernel's; 0 if it did.
     failed: AtomicI32,
 }
 
@@ -185,12 +185,12 @@ impl Program {
     }
 }
 
-/// Takes every signal as a new program does, but for those that are ignored, and lets all of them in. That a broken pipe is
-/// ignored was not said by who started us, but by Rust, and is not passed on.
+/// Resets every signal with a handler to its default, and unblocks all. Those that are ignored stay so, but for
+/// SIGPIPE: it was Rust that had it ignored, and not whoever started us.
 ///
 /// # Safety
 ///
-/// Whoever calls this is a process whose handlers are its own, and has no use for them any more.
+/// The caller is a process whose handlers are its own, and needs none of them any more.
 #[expect(unsafe_code, reason = "what signals do has no safe form")]
 unsafe fn forget_signals() {
     // SAFETY: these are system calls; zeros are an action, the usual one, and an empty set.
@@ -249,7 +249,7 @@ fn environment(order: &Order) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Says what is missing when the kernel finds no file, if it is all names of what is open and not the file.
+/// Says that `opened`, where open files have names, is missing, if that is why the kernel finds no file.
 fn explained(error: io::Error, opened: &Path) -> io::Error {
     if error.kind() != io::ErrorKind::NotFound || opened.exists() {
         return error;

@@ -6,11 +6,11 @@
 //! numbers of the groups come in over it. The end of that stream is our end, in whatever way, and then
 //! it kills the groups that are left and ends.
 //!
-//! It is a fork of us that never executes anything: a library has no program of its own that it could
-//! rely on. It has given up every descriptor but the socket, and the memory that we go on to write to: what it has, too,
-//! would be copied for us page by page. It is a session of its own, so that nothing meant for our terminal or our process
-//! group reaches it, and blocks all signals. Forking takes a fraction of a millisecond, or ten milliseconds in a process of
-//! a gigabyte, once per run of children that overlap, while the first of them starts up.
+//! It is a fork of us that never executes anything: a library has no program of its own that it could rely on. It
+//! closes every descriptor but the socket, and gives up our memory, of which each page would be copied when we write to
+//! it. It is a session of its own, so that nothing meant for our terminal or our process group reaches it, and blocks
+//! all signals. Forking takes a fraction of a millisecond, or ten milliseconds in a process of a gigabyte. It happens
+//! once for any number of children that overlap, while the first of them starts up.
 
 mod memory;
 

@@ -1,20 +1,19 @@
-//! Memory that a fork has and does not need.
+//! Giving up the memory that a fork has and does not need.
 //!
-//! It is told by the list that the kernel keeps of it. Nothing is allocated for that, because what could be allocated from
-//! is given up.
+//! The kernel's list says which memory that is. Nothing is allocated to read it: the heap is given up, too.
 
 use std::ops::Range;
 use std::ptr::without_provenance_mut;
 
-/// As much of the list as is read at once. A line has some hundred bytes, and a path of up to 4096.
+/// How much of the list is read at once. A line has some hundred bytes, and a path of up to 4096.
 const PIECE: usize = 8 << 10;
 
-/// Gives up the contents of all memory that is this process's own and no file's, but for its stack. Only a process may do so that
-/// has one thread and goes on with what is on its stack.
+/// Gives up the contents of all private anonymous memory but the stack. This is for a process with one thread that
+/// needs no more than its stack.
 ///
 /// # Safety
 ///
-/// After this no value in such memory is what it was: whoever calls it uses none any more, and never returns.
+/// No value in such memory is what it was after this: the caller uses none of them, and never returns.
 #[expect(unsafe_code, reason = "these calls have no safe form that may be made after a fork")]
 pub(super) unsafe fn give_up() {
     let mut list = [0_u8; PIECE];
@@ -45,7 +44,7 @@ pub(super) unsafe fn give_up() {
     }
 }
 
-/// Returns the addresses of a line of the list, if it is of memory that can be written to, is shared with nobody and no file's.
+/// Returns the addresses in a line of the list, if that memory is writable, private and anonymous.
 fn own(line: &[u8]) -> Option<Range<usize>> {
     let mut columns = str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (start, end) = columns.next()?.split_once('-')?;
