@@ -91,7 +91,8 @@ pub(crate) enum Medium {
 impl Broker {
     /// Creates a broker that nothing is joined to yet; what it announces waits.
     ///
-    /// `queue` is new, and the session's if there is one. `ended` is when the other side does not exist any more, or we are about to end.
+    /// `queue` is a new one, and the session's if there is one. `ended` comes when the other side is gone, or when we
+    /// are about to end.
     pub(crate) fn new(queue: Queue, medium: Medium, tls: Option<Tls>, ended: Ended) -> Self {
         Self(Arc::new(Shared {
             next: AtomicU32::new(1),
@@ -121,8 +122,8 @@ impl Broker {
     /// Serves `routes` as [`serve`](Self::serve) does, and refuses requests that would take more than `most` bytes together with
     /// those under way.
     ///
-    /// Heads and messages count until they are answered, so this is for services without streams. What services have not read
-    /// yet does not count: it is up to 128 MiB on each of 64 connections.
+    /// Heads and messages count until they are answered, so this is for services without streams. What services have
+    /// not read yet does not count; that may be 128 MiB on each of 64 connections.
     pub async fn serve_within(&self, most: usize, routes: Routes) -> Result<Serving, BrokerError> {
         self.begin(self.next_id(), routes, Some(Room::new(most))).await
     }

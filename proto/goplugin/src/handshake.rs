@@ -258,7 +258,7 @@ impl HandshakeError {
     }
 }
 
-/// Reads where a plugin listens whose line is refused.
+/// Returns where a plugin says that it listens, if only that much of its line can be read.
 pub(crate) fn address_in(line: &str) -> Option<Address> {
     let mut fields = line.trim().split('|').skip(2);
     Address::parse(fields.next()?, fields.next()?).ok()

@@ -1,10 +1,10 @@
 //! AutoMTLS: who we are for one launch, and who the other side is.
 //!
-//! Each side makes a key and a certificate for this one launch and hands the certificate over: the host in the
-//! child's environment, the plugin in its line. From then on either accepts exactly that certificate, byte for
-//! byte, from whoever proves to have its key. No authority is involved, and the system's are never
-//! asked. So everything an ordinary verifier looks at, the name, the time, the chain, decides nothing here; the
-//! certificate has it all the same, because Go's peers look (protocol spec 9).
+//! Each side makes a key and a certificate for this one launch and hands the certificate over: the host in the child's
+//! environment, the plugin in its line. From then on either accepts exactly that certificate, byte for byte, from
+//! whoever proves to have its key. No authority is involved, and the system's are never asked. What an ordinary
+//! verifier looks at, the name, the time, the chain, decides nothing here; our certificates have it all the same,
+//! because Go's peers look (protocol spec 9).
 
 #[cfg(test)]
 mod fuzz;
@@ -36,7 +36,7 @@ use thiserror::Error;
 use self::pin::Pin;
 use crate::tls::Tls;
 
-/// Whom both sides claim to be, and ask for.
+/// The name in either side's certificate, which the other side asks for.
 const NAME: &str = "localhost";
 
 /// How long before now a certificate becomes valid, for clocks that differ.
@@ -67,8 +67,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// Makes a new one, whose handshakes `provider` will do.
     ///
-    /// It takes a tenth of a millisecond, and the first in a process as long as the provider's generator
-    /// of random numbers needs to get going.
+    /// It takes a tenth of a millisecond; the first in a process waits for the provider's random numbers to get going.
     pub(crate) fn generate(provider: Arc<CryptoProvider>) -> Result<Self, IdentityError> {
         Self::generate_on(&rcgen::PKCS_ECDSA_P256_SHA256, provider)
     }
@@ -136,7 +135,7 @@ impl Identity {
     }
 }
 
-/// Tells of no key.
+/// Keeps the key to itself.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("certificate", &self.certificate.len()).finish_non_exhaustive()

@@ -41,7 +41,7 @@ use crate::wire::conn_info::Knock;
 /// How long a knock is waited on. Go peers wait as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a refusal is not taken for the last word, and how long after one we knock again. Guesses: a Go peer needs
+/// For how long we knock again after a refusal, and how long we pause before each time. Guesses: a Go peer needs
 /// microseconds, and a busy machine makes them milliseconds.
 const SETTLING: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -147,8 +147,8 @@ impl Mux {
 
     /// Opens a stream to the server `id` of the other side, or to the plugin's main one.
     ///
-    /// A refusal that comes at once is not taken for the last word: a Go peer refuses in the moment between hearing that it
-    /// is to serve a number and doing so, and Go's own dialler knocks again.
+    /// After a refusal it knocks again for a moment, as Go's own dialler does: a Go peer refuses while it has been told
+    /// to serve a number and does not yet.
     pub(crate) async fn dial(&self, id: Option<u32>) -> Result<Stream, DialError> {
         let settled = Instant::now() + SETTLING;
         loop {
@@ -168,7 +168,7 @@ impl Mux {
     /// Begins to serve `id` and returns its streams.
     pub(crate) async fn serve(&self, id: u32) -> Result<Streams, DialError> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        // First, because who is let in has to be told so, and before whoever is let in next.
+        // First, because whoever is let in has to be told so, and before the next one is let in.
         let room = tokio::select! {
             room = self.0.queue.reserve() => room.map_err(|_| DialError::Closed)?,
             // Nobody takes any more what waits to be said.
@@ -192,7 +192,7 @@ impl Mux {
             let _one_of_a_flood = self.0.acks.try_send(Ack { id, refused });
             return;
         }
-        // Without room for the answer there is none, and nobody is let in.
+        // Where there is no room for an answer, nobody is let in.
         let Some(room) = self.0.queue.room() else { return };
         let mut knocks = self.0.acceptance.knocks();
         match knocks.knock(id, Instant::now()) {

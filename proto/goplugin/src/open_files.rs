@@ -1,15 +1,15 @@
 //! How many files the process may open, which its children are not to notice.
 //!
-//! The usual limit of 1,024 is for the sake of programs that wait by `select`, which knows no descriptor beyond those. It is only
-//! the soft one of two, for every program to raise. Go's programs do so when they start, and give back to what they execute
-//! what they had.
+//! The usual limit of 1,024 is for programs that call `select`, which knows no descriptor beyond those. It is a soft
+//! limit, which every program may raise to its hard one. Go's programs do so when they start, and give what they
+//! execute the old one.
 
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// As far as it is raised. A guess: far above what a host of hundreds of plugins takes, and no more than the watcher of our
-/// children closes one by one where it has to.
+/// How far it is raised at most. A guess: far above what a host of hundreds of plugins takes, and no more than the
+/// watcher of our children closes one by one where it has to.
 const MOST: u64 = 1 << 16;
 
 /// What was allowed before.
@@ -17,14 +17,15 @@ static BEFORE: OnceLock<u64> = OnceLock::new();
 
 /// Lets this process open as many files as its hard limit allows, up to 65,536.
 ///
-/// This is for the beginning of a `main`: nothing here changes a limit by itself, because it is the whole program's. Plugins
-/// that are started from then on have the limit that there was before. Where there is nothing to raise, nothing happens.
+/// This is for the beginning of a `main`: the limit is the whole program's, so nothing here raises it unasked. Plugins
+/// that are started from then on have the limit that there was before. Where there is nothing to raise, nothing
+/// happens.
 pub fn raise_open_files() {
     let now = getrlimit(Resource::Nofile);
     let most = now.maximum.map_or(MOST, |hard| hard.min(MOST));
     let Some(before) = now.current.filter(|soft| *soft < most) else { return };
     if setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..now }).is_ok() {
-        // Had somebody lowered it again, children would still have what there was at first.
+        // Only once: what children get is the limit from before the first call.
         BEFORE.get_or_init(|| before);
     }
 }

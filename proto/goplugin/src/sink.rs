@@ -16,9 +16,9 @@ use crate::log::Entry;
 pub trait Sink: Send + Sync + 'static {
     /// Waits until more can be taken.
     ///
-    /// It is waited for before each piece of anything but the first line is read, so that a plugin whose words find no room
-    /// stands still when it writes more of them. What a plugin had written when it ended is read without: a little, and
-    /// no more than fits into a pipe. The future may be dropped at any time.
+    /// Nothing but the first line is read before there is room, so a plugin that writes on stands still. What it had
+    /// written when it ended is read without room: no more than fits into a pipe. The future may be dropped at any
+    /// time.
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
     }

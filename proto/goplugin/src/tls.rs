@@ -21,8 +21,8 @@ use crate::transport::{Link, Socket};
 /// The one protocol that is spoken inside. grpc-go insists that it is agreed on (protocol spec 9.6).
 const ALPN: &[u8] = b"h2";
 
-/// How long a server's first words are waited for. They take less than a millisecond; a guess, for one that
-/// waits for ours.
+/// How long a server's first bytes are waited for. They take less than a millisecond; a guess, for a server that waits
+/// for ours.
 const GREETING: Duration = Duration::from_millis(500);
 
 /// What one side needs to open and to accept encrypted links. Cheap to clone.
@@ -48,8 +48,8 @@ impl Tls {
     /// Does the handshake of the one who dialled.
     pub(crate) async fn connect(&self, socket: Socket) -> io::Result<Link> {
         let mut stream = self.connector.connect(self.name.clone(), socket).await?;
-        // With TLS 1.3 we are done before the other side has looked at our certificate, and what it thinks of it is
-        // the first thing that we read. A server of HTTP/2 speaks first, or else is believed to be content.
+        // With TLS 1.3 we are done before the other side has looked at our certificate, and if it refuses it, that is
+        // the first thing that we read. A server of HTTP/2 speaks first; one that stays silent is taken to accept us.
         match timeout(GREETING, stream.fill_buf()).await {
             Ok(Ok([])) => return Err(Rejected { source: None }.into()),
             Ok(Err(error)) if is_about_us(&error) => {
@@ -100,7 +100,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The other side would not have us.
+/// The other side did not accept our certificate.
 #[derive(Debug, Error)]
 #[error("our certificate was not accepted")]
 pub(crate) struct Rejected {
@@ -114,17 +114,17 @@ impl From<Rejected> for io::Error {
     }
 }
 
-/// Tells whether `error` came about because the other side would not have us.
+/// Tells whether `error` came about because the other side did not accept our certificate.
 pub(crate) fn is_rejection(error: &(dyn StdError + 'static)) -> bool {
     any(error, |link| link.is::<Rejected>() || is_alert(link))
 }
 
-/// Tells whether the other side hung up on us without a word about it.
+/// Tells whether the other side refused us without a word, by hanging up.
 pub(crate) fn is_hanging_up(error: &(dyn StdError + 'static)) -> bool {
     is_rejection(error) && !any(error, is_alert)
 }
 
-/// Tells whether something is true of `error`, of what it wraps, or of what caused either.
+/// Tells whether `is` holds of `error`, of what it wraps, or of what caused either.
 fn any(error: &(dyn StdError + 'static), is: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
     let mut link = Some(error);
     while let Some(error) = link {

@@ -15,11 +15,11 @@ use super::{Acceptance, NOT_SERVED, Role, Stream, answer};
 use crate::broker::Queue;
 use crate::transport::Socket;
 
-/// How many streams a session may have. The library's own limit ends the whole session at the 513th, and at
-/// any other as well; so this is one that nobody gets to. A guess.
+/// How many streams a session may have. The library ends the whole session at one more than its limit, which is 512 by
+/// default; so this is a limit that nobody gets to. A guess.
 const STREAMS: usize = 8192;
 
-/// How much of what a stream brings is kept until it is read: what the protocol begins with, and no more.
+/// How much of a stream is kept until it is read: the protocol's first window, and no more.
 const WINDOW: usize = 256 * 1024;
 
 /// How much is read from the socket at once. A guess; frames have small headers, and are mostly small.
@@ -118,7 +118,8 @@ async fn next_inbound(
     .await
 }
 
-/// Hands a stream to whom it is for. Whatever is in the way, it is dropped and so reset, and the next one is not its.
+/// Hands a stream to the server that it is for. If it cannot be, it is dropped and so reset; the next one is not taken
+/// for it.
 fn take(stream: yamux::Stream, acceptance: &Acceptance, main: Option<&mpsc::Sender<Stream>>) {
     let to = match acceptance.knocks().arrive(Instant::now()) {
         Inbound::For(to) => Some(to),

@@ -1,9 +1,9 @@
 //! Who may come in, and in which order. Pure: it knows time only as it is told.
 //!
-//! A stream of the session does not say whom it is for. So whoever wants to open one knocks first, by number; the answer
-//! lets them in, and the next stream that arrives is theirs. An answer whose stream never comes would
-//! shift everybody after it by one; that is why answers are few, late ones are none, and what is expected in
-//! vain is forgotten (protocol spec 15.6).
+//! A stream of the session does not say whom it is for. So whoever wants to open one knocks first, by number; the
+//! answer lets them in, and the next stream that arrives is theirs. A stream that never comes after its answer would
+//! shift all later ones by one. So nothing is answered late, and a stream that does not come is forgotten (protocol
+//! spec 15.6).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

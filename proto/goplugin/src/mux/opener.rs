@@ -1,8 +1,8 @@
 //! The task that opens streams, one after the other.
 //!
-//! From a knock to the first answer on its stream nobody else's stream may begin. An answer that lets in somebody who has gone
-//! is made good as soon as it comes: the other side waits for a stream, would take the next one for it, and Go's plugins answer
-//! no further knock before.
+//! From a knock to the first answer on its stream no other stream may begin. When a knock is answered after its dialler
+//! has given up, a stream is opened and dropped at once: the other side waits for one, would take the next one for it,
+//! and Go's plugins answer no further knock before.
 
 use std::collections::VecDeque;
 
@@ -96,7 +96,7 @@ impl Opener {
         self.unanswered.push_back(id);
         loop {
             tokio::select! {
-                // An answer that has come by then, too, is one that comes late.
+                // An answer that has come by then counts as late.
                 biased;
                 () = reply.closed() => return Err(DialError::Unanswered),
                 () = self.opens.closed() => return Err(DialError::Closed),

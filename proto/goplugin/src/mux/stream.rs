@@ -15,7 +15,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A stream that ends once, and is announced at the latest when it is dropped.
 pub(crate) struct Stream {
     inner: Compat<yamux::Stream>,
-    /// Whether we have said that we write no more. A second time would end the whole session of a Go peer.
+    /// Whether we have shut down writing. Doing so twice would end the whole session of a Go peer.
     shut: bool,
     /// Whether the other side does not know of it yet: the library announces a stream with its first bytes.
     unknown: bool,
@@ -31,7 +31,7 @@ impl Stream {
         (stream, answer)
     }
 
-    /// Takes a stream of the other side's, and acknowledges it. A Go peer ends the session of one that is not for too long.
+    /// Takes a stream of the other side's, and acknowledges it. A Go peer ends a session in which that takes too long.
     pub(super) fn inbound(inner: yamux::Stream) -> Self {
         let mut inner = inner.compat();
         // The library does so with the first bytes that are written, be they none.

@@ -1,51 +1,51 @@
-//! When a connection stays awake for what comes next, instead of having itself woken.
+//! When a connection polls for what comes next, instead of sleeping until it is woken.
 //!
-//! A processor with nothing to do falls asleep, and takes some 40 us to wake up; a caller of short calls, one after another, pays
-//! that at every hop. So after something short was said, a connection looks again and again for a moment. It yields in between:
-//! whatever else its runtime has to do comes first.
+//! An idle processor takes some 40 us to wake up, and short calls, one after another, pay that at every hop. So after a
+//! short write a connection stays awake and polls for a moment. It yields in between: whatever else its runtime has to
+//! do comes first.
 //!
-//! Where processors are busy anyway it gains nothing, and may be in the way of who is to answer. So it is measured which of
-//! the two goes faster, for each connection and all the time.
+//! Where processors are busy this gains nothing, and may slow down whoever is to answer. So each connection keeps
+//! measuring which of the two is faster.
 
 use std::time::{Duration, Instant};
 
-/// How long it stays awake at most after something was said, whatever is said meanwhile. Measured: with 50 us single calls of
-/// 1 KiB to a Go plugin are hardly faster, with 100 us by a quarter, and callbacks by two fifths.
+/// How long it stays awake at most after a write, whatever is written meanwhile. Measured: with 50 us single calls of 1
+/// KiB to a Go plugin are hardly faster, with 100 us by a quarter, and callbacks by two fifths.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// A wait that takes longer counts as this. Staying awake gains nothing on it, and how long it was says little of the next.
+/// A wait that takes longer counts as this: staying awake gains nothing on it, and its length says little of the next.
 const MOST: Duration = Duration::from_micros(300);
 
-/// It does not stay awake around what is longer: that takes more of a processor's time than there is to gain. Large calls, many
-/// at a time, are slower by a quarter beside somebody who looks for them all the time.
+/// It does not stay awake around a read or write longer than this: that costs more of a processor than it gains. Many
+/// large calls at a time are slower by a quarter beside a connection that keeps polling.
 const SHORT: usize = 8 << 10;
 
-/// The last [`TRIES`] of this many waits go the other way, to see how long they take then. They go in a row, because it takes a
-/// few until the system has found the best place for either side. Guesses.
+/// Of this many waits the last [`TRIES`] go the other way, to be measured. They come in a row, because the scheduler
+/// takes a few to settle. Guesses.
 const ROUND: u32 = 256;
 const TRIES: u32 = 16;
 
 /// Whether one connection stays awake.
 #[derive(Debug, Default)]
 pub(super) struct BusyPoll {
-    /// When something was said that nothing has come after yet. What is said soon after it makes no difference.
+    /// When the first write was made that nothing has been read after.
     since: Option<Instant>,
     /// Whether this wait is one that begins awake.
     awake: bool,
     /// Which one of its round it is.
     wait: u32,
-    /// How long waits have taken of late that began asleep, and awake.
+    /// How long recent waits have taken that began asleep, and awake.
     asleep_took: Average,
     awake_took: Average,
 }
 
 impl BusyPoll {
-    /// Notes how many bytes came and how many were said, and returns whether to look again at once.
+    /// Notes how many bytes were read and written, and returns whether to poll again at once.
     pub(super) fn goes_on(&mut self, read: usize, said: usize, now: Instant) -> bool {
         if read > 0
             && let Some(since) = self.since.take()
         {
-            // Of tries there are few, and what they tell is new.
+            // Tries are few, so each counts for more.
             let parts = if self.is_try() { 4 } else { 8 };
             let took = if self.awake { &mut self.awake_took } else { &mut self.asleep_took };
             took.note((now - since).min(MOST), parts);
@@ -61,7 +61,7 @@ impl BusyPoll {
         self.awake && self.since.is_some_and(|since| now - since < AWAKE)
     }
 
-    /// Decides how a wait begins. Nobody knows before the first one of either kind: one asleep comes before the first awake.
+    /// Decides how a wait begins. The first one is asleep and the next awake, so that there is something to compare.
     fn begins_awake(&self) -> bool {
         let Some(asleep) = self.asleep_took.0.filter(|took| *took < MOST * 7 / 8) else { return false };
         let better = self.awake_took.0.unwrap_or_default() < asleep * 15 / 16;

@@ -207,7 +207,8 @@ fn sweep_one(path: &Path) {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     match File::options().read(true).custom_flags(flags).open(path.join(LOCK)) {
         Ok(lock) => {
-            // Shared, because NFS locks nothing else that is open to be read; its owner keeps that off as well.
+            // Shared, because NFS grants nothing else on a file that is open to be read; the owner's lock keeps that
+            // off as well.
             if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
                 discard(path);
             }
@@ -233,7 +234,8 @@ fn discard(path: &Path) {
     let lock = path.join(LOCK);
     let _left = fs::remove_file(&lock);
     if fs::remove_dir(path).is_err() {
-        // So is one that was in vain. There may have been no descriptor left to look with, and this needs none.
+        // The directory is still there, and without a lock nobody would remove it later. There may be no descriptor
+        // left, and this needs none.
         let _is_gone = mknodat(CWD, &lock, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0);
     }
 }
@@ -251,7 +253,7 @@ fn claim(path: &Path) -> io::Result<File> {
             _ => error,
         }
     })?;
-    // Where it cannot be locked nobody else can lock it either, and so nobody takes the directory for a dead run's.
+    // Where it cannot be locked nobody else can lock it either, so nobody takes the directory for a dead run's.
     if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Err(io::ErrorKind::WouldBlock.into());
     }

@@ -1,13 +1,14 @@
-//! Writes that wait for each other, and reads that end: a connection's life in turns.
+//! A connection in turns: one write for all that is said in a turn, and a bound on what is read in it.
 //!
-//! HTTP/2 writes every frame of 16 KiB by itself, and flushes it. Who reads at the other end is woken for each, and reads it
-//! in two system calls. Here all that a connection has to say at once goes out in one piece.
+//! HTTP/2 writes and flushes every frame of 16 KiB by itself. The reader at the other end is woken for each, and reads
+//! it in two system calls. Here everything that is written in a turn leaves in one piece.
 //!
-//! HTTP/2 also reads for as long as something comes. While the other side has large answers, nobody takes those, nothing is
-//! said to it, and what was read first has left the processor's caches when somebody does. Here a turn ends.
+//! HTTP/2 also reads for as long as something comes. While large answers arrive, nobody takes them and nothing is
+//! written, and the first of them have left the processor's caches by the time somebody does. So a turn ends after so
+//! many bytes.
 //!
-//! It also ends after a few calls. Were many short ones that were answered together looked at before one of those who made them
-//! has the next turn, they would go out together again, and each side would wait while the other works.
+//! It also ends after a few calls. If many short answers were read in one turn, their callers would make the next calls
+//! together, and each side would wait while the other works.
 
 mod ends;
 
@@ -25,18 +26,19 @@ use self::ends::Ends;
 use super::busy_poll::BusyPoll;
 use crate::lock::lock;
 
-/// How much waits at most to be written.
+/// The most bytes that wait to be written.
 const PIECE: usize = 64 << 10;
 
-/// How much is read before it is the others' turn. Calls of 1 MiB, 64 at a time, are a tenth quicker for it than without an end.
+/// The most bytes that are read in a turn. Calls of 1 MiB, 64 at a time, are a tenth quicker with this bound than
+/// without.
 const TURN: usize = 128 << 10;
 
-/// Of how many calls at most, judging by how long those before them were. A guess: with many more the other side waits, and with
-/// many fewer what it costs to read and to write counts more than what is read and written.
+/// The most calls that are read in a turn, judging by the length of those before. A guess: with many more the other
+/// side waits, and with many fewer system calls cost more than what they carry.
 const CALLS: usize = 16;
 
-/// Makes two handles of a link: who reads and writes has one, and whoever polls that has the other, and ends a turn after
-/// each time.
+/// Splits a link in two: HTTP/2 reads and writes the first, and whoever polls HTTP/2 ends a turn by the second after
+/// each poll.
 pub(crate) fn gathered<L>(link: L) -> (Gathered<L>, Turns<L>) {
     let shared = Shared {
         link,
@@ -64,23 +66,23 @@ pub(crate) struct Turns<L> {
 
 struct Shared<L> {
     link: L,
-    /// How much is read in this turn at most, how much has been, and how many calls ended in that.
+    /// How much may be read in this turn, how much has been, and how many calls ended in that.
     turn: usize,
     read: usize,
     ended: usize,
-    /// How much was read in those before it since one in which a call ended.
+    /// How much was read in earlier turns, since the last one in which a call ended.
     since: usize,
     ends: Ends,
     waiting: Vec<u8>,
     /// How much of what is waiting has been written.
     written: usize,
-    /// Why it could not be. The next one to write is told.
+    /// Why a write failed. The next one to write is told.
     failed: Option<io::Error>,
 }
 
 impl<L: AsyncWrite + Unpin> Shared<L> {
-    /// Ends a turn of reading, and returns how much that was. The next one is for calls as long as the last ones, and has all
-    /// the room there is once none ends in one.
+    /// Ends a turn of reading, and returns how much was read in it. The next turn has room for calls of the last ones'
+    /// length; once a whole turn passes in which none ends, it has all there is.
     fn end_reading(&mut self) -> usize {
         let (read, ended) = (take(&mut self.read), take(&mut self.ended));
         self.since += read;
@@ -129,8 +131,8 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
         }
     }
 
-    /// Keeps a failure for the next turn, in which HTTP/2 reads before it writes: who does not listen any more may have
-    /// answered before.
+    /// Keeps a failure for the next turn, in which HTTP/2 reads before it writes: a peer that has closed may have
+    /// answered first.
     fn fail(&mut self, error: io::Error, cx: &Context<'_>) {
         self.failed = Some(error);
         cx.waker().wake_by_ref();
@@ -138,8 +140,8 @@ impl<L: AsyncWrite + Unpin> Shared<L> {
 }
 
 impl<L: AsyncWrite + Unpin> Turns<L> {
-    /// Ends a turn: writes what has been gathered, as far as the link takes it. The task is woken when it takes more, and
-    /// when it is worth looking at what has come.
+    /// Ends a turn: writes what has been gathered, as far as the link takes it. The task is woken when the link takes
+    /// more, and at once while polling is worth it.
     pub(crate) fn end(&mut self, cx: &mut Context<'_>) {
         let mut shared = lock(&self.shared);
         let (read, said) = (shared.end_reading(), shared.waiting.len());
@@ -147,7 +149,7 @@ impl<L: AsyncWrite + Unpin> Turns<L> {
             shared.fail(error, cx);
         }
         if self.busy.goes_on(read, said, Instant::now()) {
-            // It is polled once more after the runtime has looked at what there is.
+            // The task is polled again once the runtime has looked for events.
             _ = pin!(yield_now()).poll(cx);
         }
     }

@@ -113,8 +113,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The whole directory may have gone first, and that is fine. Who is not in the list has been removed, and
-        // the name may be another's by now.
+        // The directory may be gone already, and that is fine. What is not in the list was removed, and its name may be
+        // another's by now.
         if lock(&self.among.0).remove(&self.path) {
             let _gone = std::fs::remove_file(&self.path);
         }

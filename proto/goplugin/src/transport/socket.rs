@@ -15,8 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Address;
 use crate::mux::Stream;
 
-/// How much of what we say waits in a Unix socket for the other side. With the usual 208 KiB that waits for us where large
-/// messages are many at a time: calls of 1 MiB are a tenth quicker with this. A system may allow half of it.
+/// How much a Unix socket holds that the other side has not read. With the usual 208 KiB the reader often waits where
+/// many large messages are under way: calls of 1 MiB are a tenth quicker with this. A system may allow half of it.
 const SEND_BUFFER: usize = 400 << 10;
 
 /// Connects to `address`, once.

@@ -10,10 +10,9 @@ use crate::lock::lock;
 
 /// Socket files of the plugin that we know of, to be removed when it is gone.
 ///
-/// A plugin that heeds our directory has them there, and they go with that. One that does not leaves them
-/// behind when it is killed. Any path may be announced, so what counts is that a process of the plugin
-/// listens there. Whoever lets go of them last removes what nobody has until then: the runtime that was to may end before
-/// the plugin has.
+/// A plugin that heeds our directory has them there, and they go with that. One that does not leaves them behind when
+/// it is killed. It may announce any path, so only those count at which a process of the plugin listens. Dropping this
+/// removes those that are left, because the runtime may end before the plugin does.
 pub(crate) struct Strays {
     is_plugin: Box<dyn Fn(i32) -> bool + Send + Sync>,
     known: Mutex<Known>,

@@ -42,14 +42,13 @@ impl Ended {
     }
 }
 
-/// How long after the end of its process a connection lasts that the kernel did not end. What had arrived
-/// is read by then.
+/// How long a connection outlasts its process, if the kernel does not end it. What had arrived is read by then.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// A link that ends with the plugin's process, whoever else still holds the other end.
 ///
-/// The kernel ends it for us as a rule, and at once. A descendant that left the plugin's process group may have
-/// inherited the socket, however, and calls would then wait for an answer that nobody gives.
+/// As a rule the kernel ends it, and at once. But a descendant that left the plugin's process group may have inherited
+/// the socket, and calls would then wait for an answer that nobody gives.
 pub(crate) struct Tethered {
     link: Box<dyn Io>,
     /// `None` once it has come; such a future must not be polled again.
@@ -60,11 +59,11 @@ pub(crate) struct Tethered {
 /// What is left to do when a link closes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closing {
-    /// Nothing but to say so.
+    /// To shut down.
     AtOnce,
-    /// To say so, and then to hear the other side out.
+    /// To shut down, and then to read until the other side closes.
     Politely,
-    /// To hear the other side out.
+    /// To read until the other side closes.
     Listening,
 }
 
@@ -74,11 +73,11 @@ impl Tethered {
         Self { link: link.into_io(), ended: Some(Box::pin(ended)), closing: Closing::AtOnce }
     }
 
-    /// Closes after the other side has, not before.
+    /// Closes after the other side, not before.
     ///
-    /// A client that is still talking, if only to make room for what it gets, would find that it cannot, and many
-    /// then give up the connection with the last answers unread. A connection that died of an error in the protocol is
-    /// heard out as well, and keeps its place until the client closes it or the server's end cuts it.
+    /// A client that still writes, if only to make room for more answers, would fail at that, and many then drop the
+    /// connection with the last answers unread. The same is done after an error in the protocol: the connection keeps
+    /// its place until the client closes it, or the server's end cuts it.
     pub(crate) fn polite(self) -> Self {
         Self { closing: Closing::Politely, ..self }
     }

@@ -1,9 +1,9 @@
-//! How many messages end in what has come, as HTTP/2 says it in the heads of its frames.
+//! How many messages end in what was read, by the heads of HTTP/2's frames.
 
 /// How long the head of a frame is: its length in three bytes, its kind, its flags, and its stream in four.
 const HEAD: usize = 9;
 
-/// How much of what a client says first, which is no frame, comes behind as much as a head has.
+/// A client's preface is no frame. This much of it is left once as much was taken as a head has.
 const PREFACE: usize = 24 - HEAD;
 
 /// The kinds of frames that a message may end with, and the flag of that.
@@ -11,17 +11,17 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const END: u8 = 0x01;
 
-/// Where in what the other side says we are.
+/// Where we are in what the other side sends.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// How much is let by before the next head.
+    /// How many bytes are passed over before the next head.
     skip: usize,
-    /// What there is of that.
+    /// What has come of that head.
     head: Vec<u8>,
 }
 
 impl Ends {
-    /// Looks at what came next, and counts the messages that end with it.
+    /// Looks at the next bytes, and counts the messages that end in them.
     pub(super) fn count(&mut self, mut bytes: &[u8]) -> usize {
         let mut ends = 0;
         while !bytes.is_empty() {
