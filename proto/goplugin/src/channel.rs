@@ -35,15 +35,15 @@ use crate::transport::{Ended, Link, Route};
 /// oversized status would take the whole connection with it.
 pub(crate) const HEADER_LIST: u32 = 16 << 20;
 
-/// How many calls may be given up before anybody has looked at them; with more, the whole connection is. The usual 20 are good
-/// against strangers, but a host may well give up many at once. Whoever gave them up remembers as many, until what is on its
-/// way to them has come.
+/// How many calls may be reset before the server has looked at them; with more, HTTP/2 ends the whole connection. The
+/// usual 20 are good against strangers, but a host may well give up many at once. A client remembers as many that it
+/// has given up, until what is on its way to them has come.
 pub(crate) const GIVEN_UP: usize = 1 << 16;
 
-/// How many frames of a peer may be at fault in the life of a connection. One that is still on its way to a call that is over and
-/// forgotten counts, too: who sends a message that is too large is answered before all of it has left. At the usual 1024 a
-/// connection of months would end, and every call on it, for nothing that they did. Each frame costs some hundred bytes until the
-/// peer has read that its call is over; a guess.
+/// How many faulty frames a peer may send in the life of a connection. A frame for a call that is over and forgotten
+/// counts, too: a message that is too large is refused before all of it has left. At the usual 1024 a connection of
+/// months would end, and every call on it, through no fault of theirs. Each frame costs some hundred bytes until the
+/// peer has read that its call is over. A guess.
 pub(crate) const FAULTS: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
@@ -64,10 +64,11 @@ impl Channel {
         Self(Reconnect::new(link, route, ended))
     }
 
-    /// Opens a channel in the same way, and begins to speak, because the first call may come late or never.
+    /// Opens a channel in the same way, and begins HTTP/2 at once: the first call may come late or never.
     ///
-    /// A server gives up on a connection that says nothing: grpc-go after two minutes. And a stream of a session is not known to
-    /// the other side before its first bytes, which would then take the next one for it (protocol spec 15.6).
+    /// A server gives up on a connection that says nothing: grpc-go after two minutes. And the other side of a session
+    /// learns of a stream by its first bytes; until then it would take the next stream for this one (protocol spec
+    /// 15.6).
     pub(crate) async fn begin(link: Link, route: Route, ended: Ended) -> Self {
         let channel = Self::open(link, route, ended);
         channel.0.begin().await;
@@ -97,7 +98,7 @@ impl Service<http::Request<TonicBody>> for Channel {
             let until = limit.map(|limit| timeout::end(Instant::now(), limit));
             let answer = connection.call(request, until).await;
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
-            // It may be all that comes.
+            // An answer that is a status alone has it here.
             forget_unreadable_details(answer.headers_mut());
             Ok(answer.map(|body| ChannelBody { body: Paced(body), until }))
         }))
@@ -190,14 +191,15 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     unavailable
 }
 
-/// Names a failure of a call whose time is over then. Servers call off what is late, and may be quicker than our own clock.
+/// Names a failure of a call that had time `until` then. A server resets a call that is late, and may do so before our
+/// own clock says it is.
 fn lost_by(until: Option<Instant>, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let status = lost(error);
     let is_late = until.is_some_and(|until| until <= Instant::now());
     if is_late && status.code() == Code::Cancelled { lost(TimeoutExpired(())) } else { status }
 }
 
-/// Tells whether the failure is the whole connection's and not the one call's, whose code counts.
+/// Tells whether the whole connection failed. If it is the one call, its own code counts.
 fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
     let mut causes = successors(Some(error), |error| (*error).source());
     causes.any(|error| error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away))

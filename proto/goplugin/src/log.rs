@@ -65,7 +65,7 @@ pub struct LogReader {
     limit: usize,
     /// The current line was longer than the limit, and its beginning has been handed over.
     broken: bool,
-    /// A Go program has begun to print its stack; nothing untagged after that is of less weight.
+    /// A Go program has begun to print its stack; from here on every untagged line is an error.
     panicking: bool,
 }
 

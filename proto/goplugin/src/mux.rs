@@ -147,8 +147,8 @@ impl Mux {
 
     /// Opens a stream to the server `id` of the other side, or to the plugin's main one.
     ///
-    /// After a refusal it knocks again for a moment, as Go's own dialler does: a Go peer refuses while it has been told
-    /// to serve a number and does not yet.
+    /// After a refusal it knocks again for a moment, as Go's own dialler does: a Go peer refuses between being told to
+    /// serve a number and doing so.
     pub(crate) async fn dial(&self, id: Option<u32>) -> Result<Stream, DialError> {
         let settled = Instant::now() + SETTLING;
         loop {

@@ -46,15 +46,15 @@ use crate::{Cookie, Tls};
 /// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
 const LEFTOVERS: Duration = Duration::from_millis(100);
 
-/// How many of the system's events are taken at a time: more than one host causes. Room for the usual thousand is memory.
+/// How many I/O events are taken at a time: more than one host causes. Room for the usual thousand costs memory.
 const EVENTS: usize = 128;
 
-/// How many threads calls may block: as many as a Go program may have. Calls are as many as the host likes, one may wait for
-/// another, and who gives one up does not end what it does. At tokio's usual 512 all that comes later would wait.
+/// How many threads calls may block: as many as a Go program may have. A host makes as many calls as it likes, one may
+/// wait for another, and a call that is given up goes on. With tokio's usual 512 all later ones would wait.
 const BLOCKED: usize = 10_000;
 
-/// What carries calls. Below a warning it tells of every frame: hundreds of lines a call, which hosts that take each plugin's
-/// whole log, as Terraform does, would show their users.
+/// The crates that carry calls. Below a warning they log every frame: hundreds of lines a call, which hosts that take a
+/// plugin's whole log, as Terraform does, would show their users.
 const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 
 /// How a plugin serves. [`new`](Self::new) fills in what has a default.
@@ -80,8 +80,8 @@ pub struct Serve {
     pub versions: BTreeMap<u32, Services>,
     /// The environment. By default the one that this process was started with.
     pub variables: Vec<(OsString, OsString)>,
-    /// By what connections are encrypted, if host and plugin were given that beforehand. Without it they are when the
-    /// host asks for it, by certificates that both sides make.
+    /// How connections are encrypted, if host and plugin were given that beforehand. Otherwise they are encrypted when
+    /// the host asks for AutoMTLS.
     pub tls: Option<Tls>,
     /// Descriptor sets of the application's services, as a protobuf compiler encodes them. With any, hosts can look
     /// the services up by reflection. None by default.
@@ -159,10 +159,10 @@ pub enum Capture {
     /// first line.
     #[default]
     Nothing,
-    /// What goes to standard output reaches the host's, as [`Session::stdout`] does, what children print there included.
-    /// Standard error stays what it is, for the log and for the last words of a process that dies. While the plugin
-    /// serves, the process's own descriptor is another one. Who prints a mebibyte more than a host that reads has taken waits
-    /// for it, for five seconds at the most. Not in test mode.
+    /// What goes to standard output reaches the host's, as [`Session::stdout`] does, what children print there
+    /// included. Standard error stays what it is, for the log and for the last words of a process that dies. While the
+    /// plugin serves, the process's descriptor 1 is another file. A print that is a mebibyte ahead of a host that reads
+    /// waits for it, for five seconds at the most. Not in test mode.
     Stdout,
 }
 
@@ -250,9 +250,9 @@ impl Serve {
             Ok(runtime) => runtime,
             Err(error) => return failed(ServeError::Runtime(error)),
         };
-        // It begins on this thread, which is there and has its memory, and goes on as a task on another: the thread that
-        // waits here is slower to run one. A panic is caught, and told as that of a task. A set of local tasks would do both,
-        // and let nothing block in place that makes services.
+        // The start runs on this thread, which exists and has its memory. Serving is a task on another: a thread inside
+        // `block_on` is slower at it. A panic of the start is passed to a task, and so told like one of serving. (With
+        // a `LocalSet` for both, nothing that makes services could block in place.)
         let served = runtime.block_on(async {
             match AssertUnwindSafe(self.begin()).catch_unwind().await {
                 Ok(Ok(running)) => tokio::spawn(running.until_end()).await.map(Outcome::Ended),

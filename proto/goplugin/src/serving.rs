@@ -1,7 +1,7 @@
 //! Serving what was accepted.
 //!
-//! tonic's server does the same, but for two things. It writes what comes before an answer's trailers, and then those: who
-//! called is woken twice. And each call passes half a dozen layers of which none is needed here.
+//! tonic's server would do, but for two things. It writes an answer and its trailers apart, so that the caller is woken
+//! twice. And each call passes half a dozen layers of which none is needed here.
 
 mod authority;
 mod contained;
@@ -36,17 +36,17 @@ use crate::paced::Paced;
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
 
-/// How much may have come on a connection that services have not read yet. A call has a window of its own, of a megabyte; this is
-/// so much more that a call that is not read is in no other's way, as in Go. Pieces of less than 256 bytes cost what they lack of
-/// 256 while they wait, and HTTP/2 ends a connection on which that comes to more than half of this. The window of one call, full of
-/// the shortest messages there are, costs less.
+/// How much may have come on a connection that services have not read yet. A call has a window of its own, of a
+/// megabyte; this is so much more that an unread call holds up no other, as in Go. Unread pieces of less than 256 bytes
+/// cost what they lack of 256, and HTTP/2 ends a connection on which that comes to more than half of this. One call's
+/// window full of the shortest messages costs less.
 const CONNECTION_WINDOW: u32 = 128 << 20;
 
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
 /// calls, and this waits until those under way have ended and the other side has closed.
 ///
-/// A connection takes that many `calls` of a stranger's at a time, or as many as the other side likes; it keeps further ones to
-/// itself. Requests on all of them that find no `room` are refused.
+/// A connection takes that many `calls` of a stranger's at a time, who holds back further ones; `None` is for somebody
+/// who is trusted, and limits nothing. Requests on all connections that find no `room` are refused.
 pub(crate) async fn serve(
     links: impl Stream<Item = Tethered>,
     routes: Routes,
@@ -84,7 +84,7 @@ async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, stoppe
     }
 }
 
-/// Returns whether a connection ended because the other side was done with it: what is said last then finds nobody.
+/// Returns whether a connection ended because the other side had closed it: our last bytes then reach nobody.
 fn was_closed(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
@@ -104,7 +104,7 @@ async fn serve_one(
         .max_header_list_size(HEADER_LIST)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(GIVEN_UP)
-        // Who is no stranger means no harm.
+        // Whoever is trusted means no harm.
         .max_local_error_reset_streams(calls.map(|_few| FAULTS))
         .max_concurrent_streams(calls)
         // Nobody looks at a date, and Go's servers send none.

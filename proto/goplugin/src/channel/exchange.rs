@@ -1,8 +1,8 @@
 //! One call on an HTTP/2 connection: its request on the way out, its answer on the way in.
 //!
-//! A client of hyper's would give every call to a task of the connection's, and each body to another. Here the task
-//! that makes a call writes its request and reads its answer, and the connection has one task for what goes over
-//! the link. Only a request of which there is more to come gets a task of its own.
+//! hyper's client gives every call to a task of the connection's, and each body to another. Here the task that makes a
+//! call writes its request and reads its answer, and one task moves bytes over the link. Only a request whose body is
+//! still to come gets a task of its own.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,19 +28,19 @@ use crate::transport::gathered;
 /// us, and what a call can fill memory with.
 const STREAM_WINDOW: u32 = 2 << 20;
 
-/// How much it may send on all streams. So much that it never binds: otherwise an answer that nobody reads yet would hold up those
-/// to all other calls, as in Go it does not. Who makes the calls decides how many there are.
+/// How much it may send on all streams. So much that it never binds: otherwise an answer that nobody reads yet would
+/// hold up all others, which it does not in Go. How many there are is up to whoever makes the calls.
 const CONNECTION_WINDOW: u32 = 1 << 30;
 
-/// What pieces of less than 256 bytes may cost while nobody reads them; each costs what it lacks of 256. With more, the
-/// connection ends, where a plugin that prints short lines to a slow reader should only wait. So there is room for ten streams
-/// whose windows are full of the shortest prints, of ten bytes.
+/// What unread pieces of less than 256 bytes may cost; each costs what it lacks of 256. With more, HTTP/2 ends the
+/// connection, where a plugin that prints short lines to a slow reader should only wait. So there is room for ten
+/// streams whose windows are full of the shortest prints, of ten bytes.
 const SMALL_PIECES: usize = 512 << 20;
 
 /// How much of a request waits in memory for the peer to take it, beside its first piece.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// How much of a first piece is handed over at once. A guess: a longer one may have its task.
+/// How much of a first piece is handed over at once. A guess: a longer one gets a task.
 const FIRST_PIECE: usize = 16 << 20;
 
 /// A connection, as those who call on it hold it. It ends with the last of them and the last answer.
@@ -61,7 +61,7 @@ impl Sender {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .data_frame_budget(SMALL_PIECES)
-            // What comes for a call that is forgotten is held against the plugin, and in the end the connection is ended.
+            // Frames for a forgotten call are held against the plugin, and too many of them end the connection.
             .max_concurrent_reset_streams(GIVEN_UP)
             .max_local_error_reset_streams(Some(FAULTS))
             .max_header_list_size(HEADER_LIST)
@@ -86,10 +86,10 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Returns whether it is known that no call can be made any more, even if those under way go on: the peer may have
-    /// said that it takes no more, and every call has a number of which there are only so many.
+    /// Returns whether it is known that no further call can be made, even if those under way go on: the peer may have
+    /// said that it takes no more, or the numbers of streams may be used up.
     pub(super) fn is_closed(&self) -> bool {
-        // There is nothing to wait for: only who has just made a call by the same handle may have to.
+        // This handle is new, and only one that has just made a call may have to wait.
         let ready = self.requests.clone().ready().now_or_never();
         self.closed.load(Ordering::Relaxed) || ready.is_some_and(|ready| ready.is_err())
     }
@@ -133,12 +133,12 @@ impl Drop for Sending {
 struct Upload {
     body: TonicBody,
     stream: SendStream<Bytes>,
-    /// Whether there was a first piece. That one, mostly all of the request, waits for room in HTTP/2: there is none before
-    /// the connection has sent the head. To wait here would take as much memory, and a task.
+    /// Whether there was a first piece, which is mostly the whole request. HTTP/2 has no room before it has sent the
+    /// head, so that piece waits in its buffer: to wait here would take as much memory, and a task.
     begun: bool,
     /// What there is no room for yet.
     next: Bytes,
-    /// What comes behind that, once it is known.
+    /// What follows that, once it is known.
     behind: Poll<Option<Result<Frame<Bytes>, Status>>>,
 }
 
@@ -166,21 +166,21 @@ impl Upload {
             let piece = self.next.split_to(self.next.len().min(room));
             let mut last = false;
             if self.next.is_empty() {
-                // That it is the last one goes with it: a Go plugin may answer before a frame of its own says so, and
-                // then calls off what it takes to be missing.
+                // The last piece says that it is: a Go plugin may answer before another frame does, and then resets a
+                // request that it takes to be unfinished.
                 self.look(cx);
                 last = matches!(self.behind, Poll::Ready(None));
             }
             let sent = self.send(piece, last);
             if !self.next.is_empty() {
-                // There is never more room than was asked for, and for a first piece nobody has asked.
+                // There is only as much room as was asked for, and for a first piece nobody has asked.
                 self.stream.reserve_capacity(self.next.len());
             }
             return Poll::Ready(if last { None } else { sent.map(Ok) });
         }
         self.look(cx);
         match std::mem::replace(&mut self.behind, Poll::Pending) {
-            // Nothing more is wanted by a peer that says so.
+            // A peer that wants no more of it says so by a reset.
             Poll::Pending => self.stream.poll_reset(cx).map(|_reset| None),
             Poll::Ready(None) => {
                 self.send(Bytes::new(), true);

@@ -19,7 +19,7 @@ use super::exchange::{Incoming, Sender};
 use crate::lock::lock;
 use crate::transport::{Ended, Link, Route, Tethered};
 
-/// Why a call came to no answer, as whoever found out calls it.
+/// Why a call got no answer, in the words of whoever found out.
 pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 
 /// The one connection behind a channel and its clones: opened by the first call, unless it was begun before that, and anew
@@ -33,8 +33,8 @@ pub(super) struct Reconnect {
 }
 
 struct Opening {
-    /// It may be the only one that there ever is. Whoever opens it may give up and does not lose it: speaking HTTP/2
-    /// begins without waiting, because what is said first waits in memory.
+    /// The first link, which may be the only one that there ever is. A call that is dropped while it opens does not
+    /// lose it: HTTP/2 begins without waiting, because its first bytes wait in memory.
     first: Option<Link>,
     route: Route,
     ended: Ended,
@@ -48,9 +48,9 @@ impl Reconnect {
         Arc::new(Self { scheme, open: Mutex::default(), opening: opening.into() })
     }
 
-    /// Begins to speak over the first link. It does not wait for the other side.
+    /// Begins HTTP/2 over the first link. It does not wait for the other side.
     pub(super) async fn begin(&self) {
-        // What is said first waits in memory, so that this does not fail. If it did, the next call would open another link.
+        // The first bytes wait in memory, so this does not fail. If it did, the next call would open another link.
         if let Err(error) = self.opened().await {
             tracing::debug!(error = &*error as &dyn StdError, "a connection did not begin");
         }
@@ -100,7 +100,7 @@ impl Opening {
         let link = match self.first.take() {
             Some(link) => link,
             None => tokio::select! {
-                // Who is left of the plugin may hold what it listened on, and answer nobody.
+                // A descendant of the plugin may still hold its socket, and answer nobody.
                 biased;
                 () = self.ended.clone().wait() => {
                     return Err(io::Error::new(io::ErrorKind::NotConnected, ENDED).into());
@@ -108,7 +108,6 @@ impl Opening {
                 link = self.route.open() => link?,
             },
         };
-        // It is tethered to the plugin.
         Sender::begin(Tethered::new(link, self.ended.clone().settle())).await
     }
 }

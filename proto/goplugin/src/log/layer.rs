@@ -57,7 +57,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
         let mut pairs = Pairs::default();
         attributes.record(&mut pairs);
         if let Some(span) = context.span(id) {
-            // Another layer of this kind has done so before, or does so next: they say the same.
+            // With two layers of this kind both do so, and both say the same.
             span.extensions_mut().replace(pairs);
         }
     }

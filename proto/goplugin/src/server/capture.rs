@@ -20,8 +20,9 @@ use super::output::Output;
 /// output may keep it open for longer than we live.
 pub(super) const REST: Duration = Duration::from_millis(20);
 
-/// How long somebody may keep standard output to themselves at the end. A guess: what is not flushed by then is lost, and a
-/// machine under load may take long to start the thread that does it. Hosts kill after two seconds.
+/// How long the last flush may wait for standard output, which somebody may have locked. A guess: what is not flushed
+/// by then is lost, and a machine under load may take long to start the thread that flushes. Hosts kill after two
+/// seconds.
 pub(super) const TURN: Duration = Duration::from_millis(100);
 
 /// How much is read at once.
@@ -40,7 +41,7 @@ pub(super) struct Captured {
 }
 
 impl Captured {
-    /// Has everything that is printed from now on go to the host. Who prints waits for a host that reads; so the pipe is read on
+    /// Has everything that is printed from now on go to the host. A print may wait for the host, so the pipe is read on
     /// a thread of its own, which goes on when all others stand still in a print.
     pub(super) fn stdout(to: Output) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
@@ -57,9 +58,9 @@ impl Captured {
 
     /// Gives the old output back, and waits for what was printed before.
     pub(super) async fn release(mut self) {
-        // Somebody may stand still in a print, and has standard output to themselves until then.
+        // Somebody may stand still in a print, and has standard output locked until then.
         self.to.hurry();
-        // That nobody reads any more is no reason to fail, nor that somebody keeps standard output for good.
+        // It is no error that nobody reads any more, or that somebody keeps standard output locked.
         let _unread = timeout(TURN, spawn_blocking(|| io::stdout().flush())).await;
         self.restore();
         let _somebody_else_prints = timeout(REST, &mut self.reading).await;

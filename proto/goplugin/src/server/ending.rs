@@ -120,7 +120,7 @@ pub(super) struct Starter {
 impl Starter {
     /// Finds it.
     ///
-    /// If it is dead already, somebody else has taken its place; that it does not read our line then shows it.
+    /// If it is dead already, another process is our parent by now. That shows when nobody reads our line.
     pub(super) fn find() -> io::Result<Option<Self>> {
         // A process whose starter is in another namespace has none that it could name.
         let Some(pid) = getppid() else { return Ok(None) };

@@ -26,8 +26,8 @@ use crate::wire::stdio_data::Channel as Origin;
 /// How long a piece is at most. Go's plugins cut there, too.
 const PIECE: usize = 1024;
 
-/// What a piece takes of the limit at least. Who prints a letter to each output in turn would otherwise have fifty times as
-/// much kept: a piece is an allocation of its own.
+/// What a piece takes of the limit at least: it is an allocation of its own. A program that prints letters to the two
+/// outputs by turns would otherwise have fifty times as much kept.
 const LEAST: usize = 64;
 
 /// How long a host is waited for that takes nothing of what was printed. A guess: one that reads takes some at once, and
@@ -48,8 +48,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Waits until there is room, if the host reads: not before it asks for what is printed, nor when it has taken nothing of it
-    /// for five seconds. Needs a runtime with time. May be dropped at any time.
+    /// Waits until there is room, if the host reads. It does not wait for a host that has not asked for prints yet, or
+    /// has taken none for five seconds. Needs a runtime with time. May be dropped at any time.
     pub async fn room(&self) {
         loop {
             let taken = self.prints.state().taken;
@@ -80,8 +80,8 @@ impl Output {
         self.prints.0.tell_freed();
     }
 
-    /// Takes what somebody prints who has waited for [`room`](Self::room): all of it, if the host reads, even if others
-    /// have filled that meanwhile. Never waits.
+    /// Takes a print for which somebody has waited for [`room`](Self::room): all of it, if the host reads, even if
+    /// others have used up the room meanwhile. Never waits.
     pub fn take(&self, bytes: &[u8]) {
         self.prints.push(self.origin, bytes, Waited::ForRoom);
     }
@@ -128,7 +128,7 @@ impl Shared {
     }
 }
 
-/// What somebody has waited for who prints.
+/// Whether somebody has waited for room before a print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waited {
     ForRoom,
@@ -148,7 +148,7 @@ struct State {
     turn: u64,
     /// Whether there is such a stream.
     asked_for: bool,
-    /// Whether somebody has waited for it and it took nothing, and nothing since.
+    /// Whether somebody has waited in vain for that stream to take something, and it still has not.
     in_vain: bool,
     /// Whether nobody is to wait for room.
     hurried: bool,
@@ -259,7 +259,8 @@ impl State {
         self.hurried || !self.is_read() || (self.length < self.limit && !self.is_crowded())
     }
 
-    /// Notes that somebody has waited long for room since so many pieces were taken. A slow host takes some meanwhile.
+    /// Notes that somebody has waited long for room, from when `taken` pieces were taken. A slow host has taken more by
+    /// now.
     fn was_waited_for_since(&mut self, taken: u64) {
         self.in_vain |= self.taken == taken;
     }
@@ -306,7 +307,7 @@ impl Stream for Pieces {
             self.prints.0.tell_freed();
         }
         let dropped = std::mem::take(&mut state.dropped);
-        // The log may be somebody's who prints.
+        // Whoever writes the log may print, and so need this lock.
         drop(state);
         if dropped > 0 {
             tracing::warn!(dropped, "the host did not read what was printed, and bytes of it were dropped");

@@ -11,7 +11,7 @@ use super::{ServeError, failed};
 
 /// Makes a runtime, and ends the process if that panics: tokio has no error for a thread that it does not get.
 ///
-/// In a hook and not by catching it: what unwinds drops half a runtime, which waits for ever for the threads that it has.
+/// The hook ends it, before anything unwinds: that would drop half a runtime, which waits for ever for its threads.
 pub(super) fn fatal_in<T>(make: impl FnOnce() -> T) -> T {
     let (here, before) = (thread::current().id(), Arc::new(std::panic::take_hook()));
     let elsewhere = Arc::clone(&before);

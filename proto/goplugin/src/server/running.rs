@@ -35,8 +35,8 @@ const REPLY: Duration = Duration::from_millis(100);
 /// How long a multiplexing host may take to connect. Go's plugins give up after five seconds, which is too soon for a slow host.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 
-/// How long a session's socket may take to get what its connections said last, and a host to take what was printed last. It
-/// takes a moment; a guess.
+/// How long the last bytes of a session's connections may take to its socket, and the last prints to the host. It takes
+/// a moment; a guess.
 const FLUSH: Duration = Duration::from_millis(20);
 
 /// How much grace there can be at most. Hosts kill after two seconds.
@@ -65,7 +65,7 @@ pub(super) struct Running {
 impl Running {
     /// Listens, makes the services, and prints the line.
     pub(super) async fn begin(serve: Serve, invitation: Invitation) -> Result<Self, ServeError> {
-        // First, so that nothing is left of a plugin that is told to end while it starts.
+        // Signals first, so that a plugin that is told to end while it starts leaves nothing.
         let mut signals = Signals::take().map_err(ServeError::Signals)?;
         let starter = match serve.parent {
             Parent::Ignore => None,
@@ -99,7 +99,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Listens and makes the services, for whoever gets to know of it.
+    /// Listens and makes the services. Nobody is told yet.
     pub(super) async fn listen(
         mut serve: Serve,
         invitation: &Invitation,
@@ -199,7 +199,7 @@ impl Running {
         }
         session.prints.close();
         session.broker.close();
-        // Hosts take the end of a stream for a failure if it comes behind the end of what carries it.
+        // A host takes the end of the prints for a failure if their connection has ended before.
         let _unread = timeout(FLUSH, session.prints.are_taken()).await;
         drop(goodbye);
         if end != End::Disconnected {
@@ -209,7 +209,7 @@ impl Running {
             };
             if timeout(wait, &mut server).await.is_err() {
                 drop(cut);
-                // Connections end at once now; that they do not is nobody's to wait for.
+                // Connections end at once now. One that does not is not waited for.
                 let _stuck = timeout(REPLY, server).await;
             }
             if let Some(mux) = mux {

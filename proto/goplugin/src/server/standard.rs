@@ -85,7 +85,7 @@ impl Health for HealthService {
         }
     }
 
-    /// Who watches may wait for a service that is still to come, so that one that is unknown is no error.
+    /// An unknown service is no error here: somebody may watch for one that is still to come.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,

@@ -1,13 +1,13 @@
-//! What a client calls us, made something that HTTP/2's library takes.
+//! The `:authority` by which a client calls us, made one that `h2` accepts.
 //!
-//! Clients in other languages call a server on a Unix socket by the socket's path: gRPC's C core, which is that of C++, Python
-//! and Ruby, as `tmp%2Fplugin1`, and Java's as it stands. Go's servers take any name, nobody here looks at it, and `h2` resets every
-//! call whose authority has a mark in it that is none of an authority's, or not where it is. So such marks are replaced, one by
-//! one, before it sees them.
+//! Clients in other languages call a server on a Unix socket by the socket's path: gRPC's C core, which is that of C++,
+//! Python and Ruby, as `tmp%2Fplugin1`, and Java's as it stands. Go's servers take any name, and nobody here looks at
+//! it. But `h2` resets every call whose authority has a character that may not be there. So each of them is replaced
+//! before `h2` sees it.
 //!
-//! That is possible in place. Headers are compressed by what came before (HPACK), and both sides remember that: the library
-//! what we made of it, the client what it said. It matters only that both are equally long. An authority that is empty stays
-//! so, and one in a code of HPACK's own, whose length would have to be kept twice; no client is known to send either.
+//! They can be replaced in place. HPACK compresses headers by those that came before, which both sides remember: `h2`
+//! as we changed them, the client as it sent them. It matters only that both are equally long. So an authority that is
+//! empty or in Huffman's code is left as it is: it would change in length. No client is known to send either.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How long what a client says first is, which is always the same.
+/// How long a client's preface is, which is always the same.
 const PREFACE: usize = 24;
 
 /// How long the head of a frame is: its length in three bytes, its kind, its flags, and its stream in four.
@@ -25,12 +25,12 @@ const HEAD: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 
-/// The flags of those that change where headers begin, and how long what then comes first is.
+/// Their flags that change where headers begin, and how long the priority is that then comes first.
 const PADDED: u8 = 0x08;
 const PRIORITIZED: u8 = 0x20;
 const PRIORITY: usize = 5;
 
-/// The field that counts, and its number in the table that everybody has.
+/// The field that counts, and its number in HPACK's static table.
 const AUTHORITY: &[u8] = b":authority";
 const NUMBER: u8 = 1;
 
@@ -74,9 +74,9 @@ impl<L: AsyncWrite + Unpin> AsyncWrite for Legible<L> {
     }
 }
 
-/// Where in what a client says we are.
+/// Where we are in what a client sends.
 struct Scan {
-    /// How much is let by before anything is looked at again.
+    /// How many bytes are passed over before anything is looked at again.
     skip: usize,
     /// How much is left of a frame's headers.
     headers: usize,
@@ -90,7 +90,7 @@ impl Scan {
         Self { skip: PREFACE, headers: 0, head: Vec::with_capacity(HEAD), field: Field::Begin }
     }
 
-    /// Looks at what came next, and replaces what has to be.
+    /// Looks at the next bytes, and replaces what has to be.
     fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = if self.skip > 0 {
@@ -149,7 +149,7 @@ enum Field {
     Length { of: Of },
     /// In a length that goes on: the next seven bits of it belong there.
     Longer { of: Of, length: usize, shift: u32 },
-    /// In a name of which that much is left, and how much of it has come if it is still as that of the authority.
+    /// In a name of which that much is left. `same` is how much has come, if it may still be that of the authority.
     Name { left: usize, same: Option<usize> },
     /// In a value of which that much is left; if it is an authority, these marks may come in it.
     Value { left: usize, marks: Option<Marks> },
@@ -185,7 +185,7 @@ impl Field {
             Self::Last => Self::Begin,
             Self::Named => Self::Length { of: Of::Value { authority: false } },
             Self::Length { of } => {
-                // With the first bit, the text is in a code of its own. The clients that this is for do not use it.
+                // The first bit says that the text is in Huffman's code. The clients that this is for do not use it.
                 let of = match of {
                     Of::Name { .. } => Of::Name { legible: !more },
                     Of::Value { authority } => Of::Value { authority: authority && !more },

@@ -26,8 +26,8 @@ pub(super) async fn contained<E>(
 
 /// Makes a status of a panic in a stream of answers, which ends with it.
 ///
-/// What is served answers for a panic anywhere in a call, so that no service needs this. But answers go into a message by the
-/// batch, and those that a stream brought just before it panicked are lost unless the panic is met here.
+/// A panic anywhere in a call becomes a status without this. But answers are written in batches, and those that a
+/// stream gave just before it panicked are lost unless the panic is caught here.
 pub fn contained_stream<T>(
     answers: impl Stream<Item = Result<T, Status>>,
 ) -> impl Stream<Item = Result<T, Status>> {
@@ -70,7 +70,7 @@ impl http_body::Body for Contained {
     }
 }
 
-/// What became of it was told by the hook for panics.
+/// Makes a status of a panic, which the panic hook has reported.
 fn broken(panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -29,8 +29,8 @@ impl Room {
         Self(Arc::new(Mutex::new(bytes)))
     }
 
-    /// Has a request take of the room, its head now and its body as it comes. What is returned beside it gives all of that
-    /// back, and is for whoever answers to drop.
+    /// Has a request take of the room: its head now, and its body as it comes. Dropping the returned [`Held`] gives all
+    /// of that back, once the request is answered.
     pub(super) fn weigh<B>(&self, request: Request<B>) -> Result<(Request<Body>, Arc<Held>), Status>
     where
         B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,

@@ -34,7 +34,7 @@ const PIECE: usize = 64 << 10;
 const TURN: usize = 128 << 10;
 
 /// The most calls that are read in a turn, judging by the length of those before. A guess: with many more the other
-/// side waits, and with many fewer system calls cost more than what they carry.
+/// side waits, and with many fewer, system calls cost more than what they carry.
 const CALLS: usize = 16;
 
 /// Splits a link in two: HTTP/2 reads and writes the first, and whoever polls HTTP/2 ends a turn by the second after
