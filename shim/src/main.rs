@@ -23,7 +23,7 @@ mod prints;
 
 use own::{Own, Refusal};
 
-/// The cookies by which hosts start plugins of the two kinds. Who brings one reads the log and no page.
+/// The variables of the two kinds' cookies. Whoever sets one is a host, and reads a log and not a page.
 const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 
 /// The one place that reads arguments and environment.
@@ -76,8 +76,7 @@ fn tell(text: &str) -> ExitCode {
     }
 }
 
-/// Says why the file is of no use: to a host in the form in which it reads a log, so that it raises it to an error,
-/// and otherwise in plain words.
+/// Says why the file is of no use: to a host as an error in the form of its log, and to a person in plain words.
 fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
     let text = portcullis_contract::chain(refusal);
     let from_host = variables.iter().any(|(key, _)| COOKIES.iter().any(|cookie| key == cookie));

@@ -1,4 +1,4 @@
-//! By what a shim is told from other programs, before anything stands behind it: a text in its own data.
+//! The text in a shim's own data by which it is told from other programs.
 //!
 //! Whoever wraps looks for it, so that a component never ends up behind a program that does not read it, or behind a
 //! shim that another version built.
@@ -11,7 +11,7 @@ const WORD: &str = if cfg!(feature = "http") { HTTP } else { NO_HTTP };
 
 const LENGTH: usize = MARK.len() + FINGERPRINT.len() + WORD.len() + 3;
 
-/// The mark, what was compiled with what, and what there is, with a zero behind each.
+/// The mark, the fingerprint and the word, with a zero behind each.
 static TEXT: [u8; LENGTH] = {
     let mut text = [0; LENGTH];
     let mut at = 0;
@@ -30,7 +30,7 @@ static TEXT: [u8; LENGTH] = {
     text
 };
 
-/// Returns what was compiled with what. To be asked for it is what keeps the text in the program.
+/// Returns the fingerprint. It is read from the text, so that the linker keeps that.
 pub(crate) fn fingerprint() -> &'static str {
     let mut parts = std::hint::black_box(&TEXT).split(|byte| *byte == 0);
     parts.nth(1).and_then(|part| str::from_utf8(part).ok()).unwrap_or(FINGERPRINT)

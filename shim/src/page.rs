@@ -56,8 +56,8 @@ pub(crate) fn answer(asked: Page, own: &Own, program: &str) -> String {
 
 /// Tells who is not its host what this is. It begins as go-plugin's own plugins do.
 ///
-/// A host of another kind, which starts every file to see whether it is one of its plugins, has this in its log, and is told
-/// no more than that. It is known by what all hosts set.
+/// A host of another kind, which starts every file to see whether it is a plugin of its own, gets only the first
+/// sentences: they end up in its log. It is told by a variable that all hosts set.
 pub(crate) fn notice(own: &Own, program: &str, variables: &[(OsString, OsString)]) -> String {
     let brief = "This program is a plugin: another program, its host, starts it and talks to it.\n\
                  Put it where its host looks for plugins, and use it from there.\n";

@@ -24,7 +24,7 @@ use crate::prints::ToHost;
 /// How large a message is read whatever the policy says: as large as one is allowed to be without a policy.
 const LARGEST_MESSAGE: u64 = 64 << 20;
 
-/// What a message weighs beside the text in it that the limit is about. Too little, and a message at its limit is
+/// What a message may hold beside the text that the limit is about. With too little here, a message at its limit is
 /// refused in other words.
 const WRAPPING: u64 = 1 << 20;
 
@@ -34,15 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How many threads calls get at the most. A guess: hosts seldom ask more of one plugin than four processors can do.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 
-/// How many instances wait ahead of the calls, and how many after them; see the component backend.
+/// How many instances wait for calls, and how many spent ones to be dropped; see the component backend.
 const WAITING: u32 = 2;
 
 /// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program, &variables);
     let threads = threads(instances(own.manifest()), own.limits.resolve(BackendName::Component).concurrency);
-    // What is too large for the component is refused by its sandbox, in the words of a limit. This is only so that
-    // nobody could send more than anybody allows.
+    // What is too large for the component is refused by its sandbox, in the words of a limit. This one only bounds what
+    // is read at all.
     let message = own.limits.resolve(BackendName::Component).message.max(LARGEST_MESSAGE);
     let message = usize::try_from(message.saturating_add(WRAPPING)).unwrap_or(usize::MAX);
     let mut served = match own.manifest().kind {

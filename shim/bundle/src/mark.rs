@@ -1,4 +1,4 @@
-//! By what a shim is told from other programs, before anything stands behind it.
+//! The mark by which a shim is told from other programs.
 
 use memchr::memmem;
 

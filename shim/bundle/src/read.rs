@@ -102,7 +102,7 @@ impl Bundle {
         self.layout.image_at()..self.layout.manifest_at()
     }
 
-    /// Returns what tells this file from all others. The program has a part in it as it was when the file was written.
+    /// Returns what tells this file from all others. The program counts as it was when the file was written.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint(self.contents)

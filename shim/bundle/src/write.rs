@@ -141,14 +141,14 @@ pub fn write(
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(unwritable)?;
-    // Held until it is whole. Where it cannot be locked no other writer can lock it either, and so it stays.
+    // Locked until it is whole. Where that fails, no other writer can lock it either, and so none removes it.
     let _held = file.as_file().try_lock();
     sweep(directory, file.as_file());
     let written = fill(file.as_file(), parts, &manifest, &layout).map_err(unwritable)?;
     if durability == Durability::Lasting {
         file.as_file().sync_all().map_err(unwritable)?;
     }
-    // Last of all, because bringing it to the disk takes long enough to be killed meanwhile.
+    // Last of all: bringing it to the disk takes so long that we may be killed meanwhile.
     make_executable(file.as_file()).map_err(unwritable)?;
     // Closed before it has its name: until then the kernel lets nobody start it, and a host may at once.
     let file = file.into_temp_path();

@@ -42,9 +42,9 @@ struct Ways {
     current: Option<Arc<Way>>,
     /// What a configuration that is under way connects to.
     next: Option<Arc<Way>>,
-    /// How often it was said where the host is, or that it is to be forgotten.
+    /// How often somebody said where the host is, or that it is to be forgotten.
     said: u64,
-    /// How often it had been said by then what holds now.
+    /// The number, among those, of what holds now.
     holds: u64,
 }
 
@@ -96,8 +96,8 @@ impl RemoteHost {
 }
 
 impl Ways {
-    /// Notes where the host is. Returns the way to be connected, if that is not the current one, and its number among
-    /// what was said.
+    /// Notes where the host is. Returns the way to connect, unless it is the current one, with the number of what was
+    /// said.
     fn say(&mut self, id: NonZeroU32) -> Option<(Arc<Way>, u64)> {
         self.said += 1;
         if self.current.as_ref().is_some_and(|way| way.id == id) {
@@ -111,7 +111,7 @@ impl Ways {
         Some((way, self.said))
     }
 
-    /// Has calls take a way, unless something else holds that was said later.
+    /// Has calls take a way, unless something said later holds.
     fn connected(&mut self, way: Arc<Way>, said: u64) {
         self.next.take_if(|next| Arc::ptr_eq(next, &way));
         if said > self.holds {

@@ -27,9 +27,9 @@
 //!   the log, and a way to end.
 //! - [`Outcome`] is how it ended, for `main` to return.
 //!
-//! A plugin has to have its host when it is launched, and learns where that is when it is configured. So
-//! [`Surroundings::host`] is there from the beginning, has nothing to offer at first, and from a configuration on that
-//! brings the number of a broker it is the host (`host_service.rs`).
+//! A plugin gets its host when it is launched, and hears where that is when it is configured. So [`Surroundings::host`]
+//! is there from the beginning, and has nothing to offer before a configuration brings the number to dial
+//! (`host_service.rs`).
 //!
 //! No type of gRPC shows here; messages of the wire go no further than `provider.rs` and `auth.rs`.
 

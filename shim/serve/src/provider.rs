@@ -32,7 +32,7 @@ pub(crate) fn routes(
     Routes::new(service.max_decoding_message_size(message_limit))
 }
 
-/// Returns what an execution came to. What was to be sent and is no JSON is no answer at all.
+/// Returns the answer for an output. One that is not JSON breaks the contract.
 fn executed(output: Output) -> Result<proto::ExecuteProviderResponse, Status> {
     let response = proto::ExecuteProviderResponse::from(Answer(Ok(output)));
     if response.error.is_empty() {
@@ -103,7 +103,7 @@ impl PluginService for Service<dyn Provider> {
 
     type ExecuteProviderStreamStream = BoxStream<'static, Result<proto::ExecuteProviderStreamChunk, Status>>;
 
-    /// What is sent is asked of the plugin when there is room for it, so that a slow host slows the plugin; and a host
+    /// The plugin is asked for the next chunk when there is room for it, so that a slow host slows the plugin. A host
     /// that has gone drops the stream.
     async fn execute_provider_stream(
         &self,

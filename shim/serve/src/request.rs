@@ -1,9 +1,8 @@
 //! What a request has to be, before the plugin sees it (contract spec 3.3).
 //!
-//! A plugin gets JSON as the text that came. What upstream's library finds out by parsing it is found out here
-//! without: that an input is an object is seen from its first letter, and whether it is one to its end is for the
-//! plugin, whose own parser says so in the same sentence. What surrounds an input is looked at to its end,
-//! because most plugins never do.
+//! A plugin gets JSON as the text that came, so what upstream's library finds by parsing is found here without. That an
+//! input is an object shows in its first letter; whether it is valid to its end is for the plugin, whose own parser
+//! says so in the same sentence. What surrounds an input is checked to its end, because most plugins never look at it.
 
 use portcullis_contract::proto::ConvertError;
 use portcullis_contract::{Context, Execute, Json, Refusal, chain};

@@ -225,8 +225,8 @@ fn came_up<T>(launched: Result<T, LaunchError>) -> Result<Result<T, CallError>, 
     }
 }
 
-/// Makes of what a backend tells of the plugin's log what a native plugin's own log would be: the plugin is who logs, and
-/// its fields are fields.
+/// Turns a backend's event about the plugin's log into the line that a native plugin would have written: the plugin is
+/// the logger, and its fields are fields.
 fn as_the_plugin_logged_it(mut entry: Entry) -> Entry {
     if entry.target.as_deref() != Some(GUEST) {
         return entry;

@@ -1,8 +1,8 @@
 //! Why there is no answer, as a status of gRPC.
 //!
-//! A plugin's own no has a field in most answers and becomes a status only where there is none (contract spec 3.1).
-//! What the plugin's author did not decide, a limit or a trap, say, is a status everywhere, with the code that upstream's
-//! libraries would have for it, and with a line beside it for hosts of ours.
+//! A plugin's own refusal has a field in most answers, and becomes a status only where it has none (contract spec 3.1).
+//! What the plugin's author did not decide, a limit or a trap, say, is always a status, with the code that upstream's
+//! libraries would give it, and with a line in its metadata for hosts of ours.
 
 use portcullis_contract::proto::{FAILURE, failure_line};
 use portcullis_contract::{CallError, chain};
