@@ -1,12 +1,12 @@
-//! Files by the host's own interface for them, in which `std` hides what is kept by the host.
+//! Files, by the host's own interface for them: `std` hides what the host holds for each.
 
 use portcullis_sdk::{Error, Host};
 use serde_json::{Value, json};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, NewTimestamp, OpenFlags, PathFlags};
 
-/// Returns how many bytes of a file in a granted directory come at once, and how many it takes at once; then writes so many
-/// more than that.
+/// Returns how many bytes of a file in a granted directory can be read at once, and how many written; then writes
+/// `beyond` more than that.
 pub(crate) fn at_once(path: &str, beyond: usize) -> Result<Value, Error> {
     let (directory, name) = place(path)?;
     let both_ways = DescriptorFlags::READ | DescriptorFlags::WRITE;
@@ -20,8 +20,8 @@ pub(crate) fn at_once(path: &str, beyond: usize) -> Result<Value, Error> {
     Ok(json!({ "read": read.len(), "room": room }))
 }
 
-/// Opens a file in a granted directory so often, or until that is refused, and keeps all of it while the host sets a secret,
-/// if there is one to set.
+/// Opens a file in a granted directory `files` times, or until that is refused, and keeps all of them open while the
+/// host sets a secret, if there is one to set.
 pub(crate) fn hoard(
     host: &Host<'_>,
     path: &str,
@@ -43,7 +43,8 @@ pub(crate) fn hoard(
     Ok(json!({ "files": kept.len(), "refused": refused }))
 }
 
-/// Begins to list a granted directory so often, and keeps all of it until it has begun with the last; and that so often.
+/// Begins `listings` listings of a granted directory, and drops none before the last has begun; all of that `repeat`
+/// times.
 pub(crate) fn listings(path: &str, listings: usize, repeat: usize) -> Result<Value, Error> {
     let directory = granted(path)?;
     for _ in 0..repeat {

@@ -24,7 +24,7 @@ pub(crate) fn get(url: &str) -> Result<Value, Error> {
     Ok(json!({ "status": response.status(), "body": text(&response)? }))
 }
 
-/// Makes so many lists of headers, each of that size, and keeps them until it has them all.
+/// Makes `lists` lists of headers, each of `size` bytes, and drops none before the last is made.
 pub(crate) fn headers(lists: usize, size: usize) -> Result<Value, Error> {
     let value = vec![b'x'; size];
     let list = |_| -> Result<Fields, Error> {
@@ -36,7 +36,7 @@ pub(crate) fn headers(lists: usize, size: usize) -> Result<Value, Error> {
     Ok(json!({ "lists": kept.len() }))
 }
 
-/// Makes so many requests, each with a method of that size, and keeps them until it has them all.
+/// Makes `requests` requests, each with a method of `size` bytes, and drops none before the last is made.
 pub(crate) fn methods(requests: usize, size: usize) -> Result<Value, Error> {
     let method = Method::Other("X".repeat(size));
     hoard(requests, |request| request.set_method(&method))

@@ -13,8 +13,8 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
 ///   plugin ends, by a crash or otherwise. What has to outlive that belongs into the host's secrets.
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time, and the
 ///   others wait: for a login that takes minutes, too.
-/// - A call whose caller has gone is ended wherever it stands, and the memory of a component ends with
-///   it. A native one is not ended, but told so: by [`Host::cancelled`], and by calls of the host that fail.
+/// - In a component, a call whose caller has gone is ended wherever it stands, and the component's memory with it. In a
+///   native plugin it goes on, and is told so: by [`Host::cancelled`], and by calls of the host that fail.
 /// - A panic ends the process of a native plugin, and the one instance of a component, with its memory. Its text is shown to
 ///   the user.
 #[diagnostic::on_unimplemented(

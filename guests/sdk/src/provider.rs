@@ -11,8 +11,8 @@ use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sin
 ///
 /// - A value of this type may live for one call only. What has to last belongs to the host.
 /// - Calls may overlap when the plugin is built as a native one; a component has one at a time.
-/// - A call whose caller has gone is ended wherever it stands. A native one is not, but told so: by
-///   [`Host::cancelled`], by the sink, and by calls of the host that fail.
+/// - In a component, a call whose caller has gone is ended wherever it stands. In a native plugin it goes on, and is
+///   told so: by [`Host::cancelled`], by the sink, and by calls of the host that fail.
 /// - A panic ends a native plugin as a whole, and the instance of a component. Its text is shown to the user.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no provider",
@@ -26,16 +26,16 @@ pub trait Provider: Send + Sync + 'static {
     /// Whatever keeps the plugin from knowing; it is then of no use to anybody.
     fn providers(&self) -> Result<Vec<String>, Error>;
 
-    /// Describes one provider. Asked at a start and by whoever only looks: a component that executes may never have been.
+    /// Describes one provider. Hosts ask at the start, or only to look: an instance that executes may never have been
+    /// asked.
     ///
     /// # Errors
     ///
     /// [`Error::unknown_provider`] for a name that the plugin does not offer.
     fn describe(&self, provider: &str) -> Result<Descriptor, Error>;
 
-    /// Prepares one provider. Every instance of the plugin is configured before it is used, so this
-    /// is on the way of every call; keep it short. An instance may then wait for its call, so what gets old, a
-    /// token say, is better asked for in that.
+    /// Prepares one provider. Every instance of the plugin is configured before it is used, so each call may wait for
+    /// this; keep it short. The instance may then wait for its call, so ask for what expires, a token say, in the call.
     ///
     /// # Errors
     ///

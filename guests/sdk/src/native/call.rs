@@ -3,8 +3,8 @@
 //! Each has a thread of the runtime's for itself. A call that is dropped cannot be ended there; what it is told instead
 //! is in `host.rs`. One that panics takes the plugin with it, as its documentation has it.
 //!
-//! What a short call costs most is the way to another thread, and its answer's way back. So while calls come one by one, each is
-//! made on the thread where it came in, and what else there is to do there goes to another.
+//! Most of what a short call costs is the way to another thread and back. So while calls come one by one, each is made
+//! on the thread where it came in, and that thread's other tasks move to another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,8 +105,8 @@ async fn settle<T>(task: JoinHandle<Result<T, Error>>) -> Result<T, CallError> {
     }
 }
 
-/// How many calls in a row have to have come alone for the next one to stay on its thread. A guess: for a host with several
-/// under way one of many comes alone by chance, and that others have to make room for it costs more than it gains.
+/// How many calls in a row must have come alone before the next one stays on its thread. A guess: where several are
+/// under way one comes alone by chance, and moving the others away costs more than it gains.
 const ALONE: usize = 16;
 
 /// The threads for what blocks.
@@ -116,7 +116,7 @@ struct Threads(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     under_way: AtomicUsize,
-    /// How many began while there was no other, since one that did not.
+    /// How many in a row began while no other was under way.
     alone: AtomicUsize,
 }
 
@@ -125,7 +125,7 @@ impl Threads {
     fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let Counts { under_way, alone } = self.0.as_ref();
         let is_alone = under_way.fetch_add(1, Ordering::Relaxed) == 0;
-        let others = if is_alone {
+        let alone_before = if is_alone {
             alone.fetch_add(1, Ordering::Relaxed)
         } else {
             alone.store(0, Ordering::Relaxed);
@@ -133,11 +133,15 @@ impl Threads {
         };
         let counted = Counted(Arc::clone(&self.0));
         let work = move || {
-            // Until the end of it, be that a panic.
+            // Dropped by a panic, too.
             let _counted = counted;
             work()
         };
-        if others >= ALONE { tokio::spawn(async move { block_in_place(work) }) } else { spawn_blocking(work) }
+        if alone_before >= ALONE {
+            tokio::spawn(async move { block_in_place(work) })
+        } else {
+            spawn_blocking(work)
+        }
     }
 }
 

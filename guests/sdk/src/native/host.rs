@@ -1,7 +1,7 @@
 //! What answers for a host, on the thread of one call.
 //!
-//! A thread waits here for what the host sends. It stops waiting when its caller has gone: nobody reads the answer to
-//! the call that it would go into.
+//! A thread waits here for what the host sends. It stops when its caller has gone, because nobody reads that call's
+//! answer any more.
 
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -35,7 +35,7 @@ pub(super) struct Caller {
 pub(super) struct Calling {
     waits: watch::Receiver<()>,
     deadline: Option<Instant>,
-    /// Kept, because a plugin may ask from threads of its own, which know of no runtime.
+    /// Kept because a plugin may ask from threads of its own, which know of no runtime.
     runtime: Handle,
 }
 
@@ -55,7 +55,7 @@ impl Calling {
     fn wait<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
         let mut waits = self.waits.clone();
         let _within = self.runtime.enter();
-        // Whoever asks within a runtime of their own has used up their turn there, maybe, and gets no other meanwhile.
+        // Within an author's own runtime the turn may be used up, and while this blocks there is no next one.
         block_on(unconstrained(async {
             tokio::select! {
                 biased;
@@ -75,10 +75,10 @@ impl Calling {
     }
 }
 
-/// Waits on this thread, whatever it is: tokio's own lets nobody wait who is within a runtime, an author's included.
+/// Waits on this thread, whatever it is: tokio's own `block_on` panics within a runtime, an author's included.
 ///
-/// The thread is not parked for it. There is one token for that, and an author's own executor may be woken by it, too:
-/// who takes it here would leave that one asleep.
+/// The thread is not parked for it: a thread has one token for that, and if this took the wake-up of an author's own
+/// executor, that one would sleep on.
 fn block_on<T>(answer: impl Future<Output = T>) -> T {
     #[derive(Default)]
     struct Bell {
