@@ -187,7 +187,7 @@ pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
     encode(wat::parse_str(&text).expect("the changed text is a module"), &resolve, world)
 }
 
-/// A guest whose every instance first does what `fields` have its own code begin with.
+/// A guest with `fields` added to its core module, such as a start function that every instance runs first.
 ///
 /// # Panics
 ///
@@ -195,7 +195,7 @@ pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
 #[must_use]
 pub fn begun_with(fields: &str, guest: &Path) -> Vec<u8> {
     let text = wasmprinter::print_file(guest).expect("a guest prints");
-    // Its own code comes first. A module ends where a parenthesis closes what is one step into the component.
+    // Its own module comes first, and ends with the first parenthesis that is indented as its beginning is.
     let module = text.find("\n  (core module").expect("a guest has a module");
     let end = text[module..].find("\n  )").expect("a module ends") + module;
     wat::parse_str(format!("{}\n{fields}{}", &text[..end], &text[end..])).expect("it is a component still")

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::LONG;
 use crate::cli::files_below;
 
-/// How long nobody looks, where the system tells of no end.
+/// How long to wait before looking again at what the system does not announce.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A directory of one test. Dropping it waits for what is ending, and fails the test over a process or a socket that

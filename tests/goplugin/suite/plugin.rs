@@ -100,8 +100,8 @@ fn both(version: &str, mode: Mode, flags: &[&str]) -> Result<(Report, Report, us
 
 /// Returns what the host says of Go's own plugin.
 ///
-/// That one ends when a knock comes at a bad moment (protocol spec 15.5), which it may under multiplexing; it is the
-/// yardstick and not what is measured, and gets a few tries.
+/// Under multiplexing it crashes when a knock comes at a bad moment (protocol spec 15.5). It is the yardstick and not
+/// what is measured, so it gets a few tries.
 fn gos_own(version: &str, mode: Mode, flags: &[&str]) -> Result<Report, Box<dyn Error>> {
     let go = peers(version).join("kvplugin");
     let report = || {
@@ -129,7 +129,8 @@ fn check(version: &str, mode: Mode) -> Outcome {
         |(_, _, message): &(String, String, String)| message == "plugin failed to exit gracefully";
     assert!(ours.exited && !ours.log.iter().any(is_killed), "{:#?}", ours.log); // P-63
     assert_eq!(sockets, 0); // P-21, P-70
-    // By which of two ways a host hears first that a plugin's prints have ended is chance, with Go's own as well.
+    // A host may hear in two ways that a plugin's prints have ended. Which comes first is chance, with Go's own plugin
+    // as well.
     let is_chance = |(_, module, message): &(String, String, String)| {
         module == "stdio" && message == "received EOF, stopping recv loop"
     };

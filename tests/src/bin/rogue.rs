@@ -4,8 +4,8 @@
 //! can tell it. Nothing here uses an SDK: what a correct peer would never send has to be written by
 //! hand.
 //!
-//! Whatever the way, it ends by itself after two minutes: nobody ought to wait for that. It does not
-//! watch its parent: that no child outlives its host is the host's promise, and would go untested.
+//! Whatever the way, it ends by itself after two minutes, for which no test ought to wait. It does not watch its
+//! parent: no child may outlive its host, and that is the host's to see to and to be tested for.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
