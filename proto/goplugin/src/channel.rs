@@ -191,8 +191,8 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     unavailable
 }
 
-/// Names a failure of a call that had time `until` then. A server resets a call that is late, and may do so before our
-/// own clock says it is.
+/// Names a failure of a call whose time is over at `until`. A server resets a call that is late, and may do so before
+/// our own clock says it is.
 fn lost_by(until: Option<Instant>, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let status = lost(error);
     let is_late = until.is_some_and(|until| until <= Instant::now());

@@ -45,7 +45,7 @@ use crate::{
     TlsSession, Versions,
 };
 
-/// The ports that plugins on Windows listen on, unless somebody says otherwise.
+/// The ports of plugins on Windows, unless somebody says otherwise.
 const PORTS: Ports = Ports::between(10_000, 25_000);
 
 /// How long the first line may be. Upstream's hosts read no longer ones either.
