@@ -101,7 +101,7 @@ fn an_unknown_provider_is_upstreams_sentence_and_exit_code() -> TestResult {
     Ok(())
 }
 
-/// They are inputs that cannot be read. What is no option is told by another code (README, "Your own plugin directory").
+/// They count as inputs that cannot be read. What is no option has another code (README, "Your own plugin directory").
 #[test]
 fn words_that_stand_for_nothing_have_an_exit_code_of_their_own() -> TestResult {
     let person = Person::new()?;

@@ -38,7 +38,7 @@ fn asked(person: &Person, options: &[&str], answer: &[u8]) -> Result<String, Box
     let mut command = person.command(&[&["auth", "logout", "--all"], options].concat());
     command.stdin(terminal.try_clone()?).stdout(Stdio::null()).stderr(terminal);
     let mut child = command.spawn()?;
-    // A terminal that no command has any more cannot be read, and there is a hand on it here.
+    // Reading the terminal ends when no command has it open any more, so our own handle must go first.
     drop(command);
     let (mut seen, mut part, mut answer) = (Vec::new(), [0; 1024], Some(answer));
     while let Ok(read @ 1..) = screen.read(&mut part) {

@@ -1,4 +1,4 @@
-//! How a command ends whose time is over, that nobody reads any more, that is interrupted, or whose file changes under it.
+//! How a command ends when its time is over, nobody reads it any more, it is interrupted, or its file changes under it.
 
 use std::error::Error;
 use std::fs;
@@ -72,7 +72,7 @@ fn a_component_that_changes_while_it_is_inspected_is_not_told_of() -> TestResult
     Ok(())
 }
 
-/// Has another process compile echo, and take its time: until what is returned is dropped.
+/// Makes it look as if another process were compiling echo, until the returned lock is dropped.
 fn is_compiled_elsewhere(person: &Person) -> Result<fs::File, Box<dyn Error>> {
     person.has_guest("echo")?;
     person.has_guest("keeper")?;
@@ -140,7 +140,8 @@ fn a_reader_who_has_gone_ends_the_command_quietly() -> TestResult {
     Ok(())
 }
 
-/// As a program leaves a terminal that it shares with us. Read byte by byte the first of it takes long, and there is no room for the rest.
+/// A program that shares our terminal may leave it like that. The first of the output is read byte by byte, so that
+/// there is no room for the rest.
 #[test]
 fn output_that_is_not_waited_for_comes_whole_all_the_same() -> TestResult {
     let person = Person::new()?;

@@ -22,7 +22,7 @@ fn filling() -> String {
     "x".repeat(1_000)
 }
 
-/// A command whose plugin said all it has to say on its stderr, while nobody reads that of the command.
+/// A command whose plugin has written all it has to its stderr, while nobody reads the command's own.
 struct Flood {
     person: Person,
     run: Child,
@@ -35,7 +35,7 @@ impl Flood {
         Self::before(":", &[options, &["run", "./flood"]].concat(), tag, lines)
     }
 
-    /// The plugin goes on with another program once it has said all, and says that it did when that has ended.
+    /// After its lines the plugin runs `program`, and tells when that has ended.
     fn before(program: &str, arguments: &[&str], tag: &str, lines: usize) -> Result<Self, Box<dyn Error>> {
         let person = Person::new()?;
         let [said, go] = ["said", "go"].map(|name| person.path(name));
@@ -108,7 +108,7 @@ fn one_ctrl_c_is_enough_while_plugins_are_being_stopped() -> TestResult {
     Ok(())
 }
 
-/// Every line that is there is whole and in its place, and so is the one that says how many are not.
+/// Every line that is shown is whole and in its place, and so is the one that says how many are left out.
 #[test]
 fn lines_of_the_log_that_nobody_reads_are_counted_and_why_the_command_failed_comes_last() -> TestResult {
     let text = Flood::start(&["--quiet"], "[WARN]", TOO_MANY)?.read()?;

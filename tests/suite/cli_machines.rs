@@ -1,5 +1,4 @@
-//! Commands on machines that keep something from them: address space, code that was not there from the start, or what is new
-//! in their kernel.
+//! Commands on machines that refuse them something: address space, executable memory, or new system calls.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -67,7 +66,7 @@ fn where_nothing_can_be_made_executable_it_is_said_what_may_forbid_it() -> TestR
     Ok(())
 }
 
-/// As a container has it whose filter is older than its kernel: what it does not know is not permitted.
+/// As in a container whose filter is older than its kernel: what the filter does not know is not permitted.
 #[test]
 #[expect(unsafe_code, reason = "what a child may ask for has no safe form")]
 fn where_what_is_new_is_refused_native_plugins_run() -> TestResult {

@@ -68,8 +68,8 @@ async fn execute_greedily(greed: &str, input: &str) -> Result<CallError, Box<dyn
 /// Is refused 16 MiB beside what it has, and goes on.
 const TOO_MUCH: &str = "(drop (memory.grow (i32.const 256)))";
 
-/// What is taken before there is a call is not given back when it begins. Runtimes of other languages end themselves for want
-/// of memory.
+/// Memory that an instance takes before its call still counts during it. Runtimes of other languages end themselves
+/// when they get no more.
 #[test_case(r#"{"operation":"recurse"}"#; "and traps")]
 #[test_case(r#"{"operation":"exit","code":1}"#; "and ends itself")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

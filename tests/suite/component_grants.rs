@@ -78,7 +78,7 @@ async fn a_granted_directory_stays_the_one_that_was_granted() -> TestResult {
     Ok(())
 }
 
-/// What it reads of a file lies with the host until it takes it, and none of that is its own memory.
+/// What it reads of a file waits in the host's memory until it takes it, and none of that counts as its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_file_goes_in_pieces() -> TestResult {
     const PIECE: usize = 64 << 10;

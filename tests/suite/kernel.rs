@@ -2,11 +2,11 @@
 
 use std::io;
 
-/// Loads a number into a filter: that of a call, or the lower half of its third argument.
+/// Loads a number to compare: that of the call, or the lower half of its third argument.
 const LOAD: u16 = 0x20;
 const CALL: u32 = 0;
 const PROTECTION: u32 = 32;
-/// Compares it, and goes on so many steps later if that holds, or if it does not.
+/// Compares it, and skips `jt` steps if the comparison holds, and `jf` if not.
 const EQUALS: u16 = 0x15;
 const IS_AT_LEAST: u16 = 0x35;
 const HAS_BIT: u16 = 0x45;
@@ -30,7 +30,7 @@ pub(crate) fn forbid_new_code() -> io::Result<()> {
     ])
 }
 
-/// Has it refuse `pidfd_open`, and all that came after `clone3`, without which no thread is started.
+/// Has the kernel refuse `pidfd_open`, and every call that came after `clone3`, which threads are started by.
 pub(crate) fn forbid_what_is_new() -> io::Result<()> {
     filter([
         step(LOAD, CALL, 0, 0),
@@ -55,7 +55,7 @@ fn number(call: libc::c_long) -> io::Result<u32> {
     u32::try_from(call).map_err(io::Error::other)
 }
 
-/// Puts it before what this process, and all that it starts, asks of the kernel.
+/// Puts these steps before every call of this process and of all that it starts.
 #[expect(unsafe_code, reason = "what a process may ask for has no safe form")]
 fn filter<const STEPS: usize>(mut steps: [libc::sock_filter; STEPS]) -> io::Result<()> {
     let len = u16::try_from(STEPS).map_err(io::Error::other)?;

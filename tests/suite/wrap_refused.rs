@@ -145,7 +145,7 @@ fn a_shim_that_never_ends_is_not_read() -> TestResult {
     Ok(())
 }
 
-/// Wraps echo, which was compiled beforehand, so that it is the wrapped file that comes to grief.
+/// Wraps echo, which was compiled beforehand, so that `first` can only harm the wrapped file.
 fn wrapping(person: &Person, first: &str) -> Result<Command, Box<dyn std::error::Error>> {
     let component = fixtures::guest("echo").display().to_string();
     assert!(person.types(&["inspect", &component])?.status.success());

@@ -68,7 +68,8 @@ pub(crate) fn measure(report: &mut Report) {
     report.table("One callback, us", &["from", "p50", "the broker takes so many times as long"], &rows);
 }
 
-/// Returns what each callback took in some calls: what a call with many takes longer than one with one.
+/// Returns what each callback took in some calls: how much longer a call with many takes than one with one, divided by
+/// how many more those are.
 async fn round(provider: Arc<dyn Provider>) -> Times {
     let ask = async move || {
         let mut each = Vec::new();

@@ -22,7 +22,7 @@ fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -
     let nothing = host.ask(execute("noop", json!({"not": "read"})))?;
     assert_eq!(nothing["data"], json!({}));
 
-    // Not one of these can stream, and what there is to say of a dry run the host says itself.
+    // None of these can stream, and the host itself says what a dry run would do.
     let streamed = host.ask(json!({"do": "stream", "name": "echo", "input": input}))?;
     assert_eq!((&streamed["fellBack"], &streamed["output"]["data"]), (&json!(true), &input));
     assert_eq!(host.ask(about("what-if", "echo"))?, "Would execute echo provider");

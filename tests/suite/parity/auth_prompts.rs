@@ -55,7 +55,7 @@ async fn a_person_is_asked_and_their_answer_reaches_the_plugin(door: Door) -> Te
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_cannot_or_will_not_answer_fails_the_login(door: Door) -> TestResult {
     for (error, words) in [
-        // Of a host that knows no such call there are no words that both doors would have.
+        // For a host that does not know this call the doors have different words.
         (PromptError::Unimplemented, ""),
         (PromptError::Unavailable("nobody is at home".to_owned()), "nobody is at home"),
         (PromptError::Cancelled("not today".to_owned()), "not today"),

@@ -1,6 +1,7 @@
 //! What a plugin prints of its own accord, as it appears.
 //!
-//! Programs of ours go on after five seconds where Go's stand still for ever: they are left out where nobody reads.
+//! Where nobody reads, our native programs go on after five seconds, and Go's stand still for ever; so they are left
+//! out there.
 
 use std::pin::pin;
 use std::sync::Arc;

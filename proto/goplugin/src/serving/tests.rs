@@ -225,7 +225,7 @@ async fn who_calls_us_by_the_path_of_our_socket_is_answered() {
     check_is_answered("/tmp/10:30:00/[plugin]").await;
 }
 
-/// Reads calls to one of its methods only when it is called by the other, and answers with how much it was sent.
+/// Reads no call to `Late` before another method was called, and answers with how much it was sent.
 fn reader() -> Routes {
     let called = watch::Sender::new(false);
     Application::looking(move |request| {
@@ -387,7 +387,7 @@ async fn a_connection_says_how_many_calls_it_takes_at_a_time() {
     assert_eq!(most.await, CALLS);
 }
 
-/// Who calls would keep the connection, and this would wait for the other side to close it.
+/// The caller keeps its end open, so the server must not wait for that to close.
 #[tokio::test]
 async fn when_it_is_to_end_connections_take_no_more_calls() {
     let (ours, links) = one_link();
@@ -398,7 +398,7 @@ async fn when_it_is_to_end_connections_take_no_more_calls() {
         let (_, status) = call(&mut requests).await;
         assert_eq!(status.code(), Code::Aborted);
         end.send(()).unwrap();
-        // Whatever it ends with: that it does is what is asked for, and that `requests` are still there.
+        // It has to end, with whatever outcome, while `requests` are still there.
         drop(connection.await);
         requests.ready().await.is_err()
     };

@@ -114,7 +114,7 @@ fn tls(directory: &Path) -> Result<Tls, Box<dyn Error>> {
     let key = PrivateKeyDer::from_pem_file(directory.join("key.pem"))?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
-    // Said in so many words: where another crate of the build has a provider, too, there is no default.
+    // Named, because there is no default where another crate of the build brings a second provider.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?

@@ -65,8 +65,8 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
     let mut peer = PeerClient::new(channel.clone());
     let mut numbers = peer.count(Number { value: COUNT }).await?.into_inner();
     GrpcControllerClient::new(channel.clone()).shutdown(Empty {}).await?;
-    // What was under way goes on to its end. It was: the window does not let the last number out before the first is
-    // read, here.
+    // The call that was under way goes on to its end. It was still under way: the window does not let the last number out
+    // before the first is read here.
     let mut last = None;
     while let Some(number) = numbers.message().await? {
         last = Some(number.value);

@@ -14,7 +14,7 @@ use super::*;
 /// Generous: it is only ever waited out by a test that fails.
 const LONG: Duration = Duration::from_secs(60);
 
-/// More than is ever on its way here, so that a server never waits for its client to read.
+/// More than is ever under way here, so that a server never waits for its client to read.
 const PIPE: usize = 4 << 20;
 
 /// A server, which does what it does when it is polled.
@@ -96,7 +96,7 @@ async fn an_answer_may_be_whole_before_its_request_is() {
     assert!(next(&mut ours).await.is_none());
 }
 
-/// A request of one piece, which does not say beforehand that it is the only one. Nor do tonic's.
+/// A request of one piece, which does not say beforehand that no other follows. tonic's do not, either.
 struct Once(Option<Bytes>);
 
 impl Body for Once {
@@ -244,7 +244,7 @@ async fn answers_that_nobody_reads_are_in_no_others_way() {
     assert_eq!(piece.unwrap().unwrap().into_data().unwrap(), "read");
 }
 
-/// Does something while what either side says reaches the other. Before and after, it waits on its way.
+/// Works while bytes pass between the two sides. Before and after, they wait on their way.
 async fn connected<T>(link: &mut (DuplexStream, DuplexStream), work: impl Future<Output = T>) -> T {
     tokio::select! {
         done = work => done,
@@ -266,7 +266,7 @@ async fn calls_that_are_given_up_at_once_leave_the_connection_to_others() {
         theirs.push(body);
     }
 
-    // What crosses with the word that nobody wants it: the calls are forgotten when it arrives.
+    // These cross with the resets: when they arrive, the calls are forgotten.
     for body in &mut theirs {
         body.send_data(Bytes::from_static(b"too late"), false).unwrap();
     }
