@@ -11,6 +11,7 @@ mod connection;
 mod diagnosis;
 mod ending;
 mod executable;
+mod failure;
 mod output;
 mod start_error;
 mod supervised;
@@ -30,6 +31,7 @@ use self::connection::Hold as _;
 pub use self::connection::{Connection, Exit, Gone, Streams, stop_all};
 pub use self::ending::{Asked, Ending};
 pub use self::executable::{Checksum, ChecksumError, Executable};
+use self::failure::Failure;
 use self::output::FirstLine;
 pub use self::start_error::{Evidence, StartError};
 use self::supervised::Supervised;
@@ -38,11 +40,11 @@ use crate::handshake::{self, quote};
 use crate::identity::{Identity, provider};
 use crate::lock::lock;
 use crate::mux::{Mux, Role};
-use crate::tls::{is_hanging_up, is_rejection};
+use crate::tls::is_hanging_up;
 use crate::transport::{Link, Route, SocketDir, connect, sweep};
 use crate::{
-    Address, Channel, Cookie, Discard, Expected, Handshake, HandshakeError, IdentityError, Ports, Sink, Tls,
-    TlsSession, Versions,
+    Address, Channel, Cookie, Discard, Expected, Handshake, HandshakeError, Ports, Sink, Tls, TlsSession,
+    Versions,
 };
 
 /// The ports of plugins on Windows, unless somebody says otherwise.
@@ -261,53 +263,6 @@ impl Launch {
         }
     }
 
-    /// Adds to a failure what the child left to say about it.
-    async fn explain(&self, failure: Failure, starting: &Supervised) -> StartError {
-        match failure {
-            Failure::Slow { printed } => {
-                let evidence = starting.evidence(Duration::ZERO).await;
-                StartError::TimedOut { limit: self.start_timeout, printed, evidence }
-            }
-            Failure::Ended => {
-                StartError::Exited { exit: starting.gone().wait().await, notes: self.diagnose().await }
-            }
-            Failure::Silent => match timeout(FAREWELL, starting.gone().wait()).await {
-                Ok(exit) => StartError::Exited { exit, notes: self.diagnose().await },
-                Err(_elapsed) => StartError::Handshake {
-                    error: HandshakeError::Unrecognised { text: String::new() },
-                    evidence: starting.evidence(Duration::ZERO).await,
-                    notes: self.diagnose().await,
-                },
-            },
-            // Only a plugin says this: it is not about to end, and its file is all right.
-            Failure::Words { error, address } if error.is_of_a_plugin() => {
-                self.claim_socket(starting, address).await;
-                let evidence = starting.evidence(Duration::ZERO).await;
-                StartError::Handshake { error, evidence, notes: Vec::new() }
-            }
-            Failure::Words { error, .. } => {
-                let evidence = starting.evidence(FAREWELL).await;
-                StartError::Handshake { error, evidence, notes: self.diagnose().await }
-            }
-            Failure::Tls(error) => StartError::Identity(error),
-            Failure::Deaf { error, .. } if is_rejection(&error) => {
-                StartError::Rejected { evidence: starting.evidence(FAREWELL).await, error }
-            }
-            Failure::Deaf { address, error } => {
-                StartError::Connect { address, error, evidence: starting.evidence(FAREWELL).await }
-            }
-        }
-    }
-
-    /// Has the socket of a refused plugin removed with it: one that does not heed our directory leaves its socket
-    /// behind when it is killed.
-    async fn claim_socket(&self, starting: &Supervised, address: Option<Address>) {
-        let Some(address) = address.filter(|address| address.file().is_some()) else { return };
-        if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
-            starting.connected(&socket, &address);
-        }
-    }
-
     /// Opens and checks the file if its checksum was given.
     async fn checked_executable(&self) -> Result<Executable, StartError> {
         let (executable, Some(checksum)) = (self.executable.clone(), self.checksum) else {
@@ -359,22 +314,6 @@ impl Launch {
         let path = self.executable.path().to_owned();
         blocking(move || diagnosis::of(&path)).await.unwrap_or_default()
     }
-}
-
-/// What went wrong after the child was started.
-enum Failure {
-    /// It ended before it said anything.
-    Ended,
-    /// It closed its output without a line, or printed an empty one.
-    Silent,
-    /// It said something else, and perhaps where it listens.
-    Words { error: HandshakeError, address: Option<Address> },
-    /// It does not listen where it said.
-    Deaf { address: Address, error: io::Error },
-    /// Its certificate cannot be used.
-    Tls(IdentityError),
-    /// It took too long, and had printed this.
-    Slow { printed: String },
 }
 
 /// How a plugin's connections are encrypted, brokered ones included.
