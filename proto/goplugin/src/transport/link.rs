@@ -36,6 +36,6 @@ impl Link {
 }
 
 /// What carries bytes, encrypted or not.
-pub(super) trait Io: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Io for T {}
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin> Io for T {}
