@@ -62,6 +62,7 @@ pub use load::{Inspection, Sniffed, inspect, sniff};
 #[cfg(feature = "compile")]
 pub use precompile::Precompiled;
 
+use crate::blocking::blocking;
 use auth::ComponentAuth;
 use cache::Cache;
 use engine::{Code, Engines};
@@ -71,8 +72,6 @@ use instances::Instances;
 use load::Source;
 use provider::ComponentProvider;
 use state::Ground;
-
-use crate::span::in_this_span;
 
 /// What the backend is made of.
 #[derive(Clone)]
@@ -350,17 +349,5 @@ struct Text(String);
 impl From<wasmtime::Error> for Text {
     fn from(error: wasmtime::Error) -> Self {
         Self(format!("{error:#}{}", engine::advice(&error)))
-    }
-}
-
-/// Does work that waits for a disk, where that disturbs nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(in_this_span(work)).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down cancels such work, and it polls nobody who could see this.
-            Err(_) => std::future::pending().await,
-        },
     }
 }

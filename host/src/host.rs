@@ -16,7 +16,6 @@ use futures_util::future::join_all;
 use portcullis_contract::{Digest, HandlerName, LaunchError, PluginName};
 use tokio::sync::watch;
 
-mod aside;
 pub mod auth;
 mod describe;
 mod descriptors;

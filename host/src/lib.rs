@@ -71,6 +71,8 @@ pub use portcullis_contract as contract;
 pub use portcullis_contract::{Backend, Provider};
 
 mod backends;
+#[cfg(any(feature = "process", feature = "component", feature = "rooms"))]
+mod blocking;
 #[cfg(feature = "compile")]
 pub mod compile;
 #[cfg(feature = "component")]
@@ -91,8 +93,6 @@ pub mod process;
 mod regular;
 #[cfg(feature = "rooms")]
 pub mod secrets;
-#[cfg(any(feature = "component", feature = "rooms"))]
-mod span;
 pub mod supervise;
 mod warnings;
 

@@ -31,6 +31,7 @@ use portcullis_contract::{
 };
 use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin, Versions};
 
+use crate::blocking::blocking;
 use auth::ProcessAuth;
 use channel::{Channel, Client};
 use host_service::HostDoor;
@@ -203,11 +204,4 @@ fn not_started(error: StartError, wanted: Kind) -> LaunchError {
         }
         _ => LaunchError::failed(error),
     }
-}
-
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LaunchError> + Send + 'static,
-) -> Result<T, LaunchError> {
-    tokio::task::spawn_blocking(work).await.map_err(LaunchError::failed)?
 }

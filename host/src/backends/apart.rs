@@ -19,11 +19,11 @@ use portcullis_contract::{
 };
 use rustix::fs::{Access, access};
 
+use crate::blocking::in_this_span;
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::leftovers::{self, NEWBORN};
 use crate::policy::every_secret;
 use crate::process::{ProcessBackend, ProcessOptions};
-use crate::span::in_this_span;
 
 /// Begins the names of the directories of files that are wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";

@@ -11,10 +11,11 @@ use portcullis_contract::{Digest, LaunchError};
 use rustix::fs::{MemfdFlags, memfd_create};
 use thiserror::Error;
 
+use crate::blocking::blocking;
 use crate::compile::{CompileError, Worker};
 use crate::component::cache::{Cache, Compiled};
 use crate::component::load::Source;
-use crate::component::{CompileListener, Compiling, ComponentBackend, blocking};
+use crate::component::{CompileListener, Compiling, ComponentBackend};
 
 /// There is nothing to run, and nobody to make it.
 #[derive(Debug, Error)]

@@ -15,13 +15,14 @@ use portcullis_contract::{CallError, Instances as Reuse, LaunchError};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
 
+use crate::blocking::blocking;
 use crate::component::cache::Compiled;
 use crate::component::engine::{Class, EngineKit, Engines};
 use crate::component::failure::lack;
 use crate::component::guest::{Exports, Interface};
 use crate::component::image::Image;
 use crate::component::state::State;
-use crate::component::{Text, blocking, link};
+use crate::component::{Text, link};
 
 /// The homes of one component.
 pub(crate) struct Homes {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use portcullis_contract::{Digest, Instances as Reuse, Kind, LaunchError};
 
+use crate::blocking::blocking;
 use crate::component::cache::Compiled;
 use crate::component::engine::Engines;
 use crate::component::homes::{Compilation, Homeless, Homes};
 use crate::component::load::Source;
-use crate::component::{ComponentBackend, Inspection, blocking, interface};
+use crate::component::{ComponentBackend, Inspection, interface};
 
 /// A compiled component, and what there is to know of it.
 #[derive(Clone, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use portcullis_contract::{
 };
 
 use super::Rooms;
-use super::aside::aside;
 use super::descriptors::{Described, Descriptors};
 use super::discover::Candidate;
 use super::find::{Describe, FindError, Purpose};
 use super::wrapped::{Examined, Origin, Wrapped};
+use crate::blocking::blocking;
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is said of a plugin that is of neither kind.
@@ -79,7 +79,7 @@ impl Rooms {
         ask: impl FnOnce(&Descriptors) -> T + Send + 'static,
     ) -> T {
         let notes = self.descriptors.clone();
-        aside(move || ask(&notes)).await
+        blocking(move || ask(&notes)).await
     }
 
     /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with

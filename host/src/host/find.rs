@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
-use super::aside::aside;
 use super::describe::{Asking, Told};
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
@@ -24,6 +23,7 @@ use super::registry::Registered;
 use super::started::Started;
 use super::wrapped::Examined;
 use super::{Host, Misfit, Rooms};
+use crate::blocking::blocking;
 
 mod error;
 
@@ -254,7 +254,7 @@ impl Rooms {
         through: impl FnOnce(&[PathBuf]) -> Result<T, DiscoverError> + Send + 'static,
     ) -> Result<T, FindError> {
         let directories = self.setup.directories.clone();
-        aside(move || through(&directories)).await.map_err(FindError::Discover)
+        blocking(move || through(&directories)).await.map_err(FindError::Discover)
     }
 
     async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {

@@ -15,9 +15,9 @@ use tracing::Instrument as _;
 use tracing::instrument::WithSubscriber as _;
 
 use super::Rooms;
-use super::aside::finished;
 use super::find::{FindError, Purpose};
 use super::started::Started;
+use crate::blocking::finished;
 use crate::lock::lock;
 use crate::supervise::Life;
 

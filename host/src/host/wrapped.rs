@@ -14,10 +14,10 @@ use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
 
 use super::Rooms;
-use super::aside::aside;
 use super::describe::Told;
 use super::descriptors::Described;
 use super::discover::Candidate;
+use crate::blocking::blocking;
 use crate::regular;
 
 /// Tells wrapped files that are known to be what they say, by their [fingerprints](Bundle::fingerprint). Such a one is a
@@ -86,7 +86,7 @@ impl Rooms {
             return None;
         }
         let (known, path) = (self.setup.wrapped.clone()?, file.path.clone());
-        aside(move || read(&path, &known)).await
+        blocking(move || read(&path, &known)).await
     }
 
     /// Does the same and returns only what is to be believed.

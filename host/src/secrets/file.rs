@@ -22,9 +22,9 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::{SecretStore, StoreError};
+use crate::blocking::in_this_span;
 use crate::leftovers::{self, NEWBORN};
 use crate::lock::lock;
-use crate::span::in_this_span;
 
 mod text;
 

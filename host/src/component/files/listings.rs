@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor a
 use wasmtime_wasi::p2::{FsResult, ReaddirIterator};
 
 use super::told;
-use crate::component::blocking;
+use crate::blocking::blocking;
 use crate::component::state::State;
 
 /// The most entries of a guest's open listings together. A guess: fewer fail a guest that lists a large directory, more take

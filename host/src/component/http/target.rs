@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use wasmtime_wasi_http::Error;
 
 use super::PATIENCE;
-use crate::component::blocking;
+use crate::blocking::blocking;
 
 /// Where a request goes, granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
