@@ -12,7 +12,6 @@
 //!
 //! Whoever drops a call drops everything below it, but for a restart: that is for whoever calls next.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +35,7 @@ pub use restarts::{FIRST_PAUSE, RESTARTS};
 
 use restarts::State;
 
-/// A kind of plugin, as far as supervision has to know it: how one is started, and told what its host is like.
+/// A kind of plugin, as far as supervision has to know it: how one is started and configured.
 #[async_trait]
 pub trait PluginKind: Debug + Send + Sync + 'static {
     /// What a plugin of the kind is.
@@ -56,8 +55,8 @@ pub trait PluginKind: Debug + Send + Sync + 'static {
     /// Returns what it said of itself. Never does I/O.
     fn said(plugin: &Self::Plugin) -> Self::Said;
 
-    /// Tells it what its host is like.
-    async fn tell(
+    /// Configures one provider or auth handler of it.
+    async fn configure(
         plugin: &Self::Plugin,
         call: &Call,
         name: &Self::Name,
@@ -83,7 +82,6 @@ struct Shared<K: PluginKind> {
     turns: Arc<Semaphore>,
     life: watch::Sender<Life>,
     state: Mutex<State<K>>,
-    configurations: Mutex<BTreeMap<K::Name, Configuration>>,
 }
 
 /// How it stands with a plugin, or with a host and all of its plugins.
@@ -122,7 +120,6 @@ pub async fn launch<K: PluginKind>(
         limits,
         launch_limit,
         life: watch::Sender::new(Life::Up),
-        configurations: Mutex::default(),
         state: Mutex::new(State::new(Arc::clone(&plugin))),
         spec,
     };
@@ -156,20 +153,6 @@ impl<K: PluginKind> Supervised<K> {
     /// Gives a plugin in quarantine another try. Does nothing to one that is not. Returns whether it was.
     pub fn lift_quarantine(&self) -> bool {
         self.shared.state().lift_quarantine()
-    }
-
-    /// Tells the plugin what its host is like, and every later one that takes its place.
-    ///
-    /// # Errors
-    ///
-    /// What the call said.
-    pub async fn tell(
-        &self,
-        call: &Call,
-        name: &K::Name,
-        configuration: &Configuration,
-    ) -> Result<(), CallError> {
-        self.shared.configure(call, name, configuration).await
     }
 
     /// Ends the plugin at once, and every call to it.

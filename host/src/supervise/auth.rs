@@ -36,7 +36,7 @@ impl PluginKind for AuthHandlerKind {
         plugin.handlers().to_vec()
     }
 
-    async fn tell(
+    async fn configure(
         plugin: &dyn AuthHandler,
         call: &Call,
         name: &HandlerName,
@@ -58,7 +58,7 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        self.tell(call, name, configuration).await
+        self.shared.configure(call, name, configuration).await
     }
 
     fn login(

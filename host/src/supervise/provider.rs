@@ -43,7 +43,7 @@ impl PluginKind for ProviderKind {
         SaidOfProviders { providers, descriptors }
     }
 
-    async fn tell(
+    async fn configure(
         plugin: &dyn Provider,
         call: &Call,
         name: &ProviderName,
@@ -69,7 +69,7 @@ impl Provider for Supervised<ProviderKind> {
         name: &ProviderName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        self.tell(call, name, configuration).await
+        self.shared.configure(call, name, configuration).await
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {

@@ -4,6 +4,7 @@
 //! waits for the restart on the clocks of that call. The restart itself belongs to no call: it goes on when the call that began
 //! it is given up, and ends with the plugin.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(super) struct State<K: PluginKind> {
     last: Option<StopReason>,
     /// The restart under way, or the last one.
     restart: Option<Restart>,
+    /// What is replayed to a plugin that was started again.
+    configurations: BTreeMap<K::Name, Configuration>,
 }
 
 /// What comes of a restart. Closed without a word when it was broken off.
@@ -58,6 +61,7 @@ impl<K: PluginKind> State<K> {
             not_before: now,
             last: None,
             restart: None,
+            configurations: BTreeMap::new(),
         }
     }
 
@@ -216,9 +220,9 @@ impl<K: PluginKind> Shared<K> {
     /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
     /// that it refuses does not keep it from being called, here as at its first start.
     async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
-        let configurations = lock(&self.configurations).clone();
+        let configurations = self.state().configurations.clone();
         for (name, configuration) in &configurations {
-            match K::tell(plugin, &Call::default(), name, configuration).await {
+            match K::configure(plugin, &Call::default(), name, configuration).await {
                 Ok(()) | Err(CallError::Unimplemented) => {}
                 Err(CallError::Stopped(reason)) => return Err(reason),
                 Err(error) => {
@@ -238,9 +242,10 @@ impl<K: PluginKind> Shared<K> {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         let configured = self
-            .call(call, |plugin, call| async move { K::tell(&plugin, &call, name, configuration).await })
+            .call(call, |plugin, call| async move { K::configure(&plugin, &call, name, configuration).await })
             .await;
-        let mut all = lock(&self.configurations);
+        let mut state = self.state();
+        let all = &mut state.configurations;
         match &configured {
             Ok(()) => drop(all.insert(name.clone(), configuration.clone())),
             Err(CallError::Stopped(_)) => {
@@ -248,7 +253,6 @@ impl<K: PluginKind> Shared<K> {
             }
             Err(_) => {}
         }
-        drop(all);
         configured
     }
 
