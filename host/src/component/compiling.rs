@@ -3,6 +3,7 @@
 //! Nobody depends on the cache: whatever is wrong with it is logged, and the component is compiled without it.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,55 +37,53 @@ impl ComponentBackend {
     }
 
     async fn compiled(&self, worker: &Worker, source: &Source) -> Result<Compiled, LaunchError> {
-        let digest = source.inspection.digest;
-        let failed = |error: std::io::Error| LaunchError::failed(error);
-        let place = match &self.cache {
-            None => None,
-            Some(cache) => {
-                let lock = turn(cache, &digest).await;
-                let shared = Arc::clone(cache);
-                if let Some(compiled) = blocking(move || shared.find(&digest)).await {
-                    return Ok(compiled);
-                }
-                let shared = Arc::clone(cache);
-                match blocking(move || shared.begin()).await {
-                    Ok(file) => Some((cache, file, lock)),
-                    Err(error) => {
-                        tracing::warn!("the compiled component is not kept: {error}");
-                        None
-                    }
-                }
-            }
-        };
-        if let Some((cache, file, lock)) = place {
-            match worker.compile(&source.bytes, file.as_file()).await {
-                Ok(()) => {
-                    let shared = Arc::clone(cache);
-                    match blocking(move || shared.keep(file, &digest)).await {
-                        Ok(compiled) => return Ok(compiled),
-                        Err(error) => tracing::warn!("the compiled component is not kept: {error}"),
-                    }
-                }
-                Err(error @ CompileError::Failed { .. }) => {
-                    // Its disk may be full. If it is not that, the second try says so.
-                    tracing::warn!("compiling into the cache: {error}");
-                }
-                Err(error) => return Err(compile_error(error)),
-            }
-            drop(lock);
+        if let Some(cache) = &self.cache
+            && let Some(compiled) = into_cache(cache, worker, source).await?
+        {
+            return Ok(compiled);
         }
-        let file = unnamed().map_err(failed)?;
+        let file = unnamed().map_err(LaunchError::failed)?;
         worker.compile(&source.bytes, &file).await.map_err(compile_error)?;
-        Compiled::unkept(file).map_err(failed)
+        Compiled::unkept(file).map_err(LaunchError::failed)
+    }
+}
+
+/// Compiles a component into the cache, or finds it there once its turn has come. `None` when it cannot be kept there.
+async fn into_cache(
+    cache: &Arc<Cache>,
+    worker: &Worker,
+    source: &Source,
+) -> Result<Option<Compiled>, LaunchError> {
+    let digest = source.inspection.digest;
+    // Held until the others can find it.
+    let _lock = turn(cache, &digest).await;
+    let shared = Arc::clone(cache);
+    if let Some(compiled) = blocking(move || shared.find(&digest)).await {
+        return Ok(Some(compiled));
+    }
+    let not_kept = |error: &io::Error| tracing::warn!("the compiled component is not kept: {error}");
+    let shared = Arc::clone(cache);
+    let Ok(file) = blocking(move || shared.begin()).await.inspect_err(not_kept) else { return Ok(None) };
+    match worker.compile(&source.bytes, file.as_file()).await {
+        Ok(()) => {
+            let shared = Arc::clone(cache);
+            Ok(blocking(move || shared.keep(file, &digest)).await.inspect_err(not_kept).ok())
+        }
+        Err(error @ CompileError::Failed { .. }) => {
+            // The disk of the cache may be full. If it is not that, the second try says so.
+            tracing::warn!("compiling into the cache: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(compile_error(error)),
     }
 }
 
 /// Makes a file without a name: in memory where there is no place for one, as in a container that is read-only.
-fn unnamed() -> std::io::Result<File> {
+fn unnamed() -> io::Result<File> {
     tempfile::tempfile().or_else(|error| {
         let directory = std::env::temp_dir();
         tracing::info!("compiled into memory, there can be no file in {}: {error}", directory.display());
-        memfd_create(c"compiled", MemfdFlags::CLOEXEC).map(File::from).map_err(std::io::Error::from)
+        memfd_create(c"compiled", MemfdFlags::CLOEXEC).map(File::from).map_err(io::Error::from)
     })
 }
 
