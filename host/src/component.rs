@@ -51,7 +51,7 @@ mod precompile;
 mod prompts;
 mod provider;
 mod queue;
-mod room;
+mod reserve;
 mod state;
 mod streaming;
 

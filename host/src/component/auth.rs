@@ -102,7 +102,7 @@ impl ComponentAuth {
             })
         });
         let handlers: Vec<wit::HandlerInfo> = asked.await.map_err(LaunchError::Undescribed)?;
-        fits(handlers_size(&handlers), instances.room_for_descriptors()).map_err(LaunchError::Undescribed)?;
+        fits(handlers_size(&handlers), instances.description_limit()).map_err(LaunchError::Undescribed)?;
         this.handlers = each(handlers);
         Ok(this)
     }

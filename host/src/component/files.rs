@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, NewTimestamp, OpenFlags, PathFlags,
 };
 
-use crate::component::room::leaves_room;
+use crate::component::reserve::leaves_reserve;
 use crate::component::state::State;
 
 mod listings;
@@ -71,7 +71,7 @@ async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor
         Descriptor::Dir(directory) => fcntl_dupfd_cloexec(&directory.dir, 0),
         Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
     };
-    if !next.is_ok_and(|next| leaves_room(&next)) {
+    if !next.is_ok_and(|next| leaves_reserve(&next)) {
         return Err(ErrorCode::InsufficientMemory.into());
     }
     refuse_pipe(&mut files, &directory, path_flags, &path).await?;

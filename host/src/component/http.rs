@@ -28,7 +28,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, OutgoingRequest};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
-use crate::component::room::leaves_room;
+use crate::component::reserve::leaves_reserve;
 use crate::component::state::{Ground, State};
 use crate::names::shown;
 
@@ -172,7 +172,7 @@ impl Exchange {
         let mut last = Error::DestinationNotFound;
         for address in self.target.resolve(&self.lookups).await? {
             match TcpStream::connect(address).await {
-                Ok(stream) if leaves_room(&stream) => return Ok(stream),
+                Ok(stream) if leaves_reserve(&stream) => return Ok(stream),
                 // Another address would leave none either.
                 Ok(_) => return Err(Error::ConnectionLimitReached),
                 Err(error) => last = Error::Connect(error),

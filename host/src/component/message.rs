@@ -10,19 +10,19 @@ pub(crate) fn fits(size: u64, limit: u64) -> Result<(), CallError> {
     Ok(LimitHit::check(LimitName::Message, size, limit)?)
 }
 
-/// What is left for all that a plugin says of itself.
+/// How many bytes are left for what a plugin says of itself.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Budget {
     used: u64,
     limit: u64,
 }
 
-impl Room {
+impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
         Self { used: 0, limit }
     }
 
-    /// Takes something from it. Fails when it is more than is left.
+    /// Takes so many. Fails when fewer are left.
     pub(crate) fn take(&mut self, size: u64) -> Result<(), LimitHit> {
         self.used = self.used.saturating_add(size);
         LimitHit::check(LimitName::Message, self.used, self.limit)
@@ -30,9 +30,9 @@ impl Room {
 }
 
 impl Instances {
-    /// Returns how large all that a plugin says of itself may be. That is no request or result, and a
-    /// policy that is tight about those must not make it unknown.
-    pub(crate) fn room_for_descriptors(&self) -> u64 {
+    /// Returns how many bytes a plugin may say of itself: never less than the default for a message, for a policy that is
+    /// tight about requests must not make the plugin unknown.
+    pub(crate) fn description_limit(&self) -> u64 {
         let usual = Limits::default().resolve(BackendName::Component).message;
         self.ground.limits.message.max(usual)
     }
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn room_is_for_all_of_it_together() {
-        let mut room = Room::new(10);
-        assert!(room.take(4).is_ok());
-        assert!(room.take(6).is_ok());
-        let hit = room.take(1).unwrap_err();
+        let mut budget = Budget::new(10);
+        assert!(budget.take(4).is_ok());
+        assert!(budget.take(6).is_ok());
+        let hit = budget.take(1).unwrap_err();
         assert_eq!((hit.asked, hit.allowed), (Amount::Bytes(11), Amount::Bytes(10)));
     }
 }

@@ -21,7 +21,7 @@ use crate::component::convert::{
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
 use crate::component::limit::LimitHit;
-use crate::component::message::Room;
+use crate::component::message::Budget;
 use crate::component::state::Reader;
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
@@ -65,9 +65,9 @@ impl ComponentProvider {
         let mut this = Self { info, names: Vec::new(), descriptors: BTreeMap::new(), instances };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
-        let told = Arc::new(Mutex::new(Told::new(Room::new(this.instances.room_for_descriptors()))));
+        let told = Arc::new(Mutex::new(Told::new(Budget::new(this.instances.description_limit()))));
         let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
-        let Told { mut room, names, repeated, mut descriptors } = lock(&told).take();
+        let Told { mut budget, names, repeated, mut descriptors } = lock(&told).take();
         // What ended the instance ended it over the first descriptor that is missing, if not before.
         let mut end = asked.err();
         if names.is_none()
@@ -85,7 +85,7 @@ impl ComponentProvider {
                     told.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?))
                 }
                 (None, Some(error)) => Err(error),
-                (None, None) => this.describe(&call, &name, &mut room).await,
+                (None, None) => this.describe(&call, &name, &mut budget).await,
             };
             this.descriptors.insert(name.clone(), descriptor);
             this.names.push(name);
@@ -93,19 +93,19 @@ impl ComponentProvider {
         Ok(this)
     }
 
-    /// Asks for one descriptor in an instance of its own, and takes it from the room that all of them have.
+    /// Asks for one descriptor in an instance of its own, and takes its bytes from what is left for all of them.
     async fn describe(
         &self,
         call: &Call,
         name: &ProviderName,
-        room: &mut Room,
+        budget: &mut Budget,
     ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
         let told = self.instances.ask(call, None, None, move |guest| {
             Box::pin(async move { guest.call(DESCRIBE, (provider.as_str(),)).await.map(Ok) })
         });
         let told: Described = told.await?;
-        room.take(described_size(&told))?;
+        budget.take(described_size(&told))?;
         Ok(Descriptor::try_from(told?)?)
     }
 }
@@ -115,7 +115,7 @@ type Described = Result<types::Descriptor, PluginError>;
 
 /// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
 struct Told {
-    room: Room,
+    budget: Budget,
     /// Each of its providers, once.
     names: Option<Vec<String>>,
     /// How many names there were besides.
@@ -124,13 +124,13 @@ struct Told {
 }
 
 impl Told {
-    fn new(room: Room) -> Self {
-        Self { room, names: None, repeated: 0, descriptors: BTreeMap::new() }
+    fn new(budget: Budget) -> Self {
+        Self { budget, names: None, repeated: 0, descriptors: BTreeMap::new() }
     }
 
     /// Takes the names in, and returns each of them once: the same one may be there as often as the plugin likes.
     fn take_names(&mut self, mut names: Vec<String>) -> Result<Vec<String>, LimitHit> {
-        self.room.take(names_size(&names))?;
+        self.budget.take(names_size(&names))?;
         let (all, mut seen) = (names.len(), HashSet::new());
         names.retain(|name| seen.insert(name.clone()));
         self.repeated = all - names.len();
@@ -139,7 +139,7 @@ impl Told {
     }
 
     fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(Room::new(0)))
+        std::mem::replace(self, Self::new(Budget::new(0)))
     }
 }
 
@@ -156,7 +156,7 @@ fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
             for name in names {
                 let described: Described = guest.call(DESCRIBE, (name.as_str(),)).await?;
                 let mut told = lock(&told);
-                told.room.take(described_size(&described))?;
+                told.budget.take(described_size(&described))?;
                 told.descriptors.insert(name, described);
             }
             Ok(Ok(()))
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_provider_is_asked_for_once_however_often_it_is_named() {
-        let mut told = Told::new(Room::new(1000));
+        let mut told = Told::new(Budget::new(1000));
         let names = ["a", "b", "a", "a"].map(str::to_owned).into();
         assert_eq!(told.take_names(names).unwrap(), ["a", "b"]);
         assert_eq!(told.repeated, 2);

@@ -92,9 +92,9 @@ impl<C: Client> Channel<C> {
         Self { client, limits: Arc::new(limits), ..self.clone() }
     }
 
-    /// Returns the room that all descriptions have together: that of one message.
-    pub(super) fn room_for_descriptions(&self) -> Room {
-        Room { used: 0, limit: self.limits.message }
+    /// Returns how many bytes all descriptions may have together: as many as one message.
+    pub(super) fn description_budget(&self) -> Budget {
+        Budget { used: 0, limit: self.limits.message }
     }
 
     /// Makes every call from now on fail with [`CallError::Gone`].
@@ -147,15 +147,15 @@ impl<C: Client> Channel<C> {
     }
 }
 
-/// How much all that a plugin says of itself may be together.
+/// How many bytes are left for what a plugin says of itself.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Budget {
     used: u64,
     limit: u64,
 }
 
-impl Room {
-    /// Takes a message from it. Fails when it is more than is left.
+impl Budget {
+    /// Takes the bytes of a message. Fails when fewer are left.
     pub(super) fn take(&mut self, message: &impl Message) -> Result<(), CallError> {
         let size = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
         self.used = self.used.saturating_add(size);

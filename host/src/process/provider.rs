@@ -18,7 +18,7 @@ use portcullis_proto as proto;
 use tonic::Streaming;
 
 use super::Started;
-use super::channel::{Channel, Pending, ProviderClient, Room, or_nothing_to_do};
+use super::channel::{Budget, Channel, Pending, ProviderClient, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
 
@@ -38,14 +38,14 @@ impl ProcessProvider {
     pub(super) async fn describe(started: Started<ProviderClient>) -> Result<Self, LaunchError> {
         let Started { info, channel, host, child } = started;
         let (call, reader) = (Call::default(), channel.for_descriptions());
-        let mut room = reader.room_for_descriptions();
+        let mut budget = reader.description_budget();
         let told = reader
             .unary(&call, proto::GetProvidersRequest {}, async |mut client, request| {
                 client.get_providers(request).await
             })
             .await
             .map_err(LaunchError::Undescribed)?;
-        room.take(&told).map_err(LaunchError::Undescribed)?;
+        budget.take(&told).map_err(LaunchError::Undescribed)?;
         let mut names: Vec<_> = told.provider_names.into_iter().map(ProviderName::new).collect();
         let (all, mut seen) = (names.len(), HashSet::new());
         // The same one may be there as often as the plugin likes.
@@ -56,7 +56,7 @@ impl ProcessProvider {
         }
         let mut descriptors = HashMap::new();
         for name in &names {
-            match describe(&reader, &call, name, &mut room).await {
+            match describe(&reader, &call, name, &mut budget).await {
                 Err(stopped @ CallError::Stopped(_)) => return Err(LaunchError::Undescribed(stopped)),
                 described => descriptors.insert(name.clone(), described),
             };
@@ -72,13 +72,13 @@ async fn describe(
     channel: &Channel<ProviderClient>,
     call: &Call,
     name: &ProviderName,
-    room: &mut Room,
+    budget: &mut Budget,
 ) -> Result<Descriptor, CallError> {
     let request = proto::GetProviderDescriptorRequest { provider_name: name.as_str().to_owned() };
     let response = channel
         .unary(call, request, async |mut client, request| client.get_provider_descriptor(request).await)
         .await?;
-    room.take(&response)?;
+    budget.take(&response)?;
     Descriptor::try_from(response).map_err(CallError::contract)
 }
 
