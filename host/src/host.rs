@@ -21,12 +21,12 @@ mod describe;
 mod descriptors;
 pub mod discover;
 mod execute;
+mod failures;
 mod find;
 pub mod flow;
 pub mod handlers;
 mod identity;
 mod inputs;
-mod lately;
 mod listing;
 mod plugins;
 pub mod registry;
@@ -46,9 +46,9 @@ use crate::lock::lock;
 use crate::supervise::Life;
 use descriptors::Descriptors;
 pub use execute::{ExecuteError, FailedCall, InvalidInput};
+use failures::RecentFailures;
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
-use lately::Lately;
 pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
 use plugins::Plugins;
 use registry::Registry;
@@ -85,9 +85,9 @@ struct Rooms {
     plugins: Mutex<Plugins>,
     waits: Waits,
     /// The auth handlers that plugins asked for in vain.
-    unusable: Lately<HandlerName, IdentityError>,
+    unusable: RecentFailures<HandlerName, IdentityError>,
     /// The files that could not be described, by their digests.
-    undescribed: Lately<Digest, LaunchError>,
+    undescribed: RecentFailures<Digest, LaunchError>,
     /// Over when the host was dropped.
     life: watch::Sender<Life>,
 }
@@ -126,8 +126,8 @@ impl Host {
             auth_registry: AuthRegistry::default(),
             plugins: Mutex::default(),
             waits: Waits::default(),
-            unusable: Lately::default(),
-            undescribed: Lately::default(),
+            unusable: RecentFailures::default(),
+            undescribed: RecentFailures::default(),
             life: watch::Sender::new(Life::Up),
         });
         Self { rooms }

@@ -22,7 +22,7 @@ use portcullis_contract::Digest;
 use rustix::fs::OFlags;
 
 use crate::component::engine::Class;
-use crate::component::homes::Homeless;
+use crate::component::homes::LoadError;
 use crate::regular;
 
 mod compiled;
@@ -92,10 +92,10 @@ impl Cache {
     pub(crate) fn load<T>(
         &self,
         digest: &Digest,
-        load: impl FnOnce(Compiled) -> Result<T, Homeless>,
-    ) -> Result<Option<T>, Homeless> {
+        load: impl FnOnce(Compiled) -> Result<T, LoadError>,
+    ) -> Result<Option<T>, LoadError> {
         match self.find(digest).map(load) {
-            Some(Err(Homeless::Stale(error))) => {
+            Some(Err(LoadError::Stale(error))) => {
                 tracing::info!("compiled component made anew, it does not load here: {error:#}");
                 let _gone = std::fs::remove_file(self.path(digest));
                 Ok(None)
@@ -387,12 +387,12 @@ mod tests {
         let cache = cache(root.path());
         let digest = Digest::from_sha256([7; 32]);
         keep(&cache, &digest, b"compiled");
-        let no_engine = |_| Err::<Class, _>(Homeless::NoEngine(wasmtime::Error::msg("no memory")));
+        let no_engine = |_| Err::<Class, _>(LoadError::NoEngine(wasmtime::Error::msg("no memory")));
         assert!(cache.load(&digest, no_engine).is_err());
         let class = cache.load(&digest, |compiled| Ok(compiled.class)).unwrap();
         assert_eq!(class, Some(Class::Large));
 
-        let stale = |_| Err::<Class, _>(Homeless::Stale(wasmtime::Error::msg("of another machine")));
+        let stale = |_| Err::<Class, _>(LoadError::Stale(wasmtime::Error::msg("of another machine")));
         assert_eq!(cache.load(&digest, stale).unwrap(), None);
         assert!(cache.find(&digest).is_none());
     }

@@ -89,9 +89,9 @@ pub(crate) struct Place<'a> {
     pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
-/// Why a component has no home.
+/// Why a component could not be loaded.
 #[derive(Debug)]
-pub(crate) enum Homeless {
+pub(crate) enum LoadError {
     /// There is no engine, for this one or any other, or no room to load anything.
     NoEngine(wasmtime::Error),
     /// No engine takes it as it was compiled.
@@ -100,18 +100,18 @@ pub(crate) enum Homeless {
     Unfit(wasmtime::Error),
 }
 
-impl Homeless {
+impl LoadError {
     /// Tells why a component did not load. Where this machine lacks something, to compile it anew would not help.
     fn unloaded(error: wasmtime::Error) -> Self {
         if lack(&error).is_some() { Self::NoEngine(error) } else { Self::Stale(error) }
     }
 }
 
-impl From<Homeless> for LaunchError {
-    fn from(homeless: Homeless) -> Self {
-        match homeless {
-            Homeless::NoEngine(error) | Homeless::Stale(error) => Self::failed(Text::from(error)),
-            Homeless::Unfit(error) => Self::unfit(Text::from(error)),
+impl From<LoadError> for LaunchError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NoEngine(error) | LoadError::Stale(error) => Self::failed(Text::from(error)),
+            LoadError::Unfit(error) => Self::unfit(Text::from(error)),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Homes {
         reuse: Reuse,
         compiled: Compilation,
         interface: &'static Interface,
-    ) -> Result<Self, Homeless> {
+    ) -> Result<Self, LoadError> {
         let pooled = match reuse {
             Reuse::PerCall => compiled.class(),
             // A slot that is never given back is no use to a pool.
@@ -142,11 +142,11 @@ impl Homes {
         };
         let mut last = None;
         for class in classes {
-            let kit = engines.kit(*class, 0).map_err(Homeless::NoEngine);
+            let kit = engines.kit(*class, 0).map_err(LoadError::NoEngine);
             match kit.and_then(|kit| Home::load(kit, &compiled, interface)) {
                 // What is too large for one pool may fit the next, and where no pool has room an instance may.
-                Err(homeless @ (Homeless::Stale(_) | Homeless::NoEngine(_))) => last = Some(homeless),
-                Err(homeless) => return Err(homeless),
+                Err(error @ (LoadError::Stale(_) | LoadError::NoEngine(_))) => last = Some(error),
+                Err(error) => return Err(error),
                 Ok(first) => {
                     let more: Box<_> =
                         (1..engines.count(first.kit.class)).map(|_| Spare::default()).collect();
@@ -155,7 +155,7 @@ impl Homes {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Homeless::NoEngine(wasmtime::Error::msg("there is no engine"))))
+        Err(last.unwrap_or_else(|| LoadError::NoEngine(wasmtime::Error::msg("there is no engine"))))
     }
 
     /// Takes room for an instance, and waits for it if it has to.
@@ -200,7 +200,7 @@ impl Homes {
         let spare = number.checked_sub(1).and_then(|at| self.more.get(at));
         let (Some(spare), Some(Source { compiled, interface })) = (spare, &self.source) else { return };
         spare.home.get_or_init(|| {
-            let kit = self.engines.kit(self.first.kit.class, number).map_err(Homeless::NoEngine);
+            let kit = self.engines.kit(self.first.kit.class, number).map_err(LoadError::NoEngine);
             let home = kit.and_then(|kit| Home::load(kit, compiled, interface));
             // Whatever it is, calls have one home less and go on.
             home.inspect_err(|error| tracing::debug!("a component has one home less: {error:?}")).ok()
@@ -209,11 +209,11 @@ impl Homes {
 }
 
 impl Home {
-    fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, Homeless> {
-        let component = compiled.load(&kit).map_err(Homeless::unloaded)?;
-        let linker = link::linker(&component).map_err(Homeless::Unfit)?;
-        let pre = linker.instantiate_pre(&component).map_err(Homeless::Unfit)?;
-        let exports = Exports::find(&component, interface).map_err(Homeless::Unfit)?;
+    fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, LoadError> {
+        let component = compiled.load(&kit).map_err(LoadError::unloaded)?;
+        let linker = link::linker(&component).map_err(LoadError::Unfit)?;
+        let pre = linker.instantiate_pre(&component).map_err(LoadError::Unfit)?;
+        let exports = Exports::find(&component, interface).map_err(LoadError::Unfit)?;
         Ok(Self { kit, pre, exports })
     }
 
@@ -257,10 +257,10 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_is_not_stale() {
         let full = wasmtime::Error::from(Errno::NOMEM).context("mmap failed");
-        assert!(matches!(Homeless::unloaded(full), Homeless::NoEngine(_)));
+        assert!(matches!(LoadError::unloaded(full), LoadError::NoEngine(_)));
         let no_file_left = std::io::Error::from(Errno::MFILE);
-        assert!(matches!(Homeless::unloaded(no_file_left.into()), Homeless::NoEngine(_)));
+        assert!(matches!(LoadError::unloaded(no_file_left.into()), LoadError::NoEngine(_)));
         let other = wasmtime::Error::msg("compiled for another processor");
-        assert!(matches!(Homeless::unloaded(other), Homeless::Stale(_)));
+        assert!(matches!(LoadError::unloaded(other), LoadError::Stale(_)));
     }
 }

@@ -11,7 +11,7 @@ use portcullis_contract::{Digest, Instances as Reuse, Kind, LaunchError};
 use crate::blocking::blocking;
 use crate::component::cache::Compiled;
 use crate::component::engine::Engines;
-use crate::component::homes::{Compilation, Homeless, Homes};
+use crate::component::homes::{Compilation, Homes, LoadError};
 use crate::component::load::Source;
 use crate::component::{ComponentBackend, Inspection, interface};
 
@@ -74,8 +74,8 @@ impl ComponentBackend {
 }
 
 /// Returns what the compiler wrote, and its class.
-fn take(engines: &Arc<Engines>, compiled: Compiled, kind: Kind) -> Result<(Vec<u8>, u8), Homeless> {
-    let image = compiled.read().map_err(|error| Homeless::Stale(error.into()))?;
+fn take(engines: &Arc<Engines>, compiled: Compiled, kind: Kind) -> Result<(Vec<u8>, u8), LoadError> {
+    let image = compiled.read().map_err(|error| LoadError::Stale(error.into()))?;
     let class = compiled.class.encode();
     // What does not load here would not load there.
     Homes::load(engines, Reuse::Single, Compilation::File(compiled), interface(kind))?;

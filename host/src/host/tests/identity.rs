@@ -4,7 +4,7 @@ use portcullis_contract::{
     Call, HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest,
 };
 
-use super::super::lately::PAUSE;
+use super::super::failures::PAUSE;
 use super::super::services::{HandlerScope, SecretScope, Services};
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What failed a moment ago, so that whoever asks in a loop does not have it tried, and programs started, every time.
+//! Recent failures, remembered for a moment: whoever asks in a loop does not have programs started each time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,24 +9,24 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 
-/// For how long it is not tried again. A guess: too short, and who asks in a loop has programs started all the time; too long, and
-/// what was put right is missed.
+/// How long nothing that failed is tried again. A guess: too short, and a loop starts programs all the time; too long, and what
+/// was put right goes unnoticed.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
-/// How many failures are remembered at a time: no host has nearly so many, and a plugin may ask for any name.
+/// The most failures that are remembered. No host has nearly as many, but a plugin may ask for any name.
 const MOST: usize = 64;
 
-/// Failures by what was tried, and until when each holds.
+/// Failures by what was tried, each with the moment until which it holds.
 #[derive(Debug)]
-pub(super) struct Lately<K, E>(Mutex<HashMap<K, (Instant, E)>>);
+pub(super) struct RecentFailures<K, E>(Mutex<HashMap<K, (Instant, E)>>);
 
-impl<K, E> Default for Lately<K, E> {
+impl<K, E> Default for RecentFailures<K, E> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash, E> Lately<K, E> {
+impl<K: Eq + Hash, E> RecentFailures<K, E> {
     /// Notes that something failed.
     pub(super) fn note(&self, tried: K, error: E) {
         let now = Instant::now();
@@ -37,7 +37,7 @@ impl<K: Eq + Hash, E> Lately<K, E> {
         }
     }
 
-    /// Returns what `say` makes of the failure, if something failed a moment ago.
+    /// Returns what `say` makes of the error, if this failed a moment ago.
     pub(super) fn recall<T>(&self, tried: &K, say: impl FnOnce(&E) -> T) -> Option<T> {
         let all = lock(&self.0);
         let (until, error) = all.get(tried)?;
