@@ -32,7 +32,6 @@ mod inspect;
 mod json;
 mod list;
 mod logging;
-mod made;
 mod moment;
 mod options;
 mod output;
@@ -46,6 +45,7 @@ mod stderr;
 mod table;
 mod terminal;
 mod wrap;
+mod wrapped;
 mod yaml;
 
 use environment::Environment;

@@ -20,7 +20,7 @@ use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunA
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
-use crate::{COMPILE_WORKER, Session, made, progress, shim};
+use crate::{COMPILE_WORKER, Session, progress, shim, wrapped};
 
 /// What compiles components: the program that runs, also where an update has put another one in its place.
 const OURSELVES: &str = "/proc/self/exe";
@@ -122,7 +122,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
         prompts_for_response: personal.person.is_some(),
         ..Configuration::default()
     };
-    setup.wrapped = Some(made::known(session));
+    setup.wrapped = Some(wrapped::known(session));
     setup.prints.clone_from(&personal.prints);
     Ok(Host::new(setup))
 }

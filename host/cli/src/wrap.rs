@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::complain_or_end;
 use crate::setup::{Personal, PluginArgs};
 use crate::signals::Signals;
-use crate::{Session, ending, errors, made, setup, shim};
+use crate::{Session, ending, errors, setup, shim, wrapped};
 
 /// Options of `wrap`.
 #[derive(Args, Debug)]
@@ -80,7 +80,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
         Ok((output, length, fingerprint))
     });
     let (output, length, fingerprint) = written.await?.map_err(write_failed)?;
-    if let Err(error) = made::remember(session, fingerprint) {
+    if let Err(error) = wrapped::remember(session, fingerprint) {
         tracing::warn!("`list` will not know that the file was wrapped here: {error}");
     }
     let told = match session.quiet {
