@@ -6,16 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use portcullis_contract::{AuthCapability, AuthHandler, HandlerInfo, HandlerName};
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
+use crate::lock::lock;
+
 /// Names to auth handlers. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
 pub struct AuthRegistry {
-    handlers: RwLock<BTreeMap<HandlerName, Arc<RegisteredHandler>>>,
+    handlers: Mutex<BTreeMap<HandlerName, Arc<RegisteredHandler>>>,
 }
 
 /// An auth handler, and the plugin that offers it.
@@ -91,7 +93,7 @@ impl AuthRegistry {
     ///
     /// [`AuthRegistryError::Taken`]; the handler that has the name keeps it.
     pub fn register(&self, handler: Arc<RegisteredHandler>) -> Result<(), AuthRegistryError> {
-        let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut handlers = lock(&self.handlers);
         let name = handler.info.name.clone();
         if name.as_str().is_empty() {
             return Err(AuthRegistryError::Nameless);
@@ -109,30 +111,30 @@ impl AuthRegistry {
     ///
     /// [`AuthRegistryError::NotFound`].
     pub fn get(&self, name: &HandlerName) -> Result<Arc<RegisteredHandler>, AuthRegistryError> {
-        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        handlers.get(name).cloned().ok_or_else(|| AuthRegistryError::NotFound(name.clone()))
+        let handler = lock(&self.handlers).get(name).cloned();
+        handler.ok_or_else(|| AuthRegistryError::NotFound(name.clone()))
     }
 
     /// Returns whether a name is registered.
     #[must_use]
     pub fn has(&self, name: &HandlerName) -> bool {
-        self.handlers.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+        lock(&self.handlers).contains_key(name)
     }
 
     /// Returns all names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<HandlerName> {
-        self.handlers.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        lock(&self.handlers).keys().cloned().collect()
     }
 
     /// Forgets the handler of a name, and returns it.
     pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
-        self.handlers.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+        lock(&self.handlers).remove(name)
     }
 
     /// Forgets all handlers, and returns them.
     pub(super) fn take_all(&self) -> Vec<Arc<RegisteredHandler>> {
-        let handlers = std::mem::take(&mut *self.handlers.write().unwrap_or_else(PoisonError::into_inner));
+        let handlers = std::mem::take(&mut *lock(&self.handlers));
         handlers.into_values().collect()
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use portcullis_contract::{CallError, Capability, Descriptor, Provider, ProviderName};
 use thiserror::Error;
@@ -16,11 +16,12 @@ use tokio::sync::OnceCell;
 use super::rules::{self, InvalidDescriptor, Judged};
 use super::schema::InputSchema;
 use super::sentences::quote;
+use crate::lock::lock;
 
 /// Names to providers. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
 pub struct Registry {
-    names: RwLock<Names>,
+    names: Mutex<Names>,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +128,7 @@ impl Registry {
     ///
     /// [`RegisterError::Taken`]; the provider that has the name keeps it.
     pub fn register(&self, provider: Arc<Registered>) -> Result<(), RegisterError> {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.names);
         let name = provider.descriptor.name.clone();
         if let Some(first) = names.providers.get(&name) {
             return Err(RegisterError::Taken { name, version: first.version.clone() });
@@ -138,25 +139,26 @@ impl Registry {
 
     /// Makes [`has`](Self::has) true for a name that nobody offers yet.
     pub fn mark_known(&self, name: impl Into<String>) {
-        self.names.write().unwrap_or_else(PoisonError::into_inner).known.insert(name.into());
+        lock(&self.names).known.insert(name.into());
     }
 
     /// Returns the provider of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
-        self.read(|names| names.providers.get(name).cloned())
+        lock(&self.names).providers.get(name).cloned()
     }
 
     /// Returns whether a name is registered, or known to be on its way.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.read(|names| names.providers.contains_key(name) || names.known.contains(name))
+        let names = lock(&self.names);
+        names.providers.contains_key(name) || names.known.contains(name)
     }
 
     /// Returns all providers, by name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Registered>> {
-        self.read(|names| names.providers.values().cloned().collect())
+        lock(&self.names).providers.values().cloned().collect()
     }
 
     /// Returns the providers with a capability, by name.
@@ -177,16 +179,12 @@ impl Registry {
 
     /// Forgets the provider of a name, and returns it.
     pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
-        self.names.write().unwrap_or_else(PoisonError::into_inner).providers.remove(name)
+        lock(&self.names).providers.remove(name)
     }
 
     /// Forgets everything, and returns all providers.
     pub(super) fn take_all(&self) -> Vec<Arc<Registered>> {
-        let names = std::mem::take(&mut *self.names.write().unwrap_or_else(PoisonError::into_inner));
+        let names = std::mem::take(&mut *lock(&self.names));
         names.providers.into_values().collect()
-    }
-
-    fn read<T>(&self, ask: impl FnOnce(&Names) -> T) -> T {
-        ask(&self.names.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
