@@ -31,6 +31,7 @@ mod inputs;
 mod inspect;
 mod json;
 mod list;
+mod lock;
 mod logging;
 mod moment;
 mod options;

@@ -6,13 +6,14 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar};
 use portcullis::component::{CompileListener, Compiling};
 use portcullis_contract::visible_line;
 
+use crate::lock::lock;
 use crate::stderr;
 
 /// How many components are being compiled, or were when that was given up. A process is one command.
@@ -53,7 +54,7 @@ pub(crate) fn listener(shown: Shown) -> CompileListener {
         let (bars, compiling) = (Arc::clone(&bars), compiling.clone());
         let (done, drawn) = mpsc::channel::<()>();
         stderr::shared().draw(move || {
-            draw(&mut bars.lock().unwrap_or_else(PoisonError::into_inner), &compiling);
+            draw(&mut lock(&bars), &compiling);
             drop(done);
         });
         // What goes to stdout is to come after it, on the same terminal.

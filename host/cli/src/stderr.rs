@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use portcullis_contract::{PluginName, PrintStream, Prints};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::lock::lock;
 use crate::output;
 
 mod lines;
@@ -129,7 +130,7 @@ impl Stderr {
             self.send(Job::Line(line));
             return;
         }
-        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = lock(&self.left_out);
         left_out.get_or_insert(LeftOut { lines: 0, note }).lines += 1;
     }
 
@@ -167,13 +168,13 @@ impl Stderr {
     }
 
     fn has_shown(&self, words: &str) -> bool {
-        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tails = lock(&self.tails);
         let ends = |tail: &Vec<u8>| String::from_utf8_lossy(tail).trim_end().ends_with(words.trim_end());
         !words.is_empty() && tails.values().any(ends)
     }
 
     fn remember(&self, plugin: &PluginName, piece: &[u8]) {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tails = lock(&self.tails);
         let tail = tails.entry(plugin.clone()).or_default();
         tail.extend_from_slice(piece);
         let surplus = tail.len().saturating_sub(TAIL);
@@ -181,13 +182,13 @@ impl Stderr {
     }
 
     fn is_written(&self) -> bool {
-        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = lock(&self.left_out);
         left_out.is_none() && self.waiting.bytes.load(Ordering::Acquire) == 0
     }
 
     fn send(&self, job: Job) {
         // Held to the end, so that nothing comes between the note and what follows it.
-        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = lock(&self.left_out);
         if let Some(LeftOut { lines, note }) = left_out.take() {
             self.hand_over(Job::Line(note(lines).into_bytes()));
         }

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use portcullis_goplugin::log::{Entry, LineFault};
 use portcullis_goplugin::{Sink, Stdio};
+
+use crate::lock::lock;
 
 /// How many bytes are kept of what was printed, on each way.
 const PRINTED: usize = 64 * 1024;
@@ -83,7 +85,7 @@ impl Heard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
