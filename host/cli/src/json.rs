@@ -80,7 +80,7 @@ impl<'a> Document<'a> {
     /// Takes a text apart.
     pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         // The grammar is checked here, without recursion, so that what follows only has to find the parts.
-        check(text)?;
+        let IgnoredAny = serde_json::from_str(text)?;
         if u32::try_from(text.len()).is_err() {
             return Err(serde_json::Error::custom("the text is longer than 4 GiB"));
         }
@@ -233,11 +233,6 @@ impl<'a> Document<'a> {
             }
         }
     }
-}
-
-/// Says of a text that is no JSON what is wrong with it.
-pub(crate) fn check(text: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str(text).map(|IgnoredAny| ())
 }
 
 /// Returns a place in a text, or a count of what is in one. [`Document::parse`] takes no text for which it is too large.

@@ -33,7 +33,7 @@ pub(super) fn render(ran: &Ran, shown: Shown, format: Format) -> anyhow::Result<
 fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     let output = &ran.output;
     // One by one, so that no part can pose as more than itself.
-    json::check(output.data.as_str()).context("failed to decode output")?;
+    output.data.check().context("failed to decode output")?;
     let data = if shown.redacted { &ran.redacted() } else { &output.data };
     let mut text = format!("{{\"data\":{}", data.as_str());
     if !output.warnings.is_empty() {
