@@ -246,7 +246,7 @@ impl Session {
             (None, None) => Ok(LogFormat::Console),
         };
         let (level, format) = (level.or_exit(Exit::InvalidInput)?, format.or_exit(Exit::InvalidInput)?);
-        logging::start(level, format, reader == Reader::TerminalInColour);
+        logging::start(level, format, reader);
         let cwd = global.cwd.as_deref().filter(|directory| !directory.is_empty());
         Ok(Self {
             reader,

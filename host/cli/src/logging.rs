@@ -20,7 +20,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::stderr::Note;
-use crate::{moment, stderr};
+use crate::{Reader, moment, stderr};
 
 /// These have much to say of themselves that helps nobody who uses us.
 const TALKATIVE: [&str; 10] = [
@@ -75,8 +75,8 @@ pub(crate) fn parse_level(text: &str) -> anyhow::Result<LevelFilter> {
     })
 }
 
-/// Starts to log.
-pub(crate) fn start(level: LevelFilter, format: LogFormat, colours: bool) {
+/// Starts to log, for who reads stderr.
+pub(crate) fn start(level: LevelFilter, format: LogFormat, reader: Reader) {
     if level == LevelFilter::OFF {
         return;
     }
@@ -87,7 +87,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, colours: bool) {
     let registry = tracing_subscriber::registry();
     // A second subscriber is refused, and then the first one goes on: nothing is lost.
     let _ = match format {
-        LogFormat::Console => registry.with(console(colours).with_filter(targets)).try_init(),
+        LogFormat::Console => registry.with(console(reader).with_filter(targets)).try_init(),
         LogFormat::Json => registry.with(json().with_filter(targets)).try_init(),
     };
 }
@@ -97,9 +97,9 @@ fn told_by_errors(level: LevelFilter) -> LevelFilter {
     if level > LevelFilter::WARN { level } else { level.min(LevelFilter::ERROR) }
 }
 
-fn console(colours: bool) -> impl Layer<Registry> {
+fn console(reader: Reader) -> impl Layer<Registry> {
     let layer = tracing_subscriber::fmt::layer().with_writer(|| OneLine(console_note));
-    layer.fmt_fields(Colourless).with_ansi(colours).without_time().compact()
+    layer.fmt_fields(Colourless).with_ansi(reader == Reader::TerminalInColour).without_time().compact()
 }
 
 /// Writes the fields of an event as usual, with no colours but our own. Of what others wrote, the library makes visible what is in

@@ -146,9 +146,16 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
         exit = signals.next() => Ended::BySignal(exit),
         () = nobody_reads.notified() => Ended::Unread,
     };
-    let failed = matches!(ended, Ended::ByItself(Err(_)));
+    // A prompt, or why it failed.
+    let more_follows = session.environment.stderr_is_terminal || matches!(ended, Ended::ByItself(Err(_)));
+    let finished = async {
+        streams.end_stdout_line().await;
+        if more_follows {
+            streams.end_stderr_line().await;
+        }
+    };
     let ended = tokio::select! {
-        () = streams.finish(failed || session.environment.stderr_is_terminal) => ended,
+        () = finished => ended,
         exit = signals.patience() => Ended::BySignal(exit),
     };
     ending::stop(&host, signals).await;

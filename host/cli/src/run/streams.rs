@@ -46,16 +46,17 @@ impl Streams {
         self.failed.take()
     }
 
-    /// Ends a line that a person would otherwise find something else on: on stdout in any case, for only a
-    /// table follows there, on stderr if `stderr` says so.
-    pub(super) async fn finish(&mut self, stderr: bool) {
-        match self.unfinished {
-            Some(place @ Place::Stdout) => self.show(place, Bytes::from_static(b"\n")).await,
-            // The log may have ended it meanwhile.
-            Some(Place::Stderr) if stderr => {
-                let _gone = stderr::shared().end_line().await;
-            }
-            _ => {}
+    /// Ends the last line on stdout, if it has no end: what follows there is a table.
+    pub(super) async fn end_stdout_line(&mut self) {
+        if self.unfinished == Some(Place::Stdout) {
+            self.show(Place::Stdout, Bytes::from_static(b"\n")).await;
+        }
+    }
+
+    /// Ends the last line on stderr, if it has no end. The log may have ended it already.
+    pub(super) async fn end_stderr_line(&self) {
+        if self.unfinished == Some(Place::Stderr) {
+            let _gone = stderr::shared().end_line().await;
         }
     }
 
