@@ -17,6 +17,7 @@ mod load;
 mod output;
 mod provider;
 mod state;
+mod status;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -20,9 +20,10 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Started;
-use super::channel::{AuthClient, Channel, Pending, authors_words, in_stream, or_nothing_to_do};
+use super::channel::{AuthClient, Channel, Pending, in_stream, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
+use super::status::authors_words;
 
 /// A child process that offers auth handlers.
 #[derive(Debug)]

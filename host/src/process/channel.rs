@@ -1,23 +1,22 @@
 //! A connection of go-plugin that speaks the contract.
 //!
-//! Here a gRPC status becomes the reason why a call gave no answer. What the plugin said, what its
-//! library said for it and what the connection said are different things under the same codes; they
-//! are told apart by where the status was made.
+//! It bounds messages, passes deadlines on, and turns a [status](super::status) into the reason why a call gave no
+//! answer.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_contract::proto::{Answer, ConvertError, FAILURE, read_failure};
-use portcullis_contract::{
-    Amount, BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason,
-};
+use portcullis_contract::proto::{Answer, ConvertError};
+use portcullis_contract::{BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason};
 use portcullis_goplugin::{Connection, Gone, normalized};
 use portcullis_proto::auth_handler_service_client::AuthHandlerServiceClient;
 use portcullis_proto::plugin_service_client::PluginServiceClient;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
+
+use super::status::{Meaning, lost, reported, sentence};
 
 /// The client of a provider's calls, over a connection of go-plugin.
 pub(super) type ProviderClient = PluginServiceClient<portcullis_goplugin::Channel>;
@@ -200,7 +199,7 @@ impl<C: Client> Pending<C> {
     async fn failed(&self, status: Status) -> CallError {
         // Naming a status anew forgets its source, which is what tells whose it is.
         let status = if status.source().is_none() { normalized(status) } else { status };
-        if let Some(error) = told(&status) {
+        if let Some(error) = reported(&status) {
             return self.settle(error).await;
         }
         let error = match Meaning::of(&status) {
@@ -278,180 +277,13 @@ pub(super) fn in_stream(words: &str, error: CallError) -> CallError {
     }
 }
 
-/// Says what was seen of a connection: the innermost cause, which is the one that is not "transport
-/// error".
-fn lost(status: &Status) -> String {
-    chain(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
-}
-
-/// Returns what upstream's client prints of a status, in whatever language it came.
-fn sentence(status: &Status) -> String {
-    format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
-}
-
-/// Takes what a plugin's author said out of the sentence about its status, if it is one of an ordinary
-/// error: the library of the plugin then puts the call and what it was made for before the author's words.
-pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
-    let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
-    // A name that Go would quote in another way keeps its prefix: that reads well enough.
-    Some(words.strip_prefix(&format!("{call} \"{name}\": ")).unwrap_or(words))
-}
-
-/// Returns what a plugin of ours says of a failure beside its status, where it has something to say.
-fn told(status: &Status) -> Option<CallError> {
-    let line = status.metadata().get(FAILURE).filter(|_| status.source().is_none())?;
-    read_failure(line.to_str().ok()?, status.message())
-}
-
-/// What a status means to the contract.
-#[derive(Debug, PartialEq, Eq)]
-enum Meaning {
-    /// The plugin does not know the call.
-    Unimplemented,
-    /// A message was too large for one side.
-    TooLarge { asked: Amount, allowed: Amount },
-    /// The deadline that went with the call has passed.
-    Late,
-    /// The connection failed under the call.
-    Broken,
-    /// What came was not an answer.
-    Garbled,
-    /// The plugin says so.
-    Refused,
-}
-
-impl Meaning {
-    fn of(status: &Status) -> Self {
-        if let Some((asked, allowed)) = sizes(status) {
-            return Self::TooLarge { asked, allowed };
-        }
-        // Only a status that was made on this side, of an error, has a source.
-        let made_here = status.source().is_some();
-        match status.code() {
-            Code::Cancelled if made_here && is_timeout(status) => Self::Late,
-            Code::DeadlineExceeded => Self::Late,
-            _ if made_here => Self::Broken,
-            Code::Unimplemented => Self::Unimplemented,
-            // gRPC libraries on both sides say so of bytes that are no message.
-            Code::Internal => Self::Garbled,
-            _ => Self::Refused,
-        }
-    }
-}
-
-/// Reads the two sizes that gRPC libraries name when a message is too large for them.
-///
-/// The codes alone do not say it: a plugin's author may use them, too. Both libraries that matter
-/// write two numbers, and no other number: `(5000000 vs. 4194304)`, or `found 5 bytes, the limit is:
-/// 4 bytes`. A text in another form is taken for an author's.
-fn sizes(status: &Status) -> Option<(Amount, Amount)> {
-    if !matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange) {
-        return None;
-    }
-    let mut numbers =
-        status.message().split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
-    let (asked, allowed, None) = (numbers.next()?, numbers.next()?, numbers.next()) else { return None };
-    (asked > allowed).then_some((Amount::Bytes(asked), Amount::Bytes(allowed)))
-}
-
-fn is_timeout(status: &Status) -> bool {
-    chain(status).any(|error| error.is::<tonic::TimeoutExpired>())
-}
-
-fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(status.source(), |error| (*error).source())
-}
-
-/// Returns a code's name as Go has it.
-fn name(code: Code) -> String {
-    match code {
-        Code::Ok => "OK".to_owned(),
-        Code::Cancelled => "Canceled".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(status: Status, expected: Meaning) {
-        assert_eq!(Meaning::of(&status), expected, "{status:?}");
-    }
-
-    fn made_here(code: Code, source: impl Error + Send + Sync + 'static) -> Status {
-        let mut status = Status::new(code, "made here");
-        status.set_source(Arc::new(source));
-        status
-    }
-
-    #[test]
-    fn a_status_means_what_whoever_made_it_meant() {
-        check(Status::unimplemented(""), Meaning::Unimplemented);
-        check(Status::unknown("GetProviders: no"), Meaning::Refused);
-        check(Status::unavailable("later"), Meaning::Refused);
-        check(Status::internal("failed to decode Protobuf message"), Meaning::Garbled);
-        check(Status::deadline_exceeded("late"), Meaning::Late);
-        check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
-        check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
-        check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
-        check(Status::cancelled("the author's own"), Meaning::Refused);
-    }
-
-    #[test]
-    fn what_a_plugin_of_ours_says_beside_a_status_goes_before_its_code() {
-        let mut status = Status::resource_exhausted("limit cpu reached: asked 2s, allowed 1s");
-        status.metadata_mut().insert(FAILURE, "limit cpu 2000000000ns 1000000000ns".parse().unwrap());
-        assert!(matches!(told(&status), Some(CallError::Limit { which: LimitName::Cpu, .. })));
-        status.metadata_mut().insert(FAILURE, "nonsense".parse().unwrap());
-        assert!(told(&status).is_none());
-        let mut broken = made_here(Code::Unavailable, std::io::Error::other("reset"));
-        broken.metadata_mut().insert(FAILURE, "stopped".parse().unwrap());
-        assert!(told(&broken).is_none());
-    }
-
-    /// The texts of grpc-go and of tonic, as they are today.
-    #[test]
-    fn a_message_too_large_is_told_from_an_authors_use_of_the_code() {
-        let [asked, allowed] = [5_000_000, 4_194_304].map(Amount::Bytes);
-        let too_large = || Meaning::TooLarge { asked, allowed };
-        check(
-            Status::resource_exhausted("grpc: received message larger than max (5000000 vs. 4194304)"),
-            too_large(),
-        );
-        check(
-            Status::out_of_range(
-                "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
-            ),
-            too_large(),
-        );
-        check(Status::resource_exhausted("quota of 5 used up"), Meaning::Refused);
-        check(Status::out_of_range("3 is not within 5 and 9"), Meaning::Refused);
-        check(Status::unknown("found 5000000 bytes, the limit is: 4194304 bytes"), Meaning::Refused);
-    }
 
     #[test]
     fn an_older_plugin_that_knows_no_configuration_had_nothing_to_do() {
         assert!(or_nothing_to_do(Err(CallError::Unimplemented)).is_ok());
         assert!(matches!(or_nothing_to_do(Err(CallError::Gone)), Err(CallError::Gone)));
-    }
-
-    #[test]
-    fn a_status_reads_as_it_does_upstream() {
-        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
-        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
-        assert_eq!(sentence(&Status::permission_denied("x")), "rpc error: code = PermissionDenied desc = x");
-    }
-
-    /// Contract item 139.
-    #[test]
-    fn an_ordinary_error_is_told_in_its_authors_words_and_another_as_it_came() {
-        let check = |status: Status, expected: Option<&str>| {
-            assert_eq!(authors_words(&sentence(&status), "Logout", "door"), expected, "{status:?}");
-        };
-        check(Status::unknown("Logout \"door\": no"), Some("no"));
-        check(Status::unknown("no"), Some("no"));
-        check(Status::unknown("Logout \"side\": no"), Some("Logout \"side\": no"));
-        check(Status::permission_denied("Logout \"door\": no"), None);
     }
 }

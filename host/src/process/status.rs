@@ -1,0 +1,186 @@
+//! What a gRPC status says, to the contract and to people.
+//!
+//! A plugin's author, its library and the connection use the same codes for different things. They are told apart by where
+//! the status was made.
+
+use std::error::Error;
+
+use portcullis_contract::proto::{FAILURE, read_failure};
+use portcullis_contract::{Amount, CallError};
+use tonic::{Code, Status};
+
+/// What a status means to the contract.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The plugin does not know the call.
+    Unimplemented,
+    /// A message was too large for one side.
+    TooLarge { asked: Amount, allowed: Amount },
+    /// The deadline that went with the call has passed.
+    Late,
+    /// The connection failed under the call.
+    Broken,
+    /// What came was not an answer.
+    Garbled,
+    /// The plugin says so.
+    Refused,
+}
+
+impl Meaning {
+    pub(super) fn of(status: &Status) -> Self {
+        if let Some((asked, allowed)) = sizes(status) {
+            return Self::TooLarge { asked, allowed };
+        }
+        // Only a status that was made on this side, of an error, has a source.
+        let made_here = status.source().is_some();
+        match status.code() {
+            Code::Cancelled if made_here && is_timeout(status) => Self::Late,
+            Code::DeadlineExceeded => Self::Late,
+            _ if made_here => Self::Broken,
+            Code::Unimplemented => Self::Unimplemented,
+            // gRPC libraries on both sides say so of bytes that are no message.
+            Code::Internal => Self::Garbled,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Says what was seen of a connection: the innermost cause, which is the one that is not "transport
+/// error".
+pub(super) fn lost(status: &Status) -> String {
+    chain(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+/// Returns what upstream's client prints of a status, in whatever language it came.
+pub(super) fn sentence(status: &Status) -> String {
+    format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
+}
+
+/// Takes what a plugin's author said out of the sentence about its status, if it is one of an ordinary
+/// error: the library of the plugin then puts the call and what it was made for before the author's words.
+pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
+    let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
+    // A name that Go would quote in another way keeps its prefix: that reads well enough.
+    Some(words.strip_prefix(&format!("{call} \"{name}\": ")).unwrap_or(words))
+}
+
+/// Returns what a plugin of ours says of a failure beside its status, where it has something to say.
+pub(super) fn reported(status: &Status) -> Option<CallError> {
+    let line = status.metadata().get(FAILURE).filter(|_| status.source().is_none())?;
+    read_failure(line.to_str().ok()?, status.message())
+}
+
+/// Reads the two sizes that gRPC libraries name when a message is too large for them.
+///
+/// The codes alone do not say it: a plugin's author may use them, too. Both libraries that matter
+/// write two numbers, and no other number: `(5000000 vs. 4194304)`, or `found 5 bytes, the limit is:
+/// 4 bytes`. A text in another form is taken for an author's.
+fn sizes(status: &Status) -> Option<(Amount, Amount)> {
+    if !matches!(status.code(), Code::ResourceExhausted | Code::OutOfRange) {
+        return None;
+    }
+    let mut numbers =
+        status.message().split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok());
+    let (asked, allowed, None) = (numbers.next()?, numbers.next()?, numbers.next()) else { return None };
+    (asked > allowed).then_some((Amount::Bytes(asked), Amount::Bytes(allowed)))
+}
+
+fn is_timeout(status: &Status) -> bool {
+    chain(status).any(|error| error.is::<tonic::TimeoutExpired>())
+}
+
+fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |error| (*error).source())
+}
+
+/// Returns a code's name as Go has it.
+fn name(code: Code) -> String {
+    match code {
+        Code::Ok => "OK".to_owned(),
+        Code::Cancelled => "Canceled".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portcullis_contract::LimitName;
+
+    use super::*;
+
+    fn check(status: Status, expected: Meaning) {
+        assert_eq!(Meaning::of(&status), expected, "{status:?}");
+    }
+
+    fn made_here(code: Code, source: impl Error + Send + Sync + 'static) -> Status {
+        let mut status = Status::new(code, "made here");
+        status.set_source(Arc::new(source));
+        status
+    }
+
+    #[test]
+    fn a_status_means_what_whoever_made_it_meant() {
+        check(Status::unimplemented(""), Meaning::Unimplemented);
+        check(Status::unknown("GetProviders: no"), Meaning::Refused);
+        check(Status::unavailable("later"), Meaning::Refused);
+        check(Status::internal("failed to decode Protobuf message"), Meaning::Garbled);
+        check(Status::deadline_exceeded("late"), Meaning::Late);
+        check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
+        check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
+        check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
+        check(Status::cancelled("the author's own"), Meaning::Refused);
+    }
+
+    #[test]
+    fn what_a_plugin_of_ours_says_beside_a_status_goes_before_its_code() {
+        let mut status = Status::resource_exhausted("limit cpu reached: asked 2s, allowed 1s");
+        status.metadata_mut().insert(FAILURE, "limit cpu 2000000000ns 1000000000ns".parse().unwrap());
+        assert!(matches!(reported(&status), Some(CallError::Limit { which: LimitName::Cpu, .. })));
+        status.metadata_mut().insert(FAILURE, "nonsense".parse().unwrap());
+        assert!(reported(&status).is_none());
+        let mut broken = made_here(Code::Unavailable, std::io::Error::other("reset"));
+        broken.metadata_mut().insert(FAILURE, "stopped".parse().unwrap());
+        assert!(reported(&broken).is_none());
+    }
+
+    /// The texts of grpc-go and of tonic, as they are today.
+    #[test]
+    fn a_message_too_large_is_told_from_an_authors_use_of_the_code() {
+        let [asked, allowed] = [5_000_000, 4_194_304].map(Amount::Bytes);
+        let too_large = || Meaning::TooLarge { asked, allowed };
+        check(
+            Status::resource_exhausted("grpc: received message larger than max (5000000 vs. 4194304)"),
+            too_large(),
+        );
+        check(
+            Status::out_of_range(
+                "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
+            ),
+            too_large(),
+        );
+        check(Status::resource_exhausted("quota of 5 used up"), Meaning::Refused);
+        check(Status::out_of_range("3 is not within 5 and 9"), Meaning::Refused);
+        check(Status::unknown("found 5000000 bytes, the limit is: 4194304 bytes"), Meaning::Refused);
+    }
+
+    #[test]
+    fn a_status_reads_as_it_does_upstream() {
+        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
+        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
+        assert_eq!(sentence(&Status::permission_denied("x")), "rpc error: code = PermissionDenied desc = x");
+    }
+
+    /// Contract item 139.
+    #[test]
+    fn an_ordinary_error_is_told_in_its_authors_words_and_another_as_it_came() {
+        let check = |status: Status, expected: Option<&str>| {
+            assert_eq!(authors_words(&sentence(&status), "Logout", "door"), expected, "{status:?}");
+        };
+        check(Status::unknown("Logout \"door\": no"), Some("no"));
+        check(Status::unknown("no"), Some("no"));
+        check(Status::unknown("Logout \"side\": no"), Some("Logout \"side\": no"));
+        check(Status::permission_denied("Logout \"door\": no"), None);
+    }
+}
