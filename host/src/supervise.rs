@@ -1,16 +1,15 @@
-//! A plugin that is watched: deadlines, turns, restarts and the end, for both backends in one place.
+//! A plugin under supervision: deadlines, turns, restarts and the end, for both backends in one place.
 //!
-//! [`Supervised`] is a plugin around another one, of either kind. It holds the two clocks of a call, the
-//! caller's and the plugin's own, around everything that the call waits for: its turn, a restart, the
-//! answer. A plugin that stopped, under a call or between two, is started anew at the next one, told again what it had
-//! been configured with, after a pause that doubles; when that has happened too often it is left in
-//! quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no other room
+//! [`Supervised`] wraps a plugin of either kind. Two clocks run around everything that a call waits for (its turn, a
+//! restart, the answer): the caller's deadline, and the wall of the plugin. A plugin that stopped is started again by the
+//! next call, and configured as it was before. The pause before that doubles each time; after too many restarts the plugin
+//! is in quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no other room
 //! keeps a clock.
 //!
-//! What a plugin remembered is gone with it: an auth handler that was started again knows of no login but
-//! those that it finds in its secrets.
+//! What a plugin had in memory is lost: an auth handler that was started again knows only the logins that it finds in its
+//! secrets.
 //!
-//! Whoever drops a call drops everything below it, but for a restart: that is for whoever calls next.
+//! Dropping a call drops everything below it except a restart, which serves whoever calls next.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::{Arc, Mutex};
@@ -66,8 +65,8 @@ pub trait PluginKind: Debug + Send + Sync + 'static {
 
 /// A running plugin under supervision.
 ///
-/// All promises of [`Plugin`] hold. What it says of itself is what it said at its first launch, and its file is the one that it
-/// was to be started from.
+/// All promises of [`Plugin`] hold. Names and descriptors are those of its first launch, and its path is that of the
+/// specification.
 pub struct Supervised<K: PluginKind> {
     info: PluginInfo,
     said: K::Said,
@@ -111,7 +110,7 @@ pub async fn launch<K: PluginKind>(
 ) -> Result<Supervised<K>, LaunchError> {
     let plugin = launch_within::<K>(backend.as_ref(), &spec, launch_limit).await?;
     let limits = spec.limits.resolve(backend.name());
-    // One that runs apart is started by another backend, from a file of its own, of which nobody else knows.
+    // An isolated component is run by the process backend, from a wrapped file that nobody else should see.
     let (path, digest) = (spec.path.clone(), spec.digest.unwrap_or(plugin.info().digest));
     let info = PluginInfo { backend: backend.name(), path, digest, ..plugin.info().clone() };
     let shared = Shared {
@@ -144,7 +143,7 @@ impl<K: PluginKind> Supervised<K> {
         &self.shared.limits
     }
 
-    /// Returns why it was left alone, if it was.
+    /// Returns why it is in quarantine, if it is.
     #[must_use]
     pub fn quarantine(&self) -> Option<String> {
         self.shared.state().quarantine()
@@ -165,7 +164,7 @@ impl<K: PluginKind> Supervised<K> {
     }
 }
 
-/// A shutdown under way. Once it has done its work, or was dropped and the plugin with it, nothing goes on.
+/// A shutdown under way. Dropping it, done or not, ends every call.
 struct Ending<'a>(&'a watch::Sender<Life>);
 
 impl Drop for Ending<'_> {
@@ -199,8 +198,8 @@ impl<K: PluginKind> Plugin for Supervised<K> {
         *self.shared.life.borrow() == Life::Up
     }
 
-    /// Whoever comes second waits for the end that the first one brings about, under the first one's
-    /// grace. Only who gives none at all does not wait: that is [`kill`](Self::kill).
+    /// A second call waits for the first one to finish, under the grace of the first. A grace of zero does not wait: it
+    /// [kills](Self::kill).
     async fn shutdown(&self, grace: Duration) {
         if grace.is_zero() {
             return self.kill().await;
@@ -220,7 +219,7 @@ impl<K: PluginKind> Plugin for Supervised<K> {
         if let Some(running) = running {
             tokio::select! {
                 () = running.shutdown(grace) => {}
-                // Somebody lost patience: the asking is dropped, and the plugin ended.
+                // Somebody killed it meanwhile: the graceful shutdown is dropped.
                 () = self.shared.over() => running.shutdown(Duration::ZERO).await,
             }
         }

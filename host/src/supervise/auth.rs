@@ -1,6 +1,6 @@
-//! What is asked of an auth handler that is watched.
+//! The calls of a supervised auth handler.
 //!
-//! A login has one clock, its caller's: how long a person takes is no matter of the plugin's limits.
+//! A login has only its caller's deadline: how long a person takes is not the plugin's to limit.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One call to a plugin that is watched: its turn, the plugin, and the answer, in one piece or in many.
+//! One call to a supervised plugin: it waits for a turn, for the plugin, and for the answer, in one piece or many.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ struct Turn<K: PluginKind> {
     _permit: OwnedSemaphorePermit,
 }
 
-/// What a call in pieces keeps. Not the plugin: nobody may ever look at it again.
+/// What a stream keeps. Not the plugin, which it would keep alive for as long as nobody reads it.
 struct Streaming<T> {
     pieces: BoxStream<'static, Result<T, CallError>>,
     launch: u64,
@@ -42,7 +42,7 @@ impl<K: PluginKind> Shared<K> {
         answer
     }
 
-    /// Makes one call that answers in pieces. Only `is_end` is handed over after its time.
+    /// Makes one call that answers in pieces. After the deadline only the last piece, by `is_end`, is still handed over.
     pub(super) fn stream<T, F>(
         self: &Arc<Self>,
         clocks: Clocks,
@@ -75,7 +75,7 @@ impl<K: PluginKind> Shared<K> {
                 let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
                 match next {
                     Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
-                    // To a plugin that is always ahead of its reader nobody waits, and so no clock strikes.
+                    // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at here, too.
                     Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
                         Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
                     }
@@ -109,7 +109,7 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Waits until nothing goes on.
+    /// Waits until the plugin is over.
     pub(super) async fn over(&self) {
         let mut life = self.life.subscribe();
         // The sender is ours, so that waiting cannot fail.
@@ -130,7 +130,7 @@ impl<K: PluginKind> Shared<K> {
             permit = timeout_at(clocks.first(), Arc::clone(&self.turns).acquire_owned()) => permit
                 .map_err(|_elapsed| clocks.error(Waiting::ForTurn, &self.limits))?
                 .map_err(|_closed| CallError::Gone)?,
-            // A stream that nobody reads keeps its turn, and would keep whoever waits for it.
+            // A stream that nobody reads keeps its turn, so waiting for one would outlast the plugin.
             () = self.over() => return Err(CallError::Gone),
         };
         let up = self.until_over(clocks, self.plugin()).await?;

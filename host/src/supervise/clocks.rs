@@ -1,7 +1,7 @@
 //! The two clocks of a call: its caller's, and the wall of its plugin.
 //!
-//! Both run from the moment the call is made, whatever it waits for. Which of them struck, and what the
-//! call waited for then, decides what is said. Nothing here waits.
+//! Both start when the call is made. Which of them runs out first, and what the call waits for at that moment, decides
+//! the error. Nothing here waits.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) struct Clocks {
     wall: Option<Duration>,
 }
 
-/// What a call waits for, which decides what is said when its time is up.
+/// What a call waits for, which decides the error when its time is up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waiting {
     ForTurn,
@@ -47,7 +47,7 @@ impl Clocks {
         ends.min().unwrap_or(self.begun + NEVER)
     }
 
-    /// What a plugin is told of it.
+    /// Returns the call as the plugin sees it: with the earlier of both deadlines.
     pub(super) fn call(&self) -> Call {
         let told = self.caller.is_some() || self.wall.is_some();
         Call { deadline: told.then(|| self.first().into_std()) }

@@ -1,4 +1,4 @@
-//! What is asked of a provider that is watched.
+//! The calls of a supervised provider.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

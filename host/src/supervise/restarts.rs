@@ -1,8 +1,7 @@
-//! A plugin that came to its end: noticed, started again after a pause, and left alone in the end.
+//! Restarts: that a plugin stopped is noticed, it is started again after a pause, and in the end it is quarantined.
 //!
-//! Nobody watches. That a plugin stopped is found out by a call, under it or before it; whoever calls next
-//! waits for the restart on the clocks of that call. The restart itself belongs to no call: it goes on when the call that began
-//! it is given up, and ends with the plugin.
+//! Nothing polls: a call notices, while it runs or before it begins. The next call waits for the restart on its own clocks,
+//! but the restart belongs to none. It goes on when the call that began it is dropped, and ends with the plugin.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -17,15 +16,15 @@ use tracing::instrument::WithSubscriber as _;
 use super::{Life, PluginKind, Shared, launch_within};
 use crate::lock::lock;
 
-/// How often a plugin is started again before it is left alone. One that dies of its configuration is told it anew each time,
-/// and would go on for ever: that counts as any other end.
+/// How often a plugin is started again before it is quarantined. One that dies of its configuration counts, too: replayed
+/// each time, it would restart for ever.
 pub const RESTARTS: u32 = 5;
 
 /// The pause before the first restart; it doubles with each.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A plugin that has run so long since its last restart has its restarts forgiven. A guess: too short,
-/// and one that dies every minute is never left alone; too long, and old sorrows end a good plugin.
+/// After running for so long, a plugin has its earlier restarts forgiven. A guess: too short, and one that dies every minute
+/// is never quarantined; too long, and restarts long past end a good plugin.
 pub(super) const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 
 /// How it stands with a plugin.
@@ -50,7 +49,7 @@ pub(super) struct State<K: PluginKind> {
 type Restart = watch::Receiver<Option<Result<(), StopReason>>>;
 
 impl<K: PluginKind> State<K> {
-    /// Returns how it stands with one that has just been started.
+    /// Makes the state of a plugin that has just been started.
     pub(super) fn new(plugin: Arc<K::Plugin>) -> Self {
         let now = Instant::now();
         Self {
@@ -65,7 +64,7 @@ impl<K: PluginKind> State<K> {
         }
     }
 
-    /// Returns why it is left alone, if it is.
+    /// Returns why it is in quarantine, if it is.
     pub(super) fn quarantine(&self) -> Option<String> {
         let reason = self.last.as_ref().filter(|_| self.running.is_none() && self.restarts >= RESTARTS)?;
         Some(format!(
@@ -74,22 +73,22 @@ impl<K: PluginKind> State<K> {
         ))
     }
 
-    /// Gives it another try if it is left alone. Returns whether it was.
+    /// Ends a quarantine. Returns whether there was one.
     pub(super) fn lift_quarantine(&mut self) -> bool {
-        let is_left_alone = self.quarantine().is_some();
-        if is_left_alone {
+        let was_quarantined = self.quarantine().is_some();
+        if was_quarantined {
             self.restarts = 0;
             self.not_before = Instant::now();
         }
-        is_left_alone
+        was_quarantined
     }
 
-    /// Notes that a plugin came to its end, unless a newer one runs already.
+    /// Notes that a plugin came to its end, unless a newer one runs already. Returns the dead one.
     fn note_end(&mut self, launch: u64, reason: StopReason) -> Option<Arc<K::Plugin>> {
         if launch != self.launch {
             return None;
         }
-        // What ended an instance of a component ended that call alone.
+        // An instance of a component that ended took one call with it, not the plugin.
         let dead = self.running.take_if(|plugin| !plugin.is_running())?;
         if self.since.elapsed() >= FORGIVEN_AFTER {
             self.restarts = 0;
@@ -141,8 +140,8 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Returns the restart that is under way, begun here if none is; none if meanwhile the plugin is up, or a restart has
-    /// failed: there is another pause then.
+    /// Returns the restart under way, or begins one. `None` when the plugin is up by now, or when a restart failed meanwhile
+    /// and the next pause has begun.
     fn under_way(self: &Arc<Self>) -> Option<Restart> {
         let mut state = self.state();
         if state.running.is_some() || Instant::now() < state.not_before {
@@ -165,8 +164,8 @@ impl<K: PluginKind> Shared<K> {
         Some(restart)
     }
 
-    /// Returns the plugin, unless it is down. One that died with nobody asking anything of it is found
-    /// out here, so that it costs a restart and not a call.
+    /// Returns the plugin, unless it is down. One that died between two calls is noticed here, so that it costs a restart
+    /// and no call.
     async fn running(&self) -> Result<Option<Up<K>>, CallError> {
         let launch = self.state().launch;
         self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
@@ -192,7 +191,7 @@ impl<K: PluginKind> Shared<K> {
         }
         let launched = launch_within::<K>(self.backend.as_ref(), &self.spec, self.launch_limit).await;
         let started = match launched {
-            // Nobody waits for this alone, so that nobody else would end one that never takes its configuration.
+            // Limited here, because no caller's clock ends a plugin that never finishes its configuration.
             Ok(plugin) => match timeout(self.launch_limit, self.replay(plugin.as_ref())).await {
                 Ok(replayed) => replayed.map(|()| plugin),
                 Err(_elapsed) => Err(not_again(&format!("not configured within {:?}", self.launch_limit))),
@@ -202,7 +201,7 @@ impl<K: PluginKind> Shared<K> {
         let mut state = self.state();
         state.restarts += 1;
         match started {
-            // The end may have come while it started; then nobody would ever end this one.
+            // The plugin was shut down while this one started: it is dropped, and so ended.
             Ok(_) if *self.life.borrow() != Life::Up => Ok(()),
             Ok(plugin) => {
                 state.launch += 1;
@@ -217,8 +216,8 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Tells a new plugin what the old one had been told. Only its death matters: a configuration
-    /// that it refuses does not keep it from being called, here as at its first start.
+    /// Configures a new plugin as the old one was. Fails only if it dies of that: a configuration that it refuses does not
+    /// keep it from being called, here as at its first start.
     async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
         let configurations = self.state().configurations.clone();
         for (name, configuration) in &configurations {
@@ -233,8 +232,8 @@ impl<K: PluginKind> Shared<K> {
         Ok(())
     }
 
-    /// Tells the plugin what its host is like, and remembers it for the plugin that takes its place. If it dies of this, that
-    /// one is told what this one took before; or the same again, if it took nothing.
+    /// Configures the plugin, and remembers that for the one that takes its place. A configuration that it dies of is
+    /// remembered only if there was none before.
     pub(super) async fn configure(
         self: &Arc<Self>,
         call: &Call,
