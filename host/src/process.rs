@@ -7,8 +7,7 @@
 //! A provider or an auth handler owns its child, and nothing else does: a call, a stream or a clone of a channel
 //! never keeps one alive. However a launch ends, no child is left of one that failed.
 //!
-//! How go-plugin works is not known here but in `portcullis_goplugin`; deadlines and restarts are whoever
-//! calls'.
+//! How go-plugin works is left to `portcullis_goplugin`, deadlines and restarts to whoever calls.
 
 mod auth;
 mod channel;
@@ -76,8 +75,8 @@ impl fmt::Debug for ProcessOptions {
 
 /// Runs plugins as go-plugin child processes.
 ///
-/// A host that is the first process of a container inherits what children leave of children of their own, and nobody but
-/// it can reap those: one that runs for long is started under an init (`docker run --init`).
+/// In a container, a host that is PID 1 inherits the orphans of its plugins and reaps none of them: run one that lasts under
+/// an init (`docker run --init`).
 #[derive(Debug)]
 pub struct ProcessBackend {
     options: ProcessOptions,
@@ -180,8 +179,8 @@ impl ProcessBackend {
                 contract::Stdin::Inherit => Stdin::Inherit,
             },
             start_timeout: self.options.start_timeout,
-            // The limit of messages is not set here: it is for what the plugin prints, which we pass on in
-            // pieces, and a plugin whose prints nobody takes stands still.
+            // The limit on messages is not set here. It would be one on what the plugin prints, which is passed on in pieces
+            // and bounded by whoever takes them.
             socket_base: self.options.runtime_dir.clone(),
             sink: Arc::new(Words::new(spec.name.clone(), spec.prints.clone())),
             ..Launch::new(executable, cookie, versions)
@@ -191,8 +190,8 @@ impl ProcessBackend {
 
 /// Says why a child did not come up.
 ///
-/// One that looked for another cookie says so and exits with 1 (protocol spec 4). It is a plugin, and
-/// somebody else's or of the other kind.
+/// One that looked for another cookie says so and exits with 1 (protocol spec 4): it is a plugin for another host, or of the
+/// other kind.
 fn not_started(error: StartError, wanted: Kind) -> LaunchError {
     /// What go-plugin's library prints for a person who starts a plugin by hand, and what ours does.
     const NO_COOKIE: [&str; 2] = ["This binary is a plugin.", "This program is a plugin"];

@@ -1,8 +1,7 @@
 //! A child that offers auth handlers.
 //!
-//! The eleven calls of the contract, later ones included, with the fallbacks that older plugins need
-//! (contract spec 4.7). Most of them fail with a status; an author's own words are taken out of it, so that
-//! a refusal reads as a component's does.
+//! The eleven calls of the contract, later ones included, with the fallbacks that older plugins need (contract spec 4.7).
+//! Most of them fail with a status. The author's own words are taken out of it, so that a refusal reads as a component's.
 
 use std::time::Duration;
 
@@ -86,7 +85,7 @@ impl Plugin for ProcessAuth {
 
     async fn shutdown(&self, grace: Duration) {
         self.channel.close();
-        // Its way back to us closes before it is asked to end, as upstream has it; this only tidies up.
+        // Stopping it closes the broker first, as upstream has it; this only tidies up.
         self.child.stop(grace).await;
         self.host.close();
     }
@@ -262,7 +261,7 @@ impl Running {
                             let shown = Shown { bytes: 0, allowed: pending.output_limit() };
                             Self::Answering { pending, items: Box::new(items), shown }
                         }
-                        // Go's client would have learned of it when it reads, and says so.
+                        // Go's client learns of it when it reads, so the words are those of a stream.
                         Err(error) => return Some((Err(in_stream(BROKEN, error)), Self::Over)),
                     }
                 }

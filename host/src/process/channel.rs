@@ -42,20 +42,18 @@ impl Client for AuthClient {
     }
 }
 
-/// How long a child may take to be seen dead after its connection broke. The kernel closes the one
-/// and reports the other within milliseconds; when it takes longer, the child is said to be lost
-/// instead of dead, and nothing else depends on it.
+/// How long to wait for the end of a child whose connection broke. The kernel reports both within milliseconds; past this
+/// the child is called lost instead of dead, and nothing else depends on it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long before a deadline, and after it, an error is put down to it. The wire and tokio both round
-/// to milliseconds.
+/// How close to a deadline an error is put down to it. The wire and tokio both round to milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
-/// How long a caller may take to give up once its deadline has passed. It knows what the limit was, and
-/// says so; one that does not watch its own deadline hears it from us, this much later.
+/// How long a caller has to give up by itself once its deadline has passed, for it knows what the whole limit was. One that
+/// does not watch its deadline hears of it from us, this much later.
 const COURTESY: Duration = Duration::from_millis(250);
 
-/// The longest time that a plugin is told. gRPC has eight digits for it, and nobody waits so long.
+/// The longest timeout that is sent. gRPC has eight digits for one, and nobody waits so long.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A connection that speaks the contract. Clones share it; none of them keeps the child alive.
@@ -78,10 +76,8 @@ impl<C: Client> Channel<C> {
         Self { client, connection, gone, limits: Arc::new(limits), closed: Arc::default() }
     }
 
-    /// Returns the same channel with the size of messages that holds where no policy says another.
-    ///
-    /// What a plugin says of itself is no request or result, and a policy that is tight about those must
-    /// not make it unknown.
+    /// Returns the same channel with at least the default limit on messages: a policy that is tight about requests and
+    /// results must not make the plugin unknown.
     pub(super) fn for_descriptions(&self) -> Self {
         let usual = Limits::default().resolve(BackendName::Process).message;
         let mut limits = Resolved::clone(&self.limits);
@@ -111,7 +107,7 @@ impl<C: Client> Channel<C> {
         if self.closed.load(Ordering::Acquire) { Err(CallError::Gone) } else { Ok(()) }
     }
 
-    /// Makes a call that is to begin later.
+    /// Prepares a call that is sent later. Its time runs from now.
     pub(super) fn pending(&self, call: &Call) -> Pending<C> {
         Pending { channel: self.clone(), deadline: call.deadline, began: Instant::now() }
     }
@@ -197,7 +193,7 @@ impl<C: Client> Pending<C> {
 
     /// Returns why there is no answer.
     async fn failed(&self, status: Status) -> CallError {
-        // Naming a status anew forgets its source, which is what tells whose it is.
+        // Normalizing a status drops its source, which is what says that it was made here.
         let status = if status.source().is_none() { normalized(status) } else { status };
         if let Some(error) = reported(&status) {
             return self.settle(error).await;
@@ -215,10 +211,10 @@ impl<C: Client> Pending<C> {
         self.settle(error).await
     }
 
-    /// Returns what an error means that came when it did.
+    /// Returns an error, or that the deadline has passed if the error came with it.
     ///
-    /// A plugin that was told of a deadline fails when it passes, in words of its own. Those race with
-    /// the caller's clock, and the caller's word counts.
+    /// A plugin that knows its deadline fails when that passes, in words of its own, in a race with the caller's clock. What
+    /// the caller says counts.
     pub(super) async fn settle(&self, error: CallError) -> CallError {
         match self.deadline {
             Some(deadline) if Instant::now() + ROUNDING >= deadline => {

@@ -17,15 +17,14 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::lock::lock;
 
-/// How much of what a child asks may be under way beside one of the largest messages. A guess: a name is short, and so is
-/// nearly every secret; less, and a child that sets many large ones at once is refused some.
+/// Bytes of requests that may be under way at a time, beside one message of the largest size. A guess: names and secrets are
+/// short; with less, a child that sets many large secrets at once is refused some.
 const REQUESTS: usize = 64 << 20;
 
-/// What a child may ask of us, and since when it knows where.
+/// The host service of one child, announced to it over the broker.
 ///
-/// Its library wants to be told shortly before it is configured: it forgets an announcement within
-/// five seconds (contract spec 5.1). So nothing is served until somebody configures. Dropping this ends what
-/// is served.
+/// The child's library forgets an announcement within five seconds (contract spec 5.1), so nothing is served or announced
+/// before somebody configures. Dropping this ends what is served.
 #[derive(Debug)]
 pub(super) struct HostDoor {
     host: Option<Arc<dyn HostService>>,
@@ -38,9 +37,9 @@ pub(super) struct HostDoor {
 #[derive(Debug)]
 struct Servings<S = Serving> {
     current: Option<S>,
-    /// Whether the child has answered a configuration that told it of the current one.
+    /// Whether the child has answered a configuration that named the current one.
     taken: bool,
-    /// Kept for a provider that was configured with it and does not know that another one was stopped.
+    /// Kept for providers that were configured with it, when another one of the plugin was stopped.
     previous: Option<S>,
 }
 
@@ -58,7 +57,7 @@ impl<S> Servings<S> {
         self.taken = false;
     }
 
-    /// Forgets the current one, unless it is another than `is`, or was taken.
+    /// Forgets the current one if it is the one that `is` means and no child has taken it.
     fn forget_untaken(&mut self, is: impl FnOnce(&S) -> bool) {
         if !self.taken && self.current.as_ref().is_some_and(is) {
             self.forget();
@@ -66,8 +65,8 @@ impl<S> Servings<S> {
     }
 }
 
-/// What a child is told when it is configured. Dropped before the child has answered, it is not told to anybody again: the
-/// announcement that goes with it does not last, and nobody knows whether the child has come.
+/// An announcement that a configuration carries. Dropped before the child has answered, it is not used again: it does not
+/// last, and nobody knows whether the child has dialled.
 #[derive(Debug)]
 pub(super) struct Announced<'a> {
     door: &'a HostDoor,
@@ -75,12 +74,12 @@ pub(super) struct Announced<'a> {
 }
 
 impl Announced<'_> {
-    /// Returns the number to tell the child; `None` says that there is nobody.
+    /// Returns the broker's number of the service, for the child; `None` offers none.
     pub(super) fn id(&self) -> Option<NonZeroU32> {
         self.id
     }
 
-    /// Notes that the child has answered, and so has come if it wanted to.
+    /// Notes that the child has answered, and so has dialled if it wanted to.
     pub(super) fn taken(self) {
         let mut servings = self.door.servings();
         servings.taken = servings.taken || servings.current.as_ref().is_some_and(|current| self.is(current));
@@ -98,7 +97,7 @@ impl Drop for Announced<'_> {
 }
 
 impl HostDoor {
-    /// Makes a door to `host`, or one to nothing. Nothing is served yet.
+    /// Makes the door to `host`, if there is one. Nothing is served yet.
     pub(super) fn new(host: Option<Arc<dyn HostService>>, broker: Broker, message_limit: u64) -> Self {
         let message_limit = usize::try_from(message_limit).unwrap_or(usize::MAX);
         Self { host, broker, message_limit, serving: Mutex::default() }
@@ -106,7 +105,7 @@ impl HostDoor {
 
     /// Serves and announces the host, unless that was done.
     ///
-    /// A child without a broker has no way to ask, and is told that there is nobody.
+    /// A child without a broker has no way to ask, and is offered none.
     pub(super) async fn announce(&self) -> Result<Announced<'_>, CallError> {
         let id = self.announce_once().await?;
         Ok(Announced { door: self, id })

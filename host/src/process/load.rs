@@ -1,8 +1,8 @@
 //! Is it a program, and what a child is started with.
 //!
-//! A file is judged by its first bytes before anything runs it: what the kernel would refuse with
-//! four words is refused here with a sentence, and what nobody meant to run (a component, a text
-//! somebody set a bit on) never reaches it. The digest is taken of the file that is then run, whatever stands under its path by then.
+//! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused here
+//! in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel. The
+//! digest is that of the very file that is then run, whatever its path leads to by then.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -40,9 +40,8 @@ pub(super) enum Form {
 impl Program {
     /// Returns what to start.
     ///
-    /// A script that was asked for by its content is started as what was opened, and finds a descriptor
-    /// in its `$0`. Any other is started by its path, so that one that looks for its files beside
-    /// itself finds them.
+    /// A script whose digest is required is run from the opened file, so its `$0` is a descriptor. Any other script is run by
+    /// its path, so that it finds the files beside it.
     pub(super) fn to_start(&self, expected: Option<Digest>) -> Executable {
         match (self.form, expected) {
             (Form::Script, None) => Executable::at(self.executable.path()),
@@ -70,14 +69,14 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
         return Err(LaunchError::unfit(Misfit::CutShort));
     }
-    // Asked of the kernel, because only it knows of mounts, lists and who we are. Where a container's filter is older than the
-    // question, there is no answer, and it shows when the program is started.
+    // Only the kernel knows of mounts, access lists and who we are. Where an old filter of a container refuses the question, it
+    // shows when the program is started.
     if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
         && error != Errno::PERM
     {
         return Err(LaunchError::unfit(Misfit::NotExecutable { source: error.into() }));
     }
-    // Opened a second time: what was looked at decides nothing but which sentence is said.
+    // Opened a second time: what was read so far only chooses the error.
     let executable = Executable::open(path).map_err(unreadable)?;
     Ok(Program { executable, form })
 }
@@ -218,8 +217,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, by name, those by which a login opens a browser among them. The last one only narrows
-/// what a wrapped component may do.
+/// Variables that most programs need, and those by which a login opens a browser. The last one only narrows what a wrapped
+/// component may do.
 const USUAL: [&str; 21] = [
     "PATH",
     "HOME",
@@ -264,8 +263,8 @@ pub(super) fn environment(
     ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
 }
 
-/// Tells a child its limits on memory and processor time, to which it holds itself. Where our own environment names a limit,
-/// too, the lower one holds.
+/// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names stays
+/// beside ours; the lower of the two holds.
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));

@@ -43,8 +43,8 @@ impl Words {
     }
 }
 
-/// Tells whether a line on stderr says neither that it is an entry of a log nor how important it is. That a panic is an error
-/// is not said by the panic.
+/// Tells whether a line on stderr is print: it has neither the form of a log entry nor a level of its own. (That a panic is an
+/// error was guessed from its words.)
 fn is_print(entry: &Entry) -> bool {
     let Entry { level, message, target, timestamp, fields } = entry;
     let bare = target.is_none() && timestamp.is_none() && fields.is_empty();
@@ -79,7 +79,7 @@ impl Sink for Words {
             return;
         }
         let Entry { level, message, target, timestamp, fields } = entry;
-        // A logger that is called what the plugin is says no more.
+        // A logger with the plugin's own name adds nothing.
         let module = target.as_deref().filter(|module| *module != plugin.as_str());
         let at = timestamp.as_deref();
         // The names of fields cannot be made at run time either.

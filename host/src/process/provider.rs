@@ -1,7 +1,7 @@
 //! A child that offers providers.
 //!
-//! The eight calls of the contract, with the fallbacks that older plugins need (contract spec 4.7):
-//! to them a host that configures or stops is new, and so is one that streams.
+//! The eight calls of the contract, with the fallbacks for older plugins, which know nothing of configuring, stopping and
+//! streaming (contract spec 4.7).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl ProcessProvider {
     }
 }
 
-/// How the plugin's library refuses to be configured when it cannot come to us (contract spec 3.7).
+/// How the plugin's library refuses a configuration when it cannot reach the host service (contract spec 3.7).
 const NO_WAY: &str = "failed to dial host service";
 
 async fn describe(
@@ -94,7 +94,7 @@ impl Plugin for ProcessProvider {
 
     async fn shutdown(&self, grace: Duration) {
         self.channel.close();
-        // Its way back to us closes before it is asked to end, as upstream has it; this only tidies up.
+        // Stopping it closes the broker first, as upstream has it; this only tidies up.
         self.child.stop(grace).await;
         self.host.close();
     }
@@ -290,8 +290,8 @@ impl Progress {
         CallError::check_bytes(LimitName::Output, self.printed, self.allowed)
     }
 
-    /// Returns what a stream came to that ended cleanly. Without a result that is nothing, which upstream takes for an
-    /// answer and warns of in its log.
+    /// Returns the result of a stream that ended cleanly. Without one it is empty, with a warning in the log, as upstream
+    /// has it.
     fn end(self) -> Output {
         self.result.unwrap_or_else(|| {
             tracing::warn!(provider = self.provider, "the plugin ended its stream without a result");

@@ -9,11 +9,11 @@
 //! | output | the stream of the call |
 //! | concurrency | whoever makes the calls |
 //!
-//! A child that is known to be a wrapped component holds that to the first two itself, and is told them: the engine in it
-//! reserves more address space than anybody would allow it.
+//! A child that is known to be a wrapped component is told the first two and holds itself to them: its engine reserves far
+//! more address space than a policy would allow.
 //!
-//! A child that gets no more memory ends in its own way. That is told as its end and not as a limit,
-//! because nobody but it knows the reason.
+//! A child that gets no more memory ends in its own way. It is reported as stopped and not as past a limit, because only the
+//! child knows why.
 //!
 //! Of the grants, the environment and what the host does are held. A child reaches files and the
 //! network as its user does, whatever was granted.
@@ -27,8 +27,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::sleep;
 use tracing::warn;
 
-/// How long what a child printed last is waited for before it is asked to end: Go's library ends without sending what
-/// it still has of it. A guess, and some twenty times what one piece takes; when it is too short, the last line is lost.
+/// How long to wait for the last prints of a child before asking it to end: Go's library ends without sending the rest. A
+/// guess, some twenty times what one piece takes; too short, and the last line is lost.
 const LAST_PRINTS: Duration = Duration::from_millis(5);
 
 /// A child that runs under its limits. Dropping it kills the child and its group.
@@ -49,8 +49,7 @@ pub(super) enum Reading {
 impl Child {
     /// Takes a child that has just been started, and holds it to what the kernel can hold.
     ///
-    /// It has been running for some milliseconds by then. That gains it nothing: what it holds counts,
-    /// and past the limit it gets no more.
+    /// That it has run for some milliseconds by then gains it nothing: memory that it holds already counts.
     pub(super) fn hold(
         connection: Connection,
         plugin: &PluginName,
@@ -81,10 +80,10 @@ impl Child {
     }
 }
 
-/// Holds a process to an amount of memory, unless it has ended: whoever calls it next learns how.
+/// Limits the address space of a process, unless it has ended: the next call says how.
 ///
-/// It was started with what we are allowed, and a script may have taken from that before it became the program. Where
-/// that is less, it stays: only root could raise it.
+/// A limit that it already has, from us or from a script that became the program, stays where it is lower: only root could
+/// raise it.
 fn hold_memory(pid: Pid, bytes: u64) -> Result<(), Errno> {
     let bytes = most_memory(pid).map_or(bytes, |most| most.min(bytes));
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };

@@ -45,8 +45,7 @@ impl Meaning {
     }
 }
 
-/// Says what was seen of a connection: the innermost cause, which is the one that is not "transport
-/// error".
+/// Says what was seen of a connection: the innermost cause, for the outer ones say no more than "transport error".
 pub(super) fn lost(status: &Status) -> String {
     chain(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
@@ -56,15 +55,15 @@ pub(super) fn sentence(status: &Status) -> String {
     format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
 }
 
-/// Takes what a plugin's author said out of the sentence about its status, if it is one of an ordinary
-/// error: the library of the plugin then puts the call and what it was made for before the author's words.
+/// Takes the author's words out of the sentence of an ordinary error, before which the plugin's library puts the call and the
+/// name of the handler. `None` for a status of any other code.
 pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
     let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
     // A name that Go would quote in another way keeps its prefix: that reads well enough.
     Some(words.strip_prefix(&format!("{call} \"{name}\": ")).unwrap_or(words))
 }
 
-/// Returns what a plugin of ours says of a failure beside its status, where it has something to say.
+/// Returns the failure that a plugin of ours reports in the metadata of its status.
 pub(super) fn reported(status: &Status) -> Option<CallError> {
     let line = status.metadata().get(FAILURE).filter(|_| status.source().is_none())?;
     read_failure(line.to_str().ok()?, status.message())

@@ -1,7 +1,7 @@
 //! Whether an ELF file holds the whole of its program.
 //!
-//! The kernel maps a program as its header says, wherever the file ends. What is missing is missed by whoever runs into it,
-//! who dies of a signal without a word.
+//! The kernel maps what the header says, even past the end of the file. A program that reaches a missing part dies of a
+//! signal without a word.
 
 use std::fs::File;
 use std::io;
@@ -30,11 +30,11 @@ struct Layout {
 const BITS_32: Layout = Layout { word: 4, table: 28, count: 44, entry: 32, offset: 4, length: 16 };
 const BITS_64: Layout = Layout { word: 8, table: 32, count: 56, entry: 56, offset: 8, length: 32 };
 
-/// Returns whether all that is mapped of a program is in its file. Only debuggers need what is behind that.
+/// Returns whether every segment that is mapped lies within the file. What comes after them only debuggers need.
 pub(super) fn are_whole(file: &File) -> io::Result<bool> {
     match end(file) {
         Ok(end) => Ok(end <= file.metadata()?.len()),
-        // Not even the table is, or it is said to be where no file reaches.
+        // The table itself is missing, or its offset is one that no file has.
         Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
             Ok(false)
         }
