@@ -98,7 +98,8 @@ pub enum Prepared {
     /// Those of components that are slow to start. Others are made in less time than this would save.
     #[default]
     SlowOnes,
-    /// Those of every component: for who waits on another process between calls anyway. Needs a runtime with I/O and time.
+    /// Those of every component: for callers that wait for another process between calls anyway. Needs a runtime with I/O and
+    /// time.
     Always,
 }
 
@@ -164,8 +165,8 @@ impl fmt::Debug for ComponentOptions {
 /// says, because it has a memory. That memory is lost when the instance ends: by a crash, a limit, or a
 /// caller who drops a call.
 ///
-/// Where no file may be larger than so much (`ulimit -f`), a guest that was granted a directory to write to can have the
-/// kernel end the process by SIGXFSZ, unless that is handled or ignored. The command handles it, and the shim ignores it.
+/// Under `ulimit -f`, a guest that may write to a directory can get this process killed by SIGXFSZ, unless that is handled or
+/// ignored. The command handles it, and the shim ignores it.
 #[derive(Debug)]
 pub struct ComponentBackend {
     options: ComponentOptions,
@@ -250,7 +251,7 @@ impl ComponentBackend {
     async fn read(&self, kind: Kind, spec: &PluginSpec) -> Result<(Digest, Found), LaunchError> {
         let (cache, engines) = (self.cache.clone(), Arc::clone(&self.engines));
         let (path, expected, reuse) = (spec.path.clone(), spec.digest, spec.run_as.instances);
-        // In one go: each way to another thread and back costs a short command more than the work does.
+        // In one go: each trip to another thread costs a short command more than the work itself.
         let read = blocking(move || {
             let source = Source::new(&path)?;
             let digest = source.inspection.digest;
@@ -330,7 +331,7 @@ fn interface(kind: Kind) -> &'static Interface {
     }
 }
 
-/// What was to be isolated is never run without.
+/// What was to be isolated is never run in our own process instead.
 #[derive(Debug, Error)]
 #[error("it is to run in a process of its own, and this host has no shim to run it behind")]
 struct NotApart;

@@ -1,9 +1,8 @@
 //! Fresh instances that wait for calls, and used ones that wait to be cleared up.
 //!
-//! A call should pay neither for the next one's instance nor for what it leaves behind. Who does that is a task
-//! of its own, and when depends on how long it takes: instances that are slow to make are made while a call runs, on
-//! another thread. Quick ones wait until a thread has nothing else to do. To wake one costs a call about as much as the
-//! instance; and by the time that the answer is read, it is there.
+//! A call should pay neither for the next instance nor for clearing up its own. A task does both. Instances that are slow to
+//! make are made on another thread while a call runs. Quick ones are made when a thread has nothing else to do: waking one
+//! would cost the call about as much as the instance, which is there anyway by the time that the answer is read.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -51,11 +50,11 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Ahead {
-    /// Makes a place for instances of a class. Small ones are made in less time than it takes to wake another thread for it.
+    /// Makes a place for instances of a class. Small ones take less time than waking another thread.
     pub(crate) fn new(class: Class) -> Self {
         let signal = match (class == Class::Small).then(Signal::in_a_pause) {
             Some(Ok(signal)) => signal,
-            // Without a descriptor small ones are made at once, too. That helps no call that comes alone, and harms none.
+            // Without a descriptor small ones are made at once, too: no help to calls that come one by one, and no harm.
             Some(Err(_)) | None => Signal::AtOnce(Notify::new()),
         };
         Self {
@@ -68,7 +67,7 @@ impl Ahead {
         }
     }
 
-    /// Returns how many instances wait for calls, at the most, and how many after them. More would cost memory for little.
+    /// Returns how many instances may be ready, and how many spent. More would cost memory for little.
     pub(crate) fn most(&self) -> usize {
         match *self.signal {
             // One is taken while the next is made; the second smooths a burst.
@@ -77,7 +76,7 @@ impl Ahead {
         }
     }
 
-    /// Says that a call has its instance. `work` begins when there is something to do for the first time.
+    /// Notes that a call has its instance. `work` is the task; it is started by the second call.
     pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W) -> UnderWay<'_>
     where
         W: Future<Output = ()> + Send + 'static,
@@ -96,13 +95,13 @@ impl Ahead {
         UnderWay(self)
     }
 
-    /// Returns where the instance of a call that has its answer waits, if it is to.
-    pub(crate) fn room_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
-        // What waits keeps its slot. It is cleared up only when calls pause, and by nobody before the second call.
-        let room = matches!(*self.signal, Signal::InAPause(_))
+    /// Returns where to put an instance that has answered, to be cleared up later; `None` drops it now.
+    pub(crate) fn place_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
+        // What waits keeps its slot until calls pause, and before the second call there is no task.
+        let waits = matches!(*self.signal, Signal::InAPause(_))
             && is_alive(&lock(&self.task))
             && lock(&self.spent).len() < self.most();
-        room.then_some(&self.spent)
+        waits.then_some(&self.spent)
     }
 
     /// Ends the task, and drops what waits.
@@ -148,12 +147,12 @@ impl Signal {
     fn give(&self) {
         match self {
             Self::AtOnce(notify) => notify.notify_one(),
-            // It fails when it has been given so often that it cannot be counted, and then it has been given.
+            // Fails only when the counter is full, and then the signal is given already.
             Self::InAPause(event) => _ = rustix::io::write(event, &1_u64.to_ne_bytes()),
         }
     }
 
-    /// Has the runtime of who asks look out for it.
+    /// Registers the signal with the runtime of the caller.
     #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
     pub(crate) fn waiting(&self) -> io::Result<Waiting<'_>> {
         let event = match self {
@@ -175,7 +174,7 @@ impl Waiting<'_> {
                 while !given {
                     let mut ready = event.readable().await?;
                     given = rustix::io::read(event, &mut [0_u8; 8]).is_ok();
-                    // To read takes all that was given. What is given from now on makes it ready again.
+                    // The read took every signal so far; a new one makes it ready again.
                     ready.clear_ready();
                 }
             }
@@ -215,11 +214,11 @@ mod tests {
         let ahead = Ahead::new(Class::Small);
         let call = || drop(ahead.begun(None, |_signal| std::future::pending()));
         first.block_on(async { call() });
-        assert!(ahead.room_for_spent().is_none());
+        assert!(ahead.place_for_spent().is_none());
         first.block_on(async { call() });
-        assert!(ahead.room_for_spent().is_some());
+        assert!(ahead.place_for_spent().is_some());
         drop(first);
-        assert!(ahead.room_for_spent().is_none());
+        assert!(ahead.place_for_spent().is_none());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! A component that offers auth handlers, as a caller holds it.
 //!
-//! Handlers have a memory, so there is one instance, and calls wait for each other. Whatever ends a call
-//! before its answer, a trap, a limit, a caller who drops it, ends the instance: the next call gets a new
-//! one, which is told the configuration again and knows nothing else of what was before. A guest that has
-//! to remember more keeps it in the host's secrets.
+//! Handlers have a memory, so there is one instance, and calls wait for each other. Whatever ends a call before its answer
+//! (a trap, a limit, a caller who drops it) ends the instance. The next call gets a new one, which is configured again and
+//! remembers nothing else. A guest that has to remember more keeps it in the host's secrets.
 //!
-//! A login takes as long as its caller lets it, and no wall of a policy ends it.
+//! A login takes as long as its caller lets it; no wall of a policy ends it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -71,7 +70,7 @@ const STOP: Function = EXPORT.function("stop");
 const DETECT_AVAILABLE_FLOWS: Function = EXPORT.function("detect-available-flows");
 const ACTIVATE_SERVER_MODE: Function = EXPORT.function("activate-server-mode");
 
-/// Where calls come in: the one instance, the queue in front of it, and what it was told.
+/// Where calls come in: the one instance, the queue in front of it, and its configuration.
 struct Desk {
     instances: Arc<Instances>,
     queue: Queue,
@@ -139,7 +138,7 @@ impl Desk {
     ) -> Result<(), CallError> {
         self.instances.texts_fit(&[name.as_str(), &configuration.settings])?;
         let call = self.limited(call);
-        // Held until it is remembered: whoever comes next finds the instance as it is remembered.
+        // Held until it is remembered, so that the next call finds the instance configured as remembered.
         let _turn = self.queue.turn(call.deadline).await?;
         let configuration = Arc::new(configuration);
         let (handler, told) = (name.clone(), Arc::clone(&configuration));
@@ -154,7 +153,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Asks the guest one question, in an instance that was told all that there was to tell.
+    /// Asks the guest one question, in an instance that has every configuration.
     async fn ask_now<T>(
         &self,
         call: &Call,
@@ -195,7 +194,7 @@ impl Desk {
         Ok(result.into())
     }
 
-    /// Makes an instance to come start with this configuration, after those that came before it.
+    /// Has every later instance begin with this configuration, after those remembered before; `None` forgets it.
     fn remember(&self, name: &HandlerName, configuration: Option<Arc<types::Configuration>>) {
         let mut told = lock(&self.told);
         match configuration {

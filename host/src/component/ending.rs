@@ -1,6 +1,6 @@
-//! The end of a plugin, and how whatever is under way learns of it.
+//! The end of a plugin, and how the calls under way learn of it.
 //!
-//! It is looked at on the outside of every poll of a guest, so that no guest can put it off.
+//! It is checked around every poll of a guest, so that no guest can put it off.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -40,7 +40,7 @@ impl Ending {
     /// Ends whatever is under way.
     pub(crate) fn end(&self) {
         self.phase.fetch_max(Self::ENDED, Ordering::SeqCst);
-        // Who is woken may let go of what waits, which takes the lock.
+        // A call that is woken may be dropped at once, which takes the lock.
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         for waker in waiting.into_values() {
             waker.wake();
@@ -48,14 +48,13 @@ impl Ending {
     }
 }
 
-/// Polls a guest under its clock, or what a call waits for, for as long as the plugin is there. `None` when it is not.
+/// Polls a guest under its meter, or what a call waits for without one. `None` once the plugin has ended.
 pub(crate) struct Watch<'a, F> {
     /// The clock of a guest.
     meter: Option<&'a Meter>,
     ending: &'a Ending,
     work: Pin<&'a mut F>,
-    /// Under which number, and with which waker, the plugin's end will wake us. Only a guest that
-    /// waits for something needs that.
+    /// The number and the waker by which the plugin's end wakes us; set by the first poll that is pending.
     waiting: Option<(u64, Waker)>,
 }
 

@@ -1,9 +1,8 @@
 //! Instances: fresh for every call, prepared ahead of it, single, pooled.
 //!
-//! A call takes an instance, configures it if nobody has yet, and asks its question. A store that saw
-//! a trap, a limit, or a call that was dropped is never used again: it is simply not put back. Whether
-//! a guest may go on is decided on the outside of every poll, by the clock and by the plugin's end, so
-//! that neither depends on the guest.
+//! A call takes an instance, configures it if that is still to be done, and asks its question. A store that saw a trap, a
+//! limit or a dropped call is never used again: it is not put back. The clock and the plugin's end are checked around every
+//! poll of a guest, so neither depends on the guest.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -144,7 +143,7 @@ impl Instances {
         answer.map_err(CallError::from)
     }
 
-    /// Sends an instance on an errand: the one that is there already, one that waits, or a new one.
+    /// Begins a call in an instance: in `live`, else in one that waits, else in a new one.
     async fn take(&self, live: Option<Live>, name: Option<&str>, errand: Errand) -> Result<Live, CallError> {
         if let Some(mut live) = live.or_else(|| self.ready(name)) {
             State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
@@ -155,11 +154,11 @@ impl Instances {
         Ok(live)
     }
 
-    /// Puts an instance that has answered where the next call, or who clears up, finds it. Else it is dropped.
+    /// Puts an instance that has answered where the next call, or the task that clears up, finds it; or drops it.
     fn put_back(&self, live: Live) {
         let place = match &self.supply {
             Supply::Fresh => None,
-            Supply::Ahead(ahead) => ahead.room_for_spent(),
+            Supply::Ahead(ahead) => ahead.place_for_spent(),
             Supply::Kept { idle, .. } => Some(idle),
         };
         if let Some(place) = place {
@@ -192,7 +191,7 @@ impl Instances {
             Supply::Ahead(ahead) => {
                 let remembered = name.and_then(|name| self.remembered(name));
                 let mut ready = lock(&ahead.ready);
-                // One that was configured for something else, or before that changed, is not fresh.
+                // One with a configuration that has changed since is of no use.
                 ready.retain(|live| {
                     live.guest.configured.iter().all(|(name, old)| self.is_current(name, old))
                 });
@@ -222,7 +221,7 @@ impl Instances {
     /// Makes an instance, and waits for a slot if it has to.
     async fn make(&self, errand: Errand) -> Result<Live, CallError> {
         let place = pin!(self.homes.place());
-        // Whoever has the slots may keep them for longer than the plugin is there.
+        // The calls that have the slots may outlast the plugin.
         let place = Watch::waiting(&self.ground.ending, place).await.ok_or(CallError::Gone)??;
         self.make_in(place, errand).await
     }
@@ -267,11 +266,10 @@ impl Instances {
         }
     }
 
-    /// Makes an instance that waits for a call to come, without keeping another call from its slot. Returns whether
-    /// one waits.
+    /// Makes an instance ahead of a call, unless that would take the last slots from calls. Returns whether one waits.
     ///
-    /// It takes no longer than a call may. Calls that come meanwhile make their own, so that nobody else would ever end one
-    /// that never gets ready and keeps its slot.
+    /// Takes no longer than a call may: calls make their own instances meanwhile, and none would ever end one that never gets
+    /// ready and keeps its slot.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {
@@ -312,7 +310,7 @@ impl Instances {
         Ok(live)
     }
 
-    /// Returns when what begins now has to be done, if that is limited.
+    /// Returns when a call that begins now reaches the wall, if there is one.
     fn end_of_wall(&self) -> Option<Instant> {
         // A wall that is too far off to be reckoned with never comes.
         self.ground.limits.wall.and_then(|wall| Instant::now().checked_add(wall))
@@ -323,7 +321,7 @@ impl Instances {
         CallError::Limit { which: LimitName::Wall, asked: Amount::Unknown, allowed }
     }
 
-    /// Puts an instance where somebody finds it, unless the plugin is to end. Returns whether it did.
+    /// Puts an instance into a place, unless the plugin is ending. Returns whether it did.
     fn put(&self, place: &Mutex<Vec<Live>>, live: Live) -> bool {
         // The end takes the same lock to clear the place, so nothing is put there after it.
         let mut place = lock(place);
@@ -345,7 +343,7 @@ impl Instances {
     /// Ends every call at once.
     pub(crate) fn end(&self) {
         self.ground.ending.end();
-        // A stream that nobody reads keeps its turn. Who waits for one is sent away.
+        // A stream that nobody reads keeps its turn, so whoever waits for one is sent away.
         self.turns.close();
         match &self.supply {
             Supply::Fresh => {}

@@ -3,7 +3,7 @@
 use portcullis_contract::{Amount, CallError, LimitName};
 use thiserror::Error;
 
-/// A guest went past one of its limits. Travels through the engine as an error of its own.
+/// A guest went past one of its limits. Passes through the engine as an error, and is found again by its type.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("limit {which} reached: asked {asked:#}, allowed {allowed}")]
 pub(crate) struct LimitHit {

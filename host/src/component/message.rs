@@ -48,7 +48,7 @@ impl Instances {
         self.fits(size.fold(0, u64::saturating_add))
     }
 
-    /// Returns why a guest gave no answer. A refusal is a message, too, and may be too large for one.
+    /// Returns an error, or that it is too large: a refusal is a message like any other.
     pub(crate) fn fitting(&self, error: CallError) -> CallError {
         let CallError::Refused(refusal) = &error else { return error };
         let excess = {

@@ -68,7 +68,7 @@ impl ComponentProvider {
         let told = Arc::new(Mutex::new(Told::new(Budget::new(this.instances.description_limit()))));
         let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
         let Told { mut budget, names, repeated, mut descriptors } = lock(&told).take();
-        // What ended the instance ended it over the first descriptor that is missing, if not before.
+        // If the instance ended early, the first missing descriptor gets the reason, and the others are asked for anew.
         let mut end = asked.err();
         if names.is_none()
             && let Some(error) = end
@@ -113,7 +113,7 @@ impl ComponentProvider {
 /// A descriptor, or why there is none.
 type Described = Result<types::Descriptor, PluginError>;
 
-/// What a plugin has told of itself so far. Kept outside of its instance, which may not live to the end.
+/// What a plugin has told of itself so far. Kept outside of its instance, which may end early.
 struct Told {
     budget: Budget,
     /// Each of its providers, once.
@@ -128,7 +128,7 @@ impl Told {
         Self { budget, names: None, repeated: 0, descriptors: BTreeMap::new() }
     }
 
-    /// Takes the names in, and returns each of them once: the same one may be there as often as the plugin likes.
+    /// Takes the names in, and returns each once, for a plugin may repeat one as often as it likes.
     fn take_names(&mut self, mut names: Vec<String>) -> Result<Vec<String>, LimitHit> {
         self.budget.take(names_size(&names))?;
         let (all, mut seen) = (names.len(), HashSet::new());
@@ -209,7 +209,7 @@ impl Provider for ComponentProvider {
         let configuration =
             types::Configuration { prompts_for_response: false, ..types::Configuration::from(configuration) };
         self.instances.texts_fit(&[&configuration.settings])?;
-        // Not replayed first: the question itself is the configuration.
+        // Without a name, so that the old configuration is not replayed first.
         let configuration = Arc::new(configuration);
         let (provider, told) = (name.clone(), Arc::clone(&configuration));
         let answer = self.instances.ask(call, None, None, move |guest| {
@@ -300,7 +300,7 @@ async fn execute(
     reader: Option<Reader>,
 ) -> Result<Output, CallError> {
     let Execute { provider, input, context } = request;
-    // On the heap: from here it goes through half a dozen futures, and is large enough for that to show.
+    // On the heap: it is large, and would be moved through half a dozen futures.
     let asked = Box::new((input.into_string(), types::ExecutionContext::from(context)));
     let (input, context) = &*asked;
     instances.fits(execution_size(input, context))?;

@@ -1,8 +1,7 @@
 //! One at a time: the calls of a plugin that has one instance.
 //!
-//! A login may take minutes, because a person takes part in it, and whoever waits behind one should
-//! learn that. So the deadline of a call that waits is kept here while, and only while, a login has the
-//! turn; everything else about deadlines is up to whoever calls.
+//! A login may take minutes, because a person takes part in it, and whoever waits behind one should learn that. So this keeps
+//! the deadline of a waiting call, but only while a login has the turn; all other deadlines are the caller's.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +41,7 @@ impl Queue {
         let permit = match in_time {
             Some(permit) => permit,
             None if self.login.load(Ordering::SeqCst) => return Err(CallError::Busy { with: "login" }),
-            // An ordinary call is slow, and its caller keeps the time of both.
+            // No login: the caller's own deadline ends this.
             None => permit.await,
         };
         Ok(Turn { queue: self, _permit: permit.map_err(|_closed| CallError::Gone)? })
@@ -55,7 +54,7 @@ impl Queue {
         Ok(turn)
     }
 
-    /// Sends everybody away who waits or will come. The turn that is held goes on.
+    /// Fails every call that waits or comes later. The turn that is held goes on.
     pub(crate) fn close(&self) {
         self.turns.close();
     }
