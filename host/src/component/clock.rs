@@ -1,10 +1,9 @@
 //! Time for guests: who yields, and who has run for too long.
 //!
-//! Compiled guests look at a counter, the epoch, whenever they enter a function or go round a loop.
-//! One thread counts it up: every 10 ms while any guest runs, and exactly when the processor time of
-//! some guest may be used up, or its deadline comes. The guest then asks its [`Meter`], which compares clocks.
-//! So one guest's end never touches its neighbour, and a guest that spins yields often enough to be dropped:
-//! soon after its deadline, if it has one.
+//! Compiled guests look at a counter, the epoch, at every function and every turn of a loop. One thread counts it up: every
+//! 10 ms while any guest runs, and at the moment when the processor time of one may be used up or its deadline comes. Each
+//! guest then asks its own [`Meter`], which compares clocks. So the end of one guest never touches another, and a guest that
+//! spins yields often enough to be dropped soon after its deadline.
 //!
 //! The thread sleeps when nothing runs. Entering and leaving a guest that has time left costs two atomic
 //! additions; no lock is taken.
@@ -23,13 +22,12 @@ use crate::lock::lock;
 
 /// How long a guest may run before it yields.
 const TICK: Duration = Duration::from_millis(10);
-/// How many ticks the thread waits, with nothing running, before it goes to sleep. Waking it costs a
-/// call of the kernel, which a plugin that is called all the time should not pay every time.
+/// Ticks with no guest running before the thread sleeps. Waking it costs a system call, which a plugin that is called all the
+/// time should not pay for each call.
 const IDLE_TICKS: u32 = 10;
-/// How long a guest may go on that is past its deadline before it yields once more. Whoever drops it has timers
-/// that are a millisecond off.
+/// How often a guest yields that is past its deadline: the timer of whoever drops it may be a millisecond late.
 const LATE_TICK: Duration = Duration::from_micros(250);
-/// The processor time that is too short to be estimated.
+/// A limit on processor time up to this is measured exactly, never estimated.
 const SHORT: Duration = Duration::from_millis(200);
 /// No wake-up is asked for.
 const NEVER: u64 = u64::MAX;
@@ -108,8 +106,7 @@ impl Face {
         while !self.ended.load(Ordering::SeqCst) {
             if idle >= IDLE_TICKS {
                 self.parked.store(true, Ordering::SeqCst);
-                // Whoever enters a guest adds itself first and looks at `parked` then; one of the two
-                // sees the other.
+                // Whoever enters a guest first adds itself and then looks at `parked`, so that one of the two sees the other.
                 if self.running.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst) {
                     thread::park();
                 }
@@ -127,7 +124,7 @@ impl Face {
                 thread::park_timeout(at - now);
             };
             if wanted != NEVER && self.moment(wanted) <= Instant::now() {
-                // Whoever wants to be woken later than this asks again, because the count makes it look.
+                // A guest that wants a later wake-up asks again: the new count makes it look.
                 self.wanted.compare_exchange(wanted, NEVER, Ordering::SeqCst, Ordering::SeqCst).ok();
             }
             if self.running.load(Ordering::SeqCst) == 0 {
@@ -179,9 +176,8 @@ impl Face {
 
 /// How much processor time one call has used.
 ///
-/// Reading the clock of a thread is a call of the kernel, which costs more than a whole short call of
-/// a guest. So the first stretch of a poll, until the first tick, is charged as it passed on the wall,
-/// and everything after that exactly. A short limit is measured exactly from the start.
+/// Reading the processor time of a thread is a system call, which costs more than a whole short call of a guest. So a poll is
+/// charged by wall time until its first tick, and exactly after that. A short limit is measured exactly from the start.
 #[derive(Debug)]
 pub(crate) struct Meter {
     face: Arc<Face>,
@@ -196,8 +192,7 @@ pub(crate) struct Meter {
     read: AtomicU64,
 }
 
-// All of it is written by one thread at a time, the one that polls the guest; whoever hands the guest
-// from one thread to another orders the accesses.
+// Only the thread that polls the guest writes, and whoever hands the guest to another thread orders the accesses.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Meter {
@@ -224,7 +219,7 @@ impl Meter {
         let left = limit.saturating_sub(self.used.load(ORDER));
         let _running = Running::new(&self.face);
         if left == 0 {
-            // It may be gone before the thread is awake, and so at every poll that follows.
+            // This poll may end before the thread is awake, and so may every later one.
             self.face.count();
         } else if left <= nanos(TICK) {
             self.face.wake_at(now.saturating_add(left));
@@ -235,7 +230,7 @@ impl Meter {
         result
     }
 
-    /// Runs one poll of what the guest has another plugin do. That has a meter of its own.
+    /// Runs one poll of another plugin on the guest's behalf, which is charged to that plugin.
     pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
         self.charge(Charge::GoOn);
         let result = poll();
@@ -254,15 +249,15 @@ impl Meter {
         }
         let left = limit - used;
         if left <= nanos(TICK) {
-            // Not sooner than a wake-up is worth: another thread may have had the processor meanwhile.
+            // No sooner than 100 us, for another thread may have had the processor meanwhile.
             self.face.wake_at(self.face.now().saturating_add(left.max(100_000)));
         }
         let now = self.face.now();
         self.watch_deadline(now);
         // A call that only now came back from the host has not run for a tick.
         let yields = stretch >= TICK.mul_f32(0.8) || now >= self.deadline.load(ORDER);
-        // To the runtime, and not merely to the next task. If the threads of a runtime all run guests that compute, it would
-        // look at its timers and sockets every sixty polls only, which is half a second.
+        // To the runtime, and not just to the next task: with guests computing on all of its threads, a runtime would look at
+        // its timers and sockets only every sixty polls, which is half a second.
         let turn = || UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         Ok(if yields { turn() } else { UpdateDeadline::Continue(1) })
     }

@@ -1,11 +1,12 @@
 //! Engines: how guests are compiled, and where their instances live.
 //!
-//! All engines share one configuration, so that a component that was compiled once loads in each, here and in
-//! the shim on another machine; they differ in where instances get their memory from. Small guests share a pool whose
-//! slots keep their memory resident, which makes a fresh instance per call cheap; there are several such pools, so that
-//! threads that call at once do not hand each other memory that lies in another processor's cache. Guests
-//! that start with much memory or large tables have a pool without that. What is kept between calls, what fits into neither pool, and
-//! everything where pools were not wanted is allocated as it is needed.
+//! All engines share one configuration, so that a component that was compiled once loads in each, here and in the shim on
+//! another machine. They differ in where instances get their memory:
+//!
+//! - Small guests have pools whose slots keep their memory resident, which makes a fresh instance per call cheap. There are
+//!   several, so that threads that call at once do not pass memory between the caches of processors.
+//! - Guests that start with much memory or large tables have one pool that keeps nothing resident.
+//! - What is kept between calls, what fits no pool, and everything where pools are not wanted is allocated on demand.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -38,10 +39,10 @@ macro_rules! machine {
     };
 }
 
-/// Names everything besides the component itself that a compiled component depends on. The features of the
-/// processor are left out: the engine looks at those when it loads.
+/// Names everything besides the component that a compiled component depends on, but for the processor's features: the
+/// engine checks those when it loads.
 ///
-/// The settings are counted up when the configuration of the engines changes anything that compiled components depend on.
+/// The number of the settings goes up with every change of the configuration that compiled components depend on.
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),
@@ -50,12 +51,11 @@ pub const FINGERPRINT: &str = concat!(
     "-linux"
 );
 
-/// Up to how much memory a guest of the small class starts with: what a slot keeps resident. More is
-/// copied back after every call, which costs more than it saves.
+/// The most memory that a guest of the small class starts with, and that a slot keeps resident. More would be restored after
+/// every call, which costs more than it saves.
 const RESIDENT: usize = 2 << 20;
-/// How many pools the small class has at the most, and how few slots are not worth a pool of their own.
-/// Guesses: each pool costs half a millisecond when it is first needed, and each component is loaded
-/// once more for it.
+/// The most pools of the small class, and the fewest slots of one. Guesses: each pool costs half a millisecond when it is first
+/// needed, and each component is loaded once more for it.
 const MOST_POOLS: usize = 8;
 const FEWEST_SLOTS: u16 = 8;
 /// Entries of the largest table of the small class.
@@ -67,8 +67,8 @@ const WASM_PAGE: u64 = 64 << 10;
 
 /// What compiles and runs every component of ours.
 ///
-/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: it is code
-/// in which a guest could find a mistake. With a compiler and without one it is the same, or nothing would load.
+/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: a guest could find a mistake in it.
+/// It is the same with a compiler and without one, or nothing would load.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
@@ -78,11 +78,11 @@ pub(crate) fn config() -> Config {
         .shared_memory(false)
         .wasm_component_model(true)
         .wasm_memory64(false)
-        // What the engine puts between components that were joined into one copies from the memory of one into that of another.
+        // For components that were joined into one: the adapters between them copy from one memory into another.
         .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
-        // Nobody is shown where in a guest a trap was, and tables for it are a seventh of what is read at every start.
+        // Nobody is shown where a guest trapped, and the tables for it are a seventh of what every start reads.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
@@ -202,14 +202,14 @@ impl std::fmt::Debug for EngineKit {
 }
 
 impl Engines {
-    /// Starts the clock. So many slots has the pool of each class; with none there are no pools.
+    /// Starts the clock. Each class has so many slots in its pools; with 0 there are no pools.
     pub(crate) fn new(slots: u16, code: Code) -> std::io::Result<Self> {
         let most = match code {
             Code::Files => MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS)),
-            // An image is mapped anew for every engine, and that for good.
+            // Every engine maps an image anew, for good.
             Code::Image => 1,
         };
-        // Asking for the processors takes longer than an engine: not where there is nothing to deal out.
+        // Asked only where it matters: counting the processors takes longer than making an engine.
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let pools = if most > 1 { most.min(processors()) } else { 1 };
         Ok(Self {
@@ -279,7 +279,7 @@ impl EngineKit {
     }
 }
 
-/// Returns what to add to what an engine says where it may be for somebody else to mend.
+/// Returns advice to append to an error of the engine, where the system's settings may be the cause.
 pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
     // The engine has no type for what a processor lacks.
     if cfg!(target_arch = "x86_64") && error.root_cause().to_string().ends_with("not available on the host") {
@@ -287,7 +287,7 @@ pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
                 an older one than there is";
     }
     match error.downcast_ref::<Errno>() {
-        // Far more of it is reserved than used.
+        // Far more address space is reserved than used.
         Some(&Errno::NOMEM) if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",
         Some(&Errno::PERM | &Errno::ACCESS) => {
             "; `MemoryDenyWriteExecute` of systemd, or `execmem` of SELinux, may forbid it"

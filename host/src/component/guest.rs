@@ -1,8 +1,8 @@
 //! An instance of a component in its store, and the functions that it exports.
 //!
-//! Functions are found by name once, when a component is loaded. Their types are compared with ours when
-//! they are called: comparing those of a whole world costs a fresh instance more than the call it is for.
-//! With those that every request calls that is done once for a component.
+//! Functions are found by name once, when a component is loaded. Their types are checked when they are called, because
+//! checking a whole world costs a fresh instance more than its call does. For functions that every request calls, the check
+//! is made once per component.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -174,7 +174,7 @@ impl Guest {
             return Ok(());
         }
         if let Err(error) = self.configure_anew(configure, name, new).await? {
-            // It took the very same before. What it says now is for its author, not for the caller.
+            // It took the same configuration before, so this is for its author and not for the caller.
             tracing::warn!(plugin = %self.store.data().plugin(), name,
                 "a new instance refuses the configuration: {}", chain(&CallError::from(error)));
         }

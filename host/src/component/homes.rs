@@ -1,10 +1,9 @@
 //! One component in the engines where its instances live: in one, or in one for each processor.
 //!
-//! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which
-//! has to fetch all of its memory first. So where a class has several pools, threads are dealt out to
-//! them, and a component is loaded into the next one when two calls meet: a plugin that is called once
-//! at a time has one home, whatever threads that comes from. A pool that is full keeps nobody waiting
-//! while another has room.
+//! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which has to fetch all of
+//! its memory first. So where a class has several pools, each thread has its own, and a component is loaded into another one
+//! only when two calls overlap: a plugin that serves one call at a time has one home, whatever threads call it. No call waits
+//! for a full pool while another has a slot.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,7 +40,7 @@ pub(crate) struct Home {
     pub(crate) exports: Exports,
 }
 
-/// A home that may be needed. It is made once, by whoever needs it first, or found that it cannot be made.
+/// A home that may be needed. It is made once, by the first call that needs it; `None` in it when that failed.
 #[derive(Default)]
 struct Spare {
     asked_for: AtomicBool,
@@ -83,7 +82,7 @@ struct Source {
     interface: &'static Interface,
 }
 
-/// Room for one instance.
+/// A slot for one instance, in one home.
 pub(crate) struct Place<'a> {
     pub(crate) home: &'a Home,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
@@ -92,16 +91,16 @@ pub(crate) struct Place<'a> {
 /// Why a component could not be loaded.
 #[derive(Debug)]
 pub(crate) enum LoadError {
-    /// There is no engine, for this one or any other, or no room to load anything.
+    /// The machine lacks something: no engine can be made, or nothing can be loaded.
     NoEngine(wasmtime::Error),
-    /// No engine takes it as it was compiled.
+    /// It was compiled for something else, and has to be compiled anew.
     Stale(wasmtime::Error),
     /// What it imports or exports does not fit.
     Unfit(wasmtime::Error),
 }
 
 impl LoadError {
-    /// Tells why a component did not load. Where this machine lacks something, to compile it anew would not help.
+    /// Judges an error of loading: where the machine lacks something, compiling anew would not help.
     fn unloaded(error: wasmtime::Error) -> Self {
         if lack(&error).is_some() { Self::NoEngine(error) } else { Self::Stale(error) }
     }
@@ -144,7 +143,7 @@ impl Homes {
         for class in classes {
             let kit = engines.kit(*class, 0).map_err(LoadError::NoEngine);
             match kit.and_then(|kit| Home::load(kit, &compiled, interface)) {
-                // What is too large for one pool may fit the next, and where no pool has room an instance may.
+                // What is too large for one pool may fit the next, or be allocated on demand.
                 Err(error @ (LoadError::Stale(_) | LoadError::NoEngine(_))) => last = Some(error),
                 Err(error) => return Err(error),
                 Ok(first) => {
@@ -158,7 +157,7 @@ impl Homes {
         Err(last.unwrap_or_else(|| LoadError::NoEngine(wasmtime::Error::msg("there is no engine"))))
     }
 
-    /// Takes room for an instance, and waits for it if it has to.
+    /// Takes a slot for an instance, and waits for one if it has to.
     pub(crate) async fn place(self: &Arc<Self>) -> Result<Place<'_>, CallError> {
         if let Some(place) = self.mine().try_place() {
             return Ok(place);
@@ -182,7 +181,7 @@ impl Homes {
         std::iter::once(&self.first).chain(self.more.iter().filter_map(Spare::home))
     }
 
-    /// Returns where calls of this thread are at home, and has that made ready if it is needed.
+    /// Returns the home of this thread's calls, and has it loaded if it is needed and missing.
     fn mine(self: &Arc<Self>) -> &Home {
         let number = thread_number() % (self.more.len() + 1);
         let Some(spare) = number.checked_sub(1).and_then(|at| self.more.get(at)) else { return &self.first };
@@ -202,7 +201,7 @@ impl Homes {
         spare.home.get_or_init(|| {
             let kit = self.engines.kit(self.first.kit.class, number).map_err(LoadError::NoEngine);
             let home = kit.and_then(|kit| Home::load(kit, compiled, interface));
-            // Whatever it is, calls have one home less and go on.
+            // Calls go on with one home less.
             home.inspect_err(|error| tracing::debug!("a component has one home less: {error:?}")).ok()
         });
     }
@@ -222,7 +221,7 @@ impl Home {
         slots.available_permits() == self.kit.size
     }
 
-    /// Takes room for an instance, if there is any.
+    /// Takes a slot, if one is free.
     pub(crate) fn try_place(&self) -> Option<Place<'_>> {
         let slot = match &self.kit.slots {
             Some(slots) => Some(Arc::clone(slots).try_acquire_owned().ok()?),
@@ -240,7 +239,7 @@ impl Home {
     }
 }
 
-/// Returns the number of this thread among those that ever took room for an instance.
+/// Returns the number of this thread among those that ever took a slot.
 fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
