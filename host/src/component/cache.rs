@@ -1,12 +1,11 @@
 //! Compiled components on disk.
 //!
-//! To load a compiled component is to run what is in the file. So a file is used only when it carries
-//! an authentication code made with a key of ours over everything in it and everything it stands for:
-//! the component's digest, our settings, its class. Whatever is wrong with a file, it is as if it were
-//! not there. This keeps out other users and accidents; a program of the same user can read the key.
+//! Loading a compiled component runs what is in the file. So a file is used only if it carries an authentication code, made
+//! with our key over its content and over what it stands for: the component's digest, our settings, its class. A file with
+//! anything wrong counts as missing. This keeps out other users and accidents; a program of the same user can read the key.
 //!
-//! A file that others may have mapped is never written to. It is made under another name and renamed. What no process
-//! used for a month, of whichever build it is, goes when something new is compiled.
+//! A file that others may have mapped is never written to: it is made under another name and renamed. What no process used
+//! for a month, whichever build made it, is removed when something new is compiled.
 
 #[cfg(feature = "compile")]
 use std::fs::File;
@@ -59,7 +58,7 @@ pub(crate) struct Cache {
 impl Cache {
     /// Finds the directory and the key, or makes them.
     pub(crate) fn open(options: &CacheOptions) -> io::Result<Self> {
-        // Who changes the working directory later has the same cache.
+        // The cache stays where it is when the working directory changes.
         let absolute = |path: &Path| std::path::absolute(path).map_err(named(path));
         let (directory, key_directory) = (absolute(&options.directory)?, absolute(&options.key_directory)?);
         for directory in [&directory, &key_directory] {
@@ -87,8 +86,7 @@ impl Cache {
         }
     }
 
-    /// Does the same and loads it. One that does not load here is removed, so that whoever makes it anew does not find
-    /// it either.
+    /// Finds a component and loads it. One that does not load here is removed, so that it is compiled anew.
     pub(crate) fn load<T>(
         &self,
         digest: &Digest,
@@ -115,7 +113,7 @@ impl Cache {
             return Err(io::Error::other("it is too short"));
         };
         let mut mac = self.key.mac(digest);
-        // Small enough to be there sooner than what is read into it.
+        // Small: getting the pages of a large one takes longer than reading into them.
         let mut buffer = vec![0; 32 << 10];
         let mut left = body;
         while left > 0 {
@@ -138,7 +136,7 @@ impl Cache {
             return Err(io::Error::other("its authentication code is wrong"));
         }
         let class = Class::decode(*class).ok_or_else(|| io::Error::other("its class is unknown"))?;
-        // It is in use, and who sweeps goes by that.
+        // Marks it as used, for the sweep.
         let _touched = file.set_modified(SystemTime::now());
         Ok(Compiled { file, length: metadata.len().saturating_sub(TRAILER as u64), class })
     }
@@ -158,11 +156,11 @@ impl Cache {
     #[cfg(feature = "compile")]
     pub(crate) fn begin(&self) -> io::Result<tempfile::NamedTempFile> {
         crate::leftovers::sweep(&self.key_directory, key::UNFINISHED);
-        // Who clears caches away does so also under a program that runs on.
+        // Caches are cleared away under running programs, too.
         private_directory(&self.directory).map_err(named(&self.directory))?;
         sweep::sweep(&self.directory);
         let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
-        // Held while we live: an unlocked one was left by a process that was killed. Where files cannot be locked it stays.
+        // Locked while we live: an unlocked one was left by a process that was killed. Where nothing can be locked it stays.
         let _held = file.as_file().try_lock();
         Ok(file)
     }
@@ -196,7 +194,7 @@ impl Cache {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
-        // To open a pipe would be to wait for whoever reads it.
+        // Opening a pipe would wait for its reader.
         let file =
             options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(self.lock_path(digest))?;
         match file.try_lock() {

@@ -1,6 +1,6 @@
-//! A component that is not compiled yet: one process compiles it, and the others take what came of it.
+//! Compiling a component that is not in the cache: one process does, and the others wait for the result.
 //!
-//! Nobody depends on the cache: whatever is wrong with it is logged, and the component is compiled without it.
+//! Nothing depends on the cache: whatever is wrong with it is logged, and the component is compiled without it.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ use crate::component::{CompileListener, Compiling, ComponentBackend};
 struct NoWorker;
 
 impl ComponentBackend {
-    /// Compiles a component, or takes what somebody else just has.
+    /// Compiles a component, or takes what another process just compiled.
     pub(super) async fn compile(&self, path: &Path, source: &Source) -> Result<Compiled, LaunchError> {
         let Some(worker) = &self.options.worker else {
             return Err(LaunchError::failed(NoWorker));
@@ -78,7 +78,7 @@ async fn into_cache(
     }
 }
 
-/// Makes a file without a name: in memory where there is no place for one, as in a container that is read-only.
+/// Makes a file without a name; in memory where none can be made, as in a read-only container.
 fn unnamed() -> io::Result<File> {
     tempfile::tempfile().or_else(|error| {
         let directory = std::env::temp_dir();
@@ -122,7 +122,7 @@ fn compile_error(error: CompileError) -> LaunchError {
     }
 }
 
-/// Tells a listener that compiling has begun, and that it has ended. Dropped before that, it was given up.
+/// Tells a listener that compiling begins and ends. Dropped before its end, it was given up.
 struct Progress {
     listener: Option<CompileListener>,
     path: PathBuf,

@@ -42,8 +42,7 @@ impl From<Misfit> for CallError {
     }
 }
 
-/// Leaves out what says nothing: the wire has no other way to say that, so that a component is told the same in process and
-/// behind the shim.
+/// Reads an empty value as none, as the wire does: a component is told the same in process and behind the shim.
 pub(crate) fn said<T: Default + PartialEq>(what: Option<T>) -> Option<T> {
     what.filter(|what| *what != T::default())
 }

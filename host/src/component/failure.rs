@@ -11,7 +11,7 @@ use crate::component::limit::LimitHit;
 use crate::component::state::{Refused, State};
 
 impl Instances {
-    /// Says how it went with a guest; `None` is that the plugin was ended meanwhile.
+    /// Returns what a guest answered, or why it did not. `None` means that the plugin was ended meanwhile.
     pub(crate) fn outcome<T>(
         &self,
         result: Option<wasmtime::Result<T>>,
@@ -34,8 +34,8 @@ impl Instances {
             return hit.clone().into();
         }
         let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
-        // A guest that is refused memory mostly gives up, by a trap or in its own way, and only we know why. One that made do
-        // may have had another reason.
+        // A guest that is refused memory mostly gives up, by a trap or an exit, and only we know why. If it took less memory
+        // after that, its reason may have been another.
         let gave_up = trap.is_some() || exit.is_some_and(|exit| exit.0 != 0);
         let before = match state.refused_memory().filter(|_| gave_up) {
             Some(Refused { hit, made_do: false }) => return hit.clone().into(),
@@ -46,7 +46,7 @@ impl Instances {
         };
         let stderr = state.printed().last_words();
         if let Some(exit) = exit {
-            // WASI 0.2 tells no more of an exit than whether it was a good one.
+            // WASI 0.2 says of an exit only whether it was a success.
             let status = if exit.0 == 0 { "it ended itself" } else { "it ended itself with an error" };
             return CallError::Stopped(StopReason::Exited { status: format!("{status}{before}"), stderr });
         }
@@ -66,7 +66,7 @@ impl Instances {
     }
 }
 
-/// Says what there was too little of, if the engine failed for that: it is nothing that the guest did.
+/// Says what the machine lacked, if the engine failed for that and not for something that the guest did.
 pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
     let root = error.root_cause().to_string();
     // The engine has no type for what a store may hold of a kind.

@@ -1,4 +1,4 @@
-//! Files of a guest, as far as wasmtime does with them what we cannot let it do.
+//! Calls on a guest's files that replace wasmtime's: those that take threads or memory of ours that no limit counts.
 //!
 //! What may be opened is decided by the directories in a [store](crate::component::state), and by wasmtime.
 
@@ -27,7 +27,7 @@ type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFla
 /// A directory, and what in it is to have been read and changed when.
 type Dated = (Resource<Descriptor>, PathFlags, String, NewTimestamp, NewTimestamp);
 
-/// Replaces those of wasmtime's calls that take threads or memory of ours that no limit counts.
+/// Replaces the calls of wasmtime that take threads or memory of ours that no limit counts.
 pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
@@ -38,8 +38,8 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Opens what leaves the host room, and no pipes, which wasmtime would open as well. To open one is to wait for whoever has its
-/// other end, on a thread of ours that neither the end of the call nor that of the plugin frees.
+/// Has `open-at` leave the host its reserve of descriptors, and refuse pipes. Wasmtime would open one and wait for its other
+/// end, on a thread of ours that neither the end of the call nor that of the plugin frees.
 fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",
@@ -55,7 +55,7 @@ fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result
     )
 }
 
-/// Tells a guest how it went. An error that is none of a file's ends it.
+/// Returns a result to the guest. An error that is not one of files traps.
 fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     Ok((match result {
         Ok(value) => Ok(value),
@@ -66,7 +66,7 @@ fn told<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
 async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor>> {
     let (directory, path_flags, path, open_flags, flags) = wanted;
     let mut files = state.filesystem();
-    // Looked at before it is opened, because that may make a file, or empty one.
+    // Checked before it is opened, because opening may create or truncate a file.
     let next = match files.table.get(&directory)? {
         Descriptor::Dir(directory) => fcntl_dupfd_cloexec(&directory.dir, 0),
         Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
@@ -86,8 +86,8 @@ async fn set_times(state: &mut State, dated: Dated) -> FsResult<()> {
     files.set_times_at(directory, path_flags, path, read, changed).await
 }
 
-/// Fails if that is a pipe. Whoever may move a pipe that lies there, for no guest makes one, could still put it in the place
-/// of what was looked at.
+/// Fails if that is a pipe. Guests cannot make pipes; one that could move a pipe there between the look and the opening is
+/// not stopped.
 async fn refuse_pipe(
     files: &mut WasiFilesystemCtxView<'_>,
     directory: &Resource<Descriptor>,
@@ -95,9 +95,9 @@ async fn refuse_pipe(
     path: &str,
 ) -> FsResult<()> {
     let same = Resource::new_borrow(directory.rep());
-    // What cannot be looked at cannot be opened, and why is told then.
+    // What cannot be looked at cannot be opened either, and opening says why.
     let found = files.stat_at(same, path_flags, path.to_owned()).await;
-    // So wasmtime calls what it has no word for: pipes, and sockets, which nobody opens.
+    // Wasmtime's type for pipes, and for sockets, which nobody opens.
     if found.is_ok_and(|found| matches!(found.type_, DescriptorType::Unknown)) {
         return Err(ErrorCode::Unsupported.into());
     }

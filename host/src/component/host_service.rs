@@ -1,10 +1,10 @@
 //! What a guest may ask of us, as component imports.
 //!
-//! Each call goes straight to the [`HostService`] that the plugin was launched with; what was granted
-//! is decided there, once for both backends. A guest that drops out of a call drops the request too.
+//! Each call goes straight to the [`HostService`] that the plugin was launched with, which decides what was granted, once for
+//! both backends. Dropping the guest's call drops the request.
 //!
-//! Who the user is, auth handlers know. One that is a component computes within the poll of the guest that asks, and pays for
-//! that itself; all else that the host does for a guest counts as the guest's.
+//! Identities come from auth handlers. One that is a component runs within the poll of the guest that asks, but its processor
+//! time is charged to itself. Everything else that the host does for a guest is charged to the guest.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -96,7 +96,7 @@ impl IdentityHost for State {
 
     async fn list_handlers(&mut self) -> wasmtime::Result<HandlerList> {
         Ok(match self.host() {
-            // Who was not asked before what it offers is asked now.
+            // This may start handlers, to ask what they offer.
             Some(host) => elsewhere(self.meter(), host.auth_handlers()).await.into(),
             None => HandlerList { names: Vec::new(), default: String::new() },
         })

@@ -50,7 +50,7 @@ impl Compiled {
     }
 
     fn map(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // The path leads to the very file that was verified, whatever its name stands for by now.
+        // Leads to the very file that was verified, whatever is under its name by now.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         #[expect(unsafe_code, reason = "what is mapped was made by our own compiler")]
         // SAFETY: the file was either written by a worker of ours into a file that nobody else was
@@ -62,8 +62,8 @@ impl Compiled {
         }
     }
 
-    /// Copies what may not be mapped, as on a file system that is mounted `noexec`, or cannot, where there is no /proc to name
-    /// an open file by. A copy takes memory that a mapping would share; to compile it anew would take time as well.
+    /// Copies what may not be mapped (on a `noexec` file system) or cannot be (without a /proc to name an open file by). A copy
+    /// takes memory that a mapping would share; compiling anew would take that and time.
     pub(super) fn copy_unmapped(
         &self,
         engine: &Engine,

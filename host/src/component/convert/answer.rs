@@ -21,7 +21,7 @@ impl From<types::Failure> for Refusal {
         let exit_code = exit_code.filter(|code| *code != 0);
         let mut refusal = Self { message, exit_code, diagnostics: each(diagnostics) };
         if refusal.message.is_empty() {
-            // On the wire nothing would mean success, and the same is said in its place.
+            // On the wire an empty message would mean success. The words are those that it has there.
             refusal.message = refusal.error_diagnostics().unwrap_or_else(|| "no reason given".to_owned());
         }
         refusal

@@ -1,7 +1,6 @@
-//! About how many bytes what a guest says takes, and what it is asked.
+//! About how many bytes requests and answers take.
 //!
-//! What counts is the text and, in what a plugin says of itself, a little for every element of a list: a
-//! list of empty texts is not free.
+//! Text counts, and in descriptions also a little for every element of a list: a list of empty texts is not free.
 
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::portcullis::plugin::types;
