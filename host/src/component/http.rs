@@ -1,10 +1,10 @@
 //! HTTP on behalf of a guest: only to places that were granted.
 //!
-//! What counts is the authority that the request finally goes to. It is taken from the request as it
-//! will be sent, compared with the grants, resolved once, and connected to at the very address that was
-//! looked at, so that no second answer of a resolver can lead elsewhere. A name has to stand for a
-//! public address; only a grant that names an address itself leads into a private network. Redirects
-//! are answers like any other: a guest that follows one makes another request, which is judged anew.
+//! What counts is the authority that the request goes to in the end. It is taken from the request as it will be sent, compared
+//! with the grants, and resolved once; the connection goes to the very address that was checked, so no second answer of a
+//! resolver can lead elsewhere. A name has to resolve to a public address; only a grant of an address itself leads into a
+//! private network. A redirect is an answer like any other: a guest that follows it makes another request, which is checked
+//! anew.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -38,23 +38,23 @@ mod target;
 use body::{Capped, Paced};
 use target::Target;
 
-/// Requests of one store at a time. A guess; one too small is told to the guest as such.
+/// The most requests of one store at a time. A guess; past it a guest is told that the limit is reached.
 const CONNECTIONS: usize = 16;
-/// Names that are looked up for one plugin at a time, those that nobody waits for any more included. A guess; one too small
-/// slows a plugin that asks for many at once.
+/// The most lookups of names for one plugin at a time, abandoned ones included. A guess; too few, and a plugin that needs many at
+/// once is slowed.
 pub(crate) const LOOKUPS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most bytes of what comes before the body of a response. A guess: hardly any server sends as many, and a guest may keep
-/// a thousand responses, each with all that was read of it at once.
+/// The most bytes of a response before its body. A guess: hardly any server sends as many, and a guest may keep a thousand
+/// responses with a buffer of this size.
 const HEAD: usize = 64 << 10;
-/// The most bytes of a method or an authority. No name of a host is nearly as long, and a guest may keep a thousand requests.
+/// The most bytes of a method or an authority. No host name is nearly as long, and a guest may keep a thousand requests.
 const TEXT: usize = 8 << 10;
 /// What wasmtime calls the interface that requests are made with.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-/// Puts two calls in the place of wasmtime's, which keep a text of any length with us, where no limit on memory counts it.
+/// Replaces two of wasmtime's calls, which keep texts of any length in our memory, where no limit counts them.
 pub(crate) fn limit_texts(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     type Set<T> = (Resource<OutgoingRequest>, T);
 
@@ -190,7 +190,7 @@ impl Exchange {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        // The server is told the place that was judged, in both of the ways in which it can be told.
+        // The server is told the authority that was checked, whatever the request says in its URI or its headers.
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         *request.uri_mut() =
             Uri::builder().path_and_query(path).build().map_err(|_| Error::HttpRequestUriInvalid)?;
@@ -206,8 +206,8 @@ impl Exchange {
         let (response, open) = {
             let mut send = pin!(timeout(patience, sender.send_request(request)));
             let mut open = true;
-            // Nothing moves unless the connection is polled. It may end before the response is taken, and how does not matter:
-            // a response that came is one, and of one that did not `send` tells.
+            // Nothing moves unless the connection is polled. It may end before the response is taken; how does not matter, for
+            // `send` says whether there is one.
             poll_fn(|cx| {
                 open = open && connection.as_mut().poll(cx).is_pending();
                 send.as_mut().poll(cx).map(|result| match result {
@@ -222,7 +222,7 @@ impl Exchange {
             let body = Paced::new(body.map_err(Error::from), pause);
             Capped { body, left: most, excess: Error::HttpResponseBodySize }.boxed_unsync()
         });
-        // What fails from here on, the body tells.
+        // A failure from here on shows in the body.
         let rest = async move {
             let _permit = permit;
             if open {

@@ -1,10 +1,9 @@
 //! What a guest prints and logs: to whoever wants its prints, and into our own log.
 //!
-//! A guest has three ways to speak beside its result: its standard streams, the interface `log`, and
-//! the chunks of a streaming call. All of it counts against one limit, and going past that limit ends
-//! the call. What it prints to the standard streams goes where the plugin's specification says; without such a place
-//! its lines are logged under the plugin's name. The last of stderr is also kept, because a guest that traps leaves no
-//! other word behind.
+//! Beside its result a guest has three ways to speak: its standard streams, the interface `log`, and the chunks of a streaming
+//! call. All of them count against one limit, past which the call ends. Its prints go where the plugin's specification says,
+//! or else are logged line by line under the plugin's name. The last of stderr is kept, too, because a guest that traps leaves
+//! no other word behind.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,7 +47,7 @@ struct Inner {
     last_words: VecDeque<u8>,
 }
 
-/// A guest wrote more than it was told that there is room for. None that is built with a library does.
+/// A guest wrote more than `check_write` permitted. None that is built with a library does.
 #[derive(Debug, Error)]
 #[error("the guest printed {printed} bytes and was permitted {permitted}")]
 struct Unpermitted {
@@ -81,14 +80,14 @@ impl Printed {
         self.lock().count(bytes)
     }
 
-    /// Waits until who takes the prints has room. A guest that waits here uses no processor, and its deadline goes on.
+    /// Waits until the prints can be taken. A guest that waits here uses no processor time, and its deadline goes on.
     async fn room(&self) {
         if let Some(prints) = &self.prints {
             prints.room().await;
         }
     }
 
-    /// Counts a line for the log. One without a word in it is a line, too.
+    /// Counts a line for the log: one byte more than it says, so that empty ones are not free.
     fn count_line(&self, words: usize) -> Result<(), LimitHit> {
         self.count(words.saturating_add(1))
     }
@@ -183,7 +182,7 @@ impl Inner {
 pub(crate) struct GuestStream {
     printed: Printed,
     stream: PrintStream,
-    /// How much it was told that there is room for. Only of a guest whose prints somebody takes.
+    /// How many bytes it may write now. Only enforced where somebody takes the prints.
     permitted: usize,
 }
 
@@ -265,7 +264,7 @@ impl LogHost for State {
     async fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
         let printed = self.printed().clone();
         printed.count_line(message.len().saturating_add(fields.len()))?;
-        // Whoever reads the one reads the other, as with a child, whose log comes over a pipe of its prints.
+        // A log waits for the reader of the prints, as a child's does, which comes over the same pipe.
         printed.room().await;
         let plugin = self.plugin();
         macro_rules! log {
@@ -290,7 +289,7 @@ impl LogHost for State {
     }
 }
 
-/// Returns fields as those of a child are shown, which are read on their way. What is no object stays as it is.
+/// Returns fields in the form in which a child's are shown. What is no object stays as it is.
 fn shown(fields: &str) -> Option<String> {
     match serde_json::from_str::<Map<String, Value>>(fields) {
         Ok(read) if read.is_empty() => None,

@@ -40,17 +40,16 @@ use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;
 
-/// What a guest may keep open at a time: files, streams, requests. A guess, and about what the system lets a process open;
-/// one that is too small is noticed by a guest that opens a thousand files at once. What is behind each lies with us,
-/// where no limit on memory counts it.
+/// The most files, streams and requests that a guest may keep open. A guess, and about what the system lets a process open;
+/// too few, and a guest that opens a thousand files at once fails. Each takes memory of ours that no limit counts.
 const RESOURCES: usize = 1_000;
-/// The most bytes of one list of headers that a guest makes. Hardly a server takes as many, and a guest may keep
-/// [`RESOURCES`] such lists.
+/// The most bytes of one list of headers that a guest makes. Hardly any server takes as many, and a guest may keep
+/// [`RESOURCES`] of them.
 #[cfg(feature = "http")]
 const HEADERS: usize = 32 << 10;
 /// Bytes of a table's entry, as we count them against the limit on memory.
 const TABLE_ENTRY: u64 = 8;
-/// What records weigh beside the text in them. A message at its limit has to fit, wrapped.
+/// What records weigh beside the text in them: a message at its limit has to fit.
 const WRAPPING: u64 = 256 << 10;
 
 /// What is the same for all stores of one plugin.
@@ -104,8 +103,8 @@ impl Ground {
     }
 }
 
-/// Opens a directory, once for all instances: whoever may write beside it, the plugin itself perhaps, could have the way
-/// there lead elsewhere later.
+/// Opens a directory, once for all instances: whoever may write beside it, perhaps the plugin itself, could make its path lead
+/// elsewhere later.
 fn directory(path: &Path) -> io::Result<File> {
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
@@ -188,7 +187,7 @@ impl State {
                 Access::Read => FsPerms::ReadOnly,
                 Access::Write => FsPerms::ReadWrite,
             };
-            // Leads to the directory that was opened, whatever its name stands for by now.
+            // Leads to the very directory that was opened, whatever is under its name by now.
             let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
             wasi.preopened_dir(opened, &grant.guest, perms).map_err(|error| GrantError {
                 path: grant.host.clone(),
@@ -227,7 +226,7 @@ impl State {
         Ok(store)
     }
 
-    /// Begins another call with what is left of the last one: memory, handles, files.
+    /// Begins another call in a store, whose memory, handles and files stay.
     pub(crate) fn begin(store: &mut Store<Self>, errand: Errand, cpu: Option<Duration>) {
         let state = store.data_mut();
         state.meter.restart(cpu, errand.deadline);
@@ -236,13 +235,13 @@ impl State {
         Self::go_on(store, errand);
     }
 
-    /// Goes on with a call whose instance was made for it: what that took counts.
+    /// Goes on with the call that the instance was made for: the time and memory that this took count.
     pub(crate) fn go_on(store: &mut Store<Self>, errand: Errand) {
         store.set_epoch_deadline(1);
         store.data_mut().now = errand;
     }
 
-    /// Ends a call: who read is told that there is no more.
+    /// Ends a call, and with it the stream of its reader.
     pub(crate) fn end(&mut self) {
         self.now = Errand::default();
         self.printed.flush();
@@ -320,8 +319,8 @@ impl ControlHost for State {
 
 /// Counts the bytes of all memories and tables of a store.
 ///
-/// What is allowed here and then fails in the engine stays counted. The engine reports such failures, but in the same way
-/// some that it never asked about: were those uncounted, a guest could hold more than its limit.
+/// Growth that is allowed here and then fails in the engine stays counted. The engine reports such failures, but reports some
+/// that it never asked about just the same: subtracting those would let a guest hold more than its limit.
 #[derive(Debug)]
 struct Memory {
     limit: u64,
@@ -334,13 +333,13 @@ struct Memory {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) hit: LimitHit,
-    /// Whether it took less after that: one that gives up takes none.
+    /// Whether it took less memory after that; one that gives up takes none.
     pub(crate) made_do: bool,
 }
 
 impl Memory {
-    /// Lets something grow, or not. What a guest starts with has no second chance, so that is an
-    /// error; later it is told that there is no more, and may make do.
+    /// Lets something grow, or not. What a guest starts with is refused by an error; later it is told that there is no more,
+    /// and may make do.
     fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<bool> {
         let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).saturating_mul(unit);
         let used = self.used.saturating_sub(bytes(current)).saturating_add(bytes(desired));

@@ -8,13 +8,12 @@ use futures_util::future::BoxFuture;
 use portcullis_contract::CallError;
 use tokio::sync::mpsc;
 
-/// What waits for its reader before the guest has to. A guess: a few hide the reader's delays, many
-/// hold memory.
+/// How many items may wait for the reader before the guest does. A guess: a few hide the reader's delays, many hold memory.
 const WAITING: usize = 16;
 
-/// A call and what it shows, polled together: nobody reading means nobody running.
+/// A call and what it shows, polled together: unless somebody reads, nothing runs.
 ///
-/// What was shown comes before the answer, and the answer, an error or the last of the items, is the end.
+/// What was shown comes first, and the answer or an error last.
 pub(crate) struct Streaming<T> {
     shown: mpsc::Receiver<T>,
     state: Streamed<T>,

@@ -1,4 +1,4 @@
-//! Bodies that break off: one that is too long, and one that pauses for too long.
+//! Bodies that end with an error: when they are too long, and when they pause for too long.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -41,7 +41,7 @@ impl Target {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            // What follows the host is no number of a port. Nothing follows where that is left out.
+            // Something follows the host, and is no port.
             None if authority.as_str() != authority.host() => return Err(Error::HttpRequestUriInvalid),
             None => default,
         };
@@ -64,7 +64,7 @@ impl Target {
             let permit = Arc::clone(lookups).acquire_owned().await.ok()?;
             let place = (self.host.clone(), self.port);
             let look_up = move || {
-                // Nothing calls this back. Given up by its guest, it still has a thread, and so the permit.
+                // A lookup cannot be cancelled: abandoned by its guest it still has a thread, and so keeps the permit.
                 let _permit = permit;
                 Some(place.to_socket_addrs().ok()?.collect::<Vec<_>>())
             };

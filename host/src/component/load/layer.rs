@@ -1,8 +1,8 @@
 //! How many instances and functions a component has, together with the components nested in it.
 //!
-//! What is instantiated ten times counts ten times, and that multiplies with every layer: a file of a few hundred bytes
-//! can make millions of instances. The engine lays out all of them when it compiles and whenever it loads, in memory of
-//! ours that no limit counts. So they are counted first.
+//! What is instantiated ten times counts ten times, and that multiplies with every layer: a few hundred bytes can make
+//! millions of instances. The engine lays all of them out when it compiles and when it loads, in memory of ours that no limit
+//! counts. So they are counted first.
 
 use thiserror::Error;
 use wasmparser::{ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Parser};
@@ -14,12 +14,12 @@ const MOST_PARTS: u64 = 10_000;
 /// How many components may lie around another one. A guess: tools make three or four.
 const DEEPEST: usize = 100;
 
-/// A component has more of them than is allowed.
+/// A component has too many instances and functions.
 #[derive(Debug, Error)]
 #[error("its components, instantiated by each other, come to more than {MOST_PARTS} instances and functions")]
 pub(super) struct TooManyParts;
 
-/// One component of those that lie in each other, as far as it was read.
+/// One of the components that are nested in each other, as far as it was read.
 pub(super) struct Layer {
     pub(super) parser: Parser,
     /// How many instances and functions it has when it is instantiated.
@@ -33,7 +33,7 @@ impl Layer {
         Self { parser, parts: 0, components: Vec::new() }
     }
 
-    /// Goes on with a component that is nested in this one, and puts this one with those around it.
+    /// Goes on with a component nested in this one, which is pushed to `around`.
     pub(super) fn enter(&mut self, parser: Parser, around: &mut Vec<Self>) -> Result<(), TooManyParts> {
         if around.len() == DEEPEST {
             return Err(TooManyParts);
@@ -42,7 +42,7 @@ impl Layer {
         Ok(())
     }
 
-    /// Goes on with the component around this one, which has come to its end. Returns whether there is one.
+    /// Goes on with the component around this one, which has ended. Returns whether there is one.
     pub(super) fn leave(&mut self, around: &mut Vec<Self>) -> Result<bool, TooManyParts> {
         let Some(outer) = around.pop() else { return Ok(false) };
         let inner = std::mem::replace(self, outer);
@@ -87,18 +87,19 @@ impl Layer {
         if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
     }
 
-    /// Takes something from elsewhere. A component from there may be of any size, and no tool makes one that takes it.
+    /// Notes something that is imported. An imported component may be of any size, so it is refused once it is instantiated;
+    /// no tool makes such.
     pub(super) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
     }
 
-    /// Returns how many parts a component has. One that is not there has none: the compiler refuses it.
+    /// Returns how many parts a component has; 0 for a wrong index, which the compiler refuses.
     fn of(&self, index: u32) -> u64 {
         let parts = usize::try_from(index).ok().and_then(|index| self.components.get(index));
         parts.copied().unwrap_or(0)
     }
 
-    /// Takes a component that can be instantiated. It counts as a part, or the list of them could grow with the file.
+    /// Notes a component that can be instantiated. It counts as a part, so that the list of them is bounded, too.
     fn hold(&mut self, parts: u64) -> Result<(), TooManyParts> {
         self.components.push(parts);
         self.add(1)
