@@ -60,22 +60,22 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 
 /// Finds, starts and runs plugins.
 ///
-/// A plugin that was started stays up for the next request, and one that is being started comes up for it, should whoever
-/// began that give up. Calls may overlap. Dropping the host ends every plugin at once, but for those of which somebody holds
-/// what was found.
+/// A plugin that was started stays up for the next request, and a start goes on when the request that began it is dropped.
+/// Calls may overlap. Dropping the host ends every plugin at once, but for those whose provider or handler somebody still
+/// holds.
 ///
-/// Should its file be replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is for
+/// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is for
 /// another host.
 ///
-/// A native plugin lives in the tokio runtime of the call that started it, as does the start of any plugin. It answers nobody
-/// while that stands still, and ends with it. That costs it one of its [restarts](crate::supervise::RESTARTS), as any other
-/// end does: call a host that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that
-/// is [lifted](Self::lift_quarantine).
+/// A native plugin lives in the tokio runtime of the call that started it, and so does every start. It answers nobody while
+/// that runtime stands still, and ends with it, which costs one of its [restarts](crate::supervise::RESTARTS): call a host
+/// that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that is
+/// [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }
 
-/// What a host is, seen from inside: its plugins may ask something of it, but do not keep it.
+/// The inside of a host. Its plugins may ask things of it, but do not keep it alive.
 struct Rooms {
     me: Weak<Self>,
     setup: Setup,
@@ -104,8 +104,8 @@ impl fmt::Debug for Rooms {
     }
 }
 
-/// A plugin that is being started, or is asking something of the host, holds on to it; with this it lets go. Should its runtime
-/// stand still, all others end before.
+/// A plugin that is starting, or asking something of the host, holds its inside; this makes it let go. The other plugins end
+/// even if its runtime stands still.
 impl Drop for Host {
     fn drop(&mut self) {
         let Rooms { life, plugins, registry, auth_registry, .. } = self.rooms.as_ref();
@@ -145,8 +145,8 @@ impl Host {
         &self.rooms.auth_registry
     }
 
-    /// Gives a plugin in quarantine another try: for whoever has put right what it died of. Its file has to be the one that it
-    /// was. Returns whether a plugin of that name was in quarantine.
+    /// Gives a plugin in quarantine another try, once what it died of was put right. Its file has to be the same. Returns
+    /// whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
         let plugins = lock(&self.rooms.plugins);
         let started = plugins.values().filter_map(|entry| entry.up.get());

@@ -21,7 +21,7 @@ use super::handlers::RegisteredHandler;
 /// How long a token has to stay valid when nobody said (contract spec 7.1).
 pub const USUAL_VALIDITY: Duration = Duration::from_secs(60);
 
-/// What the process backend says before a status that ended a login; no author says this of a login.
+/// What the process backend puts before a status that ended a login; no author says this.
 const BROKEN: &str = "login stream error: ";
 
 /// Takes what a person has to see while a login is under way.
@@ -104,7 +104,7 @@ impl From<CallError> for LoginError {
             CallError::Refused(refusal) if refusal.message.starts_with(BROKEN) => Self::Status(refusal),
             CallError::Refused(refusal) => Self::Refused(refusal),
             CallError::Contract(source) if is_no_result(source.as_ref()) => Self::NoResult,
-            // These are found out before anything is sent; whatever else may come later, too.
+            // These come before anything is sent; all others may come later, too.
             CallError::Gone
             | CallError::Busy { .. }
             | CallError::Limit { which: LimitName::Concurrency, .. } => Self::NotAsked(error),
@@ -118,8 +118,7 @@ fn is_no_result(error: &(dyn Error + Send + Sync + 'static)) -> bool {
 }
 
 impl RegisteredHandler {
-    /// Logs a person in. What they have to see goes to `prompts`; with nobody to show it to it is passed
-    /// over. Dropping the future abandons the login.
+    /// Logs a person in. What they have to see goes to `prompts`, if there are any. Dropping the future abandons the login.
     ///
     /// Only [`Call::deadline`] limits it; [`LoginRequest::timeout`] is the plugin's to heed.
     ///

@@ -1,7 +1,7 @@
 //! What the plugin in a file says of itself: kept from an earlier start, or asked now.
 //!
-//! Whoever is asked is started with nothing granted and ended at once. Nobody knows before which kind of
-//! plugin it is, so it is started as one of the likely kind first, and if it is not, as one of the other.
+//! A plugin is asked by starting it with nothing granted, and ended at once. Its kind is not known before, so it is started as
+//! the likely one first, and then as the other.
 
 use portcullis_contract::{
     AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
@@ -19,7 +19,7 @@ use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 /// What is said of a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
 
-/// What a plugin told of itself. A descriptor may not have been readable; then it is why.
+/// What a plugin told of itself; in the place of a descriptor that could not be read, why.
 pub(super) enum Told {
     Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
     AuthHandlers(Vec<HandlerInfo>),
@@ -93,8 +93,8 @@ impl Rooms {
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         match self.described_under(examined, &known.digest, asking, likely).await {
-            // As at a start: the file itself knows better than what was remembered of it. One that is replaced just now is not
-            // asked in its place: whether a file may be was decided of the one before.
+            // As at a start, the remembered digest was out of date. That is tried once more only: a file that is being replaced
+            // is not asked, for whether it may be was decided of the one before.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
                 self.descriptors.forget(&examined.file.path);
                 examined.forget();
@@ -115,7 +115,7 @@ impl Rooms {
         if let Some(kept) = self.kept(digest).await {
             return Ok(Some(kept.into()));
         }
-        // A wrapped file may carry what its plugin would say, which then need not be started to say it.
+        // A wrapped file may carry the description of its plugin, which then need not be started.
         let wrapped = self.wrapped(examined).await;
         let believed = wrapped.filter(|wrapped| asking == Asking::Allowed || wrapped.origin == Origin::Known);
         if let Some(told) = believed.and_then(Wrapped::told) {
@@ -136,7 +136,7 @@ impl Rooms {
         if let Some(kept) = self.kept(digest).await {
             return Ok(kept.into());
         }
-        // A plugin that asks for the auth handlers has all files looked at.
+        // Every plugin that asks for the auth handlers has all files described.
         if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
             return Err(FindError::launch(file, error));
         }
@@ -186,8 +186,8 @@ impl Rooms {
         }
     }
 
-    /// Keeps what a plugin said of itself, if it said all of it. It may have said something else before: a script's digest
-    /// tells nothing of what it starts.
+    /// Keeps what a plugin said of itself, if all of it could be read. It may differ from before under the same digest: that of
+    /// a script tells nothing of what it starts.
     pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
         let described = match told {
             Told::Providers(all) => {

@@ -1,12 +1,12 @@
 //! What plugins said of themselves, kept between runs under the digests of their files.
 //!
-//! With it a listing starts no native program that was described before, and a provider is found by
-//! its name without asking every plugin. Everything in it can be lost: a file that cannot be read or
-//! is damaged is as if it were not there, and a failed write is only logged. Versions that share a folder leave each
-//! other's descriptors alone. Without a folder it is kept in memory, for as long as the host stands.
+//! With it a listing starts no native program that was described before, and a provider is found by its name without asking
+//! every plugin. All of it may be lost: a file that cannot be read counts as missing, and a failed write is only logged.
+//! Versions that share a folder leave each other's descriptors alone. Without a folder everything is kept in memory, for as
+//! long as the host stands.
 //!
-//! Beside the descriptors it keeps which digest a path had, under the path's size and times. That is a
-//! hint and no proof: whoever launches by it names the digest, and the backend checks the content.
+//! Beside the descriptors are notes of which digest a path had, with its size and times. A note is a hint and no proof: a
+//! launch names the digest, and the backend checks the content.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -35,7 +35,7 @@ pub(super) struct Descriptors {
     dir: Option<PathBuf>,
     /// Without a folder, the files that would lie in it.
     memory: Arc<Mutex<HashMap<String, Vec<u8>>>>,
-    /// Set once what nobody needs any more was removed: to look for it takes as long as the folder is large.
+    /// Set once the folder was swept, which takes longer the larger it is.
     swept: Arc<OnceLock<()>>,
 }
 
@@ -45,8 +45,8 @@ const UNFINISHED: &str = ".descriptor-";
 /// Begins the name of a note of which digest a path had.
 const NOTE: &str = "path-";
 
-/// How long something is kept of a file that is not there. A guess: too short, and plugins on a disk that is not always
-/// there have to say again what they offer.
+/// How long something is kept of a file that is gone. A guess: too short, and plugins on a disk that is not always mounted
+/// have to be asked again.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a plugin said of itself.
@@ -71,23 +71,23 @@ impl Described {
         serde_json::to_string(&Kept::from(self))
     }
 
-    /// Reads such a text, unless it is of another day.
+    /// Reads such a text, unless another version wrote it.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str::<Kept>(text).ok()?.into_described()
     }
 }
 
-/// The largest file that is looked at as a whole. A sparse file can be larger than anybody would wait for.
+/// The largest file that is hashed. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
 
-/// How large a file is kept in memory at most, and how many. A guess: hardly any descriptor is larger, and its plugin is asked
-/// again; and no host has nearly so many plugins.
+/// The largest file that is kept in memory, and the most of them. Guesses: hardly any descriptor is larger, and the plugin of
+/// one that is, is asked again; no host has nearly as many plugins.
 const LARGEST_IN_MEMORY: usize = 256 << 10;
 const MOST_IN_MEMORY: usize = 1000;
 
 impl Descriptors {
-    /// Uses a folder, which is made when first something is kept, and stays where it is when the working directory is
-    /// another. One that others may write to is not used, nor one without a name.
+    /// Uses a folder, which is made when something is first kept. One that others may write to is not used, nor an empty path.
+    /// A relative one is that of the working directory now.
     pub(super) fn new(dir: Option<PathBuf>) -> Self {
         let trusted = |dir: &PathBuf| match fs::metadata(dir) {
             Ok(meta) => {
@@ -206,7 +206,7 @@ impl Descriptors {
             return;
         }
         let mut memory = lock(&self.memory);
-        // What files were once, before they were replaced, is of no use.
+        // Mostly notes of files that were replaced.
         if memory.len() >= MOST_IN_MEMORY && !memory.contains_key(name) {
             memory.clear();
         }
@@ -243,7 +243,7 @@ fn forget_what_is_gone(dir: &Path) {
                 Some(KeptFile { digest, .. }) => {
                     needed.extend(digest.parse().map(|digest: Digest| digest.to_hex()));
                 }
-                // If it stays, it only takes room; so below.
+                // One that cannot be removed only takes space; so below.
                 None if is_old => drop(fs::remove_file(entry.path())),
                 None => {}
             }
@@ -251,7 +251,7 @@ fn forget_what_is_gone(dir: &Path) {
             old.push(name);
         }
     }
-    // Whichever version has kept it.
+    // By the digest alone, for another version may have kept it.
     let is_needed = |name: &String| digest_in(name).is_some_and(|digest| needed.contains(digest));
     for name in old.into_iter().filter(|name| !is_needed(name)) {
         let _gone = fs::remove_file(dir.join(name));

@@ -36,7 +36,7 @@ pub enum Form {
     Component,
     /// A program for some machine.
     Executable,
-    /// Something that is meant to be a plugin and cannot be; the text says why, and what to do.
+    /// Something that is meant to be a plugin and cannot be one; the text says why, and what to do.
     Misfit(String),
     /// None of these.
     Other,
@@ -51,10 +51,10 @@ pub struct Found {
     pub misfits: Vec<Misfit>,
 }
 
-/// Why the directories could not be looked through.
+/// Why the directories could not be searched.
 #[derive(Debug, Error)]
 pub enum DiscoverError {
-    /// There is something, and it does not say what.
+    /// What is under its path cannot be found out.
     #[error("failed to stat plugin directory {}", dir.display())]
     Stat {
         /// The directory.
@@ -63,7 +63,7 @@ pub enum DiscoverError {
         #[source]
         source: io::Error,
     },
-    /// It does not tell what lies in it.
+    /// It cannot be listed.
     #[error("failed to read plugin directory {}", dir.display())]
     Read {
         /// The directory.
@@ -135,8 +135,8 @@ pub fn executables(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
     Ok(entries.into_iter().filter(|(_, entry)| runs(entry)).map(|(path, _)| path).collect())
 }
 
-/// Returns the files of directories: as upstream orders them, each path once. One that is still being wrapped is none yet,
-/// though another that begins with a dot is one, as upstream has it.
+/// Returns the files of directories in upstream's order, each path once. Files whose names begin with a dot count, as
+/// upstream has it, except those that are still being wrapped.
 fn entries(dirs: &[PathBuf]) -> Result<Vec<(PathBuf, DirEntry)>, DiscoverError> {
     let mut all: Vec<(PathBuf, DirEntry)> = Vec::new();
     let mut seen = HashSet::new();

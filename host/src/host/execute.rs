@@ -1,4 +1,4 @@
-//! One execution: what was given is checked, the provider is called, its answer understood.
+//! One execution: inputs are checked, the provider is called, and its answer is read.
 //!
 //! The validating path of upstream's `run provider` (contract spec 6.6) in its order: unknown keys,
 //! the capability, the inputs, write protection, the schema, the call. Each step's sentence is
@@ -23,8 +23,7 @@ use super::sentences::quote;
 use super::text;
 use super::{InputCheck, Run, RunError, Sink};
 
-/// The capabilities in which something may be changed, most general first. The last two are those of upstream's later
-/// hosts.
+/// The capabilities that may change something, most general first. The last two are of upstream's later hosts.
 const WRITING: [Capability; 3] = [Capability::ACTION, Capability::STATE, Capability::KUBECONFIG];
 
 /// How long a plugin may think about dependencies (contract spec 4.5).
@@ -185,7 +184,7 @@ pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunEr
         input
     };
 
-    // Upstream names the directory to nobody but who is to act (contract spec 10.4).
+    // Upstream sends the directory with actions only (contract spec 10.4).
     context.output_directory = context.output_directory.filter(|_| capability == Capability::ACTION);
     context.mode = Some(capability.clone());
     let request = Execute { provider: provider.advertised.clone(), input: text, context };
@@ -236,7 +235,7 @@ fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) ->
     }
 }
 
-/// Calls a provider: streaming first if somebody watches, else at once. Returns how long that took as well.
+/// Calls a provider, streaming if somebody watches. Returns its output, and how long the call took.
 ///
 /// # Errors
 ///
@@ -264,8 +263,8 @@ pub(super) async fn call(
     Ok((output, took))
 }
 
-/// Calls a provider and shows what it streams. One that does not know the call is asked no more; one
-/// that says so after it had streamed does know it, and something else is amiss (contract item 97).
+/// Calls a provider and shows what it streams. One that does not know the call is not asked to stream again; one that says so
+/// after a first chunk does know it, and has failed in another way (contract item 97).
 async fn streamed(
     provider: &Registered,
     call: &Call,
@@ -352,7 +351,7 @@ impl Registered {
         }
     }
 
-    /// Returns why a call failed, for the log. A plugin with sensitive inputs may quote them, so that of it only that is told.
+    /// Returns why a call failed, for the log. Errors of a plugin with sensitive inputs may quote them, and are not told.
     fn loggable(&self, error: &CallError) -> String {
         match self.descriptor.sensitive_fields.is_empty() {
             true => chain(error),

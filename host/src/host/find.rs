@@ -1,14 +1,17 @@
 //! From a name or a file to what runs under it: a provider or an auth handler.
 //!
-//! Looking is not running. Which of the two a plugin offers is known of an earlier run, or is found out by
-//! asking it as one and, if it is not, as the other. A name is looked for in this order: what is known of files from earlier
-//! runs; components, asked in their sandbox; native programs whose own name says that they are meant,
-//! which are started because they were asked for; and any other native program only where that was
-//! allowed. All of them are asked with nothing granted; only who offers the name is then started to
-//! stay. Who comes first among equals is upstream's order of files.
+//! Looking is not running. What a plugin offers is known from an earlier run, or found out by asking it as one kind and then
+//! as the other. A name is searched for in this order:
 //!
-//! A file's digest decides what it is granted. It may come from a note of how the file looked
-//! earlier; the backend is told it and refuses a file that no longer has it.
+//! - files that are known from earlier runs;
+//! - components, asked in their sandbox;
+//! - native programs whose file is called like that, started because they were asked for;
+//! - other native programs, where that was allowed.
+//!
+//! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the first
+//! in upstream's order of files wins.
+//!
+//! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend checks it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -291,7 +294,7 @@ impl Rooms {
         purpose: Purpose,
     ) -> Result<Located, FindError> {
         let found = self.look(discover::candidates).await?;
-        // Why one that should have had it does not: told if nobody else has it.
+        // Why a plugin that should offer it cannot be used: told if no other offers it.
         let mut failure = None;
         let mut unknown = Vec::new();
         for file in found.candidates {
@@ -308,7 +311,7 @@ impl Rooms {
                 None => unknown.push(examined),
             }
         }
-        // Components before programs; and most are called what they offer, so that asking those first asks the fewest.
+        // Components first. Most plugins are called like what they offer, so asking by name first asks the fewest.
         unknown.sort_by_key(|Examined { file, .. }| {
             (file.backend != BackendName::Component, !file.is_meant_by(name))
         });
@@ -319,7 +322,7 @@ impl Rooms {
                 left_out.push(examined.file.path);
                 continue;
             }
-            // A name promises nothing: only what says that it offers it is given anything.
+            // A file's name proves nothing: a plugin is granted something only after it said that it offers this.
             let (offered, should_have_it) = match self.offers(&mut examined, kind, name, Purpose::Look).await
             {
                 Ok(Some(_)) => (self.offers(&mut examined, kind, name, purpose).await, true),

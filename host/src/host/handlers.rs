@@ -26,7 +26,7 @@ pub struct RegisteredHandler {
     pub info: HandlerInfo,
     /// The plugin that offers it.
     pub plugin: Arc<dyn AuthHandler>,
-    /// Set once it was told what the host is like, and its name was asked for.
+    /// Set once it was configured, and then tried to register.
     pub(super) configured: OnceCell<()>,
 }
 

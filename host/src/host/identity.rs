@@ -25,8 +25,8 @@ use super::{Rooms, sentences::quote};
 use crate::supervise::Life;
 use crate::warnings::Warnings;
 
-/// The longest name of a handler, in bytes, of which it is remembered that it was asked for in vain. No handler has nearly as
-/// long a one, and a plugin may ask for any.
+/// The longest name of a handler, in bytes, whose failure is remembered. No handler has nearly as long a one, but a plugin may
+/// ask for any.
 const LONGEST_NAME: usize = 256;
 
 /// What one plugin may be told. It does not keep the host alive.
@@ -45,7 +45,7 @@ impl Identities {
         Self { rooms, asker: name.clone(), file: path.clone(), warnings: Warnings::default() }
     }
 
-    /// Does something with the host, and gives up once the host was dropped.
+    /// Does work with the host, and gives it up once the host was dropped.
     async fn with<T, F, Fut>(&self, work: F) -> Result<T, IdentityError>
     where
         F: FnOnce(Arc<Rooms>) -> Fut + Send,
@@ -55,12 +55,12 @@ impl Identities {
         let mut life = rooms.life.subscribe();
         tokio::select! {
             answer = work(rooms) => answer,
-            // The loser held the host, which its owner has dropped: with this it ends.
+            // The loser held the inside of a host whose owner has dropped it, and lets go.
             _ = life.wait_for(|life| *life == Life::Over) => Err(shut_down()),
         }
     }
 
-    /// Says to a plugin that something failed, and to the log why: the reason may speak of this machine.
+    /// Tells a plugin that something failed, and only the log why: the reason may speak of this machine.
     fn told(&self, what: &str, error: &dyn std::error::Error) -> IdentityError {
         if self.warnings.one_more(&self.asker) {
             tracing::warn!(error = chain(error), "{what}");
@@ -68,7 +68,7 @@ impl Identities {
         IdentityError(what.to_owned())
     }
 
-    /// Says to a plugin what a handler answered: its own words, and of anything else no more than what it was.
+    /// Tells a plugin what a handler's call failed with, without the causes: those go to the log.
     fn answered(&self, handler: &RegisteredHandler, call: &str, error: &CallError) -> IdentityError {
         if !matches!(error, CallError::Refused(_)) && self.warnings.one_more(&self.asker) {
             tracing::warn!(handler = %handler.name(), call, error = chain(error), "an auth handler gave no answer");
@@ -141,8 +141,8 @@ impl IdentitySource for Identities {
 }
 
 impl Rooms {
-    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom. One that was not
-    /// there, or did not start, is not looked for again at once.
+    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom. One that failed is not
+    /// tried again at once.
     async fn asked(
         &self,
         asker: &Identities,
@@ -179,7 +179,7 @@ impl Rooms {
         };
         let located = self.locate(Kind::AuthHandler, name.as_str(), Describe::Trusted).await;
         let file = located.map_err(not_there)?;
-        // Before it is started, for it may ask as soon as it is.
+        // Noted before it is started, for it may ask something itself at once.
         let wait = self.waits.begin(&asker.file, &file.path).ok_or_else(circle)?;
         let started = self.start(&file, Kind::AuthHandler).await.map_err(not_there)?;
         let handler = started.handler(&name);

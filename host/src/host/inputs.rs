@@ -1,4 +1,4 @@
-//! What was given, made into what a provider expects: forms, defaults and coercions.
+//! Inputs, made into what a provider expects: forms, defaults and coercions.
 //!
 //! Upstream's rules and sentences (contract spec 6.6), applied to raw text: a value that needs no
 //! coercion stays the text that it was, and an input that needs nothing at all stays the same text
@@ -151,8 +151,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Returns the value that a reference to a resolver leads to, or why there is none: for a sensitive property without
-    /// the reference.
+    /// Returns the value that a reference to a resolver leads to, or why there is none; of a sensitive property, that reason
+    /// does not quote the reference.
     fn look_up(&self, key: &str, binding: &str) -> Result<String, String> {
         let context = self.context.map_or("{}", Json::as_str);
         let context = text::members(context).map_err(|e| e.to_string())?;

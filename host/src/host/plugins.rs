@@ -1,8 +1,8 @@
-//! The plugins of a host by their files, and what is done to them: to ask one, or to start it.
+//! The plugins of a host by their files, and the work on them: asking one what it offers, or starting it.
 //!
-//! Were that given up with its caller, a slow plugin would never come up for callers in a hurry. So it is nobody's own: who
-//! comes meanwhile waits for its end, and then finds what came of it, or begins anew if nothing did. It has the limits of every
-//! launch, and ends with the host.
+//! Such work goes on when the caller that began it is dropped: otherwise a slow plugin would never come up for callers in a
+//! hurry. Others wait for it, and then find the result, or begin anew if it failed. It has the limits of every launch, and ends
+//! with the host.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,30 +21,30 @@ use crate::blocking::finished;
 use crate::lock::lock;
 use crate::supervise::Life;
 
-/// The plugins by their files, and by what is done to them: they are asked with nothing granted, and may be up meanwhile.
+/// The plugins by file and purpose: one may be asked, with nothing granted, while it is up.
 pub(super) type Plugins = BTreeMap<(PathBuf, Purpose), Arc<Entry>>;
 
 /// A plugin that is up, or about to be. One that is merely asked is never up.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) up: OnceCell<Started>,
-    /// Taken by what is under way.
+    /// Held by the work under way.
     turn: Arc<Mutex<()>>,
 }
 
 impl Entry {
-    /// Ends the plugin, and waits for the end of what is under way: it was told of that.
+    /// Ends the plugin, and waits for the work under way, which was told to end.
     pub(super) async fn end(&self, grace: Duration) {
         if let Some(started) = self.up.get() {
             started.plugin.shutdown(grace).await;
         }
-        // Who began it may have let its runtime stand still.
+        // The runtime of the work may stand still.
         let _too_late = timeout(grace, self.turn.lock()).await.map(drop);
     }
 }
 
 impl Rooms {
-    /// Does something to the plugin in a file, after whatever is done to it for the same purpose already, and sees it through.
+    /// Does work on the plugin in a file, after other work of the same purpose, and to its end even if the caller is dropped.
     pub(super) async fn see_through<T, Fut>(
         &self,
         file: &Path,
@@ -79,7 +79,7 @@ impl Rooms {
         if let Some(entry) = all.get(&key) {
             return Arc::clone(entry);
         }
-        // Of a file whose plugin is neither up nor about to be there is nothing to remember.
+        // Entries of plugins that are neither up nor starting hold nothing.
         all.retain(|_, entry| entry.up.initialized() || Arc::strong_count(entry) > 1);
         Arc::clone(all.entry(key).or_default())
     }

@@ -41,9 +41,9 @@ pub struct Registered {
     /// The plugin that offers it.
     pub plugin: Arc<dyn Provider>,
     pub(super) schema: Option<InputSchema>,
-    /// Set once it was told what the host is like.
+    /// Set once it was configured.
     pub(super) configured: OnceCell<()>,
-    /// Whether asking it to stream is known to be in vain.
+    /// Whether it is known not to stream.
     silent: AtomicBool,
 }
 

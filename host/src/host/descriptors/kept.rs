@@ -1,4 +1,4 @@
-//! What is written of a plugin and of its file: plain mirrors of the contract's types, and their form on disk.
+//! The form on disk of what is kept of a plugin and of its file: plain mirrors of the contract's types.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -30,7 +30,7 @@ enum KeptOffers {
 }
 
 impl Kept {
-    /// Returns what was kept, unless it is of another day.
+    /// Returns what was kept, unless another version wrote it.
     pub(super) fn into_described(self) -> Option<Described> {
         let Self { version, offers } = self;
         (version == VERSION).then(|| match offers {
