@@ -131,7 +131,7 @@ fn outputs(descriptor: &Descriptor) -> Vec<String> {
     }
     let mut errors = Vec::new();
     let mut judged = BTreeSet::new();
-    // The same one may be declared as often as its plugin likes, and its schema be as long as that.
+    // Each once: a plugin may repeat a capability as often as it likes, and each time the schema is read.
     for capability in &descriptor.capabilities {
         if !judged.insert(capability) {
             continue;

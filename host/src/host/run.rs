@@ -127,7 +127,7 @@ impl Host {
         let Some((limit, deadline)) = limited else {
             return self.run_until(None, wanted, describe, request, sink).await;
         };
-        // Around all of it, for what is no call has no clock of its own: looking, starting, checking.
+        // Around all of it, for searching, starting and checking have no clock of their own.
         match timeout_at(deadline, self.run_until(Some(deadline), wanted, describe, request, sink)).await {
             Ok(Err(RunError::Execution(error)))
                 if matches!(error.call_error(), Some(CallError::TimedOut { .. })) =>

@@ -30,14 +30,14 @@ mod references;
 use plain::Plain;
 use references::References;
 
-/// The most steps, levels of nesting or references, that are taken on the stack of the caller.
+/// The most steps (levels of nesting, references) that are taken on the stack of the caller.
 const SHALLOW: usize = 16;
 
-/// What one step takes of a stack in the worst of schemas. A guess, and four times what was seen in an
-/// unoptimised build; when it is too small, the deepest inputs end the process.
+/// Bytes of stack that one step takes in the worst of schemas. A guess, four times what was seen in an unoptimised build; too
+/// small, and the deepest inputs end the process.
 const STACK_PER_STEP: usize = 8 << 10;
 
-/// The largest stack that is asked for. The system sets it aside and gives memory only to what is used of it.
+/// The largest stack, in bytes. The system reserves it, and gives memory only to what is used.
 const MOST_STACK: usize = 8 << 30;
 
 /// The most references that a schema may have.
@@ -46,8 +46,8 @@ const MOST_REFERENCES: usize = 1000;
 /// The most bytes that a pattern may compile to; a larger one makes the schema unusable.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// Places of a schema, times values of an input, up to which everything that is wrong is told. A guess: the validator finds
-/// all of it before it tells the first, and may keep some hundred bytes of each.
+/// Up to so many places of a schema times values of an input, every mistake is told. A guess: the validator collects all of
+/// them before it returns the first, and may keep some hundred bytes of each.
 const MOST_JUDGED: u64 = 1 << 24;
 
 /// What a schema says of an input.
@@ -67,7 +67,7 @@ struct Compiled {
     /// What that was made of.
     schema: Value,
     references: References,
-    /// The patterns that its author wrote, by what the validator was given in their place.
+    /// The patterns that its author wrote, by what they were rewritten to for the validator.
     patterns: HashMap<String, String>,
 }
 
@@ -241,7 +241,7 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
     }
     let References { finite, places, .. } = compiled.references;
     let found = if finite && places.saturating_mul(values(&value)) <= MOST_JUDGED {
-        // A plugin may name very many as sensitive, and only those that are there could be told.
+        // Only those in the input matter, and a plugin may name very many as sensitive.
         let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
         let sensitive: Vec<_> = there.into_iter().cloned().collect();
         let Compiled { schema, patterns, .. } = compiled;
@@ -263,7 +263,7 @@ fn values(value: &Value) -> u64 {
     }
 }
 
-/// Tells which properties do not fit where it could take for ever to tell why: those without which the rest fits.
+/// Names the properties that do not fit, where finding out why could take for ever: those without which the rest fits.
 fn culprits(validator: &Validator, mut value: Value) -> Vec<String> {
     const MOST_TRIES: usize = 100;
     let keys: Vec<_> =

@@ -25,7 +25,7 @@ pub(super) const MASK: &str = "***REDACTED***";
 /// How many findings are told. The rest of them would not be read.
 const MOST_FINDINGS: usize = 50;
 
-/// How many bytes of them are told, but for the end of the last: a whole value may stand in each. A guess.
+/// How many bytes of them are told; the last one is told whole. A guess: each may quote a whole value.
 pub(super) const MOST_TOLD: usize = 1 << 20;
 
 /// The input that was judged, whole.
@@ -91,7 +91,7 @@ fn missing<'e>(error: &'e ValidationError<'_>) -> Option<&'e str> {
 fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> String {
     use ValidationErrorKind as Kind;
     let told = match error.kind() {
-        // It says itself where it is.
+        // The inner error has the path.
         Kind::PropertyNames { error } => return say(error, &[], input),
         Kind::Required { .. } => required(error, missing),
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
@@ -107,7 +107,7 @@ fn say(error: &ValidationError<'_>, missing: &[&str], input: &Input<'_>) -> Stri
 fn required(error: &ValidationError<'_>, missing: &[&str]) -> String {
     let names = quote_all(missing.iter().copied());
     match rule(error).as_deref() {
-        // Which property it is that needs them our validator does not tell.
+        // Our validator does not say which property needs them.
         Some("dependentRequired") => format!("dependentRequired: missing properties {names}"),
         _ => format!("required: missing properties: {names}"),
     }
@@ -231,7 +231,7 @@ fn of_keyword(error: &ValidationError<'_>, input: &Input<'_>) -> String {
             "validated against both <anonymous schema> and <anonymous schema>".to_owned()
         }
         Kind::Not { .. } => "validated against <anonymous schema>".to_owned(),
-        // The rest has no sentence upstream. The validator's own, without the value.
+        // Upstream has no sentence for the rest: the validator's own, without the value.
         _ => error.masked_with(MASK).to_string(),
     }
 }

@@ -1,11 +1,9 @@
 //! What a running plugin may ask of us, and what it gets.
 //!
-//! [`Services`] is the one implementation of [`HostService`]; it is reached over the broker by a
-//! child and through imports by a component, and cannot tell which. It is made for one plugin, and
-//! every question goes through the same three gates in upstream's order (contract spec 5.3 to 5.5):
-//! is there anything to ask, can such a thing be, was it granted. What upstream grants when nothing
-//! was said, namely everything, has to be asked for here by name: [`SecretScope::Prefix`] and
-//! [`HandlerScope::Allowlist`].
+//! [`Services`] is the one implementation of [`HostService`]; a child reaches it over the broker, a component through its
+//! imports, and it cannot tell which. It is made for one plugin. Every question passes three gates in upstream's order
+//! (contract spec 5.3 to 5.5): there is something to ask, the name is valid, and it was granted. Upstream grants everything
+//! when nothing is said; here that takes [`SecretScope::Prefix`] and [`HandlerScope::Allowlist`].
 //!
 //! A denial reads to the plugin as upstream's; the log says what would allow it. No value is logged.
 
@@ -152,7 +150,7 @@ impl Services {
         self.secrets.as_deref().ok_or(HostError::NO_SECRETS)
     }
 
-    /// Leads through the three gates to the store.
+    /// Returns the store, if a secret passes the three gates.
     fn store_for(
         &self,
         call: &'static str,
@@ -172,7 +170,7 @@ impl Services {
         Err(HostError::Denied("secret name outside allowed scope".to_owned()))
     }
 
-    /// Leads through the gates of an identity call; nothing can be wrong with a handler's name.
+    /// Returns the source of identities, if a call passes the gates. Every name of a handler is valid.
     fn source_for(&self, service: IdentityService, handler: &str) -> Result<&dyn IdentitySource, HostError> {
         let source = self.identity.as_deref().filter(|source| source.offers(service));
         let source = source.ok_or(service.unavailable())?;
@@ -255,7 +253,7 @@ impl HostService for Services {
         }
         let pattern = Pattern::parse(pattern)?;
         let mut matching = Vec::new();
-        // A pattern may be slow and a list long: in between, the deadline of the call has its chance.
+        // A pattern may be slow and a list long: yielding in between lets the deadline of the call end it.
         for names in names.chunks(pattern::TURN) {
             matching.extend(names.iter().filter(|name| pattern.matches(name)).cloned());
             tokio::task::yield_now().await;
@@ -272,7 +270,7 @@ impl HostService for Services {
     }
 
     async fn auth_handlers(&self) -> AuthHandlers {
-        // Who may ask none need not have the directories looked through.
+        // A plugin that may ask no handler need not have the directories searched.
         let source = self.identity.as_ref().filter(|_| !self.handler_scope.is_empty());
         let Some(source) = source else { return AuthHandlers::default() };
         let AuthHandlers { mut names, mut default } = match source.handlers().await {

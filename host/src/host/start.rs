@@ -1,7 +1,7 @@
-//! From a file to a plugin that is up: started once, registered, told what the host is like.
+//! From a file to a plugin that is up: started once, registered and configured.
 //!
-//! Providers are registered before they are configured, auth handlers configured before they are registered,
-//! as upstream has it; a failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
+//! Providers are registered and then configured, auth handlers configured and then registered, as upstream has it. A failed
+//! configuration keeps neither from being called (contract spec 4.3 and 4.4).
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -52,7 +52,7 @@ impl Rooms {
                 self.start_anew(file, kind)
             })
             .await?;
-        // One that was up before is among those that are being stopped, and has its grace.
+        // One that was up before is being stopped with the others, with their grace.
         if is_new && self.is_stopping() {
             started.kill().await;
             return Err(FindError::Stopping);
@@ -66,8 +66,8 @@ impl Rooms {
 
     /// Returns whether the host is being stopped.
     ///
-    /// Asked under the lock under which [`stop_all`](super::Host::stop_all) looks for what is up: either it
-    /// sees a plugin that was put there before, or whoever put it there sees that it came too late.
+    /// Asked under the lock of the plugins, as [`stop_all`](super::Host::stop_all) lists them: either that sees a plugin that
+    /// just came up, or whoever started it sees here that it came too late.
     fn is_stopping(&self) -> bool {
         let _plugins = lock(&self.plugins);
         *self.life.borrow() != Life::Up
@@ -111,7 +111,7 @@ impl Rooms {
         Started { plugin, offers: Up::Providers(providers), refused }
     }
 
-    /// Tells a plugin what the host is like, as far as nobody has, and registers its auth handlers.
+    /// Configures what a plugin offers, unless that was done, and registers its auth handlers.
     async fn introduce(&self, started: &Started) {
         match &started.offers {
             Up::Providers(all) => {
@@ -128,7 +128,7 @@ impl Rooms {
         }
     }
 
-    /// Tells a provider what the host is like, unless somebody has; waits for whoever does.
+    /// Configures a provider, unless that was done; waits for whoever is at it.
     pub(super) async fn configure(&self, provider: &Registered) {
         let Registered { plugin, advertised, configured, .. } = provider;
         let configure = || async {
@@ -152,21 +152,21 @@ impl Rooms {
         }
     }
 
-    /// Returns what a plugin is told: what all of them are, and what the policy has for it.
+    /// Returns the configuration of a plugin: that of the host, and the settings of its policy.
     fn configuration(&self, plugin: &PluginInfo) -> Configuration {
         let mut configuration = self.setup.configuration.clone();
         configuration.settings.extend((self.setup.policy)(&plugin.digest).settings);
         configuration
     }
 
-    /// Returns the call in which a plugin is told what the host is like.
+    /// Returns the call by which a plugin is configured.
     fn introduction(&self) -> Call {
         // A deadline that is too far off to be reckoned with never comes.
         let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
         Call { deadline: deadline.map(Instant::into_std) }
     }
 
-    /// Starts a plugin with what it was granted, and no more than one of them while the host stands.
+    /// Starts a plugin with what it was granted.
     async fn launch_granted<K: PluginKind>(
         &self,
         file: &Candidate,
@@ -174,7 +174,7 @@ impl Rooms {
         let mut digest = self.digest(file).await?.digest;
         let mut plugin = self.launch_under::<K>(file, digest).await;
         if let Err(LaunchError::Changed { .. }) = plugin {
-            // What was remembered is of another day, or it was replaced just now; the file itself knows better.
+            // The remembered digest was out of date, or the file was replaced just now.
             self.descriptors.forget(&file.path);
             digest = self.digest(file).await?.digest;
             plugin = self.launch_under::<K>(file, digest).await;
@@ -210,12 +210,12 @@ impl Rooms {
         self.launch(file, spec).await
     }
 
-    /// Returns who can tell the plugin in a file of identities.
+    /// Returns the source of identities for the plugin in a file.
     fn identities(&self, file: &Candidate) -> Arc<Identities> {
         Arc::new(Identities::new(self.me.clone(), file))
     }
 
-    /// Starts a plugin under watch.
+    /// Starts a plugin under supervision.
     pub(super) async fn launch<K: PluginKind>(
         &self,
         file: &Candidate,
@@ -268,7 +268,7 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
     Started { plugin, offers: Up::AuthHandlers(handlers), refused }
 }
 
-/// Logs why a plugin was not told what the host is like. It stays callable, as upstream has it.
+/// Logs why a plugin was not configured. It stays callable, as upstream has it.
 fn note(plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>) {
     match answer {
         // One that is gone is being stopped.

@@ -33,7 +33,7 @@ pub(super) struct Started {
     pub(super) refused: Refused,
 }
 
-/// How many reasons are kept of one plugin. It may offer any number of what is of no use, and nobody reads more.
+/// The most reasons that are kept of one plugin. It may offer any number of useless things, and nobody reads more.
 const MOST_REASONS: usize = 20;
 
 /// Why what a plugin offers is of no use, one by one.
@@ -45,7 +45,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Takes a reason. Returns whether it is kept, and to be told.
+    /// Takes a reason. Returns whether it was kept, and so is worth a line in the log.
     pub(super) fn note(&mut self, reason: String) -> bool {
         let kept = self.reasons.len() < MOST_REASONS;
         if kept {

@@ -1,9 +1,8 @@
 //! Who waits for whom, so that no plugin waits for itself.
 //!
-//! A plugin may ask for a token while it serves a call, and the auth handler that is asked may be busy, or
-//! ask for a token in its turn. Should that lead back to the one who asks, all of them would wait for ever.
-//! So each such question is noted while it is open, and one that would close a circle is refused. That a
-//! plugin could have served both calls at a time is no excuse: nobody can know.
+//! A plugin may ask for a token while it serves a call, and the auth handler that is asked may itself ask another. If that leads
+//! back to a plugin that is waiting, all of them could wait for ever. So each question is noted while it is open, and one that
+//! would close a circle is refused, even where the plugin could have served both calls: nobody can know.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};

@@ -1,8 +1,8 @@
-//! Wrapped components: native programs that carry in themselves what a listing wants to know.
+//! Wrapped components: native programs that carry their own description.
 //!
-//! Anybody can write a program that says such things of itself, or put other machine code behind a shim than that of the
-//! component which the file names. No look at the file can tell. So only those files are believed that whoever sets a host
-//! up knows. What any other says is a claim, shown as one, and nothing is started because of it.
+//! Anybody can write a program with a false description, or with other machine code than that of the component which it names,
+//! and no look at the file can tell. So only files are believed that the host's setup says it knows. What any other says is
+//! shown as a claim, and nothing is started because of it.
 
 use std::fmt;
 use std::path::Path;
@@ -20,8 +20,8 @@ use super::discover::Candidate;
 use crate::blocking::blocking;
 use crate::regular;
 
-/// Tells wrapped files that are known to be what they say, by their [fingerprints](Bundle::fingerprint). Such a one is a
-/// claim until the host has looked at the file as a whole, as it then does.
+/// Says by its [fingerprint](Bundle::fingerprint) whether a wrapped file is known to be what it says. The fingerprint itself is
+/// only claimed; the host then verifies the whole file.
 pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
 
 /// A native program that carries a component.
@@ -58,7 +58,7 @@ impl Wrapped {
     }
 }
 
-/// A file that is looked at, and what it carries. That is read once, and only if it is asked for: all of it is hashed.
+/// A file under examination, and what it carries, which is read when first asked for: that hashes all of the file.
 pub(super) struct Examined {
     pub(super) file: Candidate,
     wrapped: OnceCell<Option<Wrapped>>,
@@ -69,14 +69,14 @@ impl Examined {
         Self { file, wrapped: OnceCell::new() }
     }
 
-    /// Forgets what was read, for the file is another by now.
+    /// Forgets what was read: the file has changed.
     pub(super) fn forget(&mut self) {
         self.wrapped = OnceCell::new();
     }
 }
 
 impl Rooms {
-    /// Returns what a native program carries. One that is damaged carries nothing: it says so itself, when started.
+    /// Returns the component in a native program. A damaged one counts as none: it says so itself when started.
     pub(super) async fn wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
         examined.wrapped.get_or_init(|| self.read_wrapped(&examined.file)).await.as_ref()
     }
@@ -89,7 +89,7 @@ impl Rooms {
         blocking(move || read(&path, &known)).await
     }
 
-    /// Does the same and returns only what is to be believed.
+    /// Returns the component in a native program, if what the file says is to be believed.
     pub(super) async fn genuinely_wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
         self.wrapped(examined).await.filter(|wrapped| wrapped.origin == Origin::Known)
     }

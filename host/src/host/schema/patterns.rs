@@ -1,11 +1,15 @@
-//! The patterns of a schema, said so that our validator reads them as upstream does.
+//! The patterns of a schema, rewritten so that our validator reads them as upstream does.
 //!
-//! Upstream's are Go's regular expressions, and our validator takes patterns for ECMAScript's. What the two read differently
-//! is written anew before the validator sees it: `\s` and `\b`, which are ASCII in Go; the dot, which only stops at `\n`, and
-//! with the flag `s` at nothing; `[[:alpha:]]`, `\Q…\E`, `\A`, `\z`, `\a`, `\101`, `\x{41}`, `\pL` and `(?P<name>…)`, which
-//! ECMAScript does not know; flags for the rest of a group, of which it knows such as hold for a whole one; and what stands for
-//! itself in Go: `\<`, a brace that counts nothing, and a hyphen behind a class. The walk knows as much of Go's syntax as that
-//! takes, and refuses nothing: what is no pattern the validator refuses.
+//! Upstream's patterns are Go's regular expressions; our validator takes ECMAScript's. What the two read differently is
+//! rewritten before the validator sees it:
+//!
+//! - `\s` and `\b`, which are ASCII in Go;
+//! - the dot, which in Go stops at `\n` only, and with the flag `s` at nothing;
+//! - what ECMAScript does not know: `[[:alpha:]]`, `\Q…\E`, `\A`, `\z`, `\a`, `\101`, `\x{41}`, `\pL`, `(?P<name>…)`, and flags
+//!   for the rest of a group;
+//! - what stands for itself in Go: `\<`, a brace that counts nothing, and a hyphen behind a class.
+//!
+//! The walk knows just enough of Go's syntax for that. It refuses nothing: what is no pattern the validator refuses.
 
 use std::collections::HashMap;
 use std::mem;
@@ -31,7 +35,7 @@ struct Rewriting {
 }
 
 impl Rewriting {
-    /// Goes through a part of a schema; no deeper than its reader let it nest.
+    /// Goes through a part of a schema. Recursion is bounded by the reader's own limit on nesting.
     fn schema(&mut self, part: &mut Value) {
         match part {
             Value::Object(keywords) => {
@@ -129,7 +133,7 @@ impl Flags {
 struct Group {
     /// What holds from its beginning on.
     begun: Flags,
-    /// What holds now. Where that is something else, what follows in this alternative is written as a group of its own.
+    /// What holds now. If it differs, the rest of this alternative is written as a group of its own.
     flags: Flags,
 }
 
@@ -286,8 +290,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads on in the number of a character, if what was escaped begins one. A single digit would be what a group has found;
-    /// Go knows nothing of that, and neither does our engine.
+    /// Reads on in an octal number, if what was escaped begins one. A single digit other than 0 would be a backreference, which
+    /// neither Go nor our engine has.
     fn octal(&mut self, escaped: Option<char>) -> Option<u32> {
         let next = |walk: &Self| walk.rest.chars().next().and_then(|c| c.to_digit(8));
         let mut number = escaped?.to_digit(8)?;

@@ -1,9 +1,9 @@
-//! What the references in a schema could cost whoever follows them.
+//! What it could cost to follow the references in a schema.
 //!
-//! A schema is the plugin's. A few lines of references can stand for a tree of a billion leaves, which is refused, or for
-//! one without end. An input can be judged by the latter, because the input has an end, but not everything that is wrong
-//! with it can be told. A keyword about what is unevaluated has everything beside it looked at again, and counts like
-//! references to that.
+//! A schema is the plugin's. A few lines of references can stand for a tree of a billion leaves, which is refused, or for an
+//! infinite one. Inputs can still be judged by an infinite one, because an input has an end, but not every mistake can be
+//! told. A keyword about unevaluated parts has the validator look at everything beside it again, and counts as references to
+//! that.
 //!
 //! Pure, and no deeper in the stack than the schema nests.
 
@@ -35,7 +35,7 @@ pub(super) fn references(schema: &Value) -> Result<References, String> {
     let count = count(schema);
     let mut walk = Walk { root: schema, known: HashMap::new(), finite: true, repeated: 0 };
     let places = walk.places(schema);
-    // What stands there once may be as long as it likes.
+    // Without references a schema may be as long as it likes.
     let too_much = if count > 0 && places > MOST_PLACES {
         "references"
     } else if walk.repeated > MOST_PLACES {

@@ -1,7 +1,6 @@
 //! The regular expression with which a plugin narrows a list of names.
 //!
-//! A plugin wrote it, so that its length, its compiled size and what is said of a bad one are
-//! bounded; matching is linear whatever it says.
+//! A plugin wrote it, so its length, its compiled size and the error of a bad one are bounded; matching is linear.
 
 use portcullis_contract::HostError;
 use regex::bytes::{Regex, RegexBuilder};
@@ -9,8 +8,8 @@ use regex::bytes::{Regex, RegexBuilder};
 /// The longest pattern, in bytes (contract spec 5.4).
 const LONGEST: usize = 256;
 
-/// How large a pattern may become when it is compiled. A guess: what a person writes takes a tenth of
-/// it, and what is refused for it would have held up every other call for longer.
+/// The largest compiled pattern, in bytes. A guess: what a person writes takes a tenth of it, and larger ones would hold up
+/// every other call.
 const LARGEST_COMPILED: usize = 1 << 20;
 
 /// How many names are looked at in one go.
