@@ -1,6 +1,6 @@
 //! The backends of this build.
 //!
-//! The only file that names them, with one below it that joins them. Everywhere else a backend is a `dyn Backend`.
+//! Only this file and `apart` below it name them. Everywhere else a backend is a `dyn Backend`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Options {
     /// What every component has in common.
     #[cfg(feature = "component")]
     pub component: crate::component::ComponentOptions,
-    /// The shim, behind which components run that are to have a process of their own; without it they do not run.
+    /// The shim that runs components in processes of their own. Without it, those that are to run so do not.
     #[cfg(all(feature = "process", feature = "compile"))]
     pub shim: Option<ShimSource>,
 }
@@ -37,8 +37,8 @@ pub struct SetupError {
 
 /// Returns every backend that was compiled in. None starts a plugin before it is asked to.
 ///
-/// Several hosts may share them, and should where there are many: that of components has a thread and, with as many slots as
-/// usual and components of every size, a tebibyte of addresses. A process has some hundred of those.
+/// Hosts may share them, and many should: the component backend has a thread and, with the usual number of slots and
+/// components of every size, takes a tebibyte of address space. A process has room for about a hundred of those.
 ///
 /// # Errors
 ///

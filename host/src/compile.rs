@@ -38,16 +38,16 @@ const OUTPUT: u64 = 1 << 30;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
 
-/// What of WebAssembly is run, by and large: [`config`] has the rest off.
+/// The WebAssembly features that we run, by and large; [`config`] turns the others off.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::COMPONENT_MODEL)
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::MULTI_MEMORY)
     .difference(WasmFeatures::GC_TYPES);
 
-/// A worker ends so when the component, and not the worker, is to blame.
+/// The exit code of a worker that blames the component.
 const BAD_COMPONENT: u8 = 2;
-/// And so when neither is.
+/// The exit code of a worker that failed at something else.
 const FAILED: u8 = 1;
 
 /// A command that ends up in [`worker_main`].
@@ -78,7 +78,7 @@ pub(crate) enum CompileError {
     /// The worker used up its processor time.
     #[error("compiling takes more than {CPU:?} of processor time")]
     TooMuch,
-    /// The worker came to grief over the component, as another one would.
+    /// The component made the worker crash, as it would any other worker.
     #[error("the compile worker died ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
     Died { status: String, words: String },
     /// The worker failed at something else, which it names.
@@ -111,7 +111,7 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
     let feed = async {
         let Some(stdin) = &mut stdin else { return };
         let length = u64::try_from(wasm.len()).unwrap_or(u64::MAX).to_le_bytes();
-        // A worker that hangs up has a reason, and gives it elsewhere.
+        // If the worker stops reading, its exit code and its stderr say why.
         if stdin.write_all(&length).await.is_ok() {
             drop(stdin.write_all(wasm).await);
         }
@@ -141,13 +141,13 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
 
 /// Is a compile worker: compiles the component on stdin to stdout.
 ///
-/// Limits this process for good and ends it when stdin ends early, so it is all that a process does.
+/// Limits this process for good and ends it when stdin is closed, so a process must do nothing else.
 #[must_use]
 pub fn worker_main() -> ExitCode {
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, text }) => {
-            // Nobody is left to be told of an error in telling.
+            // If stderr is closed, there is nowhere to report that.
             drop(writeln!(io::stderr(), "{text}"));
             ExitCode::from(code)
         }
@@ -174,7 +174,7 @@ fn work() -> Result<(), Failure> {
     if u64::try_from(wasm.len()) != Ok(length) {
         return Err(Failure { code: FAILED, text: "the component ends early".to_owned() });
     }
-    // Ends with the process, which it is there to end.
+    // Never joined: it ends the process or ends with it.
     std::thread::spawn(move || {
         drop(io::copy(&mut stdin, &mut io::sink()));
         std::process::exit(1);
@@ -185,7 +185,7 @@ fn work() -> Result<(), Failure> {
     #[expect(unsafe_code, reason = "our own compiler made it a moment ago")]
     // SAFETY: these are the bytes that the engine's compiler returned, unchanged.
     let component = unsafe { Component::deserialize(&engine, &compiled) }.map_err(|error| Failure {
-        // No component can help that it does not load.
+        // That our own output does not load is not the component's fault.
         code: FAILED,
         text: format!("cannot load what it compiled: {error:#}{}", advice(&error)),
     })?;
@@ -193,7 +193,7 @@ fn work() -> Result<(), Failure> {
     hand_over(io::stdout(), &compiled)
 }
 
-/// Says why the engine refuses a component; of one that wants more than is run here, also what to do.
+/// Says why the engine refuses a component and, if it uses features that we turn off, what to do.
 fn refused(wasm: &[u8], error: &wasmtime::Error) -> Failure {
     let invalid = Validator::new_with_features(FEATURES).validate_all(wasm).err();
     let advice = match invalid.and_then(|invalid| invalid.missing_wasm_feature()) {
@@ -206,21 +206,21 @@ fn refused(wasm: &[u8], error: &wasmtime::Error) -> Failure {
     Failure { code: BAD_COMPONENT, text: format!("{error:#}{advice}") }
 }
 
-/// Writes all of it, to the last byte: what stdout still holds when a process ends is lost without a word.
+/// Writes all of it and flushes: what is still buffered when a process ends is lost silently.
 fn hand_over(mut to: impl Write, compiled: &[u8]) -> Result<(), Failure> {
     to.write_all(compiled).and_then(|()| to.flush()).map_err(failed("write the compiled component"))
 }
 
 fn limit() -> io::Result<()> {
     let limits = [
-        // A second apart: at the first one the kernel says by its signal why it ends us, at the other no more.
+        // The soft limit sends SIGXCPU, which says why; the hard one, a second later, would send SIGKILL.
         (Resource::Cpu, CPU.as_secs(), CPU.as_secs() + 1),
         (Resource::As, MEMORY, MEMORY),
         (Resource::Fsize, OUTPUT, OUTPUT),
         (Resource::Core, 0, 0),
     ];
     for (resource, current, maximum) in limits {
-        // Where less is allowed already, that stays: only root could raise it.
+        // A lower limit that is set already stays: only root could raise it.
         let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let limit = Rlimit { current: Some(current.min(allowed)), maximum: Some(maximum.min(allowed)) };
         setrlimit(resource, limit)?;
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_compiled_component_whose_end_cannot_be_written_is_no_success() {
         let mut full = [0_u8; 0];
-        // It takes all of it at first, as stdout does with the end of it.
+        // The buffer takes all of it; only the flush fails.
         let buffered = io::BufWriter::new(&mut full[..]);
         assert!(hand_over(buffered, b"compiled").is_err());
         assert!(hand_over(io::sink(), b"compiled").is_ok());

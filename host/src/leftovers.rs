@@ -1,27 +1,27 @@
-//! What processes leave in our directories that are killed while they write.
+//! What killed processes leave in our directories.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a file may be unfinished. A guess; what is written here takes milliseconds, and if it is removed too soon the write fails.
+/// How old an unfinished file may be. A guess: writing takes milliseconds, and fails if the file is removed too soon.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// How old a thing must be that whoever makes it locks. Too short, and it could be removed before it is locked.
+/// How old something that its maker locks must be to be removed. Less, and it could go before it is locked.
 pub(crate) const NEWBORN: Duration = Duration::from_secs(60);
 
-/// Removes files of this user whose names begin with a text from a directory, if nobody has written to them for long.
+/// Removes this user's old files with names that begin with `prefix` from a directory.
 pub(crate) fn sweep(directory: &Path, prefix: &str) {
     for (path, about) in old(directory, prefix, LONGEST) {
         if about.is_file() {
-            // What stays takes room, and is no reason to write nothing.
+            // A leftover that stays costs some disk, and is no reason not to write.
             let _gone = fs::remove_file(path);
         }
     }
 }
 
-/// Returns what this user has in a directory under names that begin with a text, if it has not changed for so long.
+/// Returns this user's entries of a directory with names that begin with `prefix` and that have not changed for `age`.
 pub(crate) fn old(
     directory: &Path,
     prefix: &str,
@@ -33,7 +33,7 @@ pub(crate) fn old(
         if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
             return None;
         }
-        // Of the entry itself, never of what a link leads to.
+        // Does not follow links.
         let about = entry.metadata().ok()?;
         let is_old = about.modified().ok()?.elapsed().ok()? > age;
         (is_old && about.uid() == us).then(|| (entry.path(), about))

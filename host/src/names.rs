@@ -50,7 +50,7 @@ pub(crate) fn quoted(text: &str) -> String {
             ' '..='~' => out.push(c),
             // Writing to a text does not fail.
             '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
-            // Rust escapes what cannot be seen, and a combining mark as well unless a letter stands before it.
+            // Rust escapes what is invisible, and a combining mark that has no letter before it.
             _ if ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]) => out.push(c),
             '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
             _ => _ = write!(out, "\\U{:08x}", u32::from(c)),
@@ -60,14 +60,14 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// Returns which of the names is nearest to one that is not among them, no more than `most` edits away, with how many it is.
+/// Returns the name nearest to one that is not among them, at most `most` edits away, and how many edits it takes.
 pub(crate) fn nearest<'n>(
     name: &str,
     names: impl Iterator<Item = &'n str>,
     most: usize,
 ) -> Option<(usize, &'n str)> {
     let length = name.chars().count();
-    // One that is longer or shorter by more than that is at least as far away, and may be very long.
+    // Lengths that differ by more than `most` rule a name out, however long it is.
     let close = |other: &&str| other.chars().count().abs_diff(length) <= most;
     let near = names.filter(close).map(|other| (distance(name, other), other)).min();
     near.filter(|(far, _)| *far <= most)

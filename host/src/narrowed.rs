@@ -1,7 +1,7 @@
 //! Somebody else's host, narrowed to what a plugin was granted.
 //!
-//! A component that runs behind the shim has two hosts: the one that started the program, with rules of its own,
-//! and the policy inside of the file. Nothing passes that either refuses. What the policy refuses never gets to the host.
+//! A component behind the shim obeys two sets of rules: those of the host that started the program, and the policy in
+//! the file. What either refuses is refused; what the policy refuses never reaches the host.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use portcullis_contract::{
 use crate::names::{check_name, quoted, shown};
 use crate::warnings::Warnings;
 
-/// Matches no name: to ask for such secrets tells whether there is a store, and nothing of what is in it.
+/// Matches no name: listing secrets with it tells whether there is a store, and nothing of what is in it.
 const NOTHING: &str = "^$";
 
 /// What one plugin may ask of a host that knows nothing of its policy.
@@ -62,7 +62,7 @@ impl Narrowed {
         Err(HostError::Denied(format!("auth handler {} is not in the allowed set", quoted(handler))))
     }
 
-    /// Writes a denial down. The reader of this log cannot change the policy, so that it is not said how.
+    /// Logs a denial. Readers of this log cannot change the policy, so it does not say how.
     fn denied(&self, call: &'static str, asked: &str) {
         if self.warnings.one_more(&self.plugin) {
             let asked: &str = &shown(asked);
@@ -128,7 +128,7 @@ impl HostService for Narrowed {
         self.host.auth_groups(handler).await
     }
 
-    /// Takes no grant: to ask people is what auth handlers are for, and hosts let nobody else.
+    /// Needs no grant: asking people is what auth handlers are for, and hosts refuse everybody else.
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
         self.host.prompt_auth_response(request).await
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::fake::Log;
 
-    /// A host that has everything and knows no rules. It answers with what it was asked for.
+    /// A host that has everything and refuses nothing. It answers with what it was asked for.
     #[derive(Debug)]
     struct Open;
 

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 pub use sentences::{Line, sentences};
 
-/// A guess; a policy of that size names more plugins than anybody has.
+/// In bytes. A guess; a policy that large would name more plugins than anybody has.
 const LARGEST_FILE: u64 = 4 << 20;
 
 /// What a policy file says. The default is the empty policy, which grants nothing to anyone.
@@ -119,8 +119,8 @@ impl Policy {
     }
 }
 
-/// Returns the grant of every secret of a store: what a person says by naming a secrets file on a
-/// run, and what is never a default.
+/// Returns the grant of every secret of a store: what naming a secrets file for a run means, and never
+/// a default.
 #[must_use]
 pub fn every_secret() -> SecretGrant {
     let all: NamePattern = "*".parse().expect("a star is a pattern");
@@ -158,7 +158,7 @@ pub enum PolicyError {
         #[source]
         source: io::Error,
     },
-    /// Whoever can log in could grant themselves anything.
+    /// Everybody may write the file, and so could grant themselves anything.
     #[error(
         "the policy {path} can be written by everybody (mode {mode:04o}); run: chmod o-w {path}",
         path = path.display()
@@ -174,7 +174,7 @@ pub enum PolicyError {
     Invalid(Problems),
 }
 
-/// What is wrong with a policy, in the order of the text. Shown one to a line.
+/// Everything that is wrong with a policy, in the order of the text. Shown one to a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     /// The file.

@@ -1,4 +1,4 @@
-//! Files of ours and of others, opened so that nobody waits for what else can lie in their place.
+//! Regular files, opened so that a pipe or a device in their place keeps nobody waiting.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a regular file for reading, and nothing else. To open a pipe would be to wait for whoever has its other end.
+/// Opens a regular file for reading, and refuses anything else. Opening a pipe would wait for its other end.
 pub(crate) fn open(path: &Path, also: OFlags) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | also).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

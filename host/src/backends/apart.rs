@@ -1,9 +1,9 @@
 //! Components in processes of their own: wrapped on the spot, and then run as any native plugin is.
 //!
-//! A mistake in the engine, or a guest that makes use of one, then costs one child and nothing else. What the component
-//! may touch and how much it may use stands in the wrapped file and is held there; what it asks of us is granted here,
-//! as always. The file is gone as soon as the child runs; one that a killed host left goes at the next such launch. Of a
-//! plugin that runs apart, its [`PluginInfo`](portcullis_contract::PluginInfo) tells what a child's would.
+//! A bug in the engine, or a guest that exploits one, then costs one child and nothing else. What the component may
+//! touch and how much it may use is in the wrapped file and enforced by the child; what it asks of us is granted here,
+//! as always. The file is removed as soon as the child runs, or by the next such launch if the host was killed. The
+//! [`PluginInfo`](portcullis_contract::PluginInfo) of such a plugin is that of a child.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -25,10 +25,10 @@ use crate::leftovers::{self, NEWBORN};
 use crate::policy::every_secret;
 use crate::process::{ProcessBackend, ProcessOptions};
 
-/// Begins the names of the directories of files that are wrapped on the spot.
+/// Begins the names of the directories that hold files wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";
 
-/// Where the shim comes from, a whole program. It is read when a component is to be isolated.
+/// Where the shim, a whole program, comes from. It is read when a component is to be isolated.
 #[derive(Clone)]
 pub struct ShimSource(Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>);
 
@@ -54,7 +54,7 @@ pub(super) struct Isolating {
     directory: Option<PathBuf>,
 }
 
-/// How a component is started that is in a file of its own. The file is removed when this is dropped.
+/// How a wrapped component is started. Its file is removed when this is dropped.
 struct Apart {
     spec: PluginSpec,
     _directory: Directory,
@@ -64,7 +64,7 @@ struct Apart {
 /// the next launch if we are killed.
 struct Directory {
     made: tempfile::TempDir,
-    /// Itself, held by flock for as long as it is somebody's.
+    /// The directory, under flock while it is in use.
     _lock: File,
 }
 
@@ -101,14 +101,14 @@ impl Isolating {
             // Which secrets it may ask for is decided here, and may be more than its policy says.
             grants: Grants { secrets: every_secret(), ..grants.clone() },
             limits,
-            // It is run and not looked at.
+            // It is run at once, so nobody needs these.
             offers: Vec::new(),
             description: String::new(),
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
         let written = tokio::task::spawn_blocking(in_this_span(move || {
             let directory = Directory::create(&parent.unwrap_or_else(std::env::temp_dir))?;
-            // A name that no plugin chose.
+            // Not the plugin's name, which its author chose.
             let path = directory.made.path().join("plugin");
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
@@ -120,7 +120,7 @@ impl Isolating {
         let written = written.await.map_err(LaunchError::failed)?;
         let (directory, path, digest) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
-            // Whoever may write to that directory, perhaps a component by a grant, could put another program there.
+            // Checked at the start: whoever may write to that directory, as a component with a grant, could replace the file.
             digest: Some(digest),
             grants,
             limits: of_child,
@@ -133,7 +133,7 @@ impl Isolating {
     }
 }
 
-/// Checks that a program can be run where it was put. In /tmp, of all places, none can be on many servers.
+/// Checks that a program can be run where it was put: on many servers /tmp is mounted `noexec`.
 fn check_that_it_runs(path: &Path) -> io::Result<()> {
     access(path, Access::EXEC_OK).map_err(|errno| {
         let error = io::Error::from(errno);
@@ -143,19 +143,19 @@ fn check_that_it_runs(path: &Path) -> io::Result<()> {
 }
 
 impl Directory {
-    /// Makes one in `base`, and removes those that nobody holds any more.
+    /// Makes one in `base`, and removes the abandoned ones there.
     fn create(base: &Path) -> io::Result<Self> {
         sweep(base);
         let ours = Permissions::from_mode(0o700);
         let made = tempfile::Builder::new().prefix(PREFIX).permissions(ours).tempdir_in(base)?;
         let lock = File::open(made.path())?;
-        // Where it cannot be locked no other launch can lock it either, and so it stays.
+        // Where locks do not work, no other launch can lock it either, and so none removes it.
         let _held = lock.try_lock();
         Ok(Self { made, _lock: lock })
     }
 }
 
-/// Removes from `base` what hosts of this user left that were killed during a launch.
+/// Removes the directories in `base` of this user's hosts that were killed during a launch.
 fn sweep(base: &Path) {
     for (path, about) in leftovers::old(base, PREFIX, NEWBORN) {
         let abandoned =
@@ -166,8 +166,8 @@ fn sweep(base: &Path) {
     }
 }
 
-/// Returns the limits of a child that stands before a component. The component's own are held in the file, and would mean
-/// something else as those of a process; but where messages may be larger than usual, they have to get there.
+/// Returns the limits of the child that runs a component. The component's own are in the file; as limits of a process they
+/// would mean something else. Only messages that may be larger than usual have to get through the process, too.
 fn limits_of_child(own: &Limits) -> Limits {
     let usual = Limits::default().resolve(BackendName::Process).message;
     Limits { message: own.message.map(|own| own.max(usual)), ..Limits::default() }
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(about.permissions().mode() & 0o777, 0o700);
     }
 
-    /// To mount a file system without programs takes root. A file that is none is refused in the same way.
+    /// Mounting with `noexec` takes root. A file that is not executable is refused in the same way.
     #[test]
     fn where_no_program_can_be_run_another_directory_is_asked_for() {
         let directory = tempfile::tempdir().unwrap();

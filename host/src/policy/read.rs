@@ -21,7 +21,7 @@ use super::values::{
 use super::{PluginPolicy, Policy, Problems};
 use crate::names::nearest;
 
-/// How many problems are told at once. A guess; whoever has more mends these first.
+/// How many problems are reported at once. A guess; whoever has more can mend these first.
 const PROBLEMS_SHOWN: usize = 20;
 
 /// Reads a policy, which was read from `file`. Relative paths in it start in `base`.
@@ -207,7 +207,7 @@ impl Reader<'_> {
                 (Some(host), Some(guest), Some(access)) => {
                     Ok(Some((FsGrant { host, guest, access }, value.span())))
                 }
-                // What was said wrongly was reported, and is not missing.
+                // Digests that are wrong were reported already, and are not missing.
                 _ if this.found.len() > before => Ok(None),
                 (host, guest, _) => {
                     let key = if host.is_none() {
@@ -250,7 +250,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads what a plugin is told of itself; only its author knows the names.
+    /// Reads a plugin's settings. Only its author knows their names, so any are taken.
     fn settings(&mut self, value: &Value<'_>) -> Result<Settings, Found> {
         let mut settings = Settings::new();
         for (name, value) in table(value)? {
@@ -312,7 +312,7 @@ impl Reader<'_> {
             return wrong("\"~\" is not replaced here; write the path out");
         }
         let path: PathBuf = self.base.join(path);
-        // The components leave out every "." and trailing slash; ".." stays, as a link may precede it.
+        // `components` drops every "." and trailing slash. ".." stays: a link may stand before it.
         Ok(path.components().collect())
     }
 }

@@ -16,7 +16,7 @@ use portcullis_contract::{
 pub struct Line {
     /// The sentence, without a full stop: one line that is fit for a terminal.
     pub text: String,
-    /// Whether this program makes it so. What is not held is said, and nothing else.
+    /// Whether this program enforces it. What is not held is merely said.
     pub held: bool,
 }
 

@@ -56,10 +56,10 @@ pub(super) fn instances(value: &Value<'_>) -> Result<Instances, Found> {
     }
 }
 
-/// Reads a pattern of names of secrets. One that matches none would be a grant that was misspelled.
+/// Reads a pattern of names of secrets. One that can match no name is refused as a misspelled grant.
 pub(super) fn secret(value: &Value<'_>) -> Result<NamePattern, Found> {
     let pattern: NamePattern = parsed(value)?;
-    // What a star stands for makes no name good.
+    // If the rest of the pattern is not a valid name, no text for the star makes it one.
     match check_name(&pattern.as_str().replace('*', "x")) {
         Ok(()) => Ok(pattern),
         Err(error) => {
@@ -116,7 +116,7 @@ pub(super) fn count(value: &Value<'_>) -> Result<u32, Found> {
     })
 }
 
-/// Reads any value as the JSON that says the same. Dates, and numbers that are none, have no such JSON.
+/// Reads any value as JSON. Dates, infinities and NaN have no JSON, and are refused.
 pub(super) fn json(value: &Value<'_>) -> Result<serde_json::Value, Found> {
     let number = |n: Option<Number>| {
         n.map(serde_json::Value::Number).ok_or_else(|| wrong(value, "a number that JSON has, of 64 bits"))

@@ -2,9 +2,9 @@
 //!
 //! The file is read when it is opened, so that what is wrong with it is said before a plugin runs,
 //! and again when it has changed. All checks are made on the opened file and not on its path. A
-//! change is written beside it and moved over it; changes of several processes wait for each other by
-//! a lock on the file itself, which leaves nothing lying about. What a process leaves that is killed
-//! while it writes goes at the next change.
+//! change is written beside it and moved over it. Processes that change it wait for each other at a lock
+//! on the file itself, so no lock file is left behind. If a process is killed while it writes, the next
+//! change removes its unfinished file.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -31,24 +31,24 @@ mod text;
 pub use text::Malformed;
 use text::{Entries, entries};
 
-/// How long what was read is taken for what the file says. A guess: longer, and a secret that somebody
-/// replaced is handed out for longer; shorter, and reading one costs a system call more often.
+/// How long what was read counts as current. A guess: longer, and a replaced secret is handed out for
+/// longer; shorter, and reading one costs a system call more often.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// How long a change waits for another process that is changing the file. A guess; a change takes
 /// milliseconds.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it looks.
+/// The pause between two attempts to lock the file.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// How old a change has to be so that the next one has another time, seconds being cut off.
+/// How old a change must be for the next one to have a different time, in whole seconds.
 const SETTLES_IN: Duration = Duration::from_secs(2);
 
-/// Begins the name of a file that is not whole yet. Says whose it is: what has such a name is removed one day.
+/// Begins the name of an unfinished file. It names this program, because files of such names are removed later.
 const UNFINISHED: &str = ".portcullis-secrets-";
 
-/// A guess; a file of that size is something else.
+/// In bytes. A guess; a file that large holds something else.
 const LARGEST_FILE: u64 = 64 << 20;
 
 /// A store in one JSON file.
@@ -63,7 +63,7 @@ struct Shared {
     path: PathBuf,
     fresh_for: Duration,
     known: Mutex<Known>,
-    /// One for whoever makes a change, so that changes of this process do not contend for the file.
+    /// Held for each change, so that changes of this process do not contend for the file.
     turns: Arc<Semaphore>,
 }
 
@@ -72,13 +72,13 @@ struct Shared {
 struct Known {
     entries: Arc<Entries>,
     stamp: Stamp,
-    /// Whether the file had been left alone for so long that another change is sure to have another
-    /// time: a file system's clock may stand still for some milliseconds.
+    /// Whether the last change was so long ago that the next one is sure to have a different time: a file
+    /// system's clock may stand still for some milliseconds.
     settled: bool,
     looked: Instant,
 }
 
-/// What tells one content of a file from another without reading it.
+/// What shows, without reading a file, that it has changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -140,7 +140,7 @@ impl FileStore {
         change: impl FnOnce(&mut Entries) -> bool + Send + 'static,
     ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        // Not waited for in a thread that others need: there are only so many.
+        // Waited for before it takes a thread: those for blocking work are few.
         let turn = Arc::clone(&shared.turns).acquire_owned().await;
         let turn = turn.map_err(|closed| StoreError::Write(closed.into()))?;
         let changed = tokio::task::spawn_blocking(in_this_span(move || {
@@ -194,7 +194,7 @@ impl Shared {
         };
         let read = read(&file, &self.path)?;
         let mut known = self.known();
-        // A change that was made meanwhile knows better than what was read before it.
+        // A change that was made meanwhile is newer than what was read before it.
         if known.stamp == before {
             *known = read;
         }
@@ -221,7 +221,7 @@ impl Shared {
         loop {
             let file = open_to_lock(&self.path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                // Whoever had the lock may have moved another file here: that one is to be locked.
+                // The last holder of the lock may have moved a new file here; then that one has to be locked.
                 Ok(()) if stamp(&file, &self.path)?.names(&self.path) => return Ok(file),
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
@@ -242,7 +242,7 @@ impl Shared {
         let mut text = serde_json::to_vec_pretty(entries).map_err(|error| unwritable(error.into()))?;
         text.push(b'\n');
         let size = text.len() as u64;
-        // Nobody would read it again, not even to mend it.
+        // A larger file would be refused at the next read, even by a change that would make it smaller.
         if size > LARGEST_FILE {
             return Err(FileError::Full { path: self.path.clone(), size });
         }
@@ -253,13 +253,13 @@ impl Shared {
         let moved = (|| {
             // Its mode is 0600 from the start, and it is deleted unless it is moved.
             let mut fresh = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
-            // Held for as long as we write. Where it cannot be locked nobody else can lock it either, and so it stays.
+            // Held while we write. Where locks do not work, no other process can lock it either, and so none removes it.
             let _held = flock(fresh.as_file(), FlockOperation::NonBlockingLockExclusive);
             sweep(directory);
             fresh.write_all(&text)?;
             fresh.as_file().sync_all()?;
             let file = fresh.persist(&self.path).map_err(|failed| failed.error)?;
-            // Without this the change may be undone by a power cut; with it refused, it is made all the same.
+            // Otherwise a power cut may undo the change. If the directory cannot be synced, the change still counts.
             let _ = File::open(directory).and_then(|directory| directory.sync_all());
             Ok(file)
         })();
@@ -271,7 +271,7 @@ impl Shared {
 impl Stamp {
     fn is_settled(self) -> bool {
         let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
-        // A clock that was set back leaves the file in the future, and it is read again each time.
+        // If the clock was set back, the file is from the future and is read again each time.
         let age = UNIX_EPOCH.elapsed().unwrap_or_default().checked_sub(changed);
         age.is_some_and(|age| age > SETTLES_IN)
     }
@@ -282,7 +282,7 @@ impl Stamp {
     }
 }
 
-/// Says what can be done where a file is mounted by itself, as into a container, and no other can be moved over it.
+/// Adds what to do if the file is a mount point, as in a container: no other file can be moved over it.
 fn advised(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::ResourceBusy {
         return error;
@@ -290,11 +290,11 @@ fn advised(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{error}; mount its directory in place of the file alone"))
 }
 
-/// Removes from a directory what processes of this user left that were killed while they wrote. It holds secrets.
+/// Removes the unfinished files, secrets and all, that killed processes of this user left in a directory.
 fn sweep(directory: &Path) {
     for (path, about) in leftovers::old(directory, UNFINISHED, NEWBORN) {
         let abandoned = about.is_file()
-            // NFS locks nothing else that is open to be read.
+            // Shared, because NFS lets a file that is open for reading have no other lock.
             && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
         if abandoned && let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "what a killed process left stays, and holds secrets");
@@ -306,13 +306,13 @@ fn open(path: &Path) -> Result<File, FileError> {
     open_with(OpenOptions::new().read(true), path)
 }
 
-/// Opens a file to lock it against all others. NFS wants it open to be written for that, though nobody writes to it.
+/// Opens a file to lock it exclusively, which on NFS takes a file that is open for writing.
 fn open_to_lock(path: &Path) -> Result<File, FileError> {
     open_with(OpenOptions::new().read(true).write(true), path).or_else(|_may_not_be_written| open(path))
 }
 
 fn open_with(options: &mut OpenOptions, path: &Path) -> Result<File, FileError> {
-    // A pipe would keep us waiting; a link was followed when the store was opened.
+    // Opening a pipe would wait for its other end. Links were followed when the store was opened.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
     options
         .custom_flags(flags)
@@ -320,7 +320,7 @@ fn open_with(options: &mut OpenOptions, path: &Path) -> Result<File, FileError> 
         .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
 }
 
-/// Looks at an opened file, and refuses it unless it is one that only its owner can read.
+/// Checks an opened file: it must be a regular one of ours that nobody else can read.
 fn stamp(file: &File, path: &Path) -> Result<Stamp, FileError> {
     stamp_as(rustix::process::geteuid().as_raw(), file, path)
 }
@@ -354,8 +354,8 @@ fn stamp_as(us: u32, file: &File, path: &Path) -> Result<Stamp, FileError> {
 
 fn read(file: &File, path: &Path) -> Result<Known, FileError> {
     let looked = Instant::now();
-    // Looked at before it is read: should it change in between, the stamp no longer fits, and the
-    // next look reads it again.
+    // Checked before it is read: if it changes in between, the stamp no longer fits, and the next
+    // check reads it again.
     let stamp = stamp(file, path)?;
     let mut text = Vec::new();
     file.take(LARGEST_FILE + 1)
