@@ -122,18 +122,18 @@ async fn on_host(
     ending::printed(signals).await.map_or(ended, Ok)
 }
 
-/// Returns what an option says. One whose value is empty is as good as none, as upstream.
+/// Returns the value of an option. An empty one counts as none, as upstream.
 fn said(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// Reads the value of `-o`. Upstream's code for one that is none is that of every other argument here.
+/// Reads the value of `-o`. A wrong one ends the command with the code of any other wrong argument here, as upstream.
 fn format(text: Option<&str>) -> anyhow::Result<Format> {
     Format::parse(text, Format::Table).map_err(|Failure { problem, .. }| problem)
 }
 
-/// What a command may take, from when it begins to look for its plugin: as with `run`, one deadline is around all
-/// of it.
+/// How much time a command has, from when it begins to look for its plugin: one deadline for all of it, as with
+/// `run`.
 #[derive(Clone, Debug)]
 struct Clock {
     limit: Option<Duration>,
@@ -146,8 +146,8 @@ impl Clock {
         Self { limit, call: Call { deadline } }
     }
 
-    /// Waits for what is no call and has no clock of its own: looking, and starting. Who is late is dropped, and its
-    /// plugin is ended with the host.
+    /// Waits for work that has no deadline of its own: finding and starting plugins. Work that is late is dropped; its
+    /// plugin ends with the host.
     async fn hold<T>(&self, work: impl Future<Output = Result<T, FindError>>) -> Result<T, Failure> {
         let Some((limit, deadline)) = self.limit.zip(self.call.deadline) else {
             return work.await.map_err(errors::find);
@@ -158,7 +158,7 @@ impl Clock {
         }
     }
 
-    /// Says of an answer that came too late how much time there was for everything. A call knows what was left for it.
+    /// Has a timeout name the limit of the whole command. A call knows only the time that was left for it.
     fn whole(&self, problem: anyhow::Error) -> anyhow::Error {
         let is_late = |cause: &(dyn Error + 'static)| {
             matches!(cause.downcast_ref::<CallError>(), Some(CallError::TimedOut { .. }))
@@ -193,17 +193,17 @@ struct Found {
     failures: Vec<Failure>,
 }
 
-/// What a handler may take.
+/// How much time a handler has.
 #[derive(Debug)]
 enum Time {
-    /// What is left after the one that was named was found.
+    /// The rest of the command's: one handler was named.
     Left(Clock),
-    /// The same for each of several: they are asked one after the other, and one that is late is not the next one's fault.
+    /// So much for each: several are asked one after the other, and one that is late must not cost the next its time.
     Each(Option<Duration>),
 }
 
 impl Time {
-    /// Says what the calls to the next handler may take.
+    /// Returns the clock for the calls to the next handler.
     fn clock(&self) -> Clock {
         match self {
             Self::Left(clock) => clock.clone(),
@@ -212,7 +212,7 @@ impl Time {
     }
 }
 
-/// Finds the handler that is meant, or all of them. What is left out is said.
+/// Finds the handler that is meant, or all of them, and notes which files were left out.
 async fn find_some(
     session: &Session,
     host: &Host,
@@ -248,7 +248,7 @@ async fn note(session: &Session, text: &str) {
     }
 }
 
-/// Tells what failed beside what did not, each in one line. Errors are told whatever is to be kept quiet.
+/// Prints failures, each in one line, even under `--quiet`.
 async fn tell(failures: &[Failure]) {
     let lines = failures.iter().map(|Failure { problem, .. }| visible_line(&exit::told(problem)) + "\n");
     complain_aside(lines.collect::<String>()).await;
@@ -261,7 +261,7 @@ async fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
     Err(last)
 }
 
-/// Returns the scopes that were given, without those that say nothing: a script may have none to give.
+/// Returns the scopes that were given, without empty ones, which scripts may pass.
 fn given(scopes: &[String]) -> Vec<String> {
     scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect()
 }
@@ -280,9 +280,9 @@ fn gate(
         .or_exit(Exit::InvalidInput)
 }
 
-/// Says what failed because of what a call said, and how the command ends because of that.
+/// Makes a failure of a call's error.
 ///
-/// A plugin that knows how long it has may say itself that it broke off, just as its time is over.
+/// A plugin knows its deadline and may report an error of its own just as it passes; that counts as a timeout.
 fn failed(clock: &Clock, error: impl Into<anyhow::Error>, what: impl Into<String>) -> Failure {
     let is_over = clock.call.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now());
     let exit = if is_over { Exit::TimedOut } else { Exit::Failed };

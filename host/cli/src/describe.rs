@@ -19,8 +19,8 @@ mod row;
 pub(crate) use provider::Provider;
 pub(crate) use row::rows;
 
-/// What a plugin is held to: what its policy says or, if a file is known to carry a component, what that file does. Of the
-/// limits of both, the lower holds.
+/// What a plugin is held to: its policy or, if its file is known to carry a component, the policy in the file. Of two
+/// limits the lower holds.
 struct Terms<'a> {
     backend: BackendName,
     grants: &'a Grants,
@@ -65,7 +65,7 @@ fn lower(inside: Resolved, outside: &Resolved) -> Limits {
     }
 }
 
-/// Returns whether what a file says of the component in it is only a claim.
+/// Returns whether nothing proves what a file says of the component in it.
 fn is_wrapped_elsewhere(listed: &Listed) -> bool {
     listed.wrapped.as_ref().is_some_and(|wrapped| wrapped.origin == Origin::Unknown)
 }
@@ -222,7 +222,7 @@ pub(crate) fn plugin<'a>(
     }
 }
 
-/// What an import lets a component ask for. To import is not to be given: the grants decide.
+/// What an import lets a component ask for. Whether it gets that is for the grants to decide.
 const IMPORTS: [(&str, &str); 13] = [
     ("portcullis:plugin/secrets", "secrets"),
     ("portcullis:plugin/identity", "who is logged in, and access tokens"),
@@ -246,7 +246,7 @@ fn could_ask_for(imports: &[String]) -> Vec<&'static str> {
 
 fn run_as(run_as: &RunAs, backend: BackendName, kind: Kind) -> String {
     match backend {
-        // It has a memory; whatever the policy says of instances is for providers.
+        // Auth handlers keep state. What the policy says of instances applies to providers only.
         BackendName::Component if kind == Kind::AuthHandler => {
             format!("a sandboxed component, one instance that remembers{}", apart(run_as))
         }

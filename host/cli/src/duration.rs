@@ -13,7 +13,7 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
     Ok(duration)
 }
 
-/// Reads a duration: numbers, each with its unit, of which nothing at all needs none.
+/// Reads a duration: numbers, each with its unit; only a bare `0` needs none.
 pub(crate) fn parse_or_zero(text: &str) -> anyhow::Result<Duration> {
     if text == "0" {
         return Ok(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! How a command is done with a host: its plugins end, and what they printed is written.
+//! The end of a command with a host: its plugins end, and what they printed is written.
 
 use std::pin::pin;
 
@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::stderr;
 
-/// Waits for work with a host, and then ends the host's plugins. Returns how the command ends if a signal comes first: the
-/// work is dropped, and so abandoned.
+/// Waits for work with a host, and then ends the host's plugins. If a signal comes first, drops the work and returns how the
+/// command ends.
 pub(crate) async fn after<T>(
     work: impl Future<Output = T>,
     host: &Host,
@@ -23,7 +23,7 @@ pub(crate) async fn after<T>(
     done
 }
 
-/// Ends every plugin: asks, waits and kills. A signal that comes meanwhile kills at once.
+/// Ends every plugin: asks, waits, then kills. A signal meanwhile kills at once.
 pub(crate) async fn stop(host: &Host, signals: &mut Signals) {
     let mut stopping = pin!(host.stop_all());
     tokio::select! {

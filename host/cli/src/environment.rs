@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Environment {
     /// Where plugins are looked for when no option says so; `PORTCULLIS_PLUGIN_DIR`, separated like `PATH`.
     pub(crate) plugin_dirs: Vec<PathBuf>,
-    /// What can be made anew: `PORTCULLIS_CACHE_DIR`, or `portcullis` in the user's cache directory.
+    /// For what can be made again: `PORTCULLIS_CACHE_DIR`, or `portcullis` in the user's cache directory.
     pub(crate) cache: Option<PathBuf>,
-    /// What cannot: `PORTCULLIS_DATA_DIR`, or `portcullis` in the user's data directory.
+    /// For what cannot: `PORTCULLIS_DATA_DIR`, or `portcullis` in the user's data directory.
     pub(crate) data: Option<PathBuf>,
     /// The shim to wrap components with, instead of the one that this build carries: `PORTCULLIS_SHIM`.
     pub(crate) shim: Option<PathBuf>,
@@ -45,7 +45,7 @@ impl Environment {
             variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value)
         };
         let text = |name: &str| get(name).and_then(|value| value.to_str()).map(str::to_owned);
-        // What is relative says nothing to a program that may be started anywhere (the XDG rules).
+        // The XDG rules have relative paths ignored.
         let absolute = |name: &str| get(name).map(Path::new).filter(|path| path.is_absolute());
         let directory = |own: &str, xdg: &str, below_home: &str| {
             get(own).map(PathBuf::from).or_else(|| {

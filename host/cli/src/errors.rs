@@ -1,6 +1,6 @@
 //! Why a plugin was not found or a run failed, in upstream's sentences and exit codes.
 //!
-//! Lists of names that others chose, of files or of what plugins offer, stand in the sentences that are made here and begin no line.
+//! Names that others chose, of files or of what plugins offer, stand within these sentences and never begin a line.
 
 use std::error::Error;
 use std::fs::File;
@@ -78,7 +78,7 @@ pub(crate) fn find(error: FindError) -> Failure {
     }
 }
 
-/// Says behind something else which programs were not asked, if there are any.
+/// Returns `before` and which programs were not asked, or nothing if there are none.
 pub(crate) fn left_out_text(before: &str, left_out: &[PathBuf]) -> String {
     if left_out.is_empty() {
         return String::new();
@@ -120,7 +120,7 @@ pub(crate) fn run(error: RunError) -> Failure {
     Failure { exit, problem }
 }
 
-/// Says of a limit that was reached where more is allowed: the defaults are too little for some.
+/// Adds to an error about a limit where to raise it: the defaults are too low for some plugins.
 fn limited(problem: anyhow::Error) -> anyhow::Error {
     let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
         Some(CallError::Limit { which, allowed, .. }) => Some((*which, *allowed)),
@@ -132,7 +132,7 @@ fn limited(problem: anyhow::Error) -> anyhow::Error {
     anyhow!("{problem:#}; {more}")
 }
 
-/// Says where a plugin can be allowed more. A native program may have reached a limit of its own, and a wrapped one says
+/// Says where a limit can be raised. A native plugin may have reached one of its own; the file of a wrapped one says
 /// which it has.
 fn more(which: LimitName, allowed: Amount, plugin: Option<&PluginInfo>) -> String {
     let policy = format!("a policy can allow more: {which}, in [plugin.NAME.limits]");

@@ -16,10 +16,10 @@ pub(crate) enum Exit {
     Done = 0,
     /// It tried and failed, or it did not understand its arguments.
     Failed = 1,
-    /// What was looked at works, and is not what it has to be. Upstream's "validation failed".
+    /// What was checked works, but breaks a rule. Upstream's "validation failed".
     Deviates = 2,
-    /// An input cannot be read, or the provider does not have it, or an option names what there is not. An input whose value
-    /// does not fit is a run that failed.
+    /// An input cannot be read or the provider has none of that name, or an option names what does not exist. An input with
+    /// a wrong value is a failed run instead.
     InvalidInput = 3,
     /// There is no such provider or file, or the file is neither a component nor a program.
     NotFound = 4,
@@ -73,7 +73,7 @@ pub(crate) fn chain(problem: &anyhow::Error) -> String {
     format!("{problem:#}")
 }
 
-/// Returns the same for who reads stderr: what a plugin said last is not said again to who saw it say so.
+/// Does the same for stderr, without a plugin's last words if they were shown there already.
 pub(crate) fn told(problem: &anyhow::Error) -> String {
     without(problem, stderr::has_shown)
 }

@@ -253,11 +253,11 @@ fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// Reads a text that may be as large as is allowed; `None` is one that is larger.
+/// Reads a text; `None` if it is larger than is allowed.
 fn bounded(reader: impl Read, limit: u64) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes)?;
-    // Asked before the text is: the limit may fall into the middle of a character.
+    // Checked before UTF-8: the limit may fall into the middle of a character.
     if bytes.len() as u64 > limit {
         return Ok(None);
     }
@@ -351,7 +351,7 @@ mod tests {
         refused("@-", "parameters from stdin exceed maximum allowed size");
         refused("k=@-", "stdin exceeds maximum raw read size");
 
-        // A file of inputs may be as large as a request; one without end is given up.
+        // A file of inputs may be as large as a request, but not endless.
         check(&[&format!("@{shown}")], "", &format!("{{\"a\":\"{} and more\"}}", &large[3..]));
         check(&["@/dev/zero"], "", {
             "error: failed to parse input parameters: parameter file \"/dev/zero\" exceeds maximum allowed size \

@@ -72,11 +72,11 @@ pub(crate) async fn main(
     if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }
-    // What is known was told; that the plugin does not even start is no success all the same.
+    // What is known was printed, but a plugin that does not start is a failure all the same.
     Ok(if matches!(listed.offers, Offers::Failed(_)) { Exit::Failed } else { Exit::Done })
 }
 
-/// Writes the page that people read. What others wrote stands in lines of ours, and begins none.
+/// Writes the page that people read. What others wrote stands within lines of ours and never begins one.
 fn page(plugin: &Plugin<'_>) -> String {
     let mut out = String::new();
     for provider in &plugin.providers {

@@ -17,22 +17,22 @@ const DEEPEST: usize = 10_000;
 /// Past this depth JSON is printed without line breaks: indenting is quadratic, and nobody reads that far.
 const DEEPEST_INDENT: usize = 1000;
 
-/// How much the spaces before all lines may take, as a multiple of the text. A guess: what is wide where it nests deep would
-/// become a thousand times as long, and what people write does not come near this.
-const ROOM: usize = 16;
+/// How much indentation there may be, as a multiple of the text. A guess: text that is wide where it nests deep would become
+/// a thousand times as long, and what people write does not come near this.
+const INDENT_RATIO: usize = 16;
 
-/// They may take this much in any case.
-const LEAST_ROOM: usize = 1 << 20;
+/// How many bytes of indentation are allowed for any text.
+const INDENT_LEAST: usize = 1 << 20;
 
-/// And no more than this however long the text is. A guess: twice the longest answer that a plugin may give without a policy.
-const MOST_ROOM: usize = 128 << 20;
+/// How many bytes of indentation are allowed at most. A guess: twice the longest answer that a plugin may give without a policy.
+const INDENT_MOST: usize = 128 << 20;
 
 /// What may stand between the end of a value or a key and the next one.
 const AFTER: [char; 8] = [' ', '\t', '\n', '\r', ',', ':', ']', '}'];
 
 /// A JSON text, taken apart.
 ///
-/// How many values a text holds is the choice of who wrote it, so of each no more is kept than where it is.
+/// A text may hold very many values, so only the place of each is kept.
 #[derive(Debug)]
 pub(crate) struct Document<'a> {
     text: &'a str,
@@ -43,7 +43,7 @@ pub(crate) struct Document<'a> {
 /// Where a value or a key is.
 #[derive(Debug)]
 struct Mark {
-    /// Where in the text it begins.
+    /// The byte at which it begins.
     at: u32,
     /// Which mark follows it and all that is in it.
     next: u32,
@@ -79,7 +79,7 @@ struct Level {
 impl<'a> Document<'a> {
     /// Takes a text apart.
     pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        // The grammar is checked here, without recursion, so that what follows only has to find the parts.
+        // This checks the grammar, without recursion; what follows only has to find the parts.
         let IgnoredAny = serde_json::from_str(text)?;
         if u32::try_from(text.len()).is_err() {
             return Err(serde_json::Error::custom("the text is longer than 4 GiB"));
@@ -111,9 +111,9 @@ impl<'a> Document<'a> {
         Ok(Self { text, marks })
     }
 
-    /// Returns how much the spaces before all lines may take.
+    /// Returns how many bytes of indentation are allowed.
     pub(crate) fn room(&self) -> usize {
-        self.text.len().saturating_mul(ROOM).saturating_add(LEAST_ROOM).min(MOST_ROOM)
+        self.text.len().saturating_mul(INDENT_RATIO).saturating_add(INDENT_LEAST).min(INDENT_MOST)
     }
 
     /// Returns one value.
@@ -151,14 +151,13 @@ impl<'a> Document<'a> {
         &self.marks[id as usize]
     }
 
-    /// Returns a value or a key as it is written; of an array or an object only how it begins.
+    /// Returns the text from the beginning of a value or a key.
     fn token(&self, id: Id) -> &'a str {
         let end = self.marks.get(id as usize + 1).map_or(self.text.len(), |mark| mark.at as usize);
         self.text[self.mark(id).at as usize..end].trim_end_matches(AFTER)
     }
 
-    /// Returns what a key says, read no further than it is asked for: one may be as long as all the others, with which it is
-    /// compared.
+    /// Returns what a key says, decoded lazily: one long key may be compared with all others.
     fn said(&self, key: Id) -> impl Iterator<Item = char> {
         Units(self.text[self.mark(key).at as usize + 1..].chars()).said()
     }
@@ -235,7 +234,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Returns a place in a text, or a count of what is in one. [`Document::parse`] takes no text for which it is too large.
+/// Converts a place or a count in a text, which fits: [`Document::parse`] refuses larger texts.
 fn number(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
@@ -284,7 +283,7 @@ impl<'a> Raw<'a> {
                 Ok('\t') => out.push_str("\\t"),
                 Ok('\u{8}') => out.push_str("\\b"),
                 Ok('\u{c}') => out.push_str("\\f"),
-                // Past ASCII there are controls, too; upstream prints those, and terminals obey them.
+                // There are controls past ASCII, too. Upstream prints them, but terminals obey them.
                 Ok(
                     c @ ('\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}'),
                 ) => {
@@ -409,7 +408,7 @@ mod tests {
         check(r#"{"b":1,"a":1,"b":2}"#, "{\n  \"a\": 1,\n  \"b\": 1,\n  \"b\": 2\n}");
     }
 
-    /// It would not end, were the long one read for each of the others.
+    /// It would take forever if the long one were read for each of the others.
     #[test]
     fn a_key_may_be_long_among_many() {
         in_time(|| {
@@ -455,7 +454,7 @@ mod tests {
         assert!(size <= 5 * text.len(), "{size} bytes for {}", text.len());
 
         let long = format!("\"{}\"", "x".repeat(8 << 20));
-        assert_eq!(Document::parse(&long).unwrap().room(), MOST_ROOM);
+        assert_eq!(Document::parse(&long).unwrap().room(), INDENT_MOST);
     }
 
     #[test]

@@ -58,8 +58,8 @@ use signals::Signals;
 /// for it.
 const COMPILE_WORKER: &str = "__compile-worker";
 
-/// How many pairs of files have room before a command begins. A guess: a runtime that listens to signals takes five files
-/// and ends with a panic for want of one, and no command does anything with less.
+/// How many pairs of descriptors must be free when a command begins. A guess: a runtime that listens to signals takes five
+/// descriptors and panics without them, and no command gets anything done with fewer.
 const PAIRS: usize = 4;
 
 /// What no option says, and how a command ends, for the help.
@@ -152,7 +152,7 @@ struct Session {
     quiet: bool,
     /// Whether somebody asked for no colours.
     no_color: bool,
-    /// Where the person who types wants it to happen, if they said so.
+    /// The directory that relative paths start from, if an option named one.
     working_directory: Option<String>,
 }
 
@@ -172,7 +172,7 @@ pub fn main() -> ExitCode {
     let session = Session::new(environment, &cli.global, reader);
     match session.and_then(|session| session.execute(cli.command)) {
         Ok(exit) => exit.into(),
-        // There is nothing yet that listens to signals: one of them ends the process by itself.
+        // Nothing listens to signals yet: each still ends the process.
         Err(Failure { exit, problem }) => {
             output::complain(error_text(&exit::chain(&problem), reader).as_bytes());
             exit.into()
@@ -201,7 +201,7 @@ fn explain(error: &clap::Error) -> Exit {
 enum Reader {
     /// A file or a pipe, which gets every character as it is.
     Program,
-    /// A terminal that is to do without colours. What could move its cursor is no matter of colours.
+    /// A terminal without colours. Control characters are made visible all the same.
     PlainTerminal,
     /// A terminal.
     TerminalInColour,
@@ -261,8 +261,8 @@ impl Session {
         raise_open_files();
         room_for_files()?;
         room_for_a_thread()?;
-        // One thread: what runs beside it is a child, a compiler or a write that waits. The first that waits for such things is
-        // kept: for want of any a runtime panics, and for want of another the work waits.
+        // One thread: the work is done by children, the compiler, and blocking threads for writes. The first blocking thread
+        // is started now and kept: without any the runtime panics, without more the work only queues.
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().thread_keep_alive(Duration::MAX).build()?;
         let _first = runtime.spawn_blocking(|| ());
@@ -285,7 +285,7 @@ impl Session {
             };
             output::flush(exit, signals).await
         });
-        // A write to a reader who never reads would otherwise keep us from ending.
+        // Does not wait for writes to a reader who never reads.
         runtime.shutdown_background();
         Ok(exit)
     }

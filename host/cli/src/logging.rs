@@ -85,7 +85,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, reader: Reader) {
         .with_targets(TALKATIVE.map(|target| (target, level.min(LevelFilter::WARN))))
         .with_targets(TOLD_BY_ERRORS.map(|target| (target, told_by_errors(level))));
     let registry = tracing_subscriber::registry();
-    // A second subscriber is refused, and then the first one goes on: nothing is lost.
+    // A second subscriber is refused, and the first one goes on.
     let _ = match format {
         LogFormat::Console => registry.with(console(reader).with_filter(targets)).try_init(),
         LogFormat::Json => registry.with(json().with_filter(targets)).try_init(),
@@ -138,8 +138,8 @@ fn left_out(lines: u64) -> String {
     }
 }
 
-/// Hands an event over to be written in one line, whatever a plugin wrote into it: a line that somebody could
-/// begin is one that somebody could forge, and so is one that runs the other way round.
+/// Writes an event in one line, whatever a plugin wrote into it: with line breaks or marks that turn the
+/// direction of text, a plugin could forge lines of ours.
 struct OneLine(Note);
 
 impl io::Write for OneLine {
@@ -162,7 +162,7 @@ fn one_line(event: &[u8]) -> Vec<u8> {
         match c {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
-            // Colours are our own: of what others wrote, the like was made visible before.
+            // The escapes of colours are ours: those of others were made visible before.
             '\t' | '\u{1b}' | ' '..='~' => line.push(c),
             // In the form of JSON, of which this may be a line.
             c if visible_line(&c.to_string()).starts_with('\\') => {

@@ -1,6 +1,6 @@
 //! Moments as people and programs read them: `2023-11-14T22:13:20Z`, and how far off one is.
 //!
-//! A plugin says when: any number may come, and none of them is out of bounds here.
+//! Moments come from plugins, so every number is accepted.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,13 +16,13 @@ pub(crate) fn now() -> UnixSeconds {
     UnixSeconds::try_from(since.as_secs()).unwrap_or(LAST)
 }
 
-/// Writes a moment in UTC. One that has no year of four digits is written as the number that it is.
+/// Writes a moment in UTC, or as a plain number if its year has not four digits.
 pub(crate) fn to_text(moment: UnixSeconds) -> String {
     if !(FIRST..=LAST).contains(&moment) {
         return moment.to_string();
     }
     let (days, second) = (moment.div_euclid(86_400), moment.rem_euclid(86_400));
-    // Years that begin in March have their odd day at the end; four hundred of them are always as long.
+    // Years are counted from March, so that the leap day is the last; 400 of them always have the same length.
     let since_march_of_year_0 = days + 719_468;
     let (era, day) = (since_march_of_year_0.div_euclid(146_097), since_march_of_year_0.rem_euclid(146_097));
     let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

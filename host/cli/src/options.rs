@@ -1,4 +1,4 @@
-//! What upstream's command line takes and this parser by itself does not: an option twice, and a flag with a value.
+//! What upstream's command line accepts and clap by itself does not: repeated options, and flags with a value.
 
 use std::ffi::OsString;
 
@@ -7,16 +7,16 @@ use clap::{ArgAction, ColorChoice, Command, CommandFactory as _, FromArgMatches 
 
 use crate::Cli;
 
-/// Options that are given once: of two files the first would be passed over unseen, with what it holds back.
+/// Options that may not be repeated: the first of two files, and what it denies, would be ignored silently.
 const ONCE: [&str; 2] = ["policy", "secrets_file"];
 
-/// Flags that take no value: that they are there at all decides what else has to be, or may not be.
+/// Flags that take no value: their presence alone decides which other options are required or forbidden.
 const ALONE: [&str; 2] = ["all", "purge_expired"];
 
 /// Reads a command line, which begins with the name of the program.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = last_wins(Cli::command());
-    // Help, and what is wrong with a command line, come before anything was read of it.
+    // Looked for by hand: clap prints help and errors before we have its result.
     if arguments.iter().take_while(|argument| **argument != "--").any(|argument| *argument == "--no-color") {
         command = command.color(ColorChoice::Never);
     }

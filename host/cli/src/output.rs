@@ -1,7 +1,7 @@
 //! What goes to stdout, and in which form; and what is said beside it.
 //!
-//! Data is made as JSON text and only then given its form, so that every form says the same. A reader who
-//! has gone away ends the output quietly: that is how `head` says it has enough.
+//! Data is JSON text first and only then formatted, so that every format says the same. If the reader goes
+//! away, as `head` does when it has enough, the output ends quietly.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -26,7 +26,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Reads the value of `-o`; without one, it is the command's own.
+    /// Reads the value of `-o`; without one, the command's default holds.
     pub(crate) fn parse(text: Option<&str>, default: Self) -> Result<Self, Failure> {
         match text {
             None | Some("") => Ok(default),
@@ -67,8 +67,7 @@ impl Format {
     }
 }
 
-/// Writes to stdout. The writing happens beside the runtime: whoever reads slowly must not keep a signal
-/// or a deadline waiting.
+/// Writes to stdout, off the runtime's thread: a slow reader must not hold up signals and deadlines.
 ///
 /// Returns whether somebody still reads.
 pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::Result<bool> {
@@ -83,8 +82,8 @@ pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::R
     }
 }
 
-/// Does the same for a command that listens to signals: a reader who never reads must not keep it. Returns how it ends if one
-/// comes first.
+/// Does the same for a command that listens to signals, which a reader who never reads must not hold up. Returns how the
+/// command ends if a signal comes first.
 pub(crate) async fn print_or_end(
     bytes: impl AsRef<[u8]> + Send + 'static,
     signals: &mut Signals,
@@ -98,13 +97,13 @@ pub(crate) async fn print_or_end(
 
 /// Writes to stderr. There is nowhere to say that it failed.
 ///
-/// Waits for whoever reads, and hears no signal meanwhile: what runs on the runtime does it [aside](complain_aside).
+/// Blocks while the reader is slow. What runs on the runtime uses [`complain_aside`].
 pub(crate) fn complain(bytes: &[u8]) {
     // A thread that panicked has nothing to tell.
     let _gone = stderr::shared().text(bytes.to_vec()).blocking_recv();
 }
 
-/// Writes to stderr beside the runtime.
+/// Writes to stderr, off the runtime's thread.
 pub(crate) async fn complain_aside(bytes: impl AsRef<[u8]> + Send + 'static) {
     if bytes.as_ref().is_empty() {
         return;
@@ -113,7 +112,7 @@ pub(crate) async fn complain_aside(bytes: impl AsRef<[u8]> + Send + 'static) {
     let _gone = stderr::shared().text(bytes.as_ref().to_vec()).await;
 }
 
-/// Does the same for a command that listens to signals. Returns how it ends if one comes first.
+/// Does the same for a command that listens to signals. Returns how the command ends if a signal comes first.
 pub(crate) async fn complain_or_end(
     bytes: impl AsRef<[u8]> + Send + 'static,
     signals: &mut Signals,
@@ -125,25 +124,24 @@ pub(crate) async fn complain_or_end(
     }
 }
 
-/// Waits until all that was said on stderr is written, the log above all, and returns how the command ends: as it would, or
-/// because of a signal.
+/// Waits until stderr, the log above all, is written. Returns `exit`, or how the command ends if a signal comes first.
 pub(crate) async fn flush(exit: Exit, signals: &mut Signals) -> Exit {
     let Some(stderr) = stderr::unwritten() else { return exit };
-    // What is not written by then is written as long as the process lives.
+    // The rest is still being written until the process ends.
     tokio::select! {
         _ = stderr.text(Vec::new()) => exit,
         exit = signals.patience() => exit,
     }
 }
 
-/// Writes all of a text, whoever else has the same terminal or pipe.
+/// Writes all of a text, even to a terminal or pipe that another program made non-blocking.
 pub(crate) fn write_all(to: impl Write + AsFd, text: &[u8]) -> io::Result<()> {
     let mut to = Patient(to);
     to.write_all(text)?;
     to.flush()
 }
 
-/// Waits for room. Another program may have said of what it shares with us that nobody waits for it.
+/// Waits until a non-blocking descriptor can be written to.
 struct Patient<W>(W);
 
 impl<W: Write + AsFd> Patient<W> {

@@ -1,8 +1,8 @@
 //! `portcullis probe`: what a go-plugin binary does when a host comes, and what is wrong with it.
 //!
-//! It takes any binary whose cookie is known, and knows nothing of what that serves. The binary is started,
-//! looked at, and asked to end; and, unless somebody asks not to, started once more without the cookie, because refusing that is
-//! part of the protocol. What it has no words for in the protocol's own checklist is shown and not judged.
+//! It takes any binary whose cookie is known, whatever that serves. The binary is started, examined and asked to end; then,
+//! unless an option says not to, it is started once more without the cookie, which it has to refuse. What the protocol's
+//! checklist does not cover is shown and not judged.
 //!
 //! The exit code is 0 for a plugin that does all it must, 1 for one that cannot be spoken with, and 2, upstream's
 //! "validation failed", for one that works and yet does something that it must not; 4 if there is no such file.
@@ -35,12 +35,12 @@ use report::{Report, Wishes, WithoutCookie};
 /// How long one question may take. A guess; whatever answers at all answers in a millisecond.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long the plugin may take to refuse the two streams that it should keep open. Unimplemented calls are answered
-/// at once; a slower plugin is shown better than it is.
+/// How long to wait for the plugin to refuse the two streams that it should keep open. Unimplemented calls fail at
+/// once; a plugin that is slower to refuse passes wrongly.
 const REFUSAL: Duration = Duration::from_millis(150);
 
-/// How long it may take to end. Longer than the 2 seconds that it has, to tell one that is late from one
-/// that never would.
+/// How long it may take to end. Longer than the 2 seconds that the protocol gives it, to tell late from
+/// never.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// How long it may take to end without a cookie. One that refuses does so before anything else.
@@ -156,7 +156,7 @@ async fn talk(plugin: &Connection, started: Duration, report: &mut Report) {
         report.services = Some(report::services(plugin.services(ANSWER).await));
         report.streams = Some(report::streams(&plugin.streams(REFUSAL).await));
     } else {
-        // Whatever listens there, the rest would be the same answer again and again.
+        // Whatever listens there would answer every other question in the same way.
         report.problem = Some(format!("connected to, it does not answer: {}", health.plugin));
     }
     report.health = Some(health);

@@ -1,8 +1,8 @@
 //! Tells a person that a component is being compiled, which happens once and may take seconds.
 //!
-//! Only on a terminal; nothing is drawn, and nothing built, before there is something to tell. To draw is to wait for the
-//! terminal, so that is for the thread that writes to [stderr](crate::stderr). That compiling was begun and not ended is
-//! remembered in any case, for who says why there is no answer.
+//! Only on a terminal, and nothing is built or drawn before a component is compiled. Drawing may wait for the terminal, so
+//! the thread that writes to [stderr](crate::stderr) does it. Whether compiling was begun and not ended is remembered in
+//! any case, because a timeout's message mentions it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,15 +16,15 @@ use portcullis_contract::visible_line;
 use crate::lock::lock;
 use crate::stderr;
 
-/// How many components are being compiled, or were when that was given up. A process is one command.
+/// How many components are being compiled, or were when compiling was abandoned. A process runs one command.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns whether a component is being compiled, or was when that was given up.
+/// Returns whether a component is being compiled, or was when compiling was abandoned.
 pub(crate) fn is_unfinished() -> bool {
     UNFINISHED.load(Ordering::SeqCst) > 0
 }
 
-/// Where it is seen that something goes on.
+/// Where progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// On a terminal.
@@ -33,13 +33,13 @@ pub(crate) enum Shown {
     Nowhere,
 }
 
-/// How long what runs on the runtime waits for a drawing. A guess: a terminal that takes longer stands still.
+/// How long the runtime's thread waits for a drawing. A guess: a terminal that takes longer is stuck.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// The components that are being compiled.
 type Bars = Vec<(PathBuf, ProgressBar)>;
 
-/// Returns who is told of compiling.
+/// Returns the listener that shows what is being compiled.
 pub(crate) fn listener(shown: Shown) -> CompileListener {
     let bars: Arc<Mutex<Bars>> = Arc::default();
     Arc::new(move |compiling| {

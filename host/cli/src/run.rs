@@ -140,7 +140,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let nobody_reads = Arc::new(Notify::new());
     let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
     let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
-    // A branch that loses is dropped, and to drop the run is to abandon it; the plugin is stopped below.
+    // If the signal wins, the run is dropped and so abandoned; the plugin is stopped below.
     let ended = tokio::select! {
         outcome = host.run(&wanted, args.plugins.describe(), request, sink) => Ended::ByItself(outcome),
         exit = signals.next() => Ended::BySignal(exit),
@@ -245,10 +245,10 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
     Ok((request, made.unwrap_or_default()))
 }
 
-/// Reads the inputs, within the time that all of it may take: nobody knows when somebody writes to a pipe, if ever.
+/// Reads the inputs within the deadline of the whole run: nothing may ever be written to a pipe.
 async fn input(args: &RunArgs) -> Result<Json, Failure> {
     let (flags, arguments) = (args.inputs.clone(), args.arguments.clone());
-    // To lose is to go on reading until the process ends.
+    // After a timeout it goes on reading until the process ends.
     let reading = tokio::task::spawn_blocking(move || inputs::read(&flags, &arguments, stdin()));
     let read = match args.timeout {
         Some(limit) => {
@@ -259,9 +259,9 @@ async fn input(args: &RunArgs) -> Result<Json, Failure> {
     read?.or_exit(Exit::InvalidInput)
 }
 
-/// Returns the directory of an action's files, and makes it. What is no action has none.
+/// Returns the directory of an action's files, and makes it. `None` if the run is known to be no action.
 ///
-/// Which capability it will be is known here only if somebody said so; else there is one.
+/// That is known only if a capability was given; without one the directory is made in case.
 fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, Made)>, Failure> {
     if args.capability.as_deref().is_some_and(|capability| !matches!(capability, "" | "action")) {
         return Ok(None);
@@ -280,7 +280,7 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
     Ok(Some((whole_shown, made)))
 }
 
-/// Prints what a run returned, and what it took if somebody wants to know.
+/// Prints what a run returned and, if asked to, its metrics.
 async fn show(
     session: &Session,
     args: &RunArgs,
@@ -290,7 +290,7 @@ async fn show(
 ) -> Result<Exit, Failure> {
     let shown = result::Shown { redacted: args.redact, metrics: args.show_metrics };
     let text = result::render(ran, shown, format)?;
-    // The reader of a pipe may go away; what was asked for was done all the same.
+    // A reader who went away changes nothing: the run was done.
     if let Some(exit) = print_or_end(text, signals).await? {
         return Ok(exit);
     }
@@ -301,7 +301,7 @@ async fn show(
     Ok(complain_or_end(text, signals).await.unwrap_or(Exit::Done))
 }
 
-/// Says why a run returned nothing, and what it took if somebody wants to know.
+/// Says why a run returned nothing and, if asked to, prints its metrics.
 async fn explain(
     session: &Session,
     args: &RunArgs,

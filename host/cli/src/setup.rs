@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
 use crate::{COMPILE_WORKER, Session, progress, shim, wrapped};
 
-/// What compiles components: the program that runs, also where an update has put another one in its place.
+/// The program that compiles components: the running one, even if an update has replaced its file.
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Options of every command that looks for plugins.
@@ -185,12 +185,12 @@ fn services(store: Option<Arc<dyn SecretStore>>, personal: &Personal) -> Service
     })
 }
 
-/// Tells a file from the name of a provider or an auth handler, as shells do: a file has a slash in it.
+/// Reads the path of a file or the name of a provider or an auth handler. As in shells, a path has a slash in it.
 pub(crate) fn wanted(text: &str) -> Wanted {
     if text.contains('/') { Wanted::File(text.into(), None) } else { Wanted::Named(text.to_owned()) }
 }
 
-/// Says the same where `option` may choose one of several that a file offers. A name is chosen already.
+/// Does the same where `option` may choose one of several that a file offers. With a name it is refused.
 pub(crate) fn wanted_of(text: &str, option: &str, chosen: Option<&str>) -> anyhow::Result<Wanted> {
     match (wanted(text), chosen) {
         (Wanted::File(path, _), chosen) => Ok(Wanted::File(path, chosen.map(str::to_owned))),

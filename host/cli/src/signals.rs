@@ -1,10 +1,10 @@
 //! Signals that ask the command to end.
 //!
-//! One that we were started to ignore stays ignored: `nohup`, and a shell that starts a job in the
-//! background, say so in that way. Not so that of a child's end, by which nobody means us.
+//! A signal that was ignored when we were started stays ignored: `nohup` and background jobs of shells rely
+//! on that. SIGCHLD is the exception, as nobody ignores it with us in mind.
 //!
-//! One that comes is enough, whatever the command is about then. It may go on to tell what it has done; but from then on
-//! it waits for nobody's reading longer than a moment.
+//! One signal is enough, whatever the command is doing. The command may still say what it has done, but from then on it
+//! waits only a moment for readers.
 
 use std::future::pending;
 use std::io;
@@ -16,24 +16,24 @@ use tokio::time::sleep;
 
 use crate::exit::Exit;
 
-/// How long a command that was asked to end waits for who reads what it says. A guess: who reads at all has taken what may
-/// wait by then.
+/// How long a command that was asked to end waits for its output to be read. A guess: whoever reads at all has read all
+/// that can be queued by then.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The signals that ask the command to end. There is one of this for each command.
+/// The signals that ask the command to end. A command has one of these.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hang_up: Option<Signal>,
-    /// How the command ends because of the first that was returned.
+    /// How the command ends because of the first signal.
     first: Option<Exit>,
-    /// Whether somebody has been waited for since who does not read.
+    /// Whether the command has waited for a reader since, in vain.
     in_vain: bool,
 }
 
 impl Signals {
-    /// Starts to listen. Until then each of them ends the process by itself.
+    /// Starts to listen. Until then each of these signals ends the process.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
         let listen = |kind| (!is_ignored(kind)).then(|| signal(kind)).transpose();
         self.interrupt = listen(SignalKind::interrupt())?;
@@ -55,8 +55,8 @@ impl Signals {
         exit
     }
 
-    /// Returns how the command ends because of a signal when it has waited long enough for who reads: at the next one or, if
-    /// one was returned already, after a moment. Once that was in vain, nobody is waited for any more.
+    /// Waits until the command should stop waiting for readers, and returns how it ends: at the next signal or, if one came
+    /// already, after [`GRACE`]. Returns at once if that was in vain before.
     pub(crate) async fn patience(&mut self) -> Exit {
         let Some(exit) = self.first else { return self.next().await };
         if !self.in_vain {
@@ -70,13 +70,13 @@ impl Signals {
     }
 }
 
-/// Has the kernel keep how a child ended until we ask. It does not for who was started to ignore that.
+/// Has the kernel keep the exit status of children, which it does not where SIGCHLD was ignored when we were started.
 pub(crate) fn keep_endings() -> io::Result<()> {
-    // Who has listened once does not ignore it any more.
+    // Listening once is enough: the signal stays handled.
     signal(SignalKind::child()).map(drop)
 }
 
-/// Has the kernel refuse to make a file larger than `ulimit -f` allows, as on a full disk. It would end us as well.
+/// Has a file that grows past `ulimit -f` fail like a full disk, instead of ending us by SIGXFSZ.
 pub(crate) fn outlive_large_files() -> io::Result<()> {
     let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     if is_ignored(kind) { Ok(()) } else { signal(kind).map(drop) }
@@ -97,8 +97,8 @@ fn is_ignored(kind: SignalKind) -> bool {
     all & (1 << (kind.as_raw_value() - 1)) != 0
 }
 
-/// Returns the signals that are ignored, one bit for each, as the kernel tells of a process. A text
-/// that is not understood ignores none.
+/// Returns the ignored signals, one bit for each, from the text of `/proc/self/status`; none if it is not
+/// understood.
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)

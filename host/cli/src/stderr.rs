@@ -1,11 +1,10 @@
-//! Stderr: everything that goes there, but what [turns](crate::progress) on a terminal, comes to one thread, which writes it
-//! in the order in which it came.
+//! Stderr: one thread writes everything that goes there, in the order in which it came. Only the redrawing of
+//! [progress bars](crate::progress) goes past it.
 //!
-//! So nothing that runs on the runtime waits in a write for a reader who never reads: it would hear no signal. What waits
-//! is bounded all the same. Who complains waits until it is written, and plugins that print wait for
-//! [room](Prints::room): a slow reader slows down who prints and nobody else. A line of the log comes from code that
-//! cannot wait. It finds room for longer than they do, and where there is none it is left out and counted. When nobody
-//! reads any more, all of it goes nowhere.
+//! So nothing on the runtime blocks in a write to a slow reader, where it would hear no signal. The queue is bounded all
+//! the same: errors wait until they are written, and plugins that print wait for [room](Prints::room), so a slow reader
+//! slows down them alone. Lines of the log come from code that cannot wait; they may fill the queue further than plugins
+//! may, and those that find it full are left out and counted. When the reader is gone, everything is dropped.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,17 +26,17 @@ mod page;
 
 use page::Page;
 
-/// How much may wait to be written before those who print have to. A guess: a terminal takes it in a blink.
+/// How many bytes may be queued before plugins that print have to wait. A guess: a terminal takes it in a blink.
 const ROOM: usize = 256 << 10;
 
-/// How much may wait before lines of the log are left out. A guess: far more than plugins that print may fill, so that a
-/// host's own lines find room behind theirs.
+/// How many bytes may be queued before lines of the log are left out. A guess: far more than plugins may fill, so that
+/// the host's own lines find room behind theirs.
 const LOG_ROOM: usize = 4 * ROOM;
 
 /// How much of what a plugin writes to its stderr is remembered. More than a backend keeps for an error.
 const TAIL: usize = 8 << 10;
 
-/// The one of this process, from when there is something to write.
+/// The one of this process, once there is something to write.
 static SHARED: OnceLock<Arc<Stderr>> = OnceLock::new();
 
 /// Returns the one of this process.
@@ -50,20 +49,20 @@ pub(crate) fn unwritten() -> Option<&'static Arc<Stderr>> {
     SHARED.get().filter(|stderr| !stderr.is_written())
 }
 
-/// Ends the lines that plugins began, if anything was ever written. Returns what comes when that is done.
+/// Ends the lines that plugins began, if anything was ever written. What it returns resolves when that is done.
 pub(crate) fn end_prints() -> Option<oneshot::Receiver<()>> {
     SHARED.get().map(|stderr| stderr.end_prints())
 }
 
-/// Returns whether these words are the last that some plugin wrote to its stderr, and stand here already.
+/// Returns whether these words are the last that some plugin wrote to its stderr, and so were shown already.
 pub(crate) fn has_shown(words: &str) -> bool {
     SHARED.get().is_some_and(|stderr| stderr.has_shown(words))
 }
 
-/// Says in the form of the log how many of its lines were left out.
+/// Formats a line of the log that says how many were left out.
 pub(crate) type Note = fn(u64) -> String;
 
-/// The end of the queue to the thread that writes.
+/// The sender to the thread that writes.
 #[derive(Debug)]
 pub(crate) struct Stderr {
     jobs: mpsc::UnboundedSender<Job>,
@@ -73,14 +72,14 @@ pub(crate) struct Stderr {
     tails: Mutex<HashMap<PluginName, Vec<u8>>>,
 }
 
-/// How much waits.
+/// How many bytes are queued.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: AtomicUsize,
     less: Notify,
 }
 
-/// Lines of the log that found no room, since the last thing that did.
+/// How many lines of the log were left out since the last job.
 #[derive(Debug)]
 struct LeftOut {
     lines: u64,
@@ -92,11 +91,11 @@ enum Job {
     Piece(PluginName, PrintStream, Bytes),
     /// A line of the log.
     Line(Vec<u8>),
-    /// What else is said. It is told when it is written.
+    /// Any other text. The sender fires when it is written.
     Text(Vec<u8>, oneshot::Sender<()>),
-    /// Lines that have no end get one. It is told when that is written.
+    /// Ends unfinished lines. The sender fires when that is written.
     End(Unfinished, oneshot::Sender<()>),
-    /// What writes by itself.
+    /// Something that draws on the terminal itself.
     Drawing(Box<dyn FnOnce() + Send>),
 }
 
@@ -105,12 +104,12 @@ enum Job {
 enum Unfinished {
     Any,
     Prints,
-    /// What we ask, by what a person answered.
+    /// Our question's: the person's Enter has ended it.
     Question,
 }
 
 impl Stderr {
-    /// Starts the thread. It ends with the last of these; a write that nobody reads goes on until the process ends.
+    /// Starts the thread. It ends with the sender, or with the process if a write blocks.
     fn to(write: impl FnMut(&[u8]) + Send + 'static) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
@@ -118,13 +117,13 @@ impl Stderr {
             let waiting = Arc::clone(&waiting);
             move || write_all(queue, &waiting, write)
         };
-        // Without it the queue is closed from the beginning.
+        // If it does not start, the queue is closed from the beginning.
         let _thread = thread::Builder::new().name("stderr".to_owned()).spawn(writing);
         Self { jobs, waiting, left_out: Mutex::default(), tails: Mutex::default() }
     }
 
-    /// Takes a line of the log and never waits. Where there is no room for it, `note` says so in its place, as soon as
-    /// there is.
+    /// Queues a line of the log without waiting. If the queue is full the line is left out, and `note` stands in its
+    /// place.
     pub(crate) fn log(&self, line: Vec<u8>, note: Note) {
         if self.waiting.bytes.load(Ordering::Acquire) < LOG_ROOM {
             self.send(Job::Line(line));
@@ -134,19 +133,19 @@ impl Stderr {
         left_out.get_or_insert(LeftOut { lines: 0, note }).lines += 1;
     }
 
-    /// Takes a text, and returns what comes when it is written, and with it everything before it. An empty one is only that.
+    /// Queues a text. What it returns resolves when that and everything before it is written; so does an empty text's.
     pub(crate) fn text(&self, text: Vec<u8>) -> oneshot::Receiver<()> {
         let (done, written) = oneshot::channel();
         self.send(Job::Text(text, done));
         written
     }
 
-    /// Has something drawn after all that was said before, by the thread that waits for who reads.
+    /// Queues something that draws: it runs on the thread that writes, after everything before it.
     pub(crate) fn draw(&self, drawing: impl FnOnce() + Send + 'static) {
         self.send(Job::Drawing(Box::new(drawing)));
     }
 
-    /// Ends a line that has no end, whosever it is.
+    /// Ends an unfinished line, whoever began it.
     pub(crate) fn end_line(&self) -> oneshot::Receiver<()> {
         self.end(Unfinished::Any)
     }
@@ -156,7 +155,7 @@ impl Stderr {
         self.end(Unfinished::Prints)
     }
 
-    /// Takes the line of a question for ended: a person did so who answered at the terminal.
+    /// Marks the line of a question as ended: the person who answered pressed Enter.
     pub(crate) fn answered(&self) -> oneshot::Receiver<()> {
         self.end(Unfinished::Question)
     }
@@ -187,7 +186,7 @@ impl Stderr {
     }
 
     fn send(&self, job: Job) {
-        // Held to the end, so that nothing comes between the note and what follows it.
+        // Locked to the end, so that nothing comes between the note and the job.
         let mut left_out = lock(&self.left_out);
         if let Some(LeftOut { lines, note }) = left_out.take() {
             self.hand_over(Job::Line(note(lines).into_bytes()));
@@ -200,7 +199,7 @@ impl Stderr {
         self.waiting.bytes.fetch_add(size, Ordering::AcqRel);
         let Err(SendError(job)) = self.jobs.send(job) else { return };
         self.waiting.take_away(size);
-        // Where no thread could be started, why a command failed is said all the same.
+        // Without a thread, why a command failed is written all the same.
         if let Job::Text(text, _) = job {
             write(&text);
         }
@@ -215,7 +214,7 @@ impl Waiting {
 }
 
 impl Job {
-    /// Returns how much room it takes. To end a line, or to draw, may write something, too.
+    /// Returns its share of the queue in bytes. Ending a line and drawing count as one.
     fn size(&self) -> usize {
         match self {
             Self::Piece(_, _, piece) => piece.len(),
@@ -230,7 +229,7 @@ impl Prints for Stderr {
     async fn room(&self) {
         loop {
             let less = self.waiting.less.notified();
-            // From here on no news is missed: what is taken away later is told to who waits already.
+            // Created before the check: `notify_waiters` reaches it from here on.
             if self.waiting.bytes.load(Ordering::Acquire) < ROOM || self.jobs.is_closed() {
                 return;
             }
@@ -246,7 +245,7 @@ impl Prints for Stderr {
     }
 }
 
-/// What plugins print, written from when one does. Most print nothing, and then no thread is started for it.
+/// What plugins print. The thread is started when one does: most print nothing.
 #[derive(Debug)]
 pub(crate) struct PluginPrints;
 
@@ -263,7 +262,7 @@ impl Prints for PluginPrints {
     }
 }
 
-/// Writes one thing after the other, and as many at once as have come.
+/// Writes one job after the other, and all that are queued at once.
 fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut write: impl FnMut(&[u8])) {
     let mut page = Page::default();
     while let Some(job) = jobs.blocking_recv() {
@@ -301,7 +300,7 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
     }
 }
 
-/// Writes to stderr. Whether it could be written is told to nobody: what nobody can read is lost.
+/// Writes to stderr. Errors are ignored: there is nowhere to report them.
 fn write(text: &[u8]) {
     let _ = output::write_all(io::stderr().lock(), text);
 }

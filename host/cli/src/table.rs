@@ -31,8 +31,8 @@ pub(crate) fn set(headings: &[&str], rows: &[Vec<String>]) -> String {
     lay(headings, || rows.iter().cloned())
 }
 
-/// Does the same with rows that are made once to see how wide they are, and once more to be written: a plugin's may be too many
-/// to be held.
+/// Does the same with rows that are made twice, to measure and to write them: a plugin's may be too many to hold in
+/// memory.
 fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R) -> String {
     let last = headings.len().saturating_sub(1);
     let lines = || {
@@ -60,7 +60,7 @@ fn lay<R: Iterator<Item = Vec<String>>>(headings: &[&str], rows: impl Fn() -> R)
     out
 }
 
-/// Returns what of each cell is shown; what stands before the last column is cut.
+/// Returns what is shown of each cell. Those before the last column are cut.
 fn line(row: &[String], last: usize) -> Vec<String> {
     let mut cells: Vec<_> = row.iter().map(|cell| one_line(cell)).collect();
     for cell in cells.iter_mut().take(last) {

@@ -52,7 +52,7 @@ impl Person for AtTerminal {
     }
 }
 
-/// Returns whether an address is one at which a browser ends up. Plugins leave it to their host to see to that.
+/// Returns whether an address is one for a browser. Plugins rely on their host to check that.
 fn leads_back(answer: &str, redirect_uri: &str) -> bool {
     // What names no server says nothing of an address.
     let Some(back) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return true };
@@ -73,7 +73,7 @@ fn leads_back(answer: &str, redirect_uri: &str) -> bool {
     }
 }
 
-/// Everything in it is the plugin's, so it says whose it is, and nothing of it begins a line.
+/// Everything in it comes from the plugin, so it names the plugin, and nothing of it begins a line.
 fn question(plugin: &PluginName, request: &ResponseRequest) -> String {
     let ResponseRequest { handler, authorization_url, redirect_uri } = request;
     let [plugin, handler, authorization_url, redirect_uri] =
@@ -93,20 +93,20 @@ pub(crate) async fn show(text: &str) {
     complain_aside(visible(text)).await;
 }
 
-/// Asks something on stderr, and returns the line that is typed behind it, without the spaces around it. At the end of the
-/// input that is an empty one.
+/// Asks something on stderr, and returns the line that is typed in answer, trimmed. It is empty at the end of the
+/// input.
 pub(crate) async fn ask(question: &str, reading: &mut Reading) -> io::Result<String> {
     // What was typed while nobody asked is no answer.
     reading.take_if(|line| line.is_finished());
     show(question).await;
     let line = next_line(reading, || line_of(io::stdin().lock())).await;
     let has_end = line.as_ref().is_ok_and(|line| line.ends_with('\n'));
-    // What is said next comes after it, whether that is waited for or not.
+    // Not waited for: whatever is written next is queued behind it.
     let _written = if has_end { stderr::shared().answered() } else { stderr::shared().end_line() };
     Ok(line?.trim().to_owned())
 }
 
-/// Returns the line that is being read, by a new read if none is under way.
+/// Returns the next line: that of the read under way, if there is one.
 async fn next_line(
     reading: &mut Reading,
     read: impl FnOnce() -> io::Result<String> + Send + 'static,
@@ -116,8 +116,8 @@ async fn next_line(
     line.map_err(io::Error::other)?
 }
 
-/// Reads a line, which is not cut: an address without its end is another one. Nor does the end of one that is too long
-/// answer what is asked next.
+/// Reads a line. One that is too long is refused and not cut, because a cut address is a different one, and is skipped to
+/// its end, so that its rest does not answer the next question.
 fn line_of(mut reader: impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)?;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_line_that_is_too_long_is_no_answer() {
         let most = usize::try_from(LONGEST).unwrap();
-        // The first has no more than its end behind what is read of it, and the second ends amid a character there.
+        // Of the first, only the line break is left unread; of the second, the limit falls within a character.
         for long in ["x".repeat(most), "x".repeat(most) + "\u{e9}", "x".repeat(2 * most)] {
             let typed = format!("{long}\nnext\n");
             let mut reader = typed.as_bytes();

@@ -72,7 +72,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
     }
     let manifest = manifest(&component, &compiled, &listed, policy.as_deref())?;
 
-    // Not to be interrupted: it takes a moment, and cleans up after itself only if it comes to its end.
+    // Runs to its end despite signals: it takes a moment, and only then cleans up after itself.
     let written = tokio::task::spawn_blocking(move || {
         let parts = Parts { program: &shim.program, image: &compiled.image, manifest: &manifest };
         let fingerprint = write(&output, &parts, existing, Durability::Lasting)?.fingerprint;
@@ -210,7 +210,7 @@ fn directory_of(output: &Path) -> &Path {
 
 fn write_failed(error: WriteError) -> Failure {
     match error {
-        // An error without a number of the system's is of the file that is made first, under a name that nobody knows.
+        // An error without an OS code is about the temporary file, whose name nobody knows.
         WriteError::Unwritable { path, source } if source.raw_os_error().is_none() => {
             let directory = directory_of(&path).display();
             anyhow!("cannot write {}: the directory {directory}: {}", path.display(), source.kind()).into()

@@ -1,9 +1,9 @@
 //! What was wrapped here, remembered.
 //!
-//! A wrapped file holds machine code, and nobody can tell by looking whether that is what became of the component
-//! that the file names. Of files that this command wrote for this user it is known. Each leaves an empty file under its
-//! fingerprint in a directory that nobody else may write to, beside the key of the cache: whoever can forge it needs no
-//! forged plugin any more.
+//! A wrapped file holds machine code, and nothing in it proves that it was compiled from the component that the file
+//! names. Of files that this command wrote for this user we know it. Each leaves an empty file named by its fingerprint
+//! in a directory that nobody else may write to, beside the key of the cache: whoever can write there needs no forged
+//! plugin.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) fn remember(session: &Session, fingerprint: Fingerprint) -> io::Resul
     Ok(())
 }
 
-/// Tells the files that were wrapped here. The shim in one is part of its fingerprint, and need not be the one that there is by now.
+/// Returns the check for files that were wrapped here, with whichever shim: it is part of the fingerprint.
 pub(crate) fn known(session: &Session) -> KnownWrapped {
     let directory = directory(session);
     Arc::new(move |bundle: &Bundle| {

@@ -125,7 +125,7 @@ fn start(report: &Report, to: &mut Findings) {
             "it ended with code 0 although it did not start",
             "exit with another code, and say why on stderr in a line of level error",
         ),
-        // It is what a plugin has to do when the cookie is wrong, and perhaps it is.
+        // A plugin has to end so when the cookie is wrong, and perhaps it is.
         Some(Stage::Ended(_)) => {}
         Some(Stage::Unfinished) => to.must("P-08", "it printed no handshake in time", FIRST),
         Some(Stage::Slow) => to.must("P-07", "nobody can connect to it in time", LISTEN),
@@ -303,7 +303,7 @@ fn services(report: &Report, to: &mut Findings) {
                 "report the empty name as SERVING too",
             );
         }
-        // Where there is no health service at all, this goes without saying.
+        // Without a health service there is nothing more to say.
         let unknown = health.unknown.as_ref().filter(|_| health.plugin == "serving");
         if let Some(unknown) = unknown.filter(|unknown| *unknown != "no such service") {
             to.should(
@@ -360,11 +360,11 @@ fn log(report: &Report, to: &mut Findings) {
     }
 }
 
-/// Tells whether hosts make something of a line all the same.
+/// Returns whether hosts can use a line despite its fault.
 fn is_read(fault: &LineFault) -> bool {
     match fault {
-        // It passes as text, as a struct that Go prints and a line of another logger do; and hclog itself leaves out
-        // the time if it is told to.
+        // Hosts show it as text, like a struct that Go prints or a line of another logger. hclog itself can be told to
+        // leave out the time.
         LineFault::NoJson | LineFault::Missing { .. } => true,
         LineFault::Level { found } => {
             let names = ["trace", "debug", "info", "warn", "error"];

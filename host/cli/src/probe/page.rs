@@ -208,7 +208,7 @@ fn write_shutdown(out: &mut String, shutdown: &Shutdown) {
     row(out, "when asked to", &shutdown.answer);
     let how = match (shutdown.killed, shutdown.has_controller) {
         (false, _) => "by itself",
-        // It could not be asked in any other way, and perhaps it ended in order.
+        // Without a controller, a signal is the only way to ask, and it may have ended properly.
         (true, false) => "by a signal",
         (true, true) => "killed",
     };

@@ -378,7 +378,7 @@ pub(super) fn health(answer: Result<Answer, PingError>) -> String {
     }
 }
 
-/// Returns why there was no answer, and what that began with. What lies between says the same in gRPC's words.
+/// Returns an error and its root cause. The errors in between repeat them in gRPC's words.
 fn reason(error: &dyn Error) -> String {
     match successors(error.source(), |error| (*error).source()).last() {
         Some(first) => format!("{error}: {first}"),

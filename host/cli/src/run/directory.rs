@@ -1,23 +1,23 @@
 //! The directory of an action's files.
 //!
-//! It is made before the plugin starts, which may have been granted it, and so before anybody knows whether there is such a
-//! provider and whether it will be called as an action. What was made and no action used is removed again, unless another
-//! run has come to use it.
+//! It is made before the plugin starts, because it may be granted to the plugin, and so before it is known whether the
+//! provider exists and is called as an action. Directories that no action used are removed again, unless another run
+//! uses them.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// How often a directory is made anew that another run removes at that moment. A guess; removing takes microseconds.
+/// How often to try again when another run is removing the directory. A guess; removing takes microseconds.
 const ATTEMPTS: usize = 100;
 
-/// Directories that were made. When this is dropped, those are removed in which nothing lies.
+/// Directories that were made. The empty ones are removed when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     /// The innermost comes first.
     directories: Vec<PathBuf>,
-    /// The innermost itself, whoever made it, shared by flock with the other runs that use it.
+    /// The innermost one, whoever made it, under a shared flock of all runs that use it.
     held: Option<File>,
 }
 
@@ -32,7 +32,7 @@ impl Made {
                     made.held = held;
                     break;
                 }
-                // What it was to lie in, or what was there, may be gone by now.
+                // Its parent, or what was there, may be gone by now.
                 Err(error) if left > 0 && is_of_a_moment(&error) => std::thread::yield_now(),
                 Err(error) => return Err(error),
             }
@@ -40,17 +40,17 @@ impl Made {
         Ok(made)
     }
 
-    /// Leaves them where they are: an action has used them.
+    /// Keeps them: an action has used them.
     pub(super) fn keep(mut self) {
         self.directories.clear();
     }
 }
 
-/// Keeps other runs from removing a directory, or returns nothing where that cannot be, as where there are no locks.
+/// Keeps other runs from removing a directory; `None` where it cannot be locked.
 ///
 /// # Errors
 ///
-/// That it is gone by then, or about to go.
+/// That it is gone, or about to be removed.
 fn hold(directory: &Path) -> io::Result<Option<File>> {
     let held = match File::open(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
@@ -70,7 +70,7 @@ fn hold(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns whether an error is one of another run's removing.
+/// Returns whether an error comes from another run that is removing the directory.
 fn is_of_a_moment(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::WouldBlock)
 }
@@ -78,17 +78,17 @@ fn is_of_a_moment(error: &io::Error) -> bool {
 impl Drop for Made {
     fn drop(&mut self) {
         let others_use_it = |held: &File| matches!(held.try_lock(), Err(TryLockError::WouldBlock));
-        // Our own hold would be in the way, too, and is not let go of by closing it while a child that is started has it.
+        // Our own lock would be in the way. Closing would not release it while a child that is starting has the descriptor.
         if let Some(held) = self.held.take() {
             let _free = held.unlock();
         }
         for directory in &self.directories {
-            // Whoever comes while it is removed makes it anew.
+            // A run that wants to use it from here on makes it anew.
             let held = File::open(directory);
             if held.as_ref().is_ok_and(others_use_it) {
                 return;
             }
-            // One in which something lies stays, and so do those around it.
+            // It stays if it is not empty, and so do its parents.
             let _stays = fs::remove_dir(directory);
         }
     }
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Of so many one is sure to be removed in the midst of another's attempt.
+    /// With so many runs, one is sure to remove it while another one makes it.
     #[test]
     fn who_makes_what_another_run_removes_makes_it_anew() {
         let base = tempfile::tempdir().unwrap();

@@ -63,7 +63,7 @@ impl Streams {
     async fn show(&mut self, place: Place, bytes: Bytes) {
         let Some(last) = bytes.last() else { return };
         let unfinished = (*last != b'\n').then_some(place);
-        // So it stays if this is dropped: who has not read so far does not read the end of a line either.
+        // Stays unset if this is dropped: a reader who is stuck here would not read the end of the line either.
         self.unfinished = None;
         match place {
             Place::Nowhere => {}
