@@ -20,25 +20,25 @@ use crate::{
 
 /// A plugin that offers auth handlers.
 ///
-/// A handler has a memory: what one call did, the next one finds. A plugin that can serve one call at a
-/// time queues the others itself, so that a token may wait for a login; past the deadline of its caller it
-/// fails with [`CallError::Busy`].
+/// A handler keeps state from one call to the next. A plugin that can serve one call at a time queues the
+/// others itself, so a call for a token may wait for a login; if its deadline passes first, it fails with
+/// [`CallError::Busy`].
 ///
-/// The memory is the plugin's, and ends with it. A component also ends when it does not live to answer a call,
-/// or when a call is dropped: the next one finds it configured, and with nothing else in mind.
+/// The state is lost when the plugin ends. A component also loses it when it dies in a call or when a call is
+/// dropped: the next call finds it configured anew, with no other state.
 ///
-/// No method here waits for a deadline: whoever calls drops the future when the time has come.
-/// [`Call::deadline`] merely tells the plugin.
+/// No method here enforces a deadline: the caller drops the future in time. [`Call::deadline`] only informs the
+/// plugin.
 #[async_trait]
 pub trait AuthHandler: Plugin {
     /// Returns what the plugin said of its handlers at launch, in its own order. Never does I/O.
     ///
-    /// Nothing was checked: names may be empty or stand there twice. Later changes are not seen.
+    /// Nothing was checked: names may be empty or occur twice. Later changes are not seen.
     fn handlers(&self) -> &[HandlerInfo];
 
     /// Prepares one handler. A plugin that makes an instance anew configures it again by itself.
     ///
-    /// One that has nothing to prepare, because it does not know the call, is prepared (contract spec 4.7).
+    /// Succeeds for a plugin that does not implement the call: it has nothing to prepare (contract spec 4.7).
     async fn configure(
         &self,
         call: &Call,
@@ -48,9 +48,9 @@ pub trait AuthHandler: Plugin {
 
     /// Logs a person in, and hands over what the person has to see as it appears.
     ///
-    /// The stream ends after exactly one [`LoginEvent::Result`] or one error, never both; what the plugin
-    /// says after that is not heard. A reader who is slow slows the plugin; one who drops the stream
-    /// abandons the login. What is shown counts against the limit of what a call may print.
+    /// The stream ends after exactly one [`LoginEvent::Result`] or one error, never both; anything the plugin
+    /// sends after that is ignored. A slow reader slows the plugin; dropping the stream abandons the login.
+    /// Prompts count against the limit of what a call may print.
     fn login(
         &self,
         call: &Call,
@@ -93,8 +93,8 @@ pub trait AuthHandler: Plugin {
         profile: Option<&str>,
     ) -> Result<u32, CallError>;
 
-    /// Ends one handler, or all of them. The plugin goes on running. One that does not know the call
-    /// has nothing to end.
+    /// Ends one handler, or all of them. The plugin goes on running. Succeeds if it does not implement the
+    /// call: it has nothing to end.
     async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError>;
 
     /// Says which flows could work here and now. Only later plugins know the call.
@@ -162,7 +162,7 @@ pub struct DeviceCodePrompt {
 }
 
 impl DeviceCodePrompt {
-    /// Returns how much of a call's output this is, in bytes. One with nothing in it is shown, too.
+    /// Returns how many bytes of a call's output this is; at least 1, as an empty one is shown, too.
     #[must_use]
     pub fn size(&self) -> u64 {
         let texts = [&self.user_code, &self.verification_uri, &self.message];
@@ -188,8 +188,8 @@ pub struct LoginResult {
     pub expires_at: Option<UnixSeconds>,
 }
 
-/// A login's answer came to its end, and was none. What a plugin whose answer can do so breaks the contract
-/// with: wrapped by [`CallError::contract`].
+/// The stream of a login ended without a result, which breaks the contract: the cause of a
+/// [`CallError::Contract`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("login stream ended without result")]
 pub struct NoLoginResult;
@@ -269,7 +269,7 @@ impl fmt::Debug for AccessRequest {
     }
 }
 
-/// What is told of a kept token. Empty texts are unknown.
+/// What a handler says of a kept token. Empty texts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CachedToken {
     /// The handler that keeps it.

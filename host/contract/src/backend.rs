@@ -15,9 +15,8 @@ use crate::{
 
 /// A way of running plugins.
 ///
-/// Which kind of plugin a file is, is asked by launching it as one: a child tells nobody who does not
-/// know its cookie already. One of the other kind fails with [`LaunchError::OtherKind`], as far as that can
-/// be told.
+/// To find out which kind of plugin a file is, it is launched as one kind: a child answers only those who know
+/// its cookie. A plugin of the other kind fails with [`LaunchError::OtherKind`], if it can be recognized.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Returns what this way is called.
@@ -54,7 +53,7 @@ pub struct PluginSpec {
     pub run_as: RunAs,
     /// What it may ask of us; `None` offers nothing.
     pub host: Option<Arc<dyn HostService>>,
-    /// Where what it prints of its own accord goes; `None` has it logged, at level debug.
+    /// Where its own output goes; `None` logs it at level debug.
     pub prints: Option<Arc<dyn Prints>>,
 }
 
@@ -79,10 +78,10 @@ impl PluginSpec {
 /// Who holds a child process to its limits on memory and processor time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeldBy {
-    /// The kernel to the one, and nobody to the other.
+    /// The kernel holds it to its memory; nobody to its processor time.
     #[default]
     Kernel,
-    /// The child: it is known to hold a component to what it is told.
+    /// The child itself: it runs a component, and is known to enforce the limits it is given.
     Itself,
 }
 
@@ -209,8 +208,8 @@ impl LaunchError {
         }
     }
 
-    /// Says once more why a plugin does not start, if that is the plugin's own doing and would be found again. A wrapped
-    /// cause becomes its text.
+    /// Returns a copy if the plugin itself is the cause and would fail again in the same way. A wrapped cause becomes its
+    /// text.
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         match self {

@@ -1,6 +1,6 @@
 //! What a plugin may touch: pure questions, pure answers.
 //!
-//! Nothing said grants nothing. A grant comes from a policy file or a person at a terminal, never
+//! The default grants nothing. A grant comes from a policy file or a person at a terminal, never
 //! over a plugin's channel.
 
 use std::fmt;
@@ -32,7 +32,7 @@ impl Grants {
         self.identity.is_some() || !self.secrets.read.is_empty() || !self.secrets.write.is_empty()
     }
 
-    /// Returns whether an HTTP request to that place is granted. Hosts compare without case.
+    /// Returns whether an HTTP request to that place is granted. The case of host names does not matter.
     #[must_use]
     pub fn allows_http(&self, scheme: &str, host: &str, port: u16) -> bool {
         self.http.iter().any(|a| {
@@ -94,7 +94,7 @@ impl NamePattern {
         let Some(mut rest) = name.strip_prefix(first) else { return false };
         let Some(last) = parts.next_back() else { return rest.is_empty() };
         for part in parts {
-            // The earliest place is as good as any: what follows only needs enough text to be left.
+            // The first match is as good as any: it leaves the most text for the rest.
             let Some(at) = rest.find(part) else { return false };
             rest = &rest[at + part.len()..];
         }
@@ -138,7 +138,7 @@ pub struct HttpAuthority {
 }
 
 impl HttpAuthority {
-    /// Returns whether the grant itself names a machine, so that no resolver decides which it is.
+    /// Returns whether the grant itself names a machine, without a resolver.
     #[must_use]
     pub fn names_an_address(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost") || self.host.parse::<IpAddr>().is_ok()
@@ -160,7 +160,7 @@ impl FromStr for HttpAuthority {
         let (host, port) = host_and_port(rest)?;
         let port = match port {
             None => default,
-            // A number may have a sign where it is parsed, and a port has none.
+            // `parse` would accept a sign.
             Some(port) => Some(port)
                 .filter(|port| !port.starts_with('+'))
                 .and_then(|port| port.parse().ok())
@@ -179,7 +179,7 @@ impl FromStr for HttpAuthority {
     }
 }
 
-/// Splits what stands behind the scheme. Only an address in brackets has colons of its own.
+/// Splits host and port. Only an address in brackets has colons of its own.
 fn host_and_port(text: &str) -> Result<(&str, Option<&str>), PatternError> {
     let Some((host, after)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
         return Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))));

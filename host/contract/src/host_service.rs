@@ -63,13 +63,13 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// What is said of secrets by a host that keeps none.
+    /// The sentence about secrets of a host that keeps none.
     pub const NO_SECRETS: Self = Self::Unavailable("secret store");
-    /// What is said of who is logged in by a host that does not know.
+    /// The sentence about identities of a host that knows none.
     pub const NO_IDENTITY: Self = Self::Unavailable("auth identity");
-    /// What is said of access tokens by a host that has none.
+    /// The sentence about access tokens of a host that has none.
     pub const NO_TOKENS: Self = Self::Unavailable("auth token service");
-    /// What is said of groups by a host that knows of none.
+    /// The sentence about groups of a host that knows none.
     pub const NO_GROUPS: Self = Self::Unavailable("auth groups");
 }
 
@@ -80,12 +80,12 @@ pub struct ResponseRequest {
     pub handler: String,
     /// The address that the person opens.
     pub authorization_url: String,
-    /// How the address begins that they bring back.
+    /// How the address that they bring back begins.
     pub redirect_uri: String,
 }
 
 impl ResponseRequest {
-    /// Returns how much of a call's output this is, in bytes. One with nothing in it is shown, too.
+    /// Returns how many bytes of a call's output this is; at least 1, as an empty one is shown, too.
     #[must_use]
     pub fn size(&self) -> u64 {
         let texts = [&self.handler, &self.authorization_url, &self.redirect_uri];
@@ -93,7 +93,7 @@ impl ResponseRequest {
     }
 }
 
-/// Leaves out the address: it is good for one login, whoever opens it.
+/// Leaves out the address: whoever opens it can complete the login.
 impl fmt::Debug for ResponseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseRequest")
@@ -103,8 +103,8 @@ impl fmt::Debug for ResponseRequest {
     }
 }
 
-/// Why a person's answer did not come. Unlike a [`HostError`] it travels as a kind of failure, not as a
-/// sentence alone (contract spec 1.9): a plugin goes on in another way when nobody can be asked.
+/// Why a person's answer did not come. Unlike a [`HostError`] its kind is sent along with the sentence
+/// (contract spec 1.9), because a plugin tries another way when nobody can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PromptError {

@@ -1,8 +1,8 @@
 //! JSON as text.
 //!
-//! A plugin's JSON is its own business and its user's. Between the two it is text that nobody takes
-//! apart: parsing it would lose what a parser cannot hold (2^53+1, 1e400, `-0`, key order, duplicate
-//! keys). Only a room that has to look inside does so, and keeps what it does not change as it was.
+//! A plugin's JSON stays text on its way to the user: parsing it would lose what a parser cannot hold (2^53+1,
+//! 1e400, `-0`, key order, duplicate keys). Only a room that has to look inside parses it, and keeps the rest as
+//! it was.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 #[derive(Clone)]
 pub struct Json {
     text: String,
-    /// Whether it is known to be JSON. Two texts that are the same are so whether anybody has looked or not.
+    /// Whether it is known to be JSON. Does not matter for equality.
     is_known: bool,
 }
 
@@ -31,7 +31,7 @@ impl Json {
         Self { text: text.into(), is_known: false }
     }
 
-    /// Takes text as it is, if it is JSON. That is found out in linear time and without recursion, and remembered.
+    /// Takes text as it is, if it is JSON. The check takes linear time, does not recurse, and is remembered.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Json {
         Ok(Self { text, is_known: true })
     }
 
-    /// Looks whether it is JSON, unless that is known.
+    /// Checks that it is JSON, unless that is known.
     ///
     /// # Errors
     ///
@@ -50,8 +50,8 @@ impl Json {
         if self.is_known { Ok(()) } else { serde_json::from_str(&self.text).map(|IgnoredAny| ()) }
     }
 
-    /// Writes an object of these fields. The values go in as they are; one that is no JSON goes in as a text, so that it is
-    /// wrong by itself and spoils none of the others.
+    /// Writes an object of these fields. The values go in as they are; one that is not JSON goes in as a string, so that
+    /// it does not spoil the others.
     #[must_use]
     pub fn object(fields: &BTreeMap<String, Self>) -> Self {
         let mut text = String::from("{");

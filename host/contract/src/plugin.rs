@@ -84,11 +84,11 @@ pub enum CallError {
         /// The limit that passed.
         limit: Duration,
     },
-    /// The plugin does one thing at a time, and was at something that takes a person's time when the
-    /// caller's deadline passed. Asking again later helps.
+    /// The plugin does one thing at a time, and was waiting for a person when the caller's deadline passed.
+    /// Asking again later helps.
     #[error("busy: {with}")]
     Busy {
-        /// What it was at, in a word.
+        /// What it was busy with, in a word.
         with: &'static str,
     },
     /// The plugin had been shut down before the call.
@@ -124,7 +124,7 @@ impl CallError {
         &ERROR
     }
 
-    /// Says it once more. A wrapped cause becomes its text: what it was is the first one's to tell.
+    /// Returns a copy, in which a wrapped cause has become its text.
     #[must_use]
     pub fn again(&self) -> Self {
         match self {
@@ -182,7 +182,7 @@ pub enum Amount {
     Time(Duration),
     /// Things to count.
     Count(u64),
-    /// More than there are numbers for, or an amount that its user did not name.
+    /// More than a number can hold, or not known.
     Unknown,
 }
 
@@ -190,8 +190,8 @@ pub enum Amount {
 const TIMES: [(u128, &str); 4] =
     [(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms")];
 
-/// Shows it as a policy says it. The alternate form is for what was asked: bytes that are no whole number of their unit are
-/// rounded up to a tenth, so that what is more than was allowed looks so.
+/// Shows it as a policy writes it. The alternate form is for what was asked: bytes that are no whole number of a unit are
+/// rounded up to a tenth, so that more than was allowed also looks like more.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -255,10 +255,10 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// What stands between how a plugin ended and its last words.
+    /// Separates how a plugin ended from its last words.
     pub(crate) const BEFORE_LAST_WORDS: &str = "; its last words: ";
 
-    /// Returns how it ended, without its last words: for who has read those as they appeared.
+    /// Returns how it ended, without its last words, for readers who have seen those already.
     #[must_use]
     pub fn how(&self) -> &str {
         match self {

@@ -8,21 +8,21 @@ use bytes::Bytes;
 use crate::PluginName;
 
 /// Takes what plugins print of their own accord: the stdout and stderr of a child process and of a guest, as they
-/// appear. What a provider shows in a streaming call is no part of it, and neither is what a plugin logs.
+/// appear. The output of a streaming call is not part of it, and neither is what a plugin logs.
 ///
-/// The pieces of one stream of one plugin come one after the other, in the order in which they were printed and cut
-/// anywhere. Pieces of different streams come as they do: nobody knows their order.
+/// The pieces of one stream of one plugin come in the order in which they were printed, cut anywhere. The order of
+/// pieces of different streams is unknown.
 ///
-/// Whoever brings pieces waits for [`room`](Self::room) before each, and the plugin behind them stands still
-/// meanwhile as soon as it prints more. So an implementation needs no more memory than it makes room for, and one
-/// piece for everybody who prints. A plugin that logs waits for it, too. Its deadlines go on, and it can be stopped.
+/// Before each piece, its sender waits for [`room`](Self::room); a plugin that prints or logs more meanwhile blocks,
+/// while its deadlines go on and it can be stopped. So an implementation needs memory only for the room it gives, and
+/// for one more piece of each plugin that prints.
 #[async_trait]
 pub trait Prints: fmt::Debug + Send + Sync {
     /// Waits until a piece can be taken. The future may be dropped at any time.
     async fn room(&self);
 
-    /// Takes a piece of 64 KiB at most. Never blocks, and nothing keeps it from being called without room: what a
-    /// plugin leaves behind when it ends is brought all the same.
+    /// Takes a piece of 64 KiB at most. Never blocks. May be called without room: what is left of a plugin's output
+    /// when it ends comes all the same.
     fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes);
 }
 

@@ -1,8 +1,8 @@
 //! Conversions between the vocabulary and the messages of the wire.
 //!
-//! What leaves us converts with `From`, what comes in with `TryFrom`; where nothing can be wrong with
-//! what comes in, that is a `From`, too. Both directions of every message of providers, of auth handlers and
-//! of the host service are here, because whoever serves the contract needs the reverse of what a host needs.
+//! What leaves us converts with `From`; what comes in with `TryFrom`, or with `From` if it cannot be wrong. Every
+//! message of providers, auth handlers and the host service converts both ways, because a server of the contract
+//! needs the reverse of what a host needs.
 //!
 //! JSON crosses as text. Of an output record the outermost object is taken apart, and no value inside
 //! it is parsed.
@@ -60,11 +60,11 @@ pub enum ConvertError {
     },
 }
 
-/// What a plugin answered: what was asked for, or its refusal. Its own type, so that it can convert.
+/// What a plugin answered, or its refusal. A type of its own for the sake of `From`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T>(pub Result<T, Refusal>);
 
-/// Makes the answer that the fields of a response stand for: a text of error decides (contract spec 4.6).
+/// Makes an answer of the fields of a response: it is a refusal if `error` is not empty (contract spec 4.6).
 fn answer<T>(
     error: String,
     exit_code: i32,
@@ -80,8 +80,8 @@ fn answer<T>(
 }
 
 impl<T: Default> Answer<T> {
-    /// Returns what the fields of a message hold that has room for diagnostics: the value or an empty one, the text of
-    /// error, and the diagnostics.
+    /// Returns the fields of a message that has diagnostics: the value or an empty one, the text of `error`, and the
+    /// diagnostics.
     fn split(self) -> (T, String, Vec<proto::Diagnostic>) {
         match self.0 {
             Ok(value) => (value, String::new(), Vec::new()),
@@ -89,7 +89,7 @@ impl<T: Default> Answer<T> {
         }
     }
 
-    /// Does the same for a message that has no such room: the text of error is what is shown of a refusal.
+    /// Does the same for a message without diagnostics: `error` holds what is shown of a refusal.
     fn split_words(self) -> (T, String) {
         match self.0 {
             Ok(value) => (value, String::new()),
@@ -103,7 +103,7 @@ fn error_text(refusal: &Refusal) -> String {
     non_empty(refusal.message.clone()).unwrap_or_else(|| words(refusal))
 }
 
-/// Returns what is shown of an error, which must not be nothing: an empty text would mean success.
+/// Returns what is shown of an error, which is never empty: an empty text would mean success.
 fn words(error: &impl Error) -> String {
     non_empty(error.to_string()).unwrap_or_else(|| "no reason given".to_owned())
 }
@@ -136,7 +136,7 @@ fn non_empty(text: String) -> Option<String> {
 
 impl From<proto::Diagnostic> for Diagnostic {
     fn from(diagnostic: proto::Diagnostic) -> Self {
-        // An unknown number, from a later contract, is a severity that was not said.
+        // A number of a later contract counts as unspecified.
         let severity = match diagnostic.severity() {
             proto::diagnostic::Severity::Invalid => Severity::Invalid,
             proto::diagnostic::Severity::Error => Severity::Error,

@@ -1,7 +1,7 @@
 //! What a provider plugin does for us, and the messages of doing it.
 //!
-//! The trait has the eight calls of the contract (contract spec 1.1): two of them are asked once at
-//! launch and answered from memory ever after.
+//! The trait has the eight calls of the contract (contract spec 1.1). Two of them are made once, at launch,
+//! and answered from memory from then on.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,8 +14,8 @@ use crate::{CallError, Capability, Descriptor, Diagnostic, Json, Plugin, Provide
 
 /// A plugin that offers providers.
 ///
-/// No method here waits for a deadline: whoever calls drops the future when the time has come.
-/// [`Call::deadline`] merely tells the plugin.
+/// No method here enforces a deadline: the caller drops the future in time. [`Call::deadline`] only informs
+/// the plugin.
 #[async_trait]
 pub trait Provider: Plugin {
     /// Returns the names under which the plugin offers providers, in its own order. Never does I/O.
@@ -30,7 +30,7 @@ pub trait Provider: Plugin {
 
     /// Prepares one provider. A plugin that makes an instance anew configures it again by itself.
     ///
-    /// One that has nothing to prepare, because it does not know the call, is prepared (contract spec 4.7).
+    /// Succeeds for a plugin that does not implement the call: it has nothing to prepare (contract spec 4.7).
     async fn configure(
         &self,
         call: &Call,
@@ -41,11 +41,11 @@ pub trait Provider: Plugin {
     /// Runs one request to its end.
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError>;
 
-    /// Runs one request and hands over what it shows as it appears.
+    /// Runs one request, and hands over its output as it appears.
     ///
-    /// The stream ends after exactly one [`Chunk::Result`] or one error, never both. A reader who is
-    /// slow slows the plugin; one who drops the stream abandons the call. A plugin that does not
-    /// stream ends with [`CallError::Unimplemented`].
+    /// The stream ends after exactly one [`Chunk::Result`] or one error, never both. A slow reader slows
+    /// the plugin; dropping the stream abandons the call. From a plugin that cannot stream the error is
+    /// [`CallError::Unimplemented`].
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>>;
 
     /// Says in words what a request would do; empty when the plugin leaves that to the host.
@@ -64,8 +64,8 @@ pub trait Provider: Plugin {
         inputs: Json,
     ) -> Result<Vec<String>, CallError>;
 
-    /// Ends one provider, or all of them. The plugin goes on running. One that does not know the call
-    /// has nothing to end.
+    /// Ends one provider, or all of them. The plugin goes on running. Succeeds if it does not implement the
+    /// call: it has nothing to end.
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError>;
 }
 
@@ -90,7 +90,7 @@ pub struct Configuration {
     /// The account that is meant, of several.
     pub profile: Option<String>,
     /// Whether [`HostService::prompt_auth_response`](crate::HostService::prompt_auth_response) can be
-    /// answered. An auth handler ranks its flows by it; the wire has no word of it for providers.
+    /// answered. An auth handler ranks its flows by it; the wire has no such field for providers.
     pub prompts_for_response: bool,
 }
 

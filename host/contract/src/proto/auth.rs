@@ -1,8 +1,7 @@
 //! Auth handlers, to and from the wire (contract spec 1.4 and 1.9).
 //!
-//! Times that are absent are sent as upstream sends them, of a login and in claims as Go's zero time and else as 0; both are
-//! read as absent, wherever they stand.
-//! A list converts item by item where it is read.
+//! An absent time is sent as upstream does: as Go's zero time in logins and claims, as 0 elsewhere. Both are read as
+//! absent everywhere. Lists are converted item by item where they are read.
 
 mod tokens;
 
@@ -70,7 +69,7 @@ impl From<ConfigureAuth> for proto::ConfigureAuthHandlerRequest {
             host_service_id: host_service.map_or(0, NonZeroU32::get),
             protocol_version,
             profile: profile.unwrap_or_default(),
-            // To leave it out says the same as an older host does.
+            // Left out, it means the same as from an older host.
             host_capabilities: prompts_for_response
                 .then_some(proto::HostCapabilities { prompt_auth_response: true }),
         }
@@ -138,12 +137,12 @@ impl From<HandlerInfo> for proto::AuthHandlerInfo {
     }
 }
 
-/// Sends whole seconds, and what no number can hold as the most that one can.
+/// Converts to whole seconds; a value that does not fit becomes the largest.
 fn to_seconds(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Reads a length of time; one that is negative is none at all.
+/// Reads a length of time; a negative one counts as absent.
 fn from_seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }

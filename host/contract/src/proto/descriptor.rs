@@ -23,7 +23,7 @@ impl From<Descriptor> for proto::GetProviderDescriptorResponse {
     }
 }
 
-/// Takes a descriptor as it is; of its schemas only what is one.
+/// Takes a descriptor as it is, without schemas that are none.
 impl From<proto::ProviderDescriptor> for Descriptor {
     fn from(descriptor: proto::ProviderDescriptor) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl From<Descriptor> for proto::ProviderDescriptor {
     }
 }
 
-/// Any text at all, even one that is no schema, hides the whole structured map; so has upstream.
+/// Any text at all, even one that is no schema, hides the whole structured map, as upstream.
 fn output_schemas(
     raw: HashMap<String, Bytes>,
     structured: &HashMap<String, proto::Schema>,

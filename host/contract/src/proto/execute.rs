@@ -78,7 +78,7 @@ impl TryFrom<proto::ConfigureProviderResponse> for Answer<()> {
     type Error = ConvertError;
 
     fn try_from(response: proto::ConfigureProviderResponse) -> Result<Self, ConvertError> {
-        // The version is for people: neither side does anything about it (contract item 21).
+        // The version is for people; neither side acts on it (contract item 21).
         let proto::ConfigureProviderResponse { error, diagnostics, protocol_version: _ } = response;
         answer(error, 0, diagnostics, |_| Ok(()))
     }
@@ -172,7 +172,7 @@ impl From<proto::SolutionMeta> for Solution {
     }
 }
 
-/// One message of a streaming execution. Which of them ends it is for its reader to know.
+/// One message of a streaming execution. The reader decides which of them ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamItem {
     /// What the plugin printed.

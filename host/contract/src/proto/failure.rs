@@ -1,11 +1,10 @@
-//! Why a call gave no answer, beside what a code of gRPC can say of it.
+//! Why a call gave no answer, beyond what a gRPC code can say.
 //!
-//! Hosts of any kind read the code and the sentence of a status. A host of ours also reads this, so that a
-//! component behind the shim fails as one in the host itself does. It is a line of plain ASCII under
-//! [`FAILURE`] in the metadata of the status; whatever needs more room than that is in the sentence.
+//! Every host reads the code and the message of a status. Ours also reads a line of plain ASCII in the
+//! metadata, under [`FAILURE`], so that a component behind the shim fails like one in the host itself. Texts
+//! stay in the message.
 //!
-//! What a plugin says of itself here is believed as far as it goes: it names a limit that it has hit itself, or
-//! that it does not live to answer.
+//! A plugin can be believed here, because it speaks only of itself: that it hit a limit, or died in a call.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::{Amount, CallError, LimitName, StopReason};
 /// The name of the line in a status's metadata.
 pub const FAILURE: &str = "portcullis-failure";
 
-/// Writes the line, if there is anything that a code does not say.
+/// Writes the line; `None` if the code says everything.
 #[must_use]
 pub fn failure_line(error: &CallError) -> Option<String> {
     match error {
@@ -28,7 +27,7 @@ pub fn failure_line(error: &CallError) -> Option<String> {
     }
 }
 
-/// Reads a line, and the sentence beside it. Nothing comes of a line that says nothing.
+/// Reads a line and the message of its status; `None` if the line is not understood.
 #[must_use]
 pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
     let mut words = line.split(' ');
@@ -47,7 +46,7 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
             let [reason, stderr] = [reason, words].map(str::to_owned);
             CallError::Stopped(StopReason::Trapped { reason, stderr })
         }),
-        // The one thing that takes a person's time.
+        // The only operation that a plugin can be busy with for long.
         "busy" => match words.next()? {
             "login" => CallError::Busy { with: "login" },
             _ => return None,
@@ -57,7 +56,7 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
     words.next().is_none().then_some(error)
 }
 
-/// Makes an error of its cause: what a sentence says after the words that all errors of its kind have.
+/// Makes an error of its cause: the part of the sentence after the words that all errors of its kind begin with.
 fn caused(sentence: &str, error: impl Fn(&str) -> CallError) -> CallError {
     let words = format!("{}: ", error(""));
     error(sentence.split_once(&words).map_or(sentence, |(_, cause)| cause))
@@ -99,7 +98,7 @@ mod tests {
         let line = failure_line(&error).expect("it has a line");
         assert!(line.is_ascii());
         let said = chain(&error);
-        // Most calls of an auth handler put words of their own before the sentence.
+        // Most calls of an auth handler put a prefix before the sentence.
         for sentence in [said.clone(), format!("GetToken \"door\": {said}")] {
             let read = read_failure(&line, &sentence).expect("what leaves us can be read");
             assert_eq!(std::mem::discriminant(&read), std::mem::discriminant(&error));

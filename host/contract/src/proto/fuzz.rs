@@ -18,8 +18,7 @@ const LONGEST_ERROR: usize = 1024;
 
 /// Reads `input` as a message, converts it, and looks at what came of it.
 ///
-/// What was understood is sent on as it was understood: it is written as a message, and whoever reads that
-/// understands the same.
+/// What was understood survives a round trip: written as a message and read again, it is the same.
 fn convert<M, C>(input: &[u8]) -> Outcome
 where
     M: Message + Default + From<C>,

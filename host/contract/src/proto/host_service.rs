@@ -7,7 +7,7 @@ use portcullis_proto as proto;
 use super::{non_empty, words};
 use crate::{AuthHandlers, Claims, HostError, ResponseRequest, Token, TokenRequest, UnixSeconds};
 
-/// What the host answered, or why it did not. Its own type, so that it can convert.
+/// What the host answered, or why it did not. A type of its own for the sake of `From`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostAnswer<T>(pub Result<T, HostError>);
 
@@ -16,7 +16,7 @@ impl<T> HostAnswer<T> {
         Self(if error.is_empty() { Ok(value()) } else { Err(from_text(error)) })
     }
 
-    /// Returns the value, or an empty one, and the text of error that goes with it.
+    /// Returns the value, or an empty one, and the text for the `error` field.
     fn split(self) -> (T, String)
     where
         T: Default,
@@ -28,7 +28,7 @@ impl<T> HostAnswer<T> {
     }
 }
 
-/// Reads a sentence back. Only the sentence is sure to survive: the wire carries nothing else.
+/// Reads a sentence back. The kind of error is guessed from it: the wire carries nothing else.
 fn from_text(text: String) -> HostError {
     let unavailable =
         [HostError::NO_SECRETS, HostError::NO_IDENTITY, HostError::NO_TOKENS, HostError::NO_GROUPS];
@@ -48,8 +48,8 @@ pub(super) fn from_unix(seconds: i64) -> Option<UnixSeconds> {
     (seconds != 0 && seconds != GO_ZERO).then_some(seconds)
 }
 
-/// Writes a moment where upstream's senders say "never" with Go's zero time (contract spec 3.8): their readers take 0
-/// for 1970.
+/// Writes a moment for a field in which upstream says "never" with Go's zero time (contract spec 3.8): its readers take
+/// 0 for 1970.
 pub(super) fn to_unix(moment: Option<UnixSeconds>) -> i64 {
     moment.unwrap_or(GO_ZERO)
 }
@@ -214,7 +214,7 @@ impl From<proto::PromptAuthResponseRequest> for ResponseRequest {
     }
 }
 
-/// Sends what this message has fields for: not since when a token is known, its flow or its session.
+/// Leaves out when a token was cached, its flow and its session: the message has no fields for them.
 impl From<HostAnswer<Token>> for proto::GetAuthTokenResponse {
     fn from(answer: HostAnswer<Token>) -> Self {
         let (token, error) = answer.split();

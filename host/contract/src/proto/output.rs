@@ -31,8 +31,8 @@ impl TryFrom<proto::ExecuteProviderResponse> for Answer<Output> {
 impl From<Answer<Output>> for proto::ExecuteProviderResponse {
     fn from(answer: Answer<Output>) -> Self {
         match answer.0 {
-            // Upstream's sentence for a result that cannot be sent (contract spec 3.3). Without the
-            // check, a text that is no JSON could pretend to be other fields of the record.
+            // Upstream's sentence for a result that cannot be sent (contract spec 3.3). Unchecked, a
+            // text that is not JSON could add other fields to the record.
             Ok(output) => match encode(&output) {
                 Ok(text) => Self {
                     output: Bytes::from(text),
@@ -55,7 +55,7 @@ impl From<Answer<Output>> for proto::ExecuteProviderResponse {
     }
 }
 
-/// There is no JSON at all. The word is the one that upstream's decoder has for it.
+/// There is no JSON at all. The text is that of upstream's decoder.
 #[derive(Debug, Error)]
 #[error("EOF")]
 struct EndOfInput;
@@ -64,7 +64,7 @@ fn decode(bytes: &[u8], diagnostics: Vec<Diagnostic>) -> Result<Output, Box<dyn 
     if bytes.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')) {
         return Err(EndOfInput.into());
     }
-    // Not asking for the end of the input is what leaves trailing bytes alone.
+    // Without `end()`, trailing bytes are accepted.
     let record = Record::deserialize(&mut serde_json::Deserializer::from_slice(bytes))?;
     Ok(Output {
         data: record.data.map_or_else(Json::null, json),
@@ -104,7 +104,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut record = Record::default();
-                // A key is raw, too: one that no string type can hold is merely an unknown one.
+                // Keys are raw, too: one that no string can hold is just an unknown key.
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
                     let key: String = serde_json::from_str(key.get()).unwrap_or_default();
                     record.set(&key, value).map_err(de::Error::custom)?;
@@ -140,10 +140,10 @@ impl<'a> Record<'a> {
     }
 }
 
-/// How much room a record takes beside its values and what it warns of.
+/// The size of a record without its values and warnings, in bytes.
 const REST: usize = 64;
 
-/// Leaves out what says nothing, as upstream does (contract spec 2.6).
+/// Leaves out empty fields, as upstream does (contract spec 2.6).
 fn encode(output: &Output) -> Result<String, serde_json::Error> {
     let data = known(&output.data)?;
     let metadata = output.metadata.as_ref().map(known).transpose()?.filter(|m| !is_empty_object(m));

@@ -120,7 +120,7 @@ fn number(value: f64) -> Option<serde_json::Number> {
     serde_json::Number::from_f64(value)
 }
 
-/// What of a JSON Schema the structured form can hold, each part by itself.
+/// The parts of a JSON Schema that the structured form can hold, each read by itself.
 #[derive(Deserialize)]
 struct Parts<'a> {
     #[serde(borrow, default)]
@@ -145,7 +145,7 @@ pub(super) fn to_structured(schema: &Json) -> Option<proto::Schema> {
     Some(proto::Schema { parameters })
 }
 
-/// Reads every keyword by itself: one that is odd leaves the others alone.
+/// Reads every keyword by itself, so that an odd one does not spoil the others.
 fn parameter(raw: &RawValue) -> proto::Parameter {
     let keywords: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     let text = |key: &str| {
@@ -262,7 +262,7 @@ mod tests {
         );
     }
 
-    /// It would not end, were every property looked for in all of what is required.
+    /// It would take forever if every property were searched for in the whole list of required ones.
     #[test]
     fn a_schema_may_require_much() {
         in_time(|| {

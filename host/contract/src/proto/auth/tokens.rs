@@ -213,7 +213,7 @@ impl From<proto::PurgeExpiredTokensRequest> for For<Option<String>> {
     }
 }
 
-/// How many tokens a handler forgot. Its own type, so that it can convert.
+/// How many tokens a handler forgot. A type of its own for the sake of `From`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purged(pub u32);
 
@@ -226,7 +226,7 @@ impl TryFrom<proto::PurgeExpiredTokensResponse> for Purged {
     }
 }
 
-/// Sends what no number can hold as the most that one can (contract spec 3.8).
+/// Converts a count; one that does not fit becomes the largest (contract spec 3.8).
 impl From<Purged> for proto::PurgeExpiredTokensResponse {
     fn from(purged: Purged) -> Self {
         Self { purged_count: i32::try_from(purged.0).unwrap_or(i32::MAX) }
