@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_for_all_of_it_together() {
+    fn a_budget_is_for_all_of_it_together() {
         let mut budget = Budget::new(10);
         assert!(budget.take(4).is_ok());
         assert!(budget.take(6).is_ok());
