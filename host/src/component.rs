@@ -98,8 +98,8 @@ pub enum Prepared {
     /// Those of components that are slow to start. Others are made in less time than this would save.
     #[default]
     SlowOnes,
-    /// Those of every component: for callers that wait for another process between calls anyway. Needs a runtime with I/O and
-    /// time.
+    /// Those of every component: for callers that wait for another process between calls anyway. Needs a runtime with
+    /// I/O and time.
     Always,
 }
 
@@ -165,8 +165,8 @@ impl fmt::Debug for ComponentOptions {
 /// says, because it has a memory. That memory is lost when the instance ends: by a crash, a limit, or a
 /// caller who drops a call.
 ///
-/// Under `ulimit -f`, a guest that may write to a directory can get this process killed by SIGXFSZ, unless that is handled or
-/// ignored. The command handles it, and the shim ignores it.
+/// Under `ulimit -f`, a guest that may write to a directory can get this process killed by SIGXFSZ, unless that is
+/// handled or ignored. The command handles it, and the shim ignores it.
 #[derive(Debug)]
 pub struct ComponentBackend {
     options: ComponentOptions,

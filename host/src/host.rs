@@ -60,16 +60,16 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 
 /// Finds, starts and runs plugins.
 ///
-/// A plugin that was started stays up for the next request, and a start goes on when the request that began it is dropped.
-/// Calls may overlap. Dropping the host ends every plugin at once, but for those whose provider or handler somebody still
-/// holds.
+/// A plugin that was started stays up for the next request, and a start goes on when the request that began it is
+/// dropped. Calls may overlap. Dropping the host ends every plugin at once, but for those whose provider or handler
+/// somebody still holds.
 ///
-/// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is for
-/// another host.
+/// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is
+/// for another host.
 ///
-/// A native plugin lives in the tokio runtime of the call that started it, and so does every start. It answers nobody while
-/// that runtime stands still, and ends with it, which costs one of its [restarts](crate::supervise::RESTARTS): call a host
-/// that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that is
+/// A native plugin lives in the tokio runtime of the call that started it, and so does every start. It answers nobody
+/// while that runtime stands still, and ends with it, which costs one of its [restarts](crate::supervise::RESTARTS):
+/// call a host that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that is
 /// [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
@@ -104,8 +104,8 @@ impl fmt::Debug for Rooms {
     }
 }
 
-/// A plugin that is starting, or asking something of the host, holds its inside; this makes it let go. The other plugins end
-/// even if its runtime stands still.
+/// A plugin that is starting, or asking something of the host, holds its inside; this makes it let go. The other
+/// plugins end even if its runtime stands still.
 impl Drop for Host {
     fn drop(&mut self) {
         let Rooms { life, plugins, registry, auth_registry, .. } = self.rooms.as_ref();
@@ -145,8 +145,8 @@ impl Host {
         &self.rooms.auth_registry
     }
 
-    /// Gives a plugin in quarantine another try, once what it died of was put right. Its file has to be the same. Returns
-    /// whether a plugin of that name was in quarantine.
+    /// Gives a plugin in quarantine another try, once what it died of was put right. Its file has to be the same.
+    /// Returns whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
         let plugins = lock(&self.rooms.plugins);
         let started = plugins.values().filter_map(|entry| entry.up.get());

@@ -75,8 +75,8 @@ impl fmt::Debug for ProcessOptions {
 
 /// Runs plugins as go-plugin child processes.
 ///
-/// In a container, a host that is PID 1 inherits the orphans of its plugins and reaps none of them: run one that lasts under
-/// an init (`docker run --init`).
+/// In a container, a host that is PID 1 inherits the orphans of its plugins and reaps none of them: run one that lasts
+/// under an init (`docker run --init`).
 #[derive(Debug)]
 pub struct ProcessBackend {
     options: ProcessOptions,
@@ -179,8 +179,8 @@ impl ProcessBackend {
                 contract::Stdin::Inherit => Stdin::Inherit,
             },
             start_timeout: self.options.start_timeout,
-            // The limit on messages is not set here. It would be one on what the plugin prints, which is passed on in pieces
-            // and bounded by whoever takes them.
+            // The limit on messages is not set here. It would be one on what the plugin prints, which is passed on in
+            // pieces and bounded by whoever takes them.
             socket_base: self.options.runtime_dir.clone(),
             sink: Arc::new(Words::new(spec.name.clone(), spec.prints.clone())),
             ..Launch::new(executable, cookie, versions)
@@ -190,8 +190,8 @@ impl ProcessBackend {
 
 /// Says why a child did not come up.
 ///
-/// One that looked for another cookie says so and exits with 1 (protocol spec 4): it is a plugin for another host, or of the
-/// other kind.
+/// One that looked for another cookie says so and exits with 1 (protocol spec 4): it is a plugin for another host, or
+/// of the other kind.
 fn not_started(error: StartError, wanted: Kind) -> LaunchError {
     /// What go-plugin's library prints for a person who starts a plugin by hand, and what ours does.
     const NO_COOKIE: [&str; 2] = ["This binary is a plugin.", "This program is a plugin"];

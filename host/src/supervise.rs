@@ -1,13 +1,13 @@
 //! A plugin under supervision: deadlines, turns, restarts and the end, for both backends in one place.
 //!
 //! [`Supervised`] wraps a plugin of either kind. Two clocks run around everything that a call waits for (its turn, a
-//! restart, the answer): the caller's deadline, and the wall of the plugin. A plugin that stopped is started again by the
-//! next call, and configured as it was before. The pause before that doubles each time; after too many restarts the plugin
-//! is in quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no other room
-//! keeps a clock.
+//! restart, the answer): the caller's deadline, and the wall of the plugin. A plugin that stopped is started again by
+//! the next call, and configured as it was before. The pause before that doubles each time; after too many restarts the
+//! plugin is in quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no
+//! other room keeps a clock.
 //!
-//! What a plugin had in memory is lost: an auth handler that was started again knows only the logins that it finds in its
-//! secrets.
+//! What a plugin had in memory is lost: an auth handler that was started again knows only the logins that it finds in
+//! its secrets.
 //!
 //! Dropping a call drops everything below it except a restart, which serves whoever calls next.
 

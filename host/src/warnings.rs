@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use portcullis_contract::PluginName;
 
-/// How many warnings one plugin gets. A guess: more would let it flood the log, fewer could hide what a person looks for.
+/// How many warnings one plugin gets. A guess: more would let it flood the log, fewer could hide what a person looks
+/// for.
 const MOST: u32 = 100;
 
 /// Counts the warnings of one plugin.

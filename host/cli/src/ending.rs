@@ -8,8 +8,8 @@ use crate::exit::Exit;
 use crate::signals::Signals;
 use crate::stderr;
 
-/// Waits for work with a host, and then ends the host's plugins. If a signal comes first, drops the work and returns how the
-/// command ends.
+/// Waits for work with a host, and then ends the host's plugins. If a signal comes first, drops the work and returns
+/// how the command ends.
 pub(crate) async fn after<T>(
     work: impl Future<Output = T>,
     host: &Host,

@@ -18,8 +18,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// What was checked works, but breaks a rule. Upstream's "validation failed".
     Deviates = 2,
-    /// An input cannot be read or the provider has none of that name, or an option names what does not exist. An input with
-    /// a wrong value is a failed run instead.
+    /// An input cannot be read or the provider has none of that name, or an option names what does not exist. An input
+    /// with a wrong value is a failed run instead.
     InvalidInput = 3,
     /// There is no such provider or file, or the file is neither a component nor a program.
     NotFound = 4,

@@ -17,14 +17,15 @@ const DEEPEST: usize = 10_000;
 /// Past this depth JSON is printed without line breaks: indenting is quadratic, and nobody reads that far.
 const DEEPEST_INDENT: usize = 1000;
 
-/// How much indentation there may be, as a multiple of the text. A guess: text that is wide where it nests deep would become
-/// a thousand times as long, and what people write does not come near this.
+/// How much indentation there may be, as a multiple of the text. A guess: text that is wide where it nests deep would
+/// become a thousand times as long, and what people write does not come near this.
 const INDENT_RATIO: usize = 16;
 
 /// How many bytes of indentation are allowed for any text.
 const INDENT_LEAST: usize = 1 << 20;
 
-/// How many bytes of indentation are allowed at most. A guess: twice the longest answer that a plugin may give without a policy.
+/// How many bytes of indentation are allowed at most. A guess: twice the longest answer that a plugin may give without
+/// a policy.
 const INDENT_MOST: usize = 128 << 20;
 
 /// What may stand between the end of a value or a key and the next one.

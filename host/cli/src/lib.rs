@@ -58,8 +58,8 @@ use signals::Signals;
 /// for it.
 const COMPILE_WORKER: &str = "__compile-worker";
 
-/// How many pairs of descriptors must be free when a command begins. A guess: a runtime that listens to signals takes five
-/// descriptors and panics without them, and no command gets anything done with fewer.
+/// How many pairs of descriptors must be free when a command begins. A guess: a runtime that listens to signals takes
+/// five descriptors and panics without them, and no command gets anything done with fewer.
 const PAIRS: usize = 4;
 
 /// What no option says, and how a command ends, for the help.
@@ -261,8 +261,8 @@ impl Session {
         raise_open_files();
         room_for_files()?;
         room_for_a_thread()?;
-        // One thread: the work is done by children, the compiler, and blocking threads for writes. The first blocking thread
-        // is started now and kept: without any the runtime panics, without more the work only queues.
+        // One thread: the work is done by children, the compiler, and blocking threads for writes. The first blocking
+        // thread is started now and kept: without any the runtime panics, without more the work only queues.
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().thread_keep_alive(Duration::MAX).build()?;
         let _first = runtime.spawn_blocking(|| ());

@@ -82,8 +82,8 @@ pub(crate) async fn print(bytes: impl AsRef<[u8]> + Send + 'static) -> anyhow::R
     }
 }
 
-/// Does the same for a command that listens to signals, which a reader who never reads must not hold up. Returns how the
-/// command ends if a signal comes first.
+/// Does the same for a command that listens to signals, which a reader who never reads must not hold up. Returns how
+/// the command ends if a signal comes first.
 pub(crate) async fn print_or_end(
     bytes: impl AsRef<[u8]> + Send + 'static,
     signals: &mut Signals,

@@ -1,8 +1,8 @@
 //! `portcullis probe`: what a go-plugin binary does when a host comes, and what is wrong with it.
 //!
-//! It takes any binary whose cookie is known, whatever that serves. The binary is started, examined and asked to end; then,
-//! unless an option says not to, it is started once more without the cookie, which it has to refuse. What the protocol's
-//! checklist does not cover is shown and not judged.
+//! It takes any binary whose cookie is known, whatever that serves. The binary is started, examined and asked to end;
+//! then, unless an option says not to, it is started once more without the cookie, which it has to refuse. What the
+//! protocol's checklist does not cover is shown and not judged.
 //!
 //! The exit code is 0 for a plugin that does all it must, 1 for one that cannot be spoken with, and 2, upstream's
 //! "validation failed", for one that works and yet does something that it must not; 4 if there is no such file.

@@ -1,8 +1,8 @@
 //! Tells a person that a component is being compiled, which happens once and may take seconds.
 //!
-//! Only on a terminal, and nothing is built or drawn before a component is compiled. Drawing may wait for the terminal, so
-//! the thread that writes to [stderr](crate::stderr) does it. Whether compiling was begun and not ended is remembered in
-//! any case, because a timeout's message mentions it.
+//! Only on a terminal, and nothing is built or drawn before a component is compiled. Drawing may wait for the terminal,
+//! so the thread that writes to [stderr](crate::stderr) does it. Whether compiling was begun and not ended is
+//! remembered in any case, because a timeout's message mentions it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

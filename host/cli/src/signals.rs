@@ -55,8 +55,8 @@ impl Signals {
         exit
     }
 
-    /// Waits until the command should stop waiting for readers, and returns how it ends: at the next signal or, if one came
-    /// already, after [`GRACE`]. Returns at once if that was in vain before.
+    /// Waits until the command should stop waiting for readers, and returns how it ends: at the next signal or, if one
+    /// came already, after [`GRACE`]. Returns at once if that was in vain before.
     pub(crate) async fn patience(&mut self) -> Exit {
         let Some(exit) = self.first else { return self.next().await };
         if !self.in_vain {

@@ -1,10 +1,10 @@
 //! Stderr: one thread writes everything that goes there, in the order in which it came. Only the redrawing of
 //! [progress bars](crate::progress) goes past it.
 //!
-//! So nothing on the runtime blocks in a write to a slow reader, where it would hear no signal. The queue is bounded all
-//! the same: errors wait until they are written, and plugins that print wait for [room](Prints::room), so a slow reader
-//! slows down them alone. Lines of the log come from code that cannot wait; they may fill the queue further than plugins
-//! may, and those that find it full are left out and counted. When the reader is gone, everything is dropped.
+//! So nothing on the runtime blocks in a write to a slow reader, where it would hear no signal. The queue is bounded
+//! all the same: errors wait until they are written, and plugins that print wait for [room](Prints::room), so a slow
+//! reader slows down them alone. Lines of the log come from code that cannot wait; they may fill the queue further than
+//! plugins may, and those that find it full are left out and counted. When the reader is gone, everything is dropped.
 
 use std::collections::HashMap;
 use std::io;

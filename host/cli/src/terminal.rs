@@ -116,8 +116,8 @@ async fn next_line(
     line.map_err(io::Error::other)?
 }
 
-/// Reads a line. One that is too long is refused and not cut, because a cut address is a different one, and is skipped to
-/// its end, so that its rest does not answer the next question.
+/// Reads a line. One that is too long is refused and not cut, because a cut address is a different one, and is skipped
+/// to its end, so that its rest does not answer the next question.
 fn line_of(mut reader: impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)?;

@@ -208,8 +208,8 @@ impl LaunchError {
         }
     }
 
-    /// Returns a copy if the plugin itself is the cause and would fail again in the same way. A wrapped cause becomes its
-    /// text.
+    /// Returns a copy if the plugin itself is the cause and would fail again in the same way. A wrapped cause becomes
+    /// its text.
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         match self {

@@ -50,8 +50,8 @@ impl Json {
         if self.is_known { Ok(()) } else { serde_json::from_str(&self.text).map(|IgnoredAny| ()) }
     }
 
-    /// Writes an object of these fields. The values go in as they are; one that is not JSON goes in as a string, so that
-    /// it does not spoil the others.
+    /// Writes an object of these fields. The values go in as they are; one that is not JSON goes in as a string, so
+    /// that it does not spoil the others.
     #[must_use]
     pub fn object(fields: &BTreeMap<String, Self>) -> Self {
         let mut text = String::from("{");

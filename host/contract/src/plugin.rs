@@ -190,8 +190,8 @@ pub enum Amount {
 const TIMES: [(u128, &str); 4] =
     [(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms")];
 
-/// Shows it as a policy writes it. The alternate form is for what was asked: bytes that are no whole number of a unit are
-/// rounded up to a tenth, so that more than was allowed also looks like more.
+/// Shows it as a policy writes it. The alternate form is for what was asked: bytes that are no whole number of a unit
+/// are rounded up to a tenth, so that more than was allowed also looks like more.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

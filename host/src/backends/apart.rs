@@ -120,7 +120,8 @@ impl Isolating {
         let written = written.await.map_err(LaunchError::failed)?;
         let (directory, path, digest) = written.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
-            // Checked at the start: whoever may write to that directory, as a component with a grant, could replace the file.
+            // Checked at the start: whoever may write to that directory, as a component with a grant, could replace the
+            // file.
             digest: Some(digest),
             grants,
             limits: of_child,
@@ -166,8 +167,8 @@ fn sweep(base: &Path) {
     }
 }
 
-/// Returns the limits of the child that runs a component. The component's own are in the file; as limits of a process they
-/// would mean something else. Only messages that may be larger than usual have to get through the process, too.
+/// Returns the limits of the child that runs a component. The component's own are in the file; as limits of a process
+/// they would mean something else. Only messages that may be larger than usual have to get through the process, too.
 fn limits_of_child(own: &Limits) -> Limits {
     let usual = Limits::default().resolve(BackendName::Process).message;
     Limits { message: own.message.map(|own| own.max(usual)), ..Limits::default() }

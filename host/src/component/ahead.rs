@@ -1,8 +1,9 @@
 //! Fresh instances that wait for calls, and used ones that wait to be cleared up.
 //!
-//! A call should pay neither for the next instance nor for clearing up its own. A task does both. Instances that are slow to
-//! make are made on another thread while a call runs. Quick ones are made when a thread has nothing else to do: waking one
-//! would cost the call about as much as the instance, which is there anyway by the time that the answer is read.
+//! A call should pay neither for the next instance nor for clearing up its own. A task does both. Instances that are
+//! slow to make are made on another thread while a call runs. Quick ones are made when a thread has nothing else to do:
+//! waking one would cost the call about as much as the instance, which is there anyway by the time that the answer is
+//! read.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -54,7 +55,8 @@ impl Ahead {
     pub(crate) fn new(class: Class) -> Self {
         let signal = match (class == Class::Small).then(Signal::in_a_pause) {
             Some(Ok(signal)) => signal,
-            // Without a descriptor small ones are made at once, too: no help to calls that come one by one, and no harm.
+            // Without a descriptor small ones are made at once, too: no help to calls that come one by one, and no
+            // harm.
             Some(Err(_)) | None => Signal::AtOnce(Notify::new()),
         };
         Self {

@@ -1,8 +1,8 @@
 //! A component that offers auth handlers, as a caller holds it.
 //!
-//! Handlers have a memory, so there is one instance, and calls wait for each other. Whatever ends a call before its answer
-//! (a trap, a limit, a caller who drops it) ends the instance. The next call gets a new one, which is configured again and
-//! remembers nothing else. A guest that has to remember more keeps it in the host's secrets.
+//! Handlers have a memory, so there is one instance, and calls wait for each other. Whatever ends a call before its
+//! answer (a trap, a limit, a caller who drops it) ends the instance. The next call gets a new one, which is configured
+//! again and remembers nothing else. A guest that has to remember more keeps it in the host's secrets.
 //!
 //! A login takes as long as its caller lets it; no wall of a policy ends it.
 

@@ -1,11 +1,12 @@
 //! Compiled components on disk.
 //!
-//! Loading a compiled component runs what is in the file. So a file is used only if it carries an authentication code, made
-//! with our key over its content and over what it stands for: the component's digest, our settings, its class. A file with
-//! anything wrong counts as missing. This keeps out other users and accidents; a program of the same user can read the key.
+//! Loading a compiled component runs what is in the file. So a file is used only if it carries an authentication code,
+//! made with our key over its content and over what it stands for: the component's digest, our settings, its class. A
+//! file with anything wrong counts as missing. This keeps out other users and accidents; a program of the same user can
+//! read the key.
 //!
-//! A file that others may have mapped is never written to: it is made under another name and renamed. What no process used
-//! for a month, whichever build made it, is removed when something new is compiled.
+//! A file that others may have mapped is never written to: it is made under another name and renamed. What no process
+//! used for a month, whichever build made it, is removed when something new is compiled.
 
 #[cfg(feature = "compile")]
 use std::fs::File;
@@ -160,7 +161,8 @@ impl Cache {
         private_directory(&self.directory).map_err(named(&self.directory))?;
         sweep::sweep(&self.directory);
         let file = tempfile::Builder::new().prefix(sweep::UNFINISHED).tempfile_in(&self.directory)?;
-        // Locked while we live: an unlocked one was left by a process that was killed. Where nothing can be locked it stays.
+        // Locked while we live: an unlocked one was left by a process that was killed. Where nothing can be locked it
+        // stays.
         let _held = file.as_file().try_lock();
         Ok(file)
     }

@@ -1,9 +1,9 @@
 //! Time for guests: who yields, and who has run for too long.
 //!
-//! Compiled guests look at a counter, the epoch, at every function and every turn of a loop. One thread counts it up: every
-//! 10 ms while any guest runs, and at the moment when the processor time of one may be used up or its deadline comes. Each
-//! guest then asks its own [`Meter`], which compares clocks. So the end of one guest never touches another, and a guest that
-//! spins yields often enough to be dropped soon after its deadline.
+//! Compiled guests look at a counter, the epoch, at every function and every turn of a loop. One thread counts it up:
+//! every 10 ms while any guest runs, and at the moment when the processor time of one may be used up or its deadline
+//! comes. Each guest then asks its own [`Meter`], which compares clocks. So the end of one guest never touches another,
+//! and a guest that spins yields often enough to be dropped soon after its deadline.
 //!
 //! The thread sleeps when nothing runs. Entering and leaving a guest that has time left costs two atomic
 //! additions; no lock is taken.
@@ -22,8 +22,8 @@ use crate::lock::lock;
 
 /// How long a guest may run before it yields.
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks with no guest running before the thread sleeps. Waking it costs a system call, which a plugin that is called all the
-/// time should not pay for each call.
+/// Ticks with no guest running before the thread sleeps. Waking it costs a system call, which a plugin that is called
+/// all the time should not pay for each call.
 const IDLE_TICKS: u32 = 10;
 /// How often a guest yields that is past its deadline: the timer of whoever drops it may be a millisecond late.
 const LATE_TICK: Duration = Duration::from_micros(250);
@@ -106,7 +106,8 @@ impl Face {
         while !self.ended.load(Ordering::SeqCst) {
             if idle >= IDLE_TICKS {
                 self.parked.store(true, Ordering::SeqCst);
-                // Whoever enters a guest first adds itself and then looks at `parked`, so that one of the two sees the other.
+                // Whoever enters a guest first adds itself and then looks at `parked`, so that one of the two sees the
+                // other.
                 if self.running.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst) {
                     thread::park();
                 }
@@ -176,8 +177,9 @@ impl Face {
 
 /// How much processor time one call has used.
 ///
-/// Reading the processor time of a thread is a system call, which costs more than a whole short call of a guest. So a poll is
-/// charged by wall time until its first tick, and exactly after that. A short limit is measured exactly from the start.
+/// Reading the processor time of a thread is a system call, which costs more than a whole short call of a guest. So a
+/// poll is charged by wall time until its first tick, and exactly after that. A short limit is measured exactly from
+/// the start.
 #[derive(Debug)]
 pub(crate) struct Meter {
     face: Arc<Face>,
@@ -256,8 +258,8 @@ impl Meter {
         self.watch_deadline(now);
         // A call that only now came back from the host has not run for a tick.
         let yields = stretch >= TICK.mul_f32(0.8) || now >= self.deadline.load(ORDER);
-        // To the runtime, and not just to the next task: with guests computing on all of its threads, a runtime would look at
-        // its timers and sockets only every sixty polls, which is half a second.
+        // To the runtime, and not just to the next task: with guests computing on all of its threads, a runtime would
+        // look at its timers and sockets only every sixty polls, which is half a second.
         let turn = || UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         Ok(if yields { turn() } else { UpdateDeadline::Continue(1) })
     }

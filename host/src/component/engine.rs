@@ -1,7 +1,7 @@
 //! Engines: how guests are compiled, and where their instances live.
 //!
-//! All engines share one configuration, so that a component that was compiled once loads in each, here and in the shim on
-//! another machine. They differ in where instances get their memory:
+//! All engines share one configuration, so that a component that was compiled once loads in each, here and in the shim
+//! on another machine. They differ in where instances get their memory:
 //!
 //! - Small guests have pools whose slots keep their memory resident, which makes a fresh instance per call cheap. There are
 //!   several, so that threads that call at once do not pass memory between the caches of processors.
@@ -51,11 +51,11 @@ pub const FINGERPRINT: &str = concat!(
     "-linux"
 );
 
-/// The most memory that a guest of the small class starts with, and that a slot keeps resident. More would be restored after
-/// every call, which costs more than it saves.
+/// The most memory that a guest of the small class starts with, and that a slot keeps resident. More would be restored
+/// after every call, which costs more than it saves.
 const RESIDENT: usize = 2 << 20;
-/// The most pools of the small class, and the fewest slots of one. Guesses: each pool costs half a millisecond when it is first
-/// needed, and each component is loaded once more for it.
+/// The most pools of the small class, and the fewest slots of one. Guesses: each pool costs half a millisecond when it
+/// is first needed, and each component is loaded once more for it.
 const MOST_POOLS: usize = 8;
 const FEWEST_SLOTS: u16 = 8;
 /// Entries of the largest table of the small class.
@@ -67,8 +67,8 @@ const WASM_PAGE: u64 = 64 << 10;
 
 /// What compiles and runs every component of ours.
 ///
-/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: a guest could find a mistake in it.
-/// It is the same with a compiler and without one, or nothing would load.
+/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: a guest could find a mistake
+/// in it. It is the same with a compiler and without one, or nothing would load.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config

@@ -34,8 +34,8 @@ impl Instances {
             return hit.clone().into();
         }
         let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
-        // A guest that is refused memory mostly gives up, by a trap or an exit, and only we know why. If it took less memory
-        // after that, its reason may have been another.
+        // A guest that is refused memory mostly gives up, by a trap or an exit, and only we know why. If it took less
+        // memory after that, its reason may have been another.
         let gave_up = trap.is_some() || exit.is_some_and(|exit| exit.0 != 0);
         let before = match state.refused_memory().filter(|_| gave_up) {
             Some(Refused { hit, made_do: false }) => return hit.clone().into(),

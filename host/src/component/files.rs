@@ -38,8 +38,8 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Has `open-at` leave the host its reserve of descriptors, and refuse pipes. Wasmtime would open one and wait for its other
-/// end, on a thread of ours that neither the end of the call nor that of the plugin frees.
+/// Has `open-at` leave the host its reserve of descriptors, and refuse pipes. Wasmtime would open one and wait for its
+/// other end, on a thread of ours that neither the end of the call nor that of the plugin frees.
 fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",

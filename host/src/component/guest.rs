@@ -1,8 +1,8 @@
 //! An instance of a component in its store, and the functions that it exports.
 //!
 //! Functions are found by name once, when a component is loaded. Their types are checked when they are called, because
-//! checking a whole world costs a fresh instance more than its call does. For functions that every request calls, the check
-//! is made once per component.
+//! checking a whole world costs a fresh instance more than its call does. For functions that every request calls, the
+//! check is made once per component.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! One component in the engines where its instances live: in one, or in one for each processor.
 //!
-//! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which has to fetch all of
-//! its memory first. So where a class has several pools, each thread is assigned one, and a component is loaded into a second
-//! only when two calls overlap: a plugin that serves one call at a time has one home, whatever threads call it. No call waits
-//! for a full pool while another has a slot.
+//! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which has to fetch
+//! all of its memory first. So where a class has several pools, each thread is assigned one, and a component is loaded
+//! into a second only when two calls overlap: a plugin that serves one call at a time has one home, whatever threads
+//! call it. No call waits for a full pool while another has a slot.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,10 +1,10 @@
 //! What a guest may ask of us, as component imports.
 //!
-//! Each call goes straight to the [`HostService`] that the plugin was launched with, which decides what was granted, once for
-//! both backends. Dropping the guest's call drops the request.
+//! Each call goes straight to the [`HostService`] that the plugin was launched with, which decides what was granted,
+//! once for both backends. Dropping the guest's call drops the request.
 //!
-//! Identities come from auth handlers. One that is a component runs within the poll of the guest that asks, but its processor
-//! time is charged to itself. Everything else that the host does for a guest is charged to the guest.
+//! Identities come from auth handlers. One that is a component runs within the poll of the guest that asks, but its
+//! processor time is charged to itself. Everything else that the host does for a guest is charged to the guest.
 
 use std::future::poll_fn;
 use std::pin::pin;

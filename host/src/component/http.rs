@@ -1,10 +1,10 @@
 //! HTTP on behalf of a guest: only to places that were granted.
 //!
-//! What counts is the authority that the request goes to in the end. It is taken from the request as it will be sent, compared
-//! with the grants, and resolved once; the connection goes to the very address that was checked, so no second answer of a
-//! resolver can lead elsewhere. A name has to resolve to a public address; only a grant of an address itself leads into a
-//! private network. A redirect is an answer like any other: a guest that follows it makes another request, which is checked
-//! anew.
+//! What counts is the authority that the request goes to in the end. It is taken from the request as it will be sent,
+//! compared with the grants, and resolved once; the connection goes to the very address that was checked, so no second
+//! answer of a resolver can lead elsewhere. A name has to resolve to a public address; only a grant of an address
+//! itself leads into a private network. A redirect is an answer like any other: a guest that follows it makes another
+//! request, which is checked anew.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -40,16 +40,17 @@ use target::Target;
 
 /// The most requests of one store at a time. A guess; past it a guest is told that the limit is reached.
 const CONNECTIONS: usize = 16;
-/// The most lookups of names for one plugin at a time, abandoned ones included. A guess; too few, and a plugin that needs many at
-/// once is slowed.
+/// The most lookups of names for one plugin at a time, abandoned ones included. A guess; too few, and a plugin that
+/// needs many at once is slowed.
 pub(crate) const LOOKUPS: usize = 16;
 /// How long a connection may take when the guest does not say. A call's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most bytes of a response before its body. A guess: hardly any server sends as many, and a guest may keep a thousand
-/// responses with a buffer of this size.
+/// The most bytes of a response before its body. A guess: hardly any server sends as many, and a guest may keep a
+/// thousand responses with a buffer of this size.
 const HEAD: usize = 64 << 10;
-/// The most bytes of a method or an authority. No host name is nearly as long, and a guest may keep a thousand requests.
+/// The most bytes of a method or an authority. No host name is nearly as long, and a guest may keep a thousand
+/// requests.
 const TEXT: usize = 8 << 10;
 /// What wasmtime calls the interface that requests are made with.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -206,8 +207,8 @@ impl Exchange {
         let (response, open) = {
             let mut send = pin!(timeout(patience, sender.send_request(request)));
             let mut open = true;
-            // Nothing moves unless the connection is polled. It may end before the response is taken; how does not matter, for
-            // `send` says whether there is one.
+            // Nothing moves unless the connection is polled. It may end before the response is taken; how does not
+            // matter, for `send` says whether there is one.
             poll_fn(|cx| {
                 open = open && connection.as_mut().poll(cx).is_pending();
                 send.as_mut().poll(cx).map(|result| match result {

@@ -78,9 +78,9 @@ impl Image {
 
     /// Loads it into an engine whose code memory is [`CodePages`].
     ///
-    /// Each load maps it anew, for good: wasmtime panics over code at an address that it knows already, and nobody can tell
-    /// when the last instance is done with it. So an engine [keeps](crate::component::engine::EngineKit::image) what it has
-    /// loaded.
+    /// Each load maps it anew, for good: wasmtime panics over code at an address that it knows already, and nobody can
+    /// tell when the last instance is done with it. So an engine [keeps](crate::component::engine::EngineKit::image)
+    /// what it has loaded.
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let memory = NonNull::from(self.map()?);
         #[expect(unsafe_code, reason = "what is loaded belongs to the program that runs")]

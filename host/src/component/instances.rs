@@ -1,8 +1,8 @@
 //! Instances: fresh for every call, prepared ahead of it, single, pooled.
 //!
-//! A call takes an instance, configures it if that is still to be done, and asks its question. A store that saw a trap, a
-//! limit or a dropped call is never used again: it is not put back. The clock and the plugin's end are checked around every
-//! poll of a guest, so neither depends on the guest.
+//! A call takes an instance, configures it if that is still to be done, and asks its question. A store that saw a trap,
+//! a limit or a dropped call is never used again: it is not put back. The clock and the plugin's end are checked around
+//! every poll of a guest, so neither depends on the guest.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -268,8 +268,8 @@ impl Instances {
 
     /// Makes an instance ahead of a call, unless that would take the last slots from calls. Returns whether one waits.
     ///
-    /// Takes no longer than a call may: calls make their own instances meanwhile, and none would ever end one that never gets
-    /// ready and keeps its slot.
+    /// Takes no longer than a call may: calls make their own instances meanwhile, and none would ever end one that
+    /// never gets ready and keeps its slot.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {

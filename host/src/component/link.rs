@@ -1,7 +1,8 @@
 //! What a component is linked with: the packages that it imports from, and no others.
 //!
-//! This grants nothing: what was not granted is denied behind every import. It saves time at a start. WASI has two hundred
-//! functions, few components import a third of them, and linking all takes longer than everything else that an engine does.
+//! This grants nothing: what was not granted is denied behind every import. It saves time at a start. WASI has two
+//! hundred functions, few components import a third of them, and linking all takes longer than everything else that an
+//! engine does.
 
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
@@ -54,8 +55,8 @@ pub(crate) fn linker(component: &Component) -> wasmtime::Result<Linker<State>> {
     Ok(linker)
 }
 
-/// Adds what nearly every component imports: streams, clocks, standard output, and our own interfaces for both worlds. Which
-/// of those a kind of plugin may import was checked when it was read.
+/// Adds what nearly every component imports: streams, clocks, standard output, and our own interfaces for both worlds.
+/// Which of those a kind of plugin may import was checked when it was read.
 fn every(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     ProviderPlugin::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;

@@ -1,7 +1,7 @@
 //! What a file is, and whether it may be run: read once, checked, never executed here.
 //!
-//! The imports of a component say all that it could ever ask for, its exports what it is. Both are read from the outermost
-//! layer of the file. Modules inside are skipped, and of nested components only the parts are counted.
+//! The imports of a component say all that it could ever ask for, its exports what it is. Both are read from the
+//! outermost layer of the file. Modules inside are skipped, and of nested components only the parts are counted.
 
 use std::fmt;
 use std::io::Read;
@@ -24,8 +24,8 @@ use layer::{Layer, TooManyParts};
 /// engine, and a tenth of this.
 const LARGEST: u64 = 256 << 20;
 
-/// The most imports and exports together. A guess: real components have dozens. Each takes a few bytes of the file, and many
-/// more of our memory.
+/// The most imports and exports together. A guess: real components have dozens. Each takes a few bytes of the file, and
+/// many more of our memory.
 const MOST_NAMES: usize = 10_000;
 
 /// The versions of our own package that a component may be built for.

@@ -30,8 +30,8 @@ impl Budget {
 }
 
 impl Instances {
-    /// Returns how many bytes a plugin may say of itself: never less than the default for a message, for a policy that is
-    /// tight about requests must not make the plugin unknown.
+    /// Returns how many bytes a plugin may say of itself: never less than the default for a message, for a policy that
+    /// is tight about requests must not make the plugin unknown.
     pub(crate) fn description_limit(&self) -> u64 {
         let usual = Limits::default().resolve(BackendName::Component).message;
         self.ground.limits.message.max(usual)

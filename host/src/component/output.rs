@@ -1,9 +1,9 @@
 //! What a guest prints and logs: to whoever wants its prints, and into our own log.
 //!
-//! Beside its result a guest has three ways to speak: its standard streams, the interface `log`, and the chunks of a streaming
-//! call. All of them count against one limit, past which the call ends. Its prints go where the plugin's specification says,
-//! or else are logged line by line under the plugin's name. The last of stderr is kept, too, because a guest that traps leaves
-//! no other word behind.
+//! Beside its result a guest has three ways to speak: its standard streams, the interface `log`, and the chunks of a
+//! streaming call. All of them count against one limit, past which the call ends. Its prints go where the plugin's
+//! specification says, or else are logged line by line under the plugin's name. The last of stderr is kept, too,
+//! because a guest that traps leaves no other word behind.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

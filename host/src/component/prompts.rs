@@ -1,8 +1,9 @@
 //! What a guest shows and asks a person during a login.
 //!
-//! A device code goes to whoever reads the stream of the login, and waits for them; in a call that nobody reads it goes nowhere
-//! (contract item 128). A question goes to the host, which alone knows how to ask. That takes as long as the person does, and
-//! costs the guest no processor time. With nobody to ask it takes no time either, so questions count as output, as codes do.
+//! A device code goes to whoever reads the stream of the login, and waits for them; in a call that nobody reads it goes
+//! nowhere (contract item 128). A question goes to the host, which alone knows how to ask. That takes as long as the
+//! person does, and costs the guest no processor time. With nobody to ask it takes no time either, so questions count
+//! as output, as codes do.
 
 use portcullis_contract::{DeviceCodePrompt, LoginEvent, PromptError, ResponseRequest};
 

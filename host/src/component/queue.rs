@@ -1,7 +1,7 @@
 //! One at a time: the calls of a plugin that has one instance.
 //!
-//! A login may take minutes, because a person takes part in it, and whoever waits behind one should learn that. So this keeps
-//! the deadline of a waiting call, but only while a login has the turn; all other deadlines are the caller's.
+//! A login may take minutes, because a person takes part in it, and whoever waits behind one should learn that. So this
+//! keeps the deadline of a waiting call, but only while a login has the turn; all other deadlines are the caller's.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -40,8 +40,9 @@ use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;
 
-/// The most files, streams and requests that a guest may keep open. A guess, and about what the system lets a process open;
-/// too few, and a guest that opens a thousand files at once fails. Each takes memory of ours that no limit counts.
+/// The most files, streams and requests that a guest may keep open. A guess, and about what the system lets a process
+/// open; too few, and a guest that opens a thousand files at once fails. Each takes memory of ours that no limit
+/// counts.
 const RESOURCES: usize = 1_000;
 /// The most bytes of one list of headers that a guest makes. Hardly any server takes as many, and a guest may keep
 /// [`RESOURCES`] of them.
@@ -103,8 +104,8 @@ impl Ground {
     }
 }
 
-/// Opens a directory, once for all instances: whoever may write beside it, perhaps the plugin itself, could make its path lead
-/// elsewhere later.
+/// Opens a directory, once for all instances: whoever may write beside it, perhaps the plugin itself, could make its
+/// path lead elsewhere later.
 fn directory(path: &Path) -> io::Result<File> {
     let metadata = std::fs::symlink_metadata(path)?;
     if !metadata.is_dir() {
@@ -319,8 +320,8 @@ impl ControlHost for State {
 
 /// Counts the bytes of all memories and tables of a store.
 ///
-/// Growth that is allowed here and then fails in the engine stays counted. The engine reports such failures, but reports some
-/// that it never asked about just the same: subtracting those would let a guest hold more than its limit.
+/// Growth that is allowed here and then fails in the engine stays counted. The engine reports such failures, but
+/// reports some that it never asked about just the same: subtracting those would let a guest hold more than its limit.
 #[derive(Debug)]
 struct Memory {
     limit: u64,
@@ -338,8 +339,8 @@ pub(crate) struct Refused {
 }
 
 impl Memory {
-    /// Lets something grow, or not. What a guest starts with is refused by an error; later it is told that there is no more,
-    /// and may make do.
+    /// Lets something grow, or not. What a guest starts with is refused by an error; later it is told that there is no
+    /// more, and may make do.
     fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<bool> {
         let bytes = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).saturating_mul(unit);
         let used = self.used.saturating_sub(bytes(current)).saturating_add(bytes(desired));

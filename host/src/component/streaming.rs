@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use portcullis_contract::CallError;
 use tokio::sync::mpsc;
 
-/// How many items may wait for the reader before the guest does. A guess: a few hide the reader's delays, many hold memory.
+/// How many items may wait for the reader before the guest does. A guess: a few hide the reader's delays, many hold
+/// memory.
 const WAITING: usize = 16;
 
 /// A call and what it shows, polled together: unless somebody reads, nothing runs.

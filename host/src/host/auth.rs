@@ -118,7 +118,8 @@ fn is_no_result(error: &(dyn Error + Send + Sync + 'static)) -> bool {
 }
 
 impl RegisteredHandler {
-    /// Logs a person in. What they have to see goes to `prompts`, if there are any. Dropping the future abandons the login.
+    /// Logs a person in. What they have to see goes to `prompts`, if there are any. Dropping the future abandons the
+    /// login.
     ///
     /// Only [`Call::deadline`] limits it; [`LoginRequest::timeout`] is the plugin's to heed.
     ///

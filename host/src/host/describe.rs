@@ -1,7 +1,7 @@
 //! What the plugin in a file says of itself: kept from an earlier start, or asked now.
 //!
-//! A plugin is asked by starting it with nothing granted, and ended at once. Its kind is not known before, so it is started as
-//! the likely one first, and then as the other.
+//! A plugin is asked by starting it with nothing granted, and ended at once. Its kind is not known before, so it is
+//! started as the likely one first, and then as the other.
 
 use portcullis_contract::{
     AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
@@ -93,8 +93,8 @@ impl Rooms {
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         match self.described_under(examined, &known.digest, asking, likely).await {
-            // As at a start, the remembered digest was out of date. That is tried once more only: a file that is being replaced
-            // is not asked, for whether it may be was decided of the one before.
+            // As at a start, the remembered digest was out of date. That is tried once more only: a file that is being
+            // replaced is not asked, for whether it may be was decided of the one before.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
                 self.descriptors.forget(&examined.file.path);
                 examined.forget();
@@ -186,8 +186,8 @@ impl Rooms {
         }
     }
 
-    /// Keeps what a plugin said of itself, if all of it could be read. It may differ from before under the same digest: that of
-    /// a script tells nothing of what it starts.
+    /// Keeps what a plugin said of itself, if all of it could be read. It may differ from before under the same digest:
+    /// that of a script tells nothing of what it starts.
     pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
         let described = match told {
             Told::Providers(all) => {

@@ -1,12 +1,12 @@
 //! What plugins said of themselves, kept between runs under the digests of their files.
 //!
-//! With it a listing starts no native program that was described before, and a provider is found by its name without asking
-//! every plugin. All of it may be lost: a file that cannot be read counts as missing, and a failed write is only logged.
-//! Versions that share a folder leave each other's descriptors alone. Without a folder everything is kept in memory, for as
-//! long as the host stands.
+//! With it a listing starts no native program that was described before, and a provider is found by its name without
+//! asking every plugin. All of it may be lost: a file that cannot be read counts as missing, and a failed write is only
+//! logged. Versions that share a folder leave each other's descriptors alone. Without a folder everything is kept in
+//! memory, for as long as the host stands.
 //!
-//! Beside the descriptors are notes of which digest a path had, with its size and times. A note is a hint and no proof: a
-//! launch names the digest, and the backend checks the content.
+//! Beside the descriptors are notes of which digest a path had, with its size and times. A note is a hint and no proof:
+//! a launch names the digest, and the backend checks the content.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -45,8 +45,8 @@ const UNFINISHED: &str = ".descriptor-";
 /// Begins the name of a note of which digest a path had.
 const NOTE: &str = "path-";
 
-/// How long something is kept of a file that is gone. A guess: too short, and plugins on a disk that is not always mounted
-/// have to be asked again.
+/// How long something is kept of a file that is gone. A guess: too short, and plugins on a disk that is not always
+/// mounted have to be asked again.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a plugin said of itself.
@@ -80,14 +80,14 @@ impl Described {
 /// The largest file that is hashed. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
 
-/// The largest file that is kept in memory, and the most of them. Guesses: hardly any descriptor is larger, and the plugin of
-/// one that is, is asked again; no host has nearly as many plugins.
+/// The largest file that is kept in memory, and the most of them. Guesses: hardly any descriptor is larger, and the
+/// plugin of one that is, is asked again; no host has nearly as many plugins.
 const LARGEST_IN_MEMORY: usize = 256 << 10;
 const MOST_IN_MEMORY: usize = 1000;
 
 impl Descriptors {
-    /// Uses a folder, which is made when something is first kept. One that others may write to is not used, nor an empty path.
-    /// A relative one is that of the working directory now.
+    /// Uses a folder, which is made when something is first kept. One that others may write to is not used, nor an
+    /// empty path. A relative one is that of the working directory now.
     pub(super) fn new(dir: Option<PathBuf>) -> Self {
         let trusted = |dir: &PathBuf| match fs::metadata(dir) {
             Ok(meta) => {

@@ -263,8 +263,8 @@ pub(super) async fn call(
     Ok((output, took))
 }
 
-/// Calls a provider and shows what it streams. One that does not know the call is not asked to stream again; one that says so
-/// after a first chunk does know it, and has failed in another way (contract item 97).
+/// Calls a provider and shows what it streams. One that does not know the call is not asked to stream again; one that
+/// says so after a first chunk does know it, and has failed in another way (contract item 97).
 async fn streamed(
     provider: &Registered,
     call: &Call,
@@ -351,7 +351,8 @@ impl Registered {
         }
     }
 
-    /// Returns why a call failed, for the log. Errors of a plugin with sensitive inputs may quote them, and are not told.
+    /// Returns why a call failed, for the log. Errors of a plugin with sensitive inputs may quote them, and are not
+    /// told.
     fn loggable(&self, error: &CallError) -> String {
         match self.descriptor.sensitive_fields.is_empty() {
             true => chain(error),

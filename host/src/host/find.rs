@@ -1,17 +1,18 @@
 //! From a name or a file to what runs under it: a provider or an auth handler.
 //!
-//! Looking is not running. What a plugin offers is known from an earlier run, or found out by asking it as one kind and then
-//! as the other. A name is searched for in this order:
+//! Looking is not running. What a plugin offers is known from an earlier run, or found out by asking it as one kind and
+//! then as the other. A name is searched for in this order:
 //!
 //! - files that are known from earlier runs;
 //! - components, asked in their sandbox;
 //! - native programs whose file is called like that, started because they were asked for;
 //! - other native programs, where that was allowed.
 //!
-//! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the first
-//! in upstream's order of files wins.
+//! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the
+//! first in upstream's order of files wins.
 //!
-//! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend checks it.
+//! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend
+//! checks it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

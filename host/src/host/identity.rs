@@ -25,8 +25,8 @@ use super::{Rooms, sentences::quote};
 use crate::supervise::Life;
 use crate::warnings::Warnings;
 
-/// The longest name of a handler, in bytes, whose failure is remembered. No handler has nearly as long a one, but a plugin may
-/// ask for any.
+/// The longest name of a handler, in bytes, whose failure is remembered. No handler has nearly as long a one, but a
+/// plugin may ask for any.
 const LONGEST_NAME: usize = 256;
 
 /// What one plugin may be told. It does not keep the host alive.
@@ -141,8 +141,8 @@ impl IdentitySource for Identities {
 }
 
 impl Rooms {
-    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom. One that failed is not
-    /// tried again at once.
+    /// Finds the handler that a plugin asks for, starts it if need be, and notes who waits for whom. One that failed is
+    /// not tried again at once.
     async fn asked(
         &self,
         asker: &Identities,

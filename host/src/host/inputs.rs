@@ -151,8 +151,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Returns the value that a reference to a resolver leads to, or why there is none; of a sensitive property, that reason
-    /// does not quote the reference.
+    /// Returns the value that a reference to a resolver leads to, or why there is none; of a sensitive property, that
+    /// reason does not quote the reference.
     fn look_up(&self, key: &str, binding: &str) -> Result<String, String> {
         let context = self.context.map_or("{}", Json::as_str);
         let context = text::members(context).map_err(|e| e.to_string())?;

@@ -1,8 +1,8 @@
 //! The plugins of a host by their files, and the work on them: asking one what it offers, or starting it.
 //!
-//! Such work goes on when the caller that began it is dropped: otherwise a slow plugin would never come up for callers in a
-//! hurry. Others wait for it, and then find the result, or begin anew if it failed. It has the limits of every launch, and ends
-//! with the host.
+//! Such work goes on when the caller that began it is dropped: otherwise a slow plugin would never come up for callers
+//! in a hurry. Others wait for it, and then find the result, or begin anew if it failed. It has the limits of every
+//! launch, and ends with the host.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,8 @@ impl Entry {
 }
 
 impl Rooms {
-    /// Does work on the plugin in a file, after other work of the same purpose, and to its end even if the caller is dropped.
+    /// Does work on the plugin in a file, after other work of the same purpose, and to its end even if the caller is
+    /// dropped.
     pub(super) async fn see_through<T, Fut>(
         &self,
         file: &Path,

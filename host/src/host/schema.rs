@@ -33,8 +33,8 @@ use references::References;
 /// The most steps (levels of nesting, references) that are taken on the stack of the caller.
 const SHALLOW: usize = 16;
 
-/// Bytes of stack that one step takes in the worst of schemas. A guess, four times what was seen in an unoptimised build; too
-/// small, and the deepest inputs end the process.
+/// Bytes of stack that one step takes in the worst of schemas. A guess, four times what was seen in an unoptimised
+/// build; too small, and the deepest inputs end the process.
 const STACK_PER_STEP: usize = 8 << 10;
 
 /// The largest stack, in bytes. The system reserves it, and gives memory only to what is used.
@@ -46,8 +46,8 @@ const MOST_REFERENCES: usize = 1000;
 /// The most bytes that a pattern may compile to; a larger one makes the schema unusable.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// Up to so many places of a schema times values of an input, every mistake is told. A guess: the validator collects all of
-/// them before it returns the first, and may keep some hundred bytes of each.
+/// Up to so many places of a schema times values of an input, every mistake is told. A guess: the validator collects
+/// all of them before it returns the first, and may keep some hundred bytes of each.
 const MOST_JUDGED: u64 = 1 << 24;
 
 /// What a schema says of an input.

@@ -1,9 +1,9 @@
 //! What a running plugin may ask of us, and what it gets.
 //!
-//! [`Services`] is the one implementation of [`HostService`]; a child reaches it over the broker, a component through its
-//! imports, and it cannot tell which. It is made for one plugin. Every question passes three gates in upstream's order
-//! (contract spec 5.3 to 5.5): there is something to ask, the name is valid, and it was granted. Upstream grants everything
-//! when nothing is said; here that takes [`SecretScope::Prefix`] and [`HandlerScope::Allowlist`].
+//! [`Services`] is the one implementation of [`HostService`]; a child reaches it over the broker, a component through
+//! its imports, and it cannot tell which. It is made for one plugin. Every question passes three gates in upstream's
+//! order (contract spec 5.3 to 5.5): there is something to ask, the name is valid, and it was granted. Upstream grants
+//! everything when nothing is said; here that takes [`SecretScope::Prefix`] and [`HandlerScope::Allowlist`].
 //!
 //! A denial reads to the plugin as upstream's; the log says what would allow it. No value is logged.
 

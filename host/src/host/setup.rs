@@ -19,8 +19,8 @@ use crate::policy::Policy;
 pub struct Setup {
     /// The backends of this build.
     pub backends: Vec<Arc<dyn Backend>>,
-    /// Where plugins are looked for, in this order. Relative ones follow the working directory, at each look and at each
-    /// restart: a program that changes it names absolute paths.
+    /// Where plugins are looked for, in this order. Relative ones follow the working directory, at each look and at
+    /// each restart: a program that changes it names absolute paths.
     pub directories: Vec<PathBuf>,
     /// Those of them whose native programs may be started merely to ask what they offer.
     pub trusted: Vec<PathBuf>,
@@ -36,8 +36,8 @@ pub struct Setup {
     pub default_handler: Option<HandlerName>,
     /// The wrapped files that are believed; `None` looks into no native program.
     pub wrapped: Option<KnownWrapped>,
-    /// Where what plugins print of their own accord goes; `None` has it logged, at level debug. Prints of a plugin that is
-    /// started merely to be described are always logged.
+    /// Where what plugins print of their own accord goes; `None` has it logged, at level debug. Prints of a plugin that
+    /// is started merely to be described are always logged.
     pub prints: Option<Arc<dyn Prints>>,
     /// How long things may take.
     pub patience: Patience,
@@ -59,7 +59,8 @@ impl Setup {
     /// Describes a host that looks nowhere, keeps nothing, and grants nothing: directories, and whatever else differs,
     /// are set in the fields.
     ///
-    /// Plugins may ask of it what their policy grants: identities, but no secrets ([`Services::granted`] takes a store).
+    /// Plugins may ask of it what their policy grants: identities, but no secrets ([`Services::granted`] takes a
+    /// store).
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn Backend>>) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! From a file to a plugin that is up: started once, registered and configured.
 //!
-//! Providers are registered and then configured, auth handlers configured and then registered, as upstream has it. A failed
-//! configuration keeps neither from being called (contract spec 4.3 and 4.4).
+//! Providers are registered and then configured, auth handlers configured and then registered, as upstream has it. A
+//! failed configuration keeps neither from being called (contract spec 4.3 and 4.4).
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -66,8 +66,8 @@ impl Rooms {
 
     /// Returns whether the host is being stopped.
     ///
-    /// Asked under the lock of the plugins, as [`stop_all`](super::Host::stop_all) lists them: either that sees a plugin that
-    /// just came up, or whoever started it sees here that it came too late.
+    /// Asked under the lock of the plugins, as [`stop_all`](super::Host::stop_all) lists them: either that sees a
+    /// plugin that just came up, or whoever started it sees here that it came too late.
     fn is_stopping(&self) -> bool {
         let _plugins = lock(&self.plugins);
         *self.life.borrow() != Life::Up

@@ -1,9 +1,9 @@
 //! JSON text, taken apart without being changed.
 //!
-//! A value that nobody has to look into stays the text that it was: `1.0`, `-0`, `1e400` and 2^53+1 come out as they went in.
-//! [`members`] cuts an object into its properties, [`to_value`] makes the tree that a validator takes. Both use one reader,
-//! which keeps a stack of its own, so that deep nesting cannot exhaust ours, and refuses duplicate keys: two readers of such an
-//! object may see different values, which is a way round validation.
+//! A value that nobody has to look into stays the text that it was: `1.0`, `-0`, `1e400` and 2^53+1 come out as they
+//! went in. [`members`] cuts an object into its properties, [`to_value`] makes the tree that a validator takes. Both
+//! use one reader, which keeps a stack of its own, so that deep nesting cannot exhaust ours, and refuses duplicate
+//! keys: two readers of such an object may see different values, which is a way round validation.
 
 #[cfg(test)]
 mod fuzz;

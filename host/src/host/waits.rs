@@ -1,8 +1,9 @@
 //! Who waits for whom, so that no plugin waits for itself.
 //!
-//! A plugin may ask for a token while it serves a call, and the auth handler that is asked may itself ask another. If that leads
-//! back to a plugin that is waiting, all of them could wait for ever. So each question is noted while it is open, and one that
-//! would close a circle is refused, even where the plugin could have served both calls: nobody can know.
+//! A plugin may ask for a token while it serves a call, and the auth handler that is asked may itself ask another. If
+//! that leads back to a plugin that is waiting, all of them could wait for ever. So each question is noted while it is
+//! open, and one that would close a circle is refused, even where the plugin could have served both calls: nobody can
+//! know.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};

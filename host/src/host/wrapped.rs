@@ -1,8 +1,8 @@
 //! Wrapped components: native programs that carry their own description.
 //!
-//! Anybody can write a program with a false description, or with other machine code than that of the component which it names,
-//! and no look at the file can tell. So only files are believed that the host's setup says it knows. What any other says is
-//! shown as a claim, and nothing is started because of it.
+//! Anybody can write a program with a false description, or with other machine code than that of the component which it
+//! names, and no look at the file can tell. So only files are believed that the host's setup says it knows. What any
+//! other says is shown as a claim, and nothing is started because of it.
 
 use std::fmt;
 use std::path::Path;
@@ -20,8 +20,8 @@ use super::discover::Candidate;
 use crate::blocking::blocking;
 use crate::regular;
 
-/// Says by its [fingerprint](Bundle::fingerprint) whether a wrapped file is known to be what it says. The fingerprint itself is
-/// only claimed; the host then verifies the whole file.
+/// Says by its [fingerprint](Bundle::fingerprint) whether a wrapped file is known to be what it says. The fingerprint
+/// itself is only claimed; the host then verifies the whole file.
 pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
 
 /// A native program that carries a component.

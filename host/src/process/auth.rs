@@ -1,7 +1,8 @@
 //! A child that offers auth handlers.
 //!
-//! The eleven calls of the contract, later ones included, with the fallbacks that older plugins need (contract spec 4.7).
-//! Most of them fail with a status. The author's own words are taken out of it, so that a refusal reads as a component's.
+//! The eleven calls of the contract, later ones included, with the fallbacks that older plugins need (contract spec
+//! 4.7). Most of them fail with a status. The author's own words are taken out of it, so that a refusal reads as a
+//! component's.
 
 use std::time::Duration;
 

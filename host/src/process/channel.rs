@@ -42,15 +42,15 @@ impl Client for AuthClient {
     }
 }
 
-/// How long to wait for the end of a child whose connection broke. The kernel reports both within milliseconds; past this
-/// the child is called lost instead of dead, and nothing else depends on it.
+/// How long to wait for the end of a child whose connection broke. The kernel reports both within milliseconds; past
+/// this the child is called lost instead of dead, and nothing else depends on it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How close to a deadline an error is put down to it. The wire and tokio both round to milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
 
-/// How long a caller has to give up by itself once its deadline has passed, for it knows what the whole limit was. One that
-/// does not watch its deadline hears of it from us, this much later.
+/// How long a caller has to give up by itself once its deadline has passed, for it knows what the whole limit was. One
+/// that does not watch its deadline hears of it from us, this much later.
 const COURTESY: Duration = Duration::from_millis(250);
 
 /// The longest timeout that is sent. gRPC has eight digits for one, and nobody waits so long.
@@ -213,8 +213,8 @@ impl<C: Client> Pending<C> {
 
     /// Returns an error, or that the deadline has passed if the error came with it.
     ///
-    /// A plugin that knows its deadline fails when that passes, in words of its own, in a race with the caller's clock. What
-    /// the caller says counts.
+    /// A plugin that knows its deadline fails when that passes, in words of its own, in a race with the caller's clock.
+    /// What the caller says counts.
     pub(super) async fn settle(&self, error: CallError) -> CallError {
         match self.deadline {
             Some(deadline) if Instant::now() + ROUNDING >= deadline => {

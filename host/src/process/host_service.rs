@@ -17,14 +17,14 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::lock::lock;
 
-/// Bytes of requests that may be under way at a time, beside one message of the largest size. A guess: names and secrets are
-/// short; with less, a child that sets many large secrets at once is refused some.
+/// Bytes of requests that may be under way at a time, beside one message of the largest size. A guess: names and
+/// secrets are short; with less, a child that sets many large secrets at once is refused some.
 const REQUESTS: usize = 64 << 20;
 
 /// The host service of one child, announced to it over the broker.
 ///
-/// The child's library forgets an announcement within five seconds (contract spec 5.1), so nothing is served or announced
-/// before somebody configures. Dropping this ends what is served.
+/// The child's library forgets an announcement within five seconds (contract spec 5.1), so nothing is served or
+/// announced before somebody configures. Dropping this ends what is served.
 #[derive(Debug)]
 pub(super) struct HostDoor {
     host: Option<Arc<dyn HostService>>,
@@ -65,8 +65,8 @@ impl<S> Servings<S> {
     }
 }
 
-/// An announcement that a configuration carries. Dropped before the child has answered, it is not used again: it does not
-/// last, and nobody knows whether the child has dialled.
+/// An announcement that a configuration carries. Dropped before the child has answered, it is not used again: it does
+/// not last, and nobody knows whether the child has dialled.
 #[derive(Debug)]
 pub(super) struct Announced<'a> {
     door: &'a HostDoor,

@@ -1,8 +1,8 @@
 //! Is it a program, and what a child is started with.
 //!
-//! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused here
-//! in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel. The
-//! digest is that of the very file that is then run, whatever its path leads to by then.
+//! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused
+//! here in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel.
+//! The digest is that of the very file that is then run, whatever its path leads to by then.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -40,8 +40,8 @@ pub(super) enum Form {
 impl Program {
     /// Returns what to start.
     ///
-    /// A script whose digest is required is run from the opened file, so its `$0` is a descriptor. Any other script is run by
-    /// its path, so that it finds the files beside it.
+    /// A script whose digest is required is run from the opened file, so its `$0` is a descriptor. Any other script is
+    /// run by its path, so that it finds the files beside it.
     pub(super) fn to_start(&self, expected: Option<Digest>) -> Executable {
         match (self.form, expected) {
             (Form::Script, None) => Executable::at(self.executable.path()),
@@ -69,8 +69,8 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
         return Err(LaunchError::unfit(Misfit::CutShort));
     }
-    // Only the kernel knows of mounts, access lists and who we are. Where an old filter of a container refuses the question, it
-    // shows when the program is started.
+    // Only the kernel knows of mounts, access lists and who we are. Where an old filter of a container refuses the
+    // question, it shows when the program is started.
     if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
         && error != Errno::PERM
     {
@@ -217,8 +217,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, and those by which a login opens a browser. The last one only narrows what a wrapped
-/// component may do.
+/// Variables that most programs need, and those by which a login opens a browser. The last one only narrows what a
+/// wrapped component may do.
 const USUAL: [&str; 21] = [
     "PATH",
     "HOME",
@@ -263,8 +263,8 @@ pub(super) fn environment(
     ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
 }
 
-/// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names stays
-/// beside ours; the lower of the two holds.
+/// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names
+/// stays beside ours; the lower of the two holds.
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));

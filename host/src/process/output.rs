@@ -43,8 +43,8 @@ impl Words {
     }
 }
 
-/// Tells whether a line on stderr is print: it has neither the form of a log entry nor a level of its own. (That a panic is an
-/// error was guessed from its words.)
+/// Tells whether a line on stderr is print: it has neither the form of a log entry nor a level of its own. (That a
+/// panic is an error was guessed from its words.)
 fn is_print(entry: &Entry) -> bool {
     let Entry { level, message, target, timestamp, fields } = entry;
     let bare = target.is_none() && timestamp.is_none() && fields.is_empty();

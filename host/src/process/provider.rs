@@ -1,7 +1,7 @@
 //! A child that offers providers.
 //!
-//! The eight calls of the contract, with the fallbacks for older plugins, which know nothing of configuring, stopping and
-//! streaming (contract spec 4.7).
+//! The eight calls of the contract, with the fallbacks for older plugins, which know nothing of configuring, stopping
+//! and streaming (contract spec 4.7).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -290,8 +290,8 @@ impl Progress {
         CallError::check_bytes(LimitName::Output, self.printed, self.allowed)
     }
 
-    /// Returns the result of a stream that ended cleanly. Without one it is empty, with a warning in the log, as upstream
-    /// has it.
+    /// Returns the result of a stream that ended cleanly. Without one it is empty, with a warning in the log, as
+    /// upstream has it.
     fn end(self) -> Output {
         self.result.unwrap_or_else(|| {
             tracing::warn!(provider = self.provider, "the plugin ended its stream without a result");

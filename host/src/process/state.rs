@@ -9,11 +9,11 @@
 //! | output | the stream of the call |
 //! | concurrency | whoever makes the calls |
 //!
-//! A child that is known to be a wrapped component is told the first two and holds itself to them: its engine reserves far
-//! more address space than a policy would allow.
+//! A child that is known to be a wrapped component is told the first two and holds itself to them: its engine reserves
+//! far more address space than a policy would allow.
 //!
-//! A child that gets no more memory ends in its own way. It is reported as stopped and not as past a limit, because only the
-//! child knows why.
+//! A child that gets no more memory ends in its own way. It is reported as stopped and not as past a limit, because
+//! only the child knows why.
 //!
 //! Of the grants, the environment and what the host does are held. A child reaches files and the
 //! network as its user does, whatever was granted.
@@ -27,8 +27,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::sleep;
 use tracing::warn;
 
-/// How long to wait for the last prints of a child before asking it to end: Go's library ends without sending the rest. A
-/// guess, some twenty times what one piece takes; too short, and the last line is lost.
+/// How long to wait for the last prints of a child before asking it to end: Go's library ends without sending the rest.
+/// A guess, some twenty times what one piece takes; too short, and the last line is lost.
 const LAST_PRINTS: Duration = Duration::from_millis(5);
 
 /// A child that runs under its limits. Dropping it kills the child and its group.
@@ -82,8 +82,8 @@ impl Child {
 
 /// Limits the address space of a process, unless it has ended: the next call says how.
 ///
-/// A limit that it already has, from us or from a script that became the program, stays where it is lower: only root could
-/// raise it.
+/// A limit that it already has, from us or from a script that became the program, stays where it is lower: only root
+/// could raise it.
 fn hold_memory(pid: Pid, bytes: u64) -> Result<(), Errno> {
     let bytes = most_memory(pid).map_or(bytes, |most| most.min(bytes));
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };

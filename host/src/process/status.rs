@@ -1,7 +1,7 @@
 //! What a gRPC status says, to the contract and to people.
 //!
-//! A plugin's author, its library and the connection use the same codes for different things. They are told apart by where
-//! the status was made.
+//! A plugin's author, its library and the connection use the same codes for different things. They are told apart by
+//! where the status was made.
 
 use std::error::Error;
 
@@ -55,8 +55,8 @@ pub(super) fn sentence(status: &Status) -> String {
     format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
 }
 
-/// Takes the author's words out of the sentence of an ordinary error, before which the plugin's library puts the call and the
-/// name of the handler. `None` for a status of any other code.
+/// Takes the author's words out of the sentence of an ordinary error, before which the plugin's library puts the call
+/// and the name of the handler. `None` for a status of any other code.
 pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
     let words = sentence.strip_prefix("rpc error: code = Unknown desc = ")?;
     // A name that Go would quote in another way keeps its prefix: that reads well enough.

@@ -253,7 +253,8 @@ impl Shared {
         let moved = (|| {
             // Its mode is 0600 from the start, and it is deleted unless it is moved.
             let mut fresh = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
-            // Held while we write. Where locks do not work, no other process can lock it either, and so none removes it.
+            // Held while we write. Where locks do not work, no other process can lock it either, and so none removes
+            // it.
             let _held = flock(fresh.as_file(), FlockOperation::NonBlockingLockExclusive);
             sweep(directory);
             fresh.write_all(&text)?;

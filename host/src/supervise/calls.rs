@@ -42,7 +42,8 @@ impl<K: PluginKind> Shared<K> {
         answer
     }
 
-    /// Makes one call that answers in pieces. After the deadline only the last piece, by `is_end`, is still handed over.
+    /// Makes one call that answers in pieces. After the deadline only the last piece, by `is_end`, is still handed
+    /// over.
     pub(super) fn stream<T, F>(
         self: &Arc<Self>,
         clocks: Clocks,
@@ -75,7 +76,8 @@ impl<K: PluginKind> Shared<K> {
                 let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
                 match next {
                     Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
-                    // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at here, too.
+                    // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at here,
+                    // too.
                     Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
                         Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
                     }

@@ -1,7 +1,8 @@
 //! Restarts: that a plugin stopped is noticed, it is started again after a pause, and in the end it is quarantined.
 //!
-//! Nothing polls: a call notices, while it runs or before it begins. The next call waits for the restart on its own clocks,
-//! but the restart belongs to none. It goes on when the call that began it is dropped, and ends with the plugin.
+//! Nothing polls: a call notices, while it runs or before it begins. The next call waits for the restart on its own
+//! clocks, but the restart belongs to none. It goes on when the call that began it is dropped, and ends with the
+//! plugin.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -16,15 +17,15 @@ use tracing::instrument::WithSubscriber as _;
 use super::{Life, PluginKind, Shared, launch_within};
 use crate::lock::lock;
 
-/// How often a plugin is started again before it is quarantined. One that dies of its configuration counts, too: replayed
-/// each time, it would restart for ever.
+/// How often a plugin is started again before it is quarantined. One that dies of its configuration counts, too:
+/// replayed each time, it would restart for ever.
 pub const RESTARTS: u32 = 5;
 
 /// The pause before the first restart; it doubles with each.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// After running for so long, a plugin has its earlier restarts forgiven. A guess: too short, and one that dies every minute
-/// is never quarantined; too long, and restarts long past end a good plugin.
+/// After running for so long, a plugin has its earlier restarts forgiven. A guess: too short, and one that dies every
+/// minute is never quarantined; too long, and restarts long past end a good plugin.
 pub(super) const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 
 /// How it stands with a plugin.
@@ -140,8 +141,8 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Returns the restart under way, or begins one. `None` when the plugin is up by now, or when a restart failed meanwhile
-    /// and the next pause has begun.
+    /// Returns the restart under way, or begins one. `None` when the plugin is up by now, or when a restart failed
+    /// meanwhile and the next pause has begun.
     fn under_way(self: &Arc<Self>) -> Option<Restart> {
         let mut state = self.state();
         if state.running.is_some() || Instant::now() < state.not_before {
@@ -164,8 +165,8 @@ impl<K: PluginKind> Shared<K> {
         Some(restart)
     }
 
-    /// Returns the plugin, unless it is down. One that died between two calls is noticed here, so that it costs a restart
-    /// and no call.
+    /// Returns the plugin, unless it is down. One that died between two calls is noticed here, so that it costs a
+    /// restart and no call.
     async fn running(&self) -> Result<Option<Up<K>>, CallError> {
         let launch = self.state().launch;
         self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
@@ -216,8 +217,8 @@ impl<K: PluginKind> Shared<K> {
         }
     }
 
-    /// Configures a new plugin as the old one was. Fails only if it dies of that: a configuration that it refuses does not
-    /// keep it from being called, here as at its first start.
+    /// Configures a new plugin as the old one was. Fails only if it dies of that: a configuration that it refuses does
+    /// not keep it from being called, here as at its first start.
     async fn replay(&self, plugin: &K::Plugin) -> Result<(), StopReason> {
         let configurations = self.state().configurations.clone();
         for (name, configuration) in &configurations {

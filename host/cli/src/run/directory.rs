@@ -78,7 +78,8 @@ fn is_of_a_moment(error: &io::Error) -> bool {
 impl Drop for Made {
     fn drop(&mut self) {
         let others_use_it = |held: &File| matches!(held.try_lock(), Err(TryLockError::WouldBlock));
-        // Our own lock would be in the way. Closing would not release it while a child that is starting has the descriptor.
+        // Our own lock would be in the way. Closing would not release it while a child that is starting has the
+        // descriptor.
         if let Some(held) = self.held.take() {
             let _free = held.unlock();
         }

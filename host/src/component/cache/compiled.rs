@@ -62,8 +62,8 @@ impl Compiled {
         }
     }
 
-    /// Copies what may not be mapped (on a `noexec` file system) or cannot be (without a /proc to name an open file by). A copy
-    /// takes memory that a mapping would share; compiling anew would take that and time.
+    /// Copies what may not be mapped (on a `noexec` file system) or cannot be (without a /proc to name an open file
+    /// by). A copy takes memory that a mapping would share; compiling anew would take that and time.
     pub(super) fn copy_unmapped(
         &self,
         engine: &Engine,

@@ -32,9 +32,9 @@ pub(super) fn sweep(directory: &Path) {
         if age().is_none_or(|age| age <= most) {
             continue;
         }
-        // Held until the file is removed. In a race for the lock two processes may compile the same component, which only
-        // wastes time. Shared, because NFS allows no other lock on a file that is open for reading; a compiling process
-        // blocks it all the same.
+        // Held until the file is removed. In a race for the lock two processes may compile the same component, which
+        // only wastes time. Shared, because NFS allows no other lock on a file that is open for reading; a compiling
+        // process blocks it all the same.
         let held = regular::open(&lock, OFlags::empty());
         let free = match &held {
             Ok(lock) => lock.try_lock_shared().is_ok(),

@@ -14,8 +14,8 @@ use crate::component::convert::{Misfit, said};
 /// What upstream's zero time is on the wire.
 const ZERO_TIME: UnixSeconds = -62_135_596_800;
 
-/// Reads a time of a guest. Those that other languages have for "no time" are none, as on the wire (contract spec 7.4), so that
-/// a component says the same in process and behind the shim.
+/// Reads a time of a guest. Those that other languages have for "no time" are none, as on the wire (contract spec 7.4),
+/// so that a component says the same in process and behind the shim.
 fn time(seconds: Option<UnixSeconds>) -> Option<UnixSeconds> {
     seconds.filter(|seconds| ![0, ZERO_TIME].contains(seconds))
 }

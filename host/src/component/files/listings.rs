@@ -1,7 +1,7 @@
 //! Listings of directories, bounded.
 //!
-//! Wasmtime reads a whole directory when a guest begins to list it, and keeps it in our memory until the guest lets go. No
-//! limit on memory counts that, so the entries of all listings that a guest has open are counted here.
+//! Wasmtime reads a whole directory when a guest begins to list it, and keeps it in our memory until the guest lets go.
+//! No limit on memory counts that, so the entries of all listings that a guest has open are counted here.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use super::told;
 use crate::blocking::blocking;
 use crate::component::state::State;
 
-/// The most entries in all open listings of a guest. A guess: fewer, and a guest cannot list a large directory; more take too
-/// much memory, up to 300 bytes each.
+/// The most entries in all open listings of a guest. A guess: fewer, and a guest cannot list a large directory; more
+/// take too much memory, up to 300 bytes each.
 const MOST: usize = 100_000;
 
 /// The listings that a guest has open, each by its number in the table, with how many entries it has.
@@ -64,8 +64,8 @@ async fn list(state: &mut State, directory: Resource<Descriptor>) -> FsResult<Re
     Ok(listing)
 }
 
-/// Counts the entries of a directory, `.` and `..` included, up to just past the bound. One that cannot be listed counts as
-/// empty: wasmtime then says why.
+/// Counts the entries of a directory, `.` and `..` included, up to just past the bound. One that cannot be listed
+/// counts as empty: wasmtime then says why.
 fn count(directory: &File) -> usize {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = openat(directory, c".", flags, Mode::empty());

@@ -1,7 +1,7 @@
 //! Writing to files in pieces.
 //!
-//! A guest is told how much it may write at once, but wasmtime does not enforce it. What a guest hands over stays in our memory
-//! until the disk has taken it, for each of its streams, and no limit counts it.
+//! A guest is told how much it may write at once, but wasmtime does not enforce it. What a guest hands over stays in
+//! our memory until the disk has taken it, for each of its streams, and no limit counts it.
 
 use async_trait::async_trait;
 use bytes::Bytes;

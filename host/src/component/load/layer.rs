@@ -1,8 +1,8 @@
 //! How many instances and functions a component has, together with the components nested in it.
 //!
 //! What is instantiated ten times counts ten times, and that multiplies with every layer: a few hundred bytes can make
-//! millions of instances. The engine lays all of them out when it compiles and when it loads, in memory of ours that no limit
-//! counts. So they are counted first.
+//! millions of instances. The engine lays all of them out when it compiles and when it loads, in memory of ours that no
+//! limit counts. So they are counted first.
 
 use thiserror::Error;
 use wasmparser::{ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Parser};
@@ -87,8 +87,8 @@ impl Layer {
         if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
     }
 
-    /// Notes something that is imported. An imported component may be of any size, so it is refused once it is instantiated;
-    /// no tool makes such.
+    /// Notes something that is imported. An imported component may be of any size, so it is refused once it is
+    /// instantiated; no tool makes such.
     pub(super) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
     }

@@ -290,8 +290,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads on in an octal number, if what was escaped begins one. A single digit other than 0 would be a backreference, which
-    /// neither Go nor our engine has.
+    /// Reads on in an octal number, if what was escaped begins one. A single digit other than 0 would be a
+    /// backreference, which neither Go nor our engine has.
     fn octal(&mut self, escaped: Option<char>) -> Option<u32> {
         let next = |walk: &Self| walk.rest.chars().next().and_then(|c| c.to_digit(8));
         let mut number = escaped?.to_digit(8)?;

@@ -1,8 +1,8 @@
 //! Simple schemas, judged without being compiled.
 //!
-//! Most schemas of providers name types, choices and a few bounds. Compiling one takes longer than everything else in a run of
-//! a small component; judging by it is a walk. The walk says yes only where the validator would; whatever it does not know,
-//! and every no, is left to the validator.
+//! Most schemas of providers name types, choices and a few bounds. Compiling one takes longer than everything else in a
+//! run of a small component; judging by it is a walk. The walk says yes only where the validator would; whatever it
+//! does not know, and every no, is left to the validator.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +56,8 @@ enum Kinds {
 type Raw<'a> = &'a RawValue;
 
 impl Plain {
-    /// Reads a schema. `None` for one that says more, is invalid, or nests deeper than inputs that are judged here: a plugin may
-    /// nest it as it likes, and each level is read once more for every level around it.
+    /// Reads a schema. `None` for one that says more, is invalid, or nests deeper than inputs that are judged here: a
+    /// plugin may nest it as it likes, and each level is read once more for every level around it.
     pub(super) fn read(text: &str) -> Option<Self> {
         Self::read_within(text, SHALLOW + 1)
     }

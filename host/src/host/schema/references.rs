@@ -1,9 +1,9 @@
 //! What it could cost to follow the references in a schema.
 //!
-//! A schema is the plugin's. A few lines of references can stand for a tree of a billion leaves, which is refused, or for an
-//! infinite one. Inputs can still be judged by an infinite one, because an input has an end, but not every mistake can be
-//! told. A keyword about unevaluated parts has the validator look at everything beside it again, and counts as references to
-//! that.
+//! A schema is the plugin's. A few lines of references can stand for a tree of a billion leaves, which is refused, or
+//! for an infinite one. Inputs can still be judged by an infinite one, because an input has an end, but not every
+//! mistake can be told. A keyword about unevaluated parts has the validator look at everything beside it again, and
+//! counts as references to that.
 //!
 //! Pure, and no deeper in the stack than the schema nests.
 

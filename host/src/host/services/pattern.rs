@@ -8,8 +8,8 @@ use regex::bytes::{Regex, RegexBuilder};
 /// The longest pattern, in bytes (contract spec 5.4).
 const LONGEST: usize = 256;
 
-/// The largest compiled pattern, in bytes. A guess: what a person writes takes a tenth of it, and larger ones would hold up
-/// every other call.
+/// The largest compiled pattern, in bytes. A guess: what a person writes takes a tenth of it, and larger ones would
+/// hold up every other call.
 const LARGEST_COMPILED: usize = 1 << 20;
 
 /// How many names are looked at in one go.
