@@ -57,15 +57,16 @@ fn what_a_script_offers_is_what_it_offered_when_it_was_last_started() -> TestRes
 fn a_script_that_starts_a_plugin_of_the_other_kind_is_asked_what_it_is_anew() -> TestResult {
     let person = Person::new()?;
     let own = person.path("own");
-    person.has_program("plugins/echo", format!("#!/bin/sh\nexec {}\n", own.display()))?;
-    for (guest, succeeds, names) in [("echo", true, &["echo"][..]), ("doorman", false, &["door", "side"][..])]
-    {
+    person.has_program("plugins/echo", format!("#!/bin/sh\nexec '{}'\n", own.display()))?;
+    let (providers, handlers) = (&["echo", "noop", "raw"][..], &["door", "side"][..]);
+    for (guest, succeeds, names) in [("echo", true, providers), ("doorman", false, handlers)] {
         let _earlier = fs::remove_file(&own);
         symlink(fixtures::native(guest), &own)?;
         let commands = [&["run", "echo", "message=hello"][..], &["list", "--describe", "-o", "json"]];
         let [run, list] = commands
             .map(|words| person.command(words).env("PORTCULLIS_CACHE_DIR", person.path("cache")).output());
-        assert_eq!(run?.status.success(), succeeds);
+        let run = run?;
+        assert_eq!(run.status.success(), succeeds, "{run:?}");
         let listed = answer(&list?);
         let listed: Vec<_> = listed.as_array().into_iter().flatten().map(|of| &of["name"]).collect();
         assert_eq!(listed, names);

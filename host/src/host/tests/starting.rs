@@ -193,9 +193,12 @@ async fn a_plugin_in_quarantine_has_another_try_once_that_is_lifted() {
     assert!(!host.lift_quarantine(&a));
 }
 
-/// Writes down where of this crate something is logged, and in which span.
+/// Where something is logged, and in which span.
+type Logged = (&'static str, Option<&'static str>);
+
+/// Writes down what this crate logs.
 #[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>);
+struct Spans(Arc<Mutex<Vec<Logged>>>);
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
