@@ -3,6 +3,7 @@
 //! Set up only when something is to be logged, and without patterns: a whole run takes less time than
 //! compiling one.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -103,7 +104,7 @@ fn console(reader: Reader) -> impl Layer<Registry> {
 }
 
 /// Writes the fields of an event as usual, with no colours but our own. Of what others wrote, the library makes visible what is in
-/// a message and in a plain text, and leaves all else as it is.
+/// a message, in a plain text and in an error, and leaves all else as it is.
 struct Colourless;
 
 impl<'w> FormatFields<'w> for Colourless {
@@ -119,6 +120,10 @@ struct ColourlessVisitor<'v, 'w>(&'v mut DefaultVisitor<'w>);
 impl Visit for ColourlessVisitor<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.0.record_str(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.0.record_error(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -192,6 +197,8 @@ fn json_note(lines: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead as _;
+
     use super::*;
 
     fn check(text: &str, expected: Option<LevelFilter>) {
@@ -212,6 +219,21 @@ mod tests {
             "\u{1b}[31mERROR\u{1b}[0m a\\u202eb\\u2028c\n",
         );
         check("{\"message\":\"\u{9b}2J caf\u{e9}\"}\n", "{\"message\":\"\\u009b2J caf\u{e9}\"}\n");
+    }
+
+    #[test]
+    fn of_an_error_all_its_causes_are_told_and_move_no_cursor() {
+        let (reader, writer) = io::pipe().unwrap();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.try_clone().unwrap());
+        let layer = layer.fmt_fields(Colourless).with_ansi(false).without_time().compact();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let error = anyhow::anyhow!("no\u{1b}[2J").context("not closed").context("cut");
+            tracing::warn!(error = &*error as &dyn Error, "a connection ended");
+        });
+        let mut said = String::new();
+        io::BufReader::new(reader).read_line(&mut said).unwrap();
+        assert!(said.contains("error=cut error.sources=[not closed, no"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
     }
 
     #[test]
