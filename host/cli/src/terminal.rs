@@ -54,8 +54,9 @@ impl Person for AtTerminal {
 
 /// Returns whether an address is one for a browser. Plugins rely on their host to check that.
 fn leads_back(answer: &str, redirect_uri: &str) -> bool {
-    // What names no server says nothing of an address.
-    let Some(back) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return true };
+    // What is a mere name says nothing of an address.
+    let back = Url::parse(redirect_uri).ok().filter(|back| !back.cannot_be_a_base());
+    let Some(back) = back else { return true };
     let Ok(answer) = Url::parse(answer) else { return false };
     let server = [back.scheme(), &back[Position::BeforeHost..Position::AfterPort]];
     if server != [answer.scheme(), &answer[Position::BeforeHost..Position::AfterPort]] {
@@ -195,6 +196,8 @@ mod tests {
         check("https://xn--tr-xka.example/?code=1", "https://t\u{fc}r.example", true);
         check("http://localhost@door.example/?code=1", "http://localhost", false);
         check("app://back?code=1", "app://back", true);
+        check("app:///back?code=1", "app:///back", true);
+        check("http://localhost/back?code=1", "app:///back", false);
         check("the code", "urn:ietf:wg:oauth:2.0:oob", true);
         check("the code", "", true);
     }
