@@ -273,7 +273,8 @@ fn double_quoted(text: &str) -> String {
 ///
 /// In doubt it is not: quotes do no harm.
 fn is_text(text: &str) -> bool {
-    const WORDS: [&str; 12] = ["", "~", "null", "true", "false", "y", "yes", "on", "n", "no", "off", "<<"];
+    const WORDS: [&str; 13] =
+        ["", "~", "null", "true", "false", "y", "yes", "on", "n", "no", "off", "<<", "="];
     if WORDS.contains(&text.to_ascii_lowercase().as_str()) {
         return false;
     }
@@ -283,7 +284,7 @@ fn is_text(text: &str) -> bool {
     }
     let plain = number.replace('_', "");
     let after_radix = ["0x", "0X", "0o", "0O", "0b", "0B"].iter().find_map(|radix| plain.strip_prefix(radix));
-    if after_radix.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit())) {
+    if after_radix.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit())) {
         return false;
     }
     let starts_as_number = plain.starts_with(|c: char| c.is_ascii_digit())
@@ -300,10 +301,7 @@ fn starts_with_digit(text: &str) -> bool {
 fn is_time(text: &str) -> bool {
     let Some((date, time)) = text.split_once(['T', 't', ' ']) else { return false };
     let digits = |text: &str, also: &[char]| text.chars().all(|c| c.is_ascii_digit() || also.contains(&c));
-    date.contains('-')
-        && digits(date, &['-'])
-        && starts_with_digit(time)
-        && digits(time, &[':', '.', '+', '-', 'Z'])
+    date.contains('-') && digits(date, &['-']) && digits(time, &[':', '.', '+', '-', 'Z', ' '])
 }
 
 #[cfg(test)]
@@ -348,6 +346,11 @@ mod tests {
     fn text_is_quoted_when_it_would_be_read_as_something_else() {
         for word in
             ["true", "Null", "yes", "~", "1", "-1.5", "0x1F", "1_000", "1:30", "2024-01-15", ".5", "<<", ""]
+        {
+            check_text(word, &format!("\"{word}\""));
+        }
+        // PyYAML fails at the first two, and takes the others for times.
+        for word in ["=", "0x_", "2001-12-14 21:59:43.10 -5", "2001-12-14T21:59:43 Z", "2001-12-14  21:59:43"]
         {
             check_text(word, &format!("\"{word}\""));
         }
