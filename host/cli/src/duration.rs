@@ -13,8 +13,9 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
     Ok(duration)
 }
 
-/// Reads a duration: numbers, each with its unit; only a bare `0` needs none.
+/// Reads a duration: numbers, each with its unit, after a `+` or none; only a bare `0` needs no unit.
 pub(crate) fn parse_or_zero(text: &str) -> anyhow::Result<Duration> {
+    let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -27,7 +28,8 @@ pub(crate) fn parse_or_zero(text: &str) -> anyhow::Result<Duration> {
         let (unit, after) = after.split_at(unit);
         let seconds = match unit {
             "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
+            // The second has the sign for micro, the third the Greek letter.
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
             "ms" => 1e-3,
             "s" => 1.0,
             "m" => 60.0,
@@ -80,13 +82,17 @@ mod tests {
         check("2.5s", 2500, "2.5s");
         check("1m30s", 90_000, "1m30s");
         check("60m", 3_600_000, "1h0m0s");
+        check("+1s", 1000, "1s");
+        for micros in ["2000us", "2000\u{b5}s", "2000\u{3bc}s"] {
+            check(micros, 2, "2ms");
+        }
         assert_eq!(to_text(Duration::from_micros(400)), "0s");
         assert_eq!(to_text(Duration::from_micros(1500)), "2ms");
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for bad in ["", "5", "s", "-1s", "1x", "1..s", "1s2", "99999999999999999999h"] {
+        for bad in ["", "5", "s", "-1s", "+", "++1s", "1x", "1..s", "1s2", "99999999999999999999h"] {
             assert!(parse_or_zero(bad).is_err(), "{bad:?}");
         }
         for nothing in ["0", "0s"] {
