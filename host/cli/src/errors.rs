@@ -66,6 +66,7 @@ pub(crate) fn find(error: FindError) -> Failure {
                 }
                 Kind::AuthHandler => ("auth handler", "if it is a provider, execute it by 'portcullis run'"),
             };
+            let plugin = visible_line(plugin.as_str());
             let problem = anyhow!("plugin {plugin} is no {what}; {instead}");
             Failure { exit: Exit::Failed, problem }
         }
@@ -229,5 +230,16 @@ mod tests {
         let source = LaunchError::Unreadable { path: "x".into(), source: ErrorKind::NotFound.into() };
         let error = FindError::Launch { plugin: PluginName::new("x"), source };
         assert_eq!(find(error).exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn a_name_with_a_line_break_in_it_begins_no_line() {
+        for source in
+            [LaunchError::OtherKind { wanted: Kind::Provider }, LaunchError::failed(CallError::Gone)]
+        {
+            let error = FindError::Launch { plugin: PluginName::new("x\nforged"), source };
+            let told = format!("{:#}", find(error).problem);
+            assert!(told.starts_with("plugin x\\nforged"), "{told}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName};
+use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName, visible_line};
 use thiserror::Error;
 
 use super::super::discover::{Candidate, DiscoverError};
@@ -86,7 +86,7 @@ pub enum FindError {
     #[error("the host is shut down")]
     Stopping,
     /// It did not start.
-    #[error("plugin {plugin}")]
+    #[error("plugin {}", visible_line(plugin.as_str()))]
     Launch {
         /// The plugin.
         plugin: PluginName,
