@@ -65,7 +65,7 @@ fn leads_back(answer: &str, redirect_uri: &str) -> bool {
     let goes_on = |text: &str, beginning: &str, with: char| {
         text.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with(with))
     };
-    match back.query() {
+    match back.query().filter(|query| !query.is_empty()) {
         // It is added to.
         Some(query) => {
             answer.path() == back.path() && goes_on(answer.query().unwrap_or_default(), query, '&')
@@ -188,6 +188,7 @@ mod tests {
         check("http://localhost/?code=1", "http://localhost/back", false);
         check("http://localhost/back?app=/&code=1", "http://localhost/back?app=/", true);
         check("http://localhost/back?app=/1&code=1", "http://localhost/back?app=/", false);
+        check("http://localhost/back?code=1", "http://localhost/back?", true);
         check("http://localhost/back?code=1", "http://LocalHost/back", true);
         check("http://localhost/\u{e9}", "http://localhost/e", false);
         check("https://door.example/back?code=1", "https://door.example:443/back", true);
