@@ -21,12 +21,14 @@ use portcullis_contract::{
 };
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 mod auth;
 mod calls;
 mod clocks;
 mod provider;
 mod restarts;
+mod told;
 
 pub use auth::AuthHandlerKind;
 pub use provider::ProviderKind;
@@ -130,10 +132,13 @@ async fn launch_within<K: PluginKind>(
     spec: &PluginSpec,
     limit: Duration,
 ) -> Result<Arc<K::Plugin>, LaunchError> {
-    match tokio::time::timeout(limit, K::launch(backend, spec.clone())).await {
-        Ok(launched) => launched,
-        Err(_elapsed) => Err(LaunchError::failed(TooSlow(limit))),
-    }
+    let begun = Instant::now();
+    let launched = tokio::time::timeout(limit, K::launch(backend, spec.clone())).await;
+    let plugin = launched.unwrap_or_else(|_elapsed| Err(LaunchError::failed(TooSlow(limit))))?;
+    let PluginInfo { name, kind, backend, path, digest } = plugin.info();
+    let (path, took) = (path.display(), begun.elapsed());
+    tracing::debug!(plugin = %name, %kind, %backend, %path, %digest, ?took, "plugin is up");
+    Ok(plugin)
 }
 
 impl<K: PluginKind> Supervised<K> {
@@ -151,7 +156,11 @@ impl<K: PluginKind> Supervised<K> {
 
     /// Gives a plugin in quarantine another try. Does nothing to one that is not. Returns whether it was.
     pub fn lift_quarantine(&self) -> bool {
-        self.shared.state().lift_quarantine()
+        let was_quarantined = self.shared.state().lift_quarantine();
+        if was_quarantined {
+            tracing::info!(plugin = %self.info.name, "its quarantine is lifted");
+        }
+        was_quarantined
     }
 
     /// Ends the plugin at once, and every call to it.
@@ -159,6 +168,7 @@ impl<K: PluginKind> Supervised<K> {
         self.shared.life.send_replace(Life::Over);
         let running = self.shared.state().running.take();
         if let Some(running) = running {
+            tracing::debug!(plugin = %self.info.name, "plugin is killed");
             running.shutdown(Duration::ZERO).await;
         }
     }
@@ -217,6 +227,7 @@ impl<K: PluginKind> Plugin for Supervised<K> {
         let _ending = Ending(&self.shared.life);
         let running = self.shared.state().running.take();
         if let Some(running) = running {
+            tracing::debug!(plugin = %self.info.name, ?grace, "plugin is shut down");
             tokio::select! {
                 () = running.shutdown(grace) => {}
                 // Somebody killed it meanwhile: the graceful shutdown is dropped.

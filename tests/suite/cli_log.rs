@@ -9,7 +9,7 @@ use std::thread;
 
 use portcullis_tests::{LONG, TestResult, cli, fixtures};
 
-use crate::person::{Person, fails, stderr};
+use crate::person::{Person, answer, fails, say_hi, stderr};
 
 /// More lines than wait for a reader, at a kilobyte each.
 const TOO_MANY: usize = 4_000;
@@ -148,5 +148,27 @@ fn nothing_in_the_log_moves_a_cursor() -> TestResult {
         "HTTP request denied; the plugin's table in the policy can allow it plugin=a\\u001b[2J ",
     );
     assert!(!stderr(&output).contains('\u{1b}'), "{}", stderr(&output));
+    Ok(())
+}
+
+#[test]
+fn debug_tells_of_a_plugin_and_of_each_call_from_the_beginning_to_the_end() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let native = fixtures::native("echo").display().to_string();
+    for (file, backend) in [("./plugins/echo.wasm", "component"), (native.as_str(), "process")] {
+        let output = person.types(&[&say_hi(file)[..], &["--log-level", "debug"]].concat())?;
+        answer(&output);
+        let log = stderr(&output);
+        let line = |parts: &[&str]| log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(
+            line(&["plugin is up", " kind=provider", &format!(" backend={backend} "), " took="]),
+            "{log}"
+        );
+        assert!(line(&["call begins", " method=\"configure\" name=echo"]), "{log}");
+        assert!(line(&["call begins", " method=\"execute\" name=echo"]), "{log}");
+        assert!(line(&["call ended", " outcome=\"answered\"", " method=\"execute\" name=echo"]), "{log}");
+        assert!(line(&["plugin is shut down", " grace="]), "{log}");
+    }
     Ok(())
 }

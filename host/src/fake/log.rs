@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-/// Writes down what is logged.
+/// Writes down what is logged: each event, and each span as it begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -24,7 +24,10 @@ impl tracing::Subscriber for Log {
         true
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        let mut line = Fields(String::new());
+        attributes.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
         span::Id::from_u64(1)
     }
 

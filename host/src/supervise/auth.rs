@@ -67,14 +67,19 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         request: LoginRequest,
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
+        let told = self.shared.told("login", Some(name));
         let name = name.clone();
         let make =
             move |plugin: &(dyn AuthHandler + 'static), call: &Call| plugin.login(call, &name, request);
-        self.shared.stream(Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
+        self.shared
+            .stream(told, Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
-        self.shared.call(call, |plugin, call| async move { plugin.logout(&call, name, account).await }).await
+        let told = self.shared.told("logout", Some(name));
+        self.shared
+            .call(told, call, |plugin, call| async move { plugin.logout(&call, name, account).await })
+            .await
     }
 
     async fn status(
@@ -83,7 +88,10 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         account: &Account,
     ) -> Result<AuthStatus, CallError> {
-        self.shared.call(call, |plugin, call| async move { plugin.status(&call, name, account).await }).await
+        let told = self.shared.told("status", Some(name));
+        self.shared
+            .call(told, call, |plugin, call| async move { plugin.status(&call, name, account).await })
+            .await
     }
 
     async fn token(
@@ -92,7 +100,10 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         request: AccessRequest,
     ) -> Result<Token, CallError> {
-        self.shared.call(call, |plugin, call| async move { plugin.token(&call, name, request).await }).await
+        let told = self.shared.told("token", Some(name));
+        self.shared
+            .call(told, call, |plugin, call| async move { plugin.token(&call, name, request).await })
+            .await
     }
 
     async fn list_cached_tokens(
@@ -101,8 +112,13 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
+        let told = self.shared.told("list_cached_tokens", Some(name));
         self.shared
-            .call(call, |plugin, call| async move { plugin.list_cached_tokens(&call, name, profile).await })
+            .call(
+                told,
+                call,
+                |plugin, call| async move { plugin.list_cached_tokens(&call, name, profile).await },
+            )
             .await
     }
 
@@ -112,13 +128,17 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
+        let told = self.shared.told("purge_expired_tokens", Some(name));
         self.shared
-            .call(call, |plugin, call| async move { plugin.purge_expired_tokens(&call, name, profile).await })
+            .call(told, call, |plugin, call| async move {
+                plugin.purge_expired_tokens(&call, name, profile).await
+            })
             .await
     }
 
     async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
-        self.shared.call(call, |plugin, call| async move { plugin.stop(&call, name).await }).await
+        let told = self.shared.told("stop", name);
+        self.shared.call(told, call, |plugin, call| async move { plugin.stop(&call, name).await }).await
     }
 
     async fn detect_available_flows(
@@ -126,14 +146,20 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         call: &Call,
         name: &HandlerName,
     ) -> Result<Vec<FlowAvailability>, CallError> {
+        let told = self.shared.told("detect_available_flows", Some(name));
         self.shared
-            .call(call, |plugin, call| async move { plugin.detect_available_flows(&call, name).await })
+            .call(told, call, |plugin, call| async move { plugin.detect_available_flows(&call, name).await })
             .await
     }
 
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
+        let told = self.shared.told("activate_server_mode", None);
         self.shared
-            .call(call, |plugin, call| async move { plugin.activate_server_mode(&call, settings).await })
+            .call(
+                told,
+                call,
+                |plugin, call| async move { plugin.activate_server_mode(&call, settings).await },
+            )
             .await
     }
 }

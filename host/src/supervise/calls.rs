@@ -7,9 +7,11 @@ use futures_util::{StreamExt as _, stream};
 use portcullis_contract::{Call, CallError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::clocks::{Clocks, Waiting, too_many};
 use super::restarts::Up;
+use super::told::Told;
 use super::{Life, PluginKind, Shared};
 
 /// A plugin at the moment of a call, and the turn that the call has.
@@ -27,18 +29,28 @@ struct Streaming<T> {
 
 impl<K: PluginKind> Shared<K> {
     /// Makes one call: waits for a turn, for the plugin, and for the answer.
-    pub(super) async fn call<T, F, Fut>(self: &Arc<Self>, call: &Call, make: F) -> Result<T, CallError>
+    pub(super) async fn call<T, F, Fut>(
+        self: &Arc<Self>,
+        mut told: Told,
+        call: &Call,
+        make: F,
+    ) -> Result<T, CallError>
     where
         F: FnOnce(Arc<K::Plugin>, Call) -> Fut + Send,
         Fut: Future<Output = Result<T, CallError>> + Send,
     {
-        let clocks = Clocks::start(call, &self.limits);
-        let turn = self.turn(clocks).await?;
-        let answer = make(Arc::clone(&turn.up.plugin), clocks.call());
-        let answer = self.until_over(clocks, answer).await;
-        if let Err(CallError::Stopped(reason)) = &answer {
-            self.end(turn.up.launch, reason).await;
-        }
+        let made = async {
+            let clocks = Clocks::start(call, &self.limits);
+            let turn = self.turn(clocks).await?;
+            let answer = make(Arc::clone(&turn.up.plugin), clocks.call());
+            let answer = self.until_over(clocks, answer).await;
+            if let Err(CallError::Stopped(reason)) = &answer {
+                self.end(turn.up.launch, reason).await;
+            }
+            answer
+        };
+        let answer = made.instrument(told.span()).await;
+        told.end(answer.as_ref().err());
         answer
     }
 
@@ -46,6 +58,7 @@ impl<K: PluginKind> Shared<K> {
     /// over.
     pub(super) fn stream<T, F>(
         self: &Arc<Self>,
+        told: Told,
         clocks: Clocks,
         make: F,
         is_end: fn(&T) -> bool,
@@ -60,36 +73,45 @@ impl<K: PluginKind> Shared<K> {
             End,
         }
         let shared = Arc::clone(self);
-        let steps = stream::unfold(Step::Begin(make), move |step| {
+        let steps = stream::unfold((told, Step::Begin(make)), move |(mut told, step)| {
             let shared = Arc::clone(&shared);
             async move {
-                let mut streaming = match step {
-                    Step::Begin(make) => match shared.turn(clocks).await {
-                        Ok(Turn { up: Up { plugin, launch }, _permit }) => {
-                            Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit }
+                let next = async {
+                    let mut streaming = match step {
+                        Step::Begin(make) => match shared.turn(clocks).await {
+                            Ok(Turn { up: Up { plugin, launch }, _permit }) => {
+                                Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit }
+                            }
+                            Err(error) => return Some((Err(error), Step::End)),
+                        },
+                        Step::Next(streaming) => streaming,
+                        Step::End => return None,
+                    };
+                    let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
+                    match next {
+                        Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
+                        // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at
+                        // here, too.
+                        Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
+                            Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
                         }
-                        Err(error) => return Some((Err(error), Step::End)),
-                    },
-                    Step::Next(streaming) => streaming,
-                    Step::End => return None,
+                        Ok(Some(Ok(piece))) => Some((Ok(piece), Step::Next(streaming))),
+                        Ok(None) => None,
+                        Ok(Some(Err(error))) | Err(error) => {
+                            if let CallError::Stopped(reason) = &error {
+                                shared.end(streaming.launch, reason).await;
+                            }
+                            Some((Err(error), Step::End))
+                        }
+                    }
                 };
-                let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
-                match next {
-                    Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
-                    // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at here,
-                    // too.
-                    Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
-                        Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
-                    }
-                    Ok(Some(Ok(piece))) => Some((Ok(piece), Step::Next(streaming))),
-                    Ok(None) => None,
-                    Ok(Some(Err(error))) | Err(error) => {
-                        if let CallError::Stopped(reason) = &error {
-                            shared.end(streaming.launch, reason).await;
-                        }
-                        Some((Err(error), Step::End))
-                    }
+                let next: Option<(_, Step<T, F>)> = next.instrument(told.span()).await;
+                match &next {
+                    Some((Ok(piece), _)) if !is_end(piece) => {}
+                    Some((Err(error), _)) => told.end(Some(error)),
+                    Some((Ok(_), _)) | None => told.end(None),
                 }
+                next.map(|(piece, step)| (piece, (told, step)))
             }
         });
         steps.boxed()

@@ -73,14 +73,18 @@ impl Provider for Supervised<ProviderKind> {
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
-        self.shared.call(call, |provider, call| async move { provider.execute(&call, request).await }).await
+        let told = self.shared.told("execute", Some(&request.provider));
+        self.shared
+            .call(told, call, |provider, call| async move { provider.execute(&call, request).await })
+            .await
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        let told = self.shared.told("execute_stream", Some(&request.provider));
         let clocks = Clocks::start(call, &self.shared.limits);
         let make =
             move |provider: &(dyn Provider + 'static), call: &Call| provider.execute_stream(call, request);
-        self.shared.stream(clocks, make, |chunk| matches!(chunk, Chunk::Result(_)))
+        self.shared.stream(told, clocks, make, |chunk| matches!(chunk, Chunk::Result(_)))
     }
 
     async fn describe_what_if(
@@ -89,8 +93,13 @@ impl Provider for Supervised<ProviderKind> {
         name: &ProviderName,
         input: Json,
     ) -> Result<String, CallError> {
+        let told = self.shared.told("describe_what_if", Some(name));
         self.shared
-            .call(call, |provider, call| async move { provider.describe_what_if(&call, name, input).await })
+            .call(
+                told,
+                call,
+                |provider, call| async move { provider.describe_what_if(&call, name, input).await },
+            )
             .await
     }
 
@@ -100,15 +109,16 @@ impl Provider for Supervised<ProviderKind> {
         name: &ProviderName,
         inputs: Json,
     ) -> Result<Vec<String>, CallError> {
+        let told = self.shared.told("extract_dependencies", Some(name));
         self.shared
-            .call(
-                call,
-                |provider, call| async move { provider.extract_dependencies(&call, name, inputs).await },
-            )
+            .call(told, call, |provider, call| async move {
+                provider.extract_dependencies(&call, name, inputs).await
+            })
             .await
     }
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
-        self.shared.call(call, |provider, call| async move { provider.stop(&call, name).await }).await
+        let told = self.shared.told("stop", name);
+        self.shared.call(told, call, |provider, call| async move { provider.stop(&call, name).await }).await
     }
 }

@@ -212,6 +212,9 @@ impl<K: PluginKind> Shared<K> {
             }
             Err(reason) => {
                 state.pause(reason.clone());
+                drop(state);
+                tracing::warn!(plugin = %name, attempt, %reason, "plugin stays down");
+                self.note_quarantine();
                 Err(reason)
             }
         }
@@ -241,8 +244,11 @@ impl<K: PluginKind> Shared<K> {
         name: &K::Name,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
+        let told = self.told("configure", Some(name));
         let configured = self
-            .call(call, |plugin, call| async move { K::configure(&plugin, &call, name, configuration).await })
+            .call(told, call, |plugin, call| async move {
+                K::configure(&plugin, &call, name, configuration).await
+            })
             .await;
         let mut state = self.state();
         let all = &mut state.configurations;
@@ -261,7 +267,15 @@ impl<K: PluginKind> Shared<K> {
         let dead = self.state().note_end(launch, reason.clone());
         if let Some(dead) = dead {
             tracing::warn!(plugin = %self.spec.name, %reason, "plugin stopped");
+            self.note_quarantine();
             dead.shutdown(Duration::ZERO).await;
+        }
+    }
+
+    /// Tells the log if the plugin is left alone from now on: nobody but a person changes that.
+    fn note_quarantine(&self) {
+        if let Some(quarantine) = self.state().quarantine() {
+            tracing::error!(plugin = %self.spec.name, "plugin is {quarantine}");
         }
     }
 }

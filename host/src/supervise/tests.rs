@@ -11,6 +11,8 @@ use super::restarts::FORGIVEN_AFTER;
 use super::*;
 use crate::fake::{Answer, FakeBackend, World, spec};
 
+mod told;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn launched(limits: Limits) -> (Arc<World>, Supervised<ProviderKind>) {

@@ -1,0 +1,66 @@
+//! What the log tells of calls, and of a plugin that is left alone.
+
+use portcullis_contract::Refusal;
+
+use super::*;
+use crate::fake::Log;
+
+/// Returns what is logged while something is done.
+fn logged(work: impl Future<Output = ()>) -> Vec<String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    Log::of(|| runtime.block_on(work))
+}
+
+#[test]
+fn the_log_tells_of_each_call_to_its_end_and_in_no_word_of_the_plugins() {
+    let lines = logged(async {
+        let (world, plugin) = launched(Limits::default()).await;
+        world.next([Answer::Echo, Answer::Refuse(Refusal::new("hunter2")), Answer::Hang]);
+        assert!(ask(&plugin, Call::default()).await.is_ok());
+        assert!(ask(&plugin, Call::default()).await.is_err());
+        assert!(tokio::time::timeout(SECOND, ask(&plugin, Call::default())).await.is_err());
+        world.next([Answer::Pieces(vec![Chunk::Stdout("a".into())]), Answer::Die]);
+        let mut unread = plugin.execute_stream(&Call::default(), request());
+        assert!(unread.next().await.is_some());
+        drop(unread);
+        assert!(last_of_stream(&plugin, Call::default()).await.is_err());
+    });
+    let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(count("plugin is up plugin=p kind=provider backend=process path=/nowhere"), 1, "{lines:?}");
+    assert_eq!(count("plugin=p method=\"execute\" name=p "), 3, "{lines:?}");
+    assert_eq!(count("plugin=p method=\"execute_stream\" name=p "), 2, "{lines:?}");
+    let ends =
+        lines.iter().filter_map(|line| line.split_once(" outcome=")).map(|(_, outcome)| outcome.trim());
+    let expected = [
+        "\"answered\"",
+        "\"refused\"",
+        "\"given up by its caller\"",
+        "\"given up by its caller\"",
+        "\"the plugin stopped before it answered: exit status 3\"",
+    ];
+    assert_eq!(ends.collect::<Vec<_>>(), expected);
+    assert!(!lines.concat().contains("hunter2"), "{lines:?}");
+}
+
+#[test]
+fn the_log_tells_when_a_plugin_is_left_alone_and_when_no_longer() {
+    let lines = logged(async {
+        let (world, plugin) = launched(Limits::default()).await;
+        world.next(vec![Answer::Die; 5]);
+        world.launches.lock().unwrap().extend([Some(Duration::ZERO); 4].into_iter().chain([None]));
+        for _ in 0..7 {
+            assert!(ask(&plugin, Call::default()).await.is_err());
+        }
+        assert!(plugin.lift_quarantine());
+    });
+    let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(count("message=plugin stopped plugin=p"), 5, "{lines:?}");
+    assert_eq!(
+        count("plugin stays down plugin=p attempt=5 reason=it could not be started again"),
+        1,
+        "{lines:?}"
+    );
+    assert_eq!(count("plugin is in quarantine after 5 restarts"), 1, "{lines:?}");
+    assert_eq!(count("its quarantine is lifted"), 1, "{lines:?}");
+}
