@@ -95,6 +95,24 @@ fn what_a_child_says_last_is_told_once() -> TestResult {
 }
 
 #[test]
+fn what_a_program_says_that_does_not_start_is_told_once() -> TestResult {
+    let person = Person::new()?;
+    let logged = r#"{"@level":"error","@message":"oh dear","@timestamp":"2026-01-01T00:00:00.000000Z"}"#;
+    for (line, options, how) in [
+        ("oh dear", &[] as &[&str], "talks: oh dear\n"),
+        ("oh dear", &["--quiet"], "; its last words: oh dear\n"),
+        (logged, &[], "ERROR portcullis::plugin: oh dear plugin=talks "),
+        (logged, &["--log-level", "none"], "; its last words: [ERROR] oh dear\n"),
+    ] {
+        person.has_program("talks", format!("#!/bin/sh\necho '{line}' >&2\nexit 3\n"))?;
+        let output = person.types(&[options, &["run", "./talks"]].concat())?;
+        fails(&output, 1, "plugin talks: did not start: ended before it served: exit status: 3");
+        tells_once(&output, how);
+    }
+    Ok(())
+}
+
+#[test]
 fn prints_that_nobody_can_read_keep_nobody_from_the_answer() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;

@@ -3,11 +3,13 @@
 //! The numbers are upstream's (contract spec 3.2). A plugin's exit code is never the command's: a run that
 //! failed, however it failed, ends with [`Exit::Failed`].
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use portcullis_contract::StopReason;
+use portcullis_goplugin::Evidence;
 
-use crate::stderr;
+use crate::{logging, stderr};
 
 /// The exit codes of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +77,37 @@ pub(crate) fn chain(problem: &anyhow::Error) -> String {
 
 /// Does the same for stderr, without a plugin's last words if they were shown there already.
 pub(crate) fn told(problem: &anyhow::Error) -> String {
-    without(problem, stderr::has_shown)
+    without(problem, was_shown)
+}
+
+/// Returns whether all of these last words were shown: in the log what was logged, and what was printed as it came.
+fn was_shown(words: &str) -> bool {
+    let printed: Vec<_> = words.lines().filter(|line| !logging::has_shown(line)).collect();
+    printed.is_empty() || stderr::has_shown(&printed.join("\n"))
 }
 
 fn without(problem: &anyhow::Error, is_known: impl Fn(&str) -> bool) -> String {
-    let told = problem.chain().map(|cause| match cause.downcast_ref::<StopReason>() {
-        Some(reason) if is_known(reason.last_words()) => reason.how().to_owned(),
-        _ => cause.to_string(),
+    let told = problem.chain().filter_map(|cause| {
+        let said = cause.to_string();
+        let Some(words) = last_words(cause).filter(|words| is_known(words)) else { return Some(said) };
+        let how = said.strip_suffix(words).unwrap_or(&said);
+        let how = how.strip_suffix("its last words: ").map_or(how, |how| how.trim_end_matches("; "));
+        Some(how.to_owned()).filter(|how| !how.is_empty())
     });
     told.collect::<Vec<_>>().join(": ")
+}
+
+/// Returns the last words of a plugin that stopped or did not start.
+fn last_words<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e str> {
+    let exited = |exit: &'e portcullis_goplugin::Exit| exit.stderr.trim();
+    if let Some(reason) = cause.downcast_ref::<StopReason>() {
+        return Some(reason.last_words());
+    }
+    match cause.downcast_ref::<Evidence>() {
+        Some(Evidence::Exit(exit)) => Some(exited(exit)),
+        Some(Evidence::LastWords(words)) => Some(words.trim()),
+        _ => cause.downcast_ref().map(exited),
+    }
 }
 
 #[cfg(test)]
@@ -103,5 +127,20 @@ mod tests {
         let how = "no answer: the plugin stopped before it answered: unreachable";
         check("oh", how);
         check("", &format!("{how}; its last words: oh"));
+    }
+
+    #[test]
+    fn last_words_at_a_start_are_told_to_who_does_not_know_them() {
+        let check = |evidence: Evidence, known: &str, expected: &str| {
+            let problem = anyhow::Error::new(evidence).context("no handshake");
+            assert_eq!(without(&problem, |words| words == known), expected);
+        };
+        let ended = portcullis_goplugin::Exit { stderr: "oh\n".to_owned(), ..Default::default() };
+        let exit = || Evidence::Exit(ended.clone());
+        check(exit(), "oh", "no handshake: it ended: exit status unknown");
+        check(exit(), "", "no handshake: it ended: exit status unknown; its last words: oh");
+        let words = || Evidence::LastWords("oh\n".to_owned());
+        check(words(), "oh", "no handshake");
+        check(words(), "", "no handshake: its last words: oh");
     }
 }

@@ -10,9 +10,9 @@ use std::io;
 use anyhow::bail;
 use portcullis_contract::visible_line;
 use serde_json::json;
-use tracing::Subscriber;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::field::{RecordFields, VisitOutput as _};
 use tracing_subscriber::filter::Targets;
@@ -91,6 +91,16 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, reader: Reader) {
         LogFormat::Console => registry.with(console(reader).with_filter(targets)).try_init(),
         LogFormat::Json => registry.with(json().with_filter(targets)).try_init(),
     };
+}
+
+/// Returns whether a line of a plugin's last words is one that it logged, and that the log has shown.
+pub(crate) fn has_shown(line: &str) -> bool {
+    match line.split_once(' ') {
+        Some(("[ERROR]", _)) => tracing::enabled!(target: "portcullis::plugin", Level::ERROR),
+        Some(("[WARN]", _)) => tracing::enabled!(target: "portcullis::plugin", Level::WARN),
+        Some(("[INFO]", _)) => tracing::enabled!(target: "portcullis::plugin", Level::INFO),
+        _ => false,
+    }
 }
 
 /// Whoever wants more than warnings wants the order of events, and gets everything.
