@@ -169,6 +169,9 @@ fn debug_tells_of_a_plugin_and_of_each_call_from_the_beginning_to_the_end() -> T
         assert!(line(&["call begins", " method=\"execute\" name=echo"]), "{log}");
         assert!(line(&["call ended", " outcome=\"answered\"", " method=\"execute\" name=echo"]), "{log}");
         assert!(line(&["plugin is shut down", " grace="]), "{log}");
+        let is_child = backend == "process";
+        assert_eq!(line(&["a child serves", " pid=", " protocol=1 "]), is_child, "{log}");
+        assert_eq!(line(&["a child has ended", " pid=", " requested=true "]), is_child, "{log}");
     }
     Ok(())
 }

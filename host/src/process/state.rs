@@ -62,6 +62,8 @@ impl Child {
         {
             hold_memory(pid, bytes)?;
         }
+        let (pid, protocol) = (connection.pid(), connection.negotiated_version());
+        tracing::debug!(%plugin, pid, protocol, address = %connection.address(), "a child serves");
         for limit in unheld(limits) {
             warn!(%plugin, %limit, "this limit cannot be held for a native plugin");
         }
@@ -75,8 +77,7 @@ impl Child {
             sleep(wait).await;
             grace = grace.saturating_sub(wait);
         }
-        let exit = self.connection.stop(grace).await;
-        tracing::debug!(%exit, "stopped");
+        self.connection.stop(grace).await;
     }
 }
 

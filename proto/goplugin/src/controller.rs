@@ -15,7 +15,7 @@ use crate::{Asked, Channel};
 /// that it has none. What counts is whether the process ends.
 pub(crate) async fn ask_to_end(channel: Channel, limit: Duration) -> Asked {
     let mut client = GrpcControllerClient::new(channel);
-    let asked = match timeout(limit, client.shutdown(Empty {})).await {
+    match timeout(limit, client.shutdown(Empty {})).await {
         Ok(Ok(_)) => Asked::Answered,
         Ok(Err(status)) => match status.code() {
             Code::Unimplemented => Asked::Absent,
@@ -23,7 +23,5 @@ pub(crate) async fn ask_to_end(channel: Channel, limit: Duration) -> Asked {
             _ => Asked::Failed(status.message().to_owned()),
         },
         Err(_elapsed) => Asked::Unanswered,
-    };
-    tracing::debug!(?asked, "the plugin was asked to end");
-    asked
+    }
 }

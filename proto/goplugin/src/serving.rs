@@ -32,6 +32,7 @@ pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 pub(crate) use self::weighed::Room;
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalized};
+use crate::log::chain;
 use crate::paced::Paced;
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
@@ -80,7 +81,7 @@ async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, stoppe
     match serve_one(link, answers, calls, stopped).await {
         Ok(()) => {}
         Err(error) if was_closed(&error) => tracing::debug!("the other side has closed a connection"),
-        Err(error) => tracing::debug!(error = &error as &dyn Error, "a connection ended"),
+        Err(error) => tracing::debug!(error = chain(&error), "a connection ended"),
     }
 }
 

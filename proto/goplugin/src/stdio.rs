@@ -25,30 +25,32 @@ pub(crate) fn open(
     channel: Channel,
     message_limit: usize,
     sink: Arc<dyn Sink>,
+    pid: u32,
 ) -> (Task, watch::Receiver<Standing>) {
     let (tell, standing) = watch::channel(Standing::Open);
     let task = Task::spawn(async move {
-        let end = read(channel, message_limit, sink.as_ref()).await;
-        say(&end);
+        let end = read(channel, message_limit, sink.as_ref(), pid).await;
+        say(&end, pid);
         tell.send_replace(Standing::after(end));
     });
     (task, standing)
 }
 
-fn say(end: &Result<(), Status>) {
+fn say(end: &Result<(), Status>, pid: u32) {
     match end {
         Ok(()) => {}
         // Older plugins, and many that are not written in Go, have no such service.
         Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unavailable | Code::Cancelled) => {
-            tracing::debug!(code = ?status.code(), "the plugin's prints are not to be had, or no longer");
+            tracing::debug!(pid, code = ?status.code(), "the plugin hands over no prints, or no more");
         }
         Err(status) => {
-            tracing::warn!(code = ?status.code(), message = status.message(), "the plugin's prints broke off");
+            let (code, reason) = (status.code(), status.message());
+            tracing::warn!(pid, ?code, reason, "the plugin's prints broke off, and no more are taken");
         }
     }
 }
 
-async fn read(channel: Channel, message_limit: usize, sink: &dyn Sink) -> Result<(), Status> {
+async fn read(channel: Channel, message_limit: usize, sink: &dyn Sink, pid: u32) -> Result<(), Status> {
     let mut client = GrpcStdioClient::new(channel).max_decoding_message_size(message_limit);
     let mut pieces = client.stream_stdio(()).await?.into_inner();
     while let Some(piece) = pieces.message().await? {
@@ -56,7 +58,7 @@ async fn read(channel: Channel, message_limit: usize, sink: &dyn Sink) -> Result
             Origin::Stdout => Stdio::Stdout,
             Origin::Stderr => Stdio::Stderr,
             Origin::Invalid => {
-                tracing::warn!("the plugin printed to neither of its outputs");
+                tracing::warn!(pid, "the plugin printed neither to stdout nor to stderr, and that is lost");
                 continue;
             }
         };

@@ -12,14 +12,14 @@ use crate::{Channel, Standing};
 /// Opens the stream in the background, and closes the broker when it ends.
 ///
 /// Never waits for the plugin: a Go plugin answers only when it has something to announce.
-pub(crate) fn open(broker: &Broker, channel: Channel) -> (Task, watch::Receiver<Standing>) {
+pub(crate) fn open(broker: &Broker, channel: Channel, pid: u32) -> (Task, watch::Receiver<Standing>) {
     let closing = Closing(broker.clone());
     let (tell, standing) = watch::channel(Standing::Open);
     let task = Task::spawn(async move {
         let Closing(broker) = &closing;
         let end = read(broker, channel).await;
         if let Err(status) = &end {
-            tracing::debug!(code = ?status.code(), "the plugin's broker is not to be had, or no longer");
+            tracing::debug!(pid, code = ?status.code(), "the plugin has no broker, or no longer: it cannot call back");
         }
         tell.send_replace(Standing::after(end));
     });

@@ -22,6 +22,7 @@ use tonic::body::Body as TonicBody;
 
 use super::reconnect::Failure;
 use super::{FAULTS, GIVEN_UP, HEADER_LIST};
+use crate::log::chain;
 use crate::transport::gathered;
 
 /// How much a peer may send on one stream before we have read it. A guess between a large message, which should not wait for
@@ -79,7 +80,7 @@ impl Sender {
         let sender = Self { requests, closed: Arc::clone(&closed) };
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+                tracing::debug!(error = chain(&error), "a connection ended");
             }
             closed.store(true, Ordering::Relaxed);
         });

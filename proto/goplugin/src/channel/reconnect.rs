@@ -17,6 +17,7 @@ use tonic::body::Body as TonicBody;
 use super::ENDED;
 use super::exchange::{Incoming, Sender};
 use crate::lock::lock;
+use crate::log::chain;
 use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Why a call got no answer, in the words of whoever found out.
@@ -52,7 +53,7 @@ impl Reconnect {
     pub(super) async fn begin(&self) {
         // The first bytes wait in memory, so this does not fail. If it did, the next call would open another link.
         if let Err(error) = self.opened().await {
-            tracing::debug!(error = &*error as &dyn StdError, "a connection did not begin");
+            tracing::debug!(error = chain(&*error), "a connection did not begin");
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::connection::Hold;
 use super::{Connection, Exit, Gone};
 use crate::broker::{Medium, Queue};
+use crate::log::chain;
 use crate::pidfd::watched;
 use crate::task::Task;
 use crate::timeout::within;
@@ -136,7 +137,7 @@ impl Attached {
         let asked = Arc::clone(&requested);
         let watch = Task::spawn(async move {
             if let Err(error) = pidfd.readable().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a plugin cannot be watched");
+                tracing::warn!(error = chain(&error), "a plugin cannot be watched");
             }
             has_ended.send_replace(true);
             // How it ended is for its parent to know.

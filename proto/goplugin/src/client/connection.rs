@@ -93,8 +93,8 @@ impl Connection {
         sink: Arc<dyn Sink>,
         message_limit: usize,
     ) -> Self {
-        let (broker_task, broker_standing) = broker::open(&broker, channel.clone());
-        let (stdio_task, stdio_standing) = stdio::open(channel.clone(), message_limit, sink);
+        let (broker_task, broker_standing) = broker::open(&broker, channel.clone(), hold.pid());
+        let (stdio_task, stdio_standing) = stdio::open(channel.clone(), message_limit, sink, hold.pid());
         Self {
             handshake,
             hold,
@@ -269,12 +269,14 @@ impl Connection {
             return Asked::Not;
         }
         self.broker.close();
-        tokio::select! {
+        let asked = tokio::select! {
             // Either way it was asked, and only its end counts. If there is an answer as well, that is told.
             biased;
             answer = controller::ask_to_end(self.channel(), grace.min(REQUEST)) => answer,
             _ = self.gone().wait() => Asked::Cut,
-        }
+        };
+        tracing::debug!(pid = self.pid(), ?asked, "the plugin was asked to end");
+        asked
     }
 
     /// Waits until the sink has everything that the ended plugin printed, or until `until`, or until somebody else

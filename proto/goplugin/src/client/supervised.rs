@@ -4,7 +4,6 @@
 //! calls and callbacks, the pipes, the sockets. Last of all it tells how the child ended. Nobody stops the monitor:
 //! whoever drops the plugin kills the child, and so does the end of its runtime.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use super::connection::{Hold, end};
 use super::output::{FirstLine, Tail, read_stderr, read_stdout};
 use super::{Connected, Connection, Evidence, Exit, Gone, Launch};
 use crate::broker::{Medium, Queue};
+use crate::log::chain;
 use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
 use crate::{Address, Broker, Sink};
 
@@ -177,9 +177,10 @@ impl Drop for Watched {
 
 async fn monitor(mut watched: Watched) {
     let Watched { leash, has_ended, tell, readers, sockets, strays, requested, tail } = &mut watched;
+    let pid = leash.pid();
     if let Err(error) = leash.ended().await {
         // A child that cannot be watched is not kept; reaping then waits for the moment it takes.
-        tracing::error!(error = &error as &dyn Error, "a child cannot be watched, and is killed");
+        tracing::error!(pid, error = chain(&error), "a child cannot be watched, and is killed");
         leash.kill();
     }
     let status = leash.reap();
@@ -187,8 +188,12 @@ async fn monitor(mut watched: Watched) {
     for reader in readers {
         match reader.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = &error as &dyn Error, "a child's output cannot be read"),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "a sink failed"),
+            Ok(Err(error)) => tracing::warn!(pid, error = chain(&error), "a child's output cannot be read"),
+            Err(error) => tracing::warn!(
+                pid,
+                error = chain(&error),
+                "what a child writes is no longer taken, for its sink failed"
+            ),
         }
     }
     let mut sockets_left = sockets.left_by_the_plugin();
@@ -200,5 +205,6 @@ async fn monitor(mut watched: Watched) {
         stderr: tail.text(),
         sockets_left: sockets_left.into_iter().collect(),
     };
+    tracing::debug!(pid, requested = exit.requested, %exit, "a child has ended");
     tell.send_replace(Some(exit));
 }

@@ -13,6 +13,7 @@ use yamux::{Config, Connection, ConnectionError, Mode};
 use super::knocks::Inbound;
 use super::{Acceptance, NOT_SERVED, Role, Stream, answer};
 use crate::broker::Queue;
+use crate::log::chain;
 use crate::transport::Socket;
 
 /// How many streams a session may have. The library ends the whole session at one more than its limit, which is 512 by
@@ -66,7 +67,7 @@ pub(super) async fn drive(
             Next::Stream(stream) => take(stream, &acceptance, main.as_ref()),
             Next::Ended(error) => {
                 if let Some(error) = error {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a multiplexed session ended");
+                    tracing::debug!(error = chain(&error), "a multiplexed session ended");
                 }
                 return;
             }

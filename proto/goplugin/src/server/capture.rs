@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::output::Output;
+use crate::log::chain;
 
 /// How long the rest of what was printed may take. It takes a moment; a guess, and a child that has the pipe as its own
 /// output may keep it open for longer than we live.
@@ -68,7 +69,7 @@ impl Captured {
 
     fn restore(&self) {
         if let Err(error) = dup2_stdout(&self.original) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "standard output cannot be given back");
+            tracing::debug!(error = chain(&error), "standard output cannot be given back");
         }
     }
 }

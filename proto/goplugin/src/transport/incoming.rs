@@ -1,6 +1,5 @@
 //! What a listener of ours accepts.
 
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _, unfold};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Link, Listener, Socket, Tethered};
+use crate::log::chain;
 use crate::timeout::within;
 use crate::tls::Tls;
 
@@ -37,7 +37,7 @@ where
                     Some(done) = handshakes.next(), if !handshakes.is_empty() => match done {
                         Ok(linked) => linked,
                         Err(error) => {
-                            tracing::debug!(error = &error as &dyn Error, "a connection was not let in");
+                            tracing::debug!(error = chain(&error), "a connection was not let in");
                             continue;
                         }
                     },

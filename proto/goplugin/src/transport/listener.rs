@@ -1,7 +1,6 @@
 //! What listens for us, and the socket files that go with it.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::PathBuf;
@@ -16,6 +15,7 @@ use tokio::time::sleep;
 
 use super::{Address, Group, LONGEST_PATH, Socket};
 use crate::lock::lock;
+use crate::log::chain;
 use crate::mux::{Stream, Streams};
 
 /// How many connections wait in the kernel to be accepted.
@@ -76,7 +76,7 @@ impl Listener {
             match self.try_accept().await {
                 Ok(socket) => return socket,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "a connection cannot be accepted");
+                    tracing::warn!(error = chain(&error), "a connection cannot be accepted");
                     sleep(EXHAUSTED).await;
                 }
             }
