@@ -262,6 +262,8 @@ impl ComponentBackend {
                 Some(cache) => cache.load(&digest, load)?,
                 None => None,
             };
+            let was_compiled = loaded.is_some();
+            tracing::debug!(path = %path.display(), %digest, was_compiled, "looked for the component in the cache");
             Ok::<_, LaunchError>((digest, loaded.map_or(Found::Uncompiled(source), Found::Loaded)))
         });
         read.await

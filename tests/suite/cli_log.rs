@@ -152,6 +152,25 @@ fn nothing_in_the_log_moves_a_cursor() -> TestResult {
 }
 
 #[test]
+fn the_log_tells_whether_a_component_was_compiled() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = [&say_hi("./plugins/echo.wasm")[..], &["--log-level", "debug"]].concat();
+    for was_compiled in [false, true] {
+        let output = person.alone(&run).output()?;
+        answer(&output);
+        let log = stderr(&output);
+        assert!(log.contains(&format!(" was_compiled={was_compiled}\n")), "{log}");
+        assert_eq!(
+            log.contains("INFO portcullis::component::compiling: component compiled path="),
+            !was_compiled,
+            "{log}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn debug_tells_of_a_plugin_and_of_each_call_from_the_beginning_to_the_end() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;

@@ -162,7 +162,7 @@ fn sweep(base: &Path) {
         let abandoned =
             about.is_dir() && File::open(&path).is_ok_and(|directory| directory.try_lock().is_ok());
         if abandoned && let Err(error) = std::fs::remove_dir_all(&path) {
-            tracing::debug!(%error, "what a killed host left stays");
+            tracing::debug!(path = %path.display(), %error, "what a killed host left stays");
         }
     }
 }

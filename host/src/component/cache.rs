@@ -95,8 +95,9 @@ impl Cache {
     ) -> Result<Option<T>, LoadError> {
         match self.find(digest).map(load) {
             Some(Err(LoadError::Stale(error))) => {
-                tracing::info!("compiled component made anew, it does not load here: {error:#}");
-                let _gone = std::fs::remove_file(self.path(digest));
+                let path = self.path(digest);
+                tracing::info!(path = %path.display(), "compiled component made anew, it does not load here: {error:#}");
+                let _gone = std::fs::remove_file(path);
                 Ok(None)
             }
             loaded => loaded.transpose(),

@@ -31,14 +31,17 @@ impl ComponentBackend {
         };
         let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
         let progress = Progress::begin(self.options.on_compile.clone(), path, size);
-        let compiled = self.compiled(worker, source).await;
+        let compiled = self.compiled(worker, path, source).await;
+        if compiled.is_ok() {
+            tracing::info!(path = %path.display(), size, took = ?progress.begun.elapsed(), "component compiled");
+        }
         progress.end();
         compiled
     }
 
-    async fn compiled(&self, worker: &Worker, source: &Source) -> Result<Compiled, LaunchError> {
+    async fn compiled(&self, worker: &Worker, path: &Path, source: &Source) -> Result<Compiled, LaunchError> {
         if let Some(cache) = &self.cache
-            && let Some(compiled) = into_cache(cache, worker, source).await?
+            && let Some(compiled) = into_cache(cache, worker, path, source).await?
         {
             return Ok(compiled);
         }
@@ -52,16 +55,21 @@ impl ComponentBackend {
 async fn into_cache(
     cache: &Arc<Cache>,
     worker: &Worker,
+    path: &Path,
     source: &Source,
 ) -> Result<Option<Compiled>, LaunchError> {
+    let path = path.display();
     let digest = source.inspection.digest;
     // Held until the others can find it.
     let _lock = turn(cache, &digest).await;
     let shared = Arc::clone(cache);
     if let Some(compiled) = blocking(move || shared.find(&digest)).await {
+        tracing::debug!(%path, "another process has compiled the component meanwhile");
         return Ok(Some(compiled));
     }
-    let not_kept = |error: &io::Error| tracing::warn!("the compiled component is not kept: {error}");
+    let not_kept = |error: &io::Error| {
+        tracing::warn!(%path, "the compiled component is not kept, and is compiled anew next time: {error}");
+    };
     let shared = Arc::clone(cache);
     let Ok(file) = blocking(move || shared.begin()).await.inspect_err(not_kept) else { return Ok(None) };
     match worker.compile(&source.bytes, file.as_file()).await {
@@ -71,7 +79,7 @@ async fn into_cache(
         }
         Err(error @ CompileError::Failed { .. }) => {
             // The disk of the cache may be full. If it is not that, the second try says so.
-            tracing::warn!("compiling into the cache: {error}");
+            tracing::warn!(%path, "cannot compile into the cache, and tries without: {error}");
             Ok(None)
         }
         Err(error) => Err(compile_error(error)),

@@ -196,7 +196,7 @@ impl Descriptors {
             Ok(())
         };
         if let Err(error) = write() {
-            tracing::debug!(dir = %dir.display(), %error, "nothing kept");
+            tracing::debug!(dir = %dir.display(), %error, "what a plugin said of itself is not kept");
         }
     }
 

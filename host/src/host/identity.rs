@@ -63,7 +63,7 @@ impl Identities {
     /// Tells a plugin that something failed, and only the log why: the reason may speak of this machine.
     fn told(&self, what: &str, error: &dyn std::error::Error) -> IdentityError {
         if self.warnings.one_more(&self.asker) {
-            tracing::warn!(error = chain(error), "{what}");
+            tracing::warn!(plugin = %self.asker, error = chain(error), "{what}");
         }
         IdentityError(what.to_owned())
     }
@@ -71,7 +71,8 @@ impl Identities {
     /// Tells a plugin what a handler's call failed with, without the causes: those go to the log.
     fn answered(&self, handler: &RegisteredHandler, call: &str, error: &CallError) -> IdentityError {
         if !matches!(error, CallError::Refused(_)) && self.warnings.one_more(&self.asker) {
-            tracing::warn!(handler = %handler.name(), call, error = chain(error), "an auth handler gave no answer");
+            let (plugin, handler, error) = (&self.asker, handler.name(), chain(error));
+            tracing::warn!(%plugin, %handler, call, error, "an auth handler gave no answer");
         }
         IdentityError(error.to_string())
     }

@@ -273,6 +273,8 @@ fn note(plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>)
     match answer {
         // One that is gone is being stopped.
         Ok(()) | Err(CallError::Unimplemented | CallError::Gone) => {}
-        Err(error) => tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured"),
+        Err(error) => {
+            tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured, and called all the same")
+        }
     }
 }

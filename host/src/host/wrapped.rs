@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bundle::{Bundle, Manifest};
-use portcullis_contract::BackendName;
+use portcullis_contract::{BackendName, chain};
 use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
 
@@ -100,7 +100,7 @@ fn read(path: &Path, known: &KnownWrapped) -> Option<Wrapped> {
     let bundle = match Bundle::read(&file) {
         Ok(bundle) => bundle?,
         Err(error) => {
-            tracing::warn!(path = %path.display(), "a wrapped component that cannot be used: {error}");
+            tracing::warn!(path = %path.display(), "a wrapped component that cannot be used: {}", chain(&error));
             return None;
         }
     };
