@@ -157,6 +157,7 @@ impl Services {
         access: Access,
         name: &str,
     ) -> Result<&dyn SecretStore, HostError> {
+        self.asked(call, name);
         let store = self.store()?;
         check_name(name)?;
         if self.secret_scope.contains(name, access) {
@@ -172,6 +173,7 @@ impl Services {
 
     /// Returns the source of identities, if a call passes the gates. Every name of a handler is valid.
     fn source_for(&self, service: IdentityService, handler: &str) -> Result<&dyn IdentitySource, HostError> {
+        self.asked(service.call(), handler);
         let source = self.identity.as_deref().filter(|source| source.offers(service));
         let source = source.ok_or(service.unavailable())?;
         if !self.handler_scope.contains(handler) {
@@ -194,6 +196,11 @@ impl Services {
             return Err(HostError::Denied(text));
         }
         Ok(source)
+    }
+
+    /// Writes down what is asked, for who follows a call.
+    fn asked(&self, call: &'static str, about: &str) {
+        tracing::debug!(plugin = %self.plugin, call, asked = %shown(about), "asked by the plugin");
     }
 
     /// Writes a denial down, with what would have allowed it.
@@ -245,6 +252,7 @@ impl HostService for Services {
     }
 
     async fn list_secrets(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        self.asked("list_secrets", pattern);
         let names = self.store()?.names().await;
         let mut names = names.map_err(|e| self.failed("list secrets".to_owned(), &e))?;
         names.retain(|name| self.secret_scope.contains(name, Access::Read));
@@ -270,6 +278,7 @@ impl HostService for Services {
     }
 
     async fn auth_handlers(&self) -> AuthHandlers {
+        self.asked("auth_handlers", "");
         // A plugin that may ask no handler need not have the directories searched.
         let source = self.identity.as_ref().filter(|_| !self.handler_scope.is_empty());
         let Some(source) = source else { return AuthHandlers::default() };
@@ -298,6 +307,7 @@ impl HostService for Services {
     }
 
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
+        self.asked("prompt_auth_response", &request.handler);
         match &self.person {
             Some(person) => person.auth_response(&self.plugin, request).await,
             None => Err(PromptError::Unavailable("there is nobody to ask".to_owned())),

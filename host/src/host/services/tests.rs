@@ -423,14 +423,30 @@ async fn a_person_is_asked_if_there_is_one() {
     assert_eq!(asked.as_deref(), Ok("github door https://door.example"));
 }
 
-/// Returns what is logged while a plugin asks.
+/// Returns what is logged while a plugin asks, but for what it asks.
 fn logged(services: &Services, asks: &[Ask<'_>]) -> Vec<String> {
+    all_logged(services, asks).into_iter().filter(|line| !line.contains("asked by the plugin")).collect()
+}
+
+fn all_logged(services: &Services, asks: &[Ask<'_>]) -> Vec<String> {
     Log::of(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for ask in asks {
             _ = runtime.block_on(answer(services, *ask));
         }
     })
+}
+
+#[test]
+fn what_a_plugin_asks_is_logged_without_what_it_says_or_gets() {
+    let services = keeper(Some(Memory::of([("a", "hunter2")])), everything());
+    let lines = all_logged(&services, &[Ask::Secret("a"), Ask::Set("a", "hunter3"), Ask::Groups("entra")]);
+    let said =
+        ["call=\"get_secret\" asked=a", "call=\"set_secret\" asked=a", "call=\"auth_groups\" asked=entra"];
+    assert_eq!(lines.len(), said.len(), "{lines:?}");
+    for (line, said) in lines.iter().zip(said) {
+        assert!(line.contains(said) && !line.contains("hunter"), "{line}");
+    }
 }
 
 #[test]
