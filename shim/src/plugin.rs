@@ -15,7 +15,7 @@ use portcullis_bundle::Manifest;
 use portcullis_contract::{
     AuthHandler, BackendName, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
 };
-use portcullis_serve::{Outcome, Served, Surroundings};
+use portcullis_serve::{Level, Outcome, Served, Surroundings};
 
 use crate::own::Own;
 use crate::page;
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many threads calls get at the most. A guess: hosts seldom ask more of one plugin than four processors can do.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+
+/// From which level on the host's log has lines of ours. The component's own all go there.
+const LOG_LEVEL: &str = "PORTCULLIS_LOG_LEVEL";
 
 /// How many instances wait for calls, and how many spent ones to be dropped; see the component backend.
 const WAITING: u32 = 2;
@@ -58,11 +61,21 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
         }),
     };
     served.options.notice = Some(notice);
+    served.options.log = log_level(&variables);
     served.options.variables = variables;
     served.options.threads = Some(threads);
     served.options.message_limit = message;
     served.options.answer_limit = message;
     served.run()
+}
+
+/// Returns from which level on our own lines go to the host. It filters them, too, but they cost time.
+fn log_level(variables: &[(OsString, OsString)]) -> Level {
+    const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+    let asked = variables.iter().find(|(name, _)| name == LOG_LEVEL);
+    let known =
+        asked.and_then(|(_, asked)| ALL.into_iter().find(|level| asked.eq_ignore_ascii_case(level.name())));
+    known.unwrap_or(Level::Info)
 }
 
 /// Makes the backend, and says how the component is to be launched in it.

@@ -48,6 +48,21 @@ fn a_host_that_grants_everything_grants_nothing_that_the_file_does_not() -> Test
 }
 
 #[test]
+fn whoever_wants_to_know_is_told_of_each_call() -> TestResult {
+    let person = Person::new()?;
+    person.has_wrapped("acrobat", "plugins/acrobat", "")?;
+    let run = ["run", "acrobat", "operation=ok", "--env", "inherit", "--log-level", "debug"];
+    for (level, is_told) in [("debug", true), ("warn", false)] {
+        let output = person.command(&run).env("PORTCULLIS_LOG_LEVEL", level).output()?;
+        answer(&output);
+        let told =
+            "DEBUG portcullis::plugin: call ended plugin=acrobat module=\"portcullis::supervise::told\"";
+        assert_eq!(stderr(&output).contains(told), is_told, "{level}: {}", stderr(&output));
+    }
+    Ok(())
+}
+
+#[test]
 fn limits_bind_as_in_the_sandbox_of_the_host_itself() -> TestResult {
     let person = Person::new()?;
     let policy = "[plugin.it.limits]\ncpu = \"200ms\"\nmemory = \"8MiB\"\nwall = \"5s\"";

@@ -29,6 +29,9 @@ use crate::{auth, provider};
 /// The target of what a plugin logs, as our backends have it.
 const GUEST: &str = "portcullis::plugin";
 
+/// The crates that carry calls, which log every frame below a warning.
+const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
+
 /// How a plugin is served.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -150,7 +153,11 @@ impl Served {
 
     /// Has everything that is logged go where the host reads it, unless the program has its own way of logging.
     fn log_for_the_host(&self) {
-        let levels = Targets::new().with_default(self.options.log).with_target(GUEST, self.options.guest_log);
+        let Options { log, guest_log, .. } = self.options;
+        let levels = Targets::new()
+            .with_default(log)
+            .with_targets(CARRIERS.map(|name| (name, log.max(Level::Warn))))
+            .with_target(GUEST, guest_log);
         let lines = LogLayer::stderr().rewriting(as_the_plugin_logged_it);
         let subscriber = tracing_subscriber::registry().with(lines).with(levels);
         let _has_one = tracing::subscriber::set_global_default(subscriber);
