@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{PipeReader, Read as _};
+use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -167,6 +168,28 @@ fn the_log_tells_whether_a_component_was_compiled() -> TestResult {
             "{log}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_not_reached_is_told_with_whoever_asked_for_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    // Nobody listens there any more.
+    let server = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let grant = format!("http = [\"http://{server}\"]");
+    let policy = person.has_policy(&fixtures::guest("acrobat"), &grant)?;
+    let url = format!("url=http://{server}/");
+    let run = ["run", "acrobat", "--policy", &policy, "--no-validate", "operation=http", &url];
+    let output = person.types(&run)?;
+    fails(
+        &output,
+        1,
+        "no HTTP connection: connection error: Connection refused (os error 111) plugin=acrobat ",
+    );
+    let log = stderr(&output);
+    assert!(log.contains(&format!(" asked=\"http://{server}\"")), "{log}");
+    assert_eq!(log.matches("Connection refused").count(), 1, "{log}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! request, which is checked anew.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
+use portcullis_contract::chain;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -25,7 +27,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, OutgoingRequest};
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    ErrorCode, HostOutgoingRequest as _, Method, OutgoingRequest,
+};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
 
 use crate::component::reserve::leaves_reserve;
@@ -132,9 +136,27 @@ impl WasiHttpHooks for Egress {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         };
         let (most, options) = (self.ground.limits.message, options.unwrap_or_default());
-        let lookups = Arc::clone(&self.ground.lookups);
-        let exchange = Exchange { target, most, options, permit, lookups };
+        let ground = Arc::clone(&self.ground);
+        let exchange = Exchange { target, most, options, permit, ground };
         Box::new(exchange.run(request))
+    }
+
+    // What became of a connection was logged with it, and of an answer it is here: the library does not say whose it is.
+
+    fn p2_error_from_connect(&mut self, _: &io::Error) -> ErrorCode {
+        ErrorCode::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, _: &io::Error) -> ErrorCode {
+        ErrorCode::TlsProtocolError
+    }
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        let plugin = &self.ground.name;
+        if self.ground.warnings.one_more(plugin) {
+            tracing::warn!(%plugin, "no whole HTTP answer: {}", chain(error));
+        }
+        ErrorCode::HttpProtocolError
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
@@ -149,29 +171,30 @@ struct Exchange {
     most: u64,
     options: RequestOptions,
     permit: OwnedSemaphorePermit,
-    /// See [`Ground::lookups`].
-    lookups: Arc<Semaphore>,
+    ground: Arc<Ground>,
 }
 
 impl Exchange {
     async fn run(self, request: Request<WasiBody>) -> Result<(Response<WasiBody>, Sent), Error> {
         let patience = self.options.connect_timeout.unwrap_or(PATIENCE);
-        let stream = timeout(patience, self.connect()).await.map_err(|_| Error::ConnectionTimeout)??;
+        let connected = timeout(patience, self.connect()).await.unwrap_or(Err(Error::ConnectionTimeout));
+        let stream = connected.inspect_err(|error| self.unreached(error))?;
         if self.target.scheme == Scheme::HTTP {
             return self.exchange(stream, request).await;
         }
         let name = ServerName::try_from(self.target.host.clone())
             .map_err(|_| Error::DnsError { rcode: None, info_code: None })?;
-        let stream = timeout(patience, tls()?.connect(name, stream))
-            .await
-            .map_err(|_| Error::ConnectionTimeout)?
-            .map_err(Error::Tls)?;
+        let secured = match timeout(patience, tls()?.connect(name, stream)).await {
+            Ok(secured) => secured.map_err(Error::Tls),
+            Err(_elapsed) => Err(Error::ConnectionTimeout),
+        };
+        let stream = secured.inspect_err(|error| self.unreached(error))?;
         self.exchange(stream, request).await
     }
 
     async fn connect(&self) -> Result<TcpStream, Error> {
         let mut last = Error::DestinationNotFound;
-        for address in self.target.resolve(&self.lookups).await? {
+        for address in self.target.resolve(&self.ground.lookups).await? {
             match TcpStream::connect(address).await {
                 Ok(stream) if leaves_reserve(&stream) => return Ok(stream),
                 // Another address would leave none either.
@@ -179,8 +202,23 @@ impl Exchange {
                 Err(error) => last = Error::Connect(error),
             }
         }
-        tracing::debug!(target: "portcullis::http", to = %self.target.granted_as(), "no connection: {last}");
         Err(last)
+    }
+
+    /// Logs why a server is not reached.
+    fn unreached(&self, error: &Error) {
+        let plugin = &self.ground.name;
+        if !self.ground.warnings.one_more(plugin) {
+            return;
+        }
+        let to = self.target.granted_as().to_string();
+        let asked: &str = &shown(&to);
+        if matches!(error, Error::DestinationIpProhibited) {
+            tracing::warn!(%plugin, asked,
+                "HTTP request denied: the name has no public address; a policy can grant the address itself");
+        } else {
+            tracing::warn!(%plugin, asked, "no HTTP connection: {error}");
+        }
     }
 
     async fn exchange<S>(
@@ -262,11 +300,34 @@ mod tests {
     use super::*;
     use crate::fake::Log;
 
-    #[test]
-    fn what_is_denied_is_logged_with_what_would_allow_it_and_without_a_password() {
+    fn ground() -> Arc<Ground> {
         let spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
         let limits = spec.limits.resolve(BackendName::Component);
-        let egress = Egress::new(Arc::new(Ground::new(&spec, limits, |_| None).unwrap()));
+        Arc::new(Ground::new(&spec, limits, |_| None).unwrap())
+    }
+
+    fn exchange(options: RequestOptions) -> Exchange {
+        let target =
+            Target { scheme: Scheme::HTTP, host: "a".to_owned(), port: 80, authority: "a".to_owned() };
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Exchange { target, most: 100, options, permit, ground: ground() }
+    }
+
+    #[test]
+    fn a_server_that_is_not_reached_is_logged_with_whoever_asked_for_it() {
+        let exchange = exchange(RequestOptions::default());
+        for (error, said) in [
+            (Error::DestinationIpProhibited, "HTTP request denied: the name has no public address"),
+            (Error::DnsTimeout, "no HTTP connection: DNS lookup timed out"),
+        ] {
+            let logged = Log::of(|| exchange.unreached(&error)).concat();
+            assert!(logged.contains(said) && logged.contains("plugin=p asked=\"http://a"), "{logged}");
+        }
+    }
+
+    #[test]
+    fn what_is_denied_is_logged_with_what_would_allow_it_and_without_a_password() {
+        let egress = Egress::new(ground());
         let said = |uri: &'static str| {
             let uri = Uri::from_static(uri);
             let error = Target::new(&uri, &egress.ground.grants).unwrap_err();
@@ -293,12 +354,7 @@ mod tests {
             theirs.write_all(text.as_bytes()).await.unwrap();
             pending::<()>().await;
         });
-        let target =
-            Target { scheme: Scheme::HTTP, host: "a".to_owned(), port: 80, authority: "a".to_owned() };
-        let options = RequestOptions { between_bytes_timeout, ..RequestOptions::default() };
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let lookups = Arc::new(Semaphore::new(0));
-        let exchange = Exchange { target, most: 100, options, permit, lookups };
+        let exchange = exchange(RequestOptions { between_bytes_timeout, ..RequestOptions::default() });
         let nothing: WasiBody =
             Empty::<Bytes>::new().map_err(|never: Infallible| match never {}).boxed_unsync();
         exchange.exchange(ours, Request::new(nothing)).await

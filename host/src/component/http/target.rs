@@ -66,7 +66,11 @@ impl Target {
             let look_up = move || {
                 // A lookup cannot be cancelled: abandoned by its guest it still has a thread, and so keeps the permit.
                 let _permit = permit;
-                Some(place.to_socket_addrs().ok()?.collect::<Vec<_>>())
+                let addresses = place.to_socket_addrs();
+                let unknown = |error: &std::io::Error| {
+                    tracing::debug!(host = place.0, "a name is not resolved: {error}")
+                };
+                Some(addresses.inspect_err(unknown).ok()?.collect::<Vec<_>>())
             };
             blocking(look_up).await
         };
