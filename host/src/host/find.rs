@@ -305,7 +305,10 @@ impl Rooms {
                     match self.offers(&mut examined, kind, name, purpose).await {
                         Ok(Some(located)) => return Ok(located),
                         Ok(None) => {}
-                        Err(error) => failure = failure.or(Some(error)),
+                        Err(error) => {
+                            tracing::debug!(error = chain(&error), "file passed over");
+                            failure = failure.or(Some(error));
+                        }
                     }
                 }
                 Some(_) => {}

@@ -68,7 +68,7 @@ impl Target {
                 let _permit = permit;
                 let addresses = place.to_socket_addrs();
                 let unknown = |error: &std::io::Error| {
-                    tracing::debug!(host = place.0, "a name is not resolved: {error}")
+                    tracing::debug!(host = place.0, "a name is not resolved: {error}");
                 };
                 Some(addresses.inspect_err(unknown).ok()?.collect::<Vec<_>>())
             };
