@@ -141,7 +141,7 @@ impl WasiHttpHooks for Egress {
         Box::new(exchange.run(request))
     }
 
-    // What became of a connection was logged with it, and of an answer it is here: the library does not say whose it is.
+    // What becomes of a connection is logged with it, and of an answer here: the library does not say whose it is.
 
     fn p2_error_from_connect(&mut self, _: &io::Error) -> ErrorCode {
         ErrorCode::ConnectionRefused

@@ -274,7 +274,7 @@ fn note(plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>)
         // One that is gone is being stopped.
         Ok(()) | Err(CallError::Unimplemented | CallError::Gone) => {}
         Err(error) => {
-            tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured, and called all the same")
+            tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured, but called")
         }
     }
 }

@@ -229,7 +229,7 @@ impl<K: PluginKind> Shared<K> {
                 Ok(()) | Err(CallError::Unimplemented) => {}
                 Err(CallError::Stopped(reason)) => return Err(reason),
                 Err(error) => {
-                    tracing::warn!(plugin = %self.spec.name, %name, error = chain(&error), "not configured, and called all the same");
+                    tracing::warn!(plugin = %self.spec.name, %name, error = chain(&error), "not configured, but called");
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What the log is told of a call: that it begins, how it ended, and how long that took.
 //!
-//! All of it is at the level debug, and costs a call nothing to speak of below that. What is logged while we wait for the
-//! answer, by us or by a component, stands in the span of the call, and so under its number. No word of an answer is told:
-//! it may quote what the plugin was given.
+//! All of it is at the level debug, and costs a call nothing to speak of below that. What is logged while we wait for
+//! the answer, by us or by a component, stands in the span of the call, and so under its number. No word of an answer is
+//! told: it may quote what the plugin was given.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
