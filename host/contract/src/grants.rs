@@ -4,7 +4,7 @@
 //! over a plugin's channel.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -135,14 +135,6 @@ pub struct HttpAuthority {
     pub host: String,
     /// The port; 80 or 443 when none was written.
     pub port: u16,
-}
-
-impl HttpAuthority {
-    /// Returns whether the grant itself names a machine, without a resolver.
-    #[must_use]
-    pub fn names_an_address(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost") || self.host.parse::<IpAddr>().is_ok()
-    }
 }
 
 impl FromStr for HttpAuthority {
