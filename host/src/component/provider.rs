@@ -216,16 +216,11 @@ impl Provider for ComponentProvider {
             Box::pin(async move { guest.configure_anew(CONFIGURE, provider.as_str(), told).await })
         });
         match answer.await {
-            Ok(()) => {
-                self.instances.remember(name.as_str(), Some(configuration));
-                Ok(())
-            }
-            Err(CallError::Unimplemented) => {
-                self.instances.remember(name.as_str(), None);
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Ok(()) => self.instances.remember(name.as_str(), Some(configuration)),
+            Err(CallError::Unimplemented) => self.instances.remember(name.as_str(), None),
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
