@@ -41,6 +41,8 @@ pub(crate) struct Instances {
     configure: Function,
     /// One permit for each call that may run at a time.
     turns: Semaphore,
+    /// How many those are.
+    at_once: u32,
     /// What each provider or handler was last configured with.
     configurations: RwLock<BTreeMap<String, Arc<Configuration>>>,
     supply: Supply,
@@ -52,8 +54,8 @@ enum Supply {
     Fresh,
     /// Made before a call comes, if there is time.
     Ahead(Ahead),
-    /// Used again, so many of them.
-    Kept { turns: Semaphore, idle: Mutex<Vec<Live>> },
+    /// Used again. There are as many as there are turns.
+    Kept(Mutex<Vec<Live>>),
 }
 
 /// An instance.
@@ -77,17 +79,21 @@ impl Instances {
         reuse: Reuse,
         prepared: Prepared,
     ) -> Self {
-        let kept = |n: usize| Supply::Kept { turns: Semaphore::new(n.max(1)), idle: Mutex::default() };
+        let most = match reuse {
+            Reuse::PerCall => u32::MAX,
+            Reuse::Single => 1,
+            Reuse::Pooled(n) => n.into(),
+        };
+        let at_once = ground.limits.concurrency.min(most).max(1);
         let supply = match reuse {
             Reuse::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
                 Supply::Ahead(Ahead::new(homes.first.kit.class))
             }
             Reuse::PerCall => Supply::Fresh,
-            Reuse::Single => kept(1),
-            Reuse::Pooled(n) => kept(n.into()),
+            Reuse::Single | Reuse::Pooled(_) => Supply::Kept(Mutex::default()),
         };
-        let turns = Semaphore::new(usize::try_from(ground.limits.concurrency).unwrap_or(usize::MAX).max(1));
-        Self { ground, homes, configure, turns, configurations: RwLock::default(), supply }
+        let turns = Semaphore::new(usize::try_from(at_once).unwrap_or(usize::MAX));
+        Self { ground, homes, configure, turns, at_once, configurations: RwLock::default(), supply }
     }
 
     /// Asks a guest, in an instance that is configured for that provider or handler.
@@ -114,10 +120,6 @@ impl Instances {
         self.open()?;
         let deadline = call.deadline.into_iter().chain(self.end_of_wall()).min();
         let _turn = self.turns.acquire().await.map_err(|_| CallError::Gone)?;
-        let kept = match &self.supply {
-            Supply::Kept { turns, .. } => Some(turns.acquire().await.map_err(|_| CallError::Gone)?),
-            Supply::Fresh | Supply::Ahead(_) => None,
-        };
         self.open()?;
         let mut live = self.take(live, name, Errand { deadline, reader }).await?;
         let remembered = name.and_then(|name| self.remembered(name));
@@ -126,7 +128,7 @@ impl Instances {
                 let whom = name.map(str::to_owned).zip(remembered.clone());
                 Some(ahead.begun(whom, |signal| self.attend(signal)))
             }
-            Supply::Fresh | Supply::Kept { .. } => None,
+            Supply::Fresh | Supply::Kept(_) => None,
         };
         let meter = Arc::clone(&live.meter);
         let work = async {
@@ -139,7 +141,7 @@ impl Instances {
         live.guest.store.data_mut().end();
         let answer = self.outcome(result, &live.guest.store)?;
         self.put_back(live);
-        drop((kept, under_way));
+        drop(under_way);
         answer.map_err(CallError::from)
     }
 
@@ -159,7 +161,7 @@ impl Instances {
         let place = match &self.supply {
             Supply::Fresh => None,
             Supply::Ahead(ahead) => ahead.place_for_spent(),
-            Supply::Kept { idle, .. } => Some(idle),
+            Supply::Kept(idle) => Some(idle),
         };
         if let Some(place) = place {
             self.put(place, live);
@@ -187,7 +189,7 @@ impl Instances {
     fn ready(&self, name: Option<&str>) -> Option<Live> {
         match &self.supply {
             Supply::Fresh => None,
-            Supply::Kept { idle, .. } => lock(idle).pop(),
+            Supply::Kept(idle) => lock(idle).pop(),
             Supply::Ahead(ahead) => {
                 let remembered = name.and_then(|name| self.remembered(name));
                 let mut ready = lock(&ahead.ready);
@@ -335,8 +337,7 @@ impl Instances {
     /// Lets running calls finish for so long, and then ends them.
     pub(crate) async fn shut_down(&self, grace: Duration) {
         self.ground.ending.ask();
-        let all = self.ground.limits.concurrency.max(1);
-        drop(timeout(grace, self.turns.acquire_many(all)).await);
+        drop(timeout(grace, self.turns.acquire_many(self.at_once)).await);
         self.end();
     }
 
@@ -348,10 +349,7 @@ impl Instances {
         match &self.supply {
             Supply::Fresh => {}
             Supply::Ahead(ahead) => ahead.end(),
-            Supply::Kept { turns, idle } => {
-                turns.close();
-                lock(idle).clear();
-            }
+            Supply::Kept(idle) => lock(idle).clear(),
         }
     }
 }
