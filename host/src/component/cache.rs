@@ -13,7 +13,7 @@ use std::fs::File;
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read};
 #[cfg(feature = "compile")]
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -171,24 +171,14 @@ impl Cache {
     /// Seals a file that a worker wrote and gives it its name.
     #[cfg(feature = "compile")]
     pub(crate) fn keep(&self, mut file: tempfile::NamedTempFile, digest: &Digest) -> io::Result<Compiled> {
+        let compiled = Compiled::unkept(file.as_file().try_clone()?)?;
         let mut mac = self.key.mac(digest);
-        let mut last = None;
-        let mut length = 0_u64;
-        file.seek(SeekFrom::Start(0))?;
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            let read = file.read(&mut buffer)?;
-            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
-            mac.update(part);
-            length = length.saturating_add(part.len() as u64);
-            last = part.last().copied();
-        }
-        let class =
-            last.and_then(Class::decode).ok_or_else(|| io::Error::other("the worker wrote no class"))?;
+        file.rewind()?;
+        mac.update_reader(file.as_file())?;
         file.write_all(mac.finalize().as_bytes())?;
         file.write_all(MAGIC)?;
-        let file = file.persist(self.path(digest)).map_err(|error| error.error)?;
-        Ok(Compiled { file, length: length.saturating_sub(1), class })
+        file.persist(self.path(digest)).map_err(|error| error.error)?;
+        Ok(compiled)
     }
 
     /// Tries to be the one process that compiles a component. The lock ends with the file.
