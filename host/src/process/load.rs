@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -63,9 +63,9 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     if !kind.is_file() {
         return Err(LaunchError::unfit(Misfit::Special));
     }
-    let mut head = [0; HEAD];
-    let length = read_at_start(&file, &mut head).map_err(unreadable)?;
-    let form = recognise(head.get(..length).unwrap_or_default()).map_err(LaunchError::unfit)?;
+    let mut head = Vec::new();
+    (&file).take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
+    let form = recognise(&head).map_err(LaunchError::unfit)?;
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
         return Err(LaunchError::unfit(Misfit::CutShort));
     }
@@ -91,21 +91,8 @@ pub(super) fn verify(executable: &Executable, expected: Option<Digest>) -> Resul
     Ok(found)
 }
 
-fn read_at_start(mut file: &File, head: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while let Some(room) = head.get_mut(length..).filter(|room| !room.is_empty()) {
-        match file.read(room) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
-}
-
 /// How many bytes say what a file is: an ELF header up to its machine, or the start of a script.
-const HEAD: usize = 20;
+const HEAD: u64 = 20;
 
 /// Why a file can never be run as a child.
 #[derive(Debug, Error)]
