@@ -1,10 +1,9 @@
 //! The one line that a plugin prints.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-
-use rustix::io::Errno;
 
 use super::invitation::Multiplex;
 use crate::Address;
@@ -49,18 +48,8 @@ pub(super) fn is_readable(address: &Address) -> bool {
 
 /// Prints `line` and its line feed with one write, past every buffer.
 pub(super) fn print(line: &Line<'_>, to: impl AsFd) -> io::Result<()> {
-    let text = format!("{line}\n");
-    let mut rest = text.as_bytes();
     // One write is enough for a pipe with room, and this one is new.
-    while !rest.is_empty() {
-        match rustix::io::write(&to, rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+    File::from(to.as_fd().try_clone_to_owned()?).write_all(format!("{line}\n").as_bytes())
 }
 
 #[cfg(test)]
