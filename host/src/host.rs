@@ -98,12 +98,6 @@ impl fmt::Debug for Host {
     }
 }
 
-impl fmt::Debug for Rooms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rooms").finish_non_exhaustive()
-    }
-}
-
 /// A plugin that is starting, or asking something of the host, holds its inside; this makes it let go. The other
 /// plugins end even if its runtime stands still.
 impl Drop for Host {

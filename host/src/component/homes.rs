@@ -5,7 +5,6 @@
 //! into a second only when two calls overlap: a plugin that serves one call at a time has one home, whatever threads
 //! call it. No call waits for a full pool while another has a slot.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -112,12 +111,6 @@ impl From<LoadError> for LaunchError {
             LoadError::NoEngine(error) | LoadError::Stale(error) => Self::failed(Text::from(error)),
             LoadError::Unfit(error) => Self::unfit(Text::from(error)),
         }
-    }
-}
-
-impl fmt::Debug for Homes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Homes").field("kit", &self.first.kit).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,6 @@
 //! Every store has its own of everything: file handles, environment, random numbers, output, memory
 //! count. What was not granted is not there: whatever of WASI is linked finds an empty context.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -159,16 +158,6 @@ pub(crate) enum Reader {
     Output(mpsc::Sender<Chunk>),
     /// The caller of a login.
     Prompts(mpsc::Sender<LoginEvent>),
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("ground", &self.ground)
-            .field("memory", &self.memory)
-            .field("now", &self.now)
-            .finish_non_exhaustive()
-    }
 }
 
 impl State {

@@ -3,8 +3,6 @@
 //! A status has all of its keys, whatever is known, so that a script need not ask which are there; of a token
 //! only what is known is told. Times are in UTC.
 
-use std::fmt;
-
 use portcullis_contract::{AuthStatus, CachedToken, Claims, HandlerInfo, Token, UnixSeconds};
 use serde::Serialize;
 
@@ -150,13 +148,6 @@ impl<'t> TokenRow<'t> {
             access_token: &token.access_token,
             session_id: &token.session_id,
         }
-    }
-}
-
-/// Leaves out the token.
-impl fmt::Debug for TokenRow<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenRow").field("handler", &self.handler).finish_non_exhaustive()
     }
 }
 
