@@ -58,7 +58,7 @@ mod streaming;
 pub use cache::CacheOptions;
 pub use engine::FINGERPRINT;
 pub use image::{Image, ImageFacts};
-pub use load::{Inspection, Sniffed, inspect, sniff};
+pub use load::{Inspection, inspect};
 #[cfg(feature = "compile")]
 pub use precompile::Precompiled;
 

@@ -31,24 +31,12 @@ const MOST_NAMES: usize = 10_000;
 /// The versions of our own package that a component may be built for.
 const OURS: &[&str] = &["0.1.0"];
 
-/// What the first bytes of a file say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sniffed {
-    /// A component.
-    Component,
-    /// A WebAssembly module, which is not yet a component.
-    CoreModule,
-    /// Something else.
-    Other,
-}
-
-/// Tells a component by the first eight bytes of its file.
-#[must_use]
-pub fn sniff(head: &[u8]) -> Sniffed {
+/// Refuses what by its first eight bytes is no component.
+fn sniff(head: &[u8]) -> Result<(), Unfit> {
     match head {
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Sniffed::Component,
-        [0, b'a', b's', b'm', ..] => Sniffed::CoreModule,
-        _ => Sniffed::Other,
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', ..] => Err(Unfit::CoreModule),
+        _ => Err(Unfit::NotWasm),
     }
 }
 
@@ -151,11 +139,7 @@ impl Source {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
         file.by_ref().take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
-        match sniff(&bytes) {
-            Sniffed::Component => {}
-            Sniffed::CoreModule => return Err(LaunchError::unfit(Unfit::CoreModule)),
-            Sniffed::Other => return Err(LaunchError::unfit(Unfit::NotWasm)),
-        }
+        sniff(&bytes).map_err(LaunchError::unfit)?;
         let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
         let (imports, exports) = outermost(&bytes).map_err(LaunchError::unfit)?;
         let kind = match worlds(&exports)[..] {
@@ -339,11 +323,13 @@ mod tests {
 
     #[test]
     fn a_component_is_told_by_its_first_bytes() {
-        assert_eq!(sniff(b"\0asm\x0d\0\x01\0rest"), Sniffed::Component);
-        assert_eq!(sniff(b"\0asm\x01\0\0\0"), Sniffed::CoreModule);
-        assert_eq!(sniff(b"\0asm"), Sniffed::CoreModule);
-        assert_eq!(sniff(b"\x7fELF\x02\x01\x01\0"), Sniffed::Other);
-        assert_eq!(sniff(b""), Sniffed::Other);
+        assert!(sniff(b"\0asm\x0d\0\x01\0rest").is_ok());
+        for module in [&b"\0asm\x01\0\0\0"[..], b"\0asm"] {
+            assert!(matches!(sniff(module), Err(Unfit::CoreModule)), "{module:?}");
+        }
+        for other in [&b"\x7fELF\x02\x01\x01\0"[..], b""] {
+            assert!(matches!(sniff(other), Err(Unfit::NotWasm)), "{other:?}");
+        }
     }
 
     #[test]
