@@ -108,6 +108,13 @@ impl NamePattern {
     }
 }
 
+/// The pattern as it was written.
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Why a text is no pattern or authority.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]

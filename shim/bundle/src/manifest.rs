@@ -3,6 +3,7 @@
 //! The written form is JSON with every key known: a key that this version does not know could be a limit. It is
 //! a mirror of the contract's types, which have no written form of their own.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -135,36 +136,13 @@ struct WrittenLimits {
 #[derive(Clone)]
 struct Text<T>(T);
 
-/// Something whose text can be read again.
-trait AsText: FromStr<Err: std::fmt::Display> {
-    fn text(&self) -> String;
-}
-
-impl AsText for Digest {
-    fn text(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl AsText for NamePattern {
-    fn text(&self) -> String {
-        self.as_str().to_owned()
-    }
-}
-
-impl AsText for HttpAuthority {
-    fn text(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl<T: AsText> Serialize for Text<T> {
+impl<T: Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.text())
+        serializer.collect_str(&self.0)
     }
 }
 
-impl<'de, T: AsText> Deserialize<'de> for Text<T> {
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
     }
