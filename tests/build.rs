@@ -14,6 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "build/go.rs"]
+mod go;
+
 /// The versions of go-plugin that the Go host is built with, and the module files that choose them.
 const VERSIONS: [(&str, &str); 3] = [("1.8", "go.mod"), ("1.6", "go16.mod"), ("1.4", "go14.mod")];
 
@@ -33,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let triple = env::var("TARGET")?;
     let named = profile.parent().is_some_and(|folder| folder.ends_with(&triple));
     shim(root, &built.join("shim"), named.then_some(triple.as_str()))?;
-    if has_go() {
+    if go::is_there() {
         peers(&tests.join("go"), &built)?;
         println!("cargo::rustc-cfg=go_peers");
     } else {
@@ -121,44 +124,21 @@ fn cargo(
     Err(format!("the {what} did not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
-fn has_go() -> bool {
-    Command::new("go").arg("version").output().is_ok_and(|done| done.status.success())
-}
-
 fn peers(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let (peers, hosts) = (out.join("peers"), out.join("hosts"));
     fs::create_dir_all(&peers)?;
     fs::create_dir_all(&hosts)?;
-    go(module, |go| go.arg("-o").arg(&peers).arg("./cmd/..."))?;
+    // As plugins are shipped: a benchmark looks at their size.
+    let shipped: &[&str] = if is_release() { &["-ldflags", "-s -w"] } else { &[] };
+    go::build(module, |go| go.args(shipped).arg("-o").arg(&peers).arg("./cmd/..."))?;
     for (version, file) in VERSIONS {
-        go(module, |go| go.args(["-modfile", file, "-o"]).arg(hosts.join(version)).arg("./cmd/host"))?;
+        let host = hosts.join(version);
+        go::build(module, |go| go.args(shipped).args(["-modfile", file, "-o"]).arg(&host).arg("./cmd/host"))?;
     }
     println!("cargo::rerun-if-changed={}", module.display());
     println!("cargo::rustc-env=PEERS={}", peers.display());
     println!("cargo::rustc-env=GO_HOSTS={}", hosts.display());
     Ok(())
-}
-
-fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), Box<dyn Error>> {
-    let mut go = Command::new("go");
-    // Without C the peers are plain static programs, whatever compilers the machine has.
-    go.current_dir(module)
-        .env("CGO_ENABLED", "0")
-        // A workspace around the checkout, or a repository that git distrusts, is none of its business.
-        .env("GOWORK", "off")
-        // Nor are flags for other modules, as packagers set them. This one says what holds anyway: in place of an empty
-        // variable Go takes the user's settings.
-        .env("GOFLAGS", "-mod=readonly")
-        .args(["build", "-trimpath", "-buildvcs=false"]);
-    if is_release() {
-        // As plugins are shipped: a benchmark looks at their size.
-        go.args(["-ldflags", "-s -w"]);
-    }
-    let done = what(&mut go).output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    Err(format!("the Go peers do not build:\n{}", String::from_utf8_lossy(&done.stderr)).into())
 }
 
 /// Counts the tests that name the cfg: one for each door behind which a Go peer would stand, each by itself, and one

@@ -12,7 +12,9 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+#[path = "../build/go.rs"]
+mod go;
 
 /// The versions' names, and the module files that choose them.
 const VERSIONS: [(&str, &str); 3] = [("1.8", "go.mod"), ("1.6", "go16.mod"), ("1.4", "go14.mod")];
@@ -40,14 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", directory.join(file).display());
         tonic_prost_build::configure().bytes(".").compile_fds(protox::compile([file], [directory])?)?;
     }
-    let go = here.parent().ok_or("the tests lie in the workspace")?.join("go");
-    let module = go.join("goplugin");
-    if has_go() {
+    let modules = here.parent().ok_or("the tests lie in the workspace")?.join("go");
+    let module = modules.join("goplugin");
+    if go::is_there() {
         for (version, file) in VERSIONS {
             build(&module, file, &out.join(version))?;
         }
-        upstream(&go.join("upstream"), &out.join("upstream"))?;
-        println!("cargo::rerun-if-changed={}", go.join("upstream").display());
+        upstream(&modules.join("upstream"), &out.join("upstream"))?;
+        println!("cargo::rerun-if-changed={}", modules.join("upstream").display());
         println!("cargo::rerun-if-changed={}", module.display());
         println!("cargo::rustc-env=GO_PEERS={}", out.display());
         println!("cargo::rustc-cfg=go_peers");
@@ -64,39 +66,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn has_go() -> bool {
-    Command::new("go").arg("version").output().is_ok_and(|done| done.status.success())
-}
-
 fn build(module: &Path, file: &str, out: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(out)?;
-    go(module, |go| go.args(["-modfile", file, "-o"]).arg(out).arg("./cmd/..."))
+    go::build(module, |go| go.args(["-modfile", file, "-o"]).arg(out).arg("./cmd/..."))
 }
 
 /// Builds go-plugin's own examples from the module that it is published as, each under its own path.
 fn upstream(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     for example in EXAMPLES {
         let package = format!("github.com/hashicorp/go-plugin/examples/{example}");
-        go(module, |go| go.arg("-o").arg(out.join(example.replace('/', "-"))).arg(package))?;
+        go::build(module, |go| go.arg("-o").arg(out.join(example.replace('/', "-"))).arg(package))?;
     }
     Ok(())
-}
-
-fn go(module: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), Box<dyn Error>> {
-    let mut go = Command::new("go");
-    // Without C the peers are plain static programs, whatever compilers the machine has.
-    go.current_dir(module)
-        .env("CGO_ENABLED", "0")
-        // A workspace around the checkout, or a repository that git distrusts, is none of its business.
-        .env("GOWORK", "off")
-        // Nor are flags for other modules, as packagers set them. This one says what holds anyway: in place of an empty
-        // variable Go takes the user's settings.
-        .env("GOFLAGS", "-mod=readonly")
-        .args(["build", "-trimpath", "-buildvcs=false"]);
-    let done = what(&mut go).output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&done.stderr);
-    Err(format!("the Go peers in {} do not build:\n{text}", module.display()).into())
 }
