@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
@@ -110,7 +111,7 @@ pub trait AuthHandler: Plugin {
 }
 
 /// What a plugin says of one of its handlers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandlerInfo {
     /// The name that it is asked for under.
     pub name: HandlerName,

@@ -1,13 +1,16 @@
 //! What a provider says of itself (contract spec 1.2).
 //!
-//! A descriptor is kept as the plugin sent it. Whether it is a good one is for the registry to judge.
+//! A descriptor is kept as the plugin sent it. Whether it is a good one is for the registry to judge. The form that it has
+//! for serde is the one in which a host keeps it between runs.
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Capability, Json};
 
 /// What a provider says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// The name it is registered under; not always the one it is advertised under.
     pub name: String,
@@ -55,7 +58,7 @@ pub struct Descriptor {
 }
 
 /// One operation of a provider that has several (contract spec 1.9).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Its name: a value of the input `operation`.
     pub name: String,
@@ -82,7 +85,7 @@ pub struct Operation {
 }
 
 /// Where more is to be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// What is to be found there.
     pub name: String,
@@ -91,7 +94,7 @@ pub struct Link {
 }
 
 /// How a provider is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// What it shows, in a word.
     pub name: String,
@@ -102,7 +105,7 @@ pub struct Example {
 }
 
 /// Who looks after a provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// Their name.
     pub name: String,
