@@ -65,7 +65,8 @@ struct Written {
     imports: Vec<String>,
     engine: String,
     class: u8,
-    instances: WrittenInstances,
+    #[serde(with = "InstancesWord")]
+    instances: Instances,
     grants: WrittenGrants,
     limits: WrittenLimits,
     offers: Vec<String>,
@@ -80,8 +81,8 @@ enum KindWord {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WrittenInstances {
+#[serde(remote = "Instances", rename_all = "kebab-case")]
+enum InstancesWord {
     PerCall,
     Single,
     Pooled(u16),
@@ -169,11 +170,7 @@ impl From<&Manifest> for Written {
             imports: manifest.imports.clone(),
             engine: manifest.engine.clone(),
             class: manifest.class,
-            instances: match manifest.instances {
-                Instances::PerCall => WrittenInstances::PerCall,
-                Instances::Single => WrittenInstances::Single,
-                Instances::Pooled(count) => WrittenInstances::Pooled(count),
-            },
+            instances: manifest.instances,
             grants: WrittenGrants {
                 read_secrets: texts(&grants.secrets.read),
                 write_secrets: texts(&grants.secrets.write),
@@ -216,11 +213,7 @@ impl From<Written> for Manifest {
             imports: written.imports,
             engine: written.engine,
             class: written.class,
-            instances: match written.instances {
-                WrittenInstances::PerCall => Instances::PerCall,
-                WrittenInstances::Single => Instances::Single,
-                WrittenInstances::Pooled(count) => Instances::Pooled(count),
-            },
+            instances: written.instances,
             grants: Grants {
                 secrets: SecretGrant {
                     read: values(grants.read_secrets),
