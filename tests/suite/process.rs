@@ -80,33 +80,22 @@ async fn a_launch_that_is_dropped_leaves_nothing() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_text_file_with_the_run_bit_is_no_plugin() -> TestResult {
+async fn a_file_that_is_no_program_is_refused_with_what_to_do() -> TestResult {
     let mut host = TestHost::new(Door::Process);
-    let path = host.scratch().join("notes");
-    fs::write(&path, "buy milk\n")?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains("it is neither a program nor a script"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_without_the_run_bit_is_no_plugin_and_the_error_says_what_to_do() -> TestResult {
-    let mut host = TestHost::new(Door::Process);
-    let path = fixtures::rogue("hang", host.scratch());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-    let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains("`chmod +x` it"), "{refusal}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_file_is_named() -> TestResult {
-    let mut host = TestHost::new(Door::Process);
-    let path = host.scratch().join("nobody");
-    let sentence = format!("cannot read {}: ", path.display());
-    let refusal = refusal(&mut host, path).await;
-    assert!(refusal.contains(&sentence), "{refusal}");
+    let [notes, nobody] = ["notes", "nobody"].map(|name| host.scratch().join(name));
+    let unfit = fixtures::rogue("hang", host.scratch());
+    fs::write(&notes, "buy milk\n")?;
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(&unfit, fs::Permissions::from_mode(0o644))?;
+    let missing = format!("cannot read {}: ", nobody.display());
+    for (path, says) in [
+        (notes, "it is neither a program nor a script"),
+        (unfit, "`chmod +x` it"),
+        (nobody, missing.as_str()),
+    ] {
+        let refusal = refusal(&mut host, path).await;
+        assert!(refusal.contains(says), "{refusal}");
+    }
     Ok(())
 }
 
