@@ -4,12 +4,12 @@
 //! started as the likely one first, and then as the other.
 
 use portcullis_contract::{
-    AuthHandler, BackendName, Descriptor, Digest, HandlerInfo, Kind, LaunchError, Plugin as _, PluginSpec,
-    Provider, ProviderName, chain,
+    AuthHandler, BackendName, Descriptor, Digest, Kind, LaunchError, Plugin as _, PluginSpec, Provider,
+    ProviderName, chain,
 };
 
 use super::Rooms;
-use super::descriptors::{Described, Descriptors};
+use super::descriptors::{Descriptors, Told};
 use super::discover::Candidate;
 use super::find::{Describe, FindError, Purpose};
 use super::wrapped::{Examined, Origin, Wrapped};
@@ -18,12 +18,6 @@ use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
 /// What is said of a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
-
-/// What a plugin told of itself; in the place of a descriptor that could not be read, why.
-pub(super) enum Told {
-    Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
-    AuthHandlers(Vec<HandlerInfo>),
-}
 
 /// A digest, and whether it was only remembered.
 #[derive(Clone, Copy)]
@@ -68,7 +62,7 @@ impl Rooms {
     }
 
     /// Returns what is kept of the plugin in a file of that digest.
-    async fn kept(&self, digest: &Digest) -> Option<Described> {
+    async fn kept(&self, digest: &Digest) -> Option<Told> {
         let digest = *digest;
         self.notes(move |notes| notes.get(&digest)).await
     }
@@ -113,7 +107,7 @@ impl Rooms {
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         if let Some(kept) = self.kept(digest).await {
-            return Ok(Some(kept.into()));
+            return Ok(Some(kept));
         }
         // A wrapped file may carry the description of its plugin, which then need not be started.
         let wrapped = self.wrapped(examined).await;
@@ -134,7 +128,7 @@ impl Rooms {
     /// Asks a plugin what it offers, as one of the `likely` kind first, unless somebody just has.
     async fn ask_once(&self, file: &Candidate, digest: &Digest, likely: Kind) -> Result<Told, FindError> {
         if let Some(kept) = self.kept(digest).await {
-            return Ok(kept.into());
+            return Ok(kept);
         }
         // Every plugin that asks for the auth handlers has all files described.
         if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
@@ -189,24 +183,13 @@ impl Rooms {
     /// Keeps what a plugin said of itself, if all of it could be read. It may differ from before under the same digest:
     /// that of a script tells nothing of what it starts.
     pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
-        let described = match told {
-            Told::Providers(all) => {
-                let whole = |(name, d): &(ProviderName, Result<Descriptor, String>)| {
-                    Some((name.clone(), d.as_ref().ok()?.clone()))
-                };
-                all.iter().map(whole).collect::<Option<_>>().map(Described::Providers)
+        let (digest, told) = (*digest, told.clone());
+        let keep = move |notes: &Descriptors| {
+            if notes.get(&digest).as_ref() != Some(&told) {
+                notes.put(&digest, &told);
             }
-            Told::AuthHandlers(all) => Some(Described::AuthHandlers(all.clone())),
         };
-        if let Some(described) = described {
-            let digest = *digest;
-            let keep = move |notes: &Descriptors| {
-                if notes.get(&digest).as_ref() != Some(&described) {
-                    notes.put(&digest, &described);
-                }
-            };
-            self.notes(keep).await;
-        }
+        self.notes(keep).await;
     }
 }
 
@@ -225,17 +208,6 @@ impl Told {
             Self::AuthHandlers(all) => {
                 kind == Kind::AuthHandler && all.iter().any(|info| info.name.as_str() == name)
             }
-        }
-    }
-}
-
-impl From<Described> for Told {
-    fn from(described: Described) -> Self {
-        match described {
-            Described::Providers(all) => {
-                Self::Providers(all.into_iter().map(|(name, d)| (name, Ok(d))).collect())
-            }
-            Described::AuthHandlers(all) => Self::AuthHandlers(all),
         }
     }
 }

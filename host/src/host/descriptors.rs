@@ -51,14 +51,14 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a plugin said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Described {
-    /// Its providers: the name each is advertised under, and what it says of itself.
-    Providers(Vec<(ProviderName, Descriptor)>),
+pub(super) enum Told {
+    /// Its providers: the name each is advertised under, and what it says of itself, or why that could not be read.
+    Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
     /// Its auth handlers.
     AuthHandlers(Vec<HandlerInfo>),
 }
 
-impl Described {
+impl Told {
     fn kind(&self) -> Kind {
         match self {
             Self::Providers(_) => Kind::Provider,
@@ -66,14 +66,14 @@ impl Described {
         }
     }
 
-    /// Returns it as text, to be kept elsewhere.
+    /// Returns it as text, to be kept elsewhere; that of nothing, unless all of it could be read.
     pub(super) fn to_text(&self) -> serde_json::Result<String> {
-        serde_json::to_string(&Kept::from(self))
+        serde_json::to_string(&Kept::of(self))
     }
 
     /// Reads such a text, unless another version wrote it.
     pub(super) fn from_text(text: &str) -> Option<Self> {
-        serde_json::from_str::<Kept>(text).ok()?.into_described()
+        serde_json::from_str::<Kept>(text).ok()?.into_told()
     }
 }
 
@@ -104,13 +104,15 @@ impl Descriptors {
     }
 
     /// Returns what the plugin in a file of that digest said of itself.
-    pub(super) fn get(&self, digest: &Digest) -> Option<Described> {
-        self.read::<Kept>(&description_name(digest))?.into_described()
+    pub(super) fn get(&self, digest: &Digest) -> Option<Told> {
+        self.read::<Kept>(&description_name(digest))?.into_told()
     }
 
-    /// Keeps what the plugin in a file of that digest said of itself.
-    pub(super) fn put(&self, digest: &Digest, described: &Described) {
-        self.write(&description_name(digest), &Kept::from(described));
+    /// Keeps what the plugin in a file of that digest said of itself, if all of it could be read.
+    pub(super) fn put(&self, digest: &Digest, told: &Told) {
+        if let Some(kept) = Kept::of(told) {
+            self.write(&description_name(digest), &kept);
+        }
     }
 
     /// Returns the digest that a file had when it last looked as it does now.
@@ -156,7 +158,7 @@ impl Descriptors {
 
     /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind.
     pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) {
-        if self.get(digest).is_some_and(|described| described.kind() == kind) {
+        if self.get(digest).is_some_and(|told| told.kind() == kind) {
             self.remove(&description_name(digest));
         }
     }
@@ -278,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    fn described() -> Described {
+    fn described() -> Told {
         let text = |t: &str| t.to_owned();
         let example = Example { name: text("e"), description: text("ed"), yaml: text("a: 1\n") };
         let operation = Operation {
@@ -316,11 +318,11 @@ mod tests {
             deprecated: true,
             beta: true,
         };
-        Described::Providers(vec![(ProviderName::new("advertised"), descriptor)])
+        Told::Providers(vec![(ProviderName::new("advertised"), Ok(descriptor))])
     }
 
-    fn described_handlers() -> Described {
-        Described::AuthHandlers(vec![HandlerInfo {
+    fn described_handlers() -> Told {
+        Told::AuthHandlers(vec![HandlerInfo {
             name: HandlerName::new("door"),
             display_name: "Door".to_owned(),
             flows: vec![Flow::DEVICE_CODE, Flow::new("secret_knock")],

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
-use super::describe::{Asking, Told};
+use super::describe::Asking;
+use super::descriptors::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::registry::Registered;
@@ -355,7 +356,7 @@ impl Rooms {
     async fn known_of(&self, examined: &Examined) -> Option<Told> {
         let path = examined.file.path.clone();
         match self.notes(move |notes| notes.get(&notes.digest(&path)?)).await {
-            Some(kept) => Some(kept.into()),
+            kept @ Some(_) => kept,
             None => self.genuinely_wrapped(examined).await?.told(),
         }
     }

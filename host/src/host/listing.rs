@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
 
-use super::describe::{Asking, Told};
-use super::descriptors::Described;
+use super::describe::Asking;
+use super::descriptors::Told;
 use super::discover::{self, Candidate};
 use super::find::discover_one;
 use super::wrapped::Examined;
@@ -49,26 +49,26 @@ impl Listed {
     ///
     /// Why it does not say all of it, or nothing of use.
     pub fn description(&self) -> Result<String, String> {
-        let described = match &self.offers {
+        let told = match &self.offers {
             Offers::Known(offers) => {
                 let mut all = Vec::new();
                 for Offer { advertised, descriptor, .. } in offers {
                     let descriptor = descriptor.clone().map_err(|e| format!("provider {advertised}: {e}"))?;
-                    all.push((advertised.clone(), descriptor));
+                    all.push((advertised.clone(), Ok(descriptor)));
                 }
-                Described::Providers(all)
+                Told::Providers(all)
             }
             Offers::AuthHandlers(offers) => {
                 let whole = |offer: &HandlerOffer| match &offer.problem {
                     Some(problem) => Err(format!("auth handler {}: {problem}", offer.info.name)),
                     None => Ok(offer.info.clone()),
                 };
-                Described::AuthHandlers(offers.iter().map(whole).collect::<Result<_, _>>()?)
+                Told::AuthHandlers(offers.iter().map(whole).collect::<Result<_, _>>()?)
             }
             Offers::NotYetDescribed => return Err("nobody has asked it yet".to_owned()),
             Offers::Failed(error) => return Err(chain(error)),
         };
-        described.to_text().map_err(|error| error.to_string())
+        told.to_text().map_err(|error| error.to_string())
     }
 }
 

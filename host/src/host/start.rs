@@ -13,7 +13,7 @@ use portcullis_contract::{
 };
 use tokio::time::Instant;
 
-use super::describe::Told;
+use super::descriptors::Told;
 use super::discover::Candidate;
 use super::find::{FindError, Purpose};
 use super::handlers::{AuthRegistryError, RegisteredHandler};

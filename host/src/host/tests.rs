@@ -12,7 +12,7 @@ use portcullis_contract::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::descriptors::Described;
+use super::descriptors::Told;
 use super::*;
 use crate::fake::{Answer, FakeBackend, Log, World};
 use crate::policy::Policy;
@@ -204,7 +204,7 @@ async fn a_wrapped_file_is_read_once_to_be_listed() {
         grants: Grants::default(),
         limits: Limits::default(),
         offers: Vec::new(),
-        description: Described::Providers(Vec::new()).to_text().unwrap(),
+        description: Told::Providers(Vec::new()).to_text().unwrap(),
     };
     let parts = Parts { program: b"\x7fELF----", image: b"compiled", manifest: &manifest };
     let path = house.path("wrapped");

@@ -14,8 +14,7 @@ use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
 
 use super::Rooms;
-use super::describe::Told;
-use super::descriptors::Described;
+use super::descriptors::Told;
 use super::discover::Candidate;
 use crate::blocking::blocking;
 use crate::regular;
@@ -54,7 +53,7 @@ impl fmt::Debug for Wrapped {
 impl Wrapped {
     /// Returns what the plugin says of itself, if that is in a form that is read here.
     pub(super) fn told(&self) -> Option<Told> {
-        Described::from_text(&self.manifest.description).map(Told::from)
+        Told::from_text(&self.manifest.description)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use portcullis_contract::{Descriptor, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
 
-use super::Described;
+use super::Told;
 
 /// Changes with the form of what is kept.
 pub(super) const VERSION: u32 = 2;
@@ -32,28 +32,30 @@ struct KeptProvider {
 }
 
 impl Kept {
+    /// Returns what is to be kept: nothing, unless all of it could be read.
+    pub(super) fn of(told: &Told) -> Option<Self> {
+        let offers = match told.clone() {
+            Told::Providers(all) => {
+                let all = all.into_iter().map(|(advertised, told)| {
+                    let descriptor = told.ok()?;
+                    Some(KeptProvider { advertised, descriptor })
+                });
+                KeptOffers::Providers(all.collect::<Option<_>>()?)
+            }
+            Told::AuthHandlers(all) => KeptOffers::AuthHandlers(all),
+        };
+        Some(Self { version: VERSION, offers })
+    }
+
     /// Returns what was kept, unless another version wrote it.
-    pub(super) fn into_described(self) -> Option<Described> {
+    pub(super) fn into_told(self) -> Option<Told> {
         let Self { version, offers } = self;
         (version == VERSION).then(|| match offers {
             KeptOffers::Providers(all) => {
-                Described::Providers(all.into_iter().map(|p| (p.advertised, p.descriptor)).collect())
+                Told::Providers(all.into_iter().map(|p| (p.advertised, Ok(p.descriptor))).collect())
             }
-            KeptOffers::AuthHandlers(all) => Described::AuthHandlers(all),
+            KeptOffers::AuthHandlers(all) => Told::AuthHandlers(all),
         })
-    }
-}
-
-impl From<&Described> for Kept {
-    fn from(described: &Described) -> Self {
-        let offers = match described.clone() {
-            Described::Providers(all) => {
-                let keep = |(advertised, descriptor)| KeptProvider { advertised, descriptor };
-                KeptOffers::Providers(all.into_iter().map(keep).collect())
-            }
-            Described::AuthHandlers(all) => KeptOffers::AuthHandlers(all),
-        };
-        Self { version: VERSION, offers }
     }
 }
 
@@ -93,15 +95,22 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_could_not_all_be_read_is_not_kept() {
+        let told = [Ok(Descriptor::default()), Err("it was gone".to_owned())];
+        let told = told.map(|told| (ProviderName::new("p"), told));
+        assert!(Kept::of(&Told::Providers(told.into())).is_none());
+    }
+
     /// Links, examples and maintainers were lists at first.
     #[test]
     fn what_was_kept_in_an_earlier_form_is_read() {
         let link = Link { name: "l".to_owned(), url: "u".to_owned() };
         let descriptor = Descriptor { links: vec![link], ..Descriptor::default() };
-        let described = Described::Providers(vec![(ProviderName::new("p"), descriptor)]);
-        let now = described.to_text().unwrap();
+        let told = Told::Providers(vec![(ProviderName::new("p"), Ok(descriptor))]);
+        let now = told.to_text().unwrap();
         let earlier = now.replace(r#"{"name":"l","url":"u"}"#, r#"["l","u"]"#);
         assert_ne!(earlier, now);
-        assert_eq!(Described::from_text(&earlier), Some(described));
+        assert_eq!(Told::from_text(&earlier), Some(told));
     }
 }
