@@ -95,9 +95,6 @@ impl AuthRegistry {
     pub fn register(&self, handler: Arc<RegisteredHandler>) -> Result<(), AuthRegistryError> {
         let mut handlers = lock(&self.handlers);
         let name = handler.info.name.clone();
-        if name.as_str().is_empty() {
-            return Err(AuthRegistryError::Nameless);
-        }
         if handlers.contains_key(&name) {
             return Err(AuthRegistryError::Taken(name));
         }
@@ -144,7 +141,7 @@ mod tests {
     use super::*;
     use crate::fake::fake_auth_handler;
 
-    fn handler(name: &str) -> Arc<RegisteredHandler> {
+    fn handler(name: &str) -> Result<Arc<RegisteredHandler>, AuthRegistryError> {
         let (_world, plugin) = fake_auth_handler(&["unused"]);
         let info = HandlerInfo {
             name: HandlerName::new(name),
@@ -152,21 +149,21 @@ mod tests {
             flows: Vec::new(),
             capabilities: Vec::new(),
         };
-        Arc::new(RegisteredHandler { info, plugin, configured: OnceCell::new() })
+        RegisteredHandler::new(plugin, info).map(Arc::new)
     }
 
     #[test]
     fn who_comes_first_keeps_the_name_and_names_are_sorted() {
         let registry = AuthRegistry::default();
-        let first = handler("github");
+        let first = handler("github").unwrap();
         registry.register(Arc::clone(&first)).unwrap();
-        registry.register(handler("entra")).unwrap();
+        registry.register(handler("entra").unwrap()).unwrap();
 
         // item 141
-        let taken = registry.register(handler("github")).unwrap_err();
+        let taken = registry.register(handler("github").unwrap()).unwrap_err();
         assert_eq!(taken.to_string(), "auth handler already registered: github");
         assert!(Arc::ptr_eq(&registry.get(&HandlerName::new("github")).unwrap(), &first));
-        let nameless = registry.register(handler("")).unwrap_err();
+        let nameless = handler("").unwrap_err();
         assert_eq!(nameless.to_string(), "handler name cannot be empty");
         let missing = registry.get(&HandlerName::new("GitHub")).unwrap_err();
         assert_eq!(missing.to_string(), "auth handler not found: GitHub");
