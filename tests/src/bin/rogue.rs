@@ -16,9 +16,6 @@ use std::time::{Duration, Instant};
 /// After this long it ends, whatever it is in the middle of.
 const LIFE: Duration = Duration::from_secs(120);
 
-/// Bytes that are longer than any line may be.
-const TOO_LONG: usize = 80 * 1024;
-
 fn main() -> ExitCode {
     let started = Instant::now();
     std::thread::spawn(move || {
@@ -44,11 +41,6 @@ fn misbehave(way: &str) -> io::Result<ExitCode> {
         "garbage" => say("Hello! I am a perfectly normal program.\n"),
         // Prints the beginning of a line and never its end.
         "half" => say("1|1|unix|/tmp/plu"),
-        // The same, and exits.
-        "half-exit" => {
-            say("1|1|un")?;
-            return Ok(ExitCode::SUCCESS);
-        }
         // Prints a second line after a good one, whose socket nobody serves.
         "two-lines" => say("1|1|unix|/nowhere/at/all|grpc|\n1|1|unix|/nowhere/else|grpc|\n"),
         // Says nothing at all.
@@ -68,14 +60,11 @@ fn misbehave(way: &str) -> io::Result<ExitCode> {
         // Never stops talking, without a line.
         "flood-stdout" => return flood(io::stdout()),
         "flood-stderr" => return flood(io::stderr()),
-        // One line, too long to be read.
-        "long-line" => say(&format!("1|1|unix|{}|grpc|\n", "x".repeat(TOO_LONG))),
         // A field of the line that is not what it has to be.
         "bad-core" => say("2|1|unix|/nowhere|grpc|\n"),
         "bad-version" => say("1|99|unix|/nowhere|grpc|\n"),
         "bad-network" => say("1|1|carrier-pigeon|/nowhere|grpc|\n"),
         "netrpc" => say("1|1|unix|/nowhere|netrpc|\n"),
-        "netrpc-4-fields" => say("1|1|unix|/nowhere\n"),
         "bad-address" => say("1|1|unix|/nowhere/at/all|grpc|\n"),
         "cert" => serve(&format!("|{}", "TUlJQ2VydGlmaWNhdGU".repeat(20)), |_| Ok(())),
         // Accepts, and never says a word.
