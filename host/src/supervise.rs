@@ -24,11 +24,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 mod auth;
+mod call_log;
 mod calls;
 mod clocks;
 mod provider;
 mod restarts;
-mod told;
 
 pub use auth::AuthHandlerKind;
 pub use provider::ProviderKind;

@@ -67,18 +67,17 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         request: LoginRequest,
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
-        let told = self.shared.told("login", Some(name));
+        let log = self.shared.log_call("login", Some(name));
         let name = name.clone();
         let make =
             move |plugin: &(dyn AuthHandler + 'static), call: &Call| plugin.login(call, &name, request);
-        self.shared
-            .stream(told, Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
+        self.shared.stream(log, Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
-        let told = self.shared.told("logout", Some(name));
+        let log = self.shared.log_call("logout", Some(name));
         self.shared
-            .call(told, call, |plugin, call| async move { plugin.logout(&call, name, account).await })
+            .call(log, call, |plugin, call| async move { plugin.logout(&call, name, account).await })
             .await
     }
 
@@ -88,9 +87,9 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         account: &Account,
     ) -> Result<AuthStatus, CallError> {
-        let told = self.shared.told("status", Some(name));
+        let log = self.shared.log_call("status", Some(name));
         self.shared
-            .call(told, call, |plugin, call| async move { plugin.status(&call, name, account).await })
+            .call(log, call, |plugin, call| async move { plugin.status(&call, name, account).await })
             .await
     }
 
@@ -100,9 +99,9 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         request: AccessRequest,
     ) -> Result<Token, CallError> {
-        let told = self.shared.told("token", Some(name));
+        let log = self.shared.log_call("token", Some(name));
         self.shared
-            .call(told, call, |plugin, call| async move { plugin.token(&call, name, request).await })
+            .call(log, call, |plugin, call| async move { plugin.token(&call, name, request).await })
             .await
     }
 
@@ -112,10 +111,10 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError> {
-        let told = self.shared.told("list_cached_tokens", Some(name));
+        let log = self.shared.log_call("list_cached_tokens", Some(name));
         self.shared
             .call(
-                told,
+                log,
                 call,
                 |plugin, call| async move { plugin.list_cached_tokens(&call, name, profile).await },
             )
@@ -128,17 +127,19 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         name: &HandlerName,
         profile: Option<&str>,
     ) -> Result<u32, CallError> {
-        let told = self.shared.told("purge_expired_tokens", Some(name));
+        let log = self.shared.log_call("purge_expired_tokens", Some(name));
         self.shared
-            .call(told, call, |plugin, call| async move {
-                plugin.purge_expired_tokens(&call, name, profile).await
-            })
+            .call(
+                log,
+                call,
+                |plugin, call| async move { plugin.purge_expired_tokens(&call, name, profile).await },
+            )
             .await
     }
 
     async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError> {
-        let told = self.shared.told("stop", name);
-        self.shared.call(told, call, |plugin, call| async move { plugin.stop(&call, name).await }).await
+        let log = self.shared.log_call("stop", name);
+        self.shared.call(log, call, |plugin, call| async move { plugin.stop(&call, name).await }).await
     }
 
     async fn detect_available_flows(
@@ -146,20 +147,16 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         call: &Call,
         name: &HandlerName,
     ) -> Result<Vec<FlowAvailability>, CallError> {
-        let told = self.shared.told("detect_available_flows", Some(name));
+        let log = self.shared.log_call("detect_available_flows", Some(name));
         self.shared
-            .call(told, call, |plugin, call| async move { plugin.detect_available_flows(&call, name).await })
+            .call(log, call, |plugin, call| async move { plugin.detect_available_flows(&call, name).await })
             .await
     }
 
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
-        let told = self.shared.told("activate_server_mode", None);
+        let log = self.shared.log_call("activate_server_mode", None);
         self.shared
-            .call(
-                told,
-                call,
-                |plugin, call| async move { plugin.activate_server_mode(&call, settings).await },
-            )
+            .call(log, call, |plugin, call| async move { plugin.activate_server_mode(&call, settings).await })
             .await
     }
 }

@@ -9,9 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
+use super::call_log::CallLog;
 use super::clocks::{Clocks, Waiting, too_many};
 use super::restarts::Up;
-use super::told::Told;
 use super::{Life, PluginKind, Shared};
 
 /// A plugin at the moment of a call, and the turn that the call has.
@@ -31,7 +31,7 @@ impl<K: PluginKind> Shared<K> {
     /// Makes one call: waits for a turn, for the plugin, and for the answer.
     pub(super) async fn call<T, F, Fut>(
         self: &Arc<Self>,
-        mut told: Told,
+        mut log: CallLog,
         call: &Call,
         make: F,
     ) -> Result<T, CallError>
@@ -49,8 +49,8 @@ impl<K: PluginKind> Shared<K> {
             }
             answer
         };
-        let answer = made.instrument(told.span()).await;
-        told.end(answer.as_ref().err());
+        let answer = made.instrument(log.span()).await;
+        log.end(answer.as_ref().err());
         answer
     }
 
@@ -58,7 +58,7 @@ impl<K: PluginKind> Shared<K> {
     /// over.
     pub(super) fn stream<T, F>(
         self: &Arc<Self>,
-        told: Told,
+        log: CallLog,
         clocks: Clocks,
         make: F,
         is_end: fn(&T) -> bool,
@@ -73,7 +73,7 @@ impl<K: PluginKind> Shared<K> {
             End,
         }
         let shared = Arc::clone(self);
-        let steps = stream::unfold((told, Step::Begin(make)), move |(mut told, step)| {
+        let steps = stream::unfold((log, Step::Begin(make)), move |(mut log, step)| {
             let shared = Arc::clone(&shared);
             async move {
                 let next = async {
@@ -105,13 +105,13 @@ impl<K: PluginKind> Shared<K> {
                         }
                     }
                 };
-                let next: Option<(_, Step<T, F>)> = next.instrument(told.span()).await;
+                let next: Option<(_, Step<T, F>)> = next.instrument(log.span()).await;
                 match &next {
                     Some((Ok(piece), _)) if !is_end(piece) => {}
-                    Some((Err(error), _)) => told.end(Some(error)),
-                    Some((Ok(_), _)) | None => told.end(None),
+                    Some((Err(error), _)) => log.end(Some(error)),
+                    Some((Ok(_), _)) | None => log.end(None),
                 }
-                next.map(|(piece, step)| (piece, (told, step)))
+                next.map(|(piece, step)| (piece, (log, step)))
             }
         });
         steps.boxed()

@@ -73,18 +73,18 @@ impl Provider for Supervised<ProviderKind> {
     }
 
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
-        let told = self.shared.told("execute", Some(&request.provider));
+        let log = self.shared.log_call("execute", Some(&request.provider));
         self.shared
-            .call(told, call, |provider, call| async move { provider.execute(&call, request).await })
+            .call(log, call, |provider, call| async move { provider.execute(&call, request).await })
             .await
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
-        let told = self.shared.told("execute_stream", Some(&request.provider));
+        let log = self.shared.log_call("execute_stream", Some(&request.provider));
         let clocks = Clocks::start(call, &self.shared.limits);
         let make =
             move |provider: &(dyn Provider + 'static), call: &Call| provider.execute_stream(call, request);
-        self.shared.stream(told, clocks, make, |chunk| matches!(chunk, Chunk::Result(_)))
+        self.shared.stream(log, clocks, make, |chunk| matches!(chunk, Chunk::Result(_)))
     }
 
     async fn describe_what_if(
@@ -93,10 +93,10 @@ impl Provider for Supervised<ProviderKind> {
         name: &ProviderName,
         input: Json,
     ) -> Result<String, CallError> {
-        let told = self.shared.told("describe_what_if", Some(name));
+        let log = self.shared.log_call("describe_what_if", Some(name));
         self.shared
             .call(
-                told,
+                log,
                 call,
                 |provider, call| async move { provider.describe_what_if(&call, name, input).await },
             )
@@ -109,16 +109,16 @@ impl Provider for Supervised<ProviderKind> {
         name: &ProviderName,
         inputs: Json,
     ) -> Result<Vec<String>, CallError> {
-        let told = self.shared.told("extract_dependencies", Some(name));
+        let log = self.shared.log_call("extract_dependencies", Some(name));
         self.shared
-            .call(told, call, |provider, call| async move {
+            .call(log, call, |provider, call| async move {
                 provider.extract_dependencies(&call, name, inputs).await
             })
             .await
     }
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
-        let told = self.shared.told("stop", name);
-        self.shared.call(told, call, |provider, call| async move { provider.stop(&call, name).await }).await
+        let log = self.shared.log_call("stop", name);
+        self.shared.call(log, call, |provider, call| async move { provider.stop(&call, name).await }).await
     }
 }

@@ -244,9 +244,9 @@ impl<K: PluginKind> Shared<K> {
         name: &K::Name,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        let told = self.told("configure", Some(name));
-        let configured = self
-            .call(told, call, |plugin, call| async move {
+        let log = self.log_call("configure", Some(name));
+        let configured =
+            self.call(log, call, |plugin, call| async move {
                 K::configure(&plugin, &call, name, configuration).await
             })
             .await;

@@ -11,7 +11,7 @@ use super::restarts::FORGIVEN_AFTER;
 use super::*;
 use crate::fake::{Answer, FakeBackend, World, spec};
 
-mod told;
+mod call_log;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,15 +1,13 @@
-//! What the log is told of a call: that it begins, how it ended, and how long that took.
+//! What is logged of a call: that it begins, how it ended, and how long that took.
 //!
-//! All of it is at the level debug, and costs a call nothing to speak of below that. What is logged while we wait for
-//! the answer, by us or by a component, stands in the span of the call, and so under its number. No word of an answer is
-//! told: it may quote what the plugin was given.
+//! All of it is at level debug, and costs next to nothing when that is off. What we or a component log during the call
+//! stands in its span, and so under its number. No word of an answer is logged: it may quote what the plugin was given.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_contract::CallError;
 use tokio::time::Instant;
 use tracing::Span;
-use tracing::field::display;
 
 use super::{PluginKind, Shared};
 
@@ -17,15 +15,15 @@ use super::{PluginKind, Shared};
 static CALLS: AtomicU64 = AtomicU64::new(1);
 
 /// A call that has begun. If it is dropped before its end, its caller gave it up.
-pub(super) struct Told {
+pub(super) struct CallLog {
     span: Span,
-    /// When it began, unless its end was told or nothing is.
+    /// When it began, unless its end was logged already or nothing is logged.
     begun: Option<Instant>,
 }
 
 impl<K: PluginKind> Shared<K> {
-    /// Tells that a call begins.
-    pub(super) fn told(&self, method: &'static str, name: Option<&K::Name>) -> Told {
+    /// Logs that a call begins.
+    pub(super) fn log_call(&self, method: &'static str, name: Option<&K::Name>) -> CallLog {
         let span = tracing::debug_span!(
             "call",
             id = CALLS.fetch_add(1, Ordering::Relaxed),
@@ -35,22 +33,22 @@ impl<K: PluginKind> Shared<K> {
         );
         span.in_scope(|| tracing::debug!("call begins"));
         let begun = (!span.is_disabled()).then(Instant::now);
-        Told { span, begun }
+        CallLog { span, begun }
     }
 }
 
-impl Told {
+impl CallLog {
     /// Returns the span of the call.
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }
 
-    /// Tells how the call ended, unless that was told.
+    /// Logs how the call ended, unless that was done.
     pub(super) fn end(&mut self, error: Option<&CallError>) {
-        self.tell(|| error.map_or_else(|| "answered".to_owned(), outcome));
+        self.log_end(|| error.map_or_else(|| "answered".to_owned(), outcome));
     }
 
-    fn tell(&mut self, outcome: impl FnOnce() -> String) {
+    fn log_end(&mut self, outcome: impl FnOnce() -> String) {
         if let Some(begun) = self.begun.take() {
             let _within = self.span.enter();
             tracing::debug!(took = ?begun.elapsed(), outcome = outcome(), "call ended");
@@ -58,9 +56,9 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for CallLog {
     fn drop(&mut self) {
-        self.tell(|| "given up by its caller".to_owned());
+        self.log_end(|| "given up by its caller".to_owned());
     }
 }
 
