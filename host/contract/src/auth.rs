@@ -1,10 +1,9 @@
 //! What an auth handler plugin does for us, and the messages of doing it.
 //!
 //! The trait has the nine calls of the contract (contract spec 1.1) and the two of the later wire
-//! (contract spec 1.9). The list of handlers is asked once, at launch, and answered from memory ever after.
+//! (contract spec 1.9). The list of handlers is fetched once, at launch, and answered from memory from then on.
 //!
-//! Everything here may hold what nobody but its receiver should see: tokens, assertions, the codes that
-//! a person types. None of it is shown by `Debug`.
+//! These messages hold secrets: tokens, assertions, the codes that a person types. `Debug` shows none of them.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,15 +20,15 @@ use crate::{
 
 /// A plugin that offers auth handlers.
 ///
-/// A handler keeps state from one call to the next. A plugin that can serve one call at a time queues the
-/// others itself, so a call for a token may wait for a login; if its deadline passes first, it fails with
-/// [`CallError::Busy`].
+/// A handler keeps state from one call to the next. A plugin that can serve only one call at a time queues the
+/// others itself, so a call for a token may wait for a login. If the deadline of that call passes first, it fails
+/// with [`CallError::Busy`].
 ///
 /// The state is lost when the plugin ends. A component also loses it when it dies in a call or when a call is
 /// dropped: the next call finds it configured anew, with no other state.
 ///
-/// No method here enforces a deadline: the caller drops the future in time. [`Call::deadline`] only informs the
-/// plugin.
+/// No method here enforces a deadline: the caller drops the future when it passes. [`Call::deadline`] only informs
+/// the plugin.
 #[async_trait]
 pub trait AuthHandler: Plugin {
     /// Returns what the plugin said of its handlers at launch, in its own order. Never does I/O.
@@ -37,7 +36,7 @@ pub trait AuthHandler: Plugin {
     /// Nothing was checked: names may be empty or occur twice. Later changes are not seen.
     fn handlers(&self) -> &[HandlerInfo];
 
-    /// Prepares one handler. A plugin that makes an instance anew configures it again by itself.
+    /// Prepares one handler. A plugin that replaces its instance configures the new one in the same way by itself.
     ///
     /// Succeeds for a plugin that does not implement the call: it has nothing to prepare (contract spec 4.7).
     async fn configure(
@@ -47,7 +46,7 @@ pub trait AuthHandler: Plugin {
         configuration: &Configuration,
     ) -> Result<(), CallError>;
 
-    /// Logs a person in, and hands over what the person has to see as it appears.
+    /// Logs a person in. The stream brings what the person has to see, as it appears, and then the result.
     ///
     /// The stream ends after exactly one [`LoginEvent::Result`] or one error, never both; anything the plugin
     /// sends after that is ignored. A slow reader slows the plugin; dropping the stream abandons the login.
@@ -78,7 +77,7 @@ pub trait AuthHandler: Plugin {
         request: AccessRequest,
     ) -> Result<Token, CallError>;
 
-    /// Lists the tokens that the handler keeps, without the tokens themselves.
+    /// Describes the tokens that the handler keeps, without the tokens themselves.
     async fn list_cached_tokens(
         &self,
         call: &Call,
@@ -86,7 +85,7 @@ pub trait AuthHandler: Plugin {
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, CallError>;
 
-    /// Forgets the kept tokens that have expired, and returns how many those were.
+    /// Forgets the kept tokens that have expired, and returns how many there were.
     async fn purge_expired_tokens(
         &self,
         call: &Call,
@@ -98,32 +97,32 @@ pub trait AuthHandler: Plugin {
     /// call: it has nothing to end.
     async fn stop(&self, call: &Call, name: Option<&HandlerName>) -> Result<(), CallError>;
 
-    /// Says which flows could work here and now. Only later plugins know the call.
+    /// Says which flows could work here and now. Only plugins of the later contract implement it.
     async fn detect_available_flows(
         &self,
         call: &Call,
         name: &HandlerName,
     ) -> Result<Vec<FlowAvailability>, CallError>;
 
-    /// Turns the plugin into the server side of a delegated login. `settings` is a JSON object. Only later
-    /// plugins know the call.
+    /// Turns the plugin into the server side of a delegated login. `settings` is a JSON object. Only plugins of the
+    /// later contract implement it.
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError>;
 }
 
 /// What a plugin says of one of its handlers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandlerInfo {
-    /// The name that it is asked for under.
+    /// The name by which requests mean it.
     pub name: HandlerName,
     /// Its name for people.
     pub display_name: String,
-    /// The ways of logging in that it knows.
+    /// The ways of logging in that it supports.
     pub flows: Vec<Flow>,
-    /// What of a request it heeds.
+    /// The parts of a request that it supports.
     pub capabilities: Vec<AuthCapability>,
 }
 
-/// How somebody wants to log in. Empty texts were not said.
+/// How somebody wants to log in. An empty text means that the field was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoginRequest {
     /// The tenant.
@@ -132,7 +131,7 @@ pub struct LoginRequest {
     pub scopes: Vec<String>,
     /// The way of logging in; `None` lets the handler choose.
     pub flow: Option<Flow>,
-    /// How long the person may take; `None` when nobody said. The wire has whole seconds.
+    /// How long the person may take; `None` leaves that to the handler. The wire has whole seconds.
     pub timeout: Option<Duration>,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -171,7 +170,7 @@ impl DeviceCodePrompt {
     }
 }
 
-/// Shows where the code belongs, not the code.
+/// Shows the address, and not the code or the message, which may repeat the code.
 impl fmt::Debug for DeviceCodePrompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceCodePrompt")
@@ -180,7 +179,7 @@ impl fmt::Debug for DeviceCodePrompt {
     }
 }
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoginResult {
     /// Who has logged in, if the handler says so.
@@ -195,7 +194,7 @@ pub struct LoginResult {
 #[error("login stream ended without result")]
 pub struct NoLoginResult;
 
-/// Which of a handler's logins is meant; nothing said means its default one.
+/// Which of a handler's logins is meant; its default one if neither field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The account, of several.
@@ -240,7 +239,7 @@ pub struct AccessRequest {
     pub scope: String,
     /// How long it has to stay valid. The wire has whole seconds.
     pub min_valid_for: Duration,
-    /// Whether a kept token will not do.
+    /// Whether to obtain a new token even if a kept one is valid.
     pub force_refresh: bool,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -248,13 +247,13 @@ pub struct AccessRequest {
     pub server_context: Option<String>,
     /// Who asks the server: by convention `server`, `user` or `machine`.
     pub caller: Option<String>,
-    /// The token that the caller came with. A secret.
+    /// The token that the caller presented. A secret.
     pub assertion: Option<String>,
     /// The server that is meant, of several.
     pub hostname: Option<String>,
 }
 
-/// Shows everything but the assertion, and of that whether there is one.
+/// Shows everything but the assertion; of that, only whether there is one.
 impl fmt::Debug for AccessRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessRequest")

@@ -15,11 +15,12 @@ use crate::{
 
 /// A way of running plugins.
 ///
-/// To find out which kind of plugin a file is, it is launched as one kind: a child answers only those who know
-/// its cookie. A plugin of the other kind fails with [`LaunchError::OtherKind`], if it can be recognized.
+/// The kind of a plugin cannot be asked: a child answers only a host that already presents the cookie of its kind.
+/// So a file is launched as one of the kinds. A plugin of the other kind fails with [`LaunchError::OtherKind`], if it
+/// can be recognized.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
-    /// Returns what this way is called.
+    /// Returns the backend's name.
     fn name(&self) -> BackendName;
 
     /// Starts a plugin that offers providers, and reads what it says of itself.
@@ -41,7 +42,7 @@ pub struct PluginSpec {
     pub name: PluginName,
     /// Its file.
     pub path: PathBuf,
-    /// What the file has to contain; `None` takes it as it is.
+    /// The digest that the file must have; `None` accepts any content.
     pub digest: Option<Digest>,
     /// What it may touch.
     pub grants: Grants,
@@ -58,7 +59,7 @@ pub struct PluginSpec {
 }
 
 impl PluginSpec {
-    /// Makes a specification that grants nothing and limits as usual.
+    /// Makes a specification that grants nothing, with the default limits.
     #[must_use]
     pub fn new(name: PluginName, path: impl Into<PathBuf>) -> Self {
         Self {
@@ -78,7 +79,7 @@ impl PluginSpec {
 /// Who holds a child process to its limits on memory and processor time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeldBy {
-    /// The kernel holds it to its memory; nobody to its processor time.
+    /// The kernel enforces the limit on memory; nothing enforces one on processor time.
     #[default]
     Kernel,
     /// The child itself: it runs a component, and is known to enforce the limits it is given.
@@ -92,21 +93,21 @@ pub struct RunAs {
     pub instances: Instances,
     /// Where a component runs.
     pub isolation: Isolation,
-    /// What a child process sees of our environment.
+    /// Which variables of our environment a child process gets.
     pub environment: Environment,
-    /// What a child process reads.
+    /// What a child process has as its standard input.
     pub stdin: Stdin,
 }
 
 /// How a component's instances are used. A child process is one instance, whatever this says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Instances {
-    /// A fresh one for every call: nothing of one call is left to the next.
+    /// A fresh one for every call: no call leaves anything to the next.
     #[default]
     PerCall,
-    /// One for all calls, which wait for each other.
+    /// One for all calls, which run one at a time.
     Single,
-    /// So many, each used again and again.
+    /// At most so many, each reused by one call after another.
     Pooled(u16),
 }
 
@@ -117,14 +118,14 @@ pub enum Isolation {
     /// In a sandbox of our own process.
     #[default]
     Sandbox,
-    /// In such a sandbox, in a process of its own.
+    /// In a sandbox, within a process of its own.
     Process,
 }
 
 /// What a child process sees of our environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
-    /// What most programs need, and what was granted by name.
+    /// The variables that most programs need, and those that were granted by name.
     #[default]
     Usual,
     /// All of it, as upstream has it.
@@ -137,7 +138,7 @@ pub enum Stdin {
     /// Nothing.
     #[default]
     Null,
-    /// What we read, as upstream has it.
+    /// Our own standard input, as upstream has it.
     Inherit,
 }
 
@@ -154,17 +155,17 @@ pub enum LaunchError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not what it has to be.
+    /// The file does not have the digest that it must have.
     #[error("{} has changed: expected {expected}, found {found}", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
-        /// What it had to contain.
+        /// The digest that it must have.
         expected: Digest,
-        /// What it contains.
+        /// The digest that it has.
         found: Digest,
     },
-    /// The file is no plugin that this backend could ever run. The text says what to do about it.
+    /// This backend can never run the file. The text says what to do about it.
     #[error("not a plugin that can be run")]
     Unfit(#[source] Box<dyn Error + Send + Sync>),
     /// The file is a plugin, and not of the kind that it was launched as.
@@ -173,10 +174,10 @@ pub enum LaunchError {
         /// What it was launched as.
         wanted: Kind,
     },
-    /// It was tried and did not come up.
+    /// The plugin was started, and did not become ready.
     #[error("did not start")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
-    /// It came up and did not say what it offers.
+    /// The plugin became ready, and then did not say what it offers.
     #[error("does not say what it offers")]
     Undescribed(#[source] CallError),
 }
@@ -188,13 +189,13 @@ impl LaunchError {
         Self::Unfit(source.into())
     }
 
-    /// Wraps the reason why a plugin did not come up.
+    /// Wraps the reason why a plugin did not become ready.
     #[must_use]
     pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(source.into())
     }
 
-    /// Refuses a file that does not contain what it has to; `None` takes it as it is.
+    /// Refuses a file whose digest is not the expected one; `None` accepts any.
     ///
     /// # Errors
     ///
@@ -208,8 +209,8 @@ impl LaunchError {
         }
     }
 
-    /// Returns a copy if the plugin itself is the cause and would fail again in the same way. A wrapped cause becomes
-    /// its text.
+    /// Returns a copy of the error if the plugin itself caused it and would fail in the same way again. In the copy a
+    /// wrapped cause has become its text.
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         match self {

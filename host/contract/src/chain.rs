@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// Says an error and everything that led to it, in one line: `cannot read the policy: no such file`.
+/// Returns an error and the causes behind it in one line: `cannot read the policy: no such file`.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut said = error.to_string();

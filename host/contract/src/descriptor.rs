@@ -30,22 +30,22 @@ pub struct Descriptor {
     pub schema: Option<Json>,
     /// The JSON Schemas of its outputs.
     pub output_schemas: BTreeMap<Capability, Json>,
-    /// Inputs and outputs to keep out of sight.
+    /// The names of inputs and outputs whose values are secret.
     pub sensitive_fields: Vec<String>,
     /// Values of the input `operation` that change something.
     ///
-    /// `None` says nothing about them, an empty list that all only read. The wire cannot tell the
+    /// `None` means unknown; an empty list means that all of them only read. The wire cannot tell the
     /// two apart, so a native plugin's empty list arrives as `None` (contract spec 2.4).
     pub write_operations: Option<Vec<String>>,
     /// Its operations one by one, if it describes them.
     pub operations: Vec<Operation>,
-    /// Whether asking it for dependencies is worth a call.
+    /// Whether it implements [`extract_dependencies`](crate::Provider::extract_dependencies).
     pub has_extract_dependencies: bool,
     /// What else it belongs to.
     pub tags: Vec<String>,
     /// The address of a picture.
     pub icon: String,
-    /// Where more is to be read.
+    /// Where to read more.
     pub links: Vec<Link>,
     /// How it is used.
     pub examples: Vec<Example>,
@@ -87,7 +87,7 @@ pub struct Operation {
 /// Where more is to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// What is to be found there.
+    /// What is found there.
     pub name: String,
     /// Its address.
     pub url: String,

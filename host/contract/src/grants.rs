@@ -26,7 +26,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Returns whether the plugin was granted anything that only a call to the host can give.
+    /// Returns whether the plugin was granted anything that it gets by calls to the host: secrets or identities.
     #[must_use]
     pub fn host_calls(&self) -> bool {
         self.identity.is_some() || !self.secrets.read.is_empty() || !self.secrets.write.is_empty()
@@ -41,7 +41,7 @@ impl Grants {
     }
 }
 
-/// The secrets that a plugin may read, and those it may set and delete. Writing is not reading.
+/// The secrets that a plugin may read, and those that it may set and delete. Permission to write includes none to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretGrant {
     /// What it may get and list.
@@ -69,12 +69,12 @@ impl SecretGrant {
 pub struct IdentityGrant {
     /// The auth handlers, by exact name. The host's default handler is granted under its own name only.
     pub handlers: Vec<String>,
-    /// Whether it may have tokens, too.
+    /// Whether it may get access tokens, too.
     pub token: bool,
 }
 
 impl IdentityGrant {
-    /// Returns whether the plugin may ask for the identity that this handler knows.
+    /// Returns whether the plugin may ask this handler for the user's identity.
     #[must_use]
     pub fn covers(&self, handler: &str) -> bool {
         !handler.is_empty() && self.handlers.iter().any(|name| name == handler)
@@ -86,7 +86,7 @@ impl IdentityGrant {
 pub struct NamePattern(String);
 
 impl NamePattern {
-    /// Returns whether a name is meant.
+    /// Returns whether the pattern matches a name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -131,9 +131,9 @@ impl FromStr for NamePattern {
     }
 }
 
-/// A place that a plugin may reach by HTTP: `https://host` or `http://host:port`, no path.
+/// A place that a plugin may reach by HTTP: `https://host` or `http://host:port`, without a path.
 ///
-/// A name has to resolve to a public address. An address, or `localhost`, grants itself.
+/// A host name has to resolve to a public address. An address, or `localhost`, may be a private one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAuthority {
     /// `http` or `https`.
@@ -221,9 +221,9 @@ pub struct FsGrant {
 /// What a plugin may do in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Look.
+    /// Read only.
     Read,
-    /// Look and change.
+    /// Read, create, change and delete.
     Write,
 }
 

@@ -29,7 +29,7 @@ pub trait HostService: fmt::Debug + Send + Sync {
     /// Returns who is logged in with a handler; the empty name is the host's default handler.
     async fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, HostError>;
 
-    /// Returns the auth handlers that may be asked. Never fails: what is not there is left out.
+    /// Returns the auth handlers that the plugin may ask. Never fails: handlers that cannot be listed are left out.
     async fn auth_handlers(&self) -> AuthHandlers;
 
     /// Returns an access token.
@@ -40,18 +40,18 @@ pub trait HostService: fmt::Debug + Send + Sync {
 
     /// Shows a person an address and returns what they brought back from it (contract spec 1.9).
     ///
-    /// Auth handlers ask this, while a login of theirs is under way.
+    /// Only auth handlers call this, during a login.
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError>;
 }
 
-/// Why the host did not do what a plugin asked, in upstream's sentence. The plugin reads it.
+/// Why the host did not do what a plugin asked. The plugin gets the text, which is upstream's sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// The host has nothing of the kind.
+    /// The host does not have this service.
     #[error("{0} not available")]
     Unavailable(&'static str),
-    /// The plugin asked for something that cannot be.
+    /// The request is invalid: a bad name, for instance.
     #[error("{0}")]
     Invalid(String),
     /// The plugin asked for something that it was not granted.
@@ -63,13 +63,13 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// The sentence about secrets of a host that keeps none.
+    /// The error of a host that keeps no secrets.
     pub const NO_SECRETS: Self = Self::Unavailable("secret store");
-    /// The sentence about identities of a host that knows none.
+    /// The error of a host that knows no identities.
     pub const NO_IDENTITY: Self = Self::Unavailable("auth identity");
-    /// The sentence about access tokens of a host that has none.
+    /// The error of a host that has no access tokens.
     pub const NO_TOKENS: Self = Self::Unavailable("auth token service");
-    /// The sentence about groups of a host that knows none.
+    /// The error of a host that knows no groups.
     pub const NO_GROUPS: Self = Self::Unavailable("auth groups");
 }
 
@@ -80,7 +80,7 @@ pub struct ResponseRequest {
     pub handler: String,
     /// The address that the person opens.
     pub authorization_url: String,
-    /// How the address that they bring back begins.
+    /// The beginning of the address that the person brings back.
     pub redirect_uri: String,
 }
 
@@ -93,7 +93,7 @@ impl ResponseRequest {
     }
 }
 
-/// Leaves out the address: whoever opens it can complete the login.
+/// Leaves out the address: it is good for this one login, whoever opens it.
 impl fmt::Debug for ResponseRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseRequest")
@@ -103,18 +103,18 @@ impl fmt::Debug for ResponseRequest {
     }
 }
 
-/// Why a person's answer did not come. Unlike a [`HostError`] its kind is sent along with the sentence
-/// (contract spec 1.9), because a plugin tries another way when nobody can be asked.
+/// Why there is no answer of a person. Unlike with a [`HostError`], the wire carries the kind of error and not
+/// only its sentence (contract spec 1.9), because a plugin tries another way when nobody can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PromptError {
-    /// The host does not know how to ask.
+    /// The host does not implement the call.
     #[error("this host cannot ask a person")]
     Unimplemented,
     /// There is nobody to ask now.
     #[error("{0}")]
     Unavailable(String),
-    /// The person, or the login, broke off.
+    /// The person gave up, or the login was abandoned.
     #[error("{0}")]
     Cancelled(String),
 }
@@ -138,9 +138,9 @@ pub struct Claims {
     pub name: String,
     /// The login name.
     pub username: String,
-    /// Since when it is so.
+    /// When the issuer made this statement.
     pub issued_at: Option<UnixSeconds>,
-    /// Until when it is so.
+    /// Until when the statement holds.
     pub expires_at: Option<UnixSeconds>,
 }
 
@@ -149,7 +149,7 @@ pub struct Claims {
 pub struct AuthHandlers {
     /// Their names.
     pub names: Vec<String>,
-    /// The one that is meant when none is named; empty when there is none.
+    /// The handler that is used when none is named; empty when there is none.
     pub default: String,
 }
 
@@ -162,7 +162,7 @@ pub struct TokenRequest {
     pub scope: String,
     /// How long it has to stay valid, in seconds; 0 leaves that to the host.
     pub min_valid_for: i64,
-    /// Whether a cached token will not do.
+    /// Whether to obtain a new token even if a cached one is valid.
     pub force_refresh: bool,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -179,7 +179,7 @@ pub struct Token {
     pub expires_at: Option<UnixSeconds>,
     /// What it is for.
     pub scope: String,
-    /// Since when it is known.
+    /// When it was cached.
     pub cached_at: Option<UnixSeconds>,
     /// How it was obtained.
     pub flow: String,

@@ -1,8 +1,8 @@
 //! JSON as text.
 //!
 //! A plugin's JSON stays text on its way to the user: parsing it would lose what a parser cannot hold (2^53+1,
-//! 1e400, `-0`, key order, duplicate keys). Only a room that has to look inside parses it, and keeps the rest as
-//! it was.
+//! 1e400, `-0`, key order, duplicate keys). Only the parts of a host that have to look inside parse it, and what they
+//! do not change they keep as it was.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,8 @@ use std::hash::{Hash, Hasher};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Text that is meant to be JSON. That it is UTF-8 is all that was checked, unless it was [`read`](Self::read).
+/// Text that is meant to be JSON. It is valid UTF-8; whether it is JSON is only known of one that was
+/// [`read`](Self::read) or [`check`](Self::check)ed.
 #[derive(Clone)]
 pub struct Json {
     text: String,
@@ -26,7 +27,7 @@ impl Json {
         Self { text: "null".to_owned(), is_known: true }
     }
 
-    /// Takes text as it is.
+    /// Takes text as it is, without a check.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_known: false }

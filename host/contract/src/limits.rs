@@ -1,14 +1,13 @@
 //! How much a plugin may use.
 //!
-//! One table for both backends. A component has a limit on everything; a native plugin only on what
-//! its policy says, because "runs unchanged" means that (the size of a message and the number of
-//! calls at a time are bounded for both).
+//! One table holds for both backends. A component has a limit on everything. A native plugin runs unchanged, so by
+//! default only the size of a message and the number of calls at a time are limited; a policy may add the others.
 
 use std::time::Duration;
 
 use crate::BackendName;
 
-/// What a policy says of a plugin's limits. `None` leaves one at the backend's default.
+/// The limits that a policy sets for a plugin. `None` leaves a limit at the backend's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all memories and tables of an instance; address space of a child.
@@ -26,7 +25,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns what holds for a plugin of that backend.
+    /// Returns the limits that hold for a plugin of a backend. The defaults:
     ///
     /// | limit | component | process |
     /// |---|---|---|
@@ -50,7 +49,7 @@ impl Limits {
     }
 }
 
-/// What holds for one plugin. `None` is unlimited.
+/// The limits that hold for one plugin. `None` is unlimited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// See [`Limits::memory`].

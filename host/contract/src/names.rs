@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Defines names that somebody else chose and that are taken as they are.
+/// Defines names that somebody else chose, and that are accepted unchecked.
 macro_rules! taken_as_it_is {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -45,7 +45,7 @@ taken_as_it_is! {
     HandlerName;
 }
 
-/// Defines words of which the contract knows some, and a plugin may use others (contract spec 3.10).
+/// Defines a vocabulary: the contract knows some words, and a plugin may use others (contract spec 3.10).
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $constant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -97,9 +97,9 @@ vocabulary! {
         AUTHENTICATION = "authentication",
         /// Changes the world.
         ACTION = "action",
-        /// Keeps what a solution has to remember. Later.
+        /// Keeps the state of a solution. Only in later versions of the contract.
         STATE = "state",
-        /// Changes and looks at the configuration of clusters. Later.
+        /// Reads and changes the configuration of clusters. Only in later versions of the contract.
         KUBECONFIG = "kubeconfig",
     }
 }
@@ -113,13 +113,13 @@ vocabulary! {
         INTERACTIVE = "interactive",
         /// An application with a secret or a certificate of its own.
         SERVICE_PRINCIPAL = "service_principal",
-        /// What runs the program vouches for it.
+        /// The platform that runs the program vouches for it.
         WORKLOAD_IDENTITY = "workload_identity",
         /// A personal access token that a person made before.
         PAT = "pat",
         /// The metadata service of the machine.
         METADATA = "metadata",
-        /// What Google's command left behind.
+        /// The credentials that Google's `gcloud` command has stored.
         GCLOUD_ADC = "gcloud_adc",
         /// An app that is installed on GitHub.
         GITHUB_APP = "github_app",
@@ -129,7 +129,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What of a request an auth handler heeds. Unknown ones pass through.
+    /// A part of a request that an auth handler supports. Unknown ones pass through.
     AuthCapability {
         /// Scopes at login.
         SCOPES_ON_LOGIN = "scopes_on_login",
@@ -145,9 +145,9 @@ vocabulary! {
         CALLBACK_PORT = "callback_port",
         /// The flow.
         FLOW_OVERRIDE = "flow_override",
-        /// The host name with every token. Later.
+        /// The host name with every token. Only in later versions of the contract.
         TOKEN_HOSTNAME = "token_hostname",
-        /// The host name as one login of several. Later.
+        /// The host name as one login of several. Only in later versions of the contract.
         INSTANCE_HOSTNAME = "instance_hostname",
     }
 }

@@ -22,13 +22,13 @@ use crate::{BackendName, Digest, Kind, PluginName, Refusal, chain};
 /// - Dropping the plugin stops it at once, without the grace that `shutdown` gives.
 #[async_trait]
 pub trait Plugin: fmt::Debug + Send + Sync {
-    /// Returns what is known of the plugin since its launch. Never does I/O.
+    /// Returns what its launch found out about the plugin. Never does I/O.
     fn info(&self) -> &PluginInfo;
 
     /// Returns whether the plugin can still be called. Never does I/O.
     ///
-    /// A child that died cannot. A component can until it is shut down: whatever ended one of its
-    /// instances under a call ended that call alone.
+    /// A child that died cannot. A component can until it is shut down: an instance that dies during a call
+    /// takes only that call with it.
     fn is_running(&self) -> bool;
 
     /// Asks the plugin to finish, then stops it once `grace` has passed.
@@ -37,7 +37,7 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     async fn shutdown(&self, grace: Duration);
 }
 
-/// What is known of a plugin since its launch.
+/// What a launch found out about a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginInfo {
     /// What it is called.
@@ -67,15 +67,15 @@ pub enum CallError {
     Limit {
         /// Which one, by its name in the policy.
         which: LimitName,
-        /// What it would have taken.
+        /// How much the plugin or the request needed.
         asked: Amount,
-        /// What the policy gives.
+        /// How much it was allowed.
         allowed: Amount,
     },
     /// The plugin answered in a form that the contract does not allow.
     #[error("the plugin broke the contract")]
     Contract(#[source] Box<dyn Error + Send + Sync>),
-    /// The plugin died under the call, or before it.
+    /// The plugin died during the call, or before it.
     #[error("the plugin stopped before it answered")]
     Stopped(#[source] StopReason),
     /// The caller's own deadline passed.
@@ -97,7 +97,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Wraps what shows that the plugin broke the contract.
+    /// Wraps the reason why an answer breaks the contract.
     #[must_use]
     pub fn contract(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Contract(source.into())
@@ -116,7 +116,8 @@ impl CallError {
         Err(Self::Limit { which, asked, allowed })
     }
 
-    /// Returns what [`Provider::descriptor`](crate::Provider::descriptor) says of a name that the plugin does not offer.
+    /// Returns the error of [`Provider::descriptor`](crate::Provider::descriptor) for a name that the plugin does not
+    /// offer.
     #[must_use]
     pub fn no_such_provider() -> &'static Self {
         static ERROR: LazyLock<CallError> =
@@ -182,7 +183,7 @@ pub enum Amount {
     Time(Duration),
     /// Things to count.
     Count(u64),
-    /// More than a number can hold, or not known.
+    /// More than a number can hold, or an amount that is not known.
     Unknown,
 }
 
@@ -229,11 +230,11 @@ fn tenths(f: &mut fmt::Formatter<'_>, bytes: u64, shift: u32, unit: &str) -> fmt
     write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
-/// How a plugin came to its end.
+/// How a plugin, or one instance of a component, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// Its process ended by itself or was ended from outside.
+    /// Its process, or the guest itself, exited; or the process was killed.
     Exited {
         /// How: an exit code or a signal, in words.
         status: String,
@@ -247,7 +248,7 @@ pub enum StopReason {
         /// The last of what it wrote to stderr; may be empty.
         stderr: String,
     },
-    /// It can no longer be talked to, and nobody knows why.
+    /// It can no longer be reached, for a reason that is not known.
     Lost {
         /// What was seen of it.
         reason: String,

@@ -7,22 +7,22 @@ use bytes::Bytes;
 
 use crate::PluginName;
 
-/// Takes what plugins print of their own accord: the stdout and stderr of a child process and of a guest, as they
-/// appear. The output of a streaming call is not part of it, and neither is what a plugin logs.
+/// Takes what plugins print outside of streaming calls: the stdout and stderr of child processes and of guests, as it
+/// appears. The output of a streaming call does not come here, and neither does the log of a plugin.
 ///
 /// The pieces of one stream of one plugin come in the order in which they were printed, cut anywhere. The order of
 /// pieces of different streams is unknown.
 ///
-/// Before each piece, its sender waits for [`room`](Self::room); a plugin that prints or logs more meanwhile blocks,
-/// while its deadlines go on and it can be stopped. So an implementation needs memory only for the room it gives, and
+/// Before each piece, the backend waits for [`room`](Self::room). A plugin that prints or logs more meanwhile blocks;
+/// its deadlines go on, and it can be stopped. So an implementation needs memory only for the room that it gives, and
 /// for one more piece of each plugin that prints.
 #[async_trait]
 pub trait Prints: fmt::Debug + Send + Sync {
     /// Waits until a piece can be taken. The future may be dropped at any time.
     async fn room(&self);
 
-    /// Takes a piece of 64 KiB at most. Never blocks. May be called without room: what is left of a plugin's output
-    /// when it ends comes all the same.
+    /// Takes a piece of at most 64 KiB. Must not block. May be called without room: what is left of a plugin's output
+    /// when it ends is handed over all the same.
     fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes);
 }
 

@@ -34,7 +34,7 @@ pub use host_service::HostAnswer;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// A field that has to be there is not.
+    /// A required field is missing.
     #[error("{field} is missing")]
     Missing {
         /// The field.
@@ -45,11 +45,11 @@ pub enum ConvertError {
     NotText {
         /// The field.
         field: &'static str,
-        /// Where it stops being text.
+        /// Where it stops being UTF-8.
         #[source]
         source: std::str::Utf8Error,
     },
-    /// A field does not hold what it has to. Upstream's sentence (contract spec 3.5).
+    /// A field cannot be decoded. The text is upstream's (contract spec 3.5).
     #[error("failed to decode {field}")]
     Undecodable {
         /// The field.

@@ -14,7 +14,7 @@ use crate::{CallError, Capability, Descriptor, Diagnostic, Json, Plugin, Provide
 
 /// A plugin that offers providers.
 ///
-/// No method here enforces a deadline: the caller drops the future in time. [`Call::deadline`] only informs
+/// No method here enforces a deadline: the caller drops the future when it passes. [`Call::deadline`] only informs
 /// the plugin.
 #[async_trait]
 pub trait Provider: Plugin {
@@ -25,10 +25,10 @@ pub trait Provider: Plugin {
     ///
     /// # Errors
     ///
-    /// What kept it from being read; [`CallError::Refused`] for a name that the plugin does not offer.
+    /// Why the descriptor could not be read at launch; [`CallError::Refused`] if the plugin does not offer the name.
     fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError>;
 
-    /// Prepares one provider. A plugin that makes an instance anew configures it again by itself.
+    /// Prepares one provider. A plugin that starts new instances configures them in the same way by itself.
     ///
     /// Succeeds for a plugin that does not implement the call: it has nothing to prepare (contract spec 4.7).
     async fn configure(
@@ -41,7 +41,7 @@ pub trait Provider: Plugin {
     /// Runs one request to its end.
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError>;
 
-    /// Runs one request, and hands over its output as it appears.
+    /// Runs one request. The stream brings what it prints, as it appears, and then the result.
     ///
     /// The stream ends after exactly one [`Chunk::Result`] or one error, never both. A slow reader slows
     /// the plugin; dropping the stream abandons the call. From a plugin that cannot stream the error is
@@ -72,20 +72,20 @@ pub trait Provider: Plugin {
 /// What goes with every call besides its request.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// When the caller will have given up.
+    /// When the caller stops waiting; `None` if it never does.
     pub deadline: Option<Instant>,
 }
 
 /// What a host tells a provider or an auth handler before it calls it (contract spec 1.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// Whether to say less.
+    /// Whether to print less.
     pub quiet: bool,
-    /// Whether to do without colours.
+    /// Whether to print without colours.
     pub no_color: bool,
     /// The name of the host's command.
     pub binary_name: String,
-    /// Whatever else there is to set.
+    /// Further settings, by name.
     pub settings: Settings,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -94,7 +94,7 @@ pub struct Configuration {
     pub prompts_for_response: bool,
 }
 
-/// The names of settings to their values, each JSON of its own.
+/// Settings by name. Each value is JSON of its own.
 pub type Settings = BTreeMap<String, Json>;
 
 /// A request to execute.
@@ -104,7 +104,7 @@ pub struct Execute {
     pub provider: ProviderName,
     /// A JSON object, or `null`.
     pub input: Json,
-    /// What surrounds the input.
+    /// What goes with the input.
     pub context: Context,
 }
 
@@ -116,7 +116,7 @@ impl Execute {
     }
 }
 
-/// What surrounds the input of an execution.
+/// What goes with the input of an execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// A JSON object whose key `resolverContext` holds what was resolved so far.
@@ -129,13 +129,13 @@ pub struct Context {
     pub working_directory: Option<String>,
     /// The directory that actions write to.
     pub output_directory: Option<String>,
-    /// What to do about a file that exists: `error`, `overwrite`, `skip`, `skip-unchanged`, `append`.
+    /// What to do if a file exists already: `error`, `overwrite`, `skip`, `skip-unchanged`, `append`.
     pub conflict_strategy: Option<String>,
     /// Whether to keep a copy of what is overwritten.
     pub backup: bool,
     /// Where the call stands in a loop.
     pub iteration: Option<Iteration>,
-    /// A JSON object.
+    /// The parameters of the run, as a JSON object.
     pub parameters: Option<Json>,
     /// The solution on whose behalf the call is made.
     pub solution: Option<Solution>,
@@ -148,13 +148,13 @@ pub struct Context {
 /// Where a call stands in a loop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Iteration {
-    /// What this turn is about.
+    /// The item of this turn.
     pub item: Option<Json>,
     /// Which turn it is, from 0.
     pub index: i32,
-    /// The name that the item goes by.
+    /// The name by which expressions refer to the item.
     pub item_alias: String,
-    /// The name that the index goes by.
+    /// The name by which expressions refer to the index.
     pub index_alias: String,
 }
 
@@ -188,7 +188,7 @@ pub struct Output {
     pub metadata: Option<Json>,
     /// Whether the user has seen the value already.
     pub streamed: bool,
-    /// What the plugin remarked. Upstream shows none of a success; we log them.
+    /// The plugin's remarks. Upstream shows none on success; we log them.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -203,9 +203,9 @@ impl Output {
 /// One thing that a streaming execution hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// What it printed, cut anywhere.
+    /// A piece of what it wrote to its standard output, cut anywhere.
     Stdout(Bytes),
-    /// What it complained of, cut anywhere.
+    /// A piece of what it wrote to its standard error, cut anywhere.
     Stderr(Bytes),
     /// Its end.
     Result(Output),

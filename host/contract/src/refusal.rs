@@ -1,16 +1,16 @@
-//! A plugin's own "no", in its own words.
+//! A refusal: a plugin's own error, in its own words.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a plugin declined a request. Its words, for the user; retrying changes nothing.
+/// Why a plugin declined a request, in its own words, for the user. Retrying changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// What the plugin said.
     pub message: String,
     /// The exit code that it named; never 0.
     pub exit_code: Option<i32>,
-    /// What it remarked.
+    /// Its remarks.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -21,7 +21,7 @@ impl Refusal {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// Returns the diagnostics of severity *error*, one to a line, or `None` when there is none.
+    /// Returns the diagnostics of severity *error*, one to a line; `None` when there are none.
     ///
     /// Upstream shows them in place of the message (contract spec 4.6).
     #[must_use]

@@ -1,17 +1,17 @@
-//! What others wrote, made fit for a terminal.
+//! Text that others wrote, made safe for a terminal.
 //!
-//! A name, a path or a message of a plugin is text and nothing more. On a terminal it could move the cursor, turn
-//! the direction of what follows around, or begin a line that looks like one of ours.
+//! A name, a path or a message may come from a plugin. On a terminal it could move the cursor, reverse the direction of
+//! the text that follows, or begin a line that looks like one of ours.
 
-/// Returns a text with everything that could move a terminal's cursor made visible, but for the ends of its lines.
+/// Returns a text in which everything that could move a terminal's cursor is made visible, except line breaks.
 #[must_use]
 pub fn visible(text: &str) -> String {
     shown(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Returns a text with everything that could move a terminal's cursor made visible, the ends of its lines as well.
+/// Returns a text in which everything that could move a terminal's cursor is made visible, line breaks included.
 ///
-/// For what stands in a line of ours: what follows would otherwise look like our next one.
+/// This is for text within a line of ours: what follows a line break would look like our next line.
 #[must_use]
 pub fn visible_line(text: &str) -> String {
     shown(text, |_| false)
@@ -24,8 +24,8 @@ fn shown(text: &str, stays: impl Fn(char) -> bool) -> String {
             c if stays(c) => out.push(c),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            // Some programs end a line at the first two. The marks that turn the direction of text around hide as well as a
-            // cursor does.
+            // Some programs end a line at the first two. The others change the direction of text, which hides as
+            // well as a moved cursor does.
             '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' => {
                 out.extend(c.escape_unicode());
             }

@@ -47,9 +47,9 @@ impl<T> For<T> {
 pub struct ConfigureAuth {
     /// The handler that is meant, by its advertised name.
     pub handler: HandlerName,
-    /// What it is told.
+    /// The configuration itself.
     pub configuration: Configuration,
-    /// The number under which the broker knows our services; `None` offers nothing.
+    /// The broker's id of our host service; `None` offers none.
     pub host_service: Option<NonZeroU32>,
     /// The application protocol that the sender speaks.
     pub protocol_version: i32,
@@ -100,7 +100,7 @@ impl TryFrom<proto::ConfigureAuthHandlerResponse> for Answer<()> {
     type Error = ConvertError;
 
     fn try_from(response: proto::ConfigureAuthHandlerResponse) -> Result<Self, ConvertError> {
-        // The version is for people: neither side does anything about it (contract item 21).
+        // The version is for people; neither side acts on it (contract item 21).
         let proto::ConfigureAuthHandlerResponse { error, protocol_version: _, diagnostics } = response;
         answer(error, 0, diagnostics, |_| Ok(()))
     }
@@ -179,14 +179,14 @@ impl From<proto::LoginRequest> for For<LoginRequest> {
     }
 }
 
-/// One message of a login. Which of them ends it is for its reader to know.
+/// One message of a login. The reader decides which of them ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginItem {
     /// What the person has to see.
     Prompt(DeviceCodePrompt),
-    /// What came of it.
+    /// The result of the login, or the plugin's refusal.
     Result(Answer<LoginResult>),
-    /// Something that a later contract may know.
+    /// A message of a later contract.
     Unknown,
 }
 
@@ -195,14 +195,14 @@ impl From<proto::LoginStreamMessage> for LoginItem {
         match message.payload {
             Some(Payload::DeviceCodePrompt(prompt)) => Self::Prompt(prompt.into()),
             Some(Payload::Result(result)) => Self::Result(Answer(Ok(result.into()))),
-            // An error without words is an error: that it is there says so.
+            // An error with an empty text is an error, too: the field is present.
             Some(Payload::Error(error)) => Self::Result(Answer(Err(Refusal::new(error)))),
             None => Self::Unknown,
         }
     }
 }
 
-/// Of a refusal there is room for words alone: those that are shown.
+/// Of a refusal only the text that is shown is sent: the message has no other fields for it.
 impl From<LoginItem> for proto::LoginStreamMessage {
     fn from(item: LoginItem) -> Self {
         Self {

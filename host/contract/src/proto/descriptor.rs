@@ -23,7 +23,7 @@ impl From<Descriptor> for proto::GetProviderDescriptorResponse {
     }
 }
 
-/// Takes a descriptor as it is, without schemas that are none.
+/// Takes a descriptor as it is, and drops schemas that are not valid ones.
 impl From<proto::ProviderDescriptor> for Descriptor {
     fn from(descriptor: proto::ProviderDescriptor) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl From<Descriptor> for proto::ProviderDescriptor {
     }
 }
 
-/// Any text at all, even one that is no schema, hides the whole structured map, as upstream.
+/// Reads the schemas of outputs. Any text at all, even an invalid one, hides the whole structured map, as upstream.
 fn output_schemas(
     raw: HashMap<String, Bytes>,
     structured: &HashMap<String, proto::Schema>,
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(proto::GetProviderDescriptorResponse::from(back), message);
     }
 
-    /// The flags are the only fields whose absence the full descriptor could hide.
+    /// A test with every field set would not show that a missing flag is read as true.
     #[test]
     fn an_empty_descriptor_survives_both_ways() {
         let message = proto::ProviderDescriptor::from(Descriptor::default());

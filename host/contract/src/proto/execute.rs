@@ -17,9 +17,9 @@ use crate::{
 pub struct Configure {
     /// The provider that is meant, by its advertised name.
     pub provider: ProviderName,
-    /// What it is told.
+    /// The configuration itself.
     pub configuration: Configuration,
-    /// The number under which the broker knows our services; `None` offers nothing.
+    /// The broker's id of our host service; `None` offers none.
     pub host_service: Option<NonZeroU32>,
     /// The application protocol that the sender speaks.
     pub protocol_version: i32,
@@ -28,7 +28,7 @@ pub struct Configure {
 impl From<Configure> for proto::ConfigureProviderRequest {
     fn from(configure: Configure) -> Self {
         let Configure { provider, configuration, host_service, protocol_version } = configure;
-        // A provider is not told whether a person can be asked: it has no login to ask during.
+        // Providers have no login during which to ask a person, so they are not told whether that is possible.
         let Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response: _ } =
             configuration;
         Self {
@@ -175,13 +175,13 @@ impl From<proto::SolutionMeta> for Solution {
 /// One message of a streaming execution. The reader decides which of them ends the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamItem {
-    /// What the plugin printed.
+    /// What the provider wrote to its standard output.
     Stdout(Bytes),
-    /// What it complained of.
+    /// What it wrote to its standard error.
     Stderr(Bytes),
-    /// What came of it.
+    /// The result of the execution, or the plugin's refusal.
     Result(Answer<Output>),
-    /// Something that a later contract may know.
+    /// A message of a later contract.
     Unknown,
 }
 

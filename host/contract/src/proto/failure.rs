@@ -4,7 +4,8 @@
 //! metadata, under [`FAILURE`], so that a component behind the shim fails like one in the host itself. Texts
 //! stay in the message.
 //!
-//! A plugin can be believed here, because it speaks only of itself: that it hit a limit, or died in a call.
+//! The line needs no trust: a plugin can only say of itself that it hit a limit, broke the contract, died in a call
+//! or is busy.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
             let [reason, stderr] = [reason, words].map(str::to_owned);
             CallError::Stopped(StopReason::Trapped { reason, stderr })
         }),
-        // The only operation that a plugin can be busy with for long.
+        // Only a login waits for a person.
         "busy" => match words.next()? {
             "login" => CallError::Busy { with: "login" },
             _ => return None,

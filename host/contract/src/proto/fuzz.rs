@@ -13,7 +13,7 @@ use crate::{
     FlowAvailability, HandlerInfo, Output, ResponseRequest, Token, TokenRequest,
 };
 
-/// No error is longer, whatever the message held: it names a field and what was expected there.
+/// The longest error, whatever the message held: an error names a field and what was expected there.
 const LONGEST_ERROR: usize = 1024;
 
 /// Reads `input` as a message, converts it, and looks at what came of it.

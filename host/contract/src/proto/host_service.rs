@@ -1,6 +1,6 @@
 //! What a plugin asks of us, to and from the wire (contract spec 1.5).
 //!
-//! The requests of secrets and groups are nothing but texts and convert where they are read.
+//! The requests for secrets and groups hold only texts, and are read where they are served.
 
 use portcullis_proto as proto;
 
@@ -48,8 +48,8 @@ pub(super) fn from_unix(seconds: i64) -> Option<UnixSeconds> {
     (seconds != 0 && seconds != GO_ZERO).then_some(seconds)
 }
 
-/// Writes a moment for a field in which upstream says "never" with Go's zero time (contract spec 3.8): its readers take
-/// 0 for 1970.
+/// Writes a moment for a field in which upstream says "never" with Go's zero time (contract spec 3.8): upstream's
+/// readers take 0 for 1970.
 pub(super) fn to_unix(moment: Option<UnixSeconds>) -> i64 {
     moment.unwrap_or(GO_ZERO)
 }

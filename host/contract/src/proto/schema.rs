@@ -82,7 +82,7 @@ pub(super) fn from_structured(schema: &proto::Schema) -> Json {
     Json::from_text(serde_json::to_string(&object).expect("keys are text and numbers are finite"))
 }
 
-/// Drops what is no JSON one by one, as upstream does.
+/// Converts one parameter. Values that are not JSON are dropped one by one, as upstream does.
 fn property(parameter: &proto::Parameter) -> Property<'_> {
     let size = |size: i32| (size > 0).then_some(size);
     let bound = |set: bool, bound: f64| if set { number(bound) } else { None };
@@ -110,7 +110,7 @@ fn raw(bytes: &[u8]) -> Option<&RawValue> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// Writes a whole number without a fraction, as a person would; JSON has none for NaN and infinity.
+/// Writes a whole number without a fraction, as a person would. `None` for NaN and infinity, which JSON does not have.
 fn number(value: f64) -> Option<serde_json::Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT {
@@ -129,7 +129,7 @@ struct Parts<'a> {
     required: Option<&'a RawValue>,
 }
 
-/// Writes the structured form of a schema; none of one without properties.
+/// Writes the structured form of a schema; `None` if it has no properties.
 pub(super) fn to_structured(schema: &Json) -> Option<proto::Schema> {
     let parts: Parts<'_> = serde_json::from_str(schema.as_str()).ok()?;
     let properties = parts.properties.filter(|properties| !properties.is_empty())?;

@@ -15,7 +15,7 @@ fn handler() -> HandlerName {
     HandlerName::new("handler")
 }
 
-/// Sends and reads back; every field of the message has to be said, so that none is forgotten.
+/// Converts to the message and back. Every field of the message has to be set, so that none is forgotten.
 #[track_caller]
 fn check<M, C>(contract: C)
 where
