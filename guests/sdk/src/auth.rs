@@ -6,13 +6,12 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
 
 /// A plugin that offers auth handlers.
 ///
-/// Every method but two names the handler that is meant, since one plugin may offer several. What to
-/// know:
+/// One plugin may offer several handlers, so most methods name the handler that is meant. What to know:
 ///
 /// - One value serves all calls, so what it keeps in memory lasts from one call to the next, until the
-///   plugin ends, by a crash or otherwise. What has to outlive that belongs into the host's secrets.
-/// - Calls may overlap when the plugin is built as a native one; a component has one at a time, and the
-///   others wait: for a login that takes minutes, too.
+///   plugin ends, by a crash or otherwise. What has to last longer belongs in the host's secrets.
+/// - In a native plugin calls may overlap. A component has one call at a time, and the others wait, even for a
+///   login that takes minutes.
 /// - In a component, a call whose caller has gone is ended wherever it stands, and the component's memory with it. In a
 ///   native plugin it goes on, and is told so: by [`Host::cancelled`], and by calls of the host that fail.
 /// - A panic ends the process of a native plugin, and the one instance of a component, with its memory. Its text is shown to
@@ -22,20 +21,20 @@ use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSecond
     note = "a plugin that is a provider is exported by `export!`"
 )]
 pub trait AuthHandler: Send + Sync + 'static {
-    /// Returns the handlers that this plugin offers. Asked at a start and by whoever only looks; a component that is made
-    /// anew is not asked again.
+    /// Returns the handlers that this plugin offers. Hosts call this when they start the plugin, and when they only
+    /// list it; an instance that replaces an earlier one is not asked again.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the plugin from knowing; it is then of no use to anybody.
+    /// If the plugin cannot say. Hosts cannot use it then.
     fn handlers(&self) -> Result<Vec<HandlerInfo>, Error>;
 
-    /// Prepares one handler. A plugin that is started anew is configured again before it is used.
+    /// Prepares one handler. A plugin that is started again is configured again before it is used.
     ///
     /// # Errors
     ///
-    /// When the configuration cannot be used. The host's log says so, and the handler is called all the same, as if
-    /// there were none: a call that cannot do without has to decline itself.
+    /// When the configuration cannot be used. The host logs the error, and calls the handler all the same, as if it had
+    /// none: a call that cannot do without it has to return an error itself.
     fn configure(&self, host: &Host<'_>, handler: &str, configuration: Configuration) -> Result<(), Error> {
         let _ = (host, handler, configuration);
         Ok(())
@@ -71,10 +70,10 @@ pub trait AuthHandler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When there is none to be had, because nobody is logged in, say.
+    /// When there is no token, because nobody is logged in, for instance.
     fn token(&self, host: &Host<'_>, request: AccessRequest) -> Result<Token, Error>;
 
-    /// Lists the tokens that are kept, without the tokens themselves.
+    /// Describes the tokens that are kept, without the tokens themselves.
     ///
     /// # Errors
     ///
@@ -118,7 +117,7 @@ pub trait AuthHandler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unimplemented`], from here, leaves the question open.
+    /// [`Error::Unimplemented`], the default, leaves the question open.
     fn detect_available_flows(&self, host: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
         let _ = (host, handler);
         Err(Error::Unimplemented)
@@ -128,7 +127,7 @@ pub trait AuthHandler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When it cannot be one; [`Error::Unimplemented`], from here, when it never is.
+    /// When it cannot act as one; [`Error::Unimplemented`], the default, when it never can.
     fn activate_server_mode(&self, host: &Host<'_>, settings: &Json) -> Result<(), Error> {
         let _ = (host, settings);
         Err(Error::Unimplemented)
@@ -170,7 +169,7 @@ pub struct LoginRequest {
     pub scopes: Vec<String>,
     /// The way to log in; empty leaves the choice to the handler.
     pub flow: String,
-    /// How long the person may take, in seconds; `None` when nobody said. Nobody enforces it here.
+    /// How long the person may take, in seconds; `None` leaves that to the handler, which is the one to enforce it.
     pub timeout: Option<i64>,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -180,12 +179,12 @@ pub struct LoginRequest {
     pub callback_port: Option<i32>,
 }
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoginResult {
     /// Who it was, if that is known.
     pub claims: Option<Claims>,
-    /// Until when it holds.
+    /// Until when the login is good.
     pub expires_at: Option<UnixSeconds>,
 }
 
@@ -203,11 +202,11 @@ pub struct Account {
 pub struct AuthStatus {
     /// Whether somebody is logged in.
     pub authenticated: bool,
-    /// Who.
+    /// Who it is.
     pub claims: Option<Claims>,
-    /// Until when.
+    /// Until when the login is good.
     pub expires_at: Option<UnixSeconds>,
-    /// When that was last renewed.
+    /// When the login was last renewed.
     pub last_refresh: Option<UnixSeconds>,
     /// The tenant.
     pub tenant_id: String,
@@ -236,7 +235,7 @@ pub struct AccessRequest {
     pub scope: String,
     /// How long it has to stay valid, in seconds.
     pub min_valid_for: i64,
-    /// Whether a kept token will not do.
+    /// Whether to obtain a new token even if a kept one is valid.
     pub force_refresh: bool,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -244,7 +243,7 @@ pub struct AccessRequest {
     pub server_context: Option<String>,
     /// Who asks.
     pub caller: Option<String>,
-    /// What proves who the caller's user is; exchanged for the token.
+    /// The token that proves who the caller's user is, to be exchanged for the new one. A secret.
     pub assertion: Option<String>,
     /// The machine that the token is for.
     pub hostname: Option<String>,
@@ -287,7 +286,7 @@ pub struct CachedToken {
     pub is_expired: bool,
     /// The session that it belongs to.
     pub session_id: String,
-    /// What tells the identity that it belongs to from others.
+    /// A short text that stands for the identity it belongs to, such as the start of a digest.
     pub fingerprint: String,
     /// The machine that it is for.
     pub hostname: String,

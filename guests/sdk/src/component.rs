@@ -1,8 +1,8 @@
 //! A plugin as a component: its exports, its imports, and the crossing of types in between.
 //!
-//! Nothing here is public but by name, for the sake of [`export!`](crate::export) and
-//! [`export_auth_handler!`](crate::export_auth_handler). Every field crosses by a move; JSON crosses as it
-//! is.
+//! What is `pub` here is so only for the macros [`export!`](crate::export) and
+//! [`export_auth_handler!`](crate::export_auth_handler). Every field is moved and not copied; JSON stays the text
+//! that it is.
 
 use std::marker::PhantomData;
 use std::time::Duration;

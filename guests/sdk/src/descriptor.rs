@@ -47,21 +47,21 @@ pub struct Descriptor {
     /// `success`, in `validation` a boolean `valid` and an array `errors`, in `authentication` a boolean `authenticated` and a
     /// string `token`.
     pub output_schemas: BTreeMap<Capability, Json>,
-    /// Inputs and outputs to keep out of sight.
+    /// The names of inputs and outputs whose values are secret.
     pub sensitive_fields: Vec<String>,
     /// Values of the input `operation` that change something, and are refused outside of `action`, `state` and `kubeconfig`.
     ///
-    /// An empty list says no more than `None`: the wire cannot tell them apart.
+    /// An empty list means the same as `None`: the wire cannot tell them apart.
     pub write_operations: Option<Vec<String>>,
     /// Its operations one by one, if it describes them.
     pub operations: Vec<Operation>,
-    /// Whether [`extract_dependencies`](crate::Provider::extract_dependencies) is worth calling.
+    /// Whether hosts should call [`extract_dependencies`](crate::Provider::extract_dependencies).
     pub has_extract_dependencies: bool,
     /// What else it belongs to.
     pub tags: Vec<String>,
     /// The address of a picture.
     pub icon: String,
-    /// Where more is to be read.
+    /// Where to read more.
     pub links: Vec<Link>,
     /// How it is used.
     pub examples: Vec<Example>,
@@ -73,7 +73,7 @@ pub struct Descriptor {
     pub beta: bool,
 }
 
-/// Everything empty, but for the API version `v1`.
+/// Everything is empty except the API version, which is `v1`.
 impl Default for Descriptor {
     fn default() -> Self {
         Self {
@@ -116,9 +116,9 @@ impl Capability {
     pub const AUTHENTICATION: Self = Self(Cow::Borrowed("authentication"));
     /// Changes the world.
     pub const ACTION: Self = Self(Cow::Borrowed("action"));
-    /// Keeps what a solution has to remember.
+    /// Keeps the state of a solution.
     pub const STATE: Self = Self(Cow::Borrowed("state"));
-    /// Changes and looks at the configuration of clusters.
+    /// Reads and changes the configuration of clusters.
     pub const KUBECONFIG: Self = Self(Cow::Borrowed("kubeconfig"));
 
     /// Takes a name as it is.
@@ -167,10 +167,10 @@ pub struct Operation {
     pub deprecation_message: String,
 }
 
-/// Where more is to be read.
+/// Where to read more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// What is to be found there.
+    /// What is found there.
     pub name: String,
     /// Its address.
     pub url: String,

@@ -1,13 +1,13 @@
-//! Why a plugin does not do what it was asked.
+//! Why a call to a plugin failed.
 
 use std::error::Error as StdError;
 
 /// Why a call failed.
 ///
-/// Any error converts into one with `?`; its message is then the error's own, followed by those of its
-/// sources. For that reason this type is no [`std::error::Error`] itself.
+/// Any error converts into this with `?`; the message is then the error's own, followed by those of its
+/// sources. For that to compile, this type does not implement [`std::error::Error`] itself.
 ///
-/// A boxed error, or one of `anyhow`'s, is none either in the eyes of `?`. What is in it converts:
+/// A boxed error, or one of `anyhow`'s, does not implement it either, so `?` does not take it. What is in it converts:
 ///
 /// ```
 /// use portcullis_sdk::Error;
@@ -23,26 +23,26 @@ use std::error::Error as StdError;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The plugin does not offer this call. The host falls back on another one or does without.
+    /// The plugin does not implement this call. The host falls back on another one or does without.
     Unimplemented,
     /// The plugin understood the request and declines it.
     Refused(Refusal),
 }
 
 impl Error {
-    /// Declines with nothing but a message, which is for the user.
+    /// Makes a refusal of nothing but a message for the user.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(message))
     }
 
-    /// Declines a provider that this plugin does not offer, in the usual words.
+    /// Makes the usual refusal of a provider that this plugin does not offer.
     #[must_use]
     pub fn unknown_provider(name: &str) -> Self {
         Self::new(format!("unknown provider: {name}"))
     }
 
-    /// Declines an auth handler that this plugin does not offer, in the usual words.
+    /// Makes the usual refusal of an auth handler that this plugin does not offer.
     #[must_use]
     pub fn unknown_handler(name: &str) -> Self {
         Self::new(format!("unknown handler: {name}"))
@@ -86,11 +86,11 @@ fn with_sources(error: &dyn StdError) -> String {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is said to the user.
+    /// The message for the user.
     pub message: String,
     /// The exit code to end with; never 0.
     pub exit_code: Option<i32>,
-    /// What there is to remark. Remarks that are errors are shown in place of the message.
+    /// Remarks on the request. Those that are errors are shown in place of the message.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -101,7 +101,7 @@ impl Refusal {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// Names the exit code to end with. 0 names none.
+    /// Sets the exit code to end with. 0 sets none.
     #[must_use]
     pub fn exit_code(mut self, code: i32) -> Self {
         self.exit_code = (code != 0).then_some(code);
@@ -116,7 +116,7 @@ impl Refusal {
     }
 }
 
-/// One remark on what was asked.
+/// One remark on a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -130,19 +130,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Makes a remark on why the request fails.
+    /// Makes a remark that says why the request fails.
     #[must_use]
     pub fn error(summary: impl Into<String>) -> Self {
         Self { severity: Severity::Error, summary: summary.into(), ..Self::default() }
     }
 
-    /// Makes a remark that the user should know of.
+    /// Makes a remark that warns the user.
     #[must_use]
     pub fn warning(summary: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, summary: summary.into(), ..Self::default() }
     }
 
-    /// Says more.
+    /// Adds details.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
@@ -160,7 +160,7 @@ impl Diagnostic {
 /// How bad a [`Diagnostic`] is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Severity {
-    /// Nobody said.
+    /// Unspecified.
     #[default]
     Invalid,
     /// The request fails because of it.

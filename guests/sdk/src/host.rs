@@ -1,7 +1,7 @@
 //! What a plugin may ask of its host.
 //!
-//! A [`Host`] comes with every call and is worth nothing after it. What it was asked is answered
-//! according to what the user granted; a plugin that was granted nothing gets errors, never silence.
+//! Every call gets a [`Host`], which is valid for that call only. It answers according to what the user granted: a
+//! plugin that was granted nothing gets errors, never silence.
 //!
 //! In a component each method is an import of its own, and a component imports only what its code
 //! calls. That is why `Host` is a struct: a trait object would drag every import into every plugin.
@@ -31,7 +31,7 @@ impl<'a> Host<'a> {
         Self { calls }
     }
 
-    /// Makes a host of whatever answers for it: a real one behind a wire, or one that a test made up.
+    /// Makes a host that asks `service`: a real host behind a connection, or one that a test made up.
     #[cfg(not(target_family = "wasm"))]
     #[must_use]
     pub fn from_service(service: &'a dyn HostService) -> Self {
@@ -42,7 +42,7 @@ impl<'a> Host<'a> {
     ///
     /// # Errors
     ///
-    /// The host's sentence about why not; so in all the calls below.
+    /// The host's sentence about why not.
     pub fn get_secret(&self, name: &str) -> Result<Option<String>, HostError> {
         self.calls.get_secret(name).map_err(HostError::of("GetSecret"))
     }
@@ -83,11 +83,11 @@ impl<'a> Host<'a> {
         self.calls.auth_identity(handler, scope).map_err(HostError::of("GetAuthIdentity"))
     }
 
-    /// Returns the auth handlers that may be asked.
+    /// Returns the auth handlers that the plugin may ask.
     ///
     /// # Errors
     ///
-    /// Only in a native plugin, when its caller has given up: the host never refuses this one, it leaves out names.
+    /// Only in a native plugin, when its caller has gone. A host never refuses this call: it leaves out names.
     pub fn auth_handlers(&self) -> Result<AuthHandlers, HostError> {
         self.calls.auth_handlers().map_err(HostError::of("ListAuthHandlers"))
     }
@@ -122,8 +122,8 @@ impl<'a> Host<'a> {
         self.calls.log(level, message, &fields_text(fields));
     }
 
-    /// Returns whether the caller has given up. A component's call that is given up is ended soon, whatever it does; a
-    /// native plugin's has to end by itself.
+    /// Returns whether the caller has gone. In a component the call is then ended soon, whatever it does; in a native
+    /// plugin it has to end by itself.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.calls.cancelled()
@@ -142,7 +142,7 @@ impl fmt::Debug for Host<'_> {
     }
 }
 
-/// Writes fields as a JSON object; none at all as nothing.
+/// Writes fields as a JSON object; an empty text if there are none.
 fn fields_text(fields: &[(&str, Value)]) -> String {
     let mut text = String::new();
     for (name, value) in fields {
@@ -188,14 +188,14 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {}
 
-/// How much a line of the log matters.
+/// How important a line of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// To follow every step.
+    /// For following every step.
     Trace,
-    /// To find a fault.
+    /// For finding a fault.
     Debug,
-    /// To know what happened.
+    /// What happened.
     Info,
     /// Something to look at.
     Warn,

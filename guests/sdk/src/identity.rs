@@ -24,18 +24,18 @@ pub struct Claims {
     pub name: String,
     /// The login name.
     pub username: String,
-    /// Since when it is so.
+    /// When the issuer made this statement.
     pub issued_at: Option<UnixSeconds>,
-    /// Until when it is so.
+    /// Until when the statement holds.
     pub expires_at: Option<UnixSeconds>,
 }
 
-/// The auth handlers that may be asked.
+/// The auth handlers that the plugin may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthHandlers {
     /// Their names.
     pub names: Vec<String>,
-    /// The one that is meant when none is named; empty when there is none.
+    /// The handler that is used when none is named; empty when there is none.
     pub default: String,
 }
 
@@ -46,9 +46,9 @@ pub struct TokenRequest {
     pub handler: String,
     /// What the token is for.
     pub scope: String,
-    /// How long it has to stay valid, in seconds; 0 leaves that to the host, and ours takes a minute.
+    /// How long it has to stay valid, in seconds; 0 leaves that to the host. Portcullis then asks for a minute.
     pub min_valid_for: i64,
-    /// Whether a cached token will not do.
+    /// Whether to obtain a new token even if a cached one is valid.
     pub force_refresh: bool,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -65,7 +65,7 @@ pub struct Token {
     pub expires_at: Option<UnixSeconds>,
     /// What it is for.
     pub scope: String,
-    /// Since when it is known.
+    /// When it was cached.
     pub cached_at: Option<UnixSeconds>,
     /// How it was obtained.
     pub flow: String,

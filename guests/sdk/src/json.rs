@@ -1,8 +1,7 @@
 //! JSON as text.
 //!
-//! Between a plugin and its user JSON is text that nobody takes apart on the way, so that numbers, key
-//! order and duplicate keys arrive as they were written. A plugin parses what it wants to look into,
-//! into a type of its own choice, and nothing else.
+//! JSON stays text between a plugin and its user, so that numbers, key order and duplicate keys arrive as they
+//! were written. A plugin parses only what it has to look into, into types of its own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::Error;
 
-/// Text that is meant to be JSON. That it is UTF-8 is all that was checked.
+/// Text that is meant to be JSON. It is valid UTF-8; nothing else was checked.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Json(String);
 
@@ -24,7 +23,7 @@ impl Json {
         Self("null".to_owned())
     }
 
-    /// Takes text as it is.
+    /// Takes text as it is, without a check.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -34,7 +33,7 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// For a value that JSON cannot hold, such as a map whose keys are no texts.
+    /// For a value that JSON cannot hold, such as a map with keys that are not strings.
     pub fn from_value(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Self> {
         serde_json::to_string(value).map(Self)
     }
@@ -43,20 +42,20 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// When the text is no JSON, or JSON of another form.
+    /// When the text is not JSON, or does not fit the type.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0)
     }
 
-    /// Parses the text as the object `what` that a host sends; nothing and `null` stand for an empty one.
+    /// Parses the text as an object that a host sent; an empty text and `null` count as the empty object.
     ///
     /// # Errors
     ///
-    /// `failed to decode WHAT: ..` when it has another form; ready to be returned to the host.
+    /// `failed to decode WHAT: ..` when it does not fit the type; ready to be returned to the host.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self, what: &str) -> Result<T, Error> {
         let text = match self.0.trim_ascii() {
             "" | "null" => "{}",
-            // Left to itself, serde would take `[1]` for a struct whose first field is 1.
+            // Without this, serde would accept `[1]` for a struct whose first field is 1.
             text if !text.starts_with('{') => {
                 return Err(Error::new(format!("failed to decode {what}: not an object")));
             }
@@ -91,7 +90,7 @@ impl From<serde_json::Value> for Json {
     }
 }
 
-/// The names of settings to their values. Taken apart when one is asked for, not before.
+/// Settings by name. The object is parsed when a setting is asked for, not before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings(Json);
 
@@ -106,7 +105,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When the setting has another form; ready to be returned to the host.
+    /// When the setting does not fit the type; ready to be returned to the host.
     pub fn setting<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<Option<T>, Error> {
         let all: BTreeMap<Cow<'a, str>, &'a RawValue> = self.0.decode("settings")?;
         let Some(value) = all.get(name) else {

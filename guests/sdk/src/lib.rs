@@ -47,10 +47,10 @@
 //! portcullis_sdk::export!(Greeter);
 //! ```
 //!
-//! It lives in a library of its own, and `cargo build --release --target wasm32-wasip2` makes a component of it, after
-//! `rustup target add wasm32-wasip2`. Two things cannot come from a dependency and belong into the author's own
-//! workspace: a profile for small, quick plugins and the size of the guest's stack, without which every call costs twice
-//! as much.
+//! A plugin is a library of its own. After `rustup target add wasm32-wasip2`, the command `cargo build --release
+//! --target wasm32-wasip2` makes a component of it. Two settings cannot come from a dependency and belong in your own
+//! workspace: a profile for small, quick plugins, and the size of the guest's stack, without which every call costs
+//! twice as much.
 //!
 //! ```toml
 //! # Cargo.toml
@@ -74,20 +74,20 @@
 //!
 //! The tour:
 //!
-//! - [`Provider`] is the trait; [`Execute`], [`Output`] and [`Descriptor`] are its messages;
-//! - [`AuthHandler`] is the other one, for plugins that log people in and issue tokens, and
-//!   [`export_auth_handler!`] its macro;
-//! - [`Host`] is what a plugin may ask for: secrets, identity, the log, the time that is left;
-//! - [`Prompts`] is what a person sees and answers during a login;
-//! - [`Error`] and [`Refusal`] say no;
-//! - [`Sink`] shows what a streaming execution does;
-//! - [`Json`] is JSON as text, parsed by whoever wants to look into it;
+//! - [`Provider`] is the trait of a provider; [`Execute`], [`Output`] and [`Descriptor`] are its messages;
+//! - [`AuthHandler`] is the trait of plugins that log people in and issue tokens; [`export_auth_handler!`] is its
+//!   macro;
+//! - [`Host`] is what a plugin may ask of its host: secrets, identity, the log, the time that is left;
+//! - [`Prompts`] shows a person something during a login, and asks for an answer;
+//! - [`Error`] and [`Refusal`] say why a call failed;
+//! - [`Sink`] takes the output of a streaming execution;
+//! - [`Json`] is JSON as text, which is parsed only where somebody looks into it;
 //! - the module `native`, with the feature of that name, makes a native go-plugin program of the same type.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
-//! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] of their own
-//! `HostService`, or of `Unavailable`, which has nothing to offer, and call the methods. The test of a
-//! login makes its [`Prompts`] of a `PromptService` in the same way.
+//! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] from a
+//! `HostService` of their own, or from `Unavailable`, which offers nothing, and call the methods. The test of a
+//! login makes its [`Prompts`] from a `PromptService` in the same way.
 //!
 //! A whole auth handler, and its test:
 //!
@@ -191,9 +191,8 @@ pub use sink::{Channel, Closed, Sink};
 
 /// Makes a type that implements [`Provider`] the plugin of this library.
 ///
-/// `export!(Type)` makes the plugin with [`Default`]; `export!(Type, expression)` with an expression. It
-/// is made when the first call arrives. An auth handler has
-/// [`export_auth_handler!`](crate::export_auth_handler).
+/// `export!(Type)` makes the plugin with [`Default`], `export!(Type, expression)` with the expression, when the first
+/// call arrives. For an auth handler use [`export_auth_handler!`](crate::export_auth_handler).
 ///
 /// For wasm this emits the exports of a component. Elsewhere it only checks that the type implements
 /// the trait, because the names of those exports are not valid symbols of a shared library.
@@ -209,7 +208,7 @@ macro_rules! export {
 
 /// Makes a type that implements [`AuthHandler`] the plugin of this library.
 ///
-/// What holds of [`export!`] holds of this one.
+/// It is used like [`export!`].
 #[macro_export]
 macro_rules! export_auth_handler {
     ($plugin:ty) => {

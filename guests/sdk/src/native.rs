@@ -1,6 +1,6 @@
-//! A plugin as a native program, which any host of go-plugin starts and calls.
+//! A plugin as a native program, which any go-plugin host can start and call.
 //!
-//! The same type that is exported as a component is handed to [`serve_provider`] or [`serve_auth_handler`], in a
+//! The same type that is exported as a component is passed to [`serve_provider`] or [`serve_auth_handler`], in a
 //! program beside the library:
 //!
 //! ```no_run
@@ -23,10 +23,10 @@
 //! }
 //! ```
 //!
-//! The library stays a `cdylib` and nothing else, because a library that is anything besides loses its link-time
-//! optimisation as a component; the program therefore takes the source file in, and not the crate. (Paths in it begin with
-//! `self` or `super`: `crate` is another one in the program.) In `Cargo.toml` it is a program that needs a feature, so that
-//! nobody builds it for wasm:
+//! The library stays a `cdylib` and nothing else: with another crate type the component would lose its link-time
+//! optimisation. So the program includes the library's source file instead of depending on the crate. (Paths in that
+//! file begin with `self` or `super`, because `crate` means another crate in the program.) In `Cargo.toml` the program
+//! requires a feature, so that it is not built for wasm:
 //!
 //! ```toml
 //! [features]
@@ -38,16 +38,16 @@
 //! required-features = ["native"]
 //! ```
 //!
-//! `cargo build --release --features native` makes the program; the component is built as it was. What differs from one:
+//! `cargo build --release --features native` makes the program; the component is built as before. The program differs
+//! from the component:
 //!
-//! - There is one value of the plugin's type for all calls, and calls overlap. Each has a thread to block.
-//! - Nothing is sandboxed and nothing limited, but for a request, which may have 4 MiB, as in Go ([`Options::message_limit`]).
-//! - A call whose caller has gone is not ended but told so, by [`Host::cancelled`](crate::Host::cancelled), by a
-//!   [`Sink`](crate::Sink) that is closed and by calls of the host that fail.
-//! - What it prints to standard output reaches the host's user, if the host shows that, and what it prints to standard
-//!   error the host's log.
+//! - One value of the plugin's type serves all calls, and calls overlap. Each may block a thread of its own.
+//! - Nothing is sandboxed. Nothing is limited, except requests, to 4 MiB, as in Go ([`Options::message_limit`]).
+//! - A call whose caller has gone goes on. It can notice that by [`Host::cancelled`](crate::Host::cancelled), by a
+//!   [`Sink`](crate::Sink) that is closed, and by calls of the host that fail.
+//! - Its standard output reaches the host's user, if the host shows that; its standard error goes to the host's log.
 //! - A panic ends the process, as in Go; every other call ends with it.
-//! - Where the host offers nothing to call back, as scafctl itself does, calls of the host say `not available`.
+//! - If the host has no services to call back, as scafctl itself, calls of the host fail with `not available`.
 
 mod auth;
 mod call;
@@ -70,13 +70,13 @@ pub fn serve_provider(plugin: impl Provider) -> Outcome {
     serve_provider_with(plugin, options())
 }
 
-/// Returns how a plugin is served unless something else is chosen: what it prints to standard output reaches the user.
+/// Returns the default options, by which standard output reaches the user.
 #[must_use]
 pub fn options() -> Options {
     Options { capture: Capture::Stdout, ..Options::default() }
 }
 
-/// Serves a provider in a way that was chosen.
+/// Serves a provider with other options.
 pub fn serve_provider_with(plugin: impl Provider, options: Options) -> Outcome {
     let mut served = Served::provider(async move |around| {
         let provider = NativeProvider::describe(Arc::new(plugin), around).await?;
@@ -91,7 +91,7 @@ pub fn serve_auth_handler(plugin: impl AuthHandler) -> Outcome {
     serve_auth_handler_with(plugin, options())
 }
 
-/// Serves an auth handler in a way that was chosen.
+/// Serves an auth handler with other options.
 pub fn serve_auth_handler_with(plugin: impl AuthHandler, options: Options) -> Outcome {
     let mut served = Served::auth_handler(async move |around| {
         let handler = NativeAuth::describe(Arc::new(plugin), around).await?;

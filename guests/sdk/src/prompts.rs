@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// What shows a person something during a login, for the time of that call.
+/// Shows a person something during a login, and asks them; valid for that call only.
 ///
-/// Reading is up to the person: a host that shows nothing takes every device code and forgets it.
+/// A plugin cannot tell whether anybody looks: a host that shows nothing accepts every device code and drops it.
 ///
 /// ```
 /// use portcullis_sdk::{DeviceCodePrompt, Error, Prompts, ResponseRequest};
@@ -38,14 +38,14 @@ impl<'a> Prompts<'a> {
         Self { calls }
     }
 
-    /// Makes prompts of whatever answers for them: a real host, or one that a test made up.
+    /// Makes prompts that go to `service`: a real host, or one that a test made up.
     #[cfg(not(target_family = "wasm"))]
     #[must_use]
     pub fn from_service(service: &'a dyn crate::PromptService) -> Self {
         Self { calls: service }
     }
 
-    /// Shows a device code. Returns once there is room for another, whether anybody looks or not.
+    /// Shows a device code. Returns once the host can take another, whether or not anybody looks.
     pub fn device_code(&self, prompt: DeviceCodePrompt) {
         self.calls.device_code(prompt);
     }
@@ -54,7 +54,7 @@ impl<'a> Prompts<'a> {
     ///
     /// # Errors
     ///
-    /// When the host has nobody to ask, or the person would not. Whether a host can ask at all is in
+    /// When the host has nobody to ask, or the person declines. Whether a host can ask at all is in
     /// [`Configuration::prompts_for_response`](crate::Configuration::prompts_for_response).
     pub fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
         self.calls.auth_response(request)
@@ -78,7 +78,7 @@ pub struct DeviceCodePrompt {
     pub message: String,
 }
 
-/// Shows where the code belongs, not the code.
+/// Shows the address, and not the code or the message, which may repeat the code.
 impl fmt::Debug for DeviceCodePrompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceCodePrompt")
@@ -87,14 +87,14 @@ impl fmt::Debug for DeviceCodePrompt {
     }
 }
 
-/// An address that a person visits and comes back from with something.
+/// An address that a person visits, and whose answer they bring back.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ResponseRequest {
     /// The handler that asks.
     pub handler: String,
     /// The address.
     pub authorization_url: String,
-    /// Where it sends the browser afterwards.
+    /// Where that page sends the browser afterwards.
     pub redirect_uri: String,
 }
 
@@ -108,14 +108,14 @@ impl fmt::Debug for ResponseRequest {
     }
 }
 
-/// Why a person brought nothing back.
+/// Why there is no answer of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptError {
-    /// This host never asks.
+    /// This host does not implement the call.
     Unimplemented,
     /// There is nobody to ask, in the host's words.
     Unavailable(String),
-    /// The person would not, in the host's words.
+    /// The person declined, in the host's words.
     Cancelled(String),
 }
 

@@ -7,10 +7,10 @@ use crate::{Capability, Descriptor, Diagnostic, Error, Host, Json, Settings, Sin
 
 /// A plugin that offers providers.
 ///
-/// Every method names the provider that is meant, since one plugin may offer several. What to know:
+/// One plugin may offer several providers, so most methods name the provider that is meant. What to know:
 ///
-/// - A value of this type may live for one call only. What has to last belongs to the host.
-/// - Calls may overlap when the plugin is built as a native one; a component has one at a time.
+/// - A value of this type may live for one call only. What has to last belongs in the host's secrets.
+/// - In a native plugin calls may overlap; an instance of a component has one call at a time.
 /// - In a component, a call whose caller has gone is ended wherever it stands. In a native plugin it goes on, and is
 ///   told so: by [`Host::cancelled`], by the sink, and by calls of the host that fail.
 /// - A panic ends a native plugin as a whole, and the instance of a component. Its text is shown to the user.
@@ -23,11 +23,11 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the plugin from knowing; it is then of no use to anybody.
+    /// If the plugin cannot say. Hosts cannot use it then.
     fn providers(&self) -> Result<Vec<String>, Error>;
 
-    /// Describes one provider. Hosts ask at the start, or only to look: an instance that executes may never have been
-    /// asked.
+    /// Describes one provider. Hosts call this when they start the plugin, or only to list it: the instance that
+    /// executes may never have been asked.
     ///
     /// # Errors
     ///
@@ -39,8 +39,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the configuration cannot be used. The host's log says so, and the provider is called all the same, as if
-    /// there were none: a call that cannot do without has to decline itself.
+    /// When the configuration cannot be used. The host logs the error, and calls the provider all the same, as if it
+    /// had none: a call that cannot do without it has to return an error itself.
     fn configure(&self, host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
         let _ = (host, provider, configuration);
         Ok(())
@@ -57,9 +57,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When the request is declined or fails; [`Error::Unimplemented`], before anything was written,
-    /// makes the host call [`execute`](Self::execute) instead, and is what a plugin that does not
-    /// stream has from here.
+    /// When the request is declined or fails. [`Error::Unimplemented`], the default, makes the host call
+    /// [`execute`](Self::execute) instead, if it comes before anything was written.
     fn execute_stream(
         &self,
         host: &Host<'_>,
@@ -80,7 +79,7 @@ pub trait Provider: Send + Sync + 'static {
         Ok(String::new())
     }
 
-    /// Names the resolvers that raw inputs refer to. None leaves the search to the host.
+    /// Names the resolvers that raw inputs refer to. An empty list leaves the search to the host.
     ///
     /// # Errors
     ///
@@ -109,13 +108,13 @@ pub trait Provider: Send + Sync + 'static {
 /// What a host tells a provider or an auth handler before it calls it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// Whether to say less.
+    /// Whether to print less.
     pub quiet: bool,
-    /// Whether to do without colours.
+    /// Whether to print without colours.
     pub no_color: bool,
     /// The name of the host's command.
     pub binary_name: String,
-    /// Whatever else there is to set.
+    /// Further settings, by name.
     pub settings: Settings,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -131,7 +130,7 @@ pub struct Execute {
     pub provider: String,
     /// A JSON object, or `null`.
     pub input: Json,
-    /// What surrounds the input.
+    /// What goes with the input.
     pub context: Context,
 }
 
@@ -146,13 +145,13 @@ impl Execute {
     ///
     /// # Errors
     ///
-    /// When the input has another form; ready to be returned to the host.
+    /// When the input does not fit the type; ready to be returned to the host.
     pub fn input_as<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         self.input.decode("input")
     }
 }
 
-/// What surrounds the input of an execution.
+/// What goes with the input of an execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// A JSON object whose key `resolverContext` holds what was resolved so far.
@@ -165,28 +164,28 @@ pub struct Context {
     pub working_directory: Option<String>,
     /// The directory that actions write to.
     pub output_directory: Option<String>,
-    /// What to do about a file that exists: `error`, `overwrite`, `skip`, `skip-unchanged`, `append`.
+    /// What to do if a file exists already: `error`, `overwrite`, `skip`, `skip-unchanged`, `append`.
     pub conflict_strategy: Option<String>,
     /// Whether to keep a copy of what is overwritten.
     pub backup: bool,
     /// Where the call stands in a loop.
     pub iteration: Option<Iteration>,
-    /// A JSON object.
+    /// The parameters of the run, as a JSON object.
     pub parameters: Option<Json>,
     /// The solution on whose behalf the call is made.
     pub solution: Option<Solution>,
     /// The account that is meant, of several.
     pub auth_profile: Option<String>,
-    /// Settings of this call, which go before those of the configuration.
+    /// Settings of this call, which override those of the configuration.
     pub settings: Settings,
 }
 
 impl Context {
-    /// Parses what was resolved so far; `None` when nothing of it came, or nothing that is an object.
+    /// Parses what was resolved so far; `None` when the host sent nothing of it, or something that is not an object.
     ///
     /// # Errors
     ///
-    /// When it has another form; ready to be returned to the host.
+    /// When it does not fit the type; ready to be returned to the host.
     pub fn resolver_context<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>, Error> {
         #[derive(Deserialize)]
         struct Surroundings<'a> {
@@ -209,13 +208,13 @@ impl Context {
 /// Where a call stands in a loop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Iteration {
-    /// What this turn is about.
+    /// The item of this turn.
     pub item: Option<Json>,
     /// Which turn it is, from 0.
     pub index: i32,
-    /// The name that the item goes by.
+    /// The name by which expressions refer to the item.
     pub item_alias: String,
-    /// The name that the index goes by.
+    /// The name by which expressions refer to the index.
     pub index_alias: String,
 }
 
@@ -249,7 +248,7 @@ pub struct Output {
     pub metadata: Option<Json>,
     /// Whether the user has seen the value already, so that it need not be shown.
     pub streamed: bool,
-    /// What there is to remark.
+    /// Remarks on the execution.
     pub diagnostics: Vec<Diagnostic>,
 }
 

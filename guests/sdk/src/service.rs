@@ -1,4 +1,4 @@
-//! What answers for a [`Host`](crate::Host), and for its prompts, outside of a component.
+//! What a [`Host`](crate::Host) and its prompts ask outside of a component.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::{
 
 const NO_SECRETS: &str = "secret store not available";
 
-/// What answers for a [`Host`](crate::Host) outside of a component.
+/// What a [`Host`](crate::Host) asks outside of a component.
 ///
-/// An error is the host's own sentence, without any prefix. Calls may overlap. What is not implemented has nothing to offer, so
-/// that a test says no more than it is about:
+/// An error is the host's own sentence, without any prefix. Calls may overlap. By default every method answers as a
+/// host that offers nothing, so a test implements only what it is about:
 ///
 /// ```
 /// use portcullis_sdk::{Host, HostService};
@@ -83,9 +83,9 @@ pub trait HostService: Send + Sync {
     }
 }
 
-/// What answers for [`Prompts`](crate::Prompts) outside of a component.
+/// Where [`Prompts`](crate::Prompts) go outside of a component.
 ///
-/// The test of a login makes one that plays the person:
+/// The test of a login implements one that plays the person:
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -122,7 +122,7 @@ pub trait PromptService: Send + Sync {
     }
 }
 
-/// A host that has nothing to offer, in the words that a real one has for it.
+/// A host that offers nothing, and says so in a real host's words.
 ///
 /// ```
 /// use portcullis_sdk::{Host, Unavailable};
@@ -132,7 +132,7 @@ pub trait PromptService: Send + Sync {
 /// assert_eq!(refused, Err("host GetSecret: secret store not available".to_owned()));
 /// ```
 ///
-/// It shows nobody anything either: device codes go nowhere, and nobody answers.
+/// Its prompts reach nobody: device codes are dropped, and questions fail.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unavailable;
 

@@ -1,12 +1,11 @@
-//! Where a streaming execution shows what it does.
+//! The output of a streaming execution.
 
 use std::fmt;
 
-/// Where a streaming execution shows what it does, for the time of one call.
+/// Takes the output of a streaming execution; valid for that call only.
 ///
-/// A reader who is slow slows the writer: a write returns once there is room for it. Chunks of 16 to
-/// 64 KiB cost the least. A native plugin's threads may share one behind a lock, as those that read what a process
-/// prints would.
+/// A slow reader slows the writer: a write returns once there is room for it. Chunks of 16 to 64 KiB cost the least.
+/// Threads of a native plugin may share one behind a lock, for instance those that read the two outputs of a process.
 pub struct Sink<'a> {
     write: Write<'a>,
 }
@@ -22,13 +21,13 @@ impl<'a> Sink<'a> {
         Self { write }
     }
 
-    /// Makes a sink of a function that takes what is written.
+    /// Makes a sink that calls a function with each chunk.
     #[cfg(not(target_family = "wasm"))]
     pub fn from_fn(write: Write<'a>) -> Self {
         Self { write }
     }
 
-    /// Shows a chunk, as stdout would.
+    /// Writes a chunk to the standard output of the call.
     ///
     /// # Errors
     ///
@@ -37,7 +36,7 @@ impl<'a> Sink<'a> {
         self.write(Channel::Stdout, chunk.as_ref())
     }
 
-    /// Shows a chunk, as stderr would.
+    /// Writes a chunk to the standard error of the call.
     ///
     /// # Errors
     ///
@@ -60,12 +59,12 @@ impl fmt::Debug for Sink<'_> {
     }
 }
 
-/// Which of the two a chunk is for.
+/// Which output a chunk is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
-    /// What is shown.
+    /// Standard output.
     Stdout,
-    /// What is complained of.
+    /// Standard error.
     Stderr,
 }
 

@@ -51,7 +51,7 @@ where
 
     fn purge_expired_tokens(handler: String, profile: Option<String>) -> Result<i32, wit::PluginError> {
         let purged = E::plugin().purge_expired_tokens(&host(), &handler, profile.as_deref())?;
-        // Contract item 135: what the number cannot say is left at its end.
+        // Contract item 135: a count that does not fit becomes the largest.
         Ok(i32::try_from(purged).unwrap_or(i32::MAX))
     }
 

@@ -1,4 +1,4 @@
-//! An auth handler of an author's, as the contract has it.
+//! The contract's `AuthHandler`, over an author's auth handler.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl<A: AuthHandler> contract::Plugin for NativeAuth<A> {
         true
     }
 
-    /// It ends with its process, which knows itself how long calls may go on.
+    /// Does nothing: the plugin ends with its process, which has its own grace for calls.
     async fn shutdown(&self, _grace: Duration) {
         self.around.stop();
     }

@@ -1,7 +1,7 @@
 //! Calls of a plugin whose methods block, made by callers that do not.
 //!
-//! Each has a thread of the runtime's for itself. A call that is dropped cannot be ended there; what it is told instead
-//! is in `host.rs`. One that panics takes the plugin with it, as its documentation has it.
+//! Each call has a thread of the runtime for itself. A call that is dropped cannot be ended there; how it learns of
+//! that is in `host.rs`. A call that panics ends the plugin, as the documentation promises.
 //!
 //! Most of what a short call costs is the way to another thread and back. So while calls come one by one, each is made
 //! on the thread where it came in, and that thread's other tasks move to another.
@@ -45,9 +45,9 @@ impl Calls {
         done
     }
 
-    /// Begins a call that hands over things before its answer. Nothing begins until somebody reads.
+    /// Begins a call that hands over items before its answer. Nothing begins until somebody reads.
     ///
-    /// There is room for one thing: whoever is slow to read slows the plugin.
+    /// There is room for one item, so a slow reader slows the plugin.
     pub(super) fn stream<I, T>(
         &self,
         call: &Call,
@@ -109,7 +109,7 @@ async fn settle<T>(task: JoinHandle<Result<T, Error>>) -> Result<T, CallError> {
 /// under way one comes alone by chance, and moving the others away costs more than it gains.
 const ALONE: usize = 16;
 
-/// The threads for what blocks.
+/// The threads for blocking work.
 #[derive(Clone, Debug, Default)]
 struct Threads(Arc<Counts>);
 
@@ -121,7 +121,7 @@ struct Counts {
 }
 
 impl Threads {
-    /// Begins what may block. Has to be called within the runtime, which has threads for tasks and others.
+    /// Begins work that may block. Has to be called within a multi-threaded runtime.
     fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let Counts { under_way, alone } = self.0.as_ref();
         let is_alone = under_way.fetch_add(1, Ordering::Relaxed) == 0;
@@ -168,7 +168,7 @@ impl<I, T, L: FnOnce(T) -> I> UnderWay<I, T, L> {
         let mut this = this?;
         match this.items.recv().await {
             Some(item) => Some((Ok(item), Some(this))),
-            // The thread has let go of the other end, and is about to be done.
+            // The thread has dropped its end, and is about to finish.
             None => {
                 let Self { task, last, .. } = this;
                 Some((settle(task).await.map(last), None))
@@ -177,7 +177,7 @@ impl<I, T, L: FnOnce(T) -> I> UnderWay<I, T, L> {
     }
 }
 
-/// Says who this process is. Nobody asks: whoever started it knows the file, and looked at it.
+/// Describes this process. Nobody reads the path and the digest: the host knows the file that it started.
 pub(super) fn info(kind: Kind) -> PluginInfo {
     let path = std::env::current_exe().unwrap_or_default();
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! The SDK's types and the contract's, to and from each other. Every field crosses by a move; JSON as it is.
+//! Conversions between the SDK's types and the contract's. Every field is moved and not copied; JSON stays text.
 
 mod auth;
 

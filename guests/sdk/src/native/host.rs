@@ -21,16 +21,16 @@ use crate::{
     ResponseRequest, Token, TokenRequest,
 };
 
-/// What is said to a call whose caller has gone.
+/// The error of host calls once the caller has gone.
 const GONE: &str = "the caller has given up";
 
-/// Who waits for a call. Dropping it tells the call.
+/// The caller's end of a call. Dropping it tells the call that its caller has gone.
 #[derive(Debug)]
 pub(super) struct Caller {
     _waits: watch::Sender<()>,
 }
 
-/// One call, as it is told of its caller.
+/// The call's own end, by which it learns that its caller has gone.
 #[derive(Clone, Debug)]
 pub(super) struct Calling {
     waits: watch::Receiver<()>,
@@ -59,7 +59,7 @@ impl Calling {
         block_on(unconstrained(async {
             tokio::select! {
                 biased;
-                // The caller never sends; this is its end. What was asked of the host is dropped with it.
+                // The caller never sends, so this is its end. The request to the host is dropped.
                 _ = waits.changed() => None,
                 answer = answer => Some(answer),
             }
@@ -216,7 +216,7 @@ impl<'a, I> NativePrompts<'a, I> {
 
 impl<I: Send> PromptService for NativePrompts<'_, I> {
     fn device_code(&self, prompt: DeviceCodePrompt) {
-        // That nobody reads any more is in `Host::cancelled`.
+        // If nobody reads any more, `Host::cancelled` says so.
         let _unread = self.host.hand_over(self.events, (self.event)(prompt));
     }
 

@@ -1,4 +1,4 @@
-//! A provider of an author's, as the contract has it.
+//! The contract's `Provider`, over an author's provider.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -52,8 +52,8 @@ impl<P: Provider> NativeProvider<P> {
     }
 }
 
-/// Refuses a schema that is no JSON, as is done with a component's: the wire leaves it out, and the provider would take
-/// anything.
+/// Refuses a schema that is not JSON, as the component backend does: the wire would leave it out, and the provider then
+/// accept anything.
 fn checked(told: Descriptor) -> Result<contract::Descriptor, CallError> {
     let input = told.schema.iter().map(|schema| ("the schema of the input", schema));
     let outputs = told.output_schemas.values().map(|schema| ("an output schema", schema));
@@ -83,7 +83,7 @@ impl<P: Provider> contract::Plugin for NativeProvider<P> {
         true
     }
 
-    /// It ends with its process, which knows itself how long calls may go on.
+    /// Does nothing: the plugin ends with its process, which has its own grace for calls.
     async fn shutdown(&self, _grace: Duration) {
         self.around.stop();
     }
@@ -126,7 +126,7 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
             call,
             move |host, chunks| {
                 let mut write = |channel, bytes: &[u8]| {
-                    // Nothing is nothing to show, as in a component.
+                    // An empty chunk is not sent, as in a component.
                     if bytes.is_empty() {
                         return Ok(());
                     }

@@ -1,6 +1,6 @@
 //! The types of auth handlers and of the host service, to and from the contract's.
 //!
-//! A moment that stands for "no time" in other languages is none, as on the wire and in a component (contract
+//! The values by which other languages say "no time" are read as none, as on the wire and in a component (contract
 //! spec 7.4).
 
 use std::time::Duration;
