@@ -1,8 +1,8 @@
-//! The shim: a program that is the component behind it.
+//! The shim: a program that runs the component at the end of its own file.
 //!
-//! It looks into its own file, checks that everything in it is whole, and is a go-plugin plugin like any other, whose
-//! calls the component answers in its sandbox. What the component may touch stands in the file too; the environment can take
-//! from that and add nothing. Run by hand it tells all this.
+//! It reads its own file, checks that everything in it is whole, and serves a go-plugin plugin, whose calls the
+//! component answers in its sandbox. What the component may touch is in the file, too; the environment can take from
+//! that and add nothing. Run by hand, the program explains all this.
 //!
 //! Nothing is compiled here, and there is no compiler. Files are written by `portcullis wrap`.
 
@@ -23,7 +23,8 @@ mod prints;
 
 use own::{Own, Refusal};
 
-/// The variables of the two kinds' cookies. Whoever sets one is a host, and reads a log and not a page.
+/// The variables that hold the cookies of the two kinds. If one is set, a host started us, which reads a log and not a
+/// page.
 const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 
 /// The one place that reads arguments and environment.
@@ -48,8 +49,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Has the threads share two heaps. One for each would cost more memory than a component, and time at the start; with
-/// a single one a host that keeps two threads busy gets a tenth fewer answers.
+/// Has the threads share two heaps. One for each thread would cost more memory than a component, and time at the start;
+/// with a single one, a host that keeps two threads busy gets a tenth fewer answers.
 fn share_heaps() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "a setting of the allocator has no safe form")]
@@ -57,10 +58,10 @@ fn share_heaps() {
     let _set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
 }
 
-/// Has the kernel refuse a component that makes a file larger than `ulimit -f` allows, as on a full disk. It would end us.
+/// Has a file that a component makes larger than `ulimit -f` fail like a full disk, instead of ending us by SIGXFSZ.
 fn outlive_large_files() {
     #[expect(unsafe_code, reason = "what a signal does has no safe form")]
-    // SAFETY: nothing is run when it comes, and it is ignored by nobody else: we start no programs.
+    // SAFETY: no handler is installed. We start no programs, so none inherits that the signal is ignored.
     let _usual = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
@@ -92,7 +93,7 @@ fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
     } else {
         format!("{}\n", visible_line(&text))
     };
-    // Nobody is left to be told of an error in telling.
+    // If stderr is closed, there is nowhere to report that.
     let _gone = io::stderr().lock().write_all(line.as_bytes());
     ExitCode::FAILURE
 }

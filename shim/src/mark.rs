@@ -1,7 +1,7 @@
-//! The text in a shim's own data by which it is told from other programs.
+//! The text in a shim's own data by which it is recognized.
 //!
-//! Whoever wraps looks for it, so that a component never ends up behind a program that does not read it, or behind a
-//! shim that another version built.
+//! `portcullis wrap` looks for it, so that a component never ends up behind a program that does not read it, or behind
+//! a shim of another version.
 
 use portcullis::component::FINGERPRINT;
 use portcullis_bundle::{HTTP, MARK, NO_HTTP};

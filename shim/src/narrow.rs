@@ -1,10 +1,10 @@
-//! What the environment takes from the policy in the file. It can take, and add nothing.
+//! The environment narrows the policy in the file. It can take away, and adds nothing.
 //!
 //! `PORTCULLIS_DENY` takes grants away, by the keys that a policy has for them: `fs`, `env`, `http`, `identity`,
 //! `identity.token`, `secrets`, `secrets.read`, `secrets.write`, or `all`, with commas between.
-//! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT` and `_CONCURRENCY` lower a limit; one that is higher
-//! than the file's changes nothing, and of several with commas between the lowest holds. What is not understood is refused,
-//! because it may have been meant to bind.
+//! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT` and `_CONCURRENCY` lower a limit. One that is
+//! higher than the file's changes nothing; of several, with commas between, the lowest holds. A value that is not
+//! understood is refused, because it was meant to restrict something.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use portcullis::policy;
 use portcullis_contract::{BackendName, Grants, Limits};
 use thiserror::Error;
 
-/// Takes grants away.
+/// The variable that takes grants away.
 const DENY: &str = "PORTCULLIS_DENY";
-/// Begins the names of those that lower limits.
+/// Begins the names of the variables that lower limits.
 const LIMIT: &str = "PORTCULLIS_LIMIT_";
-/// Everything that can be taken.
+/// Everything that can be taken away.
 const WORDS: &str = "all, env, fs, http, identity, identity.token, secrets, secrets.read, secrets.write";
 
 /// Why the environment cannot be followed.
@@ -32,7 +32,7 @@ pub(crate) enum NarrowError {
     /// There is no grant of that name.
     #[error("{DENY}: {word:?} is no grant; there are {WORDS}")]
     UnknownGrant {
-        /// What stands there.
+        /// The unknown word.
         word: String,
     },
     /// There is no limit of that name.
@@ -41,7 +41,7 @@ pub(crate) enum NarrowError {
         /// The variable.
         name: String,
     },
-    /// The amount is none.
+    /// The amount is not valid.
     #[error("{name}: {reason}")]
     BadAmount {
         /// The variable.
@@ -75,7 +75,7 @@ pub(crate) fn by(
                 take(word, grants)?;
             }
         }
-        // What is higher, or was not granted anyway, takes nothing.
+        // A limit that is not lower, or a grant that was not there, changes nothing.
         if *grants != before.0 || limits.resolve(BackendName::Component) != before.1 {
             taken.push(format!("{name}={value}"));
         }
@@ -115,7 +115,7 @@ fn lower(name: &str, value: &str, limits: &mut Limits) -> Result<(), NarrowError
     let no_amount = |reason: String| NarrowError::BadAmount { name: name.to_owned(), reason };
     let size = || policy::parse_size(value).map_err(no_amount);
     let time = || policy::parse_duration(value).map_err(no_amount);
-    // What holds is the default where the file says nothing, so that is what can be lowered.
+    // Where the file sets no limit the default holds, and can be lowered.
     let now = limits.resolve(BackendName::Component);
     let least_size = |now: Option<u64>, value: u64| Some(now.map_or(value, |now| now.min(value)));
     let least_time = |now: Option<Duration>, value: Duration| Some(now.map_or(value, |now| now.min(value)));

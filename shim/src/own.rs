@@ -1,7 +1,7 @@
-//! The file that runs, and what stands behind its program.
+//! The file that runs, and what follows its program.
 //!
-//! Read once, at the start, and checked as a whole before anything in it is used: a flipped bit in compiled code would
-//! go unnoticed and do anything.
+//! It is read once, at the start, and checked as a whole before anything in it is used: a flipped bit in compiled code
+//! would go unnoticed and could do anything.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::mark;
 use crate::narrow::{self, NarrowError};
 
-/// What to do about most of what can be wrong.
+/// The advice for most faults.
 const ADVICE: &str = "make the file anew with `portcullis wrap`";
 
 /// The file that runs.
@@ -31,19 +31,19 @@ pub(crate) struct Own {
     pub(crate) narrowed: Vec<String>,
 }
 
-/// Why the file is of no use.
+/// Why the file cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
-    /// It cannot be looked into.
+    /// It cannot be read.
     #[error("cannot read this program's own file (/proc/self/exe)")]
     Unreadable(#[source] io::Error),
-    /// There is nothing in it.
+    /// Nothing follows the program.
     #[error(
         "this program carries no plugin: it is the bare shim of portcullis, or what stood behind it was cut off or \
          stripped away (`strip` drops what it does not know); {ADVICE}"
     )]
     Empty,
-    /// It is not what was written.
+    /// It is not as it was written.
     #[error("this plugin's file cannot be used; {ADVICE}")]
     Damaged(#[source] ReadError),
     /// Its component was compiled for a shim of another version.
@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
         /// What it was compiled for.
         found: String,
     },
-    /// The environment says something about the policy that cannot be understood, and might have been meant to bind.
+    /// The environment narrows the policy in a way that cannot be understood.
     #[error("the environment cannot narrow this plugin's policy")]
     Narrow(#[source] NarrowError),
 }
@@ -83,7 +83,7 @@ impl Own {
         self.bundle.verify_program(&self.file).map_err(Refusal::Damaged)
     }
 
-    /// Returns the compiled component, where it lies.
+    /// Returns the compiled component, where it lies in the file.
     pub(crate) fn image(&self) -> io::Result<Image> {
         let Manifest { component, kind, class, .. } = *self.manifest();
         Image::of_this_program(self.bundle.image(), ImageFacts { digest: component, kind, class })

@@ -1,6 +1,6 @@
-//! What a person is told who starts the program by hand.
+//! What the program prints for a person who starts it by hand.
 //!
-//! Names, paths and variables are others' words. They stand in lines of ours, and begin none.
+//! Names, paths and variables are others' words: they stand within our lines and never begin one.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -17,23 +17,23 @@ use crate::own::Own;
 pub(crate) enum Question {
     /// What the program knows of itself.
     Known(Page),
-    /// Whether the file is whole, which takes a look at all of it.
+    /// Whether the file is whole, for which all of it is read.
     Verify,
 }
 
-/// What can be told without a look at all of the file.
+/// What can be printed without reading the whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
     /// What it is.
     Help,
-    /// Which version of what.
+    /// The versions of it and of portcullis.
     Version,
     /// What the component may touch.
     Policy,
 }
 
 impl Question {
-    /// Reads an argument. Hosts pass whatever they like; what is no question is passed over.
+    /// Reads an argument. Hosts may pass any; one that is not a question is ignored.
     pub(crate) fn parse(argument: &OsStr) -> Option<Self> {
         match argument.to_str()? {
             "--help" | "-h" => Some(Self::Known(Page::Help)),
@@ -45,7 +45,7 @@ impl Question {
     }
 }
 
-/// Tells what the program knows of itself.
+/// Returns the text for a question.
 pub(crate) fn answer(asked: Page, own: &Own, program: &str) -> String {
     match asked {
         Page::Help => help(own, program),
@@ -54,10 +54,10 @@ pub(crate) fn answer(asked: Page, own: &Own, program: &str) -> String {
     }
 }
 
-/// Tells who is not its host what this is. It begins as go-plugin's own plugins do.
+/// Returns the text that explains the program to somebody who is not its host. It begins as go-plugin's own plugins do.
 ///
 /// A host of another kind, which starts every file to see whether it is a plugin of its own, gets only the first
-/// sentences: they end up in its log. It is told by a variable that all hosts set.
+/// sentences, because they end up in its log. It is recognized by a variable that all hosts set.
 pub(crate) fn notice(own: &Own, program: &str, variables: &[(OsString, OsString)]) -> String {
     let brief = "This program is a plugin: another program, its host, starts it and talks to it.\n\
                  Put it where its host looks for plugins, and use it from there.\n";
@@ -101,12 +101,12 @@ fn version(manifest: &Manifest) -> String {
     )
 }
 
-/// Says that everything in the file is as it was written.
+/// Returns the sentence that everything in the file is as it was written.
 pub(crate) fn whole(own: &Own) -> String {
     format!("whole: the program, the component {} and its policy\n", own.manifest().component)
 }
 
-/// Says what the component may, each sentence on a line.
+/// Returns what the component may do, one sentence to a line.
 fn may(own: &Own, before: &str) -> String {
     let instances = own.manifest().instances;
     let run_as = RunAs { instances, ..RunAs::default() };

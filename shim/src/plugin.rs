@@ -1,7 +1,7 @@
 //! The component, served: launched in its sandbox once a host asks, with that host behind its policy.
 //!
-//! It is supervised as in a host of ours: the limit on the time of a call is kept there, around everything that
-//! a call waits for.
+//! It is supervised as in a host of ours: supervision enforces the limit on the time of a call, around everything that
+//! the call waits for.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ use crate::own::Own;
 use crate::page;
 use crate::prints::ToHost;
 
-/// How large a message is read whatever the policy says: as large as one is allowed to be without a policy.
+/// The size up to which a message is read even if the policy allows less: the default limit.
 const LARGEST_MESSAGE: u64 = 64 << 20;
 
 /// What a message may hold beside the text that the limit is about. With too little here, a message at its limit is
@@ -31,7 +31,7 @@ const WRAPPING: u64 = 1 << 20;
 /// How long the component may take to say what it offers. Its limits end it long before, and its host after a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many threads calls get at the most. A guess: hosts seldom ask more of one plugin than four processors can do.
+/// The most threads for calls. A guess: hosts seldom ask more of one plugin than four processors can do.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 
 /// From which level on the host's log has lines of ours. The component's own all go there.
@@ -40,7 +40,7 @@ const LOG_LEVEL: &str = "PORTCULLIS_LOG_LEVEL";
 /// How many instances wait for calls, and how many spent ones to be dropped; see the component backend.
 const WAITING: u32 = 2;
 
-/// Serves the component in the file until its host ends it; tells a person who starts the program what it is.
+/// Serves the component in the file until its host ends it. Started by a person, it explains itself instead.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program, &variables);
     let threads = threads(instances(own.manifest()), own.limits.resolve(BackendName::Component).concurrency);
@@ -114,8 +114,8 @@ fn instances(manifest: &Manifest) -> Instances {
     }
 }
 
-/// Returns how many threads the calls get: no more than can run at once, and few even so. Each costs time at the start,
-/// and memory.
+/// Returns how many threads the calls get: no more than can run at once, and [`MOST_THREADS`] at most. Each costs time
+/// at the start, and memory.
 fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
     let calls = match instances {
         Instances::PerCall => concurrency,
@@ -130,13 +130,13 @@ fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
     calls.min(MOST_THREADS).min(processors)
 }
 
-/// Returns how much room the pool needs: setting up room that is never used takes longer than anything else at a start.
+/// Returns how many slots the pool needs: setting up unused slots would take longer than anything else at a start.
 fn slots(instances: Instances, concurrency: u32) -> u16 {
     match instances {
         Instances::PerCall => {
             u16::try_from(concurrency.saturating_add(WAITING)).unwrap_or(u16::MAX).min(1_000)
         }
-        // What is kept lives outside of the pools.
+        // Instances that are kept are allocated outside of the pools.
         Instances::Single | Instances::Pooled(_) => 0,
     }
 }

@@ -1,14 +1,14 @@
-//! What the component prints, on its way to the host: as a native plugin's own prints go.
+//! Passes what the component prints to the host, as a native plugin's prints are.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
 use portcullis_serve::Output;
 
-/// Hands prints over to the host, which has one stream and so one room for the two.
+/// Passes prints to the host, which has one stream, and so one bound, for both outputs.
 ///
-/// A component waits for a host that reads, as it would in the host's own process. One that does not read must not stop it:
-/// what it has left too long is dropped, as the log then says (see [`Output`]).
+/// A component waits for a host that reads, as it would in the host's own process. A host that does not read must not
+/// stop it: what that leaves unread for too long is dropped, and the log says so (see [`Output`]).
 #[derive(Debug)]
 pub(crate) struct ToHost {
     pub(crate) stdout: Output,

@@ -1,11 +1,11 @@
-//! What tells one file from all others.
+//! The fingerprint of a wrapped file, which identifies it.
 
 use std::fmt;
 
 /// The BLAKE3 of everything behind the program in a file, and of the program's own BLAKE3.
 ///
-/// Not a SHA-256, as a component's digest is, which people write down: a file is hashed each time it starts, and with
-/// a whole language in it there are tens of megabytes.
+/// It is not a SHA-256, as the digest is that people write down: a file is hashed each time it starts, and one with the
+/// runtime of a language in it has tens of megabytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
 

@@ -1,7 +1,7 @@
-//! Where everything stands in the file, and the trailer that says so. Pure.
+//! Where everything is in the file, and the trailer that says so. Pure.
 //!
-//! What can be computed is not written: the component begins at the first page behind the shim, the manifest behind
-//! the component, the trailer behind the manifest, and with it the file ends.
+//! Positions that can be computed are not written: the component begins at the first page behind the shim, the manifest
+//! follows the component, and the trailer follows the manifest and ends the file.
 
 /// What the compiled component is aligned to. The largest page of any Linux; 60 KiB of zeros are the price.
 const PAGE: u64 = 64 << 10;
@@ -9,11 +9,11 @@ const PAGE: u64 = 64 << 10;
 pub(crate) const MAGIC: [u8; 8] = *b"PCSHIM02";
 /// Three lengths, two digests, the magic.
 pub(crate) const TRAILER: usize = 3 * 8 + 2 * 32 + 8;
-/// How much of the trailer the second digest covers: all that stands before it.
+/// How much of the trailer the second digest covers: everything before that digest.
 pub(crate) const DIGESTED: usize = 3 * 8 + 32;
 /// The largest compiled component: what a compile worker may write.
 const LARGEST_IMAGE: u64 = 1 << 30;
-/// The largest manifest. Most of it is what the plugin says of itself, which has the room of one message.
+/// The largest manifest. Most of it is what the plugin says of itself, which is bounded like one message.
 const LARGEST_MANIFEST: u64 = 80 << 20;
 /// The largest shim. A guess; one with all its debug information is half of it.
 const LARGEST_PROGRAM: u64 = 1 << 30;
@@ -66,19 +66,19 @@ pub(crate) struct Trailer {
     pub(crate) contents: [u8; 32],
 }
 
-/// What the last bytes of a file say.
+/// What the last bytes of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Nothing: it is a file like any other.
+    /// No trailer: it is an ordinary file.
     Plain,
-    /// A trailer that cannot be this file's.
+    /// A trailer that does not fit the length of the file.
     Misfit,
-    /// A trailer. Whether it is true is not known yet.
+    /// A trailer that fits. Its digests are not checked yet.
     Trailer(Trailer),
 }
 
 impl Trailer {
-    /// Returns what the second digest covers of the trailer.
+    /// Returns the part of the trailer that the second digest covers.
     pub(crate) fn digested(layout: &Layout, program: &[u8; 32]) -> [u8; DIGESTED] {
         let mut bytes = [0; DIGESTED];
         let lengths = [layout.program, layout.image, layout.manifest];
@@ -89,7 +89,7 @@ impl Trailer {
         bytes
     }
 
-    /// Returns what stands behind that: the second digest, and the magic.
+    /// Returns the rest of the trailer: the second digest, and the magic.
     pub(crate) fn rest(contents: &[u8; 32]) -> [u8; TRAILER - DIGESTED] {
         let mut bytes = [0; TRAILER - DIGESTED];
         for (place, byte) in bytes.iter_mut().zip(contents.iter().chain(&MAGIC)) {
@@ -151,7 +151,7 @@ mod tests {
         for length in [0, LAYOUT.length() - 1, LAYOUT.length() + 1, u64::MAX] {
             assert_eq!(Trailer::read(&trailer(), length), End::Misfit, "{length}");
         }
-        // A program of another length on as many pages adds up as well; that one the digest finds.
+        // A wrong length of the program that takes the same number of pages fits, too; the digest finds it.
         for at in 2..24 {
             for value in [0, 0xff, 0x80] {
                 let mut bytes = trailer();

@@ -1,19 +1,19 @@
-//! The one file in which a component is a program.
+//! Wrapped files: a component and the shim that runs it, in one executable file.
 //!
-//! Such a file begins with the shim, an ordinary program. Behind it stand what the shim needs to be one certain
-//! plugin, and a trailer by which it is found:
+//! Such a file begins with the shim, an ordinary program. Behind it is what the shim needs to be one certain plugin,
+//! and a trailer by which that is found:
 //!
 //! ```text
 //! the shim | zeros up to a page | the compiled component | the manifest | the trailer
 //! ```
 //!
-//! The component starts on a page of its own, so that it can be mapped where it lies. The manifest says whose
-//! component it is, what it may touch, how much it may use, and what it offers. The trailer holds the lengths and two
-//! digests (BLAKE3): one of the shim, and one of everything behind it. A digest that stands beside what it is of shows damage
-//! and no forgery: whoever may write the file may write it whole, program included.
+//! The component starts on a page of its own, so that it can be mapped from the file. The manifest says which component
+//! it is, what it may touch, how much it may use, and what it offers. The trailer holds the lengths and two digests
+//! (BLAKE3): one of the shim, and one of everything behind it. Digests in the file show damage but not forgery: whoever
+//! can write the file can replace all of it, program included.
 //!
-//! [`write()`] makes a file, whole or not at all, and the same one from the same parts. [`Bundle::read`] reads one as
-//! hostile input. Nothing here maps or runs anything; that is for the shim and for the component backend.
+//! [`write()`] makes a file, whole or not at all; the same parts make the same file. [`Bundle::read`] treats a file as
+//! hostile input. Nothing here maps or runs anything; the shim and the component backend do that.
 
 mod fingerprint;
 mod layout;

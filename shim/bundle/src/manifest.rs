@@ -1,7 +1,7 @@
-//! What a file says of the component in it: whose it is, what it may touch, what it offers.
+//! What a file says of the component in it: which one it is, what it may touch, what it offers.
 //!
-//! The written form is JSON with every key known: a key that this version does not know could be a limit. It is
-//! a mirror of the contract's types, which have no written form of their own.
+//! The written form is JSON. Unknown keys are refused, because one could be a limit. It mirrors the contract's types,
+//! which have no written form of their own.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -28,9 +28,9 @@ pub struct Manifest {
     pub component: Digest,
     /// The interfaces that it imports, in its own order.
     pub imports: Vec<String>,
-    /// What everything depends on that was compiled, as the component backend names it.
+    /// What the compiled component depends on: the component backend's fingerprint.
     pub engine: String,
-    /// Where its instances live, as the component backend has it.
+    /// The class of the component, by the component backend's number.
     pub class: u8,
     /// How its instances are used.
     pub instances: Instances,
@@ -133,7 +133,7 @@ struct WrittenLimits {
     concurrency: Option<u32>,
 }
 
-/// What is written as its own text.
+/// Something that is written as its text.
 #[derive(Clone)]
 struct Text<T>(T);
 

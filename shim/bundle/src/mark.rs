@@ -1,26 +1,26 @@
-//! The mark by which a shim is told from other programs.
+//! The mark by which a shim is recognized.
 
 use memchr::memmem;
 
-/// Begins the text in a shim's data, and ends with the form of the files that it reads. Behind it stand, with a zero behind
-/// each, what the component backend in it calls its fingerprint, and [`HTTP`] or [`NO_HTTP`].
+/// Begins the text in a shim's data, and ends with the form of the files that it reads. The fingerprint of its
+/// component backend follows, and [`HTTP`] or [`NO_HTTP`], with a zero after each.
 pub const MARK: &str = "portcullis shim, by this mark, for PCSHIM02";
 /// The word of a shim that runs components which import wasi:http.
 pub const HTTP: &str = "http";
 /// The word of one that does not.
 pub const NO_HTTP: &str = "no-http";
 
-/// What a shim says of itself.
+/// What the mark of a shim says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What a component in it has to be compiled for.
+    /// The fingerprint that a component has to be compiled for.
     pub engine: String,
     /// Whether components that import wasi:http run in it.
     pub http: bool,
 }
 
 impl Mark {
-    /// Looks for the text in a program. `None` when it is no shim.
+    /// Finds the mark in a program. `None` when it is not a shim.
     #[must_use]
     pub fn find(program: &[u8]) -> Option<Self> {
         memmem::find_iter(program, MARK).find_map(|at| {
@@ -58,7 +58,7 @@ mod tests {
         check(&format!("x{MARK}\0an engine\0"), None);
         check(&format!("x{MARK}\0an engine\0https\0"), None);
         check(&format!("x{MARK}\0an engine\0http\0y"), Some(("an engine", true)));
-        // Whoever looks for marks has the words of one in its own data.
+        // A program that looks for marks has the text of one in its own data.
         check(&format!("{MARK}httpno-http\0{MARK}\0an engine\0no-http\0"), Some(("an engine", false)));
     }
 }

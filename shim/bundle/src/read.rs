@@ -1,7 +1,6 @@
-//! A file is read: is there anything behind its program, is it whole, what does it say.
+//! Reading a file: whether anything follows its program, whether that is whole, and what it says.
 //!
-//! Nothing is believed before the digest over all of it is right, and nothing is read that does not lie where the
-//! trailer puts it.
+//! Nothing is believed before the digest over all of it is checked, and nothing is read but what the trailer locates.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +13,7 @@ use thiserror::Error;
 use crate::layout::{DIGESTED, End, Layout, TRAILER, Trailer};
 use crate::{Fingerprint, Manifest};
 
-/// Why the file is no use. Says what is wrong with it, and not with which.
+/// Why a file cannot be used. The text does not name the file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -30,7 +29,7 @@ pub enum ReadError {
     /// The program is not what was written.
     #[error("it is damaged: the program in it has changed since it was wrapped")]
     ProgramDamaged,
-    /// The manifest is whole, and of another form.
+    /// The manifest is undamaged, but not of the form that this version reads.
     #[error("what it says of itself is not understood here: it was wrapped by another version of portcullis")]
     Manifest(#[source] serde_json::Error),
 }
@@ -45,11 +44,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads what stands behind the program in a file, and checks that it is whole. `None` when there is nothing:
-    /// the file is a program like any other, or was cut, or somebody's tool dropped what it did not know.
+    /// Reads what follows the program in a file, and checks that it is whole. `None` when there is nothing: the file is
+    /// an ordinary program, or was cut, or a tool dropped what it did not know.
     ///
-    /// The program itself is left to [`verify_program`](Self::verify_program): it is long, and whoever runs it has
-    /// believed it already.
+    /// The program itself is left to [`verify_program`](Self::verify_program): it is long, and whoever runs it trusts
+    /// it already.
     ///
     /// # Errors
     ///
@@ -96,7 +95,7 @@ impl Bundle {
         &self.manifest
     }
 
-    /// Returns where the compiled component lies in the file. It begins on a page.
+    /// Returns where the compiled component is in the file. It begins on a page boundary.
     #[must_use]
     pub fn image(&self) -> Range<u64> {
         self.layout.image_at()..self.layout.manifest_at()
@@ -110,7 +109,8 @@ impl Bundle {
 }
 
 fn digest_into(hash: &mut Hasher, file: &File, range: Range<u64>) -> Result<(), ReadError> {
-    // Small enough to stay in the processor's own memory, and to be there sooner than what is read into it.
+    // Small enough to stay in the processor's cache; getting the pages of a large one takes longer than reading into
+    // them.
     let mut buffer = vec![0; 32 << 10];
     let mut at = range.start;
     while at < range.end {

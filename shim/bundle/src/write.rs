@@ -1,8 +1,8 @@
-//! A file is written: whole or not at all.
+//! Writing a file, whole or not at all.
 //!
-//! It is made under another name beside its place, brought to the disk if it is to last, and renamed. What writers
-//! left that were killed goes at the next write beside it. The same parts make the same file, to the byte: nothing in it
-//! tells of a time, a place or a machine.
+//! It is made under another name beside its place, synced to the disk if it is to last, and renamed. Files that killed
+//! writers left are removed at the next write in the same directory. The same parts make the same file, to the byte: it
+//! holds no time, path or machine.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -20,7 +20,7 @@ use crate::{Fingerprint, Manifest};
 
 /// Begins the name of a file that is not whole yet.
 const UNFINISHED: &str = ".portcullis-wrap-";
-/// How long such a file may be nobody's. Too short, and one could be removed before it is locked.
+/// How old an unlocked file of that name must be to be removed. Less, and one could go before its writer has locked it.
 const NEWBORN: Duration = Duration::from_secs(60);
 
 /// What a file is made of.
@@ -30,11 +30,11 @@ pub struct Parts<'a> {
     pub program: &'a [u8],
     /// The compiled component.
     pub image: &'a [u8],
-    /// Whose it is, and what it may.
+    /// Which component it is, and what it may do.
     pub manifest: &'a Manifest,
 }
 
-/// What becomes of a file that is there already.
+/// What to do with a file that exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It stays, and nothing is written.
@@ -46,18 +46,19 @@ pub enum Existing {
 /// Whether a file has to outlast a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It is on the disk before it has its name.
+    /// It is synced to the disk before it gets its name.
     Lasting,
-    /// It is gone in a moment anyway.
+    /// It is not synced: it is removed in a moment anyway.
     Passing,
 }
 
-/// What a file that was written is told by.
+/// What identifies a file that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// What [`Bundle::fingerprint`](crate::Bundle::fingerprint) will be.
     pub fingerprint: Fingerprint,
-    /// The digest of the whole file. Whoever runs it has to name this: its name may stand for another one by then.
+    /// The digest of the whole file. Whoever runs it has to require this digest: another file may have its name by
+    /// then.
     pub file: Digest,
 }
 
@@ -65,13 +66,13 @@ pub struct Written {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// There is a file already.
+    /// The file exists already.
     #[error("{} exists", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// What is there is no file that could be replaced.
+    /// What exists there is not a file, and cannot be replaced.
     #[error("{} is not a regular file", path.display())]
     NoFile {
         /// What it is.
@@ -95,10 +96,10 @@ pub enum WriteError {
         /// The length of the manifest.
         manifest: usize,
     },
-    /// The manifest has no written form.
+    /// The manifest cannot be written as JSON.
     #[error("the grants cannot be written down")]
     Manifest(#[source] serde_json::Error),
-    /// The disk did not take it.
+    /// The file could not be written.
     #[error("cannot write {}", path.display())]
     Unwritable {
         /// The file.
@@ -109,12 +110,12 @@ pub enum WriteError {
     },
 }
 
-/// Writes a file that everybody may execute who may read it. Nobody may while it is not whole: a host could take what a killed
-/// writer left for a plugin.
+/// Writes a file that everybody who may read it may execute. It is not executable before it is whole, because a host
+/// could take what a killed writer left for a plugin.
 ///
 /// # Errors
 ///
-/// Why it is not there. What was there before is, then, as it was.
+/// Why it was not written. A file that was there before is unchanged.
 pub fn write(
     path: &Path,
     parts: &Parts<'_>,
@@ -160,13 +161,14 @@ pub fn write(
         })?,
     }
     if durability == Durability::Lasting {
-        // Without this the name may be gone after a crash of the machine; with it refused, it is most likely there.
+        // Otherwise the name may be lost if the machine crashes. If the directory cannot be synced, the file still
+        // counts.
         let _lasting = File::open(directory).and_then(|directory| directory.sync_all());
     }
     Ok(written)
 }
 
-/// Returns whether a file has the name of one that is still being written, or whose writer was killed.
+/// Returns whether a name is that of a file that is still being written, or whose writer was killed.
 #[must_use]
 pub fn is_unfinished(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
@@ -206,23 +208,23 @@ fn fill(mut file: &File, parts: &Parts<'_>, manifest: &[u8], layout: &Layout) ->
     Ok(Written { fingerprint: Fingerprint(contents), file: Digest::from_sha256(whole.finalize().into()) })
 }
 
-/// Removes from a directory what writers left that were killed, and that belongs to whom `ours` does.
+/// Removes the files that killed writers left in a directory, if they have the same owner as `ours`.
 fn sweep(directory: &Path, ours: &File) {
     let Ok(ours) = ours.metadata() else { return };
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         if !is_unfinished(&entry.file_name()) {
             continue;
         }
-        // Of the entry itself, never of what a link leads to.
+        // Does not follow links.
         let Ok(metadata) = entry.metadata() else { continue };
         let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
         let abandoned = metadata.is_file()
             && metadata.uid() == ours.uid()
             && age.is_some_and(|age| age > NEWBORN)
-            // NFS locks nothing else that is open to be read.
+            // Shared, because NFS lets a file that is open for reading have no other lock.
             && File::open(entry.path()).is_ok_and(|file| file.try_lock_shared().is_ok());
         if abandoned {
-            // What stays takes room, and is no reason to write nothing.
+            // A leftover that stays costs some disk, and is no reason not to write.
             let _gone = std::fs::remove_file(entry.path());
         }
     }

@@ -1,7 +1,7 @@
 //! The calls of an auth handler, served (contract spec 3.8 and 1.9).
 //!
 //! Most of them have no field for an error, and fail with a status that names the call and the handler. Both
-//! versions of the handshake have the same calls: a host of the first one knows fewer.
+//! versions of the handshake have the same calls; a host of the first one uses fewer.
 
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
         told("PurgeExpiredTokens", &handler, purged.map(Purged))
     }
 
-    /// Once a handler is stopped the host is forgotten for all of them, as upstream's library has it.
+    /// Stopping one handler disconnects the host for all of them, as in upstream's library.
     async fn stop_auth_handler(
         &self,
         request: Request<proto::StopAuthHandlerRequest>,
@@ -165,7 +165,7 @@ impl AuthHandlerService for Service<dyn AuthHandler> {
     }
 }
 
-/// Returns one event of a login as it is sent. A refusal is its last one, and what else ends it a status.
+/// Returns the message for one event of a login. A refusal is sent as the last event; any other error is a status.
 fn sent(event: Result<LoginEvent, CallError>) -> Result<proto::LoginStreamMessage, Status> {
     Ok(match event {
         Ok(LoginEvent::Prompt(prompt)) => LoginItem::Prompt(prompt).into(),

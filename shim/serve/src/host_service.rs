@@ -1,9 +1,9 @@
-//! The host of a plugin, by calling back through the broker.
+//! The host of a plugin, called back through the broker.
 //!
-//! A plugin has its host from the beginning, and the host says where it is later, or never: a number in a request to
-//! configure (contract spec 3.7). Until then it answers as a host that has nothing. What it refuses is in its own
-//! sentence; what the connection does to a call is in the sentence that upstream's client has for it, and
-//! [`portcullis_contract::HostError`] carries both to the plugin alike.
+//! A plugin gets its `HostService` at launch, but the host says where it can be reached only later, or never: by the
+//! broker's id in a request to configure (contract spec 3.7). Until then the service answers as a host that offers
+//! nothing. A refusal reaches the plugin in the host's own sentence, and a failure of the connection in the sentence of
+//! upstream's client, both as a [`portcullis_contract::HostError`].
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -25,7 +25,7 @@ use crate::status::sentence;
 /// The client of what a host offers.
 type Client = HostServiceClient<Channel>;
 
-/// A plugin's host, as far as it can be called back. Clones are one.
+/// A plugin's host, as far as it can be called back. Clones share the connection.
 #[derive(Clone)]
 pub(crate) struct RemoteHost(Arc<Shared>);
 
@@ -38,33 +38,33 @@ struct Shared {
 /// The connections to the host.
 #[derive(Default)]
 struct Ways {
-    /// What calls take.
+    /// The connection that calls use.
     current: Option<Arc<Way>>,
-    /// What a configuration that is under way connects to.
+    /// The connection that a configuration under way is opening.
     next: Option<Arc<Way>>,
-    /// How often somebody said where the host is, or that it is to be forgotten.
+    /// Counts the requests to connect to a host, or to forget it.
     said: u64,
-    /// The number, among those, of what holds now.
+    /// The number of the request that `current` comes from.
     holds: u64,
 }
 
-/// A server of the host's, and the one connection to it. An announcement is good for one.
+/// A server of the host's, and the one connection to it: an announcement is good for one dial.
 struct Way {
     id: NonZeroU32,
     client: OnceCell<Client>,
 }
 
 impl RemoteHost {
-    /// Makes a host that nobody has said yet where it is.
+    /// Makes a host that cannot be reached yet.
     pub(crate) fn over(broker: Broker, answer_limit: usize) -> Self {
         Self(Arc::new(Shared { broker, answer_limit, ways: Mutex::default() }))
     }
 
-    /// Has calls go to the server of that number from now on; with none they go on as before.
+    /// Has calls go to the server with that broker id from now on; `None` changes nothing.
     ///
-    /// Of several that are configured at once with one number, one connects; of several numbers the last one holds,
-    /// however long it takes. The way that was there before stays until the new one is connected, and calls that are under
-    /// way keep theirs.
+    /// If several configurations at once name the same id, one of them connects; if they name several, the last one
+    /// wins, however long it takes. The earlier connection is used until the new one is open, and calls under way keep
+    /// theirs.
     pub(crate) async fn bind(&self, id: Option<NonZeroU32>) -> Result<(), BrokerError> {
         let Some(id) = id else { return Ok(()) };
         let Some((way, said)) = self.ways().say(id) else { return Ok(()) };
@@ -73,14 +73,14 @@ impl RemoteHost {
         Ok(())
     }
 
-    /// Forgets the host, for everybody in the process. One that is being connected to is forgotten, too.
+    /// Disconnects the host, for the whole process. A connection that is still being opened is not used either.
     pub(crate) fn forget(&self) {
         self.ways().forget();
     }
 
     async fn dial(&self, id: NonZeroU32) -> Result<Client, BrokerError> {
         let channel = self.0.broker.dial(id.get()).await?;
-        // What is asked is as large as the plugin makes it, and the host's to refuse.
+        // Requests may be as large as the plugin makes them: refusing them is up to the host.
         Ok(Client::new(channel).max_decoding_message_size(self.0.answer_limit))
     }
 
@@ -96,8 +96,8 @@ impl RemoteHost {
 }
 
 impl Ways {
-    /// Notes where the host is. Returns the way to connect, unless it is the current one, with the number of what was
-    /// said.
+    /// Notes a request to connect. Returns the way to connect, unless it is the current one, and the number of the
+    /// request.
     fn say(&mut self, id: NonZeroU32) -> Option<(Arc<Way>, u64)> {
         self.said += 1;
         if self.current.as_ref().is_some_and(|way| way.id == id) {
@@ -111,7 +111,7 @@ impl Ways {
         Some((way, self.said))
     }
 
-    /// Has calls take a way, unless something said later holds.
+    /// Has calls take a way, unless a later request holds already.
     fn connected(&mut self, way: Arc<Way>, said: u64) {
         self.next.take_if(|next| Arc::ptr_eq(next, &way));
         if said > self.holds {
@@ -134,7 +134,7 @@ impl fmt::Debug for RemoteHost {
     }
 }
 
-/// Returns what the host answered, or what became of the call.
+/// Returns the host's answer, or why the call failed.
 fn answer<M, T>(response: Result<Response<M>, Status>) -> Result<T, HostError>
 where
     HostAnswer<T>: From<M>,
@@ -173,7 +173,7 @@ impl HostService for RemoteHost {
         answer(self.client().ok_or(HostError::NO_IDENTITY)?.get_auth_identity(request).await)
     }
 
-    /// A host that cannot be reached has none.
+    /// A host that cannot be reached offers none.
     async fn auth_handlers(&self) -> AuthHandlers {
         let Some(mut client) = self.client() else { return AuthHandlers::default() };
         match client.list_auth_handlers(proto::ListAuthHandlersRequest {}).await {
@@ -190,7 +190,7 @@ impl HostService for RemoteHost {
         answer(self.client().ok_or(HostError::NO_TOKENS)?.get_auth_token(request).await)
     }
 
-    /// An older host knows no groups, and so nobody is in any (contract spec 5.6).
+    /// A host that does not implement the call counts as one with no groups (contract spec 5.6).
     async fn auth_groups(&self, handler: &str) -> Result<Vec<String>, HostError> {
         let request = proto::GetAuthGroupsRequest { handler_name: handler.to_owned() };
         match self.client().ok_or(HostError::NO_GROUPS)?.get_auth_groups(request).await {

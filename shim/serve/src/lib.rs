@@ -1,8 +1,8 @@
 //! The contract of Portcullis, served as a go-plugin plugin.
 //!
-//! Whatever implements [`Provider`](portcullis_contract::Provider) or
-//! [`AuthHandler`](portcullis_contract::AuthHandler) becomes a program that an unmodified Go host starts and
-//! calls, callbacks included. The shim serves components in this way, and the SDK the same guests built natively.
+//! Any [`Provider`](portcullis_contract::Provider) or [`AuthHandler`](portcullis_contract::AuthHandler) becomes a
+//! program that unmodified Go hosts can start and call, and that can call them back. The shim serves components in this
+//! way, and the SDK serves the same guests built natively.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -20,18 +20,17 @@
 //!
 //! The tour:
 //!
-//! - [`Served`] is a plugin that is to be served, and how: [`run`](Served::run) is the whole of a `main`,
-//!   [`serve`](Served::serve) the same within a runtime, [`serve_in_test`](Served::serve_in_test) beside a test.
-//! - [`Options`] are what can be chosen; the defaults are upstream's, but that the plugin ends with its host.
-//! - [`Surroundings`] are what a plugin gets of the process that it is served in: the host to call back, two outputs,
-//!   the log, and a way to end.
+//! - [`Served`] describes a plugin to be served: [`run`](Served::run) is the whole of a `main`,
+//!   [`serve`](Served::serve) does the same within a runtime, [`serve_in_test`](Served::serve_in_test) beside a test.
+//! - [`Options`] change how it is served. The defaults are upstream's, except that the plugin ends with its host.
+//! - [`Surroundings`] are what the process offers to its plugin: the host to call back, two outputs, the log, and ways
+//!   to end.
 //! - [`Outcome`] is how it ended, for `main` to return.
 //!
-//! A plugin gets its host when it is launched, and hears where that is when it is configured. So [`Surroundings::host`]
-//! is there from the beginning, and has nothing to offer before a configuration brings the number to dial
-//! (`host_service.rs`).
+//! A plugin gets its host at launch, but the host says where it can be reached only when it configures the plugin. So
+//! [`Surroundings::host`] can be used from the beginning, and answers as a host that offers nothing until then.
 //!
-//! No type of gRPC shows here; messages of the wire go no further than `provider.rs` and `auth.rs`.
+//! No gRPC type is part of this API; messages of the wire stay in `provider.rs` and `auth.rs`.
 
 mod auth;
 mod call;

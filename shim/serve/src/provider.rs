@@ -1,7 +1,7 @@
 //! The calls of a provider, served (contract spec 3).
 //!
-//! Names are not looked at: an unknown one is the plugin's to refuse. Nor is anything kept from one call to
-//! the next but the way to the host.
+//! Names are not checked: the plugin refuses those that it does not know. Only the connection to the host is kept from
+//! one call to the next.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::host_service::RemoteHost;
 use crate::service::{Responded, Service, answered, refused};
 use crate::{call, request, status};
 
-/// What a provider that does not stream says. Hosts go by the code, and show the text.
+/// The error of a provider that does not stream. Hosts decide by the code, and show the text.
 const NO_STREAMING: &str = "streaming execution not supported";
 
 /// Returns the service of a provider, or of one that could not say what it offers.
@@ -60,7 +60,7 @@ impl PluginService for Service<dyn Provider> {
         let words = format!("GetProviderDescriptor {:?}: ", name.as_str());
         let plugin = self.plugin(&words)?;
         match plugin.descriptor(&name) {
-            // What a plugin of upstream's says by convention. Ours was asked when it was launched.
+            // Upstream's plugins answer so by convention. Ours said at launch what it offers.
             Err(_) if !plugin.providers().contains(&name) => {
                 Err(Status::unknown(format!("{words}unknown provider: {name}")))
             }
@@ -149,7 +149,7 @@ impl PluginService for Service<dyn Provider> {
         answered("ExtractDependencies", dependencies)
     }
 
-    /// Once a provider is stopped the host is forgotten for all of them, as upstream's library has it.
+    /// Stopping one provider disconnects the host for all of them, as in upstream's library.
     async fn stop_provider(
         &self,
         request: Request<proto::StopProviderRequest>,
@@ -165,7 +165,7 @@ impl PluginService for Service<dyn Provider> {
     }
 }
 
-/// Returns one item of a stream as it is sent. A refusal is its last item, and what else ends it a status.
+/// Returns the message for one item of a stream. A refusal is sent as the last item; any other error is a status.
 fn sent(item: Result<Chunk, CallError>) -> Result<proto::ExecuteProviderStreamChunk, Status> {
     use proto::execute_provider_stream_chunk::Chunk as Payload;
 

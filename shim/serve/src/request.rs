@@ -9,8 +9,7 @@ use portcullis_contract::{Context, Execute, Json, Refusal, chain};
 use portcullis_proto as proto;
 use serde::de::IgnoredAny;
 
-/// Reads a request to execute. The first thing that is wrong with it counts: its input, its context, its item, its
-/// parameters, its settings.
+/// Reads a request to execute. The first fault is reported, in this order: input, context, item, parameters, settings.
 pub(crate) fn execute(request: proto::ExecuteProviderRequest) -> Result<Execute, Refusal> {
     let input = request.input.clone();
     let read = Execute::try_from(request).map_err(|error| undecodable(&error)).and_then(|execute| {
@@ -23,7 +22,7 @@ pub(crate) fn execute(request: proto::ExecuteProviderRequest) -> Result<Execute,
             Ok(execute)
         }
         Err(later) => {
-            // Whatever is wrong with the input is told instead, even if it is at its end.
+            // A fault of the input goes before all others, even one at its end.
             let input = std::str::from_utf8(&input).map_err(|error| refuse("input", error))?;
             shape("input", input)?;
             if !input.trim_ascii().is_empty() {
@@ -34,14 +33,14 @@ pub(crate) fn execute(request: proto::ExecuteProviderRequest) -> Result<Execute,
     }
 }
 
-/// Reads an object that is all there is to a request. No bytes at all are `null`.
+/// Reads an object that is the whole request. No bytes at all count as `null`.
 pub(crate) fn object(field: &'static str, bytes: impl Into<Vec<u8>>) -> Result<Json, Refusal> {
     let json = any(field, bytes)?;
     shape(field, json.as_str())?;
     Ok(if json.as_str().is_empty() { Json::null() } else { json })
 }
 
-/// Reads a text, whatever it says.
+/// Reads any text, JSON or not.
 pub(crate) fn any(field: &'static str, bytes: impl Into<Vec<u8>>) -> Result<Json, Refusal> {
     match String::from_utf8(bytes.into()) {
         Ok(text) => Ok(Json::from_text(text)),
@@ -49,7 +48,7 @@ pub(crate) fn any(field: &'static str, bytes: impl Into<Vec<u8>>) -> Result<Json
     }
 }
 
-/// Makes upstream's sentence of what is wrong with a message.
+/// Returns upstream's sentence for a message that cannot be decoded.
 pub(crate) fn undecodable(error: &ConvertError) -> Refusal {
     match error {
         ConvertError::NotText { field, source } => refuse(field, source),
@@ -72,7 +71,7 @@ fn surroundings(context: &Context) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses what begins as something else than an object or nothing.
+/// Refuses a text that is not empty and does not begin like an object or `null`.
 fn shape(field: &str, text: &str) -> Result<(), Refusal> {
     match text.trim_ascii_start() {
         "" => Ok(()),
@@ -81,7 +80,7 @@ fn shape(field: &str, text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses what is no JSON.
+/// Refuses a text that is not JSON.
 fn json(field: &str, text: &str) -> Result<(), Refusal> {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(IgnoredAny) => Ok(()),

@@ -1,8 +1,8 @@
-//! A plugin that is to be served, and how.
+//! A plugin to be served, and its options.
 //!
-//! The order is go-plugin's: the cookie is looked at before anything else, the plugin is launched once it is
-//! known that a host asks, and the host is told where to connect once the plugin has said what it offers. One that does
-//! not start is told of on standard error, where a host shows it.
+//! The order is go-plugin's: the cookie is checked before anything else; the plugin is launched once it is known that a
+//! host started the process; and the host gets the address once the plugin has said what it offers. If the plugin does
+//! not start, standard error says why, and a host shows that.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ use crate::host_service::RemoteHost;
 use crate::surroundings::Surroundings;
 use crate::{auth, provider};
 
-/// The target of what a plugin logs, as our backends have it.
+/// The target under which our backends log a plugin's own lines.
 const GUEST: &str = "portcullis::plugin";
 
 /// The crates that carry calls, which log every frame below a warning.
@@ -37,25 +37,25 @@ const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 pub struct Options {
     /// The environment of the process. By default the one that it was started with.
     pub variables: Vec<(OsString, OsString)>,
-    /// What a person is told who starts the program by hand. A sentence or two about plugins by default.
+    /// The text for a person who starts the program by hand. A sentence or two about plugins by default.
     pub notice: Option<String>,
-    /// How large a request may be. 4 MiB by default, as upstream; a larger one is refused with `ResourceExhausted`.
+    /// The largest request, in bytes. 4 MiB by default, as upstream; a larger one is refused with `ResourceExhausted`.
     pub message_limit: usize,
-    /// How large an answer of the host's may be, which the wire itself does not limit. 64 MiB by default.
+    /// The largest answer of the host, in bytes. 64 MiB by default; the wire itself sets no limit.
     pub answer_limit: usize,
-    /// What becomes of what the process itself prints. [`Capture::Nothing`] by default: what a plugin prints through
-    /// [`Surroundings`] needs none.
+    /// Whether the process's own prints are captured. [`Capture::Nothing`] by default: what a plugin prints through
+    /// [`Surroundings`] does not depend on it.
     pub capture: Capture,
-    /// How long calls that are under way may go on once the plugin is told to end. Nothing by default, as upstream.
+    /// How long calls that are under way may go on once the plugin is told to end. Zero by default, as upstream.
     pub grace: Duration,
-    /// What the end of the process that started this one means. [`Parent::Follow`] by default, unlike upstream: hosts
-    /// give no sign when they die, and none of them takes a plugin of this contract over.
+    /// What to do when the process that started this one ends. [`Parent::Follow`] by default, unlike upstream: hosts
+    /// give no sign when they die, and no host of this contract attaches to a plugin that is left.
     pub parent: Parent,
-    /// How many threads [`run`](Served::run) has for calls, if not one for each processor.
+    /// How many threads [`run`](Served::run) has for calls; `None` is one for each processor.
     pub threads: Option<NonZeroUsize>,
-    /// From which level on the library's own lines go to the log. [`Level::Info`] by default.
+    /// The lowest level of the library's own lines that go to the log. [`Level::Info`] by default.
     pub log: Level,
-    /// From which level on the plugin's own lines do. All by default: the host chooses what it shows.
+    /// The lowest level of the plugin's own lines that go to the log. All by default: the host chooses what it shows.
     pub guest_log: Level,
 }
 
@@ -76,16 +76,16 @@ impl Default for Options {
     }
 }
 
-/// A plugin that is to be served.
+/// A plugin to be served.
 pub struct Served {
-    /// How.
+    /// How it is served.
     pub options: Options,
     launch: Launch,
 }
 
 type Launching<T> = Pin<Box<dyn Future<Output = Result<T, LaunchError>> + Send>>;
 
-/// What makes the plugin, once there is a host that wants it.
+/// Makes the plugin, once a host has started the process.
 enum Launch {
     Provider(Box<dyn FnOnce(Surroundings) -> Launching<Arc<dyn Provider>> + Send>),
     AuthHandler(Box<dyn FnOnce(Surroundings) -> Launching<Arc<dyn AuthHandler>> + Send>),
@@ -94,8 +94,9 @@ enum Launch {
 impl Served {
     /// Describes a plugin that offers providers, and is served with the default options.
     ///
-    /// `launch` is called once a host has asked, and not at all when none does. A plugin that came up and cannot say
-    /// what it offers ([`LaunchError::Undescribed`]) is served all the same, and tells so whoever calls it, as in Go.
+    /// `launch` is called once it is known that a host started the process, and not at all otherwise. A plugin that
+    /// started but cannot say what it offers ([`LaunchError::Undescribed`]) is served all the same, and every call to
+    /// it fails with the reason, as in Go.
     pub fn provider<F, L>(launch: F) -> Self
     where
         F: FnOnce(Surroundings) -> L + Send + 'static,
@@ -105,9 +106,9 @@ impl Served {
         Self { options: Options::default(), launch }
     }
 
-    /// Describes a plugin that offers auth handlers. What holds of [`provider`](Self::provider) holds of this.
+    /// Describes a plugin that offers auth handlers, in the same way as [`provider`](Self::provider).
     ///
-    /// Both versions of the handshake of auth handlers are offered, the same calls in each; the host chooses.
+    /// It offers both versions of the auth handlers' handshake, with the same calls in each; the host chooses.
     pub fn auth_handler<F, L>(launch: F) -> Self
     where
         F: FnOnce(Surroundings) -> L + Send + 'static,
@@ -128,7 +129,7 @@ impl Served {
 
     /// Serves until the end, in a runtime of its own: the whole of a plugin's `main`.
     ///
-    /// Blocking work that calls have left behind does not keep the process.
+    /// Blocking work that calls have left behind does not keep the process alive.
     pub fn run(self) -> Outcome {
         self.log_for_the_host();
         self.into_serve().run()
@@ -136,13 +137,13 @@ impl Served {
 
     /// Serves until the end, in the caller's runtime, which needs I/O and time.
     ///
-    /// What holds of [`portcullis_goplugin::Serve::serve`] holds of this.
+    /// See [`portcullis_goplugin::Serve::serve`].
     pub async fn serve(self) -> Outcome {
         self.log_for_the_host();
         self.into_serve().serve().await
     }
 
-    /// Serves in the background, whoever may have started this process; a host attaches.
+    /// Serves in the background, without a host that started this process: a host attaches to it.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Served {
         self.into_serve().serve_in_test().await
     }
 
-    /// Has everything that is logged go where the host reads it, unless the program has its own way of logging.
+    /// Sends everything that is logged to the host, unless the program has set up a log of its own.
     fn log_for_the_host(&self) {
         let Options { log, guest_log, .. } = self.options;
         let levels = Targets::new()
@@ -173,7 +174,7 @@ impl Served {
         };
         let sizes = Sizes { message: options.message_limit, answer: options.answer_limit };
         let least = options.guest_log;
-        // Of the versions one is spoken, and so the plugin is launched once.
+        // Only one of the versions is served, so the plugin is launched once.
         let launch = Arc::new(Mutex::new(Some(launch)));
         let services = |_: &u32| {
             let launch = Arc::clone(&launch);
@@ -223,7 +224,7 @@ impl Launch {
     }
 }
 
-/// Tells a plugin that came up and says nothing from one that did not come up.
+/// Separates a plugin that started but cannot say what it offers from one that did not start.
 fn came_up<T>(launched: Result<T, LaunchError>) -> Result<Result<T, CallError>, LaunchError> {
     match launched {
         Ok(plugin) => Ok(Ok(plugin)),

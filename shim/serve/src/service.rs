@@ -1,5 +1,5 @@
-//! What the services of both kinds of plugins have in common: the plugin or why it is not there, its host, and how a
-//! call's outcome is answered.
+//! What the services of both kinds of plugins share: the plugin or why there is none, its host, and how the outcome of
+//! a call is answered.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub(crate) struct Service<P: ?Sized> {
 }
 
 impl<P: ?Sized> Service<P> {
-    /// Returns the plugin; for one that never came up the status that says so, with words before it.
+    /// Returns the plugin, or the status for one that could not say what it offers, with `words` before its text.
     pub(crate) fn plugin(&self, words: &str) -> Result<&Arc<P>, Status> {
         self.plugin.as_ref().map_err(|error| status::of(error, words))
     }
 
-    /// Goes where a configuration says that the host is, or refuses it.
+    /// Connects to the host that a configuration names, or refuses the configuration.
     pub(crate) async fn bind(&self, host: Option<NonZeroU32>) -> Result<(), Refusal> {
         let bound = self.host.bind(host).await;
         bound.map_err(|error| Refusal::new(format!("failed to dial host service: {}", chain(&error))))
@@ -43,7 +43,7 @@ pub(crate) fn answered<T, M: From<Answer<T>>>(method: &str, answer: Result<T, Ca
     }
 }
 
-/// Returns the answer that is a refusal.
+/// Returns the answer for a refusal.
 pub(crate) fn refused<T, M: From<Answer<T>>>(refusal: Refusal) -> Response<M> {
     Response::new(Answer(Err(refusal)).into())
 }

@@ -8,7 +8,7 @@ use portcullis_contract::proto::{FAILURE, failure_line};
 use portcullis_contract::{CallError, chain};
 use tonic::{Code, Status};
 
-/// Returns the status for an error, with words before its own.
+/// Returns the status for an error, with `words` before the error's text.
 pub(crate) fn of(error: &CallError, words: &str) -> Status {
     let code = match error {
         CallError::Unimplemented => Code::Unimplemented,
@@ -17,7 +17,7 @@ pub(crate) fn of(error: &CallError, words: &str) -> Status {
         // What a host sees of a plugin whose process is gone.
         CallError::Stopped(_) | CallError::Busy { .. } | CallError::Gone => Code::Unavailable,
         CallError::TimedOut { .. } => Code::DeadlineExceeded,
-        // As any error of an author's that is no status itself.
+        // As for any error of an author that is not a status itself.
         _ => Code::Unknown,
     };
     let mut status = Status::new(code, format!("{words}{}", chain(error)));
@@ -27,7 +27,7 @@ pub(crate) fn of(error: &CallError, words: &str) -> Status {
     status
 }
 
-/// Returns the status for a call that the plugin does not offer, in the words of a generated server.
+/// Returns the status for a call that the plugin does not implement, in the words of a generated server.
 pub(crate) fn unimplemented(method: &str) -> Status {
     Status::unimplemented(format!("method {method} not implemented"))
 }

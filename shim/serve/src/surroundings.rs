@@ -1,4 +1,4 @@
-//! What a plugin gets of the process that it is served in.
+//! What the process offers to the plugin that it serves.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,7 +12,7 @@ use portcullis_goplugin::{End, Output, Session};
 
 use crate::host_service::RemoteHost;
 
-/// What a plugin gets of the process that it is served in. Cheap to clone; clones are one.
+/// What the process offers to the plugin that it serves. Cheap to clone; clones mean the same process.
 #[derive(Clone)]
 pub struct Surroundings {
     session: Session,
@@ -27,33 +27,33 @@ impl Surroundings {
 
     /// Returns the host, as far as it can be called back.
     ///
-    /// It may be handed to a plugin before anybody has configured it. Until a configuration says where the host is, and
-    /// from when the plugin is stopped, it answers as a host that has nothing: `secret store not available`. A configuration
-    /// that says nothing of a host leaves it as it is.
+    /// It may be given to a plugin before the plugin is configured. Until a configuration says where the host is, and
+    /// again after the plugin was stopped, it answers as a host that offers nothing: `secret store not available`. A
+    /// configuration that names no host changes nothing.
     #[must_use]
     pub fn host(&self) -> Arc<dyn HostService> {
         Arc::new(self.host.clone())
     }
 
-    /// Returns what takes prints to the host's standard output. It never waits.
+    /// Returns the output to the host's standard output. Never waits.
     #[must_use]
     pub fn stdout(&self) -> Output {
         self.session.stdout()
     }
 
-    /// Returns what takes prints to the host's standard error. The log is not for this. It never waits.
+    /// Returns the output to the host's standard error, which is not the log. Never waits.
     #[must_use]
     pub fn stderr(&self) -> Output {
         self.session.stderr()
     }
 
-    /// Writes a line of the plugin's log, unless it is of less weight than [`Options::guest_log`](crate::Options::guest_log).
+    /// Writes a line of the plugin's log, unless its level is below [`Options::guest_log`](crate::Options::guest_log).
     ///
-    /// What is logged through `tracing` gets there, too; this is for fields whose names are not known beforehand.
+    /// Events of `tracing` go to the same log; this is for fields whose names are not known at compile time.
     pub fn log(&self, entry: &Entry) {
         if entry.level >= self.least {
             let line = entry.to_line(SystemTime::now());
-            // A host that died does not read, and that is no reason to fail.
+            // It is no reason to fail that a host has died and does not read.
             let _unread = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -64,7 +64,7 @@ impl Surroundings {
         self.session.environment()
     }
 
-    /// Returns the version of the handshake that is spoken: 1, or, by later auth handlers, 2 (contract spec 1.9).
+    /// Returns the version of the handshake that the host chose: 1, or 2 for later auth handlers (contract spec 1.9).
     #[must_use]
     pub fn version(&self) -> u32 {
         self.session.version()
@@ -75,13 +75,13 @@ impl Surroundings {
         self.session.stop();
     }
 
-    /// Ends the plugin because its own code has panicked, as a panic does in Go: calls are not answered, and the
-    /// process ends with 2.
+    /// Ends the plugin because its own code has panicked, as a panic does in Go: calls get no answer, and the process
+    /// exits with 2.
     pub fn give_up(&self) {
         self.session.give_up();
     }
 
-    /// Waits until the plugin is told to end, by whomever.
+    /// Waits until somebody tells the plugin to end.
     pub fn ended(&self) -> impl Future<Output = End> + Send + Sync + use<> {
         self.session.ended()
     }
