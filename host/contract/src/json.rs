@@ -11,8 +11,8 @@ use std::hash::{Hash, Hasher};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Text that is meant to be JSON. It is valid UTF-8; whether it is JSON is only known of one that was
-/// [`read`](Self::read) or [`check`](Self::check)ed.
+/// Text that is meant to be JSON. It is valid UTF-8; whether it is JSON was checked only if it was
+/// [`read`](Self::read).
 #[derive(Clone)]
 pub struct Json {
     text: String,
