@@ -1,15 +1,15 @@
 //! The side channel for callbacks.
 //!
-//! Either side may offer a further gRPC server under a number, and the other connects to it. The number
-//! travels inside an application's own message; where the server listens is announced over a stream
-//! of its own, and nothing orders the two. So announcements are kept until somebody asks for them, and
-//! who asks first waits (protocol spec 14).
+//! Either side may offer a further gRPC server under a number, and the other side connects to it. The number
+//! travels inside a message of the application; where the server listens is announced over a stream of the
+//! broker, and nothing orders the two. So an announcement is kept until somebody dials, and a dial waits for
+//! its announcement (protocol spec 14).
 //!
-//! Both sides count their own numbers from 1. Equal numbers in opposite directions do not meet:
-//! announcements that arrive are about servers of the other side, and those that leave about ours.
+//! Both sides count their own numbers from 1. Equal numbers in opposite directions do not clash:
+//! announcements that arrive are about servers of the other side, and those that leave are about ours.
 //!
 //! Nothing here knows which side it is on. Messages come in by [`Broker::arrived`] and go out by
-//! [`Broker::outgoing`]; whoever runs the stream joins them to it: the host in `broker/host.rs`.
+//! [`Broker::outgoing`]; whoever runs the stream connects them to it (for the host, `broker/host.rs`).
 
 mod announced;
 #[cfg(test)]
@@ -57,10 +57,10 @@ const CALLS: u32 = 1024;
 /// How long an announcement can be. No address is nearly as long, and what is kept stays small.
 const ANNOUNCEMENT: usize = 1024;
 
-/// One side's end of the broker. Cheap to clone; all clones are one broker.
+/// One side's end of the broker. Cheap to clone; all clones are the same broker.
 ///
 /// It closes when the connection to the other side ends; a host's also closes at once if the plugin has no
-/// broker. Everything it serves ends with it.
+/// broker. Everything that it serves ends then.
 #[derive(Clone)]
 pub struct Broker(Arc<Shared>);
 
@@ -74,14 +74,14 @@ struct Shared {
     ended: Ended,
 }
 
-/// What brokered connections are made of.
+/// How brokered connections are made.
 #[derive(Clone, Debug)]
 pub(crate) enum Medium {
     /// A socket for each server, and a connection to it for each dial.
     Sockets {
         /// Where ours are.
         place: Place,
-        /// What remembers the other side's, if they are to be removed with it.
+        /// Remembers the other side's socket files, if they are to be removed when it ends.
         strays: Option<Arc<Strays>>,
     },
     /// A stream of the one session for each dial.
@@ -89,10 +89,10 @@ pub(crate) enum Medium {
 }
 
 impl Broker {
-    /// Creates a broker that nothing is joined to yet; what it announces waits.
+    /// Creates a broker without a stream yet; its announcements wait.
     ///
-    /// `queue` is a new one, and the session's if there is one. `ended` comes when the other side is gone, or when we
-    /// are about to end.
+    /// `queue` is a new one, and the session uses the same one if there is a session. `ended` comes when the other side
+    /// is gone, or when we are about to end.
     pub(crate) fn new(queue: Queue, medium: Medium, tls: Option<Tls>, ended: Ended) -> Self {
         Self(Arc::new(Shared {
             next: AtomicU32::new(1),
@@ -105,7 +105,7 @@ impl Broker {
         }))
     }
 
-    /// Returns the next number. 0 is never among them.
+    /// Returns a new number for [`serve_as`](Self::serve_as), never 0.
     #[must_use]
     pub fn next_id(&self) -> u32 {
         match self.0.next.fetch_add(1, Ordering::Relaxed) {
@@ -119,16 +119,16 @@ impl Broker {
         self.serve_as(self.next_id(), routes).await
     }
 
-    /// Serves `routes` as [`serve`](Self::serve) does, and refuses requests that would take more than `most` bytes together with
-    /// those under way.
+    /// Serves `routes` as [`serve`](Self::serve) does, and bounds the bytes of all requests under way together: a
+    /// request that would exceed `most` is refused.
     ///
-    /// Heads and messages count until they are answered, so this is for services without streams. What services have
-    /// not read yet does not count; that may be 128 MiB on each of 64 connections.
+    /// Headers and messages count until the request is answered, so this is for services without streams. What services
+    /// have not read yet does not count; that may be 128 MiB on each of 64 connections.
     pub async fn serve_within(&self, most: usize, routes: Routes) -> Result<Serving, BrokerError> {
         self.begin(self.next_id(), routes, Some(Room::new(most))).await
     }
 
-    /// Serves `routes` to the other side under a number that both know.
+    /// Serves `routes` to the other side under a number that both sides know.
     ///
     /// The server listens before it is announced, and is announced before this returns. It ends when
     /// the returned [`Serving`] is dropped, or with the broker.
@@ -155,7 +155,7 @@ impl Broker {
                 self.0.queue.send(announcement(id, &address)).await.map_err(|_| BrokerError::Closed)?;
                 Ok(listener)
             }
-            // There is nothing to tell: who dials will knock.
+            // Nothing is announced: the dialler knocks.
             Medium::Mux(mux) => {
                 mux.serve(id).await.map(Listener::Streams).map_err(|error| dialled(id, error))
             }
@@ -164,8 +164,8 @@ impl Broker {
 
     /// Connects to what the other side serves under `id`.
     ///
-    /// Waits 5 seconds for the other side to announce it, or, with multiplexing, to let us in. Each
-    /// announcement is good for one dial; the channel may be cloned and connects anew by itself.
+    /// Waits 5 seconds for the other side to announce it or, with multiplexing, to let us in. Each
+    /// announcement is good for one dial. The channel may be cloned, and reconnects by itself.
     pub async fn dial(&self, id: u32) -> Result<Channel, BrokerError> {
         match &self.0.medium {
             Medium::Sockets { strays, .. } => self.dial_announced(id, strays.as_deref()).await,
@@ -208,7 +208,7 @@ impl Broker {
         Ok(Channel::begin(link, route, self.0.ended.clone()).await)
     }
 
-    /// Takes one message of the other side. What makes no sense is passed over.
+    /// Takes one message of the other side. One that makes no sense is ignored.
     pub(crate) fn arrived(&self, info: ConnInfo) {
         let ConnInfo { service_id: id, network, address, knock } = &info;
         match (&self.0.medium, knock) {
@@ -222,19 +222,19 @@ impl Broker {
 
     /// Returns the messages for the other side.
     ///
-    /// They end when somebody else asks for them, who gets what is left: a stream that lost its connection
-    /// may not know it when the next one begins. Closing ends them, too.
+    /// They end when this is called again, and the new caller gets the rest: a stream whose connection was lost
+    /// may not know that yet when the next one begins. They also end when the broker closes.
     pub(crate) fn outgoing(&self) -> Outgoing {
         self.0.queue.outgoing(self.closed())
     }
 
-    /// Ends everything that the broker serves and refuses what comes after.
+    /// Ends everything that the broker serves, and refuses everything after that.
     pub(crate) fn close(&self) {
         self.0.closed.send_replace(true);
         *self.announced() = Announced::default();
     }
 
-    /// Waits for `work`, unless the broker closes first: what would be said then, nobody reads.
+    /// Waits for `work`, unless the broker closes first: nobody would read a message after that.
     async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, BrokerError> {
         tokio::select! {
             biased;
@@ -263,7 +263,7 @@ impl fmt::Debug for Broker {
 #[derive(Debug)]
 pub struct Serving {
     id: u32,
-    /// What the connections watch, each a task of its own.
+    /// Dropped to end the connections, each of which is a task of its own.
     _stop: watch::Sender<()>,
     _task: Task,
 }
@@ -302,7 +302,7 @@ async fn serve(
     serving::serve(links, routes, Some(CALLS), room, broker.closed()).await;
 }
 
-/// Returns what tells the other side where the server `id` listens.
+/// Returns the message that tells the other side where the server `id` listens.
 fn announcement(id: u32, address: &Address) -> ConnInfo {
     let (network, address) = (address.network().to_owned(), address.to_string());
     ConnInfo { service_id: id, network, address, knock: None }
@@ -316,7 +316,7 @@ fn dialled(id: u32, error: DialError) -> BrokerError {
     }
 }
 
-/// Why the broker could not help.
+/// Why a server was not served or not reached over the broker.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BrokerError {
@@ -339,7 +339,7 @@ pub enum BrokerError {
         /// What is wrong with it.
         source: AddressError,
     },
-    /// Nobody answers at the address that the other side announced, or not as agreed.
+    /// There is no connection to the announced address, or the TLS handshake there failed.
     #[error("cannot connect to server {id} at {address}")]
     Connect {
         /// The number.
@@ -349,13 +349,13 @@ pub enum BrokerError {
         /// Why not.
         source: io::Error,
     },
-    /// The other side let nobody in under this number in time. Multiplexing only.
+    /// The other side did not answer the knock for this number in time. Multiplexing only.
     #[error("nobody answered for server {id} within {KNOCK_PATIENCE:?}")]
     Unanswered {
         /// The number.
         id: u32,
     },
-    /// The other side would not let us in. Multiplexing only.
+    /// The other side refused the knock. Multiplexing only.
     #[error("server {id} was refused: {reason}")]
     Refused {
         /// The number.
@@ -363,7 +363,7 @@ pub enum BrokerError {
         /// What it said.
         reason: String,
     },
-    /// The stream to the server is not as agreed. Multiplexing only.
+    /// The stream to the server failed, or its TLS handshake did. Multiplexing only.
     #[error("cannot connect to server {id}")]
     Stream {
         /// The number.
@@ -371,7 +371,7 @@ pub enum BrokerError {
         /// Why not.
         source: io::Error,
     },
-    /// We have no socket to offer.
+    /// We could not listen on a socket.
     #[error("cannot listen for callbacks")]
     Listen(#[source] io::Error),
 }

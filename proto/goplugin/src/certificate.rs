@@ -1,7 +1,7 @@
-//! The certificate that a plugin showed, to be looked at.
+//! The certificate of a plugin, for people to inspect.
 //!
-//! What it says decides nothing in this crate (see `identity.rs`). People who look for a fault want to see it all the
-//! same, because Go's hosts do decide by it. With the feature `x509` it is read.
+//! What it says decides nothing in this crate (see `identity.rs`). But Go's hosts do decide by it, so people who look
+//! for a fault want to see it. The feature `x509` reads it.
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -25,19 +25,19 @@ impl Certificate {
         identity::read_field(text).map(Self)
     }
 
-    /// Returns it as it stands: an X.509 certificate in DER.
+    /// Returns the certificate itself: X.509 in DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0
     }
 
-    /// Returns the digest by which people compare certificates.
+    /// Returns its SHA-256, by which people compare certificates.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         Sha256::digest(&self.0).into()
     }
 
-    /// Returns what it says.
+    /// Reads it, and returns what it says.
     #[cfg(feature = "x509")]
     pub fn facts(&self) -> Result<CertificateFacts, CertificateError> {
         facts::read(&self.0)

@@ -1,8 +1,7 @@
-//! The channel that calls go through, and what its failures are called.
+//! The channel that calls go through, and the codes of its failures.
 //!
-//! tonic reports a lost connection as `Unknown`, where every peer of go-plugin expects `Unavailable`;
-//! callers tell "the plugin is gone" from "the plugin says no" by that code. [`Channel`] puts that right
-//! (protocol spec 29.3).
+//! tonic reports a lost connection as `Unknown`. Every peer of go-plugin expects `Unavailable`, by which callers
+//! tell "the plugin is gone" from "the plugin refused". [`Channel`] corrects the code (protocol spec 29.3).
 
 mod exchange;
 mod reconnect;
@@ -31,8 +30,8 @@ use crate::timeout;
 use crate::tls::is_rejection;
 use crate::transport::{Ended, Link, Route};
 
-/// Trailers of this size are taken; Go peers send long messages there. At the usual 16 KiB one
-/// oversized status would take the whole connection with it.
+/// The largest trailers, in bytes. Go peers send long messages there; with the usual 16 KiB, one oversized status
+/// would end the whole connection.
 pub(crate) const HEADER_LIST: u32 = 16 << 20;
 
 /// How many calls may be reset before the server has looked at them; with more, HTTP/2 ends the whole connection. The
@@ -48,10 +47,9 @@ pub(crate) const FAULTS: usize = 1 << 16;
 
 /// A channel to a plugin, for any tonic client: `SomeClient::new(channel)`.
 ///
-/// It is cheap to clone, and all clones share one connection. A connection that was lost while the
-/// plugin lives is opened anew by the next call. Calls whose connection is lost fail with
-/// [`Code::Unavailable`]; they do so at once when the plugin's process ends, and what the plugin had
-/// answered until then still arrives.
+/// It is cheap to clone, and all clones share one connection. If the connection is lost while the plugin
+/// lives, the next call opens a new one. Calls under way then fail with [`Code::Unavailable`]. When the
+/// plugin's process ends they fail at once; answers that it had sent before still arrive.
 ///
 /// Deadlines and message limits are the caller's: tonic's clients refuse answers above 4 MiB unless
 /// `max_decoding_message_size` says otherwise.
@@ -59,7 +57,7 @@ pub(crate) const FAULTS: usize = 1 << 16;
 pub struct Channel(Arc<Reconnect>);
 
 impl Channel {
-    /// Opens a channel over `link`, and over what `route` leads to once that is lost. Nothing is said before the first call.
+    /// Opens a channel over `link`, and over `route` once that link is lost. Nothing is sent before the first call.
     pub(crate) fn open(link: Link, route: Route, ended: Ended) -> Self {
         Self(Reconnect::new(link, route, ended))
     }
@@ -105,7 +103,7 @@ impl Service<http::Request<TonicBody>> for Channel {
     }
 }
 
-/// The answer to a call, to come.
+/// The future answer to a call.
 pub struct Answer(Pin<Box<dyn Future<Output = Result<http::Response<ChannelBody>, Status>> + Send>>);
 
 impl fmt::Debug for Answer {
@@ -158,7 +156,7 @@ impl Body for ChannelBody {
     }
 }
 
-/// Takes from the end of an answer the details of its status, if they are not in base64: tonic panics over them.
+/// Removes the details of a status from the end of an answer, if they are not in base64: tonic panics over them.
 fn forget_unreadable_details(end: &mut HeaderMap) {
     let details = end.get(Status::GRPC_STATUS_DETAILS);
     if details.is_some_and(|details| FORGIVING.decode(details).is_err()) {
@@ -170,10 +168,10 @@ const ENDED: &str = "the plugin has ended";
 const REJECTED: &str = "the plugin does not accept our certificate";
 const LOST: &str = "the connection to the plugin is lost";
 
-/// Names a failure of the transport as grpc-go would.
+/// Returns the status that grpc-go has for a failure of the transport.
 ///
-/// Only what the transport itself reports comes by here; a status that the plugin answered is an
-/// answer, and passes in trailers.
+/// This is only for what the transport itself reports. A status from the plugin is an answer, and passes in
+/// trailers.
 fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let error = error.into();
     if is_rejection(error.as_ref()) {
@@ -191,8 +189,8 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     unavailable
 }
 
-/// Names a failure of a call whose time is over at `until`. A server resets a call that is late, and may do so before
-/// our own clock says it is.
+/// Returns the status for a failure of a call whose time is over at `until`. A server resets a late call, and may do so
+/// before our own clock says that it is late.
 fn lost_by(until: Option<Instant>, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     let status = lost(error);
     let is_late = until.is_some_and(|until| until <= Instant::now());
@@ -205,11 +203,11 @@ fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
     causes.any(|error| error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away))
 }
 
-/// Returns `status` under the code that grpc-go gives to the same failure.
+/// Returns `status` with the code that grpc-go has for the same failure.
 ///
-/// tonic names two of its own failures differently: a message over the limit is `OutOfRange` instead of
-/// `ResourceExhausted`, and a deadline that passed is `Cancelled` instead of `DeadlineExceeded`. Both are
-/// raised where no channel sees them, in the client's decoder or in a peer's server.
+/// tonic has other codes for two of its own failures: for a message over the limit `OutOfRange` instead of
+/// `ResourceExhausted`, and for a deadline that passed `Cancelled` instead of `DeadlineExceeded`. Both are
+/// raised where no channel sees them: in the client's decoder, or in a peer's server.
 #[must_use]
 pub fn normalized(status: Status) -> Status {
     let code = match (status.code(), status.message()) {

@@ -1,9 +1,9 @@
 //! The host's side: a program is started, says where it listens, and is connected to.
 //!
-//! A start either returns a [`Connection`] or leaves nothing behind: until the very end the child, its
-//! socket directory and every task are owned by the future of [`Launch::start`], which may be dropped at
-//! any time. The child's first line decides; see [`crate::Handshake`]. How children begin and end
-//! is told in `child.rs`, what is read from them in `output.rs`.
+//! A start either returns a [`Connection`] or leaves nothing behind: until it returns, the future of
+//! [`Launch::start`] owns the child, its socket directory and every task, and may be dropped at any time. The
+//! child's first line decides; see [`crate::Handshake`]. `child.rs` starts and ends children, `output.rs` reads what
+//! they write.
 
 mod attach;
 mod child;
@@ -54,7 +54,7 @@ const PORTS: Ports = Ports::between(10_000, 25_000);
 const FIRST_LINE: usize = 64 * 1024;
 
 /// How long a child that failed to start may take to end by itself: its exit code and last words say more than our
-/// SIGKILL would. A guess.
+/// SIGKILL would. A guess; one that takes longer is killed, and its exit code is never known.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Variables of the protocol that must not reach a child from our own start as a plugin.
@@ -68,7 +68,7 @@ const INHERITED: [&str; 4] =
 pub struct Launch {
     /// The file to run.
     pub executable: Executable,
-    /// The cookie that the plugin looks for.
+    /// The cookie that the plugin checks.
     pub cookie: Cookie,
     /// The versions of the application's protocol that we speak; the plugin chooses one.
     pub versions: Versions,
@@ -80,24 +80,25 @@ pub struct Launch {
     pub stdin: Stdin,
     /// Its working directory; ours if `None`.
     pub directory: Option<PathBuf>,
-    /// What the file has to be. It is checked over the opened file, and that open file is then run.
+    /// The checksum that the file must have. It is taken of the opened file, and that open file is then run.
     pub checksum: Option<Checksum>,
-    /// How long it may take until it is connected to. 60 seconds by default, as upstream.
+    /// How long the start may take, until the plugin is connected to. 60 seconds by default, as upstream.
     pub start_timeout: Duration,
-    /// How large a message of go-plugin's own services may be, and what
-    /// [`Connection::message_limit`] tells the caller's clients. 64 MiB by default.
+    /// The largest message of go-plugin's own services, in bytes, and what [`Connection::message_limit`] returns for
+    /// the caller's own clients. 64 MiB by default.
     pub message_limit: usize,
-    /// How long a line of its log may be before it is passed on in pieces. 64 KiB by default.
+    /// The longest line of its log, in bytes, that is passed on whole; longer ones come in pieces. 64 KiB by default.
     pub log_line_limit: usize,
     /// How its connections are encrypted. Not at all by default, as upstream.
     pub encryption: Encryption,
-    /// Whether all its connections go over one socket. Not by default; go-plugin can since version 1.6.
+    /// Whether all its connections go over one socket. Not by default; it takes a plugin with go-plugin 1.6 or later.
     pub multiplex: bool,
     /// Where the private directory for sockets is created; the system's temporary directory if `None`.
     pub socket_base: Option<PathBuf>,
-    /// The group of users, by name or number, that may connect to its sockets and ours besides us.
+    /// The group of users, by name or number, that may connect to its sockets and to ours. `None` admits only our own
+    /// user.
     pub socket_group: Option<String>,
-    /// Where it listens on a system without Unix sockets. 10000 to 25000 by default, as upstream.
+    /// The ports on which it may listen on a system without Unix sockets. 10000 to 25000 by default, as upstream.
     pub ports: Ports,
     /// What takes its log and its prints. [`Discard`] by default.
     pub sink: Arc<dyn Sink>,
@@ -129,14 +130,15 @@ impl Launch {
 
     /// Starts the plugin and connects to it.
     ///
-    /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time, and the plugin ends with that.
+    /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time, and the plugin ends
+    /// with that runtime.
     pub async fn start(&self) -> Result<Connection, StartError> {
         let group = self.socket_group.as_deref();
         let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), group)?);
         let identity = self.identity().await?;
         let executable = self.checked_executable().await?;
         let child = child::spawn(self.order(executable, &sockets, identity.as_ref())).await;
-        // Now, because it costs the start nothing while the child gets ready.
+        // Here, because it costs the start nothing while the child gets ready.
         sweep_once(&sockets);
         let child = match child {
             Ok(child) => child,
@@ -319,14 +321,14 @@ impl Launch {
 /// How a plugin's connections are encrypted, brokered ones included.
 #[derive(Clone, Debug, Default)]
 pub enum Encryption {
-    /// Not at all. What keeps others out is who may connect to its socket.
+    /// Not at all. The permissions of the socket keep others out.
     #[default]
     Off,
-    /// Both sides make a certificate for this one launch, and accept nothing else.
+    /// Both sides make a certificate for this one launch, and each accepts only the other's.
     ///
     /// Brokered connections that the plugin opens work since go-plugin 1.4.4.
     AutoMtls,
-    /// By what both sides were given beforehand.
+    /// By TLS that both sides were set up with beforehand.
     Given(Tls),
 }
 
@@ -339,19 +341,19 @@ struct Connected {
     mux: Option<(Mux, Queue)>,
 }
 
-/// What a child finds in its environment besides the variables of the protocol.
+/// The environment of a child, besides the variables of the protocol.
 ///
 /// The protocol's own variables win over any of the same name, and those of a host that started *us*
 /// as a plugin are never passed on.
 #[derive(Clone)]
 pub enum Environment {
-    /// Everything that we were started with, and these.
+    /// Everything in our own environment, and these.
     Inherit(Vec<(OsString, OsString)>),
     /// These, and nothing else.
     Only(Vec<(OsString, OsString)>),
 }
 
-/// Names the variables and keeps their values to itself.
+/// Shows the names of the variables, and not their values.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, variables) = match self {
@@ -366,7 +368,7 @@ impl fmt::Debug for Environment {
 /// A child's standard input, and the process group that goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdin {
-    /// Nothing to read, and a process group of its own, which ends as a whole.
+    /// Nothing to read, and a process group of its own, which is ended as a whole.
     #[default]
     Null,
     /// Ours, and our process group with it, as upstream has it.

@@ -9,9 +9,9 @@ use crate::wire::Empty;
 use crate::wire::grpc_controller_client::GrpcControllerClient;
 use crate::{Asked, Channel};
 
-/// Sends the request and gives the plugin up to `limit` to take it.
+/// Sends the request, and waits up to `limit` for the answer.
 ///
-/// The outcome is only to be shown: a Go plugin ends before it answers, and one without the service answers
+/// The answer is only for display: a Go plugin ends before it answers, and one without the service answers
 /// that it has none. What counts is whether the process ends.
 pub(crate) async fn ask_to_end(channel: Channel, limit: Duration) -> Asked {
     let mut client = GrpcControllerClient::new(channel);

@@ -1,8 +1,8 @@
 //! What both sides agree on before they connect: the cookie, the versions, the one line.
 //!
-//! The line is all a child tells us about itself before we connect, and anything may have printed
-//! it. It is therefore parsed once, here, into a [`Handshake`] that cannot hold a nonsensical value;
-//! code past this module never looks at the text again.
+//! The line is all that a child tells us about itself before we connect, and anything may have printed
+//! it. So it is parsed once, here, into a [`Handshake`], which cannot hold a value that makes no sense;
+//! code outside this module never sees the text.
 //!
 //! Everything here is pure. Reading the line, and giving up on it, is the client's business.
 
@@ -24,18 +24,18 @@ const CORE: i64 = 1;
 /// How much of an unrecognised line an error quotes.
 const QUOTED: usize = 512;
 
-/// Certificate texts up to this length are what plugins from before go-plugin 1.0 put there; hosts
-/// pass over them (protocol spec 5.4).
+/// Texts up to this length in the field of the certificate are not certificates: plugins from before go-plugin 1.0
+/// put them there, and hosts ignore them (protocol spec 5.4).
 const NOT_A_CERTIFICATE: usize = 50;
 
 /// The variable by which a plugin knows that a host started it.
 ///
-/// It keeps people from starting plugins by hand, and nothing else: it is not a secret.
+/// It only keeps people from starting plugins by hand: it is not a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     /// The name of the environment variable.
     pub key: String,
-    /// What the plugin expects to find in it.
+    /// The value that the plugin expects.
     pub value: String,
 }
 
@@ -81,18 +81,18 @@ impl fmt::Display for Versions {
     }
 }
 
-/// What a host asked of a plugin, and so expects of its line.
+/// What a host offered to a plugin, and so expects in its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// The versions it was offered.
     pub versions: Versions,
-    /// Whether it was shown a certificate, and has to show its own.
+    /// Whether it got our certificate, and has to show its own.
     pub certificate: bool,
     /// Whether all connections are to go over one socket.
     pub multiplexing: bool,
 }
 
-/// What a plugin said in its one line, once it is known to make sense to us.
+/// What a plugin said in its one line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     version: u32,
@@ -101,7 +101,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Reads the line of a plugin of which this was asked.
+    /// Reads the line of a plugin that was started as `expected` says.
     ///
     /// The checks and their order are upstream's (protocol spec 5.4), so that a line with two faults
     /// is refused for the same one.
@@ -148,7 +148,7 @@ impl Handshake {
         Ok(Self { version, address, certificate })
     }
 
-    /// Describes a plugin of which this is known without its line.
+    /// Describes a plugin that was not started by us and has no line.
     pub(crate) fn known(version: u32, address: Address) -> Self {
         Self { version, address, certificate: None }
     }
@@ -171,17 +171,17 @@ impl Handshake {
     }
 }
 
-/// Why a line is not a handshake that we can go on with.
+/// Why a line is not a handshake that we can use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Whatever printed this is no plugin, or something printed before the plugin did.
+    /// The line is not that of a plugin: the program is not one, or something printed before the plugin did.
     #[error("the first line of its output is not a handshake: {text:?}")]
     Unrecognised {
-        /// What came instead, shortened.
+        /// The line, shortened.
         text: String,
     },
-    /// There is no end to the first line.
+    /// The first line is too long.
     #[error("the first line of its output is longer than {limit} bytes: {text:?}")]
     TooLong {
         /// How long it may be.
@@ -189,7 +189,7 @@ pub enum HandshakeError {
         /// How it begins.
         text: String,
     },
-    /// The plugin shakes hands in a way that did not exist when this was written.
+    /// The plugin uses another version of the handshake itself.
     #[error("speaks version {found} of the handshake, and this host version {CORE}")]
     CoreVersion {
         /// The version it named.
@@ -203,7 +203,7 @@ pub enum HandshakeError {
         /// The versions it was offered.
         offered: Versions,
     },
-    /// The plugin listens where nobody can connect to.
+    /// The plugin named an address that nobody can connect to.
     #[error("its address {text:?} cannot be used: {error}")]
     Address {
         /// The address it named.
@@ -228,22 +228,22 @@ pub enum HandshakeError {
         /// The version it chose.
         version: u32,
     },
-    /// The plugin insists on TLS, which nobody asked of it.
+    /// The plugin requires TLS, which we did not ask for.
     #[error("wants a TLS connection that this host did not ask for")]
     Certificate,
-    /// The plugin shows no certificate though it was asked for one.
+    /// The plugin shows no certificate, although it was asked for one.
     #[error("does not answer with a certificate, and AutoMTLS was asked for")]
     NoCertificate,
-    /// What the plugin shows is no certificate.
+    /// The plugin's certificate is not valid.
     #[error("its certificate cannot be used: {error}")]
     BadCertificate {
         /// What is wrong with it.
         error: CertificateError,
     },
-    /// The plugin needs a socket for each connection.
+    /// The plugin does not support multiplexing.
     #[error("does not support multiplexing, which go-plugin has since version 1.6")]
     NoMultiplexing,
-    /// The plugin says neither yes nor no.
+    /// The plugin's field for multiplexing is neither true nor false.
     #[error("says neither yes nor no to multiplexing, but {found:?}")]
     Multiplexing {
         /// What it says.
@@ -258,7 +258,7 @@ impl HandshakeError {
     }
 }
 
-/// Returns where a plugin says that it listens, if only that much of its line can be read.
+/// Returns the address in a line, if that can be read, whatever else is wrong with the line.
 pub(crate) fn address_in(line: &str) -> Option<Address> {
     let mut fields = line.trim().split('|').skip(2);
     Address::parse(fields.next()?, fields.next()?).ok()

@@ -16,7 +16,7 @@ pub(crate) const SERVICE: &str = "plugin";
 
 /// Asks once, and waits no longer than `limit`.
 ///
-/// Upstream takes any answer for a healthy one; here only "serving" is.
+/// Upstream takes any answer for a healthy one; here only "serving" counts.
 pub(crate) async fn ping(channel: Channel, limit: Duration) -> Result<(), PingError> {
     match check(channel, SERVICE, limit).await? {
         Health::Serving => Ok(()),
@@ -49,9 +49,9 @@ pub(crate) async fn check(channel: Channel, service: &str, limit: Duration) -> R
 pub enum Health {
     /// It serves.
     Serving,
-    /// It does not, or not yet, or no longer.
+    /// It does not serve, or not yet, or no longer.
     NotServing,
-    /// It answers, and does not say.
+    /// It answers that it does not know.
     Unsaid,
     /// It knows no service of that name.
     NoSuchService,
@@ -64,7 +64,7 @@ pub enum PingError {
     /// It answered that it does not serve.
     #[error("the plugin says that it is not serving")]
     NotServing,
-    /// It has no way to answer.
+    /// It has no health service.
     #[error("the plugin has no health service")]
     Absent,
     /// It answered with an error, or its connection is lost.

@@ -1,4 +1,4 @@
-//! AutoMTLS: who we are for one launch, and who the other side is.
+//! AutoMTLS: our certificate for one launch, and the check of the other side's.
 //!
 //! Each side makes a key and a certificate for this one launch and hands the certificate over: the host in the child's
 //! environment, the plugin in its line. From then on either accepts exactly that certificate, byte for byte, from
@@ -65,7 +65,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Makes a new one, whose handshakes `provider` will do.
+    /// Makes a new one, whose handshakes use `provider`.
     ///
     /// It takes a tenth of a millisecond; the first in a process waits for the provider's random numbers to get going.
     pub(crate) fn generate(provider: Arc<CryptoProvider>) -> Result<Self, IdentityError> {
@@ -108,7 +108,7 @@ impl Identity {
         BASE64_STANDARD_NO_PAD.encode(&self.certificate)
     }
 
-    /// Returns what it takes to talk to whoever has the key of one of `peers`, and to nobody else.
+    /// Returns a TLS setup that accepts only a peer with one of the certificates `peers` and its key.
     pub(crate) fn trusting(&self, peers: Vec<CertificateDer<'static>>) -> Result<Tls, IdentityError> {
         let provider = &self.provider;
         let pin = Arc::new(Pin::new(peers, provider));
@@ -135,7 +135,7 @@ impl Identity {
     }
 }
 
-/// Keeps the key to itself.
+/// Leaves out the key.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("certificate", &self.certificate.len()).finish_non_exhaustive()
@@ -166,7 +166,7 @@ pub(crate) fn read_pem(text: &str) -> Result<Vec<CertificateDer<'static>>, Certi
     if found.is_empty() { Err(CertificateError::Pem) } else { Ok(found) }
 }
 
-/// Lets through what is a certificate at all; what it says is compared, never believed.
+/// Refuses what is not a certificate. What it says is not read here: certificates are only compared.
 fn checked(certificate: CertificateDer<'static>) -> Result<CertificateDer<'static>, CertificateError> {
     match rustls::server::ParsedCertificate::try_from(&certificate) {
         Ok(_) => Ok(certificate),
@@ -203,7 +203,7 @@ fn profile(provider: &CryptoProvider) -> Result<CertificateParams, IdentityError
     Ok(profile)
 }
 
-/// Why there is no identity.
+/// Why AutoMTLS cannot be set up.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -216,22 +216,22 @@ pub enum IdentityError {
     /// The certificate cannot be used.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
-    /// The name that both sides use is none to this build.
+    /// The name in both certificates is not a valid one in this build.
     #[error("cannot set up TLS: {NAME} is no name")]
     Name,
 }
 
-/// Why what should be a certificate is none.
+/// Why a certificate cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// It is not written as the line has it.
+    /// It is not in base64, as in a plugin's line.
     #[error("it is not in base64")]
     Base64,
-    /// It is not written as the variable has it.
+    /// It is not in PEM, as in a host's variable.
     #[error("it is not in PEM")]
     Pem,
-    /// It is something else.
+    /// Its content is not a certificate.
     #[error("it is no X.509 certificate")]
     Der,
 }

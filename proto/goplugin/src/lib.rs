@@ -1,9 +1,9 @@
 //! The go-plugin protocol, for any service.
 //!
-//! A go-plugin plugin is a program that serves gRPC to the process that started it, its host. This crate is both
-//! sides. As a host it starts such a program, connects to it, and sees to it that it ends; as a plugin it says where
-//! it listens, and serves until it is told to end. It knows nothing of what is served; that is between the
-//! plugin's services and the caller's own client.
+//! A go-plugin plugin is a program that serves gRPC to the process that started it, its host. This crate implements
+//! both sides. As a host it starts such a program, connects to it, and makes sure that it ends. As a plugin it says
+//! where it listens, and serves until it is told to end. It knows nothing of what is served: that is between the
+//! plugin's services and the host's own tonic client.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -25,17 +25,18 @@
 //! - [`Launch`] describes a start, and [`Launch::start`] performs it; a start that fails leaves nothing behind.
 //!   [`Encryption::AutoMtls`] is go-plugin's own way to encrypt. [`Attach`] connects to a plugin that already runs.
 //! - [`Connection`] is a running plugin: its [`Channel`] for calls, its [`Broker`] for calls in the other
-//!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to bring it about; [`stop_all`] is for many at once.
-//! - To find out what is wrong with a plugin, a connection also tells its [services](Connection::services), its
-//!   [health](Connection::health), its [certificate](Connection::peer_certificate), and how it took its
-//!   [end](Connection::stop_and_tell).
+//!   direction, [`Gone`] to learn of its end, and [`stop`](Connection::stop) to end it; [`stop_all`] ends many at once.
+//! - For finding out what is wrong with a plugin, a connection also returns the plugin's
+//!   [services](Connection::services), [health](Connection::health) and
+//!   [certificate](Connection::peer_certificate), and how the plugin reacted to the
+//!   [request to end](Connection::stop_and_tell).
 //! - A [`Sink`] gets what the plugin logs and prints.
 //! - [`Serve`] describes a plugin of one's own, and [`Serve::run`] is its `main`. Its services get a [`Session`], with
 //!   the [`Broker`] to call the host back and an [`Output`] to print to.
 //! - [`raise_open_files`], called first in `main`, lets a program open more files and sockets; what it starts keeps the
 //!   old limit.
 //!
-//! Only Linux is supported so far: what keeps children from outliving us exists nowhere else.
+//! Only Linux is supported so far: parent-death signals and pidfds keep children from outliving us.
 
 pub mod log;
 pub mod timeout;

@@ -1,11 +1,11 @@
-//! What a plugin writes to its standard error, read as log entries; and written.
+//! The log of a plugin, which it writes to its standard error: reading it, and writing it.
 //!
-//! Go plugins log there in the JSON of hclog, and whatever else runs in them writes there as it
-//! likes. [`LogReader`] takes the bytes as they come and makes entries of them, by upstream's rules
-//! (protocol spec 8.2 to 8.4), so that a plugin's log reads the same under either host.
+//! Go plugins log in hclog's JSON, and everything else in them writes there, too. [`LogReader`] makes entries of
+//! these bytes by upstream's rules (protocol spec 8.2 to 8.4), so that a plugin's log reads the same under either
+//! host.
 //!
-//! Reading is pure, keeps no more than one line of the configured length, and takes any bytes: they
-//! are a stranger's. A plugin of ours writes with [`Entry::to_line`], or has `tracing` write through a [`LogLayer`].
+//! Reading is pure, keeps at most one line of the configured length, and accepts any bytes: they are a stranger's.
+//! A plugin of ours writes with [`Entry::to_line`], or has `tracing` write through a [`LogLayer`].
 
 mod fault;
 #[cfg(test)]
@@ -27,7 +27,7 @@ use self::time::is_timestamp;
 pub enum Level {
     /// Every step.
     Trace,
-    /// What helps to find a fault; also everything that names no level.
+    /// For finding a fault; also everything that names no level.
     Debug,
     /// What a reader may want to know.
     Info,
@@ -48,7 +48,7 @@ pub struct Entry {
     pub target: Option<String>,
     /// When it was written, by the plugin's clock and in RFC 3339 with microseconds.
     pub timestamp: Option<String>,
-    /// What else belongs to it, `@caller` among it.
+    /// Its other fields, `@caller` included.
     pub fields: Vec<(String, Value)>,
 }
 
@@ -70,7 +70,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Creates a reader that takes lines of up to `limit` bytes apart and passes longer ones on in pieces.
+    /// Creates a reader that parses lines of up to `limit` bytes, and passes longer ones on in pieces.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { line: Vec::new(), limit: limit.max(1), broken: false, panicking: false }
@@ -103,7 +103,7 @@ impl LogReader {
         }
     }
 
-    /// Hands over what the stream ended in the middle of.
+    /// Hands over the line that the stream ended in the middle of.
     pub fn finish(&mut self, mut sink: impl FnMut(Entry)) {
         if !self.line.is_empty() {
             self.end_of_line(&mut sink);
@@ -133,7 +133,7 @@ fn structured(line: &str) -> Option<Entry> {
     let mut special = |key: &str| match fields.remove(key) {
         None => Some(None),
         Some(Value::String(text)) => Some(Some(text)),
-        // Upstream's host panics over this; a plain line is the rule nearest to it.
+        // Upstream's host panics over this. The nearest rule makes it a plain line.
         Some(_) => None,
     };
     let (message, level, timestamp) = (special("@message")?, special("@level")?, special("@timestamp")?);

@@ -1,12 +1,12 @@
 //! Many connections over one socket.
 //!
-//! With multiplexing there is one socket between host and plugin, and a yamux session on it; what would be a
-//! connection otherwise is a stream of that. The host is yamux's client, and dials the plugin's main server by
-//! opening a stream. Every other stream is knocked for first, by either side, over the broker (protocol spec 15).
+//! With multiplexing there is one socket between host and plugin, with a yamux session on it; each stream of the
+//! session takes the place of a connection. The host is yamux's client, and dials the plugin's main server by opening a
+//! stream. For every other stream either side first knocks, over the broker (protocol spec 15).
 //!
-//! Three tasks at most take part. One drives the session, and hands inbound streams to whom `knocks.rs` says. One opens
-//! streams, one after the other, and hears the answers to its knocks. The broker's own reads what arrives, and
-//! [`Mux::heard`] never waits.
+//! At most three tasks take part. One drives the session, and hands inbound streams to the server that `knocks.rs`
+//! chooses. One opens streams, one after the other, and receives the answers to its knocks. The broker's task reads
+//! what arrives, so [`Mux::heard`] never waits.
 
 mod driver;
 #[cfg(test)]
@@ -58,9 +58,9 @@ const DIALS: usize = 64;
 /// Which end of the session we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The one who connected the socket.
+    /// The side that connected the socket.
     Host,
-    /// The one who accepted it; streams that nobody knocked for are for the main server.
+    /// The side that accepted it; streams that nobody knocked for are for the main server.
     Plugin,
 }
 
@@ -78,7 +78,7 @@ struct Session {
     _opener: Task,
 }
 
-/// What the broker and the session's driver have to do with each other.
+/// The state that the broker and the session's driver share.
 struct Acceptance {
     knocks: Mutex<Knocks<mpsc::Sender<Stream>>>,
     /// Told when a knock began to wait.
@@ -171,7 +171,7 @@ impl Mux {
         // First, because whoever is let in has to be told so, and before the next one is let in.
         let room = tokio::select! {
             room = self.0.queue.reserve() => room.map_err(|_| DialError::Closed)?,
-            // Nobody takes any more what waits to be said.
+            // Nobody sends the waiting messages any more.
             () = self.ended() => return Err(DialError::Closed),
         };
         let mut knocks = self.0.acceptance.knocks();
@@ -218,7 +218,7 @@ impl fmt::Debug for Mux {
 const CROWDED: &str = "too many knocks at once";
 const NOT_SERVED: &str = "nobody serves this number";
 
-/// Returns what is said to who knocked for `id`: that they may come in, or why not.
+/// Returns the answer to a knock for `id`: it is admitted if `error` is empty.
 fn answer(id: u32, error: &str) -> ConnInfo {
     let knock = Knock { knock: true, ack: true, error: error.to_owned() };
     ConnInfo { service_id: id, knock: Some(knock), ..ConnInfo::default() }
@@ -273,7 +273,7 @@ pub(crate) enum DialError {
     /// Nobody answered the knock.
     #[error("no answer to the knock within {PATIENCE:?}")]
     Unanswered,
-    /// The other side would not let us in.
+    /// The other side refused the knock.
     #[error("the knock was refused: {reason}")]
     Refused {
         /// What it said.

@@ -1,4 +1,4 @@
-//! How many files the process may open, which its children are not to notice.
+//! The limit on open files: raised for this process, and not for its children.
 //!
 //! The usual limit of 1,024 is for programs that call `select`, which knows no descriptor beyond those. It is a soft
 //! limit, which every program may raise to its hard one. Go's programs do so when they start, and give what they
@@ -12,14 +12,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// watcher of our children closes one by one where it has to.
 const MOST: u64 = 1 << 16;
 
-/// What was allowed before.
+/// The limit before it was raised.
 static BEFORE: OnceLock<u64> = OnceLock::new();
 
 /// Lets this process open as many files as its hard limit allows, up to 65,536.
 ///
-/// This is for the beginning of a `main`: the limit is the whole program's, so nothing here raises it unasked. Plugins
-/// that are started from then on have the limit that there was before. Where there is nothing to raise, nothing
-/// happens.
+/// Call it at the beginning of `main`: the limit is the whole program's, so this crate never raises it by itself.
+/// Plugins that are started later still get the old limit. If there is nothing to raise, nothing happens.
 pub fn raise_open_files() {
     let now = getrlimit(Resource::Nofile);
     let most = now.maximum.map_or(MOST, |hard| hard.min(MOST));
@@ -30,7 +29,7 @@ pub fn raise_open_files() {
     }
 }
 
-/// Returns the limit of children, if it is not ours.
+/// Returns the limit for children, if it differs from ours.
 pub(crate) fn of_children() -> Option<Rlimit> {
     let before = *BEFORE.get()?;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

@@ -1,7 +1,7 @@
-//! Bodies of which a task reads no more at once than its turn allows.
+//! Bodies from which a task reads no more in one turn than tokio's budget allows.
 //!
-//! HTTP/2 hands over what has come as soon as it is asked. Whoever reads a peer that is always ahead would never wait, and
-//! nothing else in its task would happen: no deadline, no Ctrl-C.
+//! HTTP/2 hands over what has come as soon as it is asked. A task that reads from a peer that is always ahead would
+//! never wait, and nothing else in it would run: no deadline, no Ctrl-C.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Returns what can be read from when the process of `pidfd` has ended. It needs a tokio runtime with I/O.
+/// Returns a descriptor that becomes readable when the process of `pidfd` has ended. Needs a tokio runtime with I/O.
 #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor, which its type keeps")]
 pub(crate) fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open and stays the same descriptor until it is dropped.

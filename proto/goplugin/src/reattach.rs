@@ -1,7 +1,7 @@
-//! What it takes to come to a plugin that already runs, as one process tells another.
+//! The data that a host needs to attach to a plugin that already runs.
 //!
-//! go-plugin has no form for it; what Terraform's ecosystem made of it is what everybody uses: a JSON object for each
-//! plugin, and a map of them under the plugins' names in a variable such as `TF_REATTACH_PROVIDERS`. Pure.
+//! go-plugin itself has no format for it. This one is Terraform's, which everybody uses: a JSON object for each plugin,
+//! and a map of them by the plugins' names in a variable such as `TF_REATTACH_PROVIDERS`. Pure.
 
 #[cfg(test)]
 mod fuzz;
@@ -13,22 +13,22 @@ use thiserror::Error;
 
 use crate::transport::{Address, AddressError};
 
-/// A plugin that runs, without TLS and without multiplexing: whoever was not there at its start has no keys, and
-/// its one session is taken.
+/// A plugin that already runs, without TLS and without multiplexing: a host that did not start it has no keys, and its
+/// one session is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reattach {
     /// Where it listens.
     pub address: Address,
     /// Its process.
     pub pid: u32,
-    /// The version of the application's protocol that it speaks; 0 if that was not said.
+    /// The version of the application's protocol that it speaks; 0 if not given.
     pub version: u32,
-    /// Whether it runs under a test or a debugger, and is not a host's to end.
+    /// Whether it runs under a test or a debugger, so that hosts must not end it.
     pub test: bool,
 }
 
 impl Reattach {
-    /// Reads one object.
+    /// Reads one plugin from its JSON object.
     pub fn from_json(value: &Value) -> Result<Self, ReattachError> {
         let text = |value: &Value, key: &'static str| match value.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
@@ -43,7 +43,7 @@ impl Reattach {
         };
         match value.get("Protocol").and_then(Value::as_str) {
             Some("grpc") => {}
-            // Nothing means the older flavour here, too.
+            // A missing protocol means net/rpc here, too.
             None | Some("" | "netrpc") => return Err(ReattachError::NetRpc),
             Some(other) => return Err(ReattachError::Protocol { found: other.to_owned() }),
         }
@@ -56,13 +56,13 @@ impl Reattach {
         Ok(Self { address, pid: number("Pid")?, version: number("ProtocolVersion")?, test })
     }
 
-    /// Reads a map of them, as the variables of hosts hold it.
+    /// Reads a map of plugins by name, as in such a variable.
     pub fn all_from_json(text: &str) -> Result<BTreeMap<String, Self>, ReattachError> {
         let all: BTreeMap<String, Value> = serde_json::from_str(text).map_err(ReattachError::Json)?;
         all.into_iter().map(|(name, value)| Ok((name, Self::from_json(&value)?))).collect()
     }
 
-    /// Writes it.
+    /// Writes the plugin as its JSON object.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -75,14 +75,14 @@ impl Reattach {
     }
 }
 
-/// Why what should describe a running plugin does not.
+/// Why a text does not describe a running plugin.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReattachError {
-    /// It is no JSON, or no map.
+    /// It is not JSON, or not an object.
     #[error("it is not a map of plugins in JSON")]
     Json(#[source] serde_json::Error),
-    /// One of the fields is missing, or is something else.
+    /// A field is missing, or has the wrong type.
     #[error("its field {name:?} is missing or is not what it should be")]
     Field {
         /// The field.
@@ -97,7 +97,7 @@ pub enum ReattachError {
         /// The flavour that was named.
         found: String,
     },
-    /// The plugin listens where nobody can connect to.
+    /// Nobody can connect to the address.
     #[error("its address cannot be used")]
     Address(#[from] AddressError),
 }

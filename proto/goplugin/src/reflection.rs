@@ -1,7 +1,7 @@
 //! Which services a plugin offers, if it says so.
 //!
-//! gRPC's server reflection exists under two names that differ in nothing else; servers from before 2023 know the
-//! older one only. Nothing in go-plugin needs it, so a plugin without it is as good as any.
+//! gRPC's server reflection exists under two names that differ in nothing else; servers from before 2023 know only the
+//! older one. Nothing in go-plugin needs it, so a plugin without it has no fault.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ const NAMES: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceList {
-    /// The version of server reflection that it said so by: `v1` or `v1alpha`.
+    /// The version of server reflection that it answered: `v1` or `v1alpha`.
     pub reflection: &'static str,
-    /// Their full names, in order.
+    /// The full names of the services, sorted.
     pub names: Vec<String>,
 }
 

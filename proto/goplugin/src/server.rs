@@ -1,9 +1,9 @@
 //! The plugin's side: a program that a host starts says where it listens, and serves until it is told to end.
 //!
-//! [`Serve`] is everything there is to say about that, and mirrors [`crate::Launch`]. The order is upstream's (protocol
-//! spec 4): the cookie is looked at before anything else happens, the listener exists before the line is
-//! printed, and nothing but the line ever gets to standard output. What a host says comes by environment variables;
-//! `server/invitation.rs` reads them. Serving itself is told in `server/running.rs`.
+//! [`Serve`] describes it, and mirrors [`crate::Launch`]. The order is upstream's (protocol spec 4): the cookie is
+//! checked before anything else happens, the listener exists before the line is printed, and nothing but the line ever
+//! gets to standard output. A host's wishes come in environment variables, which `server/invitation.rs` reads. Serving
+//! itself is in `server/running.rs`.
 
 mod capture;
 mod ending;
@@ -43,7 +43,7 @@ pub use self::test_mode::TestServing;
 use crate::log::{Entry, Level, LogLayer, chain};
 use crate::{Cookie, Tls};
 
-/// How long the runtime of [`Serve::run`] has to let go of what calls left behind.
+/// How long the runtime of [`Serve::run`] may take to drop what calls left behind.
 const LEFTOVERS: Duration = Duration::from_millis(100);
 
 /// How many I/O events are taken at a time: more than one host causes. Room for the usual thousand costs memory.
@@ -71,55 +71,55 @@ const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 /// }
 /// ```
 pub struct Serve {
-    /// The cookie that a host brings. Whoever does not is told that this is a plugin.
+    /// The cookie that a host sets. Without it the program only prints that it is a plugin.
     pub cookie: Cookie,
-    /// What is told to a person who starts the plugin by hand. A sentence or two about plugins by default.
+    /// The text for a person who starts the plugin by hand. A sentence or two about plugins by default.
     pub notice: Option<String>,
-    /// The versions of the application's protocol, and what is served in each. The highest that the host knows, too, is
-    /// chosen. None by default; see [`version`](Self::version).
+    /// The versions of the application's protocol, and what is served in each. The highest one that the host also knows
+    /// is chosen. Empty by default; see [`version`](Self::version).
     pub versions: BTreeMap<u32, Services>,
     /// The environment. By default the one that this process was started with.
     pub variables: Vec<(OsString, OsString)>,
     /// How connections are encrypted, if host and plugin were given that beforehand. Otherwise they are encrypted when
     /// the host asks for AutoMTLS.
     pub tls: Option<Tls>,
-    /// Descriptor sets of the application's services, as a protobuf compiler encodes them. With any, hosts can look
-    /// the services up by reflection. None by default.
+    /// Encoded descriptor sets of the application's services, as a protobuf compiler writes them. With any, hosts can
+    /// list the services by reflection. None by default.
     pub descriptors: Vec<Vec<u8>>,
-    /// Where the plugin listens, and its broker with it. [`Listen::Unix`] by default.
+    /// Where the plugin and its broker listen. [`Listen::Unix`] by default.
     pub listen: Listen,
-    /// How large a message to the application's own services should be allowed to be. 4 MiB by default, as upstream;
-    /// [`Session::message_limit`] tells them, whose `max_decoding_message_size` is what binds.
+    /// The largest message to the application's own services, in bytes. 4 MiB by default, as upstream. It is only
+    /// passed on as [`Session::message_limit`]; the services enforce it by their `max_decoding_message_size`.
     pub message_limit: usize,
-    /// How much of what is printed is kept for a host that does not read it. 1 MiB by default; see [`Output`].
+    /// How many bytes of prints are kept for a host that does not read them. 1 MiB by default; see [`Output`].
     pub output_limit: usize,
-    /// What becomes of what the process itself prints. [`Capture::Nothing`] by default.
+    /// Whether the process's own prints are captured. [`Capture::Nothing`] by default.
     pub capture: Capture,
-    /// How long calls that are under way may go on once the plugin is told to end. Nothing by default: they are cut,
-    /// as in Go's plugins. More than 1.5 seconds would be a host's two, after which it kills; so more is never given.
+    /// How long calls that are under way may go on once the plugin is told to end. Zero by default: they are cut, as in
+    /// Go's plugins. At most 1.5 seconds are given, because a host kills the plugin after two.
     pub grace: Duration,
-    /// What the end of the process that started this one means. [`Parent::Ignore`] by default, as upstream: another
-    /// host may take the plugin over.
+    /// What to do when the process that started this one ends. [`Parent::Ignore`] by default, as upstream: another host
+    /// may attach to the plugin.
     pub parent: Parent,
-    /// How many threads [`run`](Self::run) has for calls, if not one for each processor.
+    /// How many threads [`run`](Self::run) has for calls; `None` is one for each processor.
     pub threads: Option<NonZeroUsize>,
-    /// Where what is logged goes. [`Logs::Stderr`] from [`Level::Info`] on by default.
+    /// Where the log goes. By default [`Logs::Stderr`], for [`Level::Info`] and above.
     pub logs: Logs,
     /// How a panic is reported. [`Panics::ForHosts`] by default.
     pub panics: Panics,
 }
 
-/// What is served in one version: made when it is known that this version is spoken.
+/// The services of one version. They are made once this version was chosen.
 pub struct Services(Box<dyn FnOnce(&Session) -> Making + Send>);
 
 /// Services that are being made.
 type Making = Pin<Box<dyn Future<Output = Result<Routes, Box<dyn Error + Send + Sync>>> + Send>>;
 
 impl Services {
-    /// Takes what makes services in its own time, and may fail to.
+    /// Returns services that an async function makes, which may take time and may fail.
     ///
-    /// The host has been promised nothing by then, and waits as long as it waits for any plugin to start. A failure
-    /// is told on standard error, and the plugin does not start.
+    /// The plugin has not said by then that it is ready, and the host waits as long as for any start. On failure the
+    /// plugin does not start, and standard error says why.
     pub fn made_by<F, M>(make: F) -> Self
     where
         F: FnOnce(Session) -> M + Send + 'static,
@@ -152,46 +152,45 @@ pub enum Listen {
     Tcp,
 }
 
-/// What becomes of what the process prints by itself, and not through an [`Output`].
+/// What to do with prints of the process that do not go through an [`Output`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Capture {
-    /// It goes where it went. A host that started the plugin reads its standard output, and throws it away after the
-    /// first line.
+    /// Nothing. A host that started the plugin discards everything on its standard output after the first line.
     #[default]
     Nothing,
-    /// What goes to standard output reaches the host's, as [`Session::stdout`] does, what children print there
-    /// included. Standard error stays what it is, for the log and for the last words of a process that dies. While the
-    /// plugin serves, the process's descriptor 1 is another file. A print that is a mebibyte ahead of a host that reads
-    /// waits for it, for five seconds at the most. Not in test mode.
+    /// Prints to standard output go to the host's standard output, as those of [`Session::stdout`] do; prints of
+    /// children are included. Standard error stays as it is, for the log and for the last words of a process that dies.
+    /// While the plugin serves, descriptor 1 of the process is a pipe of ours. A print that is a mebibyte ahead of what
+    /// the host has read waits for the host, for at most five seconds. Not in test mode.
     Stdout,
 }
 
-/// What the end of the process that started a plugin means to it.
+/// What a plugin does when the process that started it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parent {
     /// Nothing.
     #[default]
     Ignore,
-    /// The plugin ends as well, and cleans up.
+    /// It ends as well, and cleans up.
     Follow,
 }
 
 /// Where what is logged through `tracing` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logs {
-    /// From this level on to standard error, where the host reads it; of what carries the calls (HTTP/2) nothing below a
-    /// warning. If the process has a subscriber already, that one stays instead.
+    /// Events of this level and above go to standard error, where the host reads them; those of the HTTP/2 and gRPC
+    /// crates only from warnings on. If the process has a subscriber already, that one stays instead.
     Stderr(Level),
-    /// Wherever the application has it go; [`LogLayer`] is for that.
+    /// The application sets up its own log, perhaps with a [`LogLayer`].
     Elsewhere,
 }
 
 /// How a panic is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Panics {
-    /// In a line that hosts know and raise to an error. This replaces the process's panic hook.
+    /// In a line that hosts show as an error. This replaces the process's panic hook.
     ForHosts,
-    /// By the hook that is there.
+    /// By the panic hook that the process has.
     Elsewhere,
 }
 
@@ -220,8 +219,8 @@ impl Serve {
 
     /// Adds a version of the application's protocol, or replaces it.
     ///
-    /// `services` is called before the plugin says that it listens, if this version is the one that is spoken.
-    /// Services that take time to make, or may fail, are [`Services::made_by`] what makes them.
+    /// If this version is chosen, `services` is called before the plugin says that it listens. For services that take
+    /// time to make, or may fail, see [`Services::made_by`].
     #[must_use]
     pub fn version(
         mut self,
@@ -234,8 +233,9 @@ impl Serve {
 
     /// Serves until the end, in a runtime of its own: the whole of a plugin's `main`.
     ///
-    /// What calls have left behind in the runtime, blocking work included, does not keep the process: it has to end
-    /// within two seconds, or its host kills it. Where there is a runtime already this fails; [`serve`](Self::serve) is for that.
+    /// Work that calls have left behind in the runtime does not keep the process alive, not even blocking work: the
+    /// process has to end within two seconds, or its host kills it. Within a runtime this fails; use
+    /// [`serve`](Self::serve) there.
     pub fn run(self) -> Outcome {
         if tokio::runtime::Handle::try_current().is_ok() {
             let why = "one runs here already; `main` must not be async, or call `Serve::serve`";
@@ -266,8 +266,9 @@ impl Serve {
 
     /// Serves until the end, in the caller's runtime, which needs I/O and time.
     ///
-    /// Nothing is left of the plugin when this returns, but for calls that block; the caller should then end the
-    /// process, and not wait for those. SIGINT and SIGTERM stay taken over. Dropping the future stops at once.
+    /// When this returns, nothing is left of the plugin except calls that block; the caller should then end the process
+    /// and not wait for them. The handlers of SIGINT and SIGTERM stay installed. Dropping the future stops the plugin
+    /// at once.
     pub async fn serve(self) -> Outcome {
         match self.begin().await {
             Ok(running) => Outcome::Ended(running.until_end().await),
@@ -275,7 +276,7 @@ impl Serve {
         }
     }
 
-    /// Does all that there is to do before calls come; says how it went if none will.
+    /// Does everything that comes before calls. Fails with the outcome if there will be none.
     async fn begin(self) -> Result<Running, Outcome> {
         let invitation = match Invitation::read(&self.variables, &self.cookie) {
             Ok(invitation) => invitation,
@@ -310,7 +311,7 @@ impl Serve {
     }
 }
 
-/// Names what there is, and keeps the environment's values to itself.
+/// Shows the names of the environment's variables, and not their values.
 impl fmt::Debug for Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
@@ -321,7 +322,7 @@ impl fmt::Debug for Serve {
     }
 }
 
-/// Reports a failure where every host looks for the reason: on standard error, in the form of a log.
+/// Reports a failure where hosts look for the reason: on standard error, in the form of a log.
 fn failed(error: ServeError) -> Outcome {
     let fields = vec![("error".to_owned(), chain(&error).into())];
     let entry = Entry { fields, ..Entry::plain(Level::Error, "plugin init error") };

@@ -43,11 +43,11 @@ use crate::transport::{Tethered, gathered};
 /// window full of the shortest messages costs less.
 const CONNECTION_WINDOW: u32 = 128 << 20;
 
-/// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no more
-/// calls, and this waits until those under way have ended and the other side has closed.
+/// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no
+/// more calls, and this waits until the calls under way have ended and the other side has closed.
 ///
-/// A connection takes that many `calls` of a stranger's at a time, who holds back further ones; `None` is for somebody
-/// who is trusted, and limits nothing. Requests on all connections that find no `room` are refused.
+/// `calls` is how many calls may be under way on one connection; the other side holds back further ones. `None` sets no
+/// such limit, for a trusted peer. A request that finds no `room`, which all connections share, is refused.
 pub(crate) async fn serve(
     links: impl Stream<Item = Tethered>,
     routes: Routes,
@@ -91,7 +91,7 @@ fn was_closed(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Serves on one link. It takes no more calls when `stopped` says so, or is told nothing any more.
+/// Serves on one link. It takes no more calls once `stopped` is set, or its sender is dropped.
 async fn serve_one(
     link: Tethered,
     answers: Answers,
@@ -105,7 +105,7 @@ async fn serve_one(
         .max_header_list_size(HEADER_LIST)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(GIVEN_UP)
-        // Whoever is trusted means no harm.
+        // A trusted peer is not punished for faults.
         .max_local_error_reset_streams(calls.map(|_few| FAULTS))
         .max_concurrent_streams(calls)
         // Nobody looks at a date, and Go's servers send none.
@@ -124,7 +124,7 @@ async fn serve_one(
     .await
 }
 
-/// What answers the calls of a connection, each within the time that it says it has, and whatever the service does.
+/// Answers the calls of a connection, each within its deadline, even if the service panics or is late.
 #[derive(Clone)]
 struct Answers {
     routes: Routes,
@@ -168,7 +168,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
     }
 }
 
-/// Says in Go's words what it is that is not served. What tonic generates says no more than that it is not.
+/// Names the service or method that is not served, in Go's words. tonic's own status does not name it.
 fn name_what_is_unknown(answer: &mut HeaderMap, called: &Uri) {
     const UNIMPLEMENTED: &str = "12";
 

@@ -1,4 +1,4 @@
-//! Where a plugin's words go.
+//! Where a plugin's log and prints go.
 
 use std::fmt;
 use std::future::ready;
@@ -8,31 +8,30 @@ use crate::log::Entry;
 
 /// Takes what a plugin logs and prints.
 ///
-/// Every method is called from the task that reads that one stream, in the order of that stream, and
-/// nothing is kept while it runs: a sink that takes its time slows the plugin down and costs no
-/// memory. It must not block for long, because it holds up a thread of the runtime; one that hands
-/// over to somebody slower says in [`room`](Self::room) when there may be more. A method that is not
-/// written discards what it is given.
+/// Every method is called from the task that reads the stream in question, in the order of that stream. Nothing
+/// more is read while it runs, so a slow sink slows the plugin down and costs no memory. A method must not block
+/// for long, because it holds up a thread of the runtime; a sink that passes things on to something slower lets
+/// [`room`](Self::room) wait. By default a method discards what it gets.
 pub trait Sink: Send + Sync + 'static {
     /// Waits until more can be taken.
     ///
-    /// Nothing but the first line is read before there is room, so a plugin that writes on stands still. What it had
-    /// written when it ended is read without room: no more than fits into a pipe. The future may be dropped at any
-    /// time.
+    /// Except for the first line, nothing is read before there is room, so a plugin that goes on writing blocks in the
+    /// end. What it had written when it ended is read without room; that is no more than fits into a pipe. The future
+    /// may be dropped at any time.
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
     }
 
-    /// Takes the first line that the plugin printed, before it is read: the handshake, if all is well.
+    /// Takes the first line that the plugin printed, before it is parsed: normally the handshake.
     ///
-    /// What is there of a line that has no end comes here too. A plugin that prints nothing has none.
+    /// The beginning of a line without an end comes here, too. Not called if the plugin prints nothing.
     fn first_line(&self, line: &str) {
         let _discarded = line;
     }
 
-    /// Takes a piece of what came on the raw standard output after that line, cut anywhere.
+    /// Takes a piece of the raw standard output after that line, cut anywhere.
     ///
-    /// It is meant for nobody, and hosts let it go; a plugin's own prints arrive over its stdio service.
+    /// The protocol has no use for it, and hosts discard it; a plugin's own prints arrive over its stdio service.
     fn raw_stdout(&self, piece: &[u8]) {
         let _discarded = piece;
     }
@@ -42,14 +41,14 @@ pub trait Sink: Send + Sync + 'static {
         drop(entry);
     }
 
-    /// Takes a piece of what the plugin printed after its handshake, cut anywhere and 64 KiB at most.
+    /// Takes a piece of what the plugin printed after its handshake, cut anywhere, at most 64 KiB.
     ///
-    /// This is what arrives over the plugin's stdio service.
+    /// It arrived over the plugin's stdio service.
     fn stdio(&self, stdio: Stdio, piece: &[u8]) {
         let _discarded = (stdio, piece);
     }
 
-    /// Takes a piece of the raw standard error, cut anywhere, before it is read as log entries.
+    /// Takes a piece of the raw standard error, cut anywhere, before it is parsed as log entries.
     fn raw_stderr(&self, piece: &[u8]) {
         let _discarded = piece;
     }

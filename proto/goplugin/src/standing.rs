@@ -1,12 +1,12 @@
-//! How a stream that a plugin keeps open for its host is getting on.
+//! The state of a stream that a plugin keeps open for its host.
 
 use tonic::{Code, Status};
 
-/// How a stream that a plugin keeps open for its host is getting on.
+/// The state of a stream that a plugin keeps open for its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It was asked for, and has not ended.
+    /// It was requested, and has not ended.
     Open,
     /// The plugin has no such service.
     Absent,
@@ -17,7 +17,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Tells what the end of a stream means.
+    /// Returns what the end of a stream means.
     pub(crate) fn after(end: Result<(), Status>) -> Self {
         match end {
             Ok(()) => Self::Ended,

@@ -1,8 +1,8 @@
 //! What a plugin prints after its handshake.
 //!
-//! A Go plugin's own prints go through a service of it, piece by piece, and it *blocks* while nobody
-//! takes them. So the stream is opened on every connection and read for as long as that lasts, even
-//! if the sink discards it all.
+//! A Go plugin sends its own prints through a service, piece by piece, and *blocks* while nobody takes them. So
+//! the stream is opened on every connection and read for as long as that lasts, even if the sink discards
+//! everything.
 
 use std::sync::Arc;
 

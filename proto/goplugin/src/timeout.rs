@@ -1,4 +1,4 @@
-//! How long a call may take, as gRPC says it, and when that is over.
+//! The timeout of a call, as gRPC sends it.
 
 use std::io;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
-/// The header that says so.
+/// The header of the timeout.
 pub(crate) const HEADER: &str = "grpc-timeout";
 
-/// What is waited for in place of a time that the clock cannot tell, as in tokio's own timeouts: thirty years.
+/// Replaces a time that the clock cannot represent, as in tokio's own timeouts: thirty years.
 const LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// Returns when `limit` is over that begins at `begin`.
+/// Returns the moment `limit` after `begin`.
 pub(crate) fn end(begin: Instant, limit: Duration) -> Instant {
     begin.checked_add(limit).unwrap_or_else(|| begin + LIFETIME)
 }
 
-/// Does what may fail, and fails with [`io::ErrorKind::TimedOut`] when it is not done within `limit`.
+/// Waits for `work`, and fails with [`io::ErrorKind::TimedOut`] if it takes longer than `limit`.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(limit, work).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Returns how long the call may take whose headers these are.
+/// Returns how long the call with these headers may take; `None` if they set no timeout.
 #[must_use]
 pub fn of(headers: &HeaderMap) -> Option<Duration> {
     headers.get(HEADER).and_then(|value| parse(value.to_str().ok()?))
 }
 
-/// Reads up to eight digits and a unit. Nothing comes of anything else.
+/// Reads up to eight digits and a unit; `None` for anything else.
 fn parse(text: &str) -> Option<Duration> {
     let (last, unit) = text.char_indices().last()?;
     let digits = text.get(..last)?;

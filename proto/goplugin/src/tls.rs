@@ -1,7 +1,7 @@
-//! How links are encrypted, once it is known who may be at the other end.
+//! How links are encrypted, once it is known which peer may be at the other end.
 //!
-//! TLS is not tonic's here but ours: a [`Link`] is encrypted before HTTP/2 sees it, because both sides accept exactly one
-//! certificate, and tonic has no place for such a rule.
+//! We do TLS ourselves and not by tonic: a [`Link`] is encrypted before HTTP/2 sees it, because both sides accept
+//! exactly one certificate, and tonic has no place for such a rule.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,19 +25,19 @@ const ALPN: &[u8] = b"h2";
 /// for ours.
 const GREETING: Duration = Duration::from_millis(500);
 
-/// What one side needs to open and to accept encrypted links. Cheap to clone.
+/// The TLS setup of one side, for both roles. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
-    /// Whom we ask for when we connect.
+    /// The server name that we ask for when we connect.
     name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Joins the two roles. Whoever dials is the client, whichever side that is.
+    /// Combines the setups of the two roles. Whichever side dials is the client.
     ///
-    /// Whatever the two say of ALPN, HTTP/2 is what is spoken. `name` is asked for by the client.
+    /// Whatever the two say about ALPN, HTTP/2 is used. `name` is the server name that the client asks for.
     #[must_use]
     pub fn new(mut client: ClientConfig, mut server: ServerConfig, name: ServerName<'static>) -> Self {
         client.alpn_protocols = vec![ALPN.to_vec()];
@@ -45,7 +45,7 @@ impl Tls {
         Self { connector: Arc::new(client).into(), acceptor: Arc::new(server).into(), name }
     }
 
-    /// Does the handshake of the one who dialled.
+    /// Does the client's handshake.
     pub(crate) async fn connect(&self, socket: Socket) -> io::Result<Link> {
         let mut stream = self.connector.connect(self.name.clone(), socket).await?;
         // With TLS 1.3 we are done before the other side has looked at our certificate, and if it refuses it, that is
@@ -61,7 +61,7 @@ impl Tls {
         Ok(Link::Tls(Box::new(stream.into())))
     }
 
-    /// Does the handshake of the one who was dialled.
+    /// Does the server's handshake.
     pub(crate) async fn accept(&self, socket: Socket) -> io::Result<Link> {
         let stream = self.acceptor.accept(socket).await?;
         Ok(Link::Tls(Box::new(stream.into())))

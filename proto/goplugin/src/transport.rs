@@ -1,9 +1,9 @@
 //! Where both sides listen, and the connections that lead there.
 //!
-//! From the inside out: a [`Socket`] carries bytes, a [`Link`] is one that may be encrypted, and a
+//! From the inside out: a [`Socket`] carries bytes, a [`Link`] is a socket that may be encrypted, and a
 //! [`Tethered`] link ends when the other side's process does. A [`Route`] says how links to one server are
-//! opened, however often, and a [`Place`] where listeners of ours are; what they accept comes
-//! [`incoming`]. None of this knows which side of the protocol it is on.
+//! opened, the first and later ones; a [`Place`] says where our listeners are, and [`incoming`] returns what they
+//! accept. None of this knows which side of the protocol it is on.
 
 mod address;
 mod busy_poll;

@@ -1,4 +1,4 @@
-//! What a plugin announced, and who waits for it. Pure: it knows time only as it is told.
+//! What the other side announced, and who waits for it. Pure: it reads no clock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::wire::ConnInfo;
 
-/// How many announcements are kept for a dial that may still come. A plugin that announces more loses
-/// the oldest, which is what upstream's five seconds come to; a busy one has a handful.
+/// How many announcements are kept for a dial that may still come. Past that the oldest is lost, which has the
+/// effect of upstream's five seconds; a busy plugin has a handful.
 const KEPT: usize = 1024;
 
 /// Announcements without a dial, and dials without an announcement. A number is only ever in one.
@@ -18,9 +18,9 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    /// Returns what resolves to the announcement of `id`, at once if it is already there.
+    /// Returns a receiver of the announcement of `id`, which resolves at once if it is there already.
     ///
-    /// Who stops waiting just drops it.
+    /// To stop waiting, drop it.
     pub(super) fn expect(&mut self, id: u32) -> oneshot::Receiver<ConnInfo> {
         let (sender, receiver) = oneshot::channel();
         match self.kept.iter().position(|info| info.service_id == id).and_then(|at| self.kept.remove(at)) {
@@ -37,9 +37,9 @@ impl Announced {
         receiver
     }
 
-    /// Takes an announcement to the first who waits for it, or keeps it.
+    /// Hands an announcement to the dial that has waited longest for it, or keeps it.
     ///
-    /// A second one for a number that nobody asked for replaces the first: the plugin has moved.
+    /// A second one for a number that nobody has dialled replaces the first: the server has moved.
     pub(super) fn arrived(&mut self, info: ConnInfo) {
         let mut info = info;
         let id = info.service_id;

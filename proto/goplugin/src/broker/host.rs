@@ -28,8 +28,7 @@ pub(crate) fn open(broker: &Broker, channel: Channel, pid: u32) -> (Task, watch:
 
 async fn read(broker: &Broker, channel: Channel) -> Result<(), Status> {
     let mut client = GrpcBrokerClient::new(channel);
-    // A closed broker has no more to say, and leaves the stream open all the same: the plugin may take its
-    // end for ours.
+    // When the broker closes, the stream stays open: the plugin may take the end of the stream for our own end.
     let outgoing = broker.outgoing().chain(pending());
     let mut stream = client.start_stream(outgoing).await?.into_inner();
     while let Some(info) = stream.message().await? {

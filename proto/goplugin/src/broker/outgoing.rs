@@ -1,8 +1,7 @@
-//! What waits to be told to the other side, and whoever tells it now.
+//! The messages that wait to be sent to the other side, and the stream that sends them now.
 //!
-//! Messages may come before there is a stream to tell them by, and a plugin may see several streams in
-//! its life, one after another. So the queue belongs to the broker, and a stream only takes from it for
-//! as long as no later one has come.
+//! Messages may come before there is a stream, and a plugin may see several streams, one after another. So the
+//! queue belongs to the broker, and a stream takes from it only until the next stream comes.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

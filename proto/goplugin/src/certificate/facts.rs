@@ -1,6 +1,6 @@
 //! What a certificate says, in words.
 //!
-//! Everything in it is the plugin's own word, and is shown as such.
+//! Everything in it is the plugin's own claim, and is shown as such.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,9 +28,9 @@ pub struct CertificateFacts {
     pub key: String,
     /// From when on it is good, in seconds since 1970.
     pub not_before: i64,
-    /// Until when.
+    /// Until when it is good, in seconds since 1970.
     pub not_after: i64,
-    /// Whether it may sign others, as those that Go makes may.
+    /// Whether it may sign other certificates, as those that Go makes may.
     pub authority: bool,
     /// Whether it may be shown by a server.
     pub server: bool,

@@ -38,13 +38,13 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 /// streams whose windows are full of the shortest prints, of ten bytes.
 const SMALL_PIECES: usize = 512 << 20;
 
-/// How much of a request waits in memory for the peer to take it, beside its first piece.
+/// The most bytes of a request that wait in memory for the peer to take them, besides its first piece.
 const SEND_BUFFER: usize = 1 << 20;
 
 /// How much of a first piece is handed over at once. A guess: a longer one gets a task.
 const FIRST_PIECE: usize = 16 << 20;
 
-/// A connection, as those who call on it hold it. It ends with the last of them and the last answer.
+/// A caller's handle of a connection. The connection ends with the last handle and the last answer.
 #[derive(Clone)]
 pub(super) struct Sender {
     requests: SendRequest<Bytes>,
@@ -129,8 +129,8 @@ impl Drop for Sending {
     }
 }
 
-/// The body of a request on its way. It fails when the body does. That the peer takes no more of it is no failure:
-/// its answer may be there already, and if not, says why.
+/// Sends the body of a request. It fails only if the body does. If the peer takes no more of it, that is no failure:
+/// the answer may be there already, or will say why.
 struct Upload {
     body: TonicBody,
     stream: SendStream<Bytes>,
@@ -233,7 +233,7 @@ impl Body for Incoming {
         if self.data {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
-                    // What has been read makes room for more. It fails when there will be no more.
+                    // What was read makes room for more. This fails if no more will come.
                     _ = self.stream.flow_control().release_capacity(bytes.len());
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
@@ -241,7 +241,7 @@ impl Body for Incoming {
                 None => self.data = false,
             }
         }
-        // A reset behind a whole answer calls off the rest of the request, and is not seen here.
+        // A reset after a whole answer only cancels the rest of the request, and is not seen here.
         let trailers = ready!(self.stream.poll_trailers(cx)).transpose();
         Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
     }

@@ -77,7 +77,7 @@ impl Attach {
     }
 }
 
-/// Why a running plugin was not connected to. It is as it was.
+/// Why there is no connection to a running plugin. The plugin itself is unchanged.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttachError {
@@ -92,17 +92,17 @@ pub enum AttachError {
     /// There is no place for our sockets.
     #[error(transparent)]
     Sockets(#[from] SocketDirError),
-    /// Nobody listens where it should.
+    /// There is no connection to its address.
     #[error("cannot connect to it at {address}")]
     Connect {
-        /// Where it should.
+        /// The address.
         address: Address,
         /// Why not.
         source: io::Error,
     },
 }
 
-/// A process that is not our child. This never comes to mean another one.
+/// A process that is not our child. Its pidfd keeps this from meaning another process that gets the same number.
 #[derive(Debug)]
 struct Process {
     pid: u32,
@@ -118,7 +118,7 @@ impl Process {
     }
 }
 
-/// The hold on a plugin that is not our child. Dropping it lets go of the plugin and does nothing to it.
+/// The hold on a plugin that is not our child. Dropping it does nothing to the plugin.
 #[derive(Debug)]
 struct Attached {
     process: Process,
@@ -140,7 +140,7 @@ impl Attached {
                 tracing::warn!(error = chain(&error), "a plugin cannot be watched");
             }
             has_ended.send_replace(true);
-            // How it ended is for its parent to know.
+            // Only its parent learns how it ended.
             let exit = Exit { requested: asked.load(Ordering::Relaxed), ..Exit::default() };
             tell.send_replace(Some(exit));
         });
@@ -172,7 +172,7 @@ impl Hold for Attached {
         self.test
     }
 
-    /// It writes to whoever started it.
+    /// Its standard error goes to whoever started it.
     fn last_words(&self) -> String {
         String::new()
     }

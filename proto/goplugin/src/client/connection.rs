@@ -29,8 +29,8 @@ const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// A running plugin that we are connected to.
 ///
-/// Dropping it kills a plugin that we started at once, without the grace that [`stop`](Self::stop) gives, and leaves
-/// alone one that we [attached](crate::Attach) to. Every method may be called at the same time as every other.
+/// Dropping it kills a plugin that we started, at once and without the grace that [`stop`](Self::stop) gives. A plugin
+/// that we [attached](crate::Attach) to is left alone. Methods may be called concurrently.
 #[derive(Debug)]
 pub struct Connection {
     handshake: Handshake,
@@ -50,13 +50,13 @@ pub(super) trait Hold: fmt::Debug + Send + Sync {
     /// Returns the id of the process.
     fn pid(&self) -> u32;
 
-    /// Returns what tells of its end.
+    /// Returns a handle by which to wait for its end.
     fn gone(&self) -> Gone;
 
     /// Returns the private directory that it was told to have its sockets in, if we started it.
     fn socket_dir(&self) -> Option<&Path>;
 
-    /// Tells whether it is under test, and so not ours to end.
+    /// Tells whether it is under test, so that we must not end it.
     fn is_under_test(&self) -> bool;
 
     /// Returns the end of what it wrote to its standard error, as far as we read that.
@@ -84,7 +84,7 @@ pub(super) async fn end(hold: &dyn Hold) -> Exit {
 }
 
 impl Connection {
-    /// Opens what every connection has.
+    /// Opens a connection with the streams that all of them have.
     pub(super) fn open(
         hold: Box<dyn Hold>,
         handshake: Handshake,
@@ -186,7 +186,8 @@ impl Connection {
         reflection::services(self.channel(), self.message_limit, limit).await
     }
 
-    /// Returns how the two streams stand that the plugin keeps open for us, after it had `patience` to refuse them.
+    /// Returns the state of the two streams that the plugin should keep open for us, after it had `patience` to refuse
+    /// them.
     ///
     /// A Go plugin answers only when it has something to say. So an open stream is one that was not refused yet, and
     /// this takes all of `patience` unless both were.
@@ -203,13 +204,13 @@ impl Connection {
         Streams { broker: broker.borrow().clone(), stdio: stdio.borrow().clone() }
     }
 
-    /// Returns what tells of the plugin's end.
+    /// Returns a handle by which to wait for the plugin's end.
     #[must_use]
     pub fn gone(&self) -> Gone {
         self.hold.gone()
     }
 
-    /// Kills the plugin at once. [`gone`](Self::gone) tells when it is.
+    /// Kills the plugin at once, and does not wait for its end; see [`gone`](Self::gone).
     ///
     /// A plugin that is under [test](crate::Reattach::test) is never killed.
     pub fn kill(&self) {
@@ -218,17 +219,17 @@ impl Connection {
 
     /// Asks the plugin to end, gives it `grace` to do so, then kills it; returns how it ended.
     ///
-    /// One that knows no such request, as most that are not written in Go, is sent SIGTERM instead.
+    /// A plugin that does not know the request, as most that are not written in Go, gets SIGTERM instead.
     ///
-    /// Stopping twice is the same as stopping once; of two at the same time, the shorter grace counts. A grace of zero
-    /// does not ask. What it printed last reaches the sink before this returns, if that has room for it within the
-    /// grace. It takes no longer than the grace and what the kernel needs. A plugin that is under
-    /// [test](crate::Reattach::test) is left alone, and only we have done with it.
+    /// Stopping twice is the same as stopping once; of two calls at the same time, the shorter grace counts. With a
+    /// grace of zero the plugin is killed without being asked. Its last prints reach the sink before this returns, if
+    /// the sink has room for them within the grace. This takes no longer than the grace and what the kernel needs. A
+    /// plugin that is under [test](crate::Reattach::test) is left alone; only the broker closes.
     pub async fn stop(&self, grace: Duration) -> Exit {
         self.stop_and_tell(grace).await.exit
     }
 
-    /// Does the same as [`stop`](Self::stop), and tells how the plugin took it.
+    /// Does the same as [`stop`](Self::stop), and returns how the plugin reacted.
     pub async fn stop_and_tell(&self, grace: Duration) -> Ending {
         let begin = Instant::now();
         let (asked, killed, exit) = self.ask_wait_kill(grace, crate::timeout::end(begin, grace)).await;
@@ -290,7 +291,7 @@ impl Connection {
         let mut impatient = self.impatient.subscribe();
         let given_up = async { drop(impatient.wait_for(|impatient| *impatient).await) };
         tokio::select! {
-            // If all is handed over, nobody else need give up.
+            // If everything is handed over already, nobody has to give up.
             biased;
             () = handed_over => {}
             () = given_up => {}
@@ -299,13 +300,13 @@ impl Connection {
     }
 }
 
-/// How the two streams that a plugin keeps open for its host are getting on.
+/// The state of the two streams that a plugin keeps open for its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Streams {
-    /// The broker's, without which there are no calls in the other direction.
+    /// The broker's stream, without which there are no calls in the other direction.
     pub broker: Standing,
-    /// The one that carries what the plugin prints.
+    /// The stream that carries what the plugin prints.
     pub stdio: Standing,
 }
 
@@ -317,12 +318,12 @@ pub async fn stop_all<'a>(
     join_all(connections.into_iter().map(|connection| connection.stop(grace))).await
 }
 
-/// What tells of a plugin's end. Cheap to clone, and it outlives the [`Connection`].
+/// A handle by which to wait for a plugin's end. Cheap to clone; it outlives the [`Connection`].
 #[derive(Clone, Debug)]
 pub struct Gone(pub(super) watch::Receiver<Option<Exit>>);
 
 impl Gone {
-    /// Waits for the end and returns how it came.
+    /// Waits for the end, and returns how the plugin ended.
     pub async fn wait(mut self) -> Exit {
         match self.0.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or_default(),
@@ -349,9 +350,9 @@ pub struct Exit {
     pub status: Option<ExitStatus>,
     /// Whether we had asked it to, or killed it.
     pub requested: bool,
-    /// The end of what it wrote to its standard error, some kilobytes at most and made readable.
+    /// The end of what it wrote to its standard error, at most some kilobytes, with log entries made readable.
     pub stderr: String,
-    /// Socket files that it did not remove; we did then. Known of a plugin that we started.
+    /// Socket files that it left, and that we removed. Only known of a plugin that we started.
     pub sockets_left: Vec<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
-//! What looking at a file shows about why it did not start as a plugin.
+//! Why a file may not have started as a plugin, by its first bytes.
 //!
-//! The kernel says little of what it does not run: "no such file" may mean the interpreter of a script, or the loader of a
-//! program. Only the first page of the file is read, and nothing in it is trusted.
+//! The kernel says little about a file that it does not run: "no such file" may mean the interpreter of a script, or
+//! the loader of a program. Only the first page of the file is read, and nothing in it is trusted.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,13 +10,13 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-/// Says what looking at the file shows about why it may not have started as a plugin.
+/// Returns reasons why a file may not have started as a plugin.
 ///
-/// One sentence each, most telling first. Blocks, reads a page of the file, and never fails.
+/// Each is one sentence; the most telling comes first. Blocks, reads a page of the file, and never fails.
 pub(super) fn of(path: &Path) -> Vec<String> {
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
-        // What the kernel said of it says as much.
+        // The kernel's own error says the same.
         Err(_) => return Vec::new(),
     };
     let mut notes = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn of(path: &Path) -> Vec<String> {
         let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
         match read {
             Ok(_) => notes.extend(form(&head)),
-            // That we may open no more files is nothing that this one shows.
+            // That we have no descriptors left says nothing about this file.
             Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {}
             Err(error) => notes.push(format!("it cannot be read: {error}")),
         }
@@ -44,7 +44,7 @@ pub(super) fn of(path: &Path) -> Vec<String> {
     notes
 }
 
-/// Says what kind of file begins with `head`, unless that kind is no reason for anything.
+/// Names the kind of file that begins with `head`, if the kind is a reason.
 fn form(head: &[u8]) -> Option<String> {
     match head {
         [] => Some("it is empty".to_owned()),

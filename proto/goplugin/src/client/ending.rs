@@ -1,10 +1,10 @@
-//! How a plugin took it to be asked to end.
+//! How a plugin reacted to the request to end.
 
 use std::time::Duration;
 
 use super::Exit;
 
-/// How a plugin ended that was asked to.
+/// How a plugin that was asked to end did so.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Ending {
@@ -12,7 +12,7 @@ pub struct Ending {
     pub asked: Asked,
     /// How long it took, from the request until its process and its output had ended.
     pub took: Duration,
-    /// Whether it took a signal: SIGTERM, because it knew no request to end, or SIGKILL, because its time was over.
+    /// Whether it took a signal: SIGTERM, because it did not know the request, or SIGKILL, because the grace was over.
     pub killed: bool,
     /// How it ended.
     pub exit: Exit,
@@ -24,11 +24,11 @@ pub struct Ending {
 pub enum Asked {
     /// It was not asked: it had ended, it is under test, or there was no time to ask.
     Not,
-    /// It said yes.
+    /// It confirmed the request.
     Answered,
     /// It ended the connection before it answered, as plugins in Go do.
     Cut,
-    /// It knows no such request.
+    /// It does not know the request.
     Absent,
     /// It answered with an error, in these words.
     Failed(String),

@@ -1,9 +1,8 @@
 //! The file that a plugin is started from.
 //!
-//! What was checked has to be what runs. So a file whose content matters is opened once; its digest is
-//! taken over what was opened, and the kernel is told to execute that, whatever stands under the
-//! path by then. (Somebody who may write *into* the file can still change it. It is the directory and
-//! the file's permissions that keep them from it.)
+//! What was checked has to be what runs. So a file whose content matters is opened once: its digest is taken of
+//! the opened file, and the kernel executes that same file, whatever the path leads to by then. (Somebody who may
+//! write *into* the file can still change it. Only the permissions of the file prevent that.)
 
 use std::fmt;
 use std::fs::File;
@@ -69,18 +68,18 @@ impl fmt::Debug for Checksum {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ChecksumError {
-    /// The text is not one.
+    /// The text is not a checksum.
     #[error("a checksum is 64 hexadecimal digits")]
     Malformed,
-    /// The file is another one than was meant.
+    /// The file has another checksum.
     #[error("checksums do not match: expected {expected}, found {found}")]
     Mismatch {
-        /// The checksum that was asked for.
+        /// The checksum that it must have.
         expected: Checksum,
         /// The file's own.
         found: Checksum,
     },
-    /// The file cannot be read, so nobody knows what it is.
+    /// The file cannot be read, so its checksum is not known.
     #[error("cannot be read")]
     Unreadable(#[source] io::Error),
 }
@@ -99,14 +98,14 @@ struct Opened {
 }
 
 impl Executable {
-    /// Names the file; whatever stands at `path` when it is started is run.
+    /// Names a file; each start runs whatever file is at `path` then.
     ///
     /// The path is never searched for in `PATH`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), opened: None }
     }
 
-    /// Opens the file; what is open now is what every start runs.
+    /// Opens a file; every start runs this opened file.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         // A pipe would block the opening until somebody writes to it.
@@ -130,7 +129,7 @@ impl Executable {
 
     /// Returns the checksum of the opened file, reading it the first time. Blocks meanwhile.
     ///
-    /// A file that was only named is opened for it, and what is then started may be another.
+    /// A file that was only named is opened for this, and a later start may run another one.
     pub fn checksum(&self) -> io::Result<Checksum> {
         let Some(opened) = &self.opened else { return Self::open(&self.path)?.checksum() };
         if let Some(checksum) = opened.checksum.get() {

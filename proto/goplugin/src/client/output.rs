@@ -1,8 +1,8 @@
 //! What a child writes to its two pipes.
 //!
-//! Both are read as bytes from the first moment until their end, whatever comes: a child whose pipe is
-//! full stops. Standard output carries the one line and then nothing that anybody asked for. An end
-//! of the child bounds the end of its pipes: a descendant that still holds one is not waited for.
+//! Both are read as bytes, from the beginning to their end, whatever comes: a child whose pipe is full blocks.
+//! Standard output carries the one line, and after that nothing that the protocol has a use for. Shortly after the
+//! child ends, reading ends, too: a descendant that still holds a pipe is not waited for.
 
 use std::fmt::Write as _;
 use std::io;
@@ -92,7 +92,7 @@ pub(super) async fn read_stdout(
     if !rest.is_empty() {
         sink.raw_stdout(rest);
     }
-    // A start that was given up does not listen any more.
+    // If the start was dropped, nobody receives this.
     let _given_up = first.send(first_line);
     loop {
         match pipe.read(sink.as_ref()).await {

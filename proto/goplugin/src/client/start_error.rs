@@ -1,4 +1,4 @@
-//! Why a plugin did not start, and what it left to say about it.
+//! Why a plugin did not start, and the evidence that it left.
 
 use std::error::Error;
 use std::fmt;
@@ -12,23 +12,23 @@ use super::{ChecksumError, Exit};
 use crate::transport::SocketDirError;
 use crate::{Address, HandshakeError, IdentityError};
 
-/// Why a plugin did not start. Whatever it was, the child and its group are gone by now.
+/// Why a plugin did not start. In every case the child and its process group are gone by now.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// There is no place for its sockets.
     #[error(transparent)]
     Sockets(#[from] SocketDirError),
-    /// We cannot say who we are, or not to this plugin. AutoMTLS only.
+    /// There is no certificate of ours, or none that fits this plugin. AutoMTLS only.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The runtime does not do what a start needs, because it ends for instance. AutoMTLS only.
+    /// The runtime cannot run blocking work, because it is shutting down, for instance. AutoMTLS only.
     #[error("cannot prepare the start")]
     Runtime {
         /// Why not.
         source: io::Error,
     },
-    /// The file is not the one that was meant, or cannot be read.
+    /// The file does not have its checksum, or cannot be read.
     #[error("{} is not what it should be", path.display())]
     Checksum {
         /// The file.
@@ -36,7 +36,7 @@ pub enum StartError {
         /// What is wrong.
         source: ChecksumError,
     },
-    /// The kernel would not run the file.
+    /// The kernel did not run the file.
     #[error("cannot run {}{}", path.display(), Listed(notes))]
     Spawn {
         /// The file.
@@ -66,12 +66,12 @@ pub enum StartError {
         #[source]
         evidence: Option<Evidence>,
     },
-    /// The plugin said something that we cannot go on with.
+    /// The plugin's first line is not a handshake that we can use.
     #[error("handshake failed: {error}{}", Listed(notes))]
     Handshake {
         /// What it said.
         error: HandshakeError,
-        /// What looking at the file shows, if the line is none of a plugin.
+        /// What the file's first bytes show, if the line is not that of a plugin.
         notes: Vec<String>,
         /// What it left to say about it.
         #[source]
@@ -80,7 +80,7 @@ pub enum StartError {
     /// The plugin does not accept our certificate.
     #[error("does not accept this host's certificate: {error}")]
     Rejected {
-        /// How it said so.
+        /// The error by which it refused.
         error: io::Error,
         /// What it left to say about it.
         #[source]
@@ -89,7 +89,7 @@ pub enum StartError {
     /// The plugin does not listen where it said.
     #[error("cannot connect to it at {address}: {error}")]
     Connect {
-        /// Where it said.
+        /// The address.
         address: Address,
         /// Why not.
         error: io::Error,
@@ -99,9 +99,9 @@ pub enum StartError {
     },
 }
 
-/// What a plugin that failed to start left to say about it.
+/// The evidence that a plugin left when it failed to start: how it ended, or its last words.
 ///
-/// It is where the chain of a [`StartError`] ends, because it may have many lines.
+/// It is the last source in the chain of a [`StartError`], because it may have many lines.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Evidence {

@@ -1,6 +1,6 @@
-//! What is wrong with a line that was meant to be structured.
+//! What is wrong with a line of a plugin's log that was meant to be structured.
 //!
-//! The reader makes the best of every line. Whoever looks for a plugin's faults wants to know that it had to.
+//! The reader accepts every line as well as it can. People who look for a plugin's faults want to know of them.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -8,32 +8,32 @@ use thiserror::Error;
 use super::named_level;
 use super::time::is_timestamp;
 
-/// How long a line of a plugin's log may be: hosts take longer ones apart, and their structure is lost.
+/// The longest line, in bytes: hosts split longer ones, which loses their structure.
 const LONGEST: usize = 64 * 1024;
 
 /// What is wrong with a line of a plugin's log.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LineFault {
-    /// It is longer than hosts read at once.
+    /// It is longer than what hosts read as one line.
     #[error("it is longer than the 64 KiB that hosts read at once")]
     Long,
-    /// It begins like an object, and is none.
+    /// It begins like a JSON object, but is none.
     #[error("it begins like JSON, and is none")]
     NoJson,
-    /// Something that every line has is missing.
+    /// A required field is missing.
     #[error("it has no {key:?}")]
     Missing {
-        /// What is missing.
+        /// The field.
         key: &'static str,
     },
-    /// Something that is a text in every line is something else. Hosts in Go panic over it.
+    /// A field that has to be a string is something else. Hosts in Go panic over it.
     #[error("its {key:?} is no text")]
     NoText {
-        /// What is no text.
+        /// The field.
         key: &'static str,
     },
-    /// The time is not in the one form that hosts read: with exactly six digits of a fraction, and a zone.
+    /// The time is not in the one form that hosts read: with a fraction of exactly six digits, and a zone.
     #[error("its time {found:?} has another form than 2006-01-02T15:04:05.000000Z")]
     Time {
         /// The time it has.

@@ -19,8 +19,8 @@ use crate::lock::lock;
 /// Writes events as hclog's JSON: one line each, the target as the module, the fields of the event and of the
 /// spans around it as pairs.
 ///
-/// Every line is written whole. That nobody reads them any more is no error: the host may have died, and a plugin
-/// must not fall over its own log. Filters are the subscriber's business.
+/// Every line is written whole. It is no error if nobody reads it: the host may have died, and a plugin must not fail
+/// because of its own log. Filtering is left to the subscriber.
 pub struct LogLayer {
     writer: Mutex<Box<dyn Write + Send>>,
     rewrite: fn(Entry) -> Entry,
@@ -38,8 +38,8 @@ impl LogLayer {
         Self { writer: Mutex::new(Box::new(writer)), rewrite: |entry| entry }
     }
 
-    /// Has every entry rewritten before it is written: the names of an event's fields cannot be made at run time, those of
-    /// an entry can.
+    /// Has `rewrite` change every entry before it is written. An entry can have fields whose names are made at run
+    /// time; an event cannot.
     #[must_use]
     pub fn rewriting(self, rewrite: fn(Entry) -> Entry) -> Self {
         Self { rewrite, ..self }
@@ -123,7 +123,7 @@ struct Pairs {
 
 impl Pairs {
     fn set(&mut self, field: &Field, value: Value) {
-        // A span may say anew what it has said, for as long as it lives.
+        // A span may record a field again, for as long as it lives.
         match self.fields.iter_mut().find(|(name, _)| name == field.name()) {
             Some((_, before)) => *before = value,
             None => self.fields.push((field.name().to_owned(), value)),

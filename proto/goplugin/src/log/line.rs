@@ -1,8 +1,8 @@
 //! An entry, written as hclog writes it.
 //!
-//! Hosts are particular: the three special keys have to be strings, or a Go host panics; a time has six digits
-//! of a fraction, or the line is plain text to it; and a line of 64 KiB or more comes apart. So whatever an
-//! entry holds, what is made of it here has all of that (protocol spec 8.3).
+//! Hosts are strict: the three special keys have to be strings, or a Go host panics; a time has to have a fraction of
+//! six digits, or the line counts as plain text; and a line of 64 KiB or more is split. Whatever an entry holds, the
+//! line that is written here meets all of this (protocol spec 8.3).
 
 use std::time::SystemTime;
 
@@ -26,8 +26,8 @@ const SPECIAL: [&str; 4] = ["@level", "@message", "@module", "@timestamp"];
 impl Entry {
     /// Writes the entry as one line of hclog's JSON, line feed included.
     ///
-    /// It bears its own time or, if that is none, `now`. The line is shorter than 64 KiB: in one that would
-    /// not be, long texts are cut and end in a mark, and fields are left out if that is not enough. A field whose key is
+    /// Its time is the entry's own or, if that is not valid, `now`. The line is shorter than 64 KiB: if it would not
+    /// be, long texts are cut and end in a mark, and if that is not enough, fields are left out. A field whose key is
     /// one of hclog's own gets an underscore in front.
     #[must_use]
     pub fn to_line(&self, now: SystemTime) -> String {
@@ -50,7 +50,7 @@ impl Entry {
         let mut line = self.written(&time, &self.message, marked(shortened));
         let mut kept = LONGEST;
         while line.len() > LONGEST {
-            // One character may take six bytes, and several turns of this.
+            // One character may take six bytes, and so need several turns.
             kept /= 2;
             line = self.written(&time, &cut(&self.message, kept), marked(Map::new()));
         }

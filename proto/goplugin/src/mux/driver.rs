@@ -99,7 +99,7 @@ async fn next_inbound(
                 match connection.poll_new_outbound(cx) {
                     Poll::Ready(Ok(stream)) => {
                         if let Some(open) = waiting.take() {
-                            // Who does not want it any more lets go of it, which resets it.
+                            // If the caller has given up, the stream is dropped and so reset.
                             let _unwanted = open.send(stream);
                         }
                         continue;

@@ -1,17 +1,17 @@
-//! Who may come in, and in which order. Pure: it knows time only as it is told.
+//! Which knocks are admitted, and in which order. Pure: it reads no clock.
 //!
-//! A stream of the session does not say whom it is for. So whoever wants to open one knocks first, by number; the
-//! answer lets them in, and the next stream that arrives is theirs. A stream that never comes after its answer would
-//! shift all later ones by one. So nothing is answered late, and a stream that does not come is forgotten (protocol
-//! spec 15.6).
+//! A stream of the session does not say which server it is for. So the dialler knocks first, with the server's number;
+//! once the knock is admitted, the next stream that arrives is for that server. If such a stream never came, all later
+//! ones would be shifted by one. So the admitted knocks are few, none is admitted late, and a stream that does not come
+//! in time is forgotten (protocol spec 15.6).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a knock waits for its number to be served. Who knocked gives up after five seconds, and must not be
-/// let in after that: nobody would come.
+/// How long a knock waits for its number to be served. The dialler gives up after five seconds, and must not be
+/// admitted after that: its stream would not come.
 const HELD: Duration = Duration::from_millis(4500);
 
 /// How long a stream may take to arrive after its knock was answered.
@@ -20,7 +20,7 @@ const EXPECTED: Duration = Duration::from_secs(5);
 /// How many knocks may be held, and as many streams expected. A guess, and one of each is what there is.
 const ROOM: usize = 256;
 
-/// What is served, who knocked too early, and who was let in. `T` is what takes the streams of a server.
+/// The servers, the knocks that came too early, and the knocks that were admitted. `T` takes the streams of a server.
 #[derive(Debug)]
 pub(super) struct Knocks<T> {
     served: HashMap<u32, (Ticket, T)>,
@@ -33,25 +33,25 @@ pub(super) struct Knocks<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
-/// What to say to who knocked.
+/// The answer to a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Come in. The next stream is theirs.
+    /// It is admitted: the next stream is for its server.
     Admit,
-    /// Nothing yet.
+    /// No answer yet.
     Hold,
-    /// Go away.
+    /// It is refused.
     Refuse,
 }
 
-/// Whose a stream is.
+/// Which server a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inbound<T> {
-    /// The server's whose number was knocked for.
+    /// The server whose number was knocked for.
     For(T),
-    /// Nobody's any more: the server has ended.
+    /// None any more: the server has ended.
     Late,
-    /// Nobody knocked.
+    /// Nobody knocked for it.
     Unsolicited,
 }
 
@@ -62,7 +62,7 @@ impl<T> Default for Knocks<T> {
 }
 
 impl<T: Clone> Knocks<T> {
-    /// Begins to serve `id`, and tells whether somebody who knocked before is let in now.
+    /// Begins to serve `id`. The verdict is that of a knock that came before, if there is one.
     ///
     /// A second server of the same number takes the first one's place.
     pub(super) fn serve(&mut self, id: u32, to: T, now: Instant) -> (Ticket, Verdict) {
@@ -89,7 +89,7 @@ impl<T: Clone> Knocks<T> {
         if self.served.contains_key(&id) {
             return self.admit(id, now);
         }
-        // Who knocks again has given up on the first time.
+        // A second knock means that the dialler has given up on the first.
         self.held.retain(|(held, _)| *held != id);
         if self.held.len() == ROOM {
             return Verdict::Refuse;
@@ -110,7 +110,7 @@ impl<T: Clone> Knocks<T> {
         }
     }
 
-    /// Returns who has knocked in vain and is to be told so.
+    /// Returns the numbers of knocks that have waited too long, and are to be refused.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<u32> {
         self.forget(now);
         let mut expired = Vec::new();
@@ -125,7 +125,7 @@ impl<T: Clone> Knocks<T> {
         self.held.front().map(|(_, since)| *since + HELD)
     }
 
-    /// Lets go of everything that is served.
+    /// Drops all servers and knocks.
     pub(super) fn clear(&mut self) {
         *self = Self { next: self.next, ..Self::default() };
     }

@@ -14,11 +14,11 @@ use crate::broker::Queue;
 use crate::wire::ConnInfo;
 use crate::wire::conn_info::Knock;
 
-/// How many knocks are remembered that are not answered. A guess: of more the oldest is forgotten, and a late answer to it is
-/// not made good.
+/// How many unanswered knocks are remembered. A guess: past that the oldest is forgotten, and a late answer to it gets
+/// no stream.
 pub(super) const UNANSWERED: usize = 4096;
 
-/// What the other side said to a knock for `id`: come in, or why not.
+/// The other side's answer to a knock for `id`: admitted, or why not.
 #[derive(Debug)]
 pub(super) struct Ack {
     pub(super) id: u32,
@@ -30,7 +30,7 @@ pub(super) struct Opener {
     opens: mpsc::Sender<driver::Open>,
     acks: mpsc::Receiver<Ack>,
     queue: Queue,
-    /// The number of every knock that no answer has come to, whether it is still waited for or not.
+    /// The numbers of all unanswered knocks, whether or not their diallers still wait.
     unanswered: VecDeque<u32>,
 }
 
@@ -39,11 +39,11 @@ impl Opener {
         Self { opens, acks, queue, unanswered: VecDeque::new() }
     }
 
-    /// Opens what is waited for, until nobody can want anything any more.
+    /// Opens the streams that are asked for, until nobody can ask any more.
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Dial>) {
         loop {
             tokio::select! {
-                // What comes late is made good before the next knock.
+                // A late answer gets its stream before the next knock.
                 biased;
                 Some(ack) = self.acks.recv() => self.make_good(ack).await,
                 dial = waiting.recv() => match dial {
@@ -66,7 +66,7 @@ impl Opener {
         match opened {
             Ok(stream) => {
                 let (stream, answered) = Stream::outbound(stream);
-                // If nobody wants it any more it is dropped here, and the other side sees it come and go.
+                // If the dialler has given up, the stream is dropped here; the other side sees it come and go.
                 drop(reply.send(Ok(stream)));
                 // If it takes longer, somebody holds the stream and does nothing with it, or nobody answers.
                 let _in_vain = timeout(ANSWER, answered).await;
@@ -75,7 +75,7 @@ impl Opener {
         }
     }
 
-    /// Asks to be let in by the server `id`, for as long as somebody waits for `reply`.
+    /// Knocks for the server `id`, and waits for the answer for as long as somebody waits for `reply`.
     async fn knock<T>(&mut self, id: u32, reply: &mut oneshot::Sender<T>) -> Result<(), DialError> {
         let until = Instant::now() + PATIENCE;
         let knock = Knock { knock: true, ack: false, error: String::new() };
@@ -113,7 +113,7 @@ impl Opener {
         }
     }
 
-    /// Takes an answer that is not waited for any more.
+    /// Handles an answer for which nobody waits any more: if it admits a stream, one is opened and dropped.
     async fn make_good(&mut self, Ack { id, refused }: Ack) {
         if self.forget(id) && refused.is_none() {
             // A stream that is dropped at once is what the other side needs to see.

@@ -1,7 +1,7 @@
-//! What the process prints by itself, on its way to the host.
+//! Passes what the process itself prints to the host.
 //!
-//! Standard output is a pipe to the host, which takes the handshake from it and throws the rest away. Go's plugins put
-//! another pipe in its place once the line is printed, and so does this. The old one stays open, because a host may take its
+//! Standard output is a pipe to the host, which takes the handshake from it and discards the rest. Go's plugins replace
+//! it by another pipe once the line is printed, and so does this. The old pipe stays open, because a host may take its
 //! end for the plugin's.
 
 use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
@@ -32,18 +32,18 @@ const READ: usize = 8 << 10;
 /// The stack of the thread that reads. It needs little.
 const STACK: usize = 64 << 10;
 
-/// A standard output that leads to the host. Dropping it gives the old one back.
+/// A standard output that leads to the host. Dropping it restores the old one.
 #[derive(Debug)]
 pub(super) struct Captured {
     original: OwnedFd,
     to: Output,
-    /// Is dropped on the other side when all was read.
+    /// Resolves when everything was read: the sender is dropped then.
     reading: oneshot::Receiver<()>,
 }
 
 impl Captured {
-    /// Has everything that is printed from now on go to the host. A print may wait for the host, so the pipe is read on
-    /// a thread of its own, which goes on when all others stand still in a print.
+    /// Sends everything that is printed from now on to the host. Prints may block until the host reads, so the pipe is
+    /// read on a thread of its own, which goes on while others block.
     pub(super) fn stdout(to: Output) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let original = io::stdout().as_fd().try_clone_to_owned()?;
@@ -57,9 +57,9 @@ impl Captured {
         Ok(Self { original, to, reading })
     }
 
-    /// Gives the old output back, and waits for what was printed before.
+    /// Restores the old output, and waits for what was printed before.
     pub(super) async fn release(mut self) {
-        // Somebody may stand still in a print, and has standard output locked until then.
+        // A thread may be blocked in a print, and holds the lock of standard output until then.
         self.to.hurry();
         // It is no error that nobody reads any more, or that somebody keeps standard output locked.
         let _unread = timeout(TURN, spawn_blocking(|| io::stdout().flush())).await;

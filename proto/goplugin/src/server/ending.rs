@@ -1,7 +1,7 @@
-//! What brings a plugin's end about.
+//! What ends a plugin.
 //!
-//! A host asks for it; a person's or a system's signal does; so may the application, and the death of the process that
-//! started us. Whoever is first decides what is reported, and nobody is asked twice.
+//! The host may ask for the end; so may a signal, the application, and the death of the process that started us. The
+//! first of them is reported, and later ones change nothing.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::pidfd::watched;
 
-/// How often it is looked whether the process that started us is still there, where the kernel does not tell.
+/// How often to check whether the process that started us still exists, where the kernel has no pidfd for it.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a plugin ended.
@@ -33,9 +33,9 @@ pub enum End {
     Orphaned,
     /// The one connection of a multiplexing host was lost, and there cannot be another.
     Disconnected,
-    /// The application had enough, or a test.
+    /// The application, or a test, stopped it.
     Stopped,
-    /// The application's own code panicked, and does not go on.
+    /// The application's own code panicked, and gave up.
     Broken,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for End {
     }
 }
 
-/// The end, to be brought about or waited for. Clones are one.
+/// The end of a plugin, to be triggered or waited for. Clones mean the same end.
 #[derive(Clone, Debug)]
 pub(super) struct Ending(Arc<watch::Sender<Option<End>>>);
 
@@ -61,7 +61,7 @@ impl Ending {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Brings the end about, unless it has been already.
+    /// Triggers the end, unless something has before.
     pub(super) fn bring(&self, end: End) {
         self.0.send_if_modified(|found| {
             let first = found.is_none();
@@ -82,7 +82,7 @@ impl Ending {
     }
 }
 
-/// The signals that a plugin does not leave to the kernel.
+/// The signals that a plugin handles.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
@@ -90,7 +90,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over, for the rest of the process's life.
+    /// Installs handlers of the signals, for the rest of the process's life.
     pub(super) fn take() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
@@ -147,7 +147,7 @@ impl Starter {
                     std::future::pending().await
                 }
             }
-            // Whose parent has ended is given another.
+            // A process whose parent has ended gets another parent.
             None => {
                 while getppid() == Some(self.pid) {
                     sleep(LOOK).await;

@@ -1,7 +1,7 @@
-//! What a host says to the plugin that it starts: a handful of environment variables.
+//! What a host tells the plugin that it starts, in a handful of environment variables.
 //!
-//! They are read once, by [`Invitation::read`], and passed on as values; code past this module never
-//! looks at the environment again. Everything here is pure.
+//! They are read once, by [`Invitation::read`], and passed on as values; code outside this module never reads the
+//! environment. Everything here is pure.
 
 #[cfg(test)]
 mod fuzz;
@@ -49,10 +49,10 @@ pub(super) struct Invitation {
 /// Whether a host asked for multiplexing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Multiplex {
-    /// It does not know of it, and no field of the line may tell.
+    /// It does not know multiplexing, and the line must have no field for it.
     #[default]
     Unheard,
-    /// It knows of it and does not want it.
+    /// It knows multiplexing, and does not want it.
     Off,
     /// It wants it.
     On,
@@ -61,10 +61,10 @@ pub(super) enum Multiplex {
 /// Why the plugin does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum NotInvited {
-    /// There is no cookie that a host could bring.
+    /// The application's cookie has no name or no value.
     #[error("this plugin was built without a cookie, and no host can start it")]
     NoCookie,
-    /// Whoever starts it is no host of it.
+    /// The cookie is missing or wrong: no host of this plugin started it.
     #[error("the cookie is missing or wrong")]
     WrongCookie,
 }
@@ -72,7 +72,7 @@ pub(super) enum NotInvited {
 impl Invitation {
     /// Reads the variables of a process, and checks that a host of ours set them.
     ///
-    /// A variable that is there twice counts as the kernel's libraries have it: the first.
+    /// If a variable is there twice the first one counts, as in C libraries.
     pub(super) fn read(variables: &[(OsString, OsString)], cookie: &Cookie) -> Result<Self, NotInvited> {
         if cookie.key.is_empty() || cookie.value.is_empty() {
             return Err(NotInvited::NoCookie);
@@ -92,7 +92,7 @@ impl Invitation {
     /// Reads the variables, whoever set them.
     fn without_cookie(variables: &[(OsString, OsString)]) -> Self {
         let filled = |key| raw(variables, key).filter(|value| !value.is_empty());
-        // What is no text is no number, certificate or group either; its readers say so.
+        // Text that is not UTF-8 is no number, certificate or group; whoever reads it says so.
         let text = |key| filled(key).map(|value| value.to_string_lossy().into_owned());
         let (mut versions, mut no_versions) = (Vec::new(), Vec::new());
         for element in text("PLUGIN_PROTOCOL_VERSIONS").iter().flat_map(|list| list.split(',')) {
@@ -127,17 +127,17 @@ impl Invitation {
     }
 }
 
-/// Why there is no port to listen on.
+/// Why the host's ports cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PortsError {
-    /// A bound is no port.
+    /// A bound is not a port.
     #[error("the host's bound {text:?} is no port")]
     NoPort {
         /// The bound.
         text: String,
     },
-    /// The bounds leave nothing.
+    /// The bounds leave no port.
     #[error("there is no port from {first} to {last}")]
     Empty {
         /// The lowest port.
@@ -156,8 +156,8 @@ pub(super) fn for_children(variables: &[(OsString, OsString)], cookie: &Cookie) 
     variables.iter().filter(|(key, _)| !ours(key)).cloned().collect()
 }
 
-/// Chooses the version to speak: the highest that both know, or else our lowest, which the host refuses
-/// in its own words. `None` if we have none at all.
+/// Chooses the version: the highest that both sides know, or else our lowest, which the host then refuses in its
+/// own words. `None` if we have none at all.
 pub(super) fn choose(ours: impl Iterator<Item = u32> + Clone, theirs: &[u32]) -> Option<u32> {
     ours.clone().filter(|version| theirs.contains(version)).max().or_else(|| ours.min())
 }

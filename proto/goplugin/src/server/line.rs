@@ -18,10 +18,10 @@ pub(super) struct Line<'a> {
     pub(super) version: u32,
     /// Where the plugin listens.
     pub(super) address: &'a Address,
-    /// The plugin's certificate as the line has it, or nothing without TLS. A host that did not ask for one
-    /// falls over it.
+    /// The plugin's certificate as the line has it; empty without TLS, because a host that did not ask for one fails
+    /// over it.
     pub(super) certificate: &'a str,
-    /// What the host wants to know about multiplexing, if anything. Older ones read one field less.
+    /// Whether the host asked for multiplexing. Older hosts read one field less.
     pub(super) multiplex: Multiplex,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Line<'_> {
         write!(f, "1|{version}|{}|{address}|grpc|{certificate}", address.network())?;
         match multiplex {
             Multiplex::Unheard => Ok(()),
-            // It asks whether we could; Go's plugins say yes to any wish, too.
+            // The field says whether we can; Go's plugins answer yes to either wish, too.
             Multiplex::Off | Multiplex::On => f.write_str("|true"),
         }
     }

@@ -1,4 +1,4 @@
-//! How it ended, for `main`.
+//! How serving ended, for `main`.
 
 use std::error::Error;
 use std::io;
@@ -11,9 +11,9 @@ use super::{End, PortsError};
 use crate::Address;
 use crate::identity::{CertificateError, IdentityError};
 
-/// What became of a plugin. A `main` may return it: the process then ends with [`exit_code`](Self::exit_code).
+/// How serving a plugin ended. A `main` may return it: the process then exits with [`exit_code`](Self::exit_code).
 ///
-/// Whatever there was to say has been said.
+/// Errors were reported already.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome {
@@ -21,20 +21,19 @@ pub enum Outcome {
     NotInvited,
     /// It could not serve.
     Failed(ServeError),
-    /// It served, and was brought to its end.
+    /// It served until it was ended.
     Ended(End),
 }
 
 impl Outcome {
-    /// Returns the code for the process to end with: 0 after serving, 2 when the application's code broke under it,
-    /// and otherwise 1.
+    /// Returns the exit code for the process: 0 after serving, 2 if the application's code panicked, and otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             // As a Go program that panics.
             Self::Ended(End::Broken) => 2,
             Self::Ended(_) => 0,
-            // Go's plugins end with 0 when they cannot listen, and hosts are left to wonder.
+            // Go's plugins exit with 0 when they cannot listen, which tells their hosts nothing.
             Self::NotInvited | Self::Failed(_) => 1,
         }
     }
@@ -53,7 +52,7 @@ pub enum ServeError {
     /// It has no version of the application's protocol.
     #[error("there is no version to serve")]
     NoVersions,
-    /// Sockets are to be for a group that does not exist.
+    /// The host wants sockets for a group that does not exist.
     #[error("the socket group {group:?} cannot be used")]
     Group {
         /// The group that the host named.
@@ -61,18 +60,18 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
-    /// The host named no port.
+    /// The host named ports that cannot be used.
     #[error("there is no port to listen on")]
     Ports(#[from] PortsError),
-    /// There is no socket to listen on.
+    /// The plugin cannot listen.
     #[error("cannot listen in {}", place.display())]
     Listen {
-        /// The directory, or what else it was.
+        /// The directory, or the ports.
         place: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// The line has no way to write where the plugin listens.
+    /// The line cannot hold the address: it contains a separator.
     #[error("the address {address} cannot be written in a handshake")]
     Address {
         /// The address.
@@ -81,29 +80,29 @@ pub enum ServeError {
     /// The host wants TLS, and sent no certificate that could be trusted.
     #[error("the host's certificate cannot be used")]
     Certificate(#[from] CertificateError),
-    /// The host wants TLS, and we cannot have it.
+    /// The host wants TLS, and it cannot be set up.
     #[error("cannot prepare for TLS")]
     Identity(#[from] IdentityError),
-    /// The application has nothing to serve.
+    /// The application could not make its services.
     #[error("the plugin's services cannot be made")]
     Services(#[source] Box<dyn Error + Send + Sync>),
-    /// It was told to end before it served anything. [`Serve::serve`](super::Serve::serve) takes that for an end like
+    /// It was told to end before it served anything. [`Serve::serve`](super::Serve::serve) treats that as an end like
     /// any other.
     #[error("it did not come to serve: {end}")]
     Ended {
-        /// How it was told.
+        /// What ended it.
         end: End,
     },
-    /// What was given as a descriptor set is none.
+    /// One of the descriptor sets is not valid.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Signals cannot be taken over.
+    /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     /// The process that started this one cannot be watched.
     #[error("cannot watch the process that started this one")]
     Parent(#[source] io::Error),
-    /// Nobody reads the line.
+    /// The line could not be printed: nobody reads it.
     #[error("cannot print the handshake")]
     Announce(#[source] io::Error),
     /// What is printed cannot be captured.

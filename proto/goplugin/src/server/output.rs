@@ -1,10 +1,10 @@
-//! What a plugin prints, on its way to the host.
+//! Passes what a plugin prints to the host.
 //!
-//! After the handshake nobody reads a plugin's standard output; what is meant for the host's user goes
-//! through a service instead. An application writes to an [`Output`], and the one stream that the host keeps open
-//! takes it from there. Writing never waits: a host that does not read must not stop a plugin. What there is no
-//! room for is dropped, and the log says how much (protocol spec 16.1 has it block). Who can wait asks for room first, and
-//! loses nothing as long as the host reads.
+//! After the handshake nobody reads a plugin's standard output; what is meant for the host's user goes through a
+//! service instead. An application writes to an [`Output`], and the one stream that the host keeps open takes it from
+//! there. Writing never waits, because a host that does not read must not stop a plugin. What finds no room is dropped,
+//! and the log says how much (in protocol spec 16.1 it blocks). A writer that can wait waits for room first, and loses
+//! nothing as long as the host reads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -30,17 +30,17 @@ const PIECE: usize = 1024;
 /// outputs by turns would otherwise have fifty times as much kept.
 const LEAST: usize = 64;
 
-/// How long a host is waited for that takes nothing of what was printed. A guess: one that reads takes some at once, and
-/// one that stands still this long may do so for ever.
+/// How long to wait for a host that takes no prints. A guess: a host that reads takes some at once, and one that takes
+/// none for this long may never do.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Takes what the application prints to one of its two outputs. Cheap to clone.
 ///
 /// It is a [`Write`] that never fails and never waits. As long as the host reads, everything arrives, once and in
-/// order, cut anywhere; what is written before the host connects is kept for it. While it does not read, no more is
-/// kept than [`Serve::output_limit`](crate::Serve::output_limit) for both outputs together, and of prints that go by turns to
-/// one and the other no more than one for every 64 bytes of that. What no longer fits is dropped, the newest first, and the
-/// plugin's log tells how many bytes that were.
+/// order, cut anywhere; what is written before the host connects is kept for it. While the host does not read, at most
+/// [`Serve::output_limit`](crate::Serve::output_limit) bytes are kept for both outputs together, and each change
+/// between the two outputs takes at least 64 of them. What does not fit is dropped, the newest first, and the plugin's
+/// log says how many bytes that were.
 #[derive(Clone, Debug)]
 pub struct Output {
     origin: Stdio,
@@ -108,7 +108,7 @@ impl Write for &Output {
     }
 }
 
-/// What was printed and not taken yet. Clones are one.
+/// What was printed and not taken yet. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Prints(Arc<Shared>);
 
@@ -254,7 +254,7 @@ impl State {
         self.asked_for && !self.in_vain && !self.closed
     }
 
-    /// Returns whether who waits for room need not wait.
+    /// Returns whether there is room, or no use in waiting for it.
     fn has_room(&self) -> bool {
         self.hurried || !self.is_read() || (self.length < self.limit && !self.is_crowded())
     }

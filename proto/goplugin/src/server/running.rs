@@ -1,8 +1,8 @@
 //! Serving, from the listener to the end.
 //!
-//! The end comes in this order: go-plugin's own streams end, so that connections can; nothing more is accepted and the socket
-//! files go; calls under way have their grace; then connections are cut. A graceful stop alone would
-//! wait for a host that keeps its streams open, which every host does (protocol spec 26).
+//! The end has this order. First go-plugin's own streams end, because connections cannot end before them. Then nothing
+//! more is accepted, and the socket files are removed. Calls under way have their grace, and then connections are cut.
+//! A graceful stop alone would wait for the host to close its streams, which no host does (protocol spec 26).
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -54,11 +54,11 @@ pub(super) struct Running {
     captured: Option<Captured>,
     /// The one session of a multiplexing host.
     mux: Option<Mux>,
-    /// What connections end with.
+    /// Dropped to cut the connections.
     cut: watch::Sender<()>,
-    /// Tells hosts that nothing more is taken, when it is dropped.
+    /// Dropped to tell hosts that no more calls are taken.
     goodbye: oneshot::Sender<()>,
-    /// What the broker's channels end with.
+    /// Set to end the broker's channels.
     has_ended: watch::Sender<bool>,
 }
 
@@ -139,7 +139,7 @@ impl Running {
         };
         let application = tokio::select! {
             services = (services.0)(&session) => services.map_err(ServeError::Services)?,
-            // What makes the services may have found out that there is no point in it.
+            // The function that makes the services may have stopped the plugin.
             end = session.ended() => return Err(ServeError::Ended { end }),
         };
         let routes = standard::join(application, &session, &serve.descriptors)?;
@@ -151,7 +151,7 @@ impl Running {
             async move { drop(over.changed().await) }
         });
         let (goodbye, said) = oneshot::channel::<()>();
-        // As many calls as the host likes: it is no stranger, and a call may wait for another.
+        // No limit on calls: the host is trusted, and a call may wait for another.
         let server = serving::serve(links, routes, None, None, async { drop(said.await) });
         Ok(Self {
             session,
@@ -177,13 +177,13 @@ impl Running {
         &self.address
     }
 
-    /// Serves until the end, and returns how it came.
+    /// Serves until the end, and returns what ended it.
     pub(super) async fn until_end(mut self) -> End {
         let end = tokio::select! {
             end = self.session.ending.wait() => end,
             () = terminated(self.signals.as_mut()) => End::Terminated,
             () = orphaned(self.starter.as_ref()) => End::Orphaned,
-            // There is nothing more to accept, which happens only to the one connection of a multiplexing host.
+            // Nothing more can be accepted. That happens only when the one connection of a multiplexing host is lost.
             () = &mut self.server => End::Disconnected,
         };
         self.session.ending.bring(end);
@@ -191,7 +191,7 @@ impl Running {
         end
     }
 
-    /// Ends everything, in the order that is told above.
+    /// Ends everything, in the order that the module describes.
     async fn close(self, end: End) {
         let Self { session, mut server, place, grace, captured, mux, cut, goodbye, has_ended, .. } = self;
         if let Some(captured) = captured {
@@ -213,7 +213,7 @@ impl Running {
                 let _stuck = timeout(REPLY, server).await;
             }
             if let Some(mux) = mux {
-                // What connections said last is still on its way through the session. Some hosts end that then.
+                // The last bytes of connections are still passing through the session, which some hosts then end.
                 let _quiet = timeout(FLUSH, mux.ended()).await;
             }
         }
@@ -222,7 +222,7 @@ impl Running {
     }
 }
 
-/// A place that is cleared however a plugin ends, or does not begin.
+/// A place whose socket files are removed when this is dropped, even if the plugin does not start.
 struct Cleared(Place);
 
 impl Drop for Cleared {
@@ -252,7 +252,7 @@ async fn first(mut listener: Listener) -> Option<Socket> {
     timeout(FIRST_CONNECTION, listener.accept()).await.unwrap_or_default()
 }
 
-/// Makes our side of TLS: the certificate for the line, and what accepts nobody but the host.
+/// Sets up our side of TLS: the certificate for the line, and a setup that accepts only the host.
 fn secure(certificate: &str) -> Result<(String, Tls), ServeError> {
     let host = identity::read_pem(certificate)?;
     let identity = Identity::generate(identity::provider())?;

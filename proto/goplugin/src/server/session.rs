@@ -1,4 +1,4 @@
-//! What the application's services may use of the plugin they are in.
+//! What the plugin offers to the application's own services.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Returns the version of the application's protocol that is spoken.
+    /// Returns the version of the application's protocol that was chosen.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
@@ -31,13 +31,13 @@ impl Session {
         &self.broker
     }
 
-    /// Returns what takes prints to the host's standard output.
+    /// Returns the output to the host's standard output.
     #[must_use]
     pub fn stdout(&self) -> Output {
         self.prints.output(Stdio::Stdout)
     }
 
-    /// Returns what takes prints to the host's standard error. The log is not for this.
+    /// Returns the output to the host's standard error, which is not the log.
     #[must_use]
     pub fn stderr(&self) -> Output {
         self.prints.output(Stdio::Stderr)
@@ -52,8 +52,8 @@ impl Session {
 
     /// Returns the environment without the protocol's variables: the one that children should be given.
     ///
-    /// The process's own cannot be changed safely once there are threads, and a child that is a plugin takes what
-    /// its grandparent said for its parent's words.
+    /// The process's own environment cannot be changed safely once there are threads, and a child that is a plugin
+    /// itself would take our host's variables for those of its own host.
     #[must_use]
     pub fn environment(&self) -> &[(OsString, OsString)] {
         &self.environment
@@ -64,13 +64,13 @@ impl Session {
         self.ending.bring(End::Stopped);
     }
 
-    /// Ends the plugin because its own code has panicked, as a panic ends a plugin in Go: whoever waits for an answer
-    /// finds the connection lost. The socket files go all the same.
+    /// Ends the plugin because its own code has panicked, as a panic ends a plugin in Go: calls under way fail with a
+    /// lost connection. The socket files are removed all the same.
     pub fn give_up(&self) {
         self.ending.bring(End::Broken);
     }
 
-    /// Waits until the plugin is told to end, by whomever.
+    /// Waits until somebody tells the plugin to end.
     pub fn ended(&self) -> impl Future<Output = End> + Send + Sync + use<> {
         self.ending.wait()
     }

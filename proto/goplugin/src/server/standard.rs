@@ -35,9 +35,9 @@ use crate::wire::{ConnInfo, Empty};
 /// or two at a time.
 const TURN: usize = 64;
 
-/// Joins the services of go-plugin to those of the application.
+/// Adds the services of go-plugin to those of the application.
 ///
-/// What the application serves under one of their names takes the place of ours.
+/// A service of the application with the same name replaces ours.
 pub(super) fn join(
     application: Routes,
     session: &Session,
@@ -56,17 +56,17 @@ pub(super) fn join(
         ours = ours.add_service(configured().build_v1()?).add_service(configured().build_v1alpha()?);
     }
     let ours = ours.into_axum_router().route_service(LIST, ListService);
-    // The application's are looked through first: its calls are the ones that count.
+    // The application's services are matched first: their calls are the ones that have to be fast.
     Ok(application.into_axum_router().fallback_service(ours).into())
 }
 
-/// Says that the plugin is well, under its name and under none, for as long as it serves.
+/// Reports the plugin as serving, under its name and under the empty one, for as long as it serves.
 struct HealthService(Ending);
 
-/// The services that are known to be well.
+/// The services that are reported as serving.
 const WELL: [&str; 2] = ["", SERVICE];
 
-/// Returns what is said of a service. It never changes.
+/// Returns the status of a service, which never changes.
 fn health_of(service: &str) -> ServingStatus {
     if WELL.contains(&service) { ServingStatus::Serving } else { ServingStatus::ServiceUnknown }
 }
@@ -99,7 +99,7 @@ impl Health for HealthService {
 /// The call of the health service that later servers have, and `tonic-health` does not know.
 const LIST: &str = "/grpc.health.v1.Health/List";
 
-/// Says of all services at once how they are.
+/// Returns the status of all services at once.
 #[derive(Clone)]
 struct ListService;
 
@@ -177,8 +177,8 @@ impl GrpcBroker for BrokerService {
 
 /// Both directions of the broker's stream, read and written in one place.
 ///
-/// Whoever reads the host's half keeps its connection from ending in order, even when our half has ended; so both
-/// end here together (protocol spec 29.3).
+/// While the host's half is read, its connection cannot end in order, even if our half has ended; so both halves end
+/// here together (protocol spec 29.3).
 struct Exchange {
     /// `None` once it is over.
     both: Option<(Streaming<ConnInfo>, Outgoing)>,
@@ -195,7 +195,7 @@ impl Stream for Exchange {
         let ended = loop {
             match incoming.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(info))) => broker.arrived(info),
-                // The host is gone, or says what is no message; another may come.
+                // The host is gone, or sent something that is not a message. Another stream may come.
                 Poll::Ready(Some(Err(_)) | None) => break true,
                 Poll::Pending => break false,
             }

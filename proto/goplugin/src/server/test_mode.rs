@@ -16,10 +16,10 @@ pub struct TestServing {
 }
 
 impl Serve {
-    /// Serves in the background, whoever may have started this process.
+    /// Serves in the background, without a host that started this process.
     ///
-    /// There is no cookie to bring and no line to print, signals and the parent are left alone, and so are logs
-    /// and panics. Of the environment only the system's temporary directory counts, and the versions, if any.
+    /// No cookie is checked and no line is printed; signals, the parent, logs and panics are left alone. Of the
+    /// environment only the temporary directory counts, and the versions, if any.
     pub async fn serve_in_test(self) -> Result<TestServing, ServeError> {
         let invitation = Invitation::without_host(&self.variables);
         let tls = self.tls.clone();
@@ -33,7 +33,7 @@ impl Serve {
         };
         let (tell, ended) = tokio::sync::oneshot::channel();
         let task = Task::spawn(async move {
-            // Who dropped the other half does not want to know.
+            // If the receiver was dropped, nobody wants to know.
             let _unheard = tell.send(running.until_end().await);
         });
         Ok(TestServing { reattach, session, ended, _task: task })

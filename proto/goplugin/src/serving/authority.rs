@@ -1,4 +1,4 @@
-//! The `:authority` by which a client calls us, made one that `h2` accepts.
+//! Makes the `:authority` by which a client calls us one that `h2` accepts.
 //!
 //! Clients in other languages call a server on a Unix socket by the socket's path: gRPC's C core, which is that of C++,
 //! Python and Ruby, as `tmp%2Fplugin1`, and Java's as it stands. Go's servers take any name, and nobody here looks at
@@ -7,7 +7,7 @@
 //!
 //! They can be replaced in place. HPACK compresses headers by those that came before, which both sides remember: `h2`
 //! as we changed them, the client as it sent them. It matters only that both are equally long. So an authority that is
-//! empty or in Huffman's code is left as it is: it would change in length. No client is known to send either.
+//! empty or in Huffman code is left as it is: it would change in length. No client is known to send either.
 
 use std::io;
 use std::pin::Pin;
@@ -185,7 +185,7 @@ impl Field {
             Self::Last => Self::Begin,
             Self::Named => Self::Length { of: Of::Value { authority: false } },
             Self::Length { of } => {
-                // The first bit says that the text is in Huffman's code. The clients that this is for do not use it.
+                // The first bit says that the text is in Huffman code. The clients that this is for do not use it.
                 let of = match of {
                     Of::Name { .. } => Of::Name { legible: !more },
                     Of::Value { authority } => Of::Value { authority: authority && !more },

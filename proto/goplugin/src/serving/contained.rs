@@ -1,7 +1,7 @@
-//! How far a panic in a call reaches: to the end of that call, which says so.
+//! Contains a panic in a call: that call ends with a status that says so, and other calls go on.
 //!
-//! Left alone, it ends the task that answers, and the stream is reset as if somebody had called it off. Hosts then tell
-//! their users that the request was cancelled. In Go the whole plugin dies of it; here other calls go on.
+//! Otherwise it would end the task that answers, and the stream would be reset as if the call were cancelled, which is
+//! what hosts then tell their users. In Go the whole plugin dies of a panic.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Waits for an answer, and makes one of a panic on the way to it.
+/// Waits for an answer, and makes an answer of a panic.
 pub(super) async fn contained<E>(
     answer: impl Future<Output = Result<http::Response<Body>, E>>,
 ) -> Result<http::Response<Body>, E> {

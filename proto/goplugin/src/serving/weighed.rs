@@ -1,7 +1,7 @@
-//! What requests take that are under way, all of them together.
+//! Bounds the memory of all requests under way together.
 //!
-//! Calls are limited by their number and messages by their length. A stranger that makes as many calls as it may, each with a
-//! message as long as it may be, has us hold the product of the two.
+//! Calls are limited by their number, and messages by their length. A stranger that makes as many calls as it may, each
+//! with the longest message, would have us hold the product of the two.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use tonic::body::Body;
 
 use crate::lock::lock;
 
-/// What a header takes beside its text, as HTTP/2 counts it.
+/// The bytes that a header counts besides its text, as in HTTP/2.
 const HEADER: usize = 32;
 
-/// How many bytes of requests there is room for.
+/// The bytes that are left for requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Room(Arc<Mutex<usize>>);
 
@@ -44,7 +44,7 @@ impl Room {
     }
 }
 
-/// What one request takes of the room, until this is dropped.
+/// The bytes that one request holds, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     room: Room,
@@ -67,7 +67,7 @@ impl Drop for Held {
     }
 }
 
-/// A body that ends with an error where there is no room for more of it.
+/// A body that ends with an error once there is no room for more of it.
 struct Weighed<B> {
     body: B,
     held: Arc<Held>,

@@ -1,6 +1,6 @@
 //! Where one side listens, as the protocol writes it.
 //!
-//! An [`Address`] is what a handshake or an announcement named, checked as far as looking can.
+//! An [`Address`] is one that a handshake or an announcement named, checked without connecting to it.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +14,7 @@ use super::LONGEST_PATH;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// A Unix stream socket, by its path. One that begins with `@` is a name without a file, which only Linux has.
+    /// A Unix stream socket, by its path. A path that begins with `@` is a name without a file, which only Linux has.
     Unix(PathBuf),
     /// A TCP socket.
     Tcp {
@@ -87,7 +87,7 @@ pub enum AddressError {
     /// There is no path.
     #[error("the path is empty")]
     Empty,
-    /// The path cannot be one.
+    /// The path contains a zero byte.
     #[error("the path holds a zero byte")]
     Zero,
     /// The path does not fit into a socket address.

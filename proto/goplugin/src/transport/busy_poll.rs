@@ -61,7 +61,8 @@ impl BusyPoll {
         self.awake && self.since.is_some_and(|since| now - since < AWAKE)
     }
 
-    /// Decides how a wait begins. The first one is asleep and the next awake, so that there is something to compare.
+    /// Decides how a wait begins: asleep at first, and for as long as waits are too long for polling to help. The next
+    /// one is awake, so that there is something to compare.
     fn begins_awake(&self) -> bool {
         let Some(asleep) = self.asleep_took.0.filter(|took| *took < MOST * 7 / 8) else { return false };
         let better = self.awake_took.0.unwrap_or_default() < asleep * 15 / 16;

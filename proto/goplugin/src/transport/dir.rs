@@ -1,8 +1,8 @@
 //! The private directory of one run, and what dead runs left.
 //!
-//! Whoever may look into the directory may talk to the plugin, so only we may. Its `lock` file is
-//! held by flock for as long as we live; the kernel lets go of it however we end. A directory whose
-//! lock is free therefore belongs to nobody, and the next start removes it.
+//! Whoever may enter the directory may talk to the plugin, so only we may. Its `lock` file is under flock for as
+//! long as we live; the kernel releases it however we end. So a directory whose lock is free is abandoned, and the
+//! next start removes it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -36,18 +36,18 @@ const LONGEST_NAME: usize = "/plugin4294967295".len();
 /// How often a new directory is tried for when sweepers and strangers get in the way.
 const ATTEMPTS: usize = 16;
 
-/// A directory for the sockets of one plugin and of our broker. Goes, with all in it, when dropped.
+/// A directory for the sockets of one plugin and of our broker. It is removed, with everything in it, when dropped.
 #[derive(Debug)]
 pub(crate) struct SocketDir {
     path: PathBuf,
     group: Option<Group>,
     next: AtomicU32,
-    /// Held for as long as the directory is somebody's.
+    /// Locked for as long as the directory is in use.
     _lock: File,
 }
 
 impl SocketDir {
-    /// Creates the directory below `base`, or below the system's own place if that is `None`.
+    /// Creates the directory below `base`, or below the system's temporary directory if that is `None`.
     ///
     /// Besides us, the users of `group` may enter it.
     pub(crate) fn create(base: Option<&Path>, group: Option<&str>) -> Result<Self, SocketDirError> {
@@ -110,7 +110,7 @@ impl SocketDir {
         self.path.join(format!("{OURS}{}", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Returns the sockets in it that are none of ours.
+    /// Returns the sockets in it that are not ours.
     pub(crate) fn left_by_the_plugin(&self) -> BTreeSet<PathBuf> {
         let ours = |name: &[u8]| {
             name.strip_prefix(OURS.as_bytes()).is_some_and(|number| number.iter().all(u8::is_ascii_digit))
@@ -137,7 +137,7 @@ impl Drop for SocketDir {
     }
 }
 
-/// Returns the system's own place. A variable that is empty names none, as in Go.
+/// Returns the system's temporary directory. An empty variable counts as unset, as in Go.
 fn temporary() -> PathBuf {
     let named = std::env::temp_dir();
     if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named }
@@ -156,10 +156,10 @@ pub enum SocketDirError {
     Long {
         /// The directory it was to be created in.
         base: PathBuf,
-        /// How long a path could get.
+        /// How many bytes a path could have.
         length: usize,
     },
-    /// There is no such group of users to share the directory with.
+    /// The group that may connect does not exist, or cannot be given the directory.
     #[error("cannot share sockets with the group {name:?}")]
     Group {
         /// The group, by its name or number.
@@ -179,7 +179,7 @@ pub enum SocketDirError {
 
 /// Removes from `base` what dead runs of this user left.
 ///
-/// Never waits, and never fails: what cannot be removed now is the next start's. It may run at any
+/// Never waits, and never fails: what cannot be removed now is left to the next start. It may run at any
 /// time beside [`SocketDir::create`] in this or another process.
 pub(crate) fn sweep(base: &Path) {
     let user = rustix::process::geteuid().as_raw();
@@ -196,7 +196,7 @@ pub(crate) fn sweep(base: &Path) {
     }
 }
 
-/// Returns whether a name is one of those that our directories have. What only begins so is somebody's who knows nothing of us.
+/// Returns whether a name is exactly of the form that our directories have. One that only begins so is somebody else's.
 fn is_named_by_us(name: &OsStr) -> bool {
     let token = name.as_bytes().strip_prefix(PREFIX.as_bytes());
     token.is_some_and(|token| token.len() == TOKEN && token.iter().all(|byte| ALPHABET.contains(byte)))

@@ -17,8 +17,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Returns the links that `listener` accepts, no more than `room` of them at a time; further ones wait.
 ///
-/// Each is cut when the future is done that `over` makes for it. A handshake that fails or takes its time holds up
-/// nobody else. The stream ends when the listener has nothing more to give.
+/// Each link is cut when the future that `over` makes for it is done. A TLS handshake that fails or is slow holds up no
+/// other link. The stream ends when the listener accepts nothing more.
 pub(crate) fn incoming<O>(
     listener: Listener,
     tls: Option<Tls>,

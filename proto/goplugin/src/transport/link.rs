@@ -26,7 +26,7 @@ impl Link {
         }
     }
 
-    /// Returns what it is read and written by.
+    /// Returns it as one stream of bytes, encrypted or not.
     pub(super) fn into_io(self) -> Box<dyn Io> {
         match self {
             Self::Plain(socket) => Box::new(socket),

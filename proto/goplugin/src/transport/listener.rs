@@ -1,4 +1,4 @@
-//! What listens for us, and the socket files that go with it.
+//! Our listeners, and the socket files that go with them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,14 +24,14 @@ const BACKLOG: i32 = 128;
 /// How long accepting rests when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// A listener of ours. Its socket file, if it has one, goes with it.
+/// A listener of ours. Its socket file, if it has one, is removed with it.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Unix(UnixListener, SocketFile),
     Tcp(TcpListener),
-    /// What was knocked for, of a session.
+    /// The streams of a session that were knocked for.
     Streams(Streams),
-    /// What nobody knocked for, of a session.
+    /// The streams of a session that nobody knocked for.
     Main(mpsc::Receiver<Stream>),
 }
 
@@ -69,8 +69,8 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection, however often accepting fails; `None` when there will be no more. May be dropped and called
-    /// again.
+    /// Waits for the next connection, however often accepting fails; `None` when there will be no more. The future may
+    /// be dropped, and this called again.
     pub(crate) async fn accept(&mut self) -> Option<Socket> {
         loop {
             match self.try_accept().await {

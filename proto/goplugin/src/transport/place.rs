@@ -18,7 +18,7 @@ const ATTEMPTS: usize = 16;
 /// Where listeners are, whichever side they are on.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// In a directory of our own, which nobody else may enter.
+    /// In a directory of our own, which only we and the plugin's group may enter.
     Private(Arc<SocketDir>),
     /// In a directory that others use as well.
     Shared {
@@ -39,9 +39,9 @@ impl Place {
         Self::Shared { directory, group, files: SocketFiles::default() }
     }
 
-    /// Removes the socket files that are left in a directory of others, whoever still holds their listeners.
+    /// Removes the socket files that are left in a shared directory, even if their listeners still exist.
     ///
-    /// A process that ends does not wait for the tasks that would.
+    /// A process that ends does not wait for the tasks that would remove them.
     pub(crate) fn clear(&self) {
         if let Self::Shared { files, .. } = self {
             files.remove_all();
@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// Returns what Go plugins call their sockets: the word and a random number.
+/// Returns a name like those of Go plugins' sockets: "plugin" and a random number.
 fn name() -> io::Result<String> {
     let mut random = [0_u8; 4];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -103,7 +103,7 @@ impl Group {
     }
 }
 
-/// The ports that a listener may have, both ends included. Port 0 is whichever the system gives.
+/// The range of ports that a listener may have, both ends included. Port 0 is any that the system chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     first: u16,

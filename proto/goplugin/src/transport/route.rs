@@ -6,7 +6,7 @@ use super::{Address, Link, Socket, connect};
 use crate::mux::Mux;
 use crate::tls::Tls;
 
-/// How links to one server are opened, the first as well as those after it was lost.
+/// How links to one server are opened: the first one, and later ones after that was lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     to: To,

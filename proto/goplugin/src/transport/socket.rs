@@ -31,7 +31,8 @@ pub(crate) async fn connect(address: &Address) -> io::Result<Socket> {
     }
 }
 
-/// Returns a path as the kernel has it: what begins with an at sign is a name without a file (an abstract socket), as in Go.
+/// Returns a path in the kernel's form: one that begins with `@` is a name without a file (an abstract socket), as in
+/// Go.
 fn as_the_kernel_has_it(path: &Path) -> Cow<'_, Path> {
     match path.as_os_str().as_bytes() {
         [b'@', name @ ..] => PathBuf::from(OsString::from_vec([&[0][..], name].concat())).into(),
@@ -54,7 +55,7 @@ impl Socket {
         Self::Unix(stream)
     }
 
-    /// Returns the process that listened on the socket we connected to, where the kernel tells.
+    /// Returns the process that listened on the socket that we connected to, if the kernel says so.
     pub(crate) fn listener(&self) -> Option<i32> {
         match self {
             Self::Unix(stream) => stream.peer_cred().ok()?.pid(),

@@ -10,9 +10,9 @@ use crate::lock::lock;
 
 /// Socket files of the plugin that we know of, to be removed when it is gone.
 ///
-/// A plugin that heeds our directory has them there, and they go with that. One that does not leaves them behind when
-/// it is killed. It may announce any path, so only those count at which a process of the plugin listens. Dropping this
-/// removes those that are left, because the runtime may end before the plugin does.
+/// A plugin that respects our directory has them there, and they are removed with it. One that does not leaves them
+/// behind when it is killed. It may announce any path, so only sockets on which a process of the plugin listens count.
+/// Dropping this removes those that are left, because the runtime may end before the plugin does.
 pub(crate) struct Strays {
     is_plugin: Box<dyn Fn(i32) -> bool + Send + Sync>,
     known: Mutex<Known>,
@@ -21,12 +21,12 @@ pub(crate) struct Strays {
 #[derive(Default)]
 struct Known {
     paths: BTreeSet<PathBuf>,
-    /// How many there were when we last looked which of them are still there.
+    /// How many there were when we last checked which of them still exist.
     looked: usize,
 }
 
-/// How many files are remembered before we look which of them are still there. A plugin makes one for each connection that it
-/// brokers, and may live for months.
+/// How many files are remembered before we check which of them still exist. A plugin makes one for each connection that
+/// it brokers, and may live for months.
 const FEW: usize = 64;
 
 impl Strays {
@@ -44,7 +44,7 @@ impl Strays {
         }
     }
 
-    /// Removes what is still there, and returns what that was.
+    /// Removes those that still exist, and returns their paths.
     pub(crate) fn remove(&self) -> BTreeSet<PathBuf> {
         let mut left = std::mem::take(&mut *lock(&self.known)).paths;
         left.retain(|path| is_socket(path));

@@ -14,12 +14,12 @@ use super::link::Io;
 
 /// The moment from which the plugin's process does not exist any more.
 ///
-/// Cloned to whoever has to let go then. It is about the process, never about a connection.
+/// Everything that has to end then has a clone of it. It is about the process, never about a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended(watch::Receiver<bool>);
 
 impl Ended {
-    /// Returns the moment and what brings it about.
+    /// Returns the moment, and the sender that makes it come.
     pub(crate) fn new() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
@@ -35,7 +35,7 @@ impl Ended {
         let _gone = self.0.wait_for(|ended| *ended).await;
     }
 
-    /// Waits until nothing that was sent before the moment is still on its way.
+    /// Waits until everything that was sent before the moment has arrived.
     pub(crate) async fn settle(self) {
         self.wait().await;
         tokio::time::sleep(LINGER).await;

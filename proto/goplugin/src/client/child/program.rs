@@ -155,7 +155,7 @@ impl Program {
         io::Error::last_os_error()
     }
 
-    /// Does what comes before that. Called in the child alone; it makes system calls, and nothing else.
+    /// Prepares the process for the program. Called in the child alone; it makes system calls, and nothing else.
     fn prepare(&self, parent: Pid) -> Result<(), Errno> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // Had we died before the call, nothing would be sent any more.
@@ -177,7 +177,7 @@ impl Program {
         if let Some((file, Form::Script)) = &self.file {
             fcntl_setfd(file, FdFlags::empty())?;
         }
-        // What is open stays open, whatever its number.
+        // Descriptors that are open already stay open, even above the limit.
         if let Some(limit) = self.open_files {
             setrlimit(Resource::Nofile, limit)?;
         }
@@ -210,7 +210,7 @@ unsafe fn forget_signals() {
     }
 }
 
-/// Works while every signal is blocked on this thread.
+/// Runs `work` while every signal is blocked on this thread.
 #[expect(unsafe_code, reason = "what signals do has no safe form")]
 fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());

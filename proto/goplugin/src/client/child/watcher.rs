@@ -1,10 +1,9 @@
-//! The process that outlives us by a moment, and takes the children's groups along.
+//! A process that outlives us by a moment, and kills the process groups of our children.
 //!
-//! The parent-death signal reaches the child that we started and none of its own children. When we
-//! are killed ourselves there is nobody left to kill those; so, while any child runs, so does a
-//! small process beside us: the watcher. It reads from a socket whose other end only we hold, and the
-//! numbers of the groups come in over it. The end of that stream is our end, in whatever way, and then
-//! it kills the groups that are left and ends.
+//! The parent-death signal reaches the child that we started, but not the child's own children. When we
+//! are killed ourselves, nobody is left to kill those. So while any child runs, a small process runs beside us:
+//! the watcher. It reads the numbers of the groups from a socket whose other end only we hold. When that
+//! stream ends we have ended, in whatever way; then it kills the groups that are left, and ends.
 //!
 //! It is a fork of us that never executes anything: a library has no program of its own that it could rely on. It
 //! closes every descriptor but the socket, and gives up our memory, of which each page would be copied when we write to
@@ -55,7 +54,7 @@ pub(super) fn register(leader: Pid) -> io::Result<()> {
     if watcher.tell(group).is_ok() {
         return Ok(());
     }
-    // Somebody killed it. The next one is told of all of them.
+    // Somebody killed the watcher. The next one gets all the groups.
     let new = Watcher { groups: watcher.groups.clone(), ..Watcher::start()? };
     std::mem::replace(watcher, new).end();
     watcher.groups.iter().try_for_each(|group| watcher.tell(*group))
@@ -68,7 +67,7 @@ pub(super) fn release(leader: Pid) {
     let mut slot = lock(&WATCHER);
     let Some(watcher) = slot.as_mut() else { return };
     if watcher.groups.remove(&group) {
-        // One that does not listen any more kills nobody either.
+        // A watcher that does not read any more kills nobody either.
         let _dead = watcher.tell(-group);
     }
     if watcher.groups.is_empty()
@@ -83,7 +82,7 @@ impl Watcher {
     #[expect(unsafe_code, reason = "the watcher is what runs between fork and an exec that never comes")]
     fn start() -> io::Result<Self> {
         let (line, other) = UnixStream::pair()?;
-        // The name is never executed; it is what an error would speak of.
+        // Never executed; the name would only appear in an error.
         let mut command = Command::new("/proc/self/exe");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
         let other_fd = other.as_raw_fd();
@@ -103,7 +102,7 @@ impl Watcher {
         (&self.line).write_all(&group.to_ne_bytes())
     }
 
-    /// Ends the process and reaps it. What it still knows of is killed by it.
+    /// Ends the watcher and reaps it. It kills the groups that it still knows.
     fn end(mut self) {
         drop(self.line);
         let _reaped_by_somebody = self.process.wait();
@@ -158,7 +157,7 @@ struct Groups {
 }
 
 impl Groups {
-    /// Takes in one, or, negative, lets go of it.
+    /// Adds a group or, for a negative number, removes it.
     fn note(&mut self, group: i32) {
         if let Some(known) = self.all().iter().position(|known| *known == group.wrapping_neg()) {
             self.used -= 1;
