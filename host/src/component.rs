@@ -1,13 +1,13 @@
 //! The component backend: plugins as WASI 0.2 components, in a sandbox of our own process.
 //!
-//! A component goes through one door after the other. [`load`](inspect) reads its file and refuses what
-//! can never run. A [`Worker`](crate::compile::Worker) compiles it, once; the cache keeps the result. An
-//! engine maps it and makes instances, and a provider asks them. What an instance may touch is in its
-//! store and nowhere else, and how long it may run is for the clock to say.
+//! A component passes several steps. [`load`](inspect) reads its file and refuses what can never run. A
+//! [`Worker`](crate::compile::Worker) compiles it, once, and the cache keeps the result. An engine maps that and makes
+//! instances, and a provider calls them. What an instance may touch is in its store and nowhere else, and the clock
+//! bounds how long it may run.
 //!
-//! A component can also come compiled, inside of the program that runs it: an [`Image`].
+//! A component can also come compiled, within the program that runs it: an [`Image`].
 //!
-//! Nothing here reads the environment or decides a grant, and no type of the engine shows.
+//! Nothing here reads the environment or decides a grant, and no type of the engine is public.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,62 +73,61 @@ use load::Source;
 use provider::ComponentProvider;
 use state::Ground;
 
-/// What the backend is made of.
+/// The options of the component backend.
 #[derive(Clone)]
 pub struct ComponentOptions {
-    /// How many instances each pool has room for; calls beyond that wait. With none there are no
-    /// pools: best for a process that makes a few calls and ends.
+    /// How many instances each pool can hold; calls beyond that wait. With 0 there are no pools, which is
+    /// best for a process that makes a few calls and ends.
     pub slots: u16,
     /// Where compiled components are kept; `None` keeps none.
     pub cache: Option<CacheOptions>,
-    /// What compiles; `None` loads only what is in the cache.
+    /// The compiler; `None` loads only components that are in the cache.
     #[cfg(feature = "compile")]
     pub worker: Option<crate::compile::Worker>,
-    /// Is told when compiling begins and ends. Called from the task that launches.
+    /// Is called when compiling begins and ends, from the task that launches.
     pub on_compile: Option<CompileListener>,
-    /// The variables from which plugins are given those that they were granted.
+    /// The environment. Each plugin sees those of these variables that it was granted.
     pub environment: BTreeMap<String, String>,
-    /// Whose fresh instances are made before a call comes for them.
+    /// Which components have instances made before a call comes for them.
     pub prepared: Prepared,
 }
 
 /// Whose fresh instances are made before a call comes for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prepared {
-    /// Those of components that are slow to start. Others are made in less time than this would save.
+    /// Those that are slow to start. Instances of others are made in less time than this would save.
     #[default]
     SlowOnes,
-    /// Those of every component: for callers that wait for another process between calls anyway. Needs a runtime with
-    /// I/O and time.
+    /// All of them: for callers that wait for another process between calls anyway. Needs a runtime with I/O and time.
     Always,
 }
 
-/// Takes what there is to tell of compiling.
+/// Is called when compiling begins and ends.
 pub type CompileListener = Arc<dyn Fn(&Compiling) + Send + Sync>;
 
 /// A component is being compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compiling {
-    /// It begins, or waits for another process that does the same.
+    /// Compiling begins, or waits for another process that compiles the same component.
     Begun {
         /// The component's file.
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
     },
-    /// It has ended, well or not.
+    /// Compiling has ended, with success or not.
     Ended {
         /// The component's file.
         path: PathBuf,
         /// How long it took.
         took: Duration,
     },
-    /// Whoever launched it did not wait for it. What was done is lost, and the next launch begins anew.
+    /// The launch was dropped before compiling ended. The work is lost, and the next launch begins anew.
     GivenUp {
         /// The component's file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the launch had waited.
         took: Duration,
     },
 }
@@ -159,11 +158,11 @@ impl fmt::Debug for ComponentOptions {
     }
 }
 
-/// Runs components. Plugins outlive it if they have to.
+/// Runs components. Its plugins may outlive it.
 ///
 /// An auth handler has one instance, whatever [`RunAs::instances`](portcullis_contract::RunAs::instances)
-/// says, because it has a memory. That memory is lost when the instance ends: by a crash, a limit, or a
-/// caller who drops a call.
+/// says, because it keeps state between calls. That state is lost when the instance ends: by a crash, a limit,
+/// or a dropped call.
 ///
 /// Under `ulimit -f`, a guest that may write to a directory can get this process killed by SIGXFSZ, unless that is
 /// handled or ignored. The command handles it, and the shim ignores it.
@@ -172,7 +171,7 @@ pub struct ComponentBackend {
     options: ComponentOptions,
     engines: Arc<Engines>,
     cache: Option<Arc<Cache>>,
-    /// The one component that there is, if it came with the program.
+    /// The only component, if it came with the program.
     image: Option<Image>,
 }
 
@@ -182,11 +181,11 @@ pub struct ComponentBackend {
 pub struct SetupError(#[source] std::io::Error);
 
 impl ComponentBackend {
-    /// Sets the backend up. A cache that cannot be used is logged and done without.
+    /// Sets the backend up. If the cache cannot be used, that is logged, and there is none.
     ///
     /// # Errors
     ///
-    /// When the system has no thread to give.
+    /// When no thread can be started.
     pub fn new(options: ComponentOptions) -> Result<Self, SetupError> {
         let cache = options.cache.as_ref().and_then(|places| match Cache::open(places) {
             Ok(cache) => Some(Arc::new(cache)),
@@ -199,12 +198,12 @@ impl ComponentBackend {
         Ok(Self { options, engines, cache, image: None })
     }
 
-    /// Sets the backend up for a component that came with the program. It is what every launch starts, whatever
-    /// file is named; nothing is compiled or kept.
+    /// Sets the backend up for a component that came with the program. Every launch starts this component, whatever
+    /// file the specification names; nothing is compiled or kept.
     ///
     /// # Errors
     ///
-    /// When the system has no thread to give.
+    /// When no thread can be started.
     pub fn of_image(image: Image, options: ComponentOptions) -> Result<Self, SetupError> {
         let engines = Arc::new(Engines::new(options.slots, Code::Image).map_err(SetupError)?);
         Ok(Self { options, engines, cache: None, image: Some(image) })
@@ -237,7 +236,7 @@ impl ComponentBackend {
         Ok(Launching { info, ground, homes: Arc::new(homes), reuse })
     }
 
-    /// Loads the component that came with the program, which takes less time than to find a thread for it.
+    /// Loads the component that came with the program. That takes less time than handing it to another thread.
     fn own(&self, image: &Image, kind: Kind, spec: &PluginSpec) -> Result<Homes, LaunchError> {
         LaunchError::check_digest(&spec.path, spec.digest, image.digest)?;
         if image.kind != kind {
@@ -295,7 +294,7 @@ impl Backend for ComponentBackend {
     async fn launch_auth_handler(&self, mut spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
         spec.run_as.instances = Reuse::Single;
         let mut launching = self.begin(Kind::AuthHandler, spec).await?;
-        // A login has none.
+        // A login has no wall.
         let wall = launching.ground.limits.wall.take();
         let (info, instances) = launching.settle(auth::CONFIGURE, self.options.prepared);
         Ok(Arc::new(ComponentAuth::launch(info, instances, wall).await?))
@@ -344,7 +343,7 @@ struct NotApart;
 #[error("it is not compiled yet, and this build has no compiler")]
 struct NoCompiler;
 
-/// What the engine said, as text: its own errors stay behind the wall.
+/// An error of the engine, as text: the engine's own type is not public.
 #[derive(Debug, Error)]
 #[error("{0}")]
 struct Text(String);

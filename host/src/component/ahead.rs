@@ -21,7 +21,7 @@ use crate::component::engine::Class;
 use crate::component::instances::Live;
 use crate::lock::lock;
 
-/// What is there before calls, and after them.
+/// The instances that were made ahead of calls, and those that calls have left.
 pub(crate) struct Ahead {
     /// Instances that no call has seen.
     pub(crate) ready: Mutex<Vec<Live>>,
@@ -29,7 +29,7 @@ pub(crate) struct Ahead {
     pub(crate) spent: Mutex<Vec<Live>>,
     /// What the last call was for, and what the next is expected to be for: a name and its configuration.
     pub(crate) whom: Mutex<Option<Whom>>,
-    /// Whether a call has come before. A plugin that is called once needs no second instance.
+    /// Whether a call has come already. A plugin that is called only once needs no second instance.
     called: AtomicBool,
     signal: Arc<Signal>,
     task: Mutex<Option<AbortHandle>>,
@@ -131,7 +131,7 @@ impl Drop for Ahead {
 pub(crate) enum Signal {
     /// Wakes a thread for it.
     AtOnce(Notify),
-    /// Is seen by the thread that next waits for events, and by then has nothing else to do.
+    /// Is noticed by the next thread that waits for events, and so has nothing else to do.
     InAPause(OwnedFd),
 }
 

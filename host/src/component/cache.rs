@@ -148,7 +148,7 @@ impl Cache {
         self.directory.join(format!("{}-{code:.16}.cwasm", digest.to_hex()))
     }
 
-    /// Returns the file that whoever compiles a component holds a lock on.
+    /// Returns the file that is locked while a process compiles a component.
     #[cfg(feature = "compile")]
     pub(crate) fn lock_path(&self, digest: &Digest) -> PathBuf {
         self.path(digest).with_extension("lock")
@@ -212,7 +212,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
     }
     let mode = metadata.mode();
     if mode & 0o1002 == 0o1002 {
-        // As /tmp is, which is root's own.
+        // Like /tmp, which belongs to root.
         return Err(io::Error::other("it is there for everybody to write to"));
     }
     if mode & 0o022 != 0 {

@@ -1,4 +1,4 @@
-//! Time for guests: who yields, and who has run for too long.
+//! Time for guests: when they yield, and when they have run for too long.
 //!
 //! Compiled guests look at a counter, the epoch, at every function and every turn of a loop. One thread counts it up:
 //! every 10 ms while any guest runs, and at the moment when the processor time of one may be used up or its deadline
@@ -39,7 +39,7 @@ pub(crate) struct Clock {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What those who run guests see of the clock.
+/// The part of the clock that is shared with those who run guests.
 pub(crate) struct Face {
     start: Instant,
     /// Guests that are being polled right now.
@@ -204,7 +204,7 @@ impl Meter {
         Self { face, limit: unread(), used, deadline: unread(), since, read: unread() }
     }
 
-    /// Starts again at nothing, for the next call.
+    /// Resets the meter to zero, for the next call.
     pub(crate) fn restart(&self, limit: Option<Duration>, deadline: Option<Instant>) {
         let since_start = |deadline: Instant| nanos(deadline.saturating_duration_since(self.face.start));
         self.limit.store(limit.map_or(NEVER, nanos), ORDER);
@@ -251,7 +251,8 @@ impl Meter {
         }
         let left = limit - used;
         if left <= nanos(TICK) {
-            // No sooner than 100 us, for another thread may have had the processor meanwhile.
+            // A wake-up sooner than 100 us is not worth it: the guest may have used less, as another thread may have
+            // had the processor.
             self.face.wake_at(self.face.now().saturating_add(left.max(100_000)));
         }
         let now = self.face.now();
@@ -264,7 +265,7 @@ impl Meter {
         Ok(if yields { turn() } else { UpdateDeadline::Continue(1) })
     }
 
-    /// Has the guest look again when its deadline comes, and soon if that has gone by.
+    /// Has the guest ask again when its deadline comes, or soon if it has passed.
     fn watch_deadline(&self, now: u64) {
         let deadline = self.deadline.load(ORDER);
         if deadline <= now {

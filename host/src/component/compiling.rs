@@ -97,9 +97,10 @@ fn unnamed() -> io::Result<File> {
 
 /// How long to wait before looking again whether another process has compiled a component: locks of files wake nobody.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often to look at the most: for a little longer than a worker may take.
+/// How often to look at most: for a little longer than a worker may take.
 const LOOKS: usize = 5_000;
-/// After how many looks the log says what is waited for. A guess: most components are compiled before that.
+/// After how many looks the log says that we wait for another process. A guess: most components are compiled before
+/// that.
 const TOLD: usize = 100;
 
 /// Waits until nobody else compiles the same component. Two that do so at once only waste time.

@@ -42,7 +42,7 @@ impl From<Misfit> for CallError {
     }
 }
 
-/// Reads an empty value as none, as the wire does: a component is told the same in process and behind the shim.
+/// Reads an empty value as none, as the wire does, so that a component gets the same in process and behind the shim.
 pub(crate) fn said<T: Default + PartialEq>(what: Option<T>) -> Option<T> {
     what.filter(|what| *what != T::default())
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::component::clock::Meter;
 use crate::lock::lock;
 
-/// How far a plugin's end has come.
+/// How far the end of a plugin has come.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     phase: AtomicU8,
@@ -63,7 +63,7 @@ impl<'a, F: Future> Watch<'a, F> {
         Self { meter: Some(meter), ending, work, waiting: None }
     }
 
-    /// The same where no guest runs.
+    /// Watches something that a call waits for while no guest runs.
     pub(crate) fn waiting(ending: &'a Ending, work: Pin<&'a mut F>) -> Self {
         Self { meter: None, ending, work, waiting: None }
     }

@@ -42,7 +42,7 @@ macro_rules! machine {
 /// Names everything besides the component that a compiled component depends on, but for the processor's features: the
 /// engine checks those when it loads.
 ///
-/// The number of the settings goes up with every change of the configuration that compiled components depend on.
+/// Its number is raised with every change of the engines' configuration that affects compiled components.
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),
@@ -67,8 +67,8 @@ const WASM_PAGE: u64 = 64 << 10;
 
 /// What compiles and runs every component of ours.
 ///
-/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off: a guest could find a mistake
-/// in it. It is the same with a compiler and without one, or nothing would load.
+/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off, because a guest could
+/// exploit a bug in it. The configuration is the same with a compiler and without one, or nothing would load.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
@@ -119,7 +119,7 @@ pub(crate) enum Class {
     Small,
     /// In the pool for guests that start large, and therefore slowly.
     Large,
-    /// Wherever there is room.
+    /// Allocated on demand.
     Anywhere,
 }
 
@@ -202,7 +202,7 @@ impl std::fmt::Debug for EngineKit {
 }
 
 impl Engines {
-    /// Starts the clock. Each class has so many slots in its pools; with 0 there are no pools.
+    /// Starts the clock. Each class has `slots` slots in all of its pools together; with 0 there are no pools.
     pub(crate) fn new(slots: u16, code: Code) -> std::io::Result<Self> {
         let most = match code {
             Code::Files => MOST_POOLS.min(usize::from(slots / FEWEST_SLOTS)),

@@ -1,4 +1,4 @@
-//! Why a guest gave no answer: what it did, what it reached, or what the machine lacks.
+//! Why a guest gave no answer: by its own doing, by a limit, or because the machine lacks something.
 
 use portcullis_contract::{Amount, CallError, LimitName, StopReason};
 use rustix::io::Errno;

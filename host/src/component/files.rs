@@ -22,9 +22,9 @@ pub(crate) use listings::Listings;
 /// What wasmtime calls the interface that files are opened with.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
-/// A directory, and what in it is to be opened how.
+/// A directory, a path in it, and how to open that.
 type Wanted = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
-/// A directory, and what in it is to have been read and changed when.
+/// A directory, a path in it, and its new times of access and change.
 type Dated = (Resource<Descriptor>, PathFlags, String, NewTimestamp, NewTimestamp);
 
 /// Replaces the calls of wasmtime that take threads or memory of ours that no limit counts.
@@ -38,8 +38,9 @@ pub(crate) fn replace_calls(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Has `open-at` leave the host its reserve of descriptors, and refuse pipes. Wasmtime would open one and wait for its
-/// other end, on a thread of ours that neither the end of the call nor that of the plugin frees.
+/// Has `open-at` leave the host its reserve of descriptors, and both `open-at` and `set-times-at` refuse pipes.
+/// Wasmtime would open a pipe and wait for its other end, on a thread of ours that neither the end of the call nor that
+/// of the plugin frees.
 fn open_within_bounds(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",
@@ -78,7 +79,7 @@ async fn open(state: &mut State, wanted: Wanted) -> FsResult<Resource<Descriptor
     files.open_at(directory, path_flags, path, open_flags, flags).await
 }
 
-/// Wasmtime opens a file to set its times.
+/// Sets the times of a file that is not a pipe: wasmtime opens it for that.
 async fn set_times(state: &mut State, dated: Dated) -> FsResult<()> {
     let (directory, path_flags, path, read, changed) = dated;
     let mut files = state.filesystem();
@@ -86,8 +87,8 @@ async fn set_times(state: &mut State, dated: Dated) -> FsResult<()> {
     files.set_times_at(directory, path_flags, path, read, changed).await
 }
 
-/// Fails if that is a pipe. Guests cannot make pipes; one that could move a pipe there between the look and the opening is
-/// not stopped.
+/// Fails if the path leads to a pipe. Guests cannot make pipes, but one that moves an existing pipe there between the
+/// check and the opening is not stopped.
 async fn refuse_pipe(
     files: &mut WasiFilesystemCtxView<'_>,
     directory: &Resource<Descriptor>,
@@ -95,7 +96,7 @@ async fn refuse_pipe(
     path: &str,
 ) -> FsResult<()> {
     let same = Resource::new_borrow(directory.rep());
-    // What cannot be looked at cannot be opened either, and opening says why.
+    // If this fails, opening fails as well, and says why.
     let found = files.stat_at(same, path_flags, path.to_owned()).await;
     // Wasmtime's type for pipes, and for sockets, which nobody opens.
     if found.is_ok_and(|found| matches!(found.type_, DescriptorType::Unknown)) {

@@ -90,7 +90,7 @@ impl Exports {
     }
 }
 
-/// What tells a plugin of either kind its configuration.
+/// The function that configures a plugin of either kind.
 enum Configures {}
 
 impl Signature for Configures {
@@ -163,7 +163,7 @@ impl Guest {
         bind(&mut self.store, &self.instance).map(drop)
     }
 
-    /// Tells the instance its configuration, unless it knows it.
+    /// Configures the instance, unless it has this configuration already.
     pub(crate) async fn configure(
         &mut self,
         configure: Function,
@@ -181,7 +181,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Tells the instance a configuration that it may refuse.
+    /// Configures the instance, which may refuse the configuration.
     pub(crate) async fn configure_anew(
         &mut self,
         configure: Function,

@@ -39,7 +39,7 @@ pub(crate) struct Home {
     pub(crate) exports: Exports,
 }
 
-/// A home that may be needed. It is made once, by the first call that needs it; `None` in it when that failed.
+/// A home that may be needed. It is made once, by the first call that needs it; it holds `None` if that failed.
 #[derive(Default)]
 struct Spare {
     asked_for: AtomicBool,

@@ -83,7 +83,7 @@ pub(crate) fn limit_texts(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The way out of one store.
+/// The HTTP client of one store.
 #[derive(Debug)]
 pub(crate) struct Egress {
     ground: Arc<Ground>,
@@ -110,7 +110,7 @@ impl Egress {
             let allow = format!("http = [{asked:?}]");
             tracing::warn!(%plugin, asked, allow, "HTTP request denied; the plugin's table in the policy can allow it");
         } else {
-            // What stands before a host may be a password.
+            // The part before the host may be a password.
             let asked: &str = &shown(authority.host());
             tracing::warn!(%plugin, asked, "no HTTP request: {error}");
         }

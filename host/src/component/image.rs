@@ -1,10 +1,10 @@
-//! A compiled component that lies in the file of the very program that runs, used where it lies.
+//! A compiled component in the file of the running program, used in place.
 //!
-//! The file is mapped, so nothing is copied, and processes that run the same file share its pages. The engine does
-//! not map such a component itself; it asks for its code to be made executable, which is all that is done here.
+//! The file is mapped, so nothing is copied, and processes that run the same file share its pages. The engine does not
+//! map such a component itself; it asks for its code to be made executable, and this does that.
 //!
-//! Only the running program's own file can be mapped. To load a compiled component is to run it, and whoever could
-//! have written into that file could have written any program in its place.
+//! Only the running program's own file can be mapped. Loading a compiled component means running it, and whoever can
+//! write into that file can replace the whole program.
 
 use std::fmt;
 use std::fs::File;
@@ -47,18 +47,18 @@ pub struct ImageFacts {
     pub digest: Digest,
     /// What it is for.
     pub kind: Kind,
-    /// Where its instances live, as `ComponentBackend::precompile` told.
+    /// The class of the component, as `ComponentBackend::precompile` returned it.
     pub class: u8,
 }
 
 impl Image {
     /// Takes a part of the running program's own file, which has to begin on a page.
     ///
-    /// That the part is whole is for the caller to check before: the engine looks at little of it.
+    /// The caller has to check before that the part is undamaged: the engine checks little of it.
     ///
     /// # Errors
     ///
-    /// Why there can be none.
+    /// Why the part cannot be used.
     pub fn of_this_program(place: Range<u64>, facts: ImageFacts) -> io::Result<Self> {
         let ImageFacts { digest, kind, class } = facts;
         let class = Class::decode(class).ok_or_else(|| io::Error::other("its class is unknown"))?;
@@ -84,9 +84,9 @@ impl Image {
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         let memory = NonNull::from(self.map()?);
         #[expect(unsafe_code, reason = "what is loaded belongs to the program that runs")]
-        // SAFETY: the memory is mapped for good, for this alone, and never written to, and the only bytes that get here
-        // are of the running program's own file: loading them trusts nobody who is not trusted already. Its code is
-        // made executable by `CodePages`.
+        // SAFETY: the memory is mapped for good, only for this, and never written to. Its bytes are from the running
+        // program's own file, so loading them trusts nobody who is not trusted already. `CodePages` makes its code
+        // executable.
         unsafe {
             Component::deserialize_raw(engine, memory)
         }
@@ -96,10 +96,10 @@ impl Image {
         let Range { start, end } = self.place;
         let length = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
         #[expect(unsafe_code, reason = "mapping a file has no safe form, because files can change")]
-        // SAFETY: the mapping is private and new, and the kernel says where. What is mapped lies within the file, and stays
-        // as it is for the reason for which the program's own code does, which is mapped from the same file: the kernel lets
-        // nobody write to it or cut it meanwhile (ETXTBSY). Where it cannot see to that, as over NFS, who does so could have
-        // put any program in its place. It is never unmapped.
+        // SAFETY: the mapping is private and new, and the kernel chooses its address. It lies within the file, which
+        // does not change while the program runs: the program's own code is mapped from it, so the kernel lets nobody
+        // write to it or cut it (ETXTBSY). Over NFS the kernel cannot prevent that, but whoever does it could also
+        // replace the whole program. The mapping is never removed.
         unsafe {
             let at = mmap(null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, &*self.file, start)?;
             Ok(std::slice::from_raw_parts(at.cast::<u8>().cast_const(), length))

@@ -108,7 +108,7 @@ impl Instances {
         answer.map_err(|error| self.fitting(error))
     }
 
-    /// Asks a guest in an instance that is there already, if one is.
+    /// Asks a guest in `live`, if there is one, or else in another instance.
     pub(crate) async fn ask_in<T>(
         self: &Arc<Self>,
         live: Option<Live>,
@@ -168,7 +168,7 @@ impl Instances {
         }
     }
 
-    /// Makes instances to come start with this configuration.
+    /// Has later instances begin with this configuration; `None` forgets it.
     pub(crate) fn remember(&self, name: &str, configuration: Option<Arc<Configuration>>) {
         let mut all = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
         match configuration {
@@ -270,8 +270,8 @@ impl Instances {
 
     /// Makes an instance ahead of a call, unless that would take the last slots from calls. Returns whether one waits.
     ///
-    /// Takes no longer than a call may: calls make their own instances meanwhile, and none would ever end one that
-    /// never gets ready and keeps its slot.
+    /// The wall of a call limits this, too: nothing else would end an instance that never gets ready and keeps its
+    /// slot, because calls make their own instances meanwhile.
     async fn prepare_one(&self, ahead: &Ahead) -> Result<bool, CallError> {
         let home = &self.homes.first;
         if home.kit.slots.as_ref().is_some_and(|slots| slots.available_permits() <= ahead.most()) {
@@ -314,7 +314,7 @@ impl Instances {
 
     /// Returns when a call that begins now reaches the wall, if there is one.
     fn end_of_wall(&self) -> Option<Instant> {
-        // A wall that is too far off to be reckoned with never comes.
+        // A wall that is too far off to compute never comes.
         self.ground.limits.wall.and_then(|wall| Instant::now().checked_add(wall))
     }
 

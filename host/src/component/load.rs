@@ -45,7 +45,7 @@ fn sniff(head: &[u8]) -> Result<(), Unfit> {
 pub struct Inspection {
     /// The digest of the file.
     pub digest: Digest,
-    /// What it is for; `None` when it exports neither of our worlds, or both.
+    /// The kind of plugin that it is; `None` when it exports neither of our worlds, or both.
     pub kind: Option<Kind>,
     /// The interfaces that it imports, in its own order.
     pub imports: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Inspection {
     pub exports: Vec<String>,
 }
 
-/// Reads what a component could ask for. Neither compiles nor runs it.
+/// Reads the imports and exports of a component. Neither compiles nor runs it.
 ///
 /// # Errors
 ///
@@ -153,7 +153,7 @@ impl Source {
         })
     }
 
-    /// Checks that it is a plugin of that kind, and asks for nothing that no plugin of it is given.
+    /// Checks that it is a plugin of that kind, and imports only what plugins of that kind may.
     pub(crate) fn check(&self, wanted: Kind) -> Result<(), LaunchError> {
         let Inspection { imports, exports, .. } = &self.inspection;
         match worlds(exports)[..] {

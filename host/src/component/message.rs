@@ -22,7 +22,7 @@ impl Budget {
         Self { used: 0, limit }
     }
 
-    /// Takes so many. Fails when fewer are left.
+    /// Takes `size` bytes. Fails when fewer are left.
     pub(crate) fn take(&mut self, size: u64) -> Result<(), LimitHit> {
         self.used = self.used.saturating_add(size);
         LimitHit::check(LimitName::Message, self.used, self.limit)
@@ -48,7 +48,7 @@ impl Instances {
         self.fits(size.fold(0, u64::saturating_add))
     }
 
-    /// Returns an error, or that it is too large: a refusal is a message like any other.
+    /// Returns `error`, or the error of the limit if a refusal is too large: it is a message like any other.
     pub(crate) fn fitting(&self, error: CallError) -> CallError {
         let CallError::Refused(refusal) = &error else { return error };
         let excess = {

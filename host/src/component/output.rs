@@ -1,4 +1,4 @@
-//! What a guest prints and logs: to whoever wants its prints, and into our own log.
+//! What a guest prints and logs, passed to whoever takes its prints, and to our own log.
 //!
 //! Beside its result a guest has three ways to speak: its standard streams, the interface `log`, and the chunks of a
 //! streaming call. All of them count against one limit, past which the call ends. Its prints go where the plugin's
@@ -257,7 +257,7 @@ impl LogHost for State {
     async fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
         let printed = self.printed().clone();
         printed.count_line(message.len().saturating_add(fields.len()))?;
-        // A log waits for the reader of the prints, as a child's does, which comes over the same pipe.
+        // The log waits for the reader of the prints, as a child's log does, which comes over its standard error.
         printed.room().await;
         let plugin = self.plugin();
         macro_rules! log {

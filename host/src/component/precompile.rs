@@ -1,6 +1,6 @@
-//! Components compiled to be taken elsewhere: into a file of their own, that runs them without a compiler.
+//! Compiling components for a wrapped file, which runs them without a compiler.
 //!
-//! It is the same compiling as at a launch: once, in a worker, into the cache.
+//! They are compiled as at a launch: once, in a worker, into the cache.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::component::homes::{Compilation, Homes, LoadError};
 use crate::component::load::Source;
 use crate::component::{ComponentBackend, Inspection, interface};
 
-/// A compiled component, and what there is to know of it.
+/// A compiled component, and what is known of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Precompiled {
     /// The digest of the component.
@@ -24,7 +24,7 @@ pub struct Precompiled {
     pub kind: Kind,
     /// The interfaces that it imports, in its own order.
     pub imports: Vec<String>,
-    /// Where its instances live, for [`ImageFacts::class`](super::ImageFacts::class).
+    /// The class of the component, for [`ImageFacts::class`](super::ImageFacts::class).
     pub class: u8,
     /// What the compiler made of it.
     pub image: Vec<u8>,
@@ -43,7 +43,7 @@ impl ComponentBackend {
     ///
     /// # Errors
     ///
-    /// What would keep it from being launched.
+    /// Why the component could not be launched either.
     pub async fn precompile(&self, path: &Path) -> Result<Precompiled, LaunchError> {
         let (cache, engines, owned) = (self.cache.clone(), Arc::clone(&self.engines), path.to_owned());
         let read = blocking(move || {

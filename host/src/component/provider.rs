@@ -205,7 +205,7 @@ impl Provider for ComponentProvider {
         name: &ProviderName,
         configuration: &Configuration,
     ) -> Result<(), CallError> {
-        // A provider has no login to ask during, and is not told over the wire either.
+        // Providers have no login during which to ask a person; the wire does not tell them either.
         let configuration =
             types::Configuration { prompts_for_response: false, ..types::Configuration::from(configuration) };
         self.instances.texts_fit(&[&configuration.settings])?;

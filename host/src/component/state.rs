@@ -1,7 +1,7 @@
-//! What a store holds, and where the limits and grants of a component bite.
+//! What a store holds, and how the limits and grants of a component are enforced.
 //!
-//! Every store has its own of everything: file handles, environment, random numbers, output, memory
-//! count. What was not granted is not there: whatever of WASI is linked finds an empty context.
+//! Every store has its own file handles, environment, random numbers, output and memory count. What was not granted
+//! does not exist there: WASI's functions find an empty context.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -66,7 +66,7 @@ pub(crate) struct Ground {
     /// The directories that were granted, in the order of the grants.
     directories: Vec<File>,
     pub(crate) ending: Arc<Ending>,
-    /// How often it was written down that no HTTP request was made.
+    /// Counts the warnings about HTTP requests that were not made.
     #[cfg(feature = "http")]
     pub(crate) warnings: Warnings,
     /// One permit for each name that may be looked up at a time.
@@ -118,7 +118,7 @@ fn directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// A directory that was granted cannot be.
+/// A directory that was granted cannot be opened.
 #[derive(Debug, Error)]
 #[error("cannot give access to {}", path.display())]
 pub(crate) struct GrantError {
@@ -249,7 +249,7 @@ impl State {
         self.ground.host.as_ref()
     }
 
-    /// Returns the way to who reads the output of this call, if anybody does.
+    /// Returns the sender to the reader of this call's output, if there is one.
     pub(crate) fn output(&self) -> Option<mpsc::Sender<Chunk>> {
         match &self.now.reader {
             Some(Reader::Output(reader)) => Some(reader.clone()),
@@ -257,7 +257,7 @@ impl State {
         }
     }
 
-    /// Returns the way to who reads the prompts of this call, if anybody does.
+    /// Returns the sender to the reader of this call's prompts, if there is one.
     pub(crate) fn prompts(&self) -> Option<mpsc::Sender<LoginEvent>> {
         match &self.now.reader {
             Some(Reader::Prompts(reader)) => Some(reader.clone()),

@@ -21,7 +21,7 @@ pub(crate) struct Streaming<T> {
 }
 
 impl<T> Streaming<T> {
-    /// Makes a stream of a call, which is given the way to its reader.
+    /// Makes a stream of a call, which gets the sender to its reader.
     pub(crate) fn new<F>(call: impl FnOnce(mpsc::Sender<T>) -> F) -> Self
     where
         F: Future<Output = Result<T, CallError>> + Send + 'static,

@@ -14,7 +14,7 @@ use crate::regular;
 
 pub(super) const FILE: &str = "component-cache.key";
 
-/// Begins the name of a key that is not whole yet. Says whose it is: what has such a name is removed one day.
+/// Begins the name of an unfinished key. It says what the file is, because files of such names are removed later.
 pub(super) const UNFINISHED: &str = ".component-cache.key-";
 
 /// Authenticates what is in the cache.

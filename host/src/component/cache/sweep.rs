@@ -16,7 +16,7 @@ pub(super) const UNFINISHED: &str = ".compiling-";
 /// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
 pub(super) const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Removes what processes left that were killed while they compiled, and what nobody uses any more.
+/// Removes the files of processes that were killed while they compiled, and files that nobody uses any more.
 pub(super) fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());

@@ -1,4 +1,4 @@
-//! What a guest answers: an output, or a no.
+//! What a guest answers: an output, or a refusal.
 
 use portcullis_contract::{CallError, Diagnostic, Json, Output, Refusal, Severity};
 
@@ -21,7 +21,7 @@ impl From<types::Failure> for Refusal {
         let exit_code = exit_code.filter(|code| *code != 0);
         let mut refusal = Self { message, exit_code, diagnostics: each(diagnostics) };
         if refusal.message.is_empty() {
-            // On the wire an empty message would mean success. The words are those that it has there.
+            // On the wire an empty message would mean success, so there it becomes these words; here, too.
             refusal.message = refusal.error_diagnostics().unwrap_or_else(|| "no reason given".to_owned());
         }
         refusal

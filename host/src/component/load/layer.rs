@@ -33,7 +33,7 @@ impl Layer {
         Self { parser, parts: 0, components: Vec::new() }
     }
 
-    /// Goes on with a component nested in this one, which is pushed to `around`.
+    /// Goes on with a component nested in this one, and pushes this one to `around`.
     pub(super) fn enter(&mut self, parser: Parser, around: &mut Vec<Self>) -> Result<(), TooManyParts> {
         if around.len() == DEEPEST {
             return Err(TooManyParts);
@@ -65,7 +65,7 @@ impl Layer {
         }
     }
 
-    /// Takes another name for something that may be a component.
+    /// Notes another name for something that may be a component.
     pub(super) fn alias(&mut self, alias: &ComponentAlias<'_>, around: &[Self]) -> Result<(), TooManyParts> {
         match alias {
             ComponentAlias::InstanceExport { kind, .. } => self.given(*kind),
@@ -82,13 +82,13 @@ impl Layer {
         }
     }
 
-    /// Takes an export, which is another name for what is exported.
+    /// Notes an export, which is another name for what is exported.
     pub(super) fn export(&mut self, kind: ComponentExternalKind, index: u32) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(self.of(index)) } else { Ok(()) }
     }
 
-    /// Notes something that is imported. An imported component may be of any size, so it is refused once it is
-    /// instantiated; no tool makes such.
+    /// Notes an import. An imported component may be of any size, so instantiating it is refused; no tool makes such a
+    /// component.
     pub(super) fn given(&mut self, kind: ComponentExternalKind) -> Result<(), TooManyParts> {
         if kind == ComponentExternalKind::Component { self.hold(u64::MAX) } else { Ok(()) }
     }
