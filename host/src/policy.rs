@@ -1,12 +1,11 @@
-//! The policy: a file in which a person says what each plugin may touch, how much it may use, and what it is told.
+//! The policy: a file in which a person says what each plugin may touch, how much it may use, and its settings.
 //!
-//! What a table applies to is decided by the digests in it and by nothing else; its name is a label
-//! for people. What no table names gets the default, which grants nothing. A policy is read as a
-//! whole or not at all: an unknown key is an error, because a grant or a limit that was misspelled
-//! and silently dropped is worse than none.
+//! The digests in a table, and nothing else, decide to which files it applies; its name is a label for people. A
+//! plugin that no table names gets the default, which grants nothing. A policy is read as a whole or not at all: an
+//! unknown key is an error, because a misspelled grant or limit must not be dropped silently.
 //!
-//! [`Policy`] only answers questions. What the answers lead to is the business of the host, of the
-//! backends and of [`host::services`](crate::host::services).
+//! [`Policy`] only answers questions. The host, the backends and [`host::services`](crate::host::services) act on the
+//! answers.
 
 mod amounts;
 mod read;
@@ -38,10 +37,10 @@ pub struct Policy {
     trusted_dirs: Vec<PathBuf>,
 }
 
-/// What a policy says of one plugin.
+/// What a policy has for one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginPolicy {
-    /// What people call it: the name of its table.
+    /// The name of its table, which is a label for people.
     pub label: String,
     /// The files that it applies to, one for each platform.
     pub digests: Vec<Digest>,
@@ -51,14 +50,14 @@ pub struct PluginPolicy {
     pub limits: Limits,
     /// How it is run.
     pub run_as: RunAs,
-    /// What it is told before it is called.
+    /// Its settings.
     pub settings: Settings,
 }
 
 impl Policy {
     /// Reads a policy file.
     ///
-    /// Relative paths in it start where the file is. A file that everybody may write is refused.
+    /// Relative paths in it start at the directory of the file. A file that everybody may write to is refused.
     ///
     /// # Errors
     ///
@@ -100,19 +99,19 @@ impl Policy {
         read::read(text, file, base).map_err(PolicyError::Invalid)
     }
 
-    /// Returns what is said of the plugin whose file has that digest.
+    /// Returns what the policy has for the plugin whose file has that digest.
     #[must_use]
     pub fn for_digest(&self, digest: &Digest) -> Option<&PluginPolicy> {
         self.by_digest.get(digest).and_then(|at| self.plugins.get(*at))
     }
 
-    /// Returns everything that is said of plugins, in the order of their labels.
+    /// Returns the entries of all plugins, in the order of their labels.
     #[must_use]
     pub fn plugins(&self) -> &[PluginPolicy] {
         &self.plugins
     }
 
-    /// Returns the directories in which any native file may be started to be described.
+    /// Returns the directories whose native programs may be started only to find out what they offer.
     #[must_use]
     pub fn trusted_dirs(&self) -> &[PathBuf] {
         &self.trusted_dirs
@@ -131,7 +130,7 @@ pub fn every_secret() -> SecretGrant {
 ///
 /// # Errors
 ///
-/// Why it is none, in a sentence.
+/// Why it is not a size, in a sentence.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     amounts::size(text)
 }
@@ -140,12 +139,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// Why it is none, in a sentence.
+/// Why it is not a duration, in a sentence.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     amounts::duration(text)
 }
 
-/// Why there is no policy.
+/// Why a policy cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -169,7 +168,7 @@ pub enum PolicyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file says something that cannot be.
+    /// The text of the file is not a valid policy.
     #[error("{0}")]
     Invalid(Problems),
 }

@@ -1,11 +1,11 @@
 //! The process backend: a plugin is a child that speaks go-plugin.
 //!
-//! Any program that serves the contract runs unchanged. What a child gets of us is listed, never
-//! inherited by accident: its environment, its standard input, its place in a process group of its own.
-//! What it may ask is served over the broker and announced when it is first configured.
+//! Any program that serves the contract runs unchanged. A child inherits nothing from us by accident: its environment,
+//! its standard input and its process group are chosen. Its host service is served over the broker, and announced when
+//! it is first configured.
 //!
-//! A provider or an auth handler owns its child, and nothing else does: a call, a stream or a clone of a channel
-//! never keeps one alive. However a launch ends, no child is left of one that failed.
+//! Only a provider or an auth handler owns its child: a call, a stream or a clone of a channel does not keep the child
+//! alive. A launch that fails leaves no child behind.
 //!
 //! How go-plugin works is left to `portcullis_goplugin`, deadlines and restarts to whoever calls.
 
@@ -39,20 +39,20 @@ use output::Words;
 use provider::ProcessProvider;
 use state::{Child, Reading};
 
-/// Returns what of our environment a child gets if nobody says otherwise: what most programs need.
+/// Returns the variables that a child gets by default: those of `ours` that most programs need.
 #[must_use]
 pub fn usual_environment(ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
     load::environment(ours, contract::Environment::Usual, &contract::Grants::default())
 }
 
-/// What every child has in common.
+/// The options of all child processes.
 #[derive(Clone)]
 pub struct ProcessOptions {
-    /// Our environment, as it was when we were started; children see of it what they may.
+    /// Our environment, as it was when we were started; children get the variables of it that they may see.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where the private directories for sockets are made; `None` takes the system's place for them.
+    /// Where the private directories for sockets are made; `None` is the system's temporary directory.
     pub runtime_dir: Option<PathBuf>,
-    /// How long a child may take until it has said what it offers.
+    /// How long a start may take, until the child has said what it offers.
     pub start_timeout: Duration,
 }
 

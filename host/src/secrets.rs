@@ -1,8 +1,8 @@
 //! The store behind the secret calls.
 //!
-//! A [`SecretStore`] keeps texts under names and knows nothing of plugins: who may ask for what is
-//! decided before it is asked, in [`host::services`](crate::host::services). No value ever appears
-//! in a `Debug`, an error or a log line.
+//! A [`SecretStore`] keeps texts under names and knows nothing of plugins: which plugin may ask for which secret is
+//! decided before, in [`host::services`](crate::host::services). No value ever appears in a `Debug`, an error or a log
+//! line.
 
 mod file;
 
@@ -14,11 +14,11 @@ use thiserror::Error;
 
 pub use file::{FileError, FileStore, Malformed};
 
-/// Texts under names.
+/// A store of texts under names. Implementations promise:
 ///
-/// - Calls may overlap, and what one has set every later call sees.
-/// - A change happens as a whole or not at all; a failed one loses nothing.
-/// - Dropping the future of a call gives up waiting for it. A change that has begun is still made.
+/// - Calls may overlap. What one call has set, every later call sees.
+/// - A change happens as a whole or not at all; if it fails, nothing is lost.
+/// - Dropping the future of a call only stops waiting for it. A change that has begun is still made.
 #[async_trait]
 pub trait SecretStore: fmt::Debug + Send + Sync {
     /// Returns a secret, or `None` when there is none of that name.
@@ -36,14 +36,14 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
 
 /// Why a store did not do what it was asked.
 ///
-/// A plugin reads the message, so that it says nothing of this machine; the source does.
+/// The plugin gets the message, so it says nothing about this machine; the source may.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// What is stored cannot be had.
+    /// The store cannot be read.
     #[error("the store cannot be read")]
     Read(#[source] Box<dyn Error + Send + Sync>),
-    /// What is stored cannot be changed, and was not.
+    /// The store cannot be changed, and was not.
     #[error("the store cannot be written")]
     Write(#[source] Box<dyn Error + Send + Sync>),
 }

@@ -1,8 +1,8 @@
-//! From the text of a policy to what it means.
+//! Reads the text of a policy.
 //!
-//! Everything that is wrong is collected, each with its place, so that a person mends a file once.
-//! A policy with any problem is no policy. Nothing is opened or looked up here: whether a directory
-//! exists is found out when a plugin is started.
+//! All problems are collected, each with its place, so that a person can mend them at once. A policy with any
+//! problem is refused. Nothing is opened or looked up here: whether a directory exists shows when a plugin is
+//! started.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

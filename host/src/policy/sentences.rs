@@ -1,8 +1,7 @@
 //! Grants and limits in words: what a person reads before they let a plugin in.
 //!
-//! A sentence is marked as held only if this program makes it true. A native plugin runs with all
-//! rights of the user who started it; what its policy says about files and the network then describes
-//! a wish, and the sentence says so instead of implying otherwise.
+//! A sentence is marked as held only if this program enforces it. A native plugin runs with all rights of the user
+//! who started it; what its policy says about files and the network is then only a wish, and the sentence says so.
 //!
 //! A sentence is one line, whatever stands in the names and paths in it.
 
@@ -16,7 +15,7 @@ use portcullis_contract::{
 pub struct Line {
     /// The sentence, without a full stop: one line that is fit for a terminal.
     pub text: String,
-    /// Whether this program enforces it. What is not held is merely said.
+    /// Whether this program enforces it.
     pub held: bool,
 }
 

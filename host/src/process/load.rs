@@ -1,4 +1,4 @@
-//! Is it a program, and what a child is started with.
+//! Checks that a file is a program, and chooses what a child is started with.
 //!
 //! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused
 //! here in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel.
@@ -69,8 +69,8 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
         return Err(LaunchError::unfit(Misfit::CutShort));
     }
-    // Only the kernel knows of mounts, access lists and who we are. Where an old filter of a container refuses the
-    // question, it shows when the program is started.
+    // Only the kernel knows of mounts, access lists and who we are. If an old filter of a container refuses this
+    // call, the answer shows when the program is started.
     if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
         && error != Errno::PERM
     {

@@ -1,4 +1,4 @@
-//! What bounds a child: which limits the kernel holds for us, and which nobody can.
+//! What bounds a child: which limits are enforced and by whom, and which cannot be.
 //!
 //! | limit | held by |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! A store in one JSON file that its owner keeps to themselves: an object from names to texts.
+//! A store in one JSON file that only its owner may read: an object from names to texts.
 //!
 //! The file is read when it is opened, so that what is wrong with it is said before a plugin runs,
 //! and again when it has changed. All checks are made on the opened file and not on its path. A
@@ -389,7 +389,7 @@ pub enum FileError {
         /// What is there instead.
         path: PathBuf,
     },
-    /// Somebody else owns it, and could change what it says.
+    /// Another user owns it, and could change it.
     #[error("the secrets file {} belongs to user {owner}, not to {us}; make a copy of your own", path.display())]
     NotOurs {
         /// The file.
@@ -418,7 +418,7 @@ pub enum FileError {
         /// Its size, or how much of it was read.
         size: u64,
     },
-    /// It does not say what it has to.
+    /// Its text is not a valid secrets file.
     #[error("the secrets file {} has to be a JSON object of names and texts, but {problem}", path.display())]
     Malformed {
         /// The file.
