@@ -13,13 +13,13 @@ mod apart;
 #[cfg(all(feature = "process", feature = "compile"))]
 pub use apart::ShimSource;
 
-/// What the backends of this build are given.
+/// The options of the backends of this build.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What every child process has in common.
+    /// The options of all child processes.
     #[cfg(feature = "process")]
     pub process: crate::process::ProcessOptions,
-    /// What every component has in common.
+    /// The options of all components.
     #[cfg(feature = "component")]
     pub component: crate::component::ComponentOptions,
     /// The shim that runs components in processes of their own. Without it, those that are to run so do not.

@@ -33,7 +33,7 @@ const CPU: Duration = Duration::from_secs(120);
 const WALL: Duration = Duration::from_secs(240);
 /// Address space of a worker. The slowest component known takes a quarter of it.
 const MEMORY: u64 = 4 << 30;
-/// What a worker may write.
+/// The most bytes that a worker may write.
 const OUTPUT: u64 = 1 << 30;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
@@ -55,7 +55,7 @@ const FAILED: u8 = 1;
 pub struct Worker {
     /// The program. The command line passes itself.
     pub program: PathBuf,
-    /// What makes it a worker.
+    /// The arguments that make it a worker.
     pub args: Vec<OsString>,
 }
 
@@ -139,7 +139,7 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
     }
 }
 
-/// Is a compile worker: compiles the component on stdin to stdout.
+/// Runs this process as a compile worker: compiles the component on stdin to stdout.
 ///
 /// Limits this process for good and ends it when stdin is closed, so a process must do nothing else.
 #[must_use]

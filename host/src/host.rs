@@ -1,12 +1,11 @@
-//! The rooms, joined: directories in, answers out.
+//! The host: it finds plugins in directories, starts them and runs requests.
 //!
-//! A [`Host`] looks through directories, starts what is asked for under the settings that a policy
-//! gives it, and runs requests. It knows backends as [`Backend`](portcullis_contract::Backend)s and nothing more; it prints
-//! nothing, reads no environment and decides no grant. All of that is handed in with a [`Setup`].
+//! A [`Host`] searches directories, starts the plugins that are asked for, with the settings that a policy has for
+//! them, and runs requests. It knows backends only as [`Backend`](portcullis_contract::Backend)s; it prints nothing,
+//! reads no environment and decides no grant. All of that comes with a [`Setup`].
 //!
-//! Looking is not running: a listing starts no native program, and `run` starts only what was asked
-//! for by name (contract spec 4.2 is what upstream does; it stays available as
-//! a call of its own).
+//! Looking is not running: a listing starts no native program, and `run` starts only what was asked for by name. What
+//! upstream does instead (contract spec 4.2) is available as a call of its own, [`Host::start_everything`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -61,16 +60,16 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// Finds, starts and runs plugins.
 ///
 /// A plugin that was started stays up for the next request, and a start goes on when the request that began it is
-/// dropped. Calls may overlap. Dropping the host ends every plugin at once, but for those whose provider or handler
+/// dropped. Calls may overlap. Dropping the host ends every plugin at once, except those whose provider or handler
 /// somebody still holds.
 ///
 /// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is
 /// for another host.
 ///
 /// A native plugin lives in the tokio runtime of the call that started it, and so does every start. It answers nobody
-/// while that runtime stands still, and ends with it, which costs one of its [restarts](crate::supervise::RESTARTS):
-/// call a host that is to last from a runtime that lasts. A plugin that ends more often is in quarantine until that is
-/// [lifted](Self::lift_quarantine).
+/// while that runtime is blocked, and ends with it, which uses up one of its
+/// [restarts](crate::supervise::RESTARTS): call a long-lived host from a long-lived runtime. A plugin that has used up
+/// its restarts is in quarantine until that is [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }
@@ -84,7 +83,7 @@ struct Rooms {
     auth_registry: AuthRegistry,
     plugins: Mutex<Plugins>,
     waits: Waits,
-    /// The auth handlers that plugins asked for in vain.
+    /// The auth handlers that plugins asked for, and that could not be used.
     unusable: RecentFailures<HandlerName, IdentityError>,
     /// The files that could not be described, by their digests.
     undescribed: RecentFailures<Digest, LaunchError>,
@@ -139,8 +138,8 @@ impl Host {
         &self.rooms.auth_registry
     }
 
-    /// Gives a plugin in quarantine another try, once what it died of was put right. Its file has to be the same.
-    /// Returns whether a plugin of that name was in quarantine.
+    /// Ends the quarantine of a plugin, after the cause of its deaths was removed. Its file has to be the same. Returns
+    /// whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
         let plugins = lock(&self.rooms.plugins);
         let started = plugins.values().filter_map(|entry| entry.up.get());
@@ -149,8 +148,8 @@ impl Host {
         of_that_name.filter(|started| started.plugin.lift_quarantine()).count() > 0
     }
 
-    /// Asks every plugin to finish and ends it after the grace. A second call, made while the first
-    /// still waits, ends all of them at once. No plugin is started any more, and none that is being started comes up.
+    /// Asks every plugin to end, and kills it after the grace. A second call, made while the first still waits, kills
+    /// all of them at once. No plugin is started any more, and starts under way are given up.
     pub async fn stop_all(&self) {
         let first = self.rooms.life.send_replace(Life::Ending) == Life::Up;
         let plugins: Vec<_> = lock(&self.rooms.plugins).values().cloned().collect();

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How old an unfinished file may be. A guess: writing takes milliseconds, and fails if the file is removed too soon.
+/// How long after its last change an unfinished file is kept. A guess: writing takes milliseconds, and fails if the
+/// file is removed too soon.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// How old something that its maker locks must be to be removed. Less, and it could go before it is locked.

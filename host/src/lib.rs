@@ -1,11 +1,10 @@
 //! A plugin host: go-plugin child processes and WASI 0.2 components behind one trait.
 //!
-//! [`Host`] is the way in: it finds plugins in directories, starts them under a [`Policy`](policy::Policy) and runs
-//! their providers. Underneath, a [`Backend`] starts plugins of one sort, and a
-//! [`Provider`] is a running one, whichever sort it is; both come from the vocabulary in
-//! [`portcullis_contract`], which is re-exported here as [`contract`].
+//! Start with [`Host`]: it finds plugins in directories, starts them under a [`Policy`](policy::Policy) and runs their
+//! providers. Underneath, a [`Backend`] starts plugins of one sort, and a [`Provider`] is a running plugin of either
+//! sort. Both traits are defined in [`portcullis_contract`], which is re-exported here as [`contract`].
 //!
-//! A whole program that runs a provider of either sort:
+//! A whole program that runs a provider, native or component:
 //!
 //! ```no_run
 //! use std::error::Error;
@@ -20,11 +19,11 @@
 //! use portcullis::{Host, Options, backends, raise_open_files};
 //!
 //! fn main() -> ExitCode {
-//!     // Components are compiled in a process of its own, with limits of its own: this program once more.
+//!     // Components are compiled in another process, with limits of its own: this same program, started again.
 //!     if std::env::args_os().nth(1).is_some_and(|argument| argument == "compile-worker") {
 //!         return worker_main();
 //!     }
-//!     // Plugins, and files of components, take some each; the usual limit is a thousand.
+//!     // Each plugin takes some descriptors, and the usual limit is a thousand.
 //!     raise_open_files();
 //!     match run() {
 //!         Ok(()) => ExitCode::SUCCESS,
@@ -38,9 +37,9 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn run() -> Result<(), Box<dyn Error>> {
 //!     let mut options = Options::default();
-//!     // Of this, children get what plugins usually need, or what a policy says.
+//!     // From these variables, children get those that plugins usually need, and those that a policy grants.
 //!     options.process.environment = std::env::vars_os().collect();
-//!     // The program that runs, also where an update has put another one in its place.
+//!     // The running program itself, even if an update has replaced its file.
 //!     let program = "/proc/self/exe".into();
 //!     options.component.worker = Some(Worker { program, args: vec!["compile-worker".into()] });
 //!     options.component.cache =
@@ -54,16 +53,17 @@
 //!     let echo = Wanted::Named("echo".to_owned());
 //!     let request = Run { input: Some(Json::from_text(r#"{"message":"hello"}"#)), ..Run::default() };
 //!     let ran = host.run(&echo, Describe::Trusted, request, None).await;
-//!     // Asks children to end. Without it they are ended when the host is dropped, unasked.
+//!     // Asks children to end. Without this they are killed when the host is dropped.
 //!     host.stop_all().await;
 //!     println!("{}", ran?.output.data.as_str());
 //!     Ok(())
 //! }
 //! ```
 //!
-//! Cargo features take away and never change: `process` and `component` are the two backends, `http` is HTTP for
-//! components, `compile` is the compiler of components, `rooms` is the [`Host`]. Without that there is what a program
-//! needs that runs one plugin: a backend, [`supervise`] around it, and [`Narrowed`] for a host that is not our own.
+//! Turning a Cargo feature off removes something and changes nothing else. `process` and `component` are the two
+//! backends, `http` is HTTP for components, `compile` is the compiler of components, and `rooms` is the [`Host`].
+//! Without `rooms` there is what a program needs to run a single plugin: a backend, [`supervise`] around it, and
+//! [`Narrowed`] for a host that is not our own.
 
 #[cfg(feature = "rooms")]
 pub use portcullis_bundle as bundle;

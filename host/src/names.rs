@@ -1,4 +1,4 @@
-//! Names that plugins and people ask for: what can be one, how they are shown, and which one may have been meant.
+//! Names that plugins and people ask for: which are valid, how they are shown, and which one may have been meant.
 
 use std::borrow::Cow;
 use std::fmt::Write;

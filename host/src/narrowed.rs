@@ -17,7 +17,7 @@ use crate::warnings::Warnings;
 /// Matches no name: listing secrets with it tells whether there is a store, and nothing of what is in it.
 const NOTHING: &str = "^$";
 
-/// What one plugin may ask of a host that knows nothing of its policy.
+/// A host service that passes on to another host only what its plugin was granted.
 #[derive(Debug)]
 pub struct Narrowed {
     plugin: PluginName,
@@ -35,8 +35,8 @@ impl Narrowed {
         Self { plugin, secrets: grants.secrets.clone(), identity, host, warnings: Warnings::default() }
     }
 
-    /// Lets pass what was granted. What was not is refused in upstream's order of reasons: there is no store, there can be no
-    /// such name, it was not granted.
+    /// Passes on what was granted. Anything else is refused for upstream's reasons, in upstream's order: there is no
+    /// store, the name is not valid, it was not granted.
     async fn secret(
         &self,
         call: &'static str,

@@ -45,9 +45,9 @@ pub trait PluginKind: Debug + Send + Sync + 'static {
     type Name: Clone + Debug + Display + Ord + Send + Sync;
     /// What it says of itself at launch.
     type Said: Debug + Send + Sync;
-    /// What it is.
+    /// The kind.
     const KIND: Kind;
-    /// What is lost with a plugin that died, for a person to read.
+    /// What a plugin that died loses, in words for a person.
     const LOST: Option<&'static str>;
 
     /// Starts one.
@@ -85,7 +85,7 @@ struct Shared<K: PluginKind> {
     state: Mutex<State<K>>,
 }
 
-/// How it stands with a plugin, or with a host and all of its plugins.
+/// The state of a plugin, or of a host with all of its plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Up,
@@ -154,7 +154,7 @@ impl<K: PluginKind> Supervised<K> {
         self.shared.state().quarantine()
     }
 
-    /// Gives a plugin in quarantine another try. Does nothing to one that is not. Returns whether it was.
+    /// Ends the quarantine of the plugin, if it is in quarantine. Returns whether it was.
     pub fn lift_quarantine(&self) -> bool {
         let was_quarantined = self.shared.state().lift_quarantine();
         if was_quarantined {

@@ -33,7 +33,7 @@ const PREFIX: &str = "portcullis-apart-";
 pub struct ShimSource(Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>);
 
 impl ShimSource {
-    /// Reads the shim in that way.
+    /// Makes a source that calls `read` for the bytes of the shim.
     pub fn new(read: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -78,7 +78,7 @@ impl Isolating {
         Self { component, process: ProcessBackend::new(process), shim, directory }
     }
 
-    /// Returns the source of shims, if a component is to be isolated and can be.
+    /// Returns the source of the shim, if a component is to be isolated and can be.
     fn shim(&self, spec: &PluginSpec) -> Option<&ShimSource> {
         self.shim.as_ref().filter(|_| spec.run_as.isolation == Isolation::Process)
     }

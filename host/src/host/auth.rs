@@ -1,4 +1,4 @@
-//! What is asked of an auth handler, and how its failures read (contract spec 4.8).
+//! The calls of an auth handler, and the sentences of their failures (contract spec 4.8).
 //!
 //! Each sentence is upstream's; the chain of an error's sources reads as the line that upstream prints.
 //! Durations are cut to whole seconds, because that is all that the wire can carry, and both backends are
@@ -18,16 +18,16 @@ use thiserror::Error;
 
 use super::handlers::RegisteredHandler;
 
-/// How long a token has to stay valid when nobody said (contract spec 7.1).
+/// How long a token has to stay valid if the request does not say (contract spec 7.1).
 pub const USUAL_VALIDITY: Duration = Duration::from_secs(60);
 
-/// What the process backend puts before a status that ended a login; no author says this.
+/// What the process backend puts before a status that ended a login; no author's refusal of a login begins so.
 const BROKEN: &str = "login stream error: ";
 
-/// Takes what a person has to see while a login is under way.
+/// Shows a person what they have to see during a login.
 #[async_trait]
 pub trait Prompts: Send {
-    /// Shows one prompt. Whoever takes long here slows the plugin.
+    /// Shows one prompt. A slow implementation slows the plugin.
     async fn show(&mut self, prompt: DeviceCodePrompt);
 }
 
@@ -53,7 +53,7 @@ pub enum AuthError {
         #[source]
         source: CallError,
     },
-    /// A request was not given a token.
+    /// There is no token for the header of a request.
     #[error("plugin auth handler {handler} inject-auth")]
     Inject {
         /// The handler.
@@ -71,13 +71,13 @@ pub enum LoginError {
     /// The plugin was not even asked.
     #[error("login RPC failed")]
     NotAsked(#[source] CallError),
-    /// It was asked, and its answer broke off.
+    /// It was asked, and the stream of its answer broke off.
     #[error("login stream error")]
     Broken(#[source] CallError),
-    /// It failed under way, as its library says.
+    /// The stream ended with a status, in these words.
     #[error("{0}")]
     Status(Refusal),
-    /// The answer came to its end and was none.
+    /// The stream ended without a result.
     #[error("login stream ended without result")]
     NoResult,
     /// The handler declined, in its own words.
@@ -86,7 +86,7 @@ pub enum LoginError {
 }
 
 impl AuthError {
-    /// Returns what the call said, if it came to a call.
+    /// Returns the error of the call, if there was one.
     #[must_use]
     pub fn call_error(&self) -> Option<&CallError> {
         match self {
@@ -118,14 +118,14 @@ fn is_no_result(error: &(dyn Error + Send + Sync + 'static)) -> bool {
 }
 
 impl RegisteredHandler {
-    /// Logs a person in. What they have to see goes to `prompts`, if there are any. Dropping the future abandons the
-    /// login.
+    /// Logs a person in. What they have to see goes to `prompts`; with `None` nobody sees it. Dropping the future
+    /// abandons the login.
     ///
-    /// Only [`Call::deadline`] limits it; [`LoginRequest::timeout`] is the plugin's to heed.
+    /// Only [`Call::deadline`] limits it; [`LoginRequest::timeout`] is for the plugin to respect.
     ///
     /// # Errors
     ///
-    /// Why nobody was logged in. The first result or error counts, whatever the plugin says after it.
+    /// Why nobody was logged in. The first result or error counts, whatever the plugin sends after it.
     pub async fn login(
         &self,
         call: &Call,
@@ -178,8 +178,7 @@ impl RegisteredHandler {
         token.map_err(|source| AuthError::Token { handler: self.name().clone(), source })
     }
 
-    /// Returns what a request to a server carries as its header `Authorization`. The request itself never
-    /// comes near the plugin.
+    /// Returns the header `Authorization` for a request to a server. The plugin never sees that request.
     ///
     /// # Errors
     ///
@@ -193,7 +192,7 @@ impl RegisteredHandler {
         Ok(format!("{token_type} {}", token.access_token))
     }
 
-    /// Lists the tokens that the handler keeps, without the tokens themselves.
+    /// Describes the tokens that the handler keeps, without the tokens themselves.
     ///
     /// # Errors
     ///
@@ -206,7 +205,7 @@ impl RegisteredHandler {
         self.plugin.list_cached_tokens(call, self.name(), profile).await
     }
 
-    /// Forgets the kept tokens that have expired, and returns how many those were.
+    /// Forgets the kept tokens that have expired, and returns how many there were.
     ///
     /// # Errors
     ///
@@ -215,7 +214,7 @@ impl RegisteredHandler {
         self.plugin.purge_expired_tokens(call, self.name(), profile).await
     }
 
-    /// Says which flows could work here and now; `None` when the plugin does not know the call.
+    /// Says which flows could work here and now; `None` when the plugin does not implement the call.
     ///
     /// # Errors
     ///
@@ -231,7 +230,7 @@ impl RegisteredHandler {
     }
 }
 
-/// Returns by what a person is called: the first that is known of e-mail address, login name, name and subject.
+/// Returns how to call a person: the first that is known of e-mail address, login name, name and subject.
 #[must_use]
 pub fn display_identity(claims: &Claims) -> Option<&str> {
     let names = [&claims.email, &claims.username, &claims.name, &claims.subject];

@@ -16,7 +16,7 @@ use super::wrapped::{Examined, Origin, Wrapped};
 use crate::blocking::blocking;
 use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
 
-/// What is said of a plugin that is of neither kind.
+/// The reason for a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
 
 /// A digest, and whether it was only remembered.
@@ -36,7 +36,7 @@ pub(super) enum Asking {
 impl Rooms {
     /// Returns whether a file may be started merely to be described.
     ///
-    /// One that says what it is without being started counts as well.
+    /// A file that describes itself without being started counts as one that may.
     pub(super) async fn asking(&self, examined: &Examined, describe: Describe) -> Asking {
         let file = &examined.file;
         let allowed = file.backend == BackendName::Component
@@ -76,9 +76,9 @@ impl Rooms {
         blocking(move || ask(&notes)).await
     }
 
-    /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with
-    /// nothing granted, as one of the `likely` kind first. `None` when it would have to be asked and may not be
-    /// started. A digest that was remembered and no longer holds is put right.
+    /// Returns what the plugin in a file says of itself: from what is kept, or by asking it with nothing granted, as
+    /// one of the `likely` kind first. `None` when it would have to be asked and may not be started. A remembered
+    /// digest that no longer holds is corrected.
     pub(super) async fn described(
         &self,
         examined: &mut Examined,
@@ -87,8 +87,8 @@ impl Rooms {
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
         match self.described_under(examined, &known.digest, asking, likely).await {
-            // As at a start, the remembered digest was out of date. That is tried once more only: a file that is being
-            // replaced is not asked, for whether it may be was decided of the one before.
+            // As at a start, the remembered digest was out of date, and this is tried once more. A file that is
+            // replaced again is not asked: the permission to ask was for the file before.
             Err(FindError::Launch { source: LaunchError::Changed { .. }, .. }) if known.remembered => {
                 self.descriptors.forget(&examined.file.path);
                 examined.forget();

@@ -1,9 +1,9 @@
 //! What plugins said of themselves, kept between runs under the digests of their files.
 //!
 //! With it a listing starts no native program that was described before, and a provider is found by its name without
-//! asking every plugin. All of it may be lost: a file that cannot be read counts as missing, and a failed write is only
-//! logged. Versions that share a folder leave each other's descriptors alone. Without a folder everything is kept in
-//! memory, for as long as the host stands.
+//! asking every plugin. All of it may be lost: a file that is damaged or cannot be read counts as missing, and a failed
+//! write is only logged. Versions that share a folder leave each other's descriptors alone. Without a folder everything
+//! is kept in memory, for as long as the host lives.
 //!
 //! Beside the descriptors are notes of which digest a path had, with its size and times. A note is a hint and no proof:
 //! a launch names the digest, and the backend checks the content.
@@ -39,7 +39,7 @@ pub(super) struct Descriptors {
     swept: Arc<OnceLock<()>>,
 }
 
-/// Begins the name of a file that is not whole yet. Says what it is: what has such a name is removed one day.
+/// Begins the name of an unfinished file. It says what the file is, because files of such names are removed later.
 const UNFINISHED: &str = ".descriptor-";
 
 /// Begins the name of a note of which digest a path had.
@@ -86,8 +86,8 @@ const LARGEST_IN_MEMORY: usize = 256 << 10;
 const MOST_IN_MEMORY: usize = 1000;
 
 impl Descriptors {
-    /// Uses a folder, which is made when something is first kept. One that others may write to is not used, nor an
-    /// empty path. A relative one is that of the working directory now.
+    /// Uses a folder, which is made when something is first kept. A folder that others may write to is not used, nor an
+    /// empty path. A relative path starts at the working directory of this moment.
     pub(super) fn new(dir: Option<PathBuf>) -> Self {
         let trusted = |dir: &PathBuf| match fs::metadata(dir) {
             Ok(meta) => {
@@ -115,7 +115,7 @@ impl Descriptors {
         }
     }
 
-    /// Returns the digest that a file had when it last looked as it does now.
+    /// Returns the digest that was noted for a file, if the file has not changed since, by its size and times.
     pub(super) fn digest(&self, path: &Path) -> Option<Digest> {
         let meta = fs::metadata(path).ok()?;
         let path = absolute(path);
@@ -146,7 +146,7 @@ impl Descriptors {
             }
         }
         let digest = Digest::from_sha256(hash.finalize().into());
-        // A file that changed under our eyes has no digest worth keeping.
+        // The digest of a file that changed meanwhile is not worth keeping.
         if Looks::of(&file.metadata()?) == before {
             let path = absolute(path);
             let path_bytes = path.as_os_str().as_bytes().to_vec();
@@ -170,7 +170,7 @@ impl Descriptors {
 
     fn remove(&self, name: &str) {
         match &self.dir {
-            // Not there is as good as gone.
+            // It is no error if the file does not exist.
             Some(dir) => drop(fs::remove_file(dir.join(name))),
             None => drop(lock(&self.memory).remove(name)),
         }
@@ -208,7 +208,7 @@ impl Descriptors {
             return;
         }
         let mut memory = lock(&self.memory);
-        // Mostly notes of files that were replaced.
+        // Little is lost: most of it is notes of files that were replaced since.
         if memory.len() >= MOST_IN_MEMORY && !memory.contains_key(name) {
             memory.clear();
         }
@@ -222,7 +222,7 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Returns a path that leads to the same file for whoever looks from another directory later.
+/// Returns a path that leads to the same file from any working directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_nowhere| path.to_owned())
 }
@@ -260,7 +260,7 @@ fn forget_what_is_gone(dir: &Path) {
     }
 }
 
-/// Returns the digest in a name of ours. What has none is somebody else's, who keeps it in the same folder.
+/// Returns the digest in the name of a file; `None` if the file is somebody else's in the same folder.
 fn digest_in(name: &str) -> Option<&str> {
     let digest = name.strip_suffix(".json")?.split('-').next()?;
     (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)

@@ -1,8 +1,8 @@
-//! Directories to candidates: which files may be plugins, and of which sort.
+//! Searches directories for files that may be plugins, and of which sort.
 //!
-//! A file is told by its first bytes, never by its name. Nothing here starts anything or reads more
-//! of a file than its head; who may be started, and when, is for [`Host`](super::Host) to decide.
-//! [`executables`] is upstream's own rule, which starts whatever it returns (contract spec 4.2).
+//! A file is recognized by its first bytes, never by its name. Nothing here starts anything or reads more
+//! of a file than its head; [`Host`](super::Host) decides what may be started, and when. [`executables`] is
+//! upstream's own rule; upstream starts everything that it returns (contract spec 4.2).
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
@@ -34,7 +34,7 @@ pub struct Candidate {
 pub enum Form {
     /// A WASI component.
     Component,
-    /// A program for some machine.
+    /// A native program, for this or another machine.
     Executable,
     /// Something that is meant to be a plugin and cannot be one; the text says why, and what to do.
     Misfit(String),
@@ -42,12 +42,12 @@ pub enum Form {
     Other,
 }
 
-/// What lies in some directories.
+/// What was found in directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// What may be plugins: directories in the order given, files by name.
+    /// The files that may be plugins: directories in the order given, files by name.
     pub candidates: Vec<Candidate>,
-    /// What is meant to be one and cannot be, and what cannot be read and might be one.
+    /// The files that are meant to be plugins and cannot be, and those that cannot be read.
     pub misfits: Vec<Misfit>,
 }
 
@@ -74,13 +74,13 @@ pub enum DiscoverError {
     },
 }
 
-/// Looks through directories. A file of a program needs an execute bit to count, a component none.
+/// Searches directories. A program counts only with an execute bit; a component needs none.
 ///
-/// Missing directories are passed over, and so are links that lead to nothing.
+/// Missing directories are skipped, and so are links that lead to nothing.
 ///
 /// # Errors
 ///
-/// A directory that cannot be looked through.
+/// A directory that cannot be searched.
 pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
     let mut found = Found::default();
     for (path, entry) in entries(dirs)? {
@@ -102,7 +102,7 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
     Ok(found)
 }
 
-/// Looks at one file that was named.
+/// Examines one file that was named.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub fn one(path: &Path) -> Result<Candidate, String> {
 ///
 /// # Errors
 ///
-/// A directory that cannot be looked through.
+/// A directory that cannot be searched.
 pub fn executables(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
     let runs = |entry: &DirEntry| entry.metadata().is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
     let entries = entries(dirs)?;
@@ -172,13 +172,13 @@ fn may_run(path: &Path, entry: &DirEntry) -> bool {
     own && (!entry.file_type().is_ok_and(|t| t.is_symlink()) || fs::metadata(path).is_ok_and(|m| m.is_file()))
 }
 
-/// Tells what a file is. Opens regular files only, and never waits for one.
+/// Returns what a file is, by its first bytes. Opens regular files only, and never blocks on a pipe.
 ///
 /// # Errors
 ///
 /// Why it cannot be read.
 pub fn form(path: &Path) -> io::Result<Form> {
-    // To open a device may be to do something to it.
+    // Opening a device may have effects.
     if !fs::metadata(path)?.is_file() {
         return Ok(Form::Other);
     }
@@ -212,14 +212,13 @@ fn form_of(head: &[u8]) -> Form {
 }
 
 impl Candidate {
-    /// Names a file that would be run so.
+    /// Makes a candidate of a file.
     #[must_use]
     pub fn new(path: PathBuf, backend: BackendName) -> Self {
         Self { name: plugin_name(&path), path, backend }
     }
 
-    /// Returns whether a person who names a provider means this file: it has that name, or its name
-    /// ends in `-` and that name.
+    /// Returns whether the file is called like a provider: it has that name, or its name ends in `-` and that name.
     #[must_use]
     pub fn is_meant_by(&self, provider: &str) -> bool {
         let name = self.name.as_str();
@@ -228,7 +227,7 @@ impl Candidate {
     }
 }
 
-/// Returns what a plugin in a file is called (contract spec 4.1): `a.b.c` is `a.b`, `.hidden` is nothing.
+/// Returns the name of the plugin in a file (contract spec 4.1): that of `a.b.c` is `a.b`, that of `.hidden` is empty.
 #[must_use]
 pub fn plugin_name(path: &Path) -> PluginName {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -29,14 +29,14 @@ const WRITING: [Capability; 3] = [Capability::ACTION, Capability::STATE, Capabil
 /// How long a plugin may think about dependencies (contract spec 4.5).
 const DEPENDENCIES_LIMIT: Duration = Duration::from_secs(30);
 
-/// Why an execution gave no result. Its chain of sources is upstream's sentence.
+/// Why an execution gave no result. The chain of sources reads as upstream's sentence.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
-    /// The inputs cannot be made into what the provider expects.
+    /// The inputs cannot be resolved or coerced to what the provider expects.
     #[error("{0}")]
     Inputs(String),
-    /// It would change something where nothing may be changed.
+    /// The operation changes something, and the capability does not allow that.
     #[error(
         "operation {} is a write operation and cannot be used in read-only execution mode {}; \
          use a workflow action instead",
@@ -57,21 +57,21 @@ pub enum ExecuteError {
     Call(#[source] FailedCall),
 }
 
-/// Which rules an input breaks, one to a line.
+/// The rules that an input breaks, one to a line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct InvalidInput(String);
 
 /// A call to a provider that gave no answer.
 ///
-/// It says a refusal in the plugin's words, as upstream does; the cause of anything else is its source.
+/// A refusal is shown in the plugin's words, as upstream does; the cause of any other failure is the source.
 #[derive(Debug)]
 pub struct FailedCall {
     /// The provider's registered name.
     pub provider: String,
     /// Its plugin.
     pub plugin: Box<PluginInfo>,
-    /// What the call said.
+    /// The error of the call.
     pub error: CallError,
     /// How long the call itself took.
     pub took: Duration,
@@ -93,7 +93,7 @@ impl fmt::Display for FailedCall {
 impl Error for FailedCall {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.error {
-            // Said already.
+            // Part of the text already.
             CallError::Refused(_) => None,
             error => Some(error),
         }
@@ -101,7 +101,7 @@ impl Error for FailedCall {
 }
 
 impl ExecuteError {
-    /// Returns what the call said, if it came to a call.
+    /// Returns the error of the call, if there was one.
     #[must_use]
     pub fn call_error(&self) -> Option<&CallError> {
         match self {
@@ -110,7 +110,7 @@ impl ExecuteError {
         }
     }
 
-    /// Returns the plugin's own refusal, if that is what it was.
+    /// Returns the plugin's own refusal, if it is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self.call_error() {
@@ -132,7 +132,7 @@ impl From<JudgeError> for ExecuteError {
     }
 }
 
-/// A request that was found good.
+/// A request that was checked.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// What is sent.
@@ -141,7 +141,7 @@ pub(super) struct Prepared {
     pub(super) capability: Capability,
 }
 
-/// Checks a request against a provider and makes what is sent. Calls nobody.
+/// Checks a request against a provider, and makes the message. Calls no plugin.
 ///
 /// # Errors
 ///
@@ -191,8 +191,8 @@ pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunEr
     Ok(Prepared { request, capability })
 }
 
-/// Chooses the capability: what was asked for, else for an operation that changes something the one in
-/// which it may, else the provider's first.
+/// Chooses the capability: the one that was asked for; else, for an operation that changes something, one
+/// that allows it; else the provider's first.
 fn choose(
     provider: &Registered,
     asked: Option<&str>,
@@ -226,8 +226,8 @@ fn choose(
     Ok(writing.unwrap_or_else(|| first.clone()))
 }
 
-/// Refuses an operation that changes something, unless it is called in a capability that is there for
-/// that (contract spec 6.5).
+/// Refuses an operation that changes something, unless it is called in a capability that allows it
+/// (contract spec 6.5).
 fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) -> Result<(), ExecuteError> {
     match operation.filter(|o| !WRITING.contains(mode) && provider.writes(o)) {
         Some(operation) => Err(ExecuteError::Write { operation: operation.to_owned(), mode: mode.clone() }),
@@ -288,8 +288,8 @@ async fn streamed(
     result.ok_or_else(|| CallError::contract("it ended its stream without a result"))
 }
 
-/// Logs what a plugin remarked on a success or a refusal. A plugin with sensitive inputs may quote them, so that only the
-/// number of its remarks is logged.
+/// Logs a plugin's remarks on a success or a refusal. Remarks of a plugin with sensitive inputs may quote them, so only
+/// their number is logged.
 fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
     let name = provider.name();
     let remarks: Vec<_> = match answer {
@@ -312,7 +312,7 @@ fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
 }
 
 impl Registered {
-    /// Says in words what a request would do: the plugin's words, or upstream's general ones when it
+    /// Says in words what a request would do: in the plugin's words, or in upstream's general ones if the plugin
     /// has none or fails.
     pub async fn what_if(&self, call: &Call, input: Json) -> String {
         match self.plugin.describe_what_if(call, &self.advertised, input).await {
@@ -325,10 +325,10 @@ impl Registered {
         format!("Would execute {} provider", self.name())
     }
 
-    /// Names the resolvers that raw inputs refer to; `None` leaves it to the caller's general way.
+    /// Names the resolvers that raw inputs refer to; `None` leaves the search to the caller.
     ///
-    /// The plugin is asked only if its descriptor says that this is worth it. Upstream takes an empty
-    /// answer for none, and so does this.
+    /// The plugin is asked only if its descriptor says that it implements this. An empty answer counts as none, as
+    /// upstream has it.
     pub async fn dependencies(&self, inputs: Json) -> Option<Vec<String>> {
         if !self.descriptor.has_extract_dependencies {
             return None;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 
-/// How long nothing that failed is tried again. A guess: too short, and a loop starts programs all the time; too long,
-/// and what was put right goes unnoticed.
+/// How long something that failed is not tried again. A guess: too short, and a loop starts programs all the time; too
+/// long, and a fault that was removed still counts.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
 /// The most failures that are remembered. No host has nearly as many, but a plugin may ask for any name.

@@ -5,7 +5,7 @@
 //!
 //! - files that are known from earlier runs;
 //! - components, asked in their sandbox;
-//! - native programs whose file is called like that, started because they were asked for;
+//! - native programs whose file has that name, started because they were asked for;
 //! - other native programs, where that was allowed.
 //!
 //! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the
@@ -39,14 +39,14 @@ pub use error::FindError;
 pub enum Wanted {
     /// A provider or an auth handler, by the name that it is registered under.
     Named(String),
-    /// The plugin in a file, and which of those is meant that it offers, if there are several.
+    /// The plugin in a file, and the name of the one that is meant, if it offers several.
     File(PathBuf, Option<String>),
 }
 
-/// Whether native programs may be started that nobody asked for by name, only to be described.
+/// Which native programs may be started only to find out what they offer, if nobody asked for them by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Describe {
-    /// Only those in directories that are trusted.
+    /// Only those in trusted directories.
     #[default]
     Trusted,
     /// All of them.
@@ -58,9 +58,9 @@ pub enum Describe {
 pub struct FoundHandlers {
     /// Those that run, by name.
     pub handlers: Vec<Arc<RegisteredHandler>>,
-    /// Native programs that nobody asked what they offer.
+    /// Native programs that were not started to find out what they offer.
     pub left_out: Vec<PathBuf>,
-    /// Why others do not run.
+    /// Why others could not be used.
     pub failed: Vec<FindError>,
 }
 
@@ -112,8 +112,8 @@ impl Host {
         self.rooms.find_auth_handler(wanted, describe).await
     }
 
-    /// Starts and configures every auth handler in the directories. A native program that nobody knows is
-    /// asked only where that was allowed, as for a listing.
+    /// Starts and configures every auth handler in the directories. A native program that is not known yet is
+    /// started only as `describe` allows, as for a listing.
     ///
     /// # Errors
     ///
@@ -122,8 +122,8 @@ impl Host {
         self.rooms.auth_handlers(describe).await
     }
 
-    /// Starts every file with an execute bit to see what it is, as upstream's discovery does, and
-    /// returns the providers that were registered. What does not start is passed over.
+    /// Starts every file with an execute bit to see what it is, as upstream's discovery does, and returns the
+    /// providers that were registered. Files that do not start are skipped.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Host {
         Ok(all)
     }
 
-    /// Does the same for auth handlers.
+    /// Does the same as [`start_everything`](Self::start_everything) for auth handlers.
     ///
     /// # Errors
     ///

@@ -12,13 +12,13 @@ const SHORT: [(&str, Flow); 5] = [
     ("cc", Flow::CLIENT_CREDENTIALS),
 ];
 
-/// Reads the name of a flow, without regard to case. The empty name leaves it to the handler.
+/// Reads the name of a flow, ignoring case. The empty name leaves the choice to the handler.
 ///
-/// A flow that nobody but the handler knows is asked for by the handler's own word for it.
+/// A flow that only the handler knows has to be given by the handler's own word.
 ///
 /// # Errors
 ///
-/// Upstream's sentence, and what the handler knows.
+/// Upstream's sentence, and the flows that the handler knows.
 pub fn parse(text: &str, handler: &HandlerInfo) -> Result<Option<Flow>, String> {
     if text.is_empty() {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! Names to auth handlers: who was there first keeps the name.
+//! The registry of auth handlers, by name: the first one keeps its name.
 //!
-//! What a handler says of itself is taken as it is: neither flows nor capabilities are judged, and later
+//! What a handler says of itself is taken as it is: neither flows nor capabilities are checked, and later
 //! changes in the plugin are not seen (contract spec 4.8 and 7.2). Nothing here starts, calls or ends a
-//! plugin; what is asked of a handler is in [`auth`](super::auth).
+//! plugin; the calls of a handler are in [`auth`](super::auth).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::lock::lock;
 
-/// Names to auth handlers. Calls may overlap; no lock is held across an await.
+/// The auth handlers by name. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
 pub struct AuthRegistry {
     handlers: Mutex<BTreeMap<HandlerName, Arc<RegisteredHandler>>>,
@@ -46,7 +46,7 @@ pub enum AuthRegistryError {
 }
 
 impl RegisteredHandler {
-    /// Takes one handler of a plugin, without registering it.
+    /// Makes an entry for one handler of a plugin, without registering it.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl RegisteredHandler {
         Ok(Self { info, plugin, configured: OnceCell::new() })
     }
 
-    /// Returns the name that it is asked for under.
+    /// Returns its name, by which it is registered and called.
     #[must_use]
     pub fn name(&self) -> &HandlerName {
         &self.info.name
@@ -70,7 +70,7 @@ impl RegisteredHandler {
         if self.info.display_name.is_empty() { self.info.name.as_str() } else { &self.info.display_name }
     }
 
-    /// Returns whether it heeds a part of a request, as far as it says.
+    /// Returns whether it says that it supports a part of a request.
     #[must_use]
     pub fn has(&self, capability: &AuthCapability) -> bool {
         self.info.capabilities.contains(capability)
@@ -124,7 +124,7 @@ impl AuthRegistry {
         lock(&self.handlers).keys().cloned().collect()
     }
 
-    /// Forgets the handler of a name, and returns it.
+    /// Removes the handler of a name, and returns it.
     pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
         lock(&self.handlers).remove(name)
     }

@@ -1,4 +1,4 @@
-//! Who is logged in, told to plugins: the auth registry as an [`IdentitySource`].
+//! Tells plugins who is logged in: the auth registry as an [`IdentitySource`].
 //!
 //! One is made for each plugin, because a question that would lead back to its asker is refused
 //! ([`Waits`](super::waits::Waits)). A handler's plugin is started when it is first asked for, and not before; which plugin
@@ -55,7 +55,8 @@ impl Identities {
         let mut life = rooms.life.subscribe();
         tokio::select! {
             answer = work(rooms) => answer,
-            // The loser held the inside of a host whose owner has dropped it, and lets go.
+            // The owner has dropped the host. The other branch still holds the host's inside; dropping it releases
+            // that.
             _ = life.wait_for(|life| *life == Life::Over) => Err(shut_down()),
         }
     }

@@ -1,7 +1,7 @@
-//! What lies in the directories, told without running what nobody asked for.
+//! Listing the plugins in the directories, without running what nobody asked for.
 //!
-//! A component is described in its sandbox, with nothing granted. A native program is described from
-//! what is kept of an earlier start, or not at all.
+//! A component is asked in its sandbox, with nothing granted. A native program is described by what is kept from
+//! an earlier start, or not at all.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,10 +16,10 @@ use super::find::discover_one;
 use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 
-/// What lies in the directories.
+/// What was found in the directories.
 #[derive(Debug)]
 pub struct Listing {
-    /// The plugins, in the order in which they are looked through.
+    /// The plugins, in the order of the search.
     pub plugins: Vec<Listed>,
     /// Files that are meant to be plugins and cannot be: a core module, for instance, or one that cannot be read.
     pub misfits: Vec<Misfit>,
@@ -32,7 +32,7 @@ pub struct Listed {
     pub file: Candidate,
     /// Its digest.
     pub digest: Digest,
-    /// What the policy says of it.
+    /// What the policy has for it.
     pub settings: PluginSettings,
     /// The limits that hold for it.
     pub limits: Resolved,
@@ -47,7 +47,7 @@ impl Listed {
     ///
     /// # Errors
     ///
-    /// Why it does not say all of it, or nothing of use.
+    /// Why a part of it could not be read, or that it offers nothing that can be used.
     pub fn description(&self) -> Result<String, String> {
         let told = match &self.offers {
             Offers::Known(offers) => {
@@ -79,7 +79,7 @@ pub enum Offers {
     Known(Vec<Offer>),
     /// These auth handlers.
     AuthHandlers(Vec<HandlerOffer>),
-    /// A native program that was never started: nobody knows.
+    /// A native program that was never started, so that this is not known.
     NotYetDescribed,
     /// Asking it failed.
     Failed(FindError),
@@ -90,9 +90,9 @@ pub enum Offers {
 pub struct Offer {
     /// The name it is advertised under.
     pub advertised: ProviderName,
-    /// What it says of itself, or why that is unknown or of no use.
+    /// Its descriptor, or why that is unknown or invalid.
     pub descriptor: Result<Descriptor, String>,
-    /// The file whose provider of the same name comes first and wins.
+    /// The file of an earlier provider that has the name, if there is one.
     pub taken_by: Option<PathBuf>,
 }
 
@@ -101,9 +101,9 @@ pub struct Offer {
 pub struct HandlerOffer {
     /// What it says of itself.
     pub info: HandlerInfo,
-    /// Why it is of no use, if it is of none.
+    /// Why it cannot be used, if it cannot.
     pub problem: Option<String>,
-    /// The file whose handler of the same name comes first and wins.
+    /// The file of an earlier handler that has the name, if there is one.
     pub taken_by: Option<PathBuf>,
 }
 
@@ -117,8 +117,8 @@ pub struct Misfit {
 }
 
 impl Host {
-    /// Lists what lies in the directories. Starts no native program but under `describe`; asks
-    /// components in their sandbox, with nothing granted.
+    /// Lists the plugins in the directories. Starts native programs only as `describe` allows; asks components
+    /// in their sandbox, with nothing granted.
     ///
     /// # Errors
     ///
@@ -145,8 +145,8 @@ impl Host {
         Ok(listing)
     }
 
-    /// Tells about one plugin what a listing would. One that is asked for by its name or its file is
-    /// started to be asked. A name is a provider's, or else an auth handler's.
+    /// Returns for one plugin what a listing would. Since it was named, by its file or by what it offers, it is
+    /// started if that is needed. A name is that of a provider, or else that of an auth handler.
     ///
     /// # Errors
     ///

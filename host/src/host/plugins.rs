@@ -70,7 +70,7 @@ impl Rooms {
                 done = work => done,
             }
         };
-        // It is logged as its beginner's, also when that one has gone.
+        // Logs in the span of the caller that began it, even after that caller is gone.
         finished(tokio::spawn(seen_through.in_current_span().with_current_subscriber())).await
     }
 

@@ -1,8 +1,8 @@
-//! Names to providers: who was there first keeps the name.
+//! The registry of providers, by name: the first one keeps its name.
 //!
-//! A provider is registered under the name in its descriptor and called by the name under which its
-//! plugin advertises it; mostly the two are one (contract spec 6.1). Its descriptor is judged here,
-//! once, and what was learned of it is kept beside it. Nothing here starts, calls or ends a plugin.
+//! A provider is registered under the name in its descriptor, and called by the name under which its plugin
+//! advertises it; mostly the two are the same (contract spec 6.1). Its descriptor is checked here, once. Nothing
+//! here starts, calls or ends a plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ use super::schema::InputSchema;
 use super::sentences::quote;
 use crate::lock::lock;
 
-/// Names to providers. Calls may overlap; no lock is held across an await.
+/// The providers by name. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
 pub struct Registry {
     names: Mutex<Names>,
@@ -30,11 +30,11 @@ struct Names {
     known: BTreeSet<String>,
 }
 
-/// A provider that was found good.
+/// A provider with a valid descriptor.
 pub struct Registered {
     /// The name under which its plugin takes calls for it.
     pub advertised: ProviderName,
-    /// What it says of itself.
+    /// Its descriptor.
     pub descriptor: Descriptor,
     /// Its version in full, without a leading `v`.
     pub version: String,
@@ -51,13 +51,13 @@ pub struct Registered {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// What it says of itself cannot be read.
+    /// Its descriptor cannot be read.
     #[error("failed to get provider descriptor")]
     Unreadable(#[source] CallError),
-    /// Its version is none.
+    /// Its version is not valid.
     #[error("failed to get provider descriptor")]
     Version(#[source] InvalidDescriptor),
-    /// What it says of itself is of no use.
+    /// Its descriptor is not valid.
     #[error("invalid provider descriptor")]
     Invalid(#[source] InvalidDescriptor),
     /// Another provider has the name.
@@ -71,11 +71,11 @@ pub enum RegisterError {
 }
 
 impl Registered {
-    /// Judges one provider of a plugin, without registering it.
+    /// Checks the descriptor of one provider, without registering it.
     ///
     /// # Errors
     ///
-    /// Why it is of no use.
+    /// Why the provider cannot be used.
     pub fn new(plugin: Arc<dyn Provider>, advertised: &ProviderName) -> Result<Self, RegisterError> {
         let descriptor =
             plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(e.again()))?.clone();
@@ -137,7 +137,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes [`has`](Self::has) true for a name that nobody offers yet.
+    /// Makes [`has`](Self::has) true for a name that no registered provider has yet.
     pub fn mark_known(&self, name: impl Into<String>) {
         lock(&self.names).known.insert(name.into());
     }
@@ -148,7 +148,7 @@ impl Registry {
         lock(&self.names).providers.get(name).cloned()
     }
 
-    /// Returns whether a name is registered, or known to be on its way.
+    /// Returns whether a name is registered, or was [marked](Self::mark_known).
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         let names = lock(&self.names);
@@ -177,7 +177,7 @@ impl Registry {
         all
     }
 
-    /// Forgets the provider of a name, and returns it.
+    /// Removes the provider of a name, and returns it.
     pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
         lock(&self.names).providers.remove(name)
     }

@@ -1,7 +1,7 @@
-//! Whether a descriptor is a good one, by upstream's rules and in its words (contract spec 2.4, 6.2).
+//! Whether a descriptor is valid, by upstream's rules and in its words (contract spec 2.4, 6.2).
 //!
-//! A descriptor is judged once, when its provider is registered. What the rules do not say, such as
-//! how long a name may be, upstream documents and does not enforce; neither do we.
+//! A descriptor is checked once, when its provider is registered. Some of upstream's documented rules, such as
+//! the length of a name, are not enforced by upstream; nor are they here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::schema::InputSchema;
 use super::sentences::quote;
 
-/// Why a descriptor is of no use, in upstream's words.
+/// Why a descriptor is not valid, in upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct InvalidDescriptor(String);

@@ -1,4 +1,4 @@
-//! One run of a provider: what is asked for, all that it takes, and what came of it.
+//! One run of a provider: the request, the run itself, and its result.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ pub struct Run {
     pub input: Option<Json>,
     /// The capability that was asked for; `None` takes the one that fits.
     pub capability: Option<String>,
-    /// What surrounds the input; its mode is set from the capability.
+    /// What goes with the input; its mode is set from the capability.
     pub context: Context,
-    /// How long all of it may take, finding and starting the plugin included.
+    /// How long the whole run may take, finding and starting the plugin included.
     pub timeout: Option<Duration>,
-    /// What is done to the input.
+    /// How the input is processed.
     pub input_check: InputCheck,
 }
 
-/// What is done to an input before a plugin sees it.
+/// How an input is processed before a plugin sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputCheck {
     /// Defaults, coercion and validation, as upstream's `run provider` does.
     #[default]
     Full,
-    /// Nothing, as upstream's resolvers do.
+    /// Not at all, as by upstream's resolvers.
     None,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Ran {
     /// The provider's registered name.
@@ -48,11 +48,11 @@ pub struct Ran {
     pub capability: Capability,
     /// What it returned.
     pub output: Output,
-    /// Whether it was told to change nothing.
+    /// Whether the provider was told to change nothing.
     pub dry_run: bool,
     /// How long the call itself took.
     pub took: Duration,
-    /// The fields of its value that are to be kept out of sight.
+    /// The fields of its value that are secret.
     pub sensitive_fields: Vec<String>,
 }
 
@@ -64,13 +64,13 @@ impl Ran {
     }
 }
 
-/// Takes what a provider shows while it runs.
+/// Takes the output of a provider while it runs.
 #[async_trait]
 pub trait Sink: Send {
-    /// Takes what it printed, cut anywhere.
+    /// Takes a piece of its standard output, cut anywhere.
     async fn stdout(&mut self, bytes: Bytes);
 
-    /// Takes what it complained of, cut anywhere.
+    /// Takes a piece of its standard error, cut anywhere.
     async fn stderr(&mut self, bytes: Bytes);
 }
 
@@ -78,19 +78,19 @@ pub trait Sink: Send {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// There is nothing to run.
+    /// No plugin was found that can be used.
     #[error(transparent)]
     Find(FindError),
     /// The request does not fit the provider: an unknown input, a capability that it does not have.
     #[error("{0}")]
     Request(String),
-    /// It was tried and failed; the chain of sources reads as upstream's sentence.
+    /// The execution failed; the chain of sources reads as upstream's sentence.
     #[error("provider execution failed")]
     Execution(#[source] ExecuteError),
-    /// The time given to all of it has passed.
+    /// The time for the whole run has passed.
     #[error("no answer within {limit:?}")]
     TimedOut {
-        /// How much it was.
+        /// How long that was.
         limit: Duration,
     },
 }
@@ -107,10 +107,11 @@ impl RunError {
 }
 
 impl Host {
-    /// Finds, starts and configures a provider and runs one request. What it shows goes to `sink`;
-    /// without one it is not asked to stream.
+    /// Finds, starts and configures a provider, and runs one request. Its output goes to `sink` as it appears;
+    /// without a sink the provider is not asked to stream.
     ///
-    /// Dropping the future abandons the request. A plugin that is being started for it comes up for the next.
+    /// Dropping the future abandons the request. A plugin that is being started for it still comes up, for the next
+    /// request.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ impl Host {
         request: Run,
         sink: Option<&mut dyn Sink>,
     ) -> Result<Ran, RunError> {
-        // A limit that is too far off to be reckoned with never comes.
+        // A limit that is too far off to compute never comes.
         let limited = request.timeout.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         let Some((limit, deadline)) = limited else {
             return self.run_until(None, wanted, describe, request, sink).await;

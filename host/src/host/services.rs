@@ -40,7 +40,7 @@ pub struct Services {
 /// Which secrets a plugin may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretScope {
-    /// Those that were granted; nothing said grants nothing.
+    /// Those that were granted; the default grant grants nothing.
     Granted(SecretGrant),
     /// Those whose names start with a text, to read and to write; the empty text means all of them.
     /// That is upstream's rule, which knows no separator: `app` is a prefix of `application`.
@@ -50,7 +50,7 @@ pub enum SecretScope {
 /// Which auth handlers a plugin may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandlerScope {
-    /// Those that were granted; nothing said grants none.
+    /// Those that were granted; `None` grants none.
     Granted(Option<IdentityGrant>),
     /// Those on a list, tokens included; the empty list means all of them. That is upstream's rule.
     Allowlist(Vec<String>),
@@ -61,10 +61,10 @@ pub enum HandlerScope {
 /// Calls may overlap; dropping the future of one abandons it.
 #[async_trait]
 pub trait IdentitySource: fmt::Debug + Send + Sync {
-    /// Returns whether there is such a service at all. Never does I/O.
+    /// Returns whether the source offers a service at all. Never does I/O.
     fn offers(&self, service: IdentityService) -> bool;
 
-    /// Returns the auth handlers that there are, and the default one.
+    /// Returns all auth handlers, and the default one.
     async fn handlers(&self) -> Result<AuthHandlers, IdentityError>;
 
     /// Returns who is logged in with a handler; the empty name is the default handler.
@@ -77,7 +77,7 @@ pub trait IdentitySource: fmt::Debug + Send + Sync {
     async fn groups(&self, handler: &str) -> Result<Vec<String>, IdentityError>;
 }
 
-/// Somebody who can be asked: a person at a terminal, say.
+/// Somebody who can be asked, such as a person at a terminal.
 ///
 /// Calls may overlap; dropping the future of one gives up waiting for the answer.
 #[async_trait]
@@ -90,7 +90,7 @@ pub trait Person: fmt::Debug + Send + Sync {
     ) -> Result<String, PromptError>;
 }
 
-/// A service about identities. Upstream hosts offer each of them or not.
+/// A service about identities. A host may offer each of them or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityService {
     /// Who is logged in.
@@ -101,14 +101,14 @@ pub enum IdentityService {
     Groups,
 }
 
-/// Why an identity source gave no answer. A plugin reads the text: it holds nothing secret.
+/// Why an identity source gave no answer. The plugin gets the text, so it must hold nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct IdentityError(pub String);
 
 impl Services {
-    /// Makes what a plugin of these grants may ask. Without a store, and without a source of identities,
-    /// it is told that there is none.
+    /// Makes the services of a plugin with these grants. Without a store or a source of identities, calls for them
+    /// fail with the sentence that there is none.
     #[must_use]
     pub fn new(
         plugin: PluginName,
@@ -122,23 +122,23 @@ impl Services {
         Self { plugin, secrets, identity, person, secret_scope, handler_scope, warnings }
     }
 
-    /// Makes what a plugin that is about to be started may ask: what its grants allow, of that store, and of whoever is
-    /// logged in.
+    /// Makes the services of a plugin that is about to be started: what its grants allow of the store and of the
+    /// identities.
     #[must_use]
     pub fn granted(asker: &Asker<'_>, secrets: Option<Arc<dyn SecretStore>>) -> Self {
         let identity = Arc::clone(&asker.identity);
         Self::new(asker.spec.name.clone(), &asker.spec.grants, secrets, Some(identity))
     }
 
-    /// Adds somebody who can be asked. It takes no grant: auth handlers are for that, and a host gives a
-    /// person to nobody else.
+    /// Adds somebody who can be asked. This needs no grant: only auth handlers may ask a person, and for them a
+    /// host adds one.
     #[must_use]
     pub fn with_person(mut self, person: Arc<dyn Person>) -> Self {
         self.person = Some(person);
         self
     }
 
-    /// Replaces what grants say about secrets and auth handlers, for a host that has upstream's rules.
+    /// Replaces the rules for secrets and auth handlers, for a host that wants upstream's.
     #[must_use]
     pub fn scoped(mut self, secret_scope: SecretScope, handler_scope: HandlerScope) -> Self {
         self.secret_scope = secret_scope;
@@ -223,7 +223,7 @@ impl Services {
     }
 }
 
-/// Shows whose it is and what it may be asked, nothing of what it holds.
+/// Shows the plugin and the scopes, and nothing of what the store and the source hold.
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services")

@@ -1,4 +1,4 @@
-//! What a host is made of: its backends, where it looks, and what it gives to whom.
+//! The setup of a host: its backends, its directories, and what it grants to which plugin.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,32 +14,32 @@ use super::services::{IdentitySource, Services};
 use super::wrapped::KnownWrapped;
 use crate::policy::Policy;
 
-/// What a host is made of.
+/// The setup of a host.
 #[derive(Clone)]
 pub struct Setup {
     /// The backends of this build.
     pub backends: Vec<Arc<dyn Backend>>,
-    /// Where plugins are looked for, in this order. Relative ones follow the working directory, at each look and at
-    /// each restart: a program that changes it names absolute paths.
+    /// Where plugins are searched, in this order. Relative paths follow the working directory, at each search and at
+    /// each restart: use absolute paths in a program that changes it.
     pub directories: Vec<PathBuf>,
-    /// Those of them whose native programs may be started merely to ask what they offer.
+    /// Those of the directories whose native programs may be started only to find out what they offer.
     pub trusted: Vec<PathBuf>,
     /// Where descriptors are kept between runs; `None` keeps none.
     pub descriptors: Option<PathBuf>,
-    /// What a policy says of a file, by its digest.
+    /// Returns what a policy has for a file, by its digest.
     pub policy: PolicyLookup,
-    /// What a plugin may ask of us, made for each.
+    /// Makes the host service of each plugin.
     pub services: ServiceFactory,
-    /// What every provider and every auth handler is told before it is called, with the settings of its policy.
+    /// The configuration of every provider and auth handler; the settings of its policy are added.
     pub configuration: Configuration,
-    /// The auth handler that is meant when a plugin names none.
+    /// The auth handler that is used when a plugin names none.
     pub default_handler: Option<HandlerName>,
-    /// The wrapped files that are believed; `None` looks into no native program.
+    /// Says which wrapped files are believed; with `None` no native program is searched for a component.
     pub wrapped: Option<KnownWrapped>,
-    /// Where what plugins print of their own accord goes; `None` has it logged, at level debug. Prints of a plugin that
-    /// is started merely to be described are always logged.
+    /// Takes what plugins print outside of streaming calls; `None` logs it at level debug. Prints of a plugin that is
+    /// started only to find out what it offers are always logged.
     pub prints: Option<Arc<dyn Prints>>,
-    /// How long things may take.
+    /// How long starting and ending plugins may take.
     pub patience: Patience,
 }
 
@@ -56,11 +56,11 @@ impl fmt::Debug for Setup {
 }
 
 impl Setup {
-    /// Describes a host that looks nowhere, keeps nothing, and grants nothing: directories, and whatever else differs,
-    /// are set in the fields.
+    /// Describes a host that searches no directory, keeps nothing and grants nothing. Set the directories, and whatever
+    /// else differs, in the fields.
     ///
-    /// Plugins may ask of it what their policy grants: identities, but no secrets ([`Services::granted`] takes a
-    /// store).
+    /// Plugins may ask for the identities that their policy grants. There are no secrets; for these set `services` to
+    /// [`Services::granted`] with a store.
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn Backend>>) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Setup {
         }
     }
 
-    /// Has a policy say what plugins may touch, and whose directories are trusted.
+    /// Uses a policy for what plugins may touch, and for the trusted directories.
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         policy.trusted_dirs().clone_into(&mut self.trusted);
@@ -87,28 +87,28 @@ impl Setup {
     }
 }
 
-/// Looks up what a policy says of a file's digest.
+/// Looks up what a policy has for a file, by its digest.
 pub type PolicyLookup = Arc<dyn Fn(&Digest) -> PluginSettings + Send + Sync>;
 
-/// Makes what a plugin may ask of us.
+/// Makes the host service of a plugin; `None` offers it none.
 pub type ServiceFactory = Arc<dyn Fn(&Asker<'_>) -> Option<Arc<dyn HostService>> + Send + Sync>;
 
-/// A plugin that is about to be started, and may ask things of us.
+/// A plugin that is about to be started, for which a host service is made.
 #[derive(Debug)]
 pub struct Asker<'s> {
-    /// How it is started; complete but for [`PluginSpec::host`].
+    /// How it is started; complete except for [`PluginSpec::host`].
     pub spec: &'s PluginSpec,
     /// What it is started as.
     pub kind: Kind,
-    /// Who is logged in with the auth handlers of this host. Made for this one plugin: it starts a handler
-    /// when it is first asked for, and refuses a question that would lead back to the asker.
+    /// The identities of this host's auth handlers. Made for this one plugin: it starts a handler when it is first
+    /// asked for, and refuses a question that would lead back to the asker.
     pub identity: Arc<dyn IdentitySource>,
 }
 
-/// What a policy says of one plugin. The default grants nothing.
+/// What a policy has for one plugin. The default grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginSettings {
-    /// What people call the entry that applied; `None` when none did.
+    /// The name of the policy's entry for it; `None` when there is none.
     pub label: Option<String>,
     /// What the plugin may touch.
     pub grants: Grants,
@@ -116,12 +116,12 @@ pub struct PluginSettings {
     pub limits: Limits,
     /// How it is run.
     pub run_as: RunAs,
-    /// What it is told before it is called, laid over [`Setup::configuration`].
+    /// Its settings, which override those of [`Setup::configuration`].
     pub settings: Settings,
 }
 
 impl PluginSettings {
-    /// Returns what a policy says of the file with that digest.
+    /// Returns what a policy has for the file with that digest.
     #[must_use]
     pub fn of(policy: &Policy, digest: &Digest) -> Self {
         policy.for_digest(digest).cloned().map_or_else(Self::default, |said| Self {
@@ -134,14 +134,14 @@ impl PluginSettings {
     }
 }
 
-/// How long things may take.
+/// How long starting and ending plugins may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Until a child process says what it offers. Its backend's `start_timeout` holds as well.
     pub process_launch: Duration,
     /// Until a component does; compiling it for the first time is part of it.
     pub component_launch: Duration,
-    /// Between asking a plugin to finish and making it.
+    /// From asking a plugin to end until it is killed.
     pub grace: Duration,
 }
 

@@ -161,12 +161,12 @@ impl Rooms {
 
     /// Returns the call by which a plugin is configured.
     fn introduction(&self) -> Call {
-        // A deadline that is too far off to be reckoned with never comes.
+        // A deadline that is too far off to compute never comes.
         let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
         Call { deadline: deadline.map(Instant::into_std) }
     }
 
-    /// Starts a plugin with what it was granted.
+    /// Starts a plugin with what it was granted. Ends it again if the host is being stopped by then.
     async fn launch_granted<K: PluginKind>(
         &self,
         file: &Candidate,
@@ -180,7 +180,7 @@ impl Rooms {
             plugin = self.launch_under::<K>(file, digest).await;
         }
         if let Err(LaunchError::OtherKind { .. }) = plugin {
-            // Another program may stand behind a script by now. What it is, it says when it is next asked.
+            // A script may start another program by now. The next time, it is asked again what it offers.
             self.notes(move |notes| notes.forget_kind(&digest, K::KIND)).await;
         }
         let plugin = plugin.map_err(|source| FindError::launch(file, source))?;

@@ -17,7 +17,7 @@ use reader::{Container, Event, Reader};
 /// How deep values may nest. Upstream's decoder gives up at the same depth.
 pub(super) const MAX_DEPTH: usize = 10_000;
 
-/// Why a text is no JSON that can be checked.
+/// Why a text cannot be checked as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum TextError {
     /// It is no JSON.
@@ -28,7 +28,7 @@ pub(super) enum TextError {
         /// Where, in bytes from the start.
         at: usize,
     },
-    /// A key stands twice in one object.
+    /// An object has a key twice.
     #[error("key {0:?} is given more than once in one object; give it once")]
     Duplicate(String),
     /// It nests deeper than [`MAX_DEPTH`].
@@ -112,7 +112,7 @@ pub(super) fn depth(text: &str) -> Result<usize, TextError> {
     Ok(deepest)
 }
 
-/// Makes what a validator looks at.
+/// Makes the tree that a validator takes.
 ///
 /// A number that no `f64` holds becomes the largest that one does: every bound that a schema can
 /// name gives the same answer. Half a surrogate pair becomes U+FFFD, as it does upstream.

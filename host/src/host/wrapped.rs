@@ -28,16 +28,16 @@ pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
 pub struct Wrapped {
     /// What the file says of the component in it.
     pub manifest: Manifest,
-    /// Whether that is to be believed.
+    /// Whether the manifest can be believed.
     pub origin: Origin,
 }
 
 /// Who made a wrapped file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody known. It holds the component to what the file says.
+    /// Somebody known: the program enforces what the manifest says.
     Known,
-    /// Anybody. It may do anything.
+    /// Anybody: the program may do anything.
     Unknown,
 }
 

@@ -28,7 +28,7 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// minute is never quarantined; too long, and restarts long past end a good plugin.
 pub(super) const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 
-/// How it stands with a plugin.
+/// The state of a supervised plugin.
 pub(super) struct State<K: PluginKind> {
     /// The plugin, unless it is down.
     pub(super) running: Option<Arc<K::Plugin>>,
@@ -46,7 +46,7 @@ pub(super) struct State<K: PluginKind> {
     configurations: BTreeMap<K::Name, Configuration>,
 }
 
-/// What comes of a restart. Closed without a word when it was broken off.
+/// The result of a restart, to come. Closed without one if the restart was dropped.
 type Restart = watch::Receiver<Option<Result<(), StopReason>>>;
 
 impl<K: PluginKind> State<K> {

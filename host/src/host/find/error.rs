@@ -11,10 +11,10 @@ use super::super::discover::{Candidate, DiscoverError};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// The directories could not be looked through.
+    /// The directories could not be searched.
     #[error("failed to discover plugins")]
     Discover(#[source] DiscoverError),
-    /// The directories could not be looked through for auth handlers, all of which were to be started.
+    /// The directories could not be searched for auth handlers, all of which were to be started.
     #[error("failed to discover auth handler plugins")]
     DiscoverAuthHandlers(#[source] DiscoverError),
     /// Nobody offers it.
@@ -22,7 +22,7 @@ pub enum FindError {
     NotFound {
         /// What was wanted.
         name: String,
-        /// Native programs that nobody asked what they offer.
+        /// Native programs that were not started to find out what they offer.
         left_out: Vec<PathBuf>,
     },
     /// Nobody offers an auth handler of the name.
@@ -72,7 +72,7 @@ pub enum FindError {
         #[source]
         source: std::io::Error,
     },
-    /// It runs, and offers nothing that can be used.
+    /// The plugin runs, and offers nothing that can be used.
     #[error("plugin {plugin} offers no {} that can be used: {reason}", singular(*kind))]
     Useless {
         /// The plugin.

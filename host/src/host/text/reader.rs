@@ -1,7 +1,7 @@
-//! The one reader of JSON text, which tells what begins and what ends.
+//! The one reader of JSON text, which returns events: what begins and what ends.
 //!
-//! It looks at every byte and makes nothing of any: a key, a number or a string is handed over as it is
-//! written. What is open is kept on a stack of its own.
+//! It checks every byte and decodes nothing: a key, a number or a string is handed over as it is written. The
+//! open objects and arrays are kept on a stack of its own.
 
 use std::collections::HashSet;
 
