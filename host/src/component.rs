@@ -334,7 +334,7 @@ fn interface(kind: Kind) -> &'static Interface {
 
 /// What was to be isolated is never run in our own process instead.
 #[derive(Debug, Error)]
-#[error("it is to run in a process of its own, and this host has no shim to run it behind")]
+#[error("it has to run in a process of its own, and this host has no shim for that")]
 struct NotApart;
 
 /// There is nothing to run.

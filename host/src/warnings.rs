@@ -18,7 +18,7 @@ impl Warnings {
         // Wraps around after 2^32 of them, and then shows a hundred more.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         if before == MOST {
-            tracing::warn!(%plugin, "denied or failed too often: no more of it is shown");
+            tracing::warn!(%plugin, "denied or failed too often: further warnings are left out");
         }
         before < MOST
     }

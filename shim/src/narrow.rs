@@ -24,19 +24,19 @@ const WORDS: &str = "all, env, fs, http, identity, identity.token, secrets, secr
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NarrowError {
     /// The variable holds no text.
-    #[error("{name} is no text")]
+    #[error("{name} is not UTF-8")]
     NotText {
         /// The variable.
         name: String,
     },
     /// There is no grant of that name.
-    #[error("{DENY}: {word:?} is no grant; there are {WORDS}")]
+    #[error("{DENY}: {word:?} is not a grant; these are: {WORDS}")]
     UnknownGrant {
         /// The unknown word.
         word: String,
     },
     /// There is no limit of that name.
-    #[error("{name} is no limit; there are MEMORY, CPU, WALL, MESSAGE, OUTPUT and CONCURRENCY")]
+    #[error("{name} is not a limit; these are: MEMORY, CPU, WALL, MESSAGE, OUTPUT and CONCURRENCY")]
     UnknownLimit {
         /// The variable.
         name: String,
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        check_refused(DENY, "fs,network", "\"network\" is no grant");
+        check_refused(DENY, "fs,network", "\"network\" is not a grant");
         check_refused("PORTCULLIS_LIMIT_MEMORY", "16", "a size is a whole number");
         check_refused("PORTCULLIS_LIMIT_MEMORY", "16MiB,", "a size is a whole number");
         check_refused("PORTCULLIS_LIMIT_CPU", "fast", "a duration is a whole number");

@@ -62,7 +62,7 @@ fn a_component_that_changes_while_it_is_inspected_is_not_told_of() -> TestResult
     let mut log = BufReader::new(inspect.stderr.take().expect("a pipe"));
     let mut said = String::new();
     log.read_line(&mut said)?;
-    assert!(said.contains("waiting for whoever compiles the component"), "{said}");
+    assert!(said.contains("waiting for another process that compiles the component"), "{said}");
     fs::rename(person.path("plugins/keeper.wasm"), person.path("plugins/echo.wasm"))?;
     drop(at_it);
     log.read_to_string(&mut said)?;

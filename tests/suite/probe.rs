@@ -67,7 +67,7 @@ fn a_plugin_that_speaks_net_rpc_is_told_how_to_be_asked_for_more() -> TestResult
 fn a_plugin_that_stays_silent_with_its_cookie_and_without_is_told_so() -> TestResult {
     let person = Person::new()?;
     let seen = report(&person.probe_rogue("hang", &["-o", "json", "--timeout", "500ms"])?, 1);
-    assert_eq!(seen["problem"], "does not serve after 500ms");
+    assert_eq!(seen["problem"], "did not serve within 500ms");
     assert_eq!(items(&seen, "must"), ["P-01", "P-08"], "{seen:#}");
     assert_eq!(seen["withoutCookie"]["ended"], "it had not ended after 500ms");
     Ok(())
@@ -311,7 +311,7 @@ mod native {
             [&CRUMBS[..], &["--mtls", "--no-cookie-check", "-o", "json", "--", "stranger"]].concat();
         let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 1);
         assert_eq!(items(&seen, "must"), ["P-11"], "{seen:#}");
-        assert_eq!(seen["certificate"]["problem"], "it is no X.509 certificate");
+        assert_eq!(seen["certificate"]["problem"], "it is not an X.509 certificate");
         Ok(())
     }
 

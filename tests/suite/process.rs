@@ -44,7 +44,7 @@ async fn a_child_that_never_serves_is_given_up(way: &str) -> TestResult {
     let mut host = TestHost::impatient();
     let rogue = fixtures::rogue(way, host.scratch());
     let refusal = refusal(&mut host, rogue).await;
-    assert!(refusal.contains(&format!("does not serve after {SOON:?}")), "{refusal}");
+    assert!(refusal.contains(&format!("did not serve within {SOON:?}")), "{refusal}");
     Ok(())
 }
 

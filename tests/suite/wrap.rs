@@ -182,7 +182,7 @@ fn the_environment_narrows_a_wrapped_component_under_our_own_host() -> TestResul
     };
     assert!(run(&[])?.status.success());
     fails(&run(&[("PORTCULLIS_LIMIT_MEMORY", "4MiB")])?, 1, "allowed 4MiB");
-    fails(&run(&[("PORTCULLIS_DENY", "everything")])?, 1, "is no grant");
+    fails(&run(&[("PORTCULLIS_DENY", "everything")])?, 1, "is not a grant");
     Ok(())
 }
 

@@ -146,7 +146,11 @@ fn the_environment_narrows_the_policy_and_does_not_widen_it() -> TestResult {
 
     let refused = person.starts(&path, &["--policy"], &[("PORTCULLIS_DENY", "network")])?;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("\"network\" is no grant; there are all, env"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("\"network\" is not a grant; these are: all, env"),
+        "{}",
+        stderr(&refused)
+    );
 
     // And what is said holds, under a host that hands all of its environment on.
     let sees = |deny: &str| -> Result<bool, std::io::Error> {
@@ -183,13 +187,9 @@ fn a_damaged_file_refuses_to_start_and_says_why() -> TestResult {
         bytes
     };
     let damages = [
-        (
-            "code",
-            changed(image + 5000),
-            "the component, or what is said of it, has changed since it was wrapped",
-        ),
+        ("code", changed(image + 5000), "the component or its manifest has changed since it was wrapped"),
         ("manifest", changed(whole.len() - 300), "has changed since it was wrapped"),
-        ("length", changed(whole.len() - 93), "its parts have other lengths than its end says"),
+        ("length", changed(whole.len() - 93), "its parts do not have the lengths that its trailer names"),
         ("cut", whole[..whole.len() - 1].to_vec(), "this program carries no plugin"),
         ("stripped", whole[..image].to_vec(), "this program carries no plugin"),
     ];

@@ -170,7 +170,7 @@ fn manifest(
         }
     };
     if !said.settings.is_empty() {
-        tracing::warn!("the settings are not part of the file: it is told those that its host has for it");
+        tracing::warn!("the settings are not part of the file: its host sends its own");
     }
     let description = listed.description().map_err(|problem| anyhow!(problem));
     Ok(Manifest {

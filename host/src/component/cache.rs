@@ -81,7 +81,7 @@ impl Cache {
             Ok(compiled) => Some(compiled),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), "compiled component not used, made anew: {error}");
+                tracing::warn!(path = %path.display(), "compiled component not used, compiling it again: {error}");
                 None
             }
         }

@@ -111,7 +111,10 @@ async fn turn(cache: &Cache, digest: &Digest) -> Option<File> {
             Ok(None) => {
                 if look == TOLD {
                     let lock = cache.lock_path(digest);
-                    tracing::warn!("waiting for whoever compiles the component and holds {}", lock.display());
+                    tracing::warn!(
+                        "waiting for another process that compiles the component and holds {}",
+                        lock.display()
+                    );
                 }
                 tokio::time::sleep(LOOK).await;
             }

@@ -32,7 +32,7 @@ pub enum Misfit {
     },
     #[error("{0} is not a JSON object")]
     NotAnObject(&'static str),
-    #[error("{0} is less than nothing")]
+    #[error("{0} is negative")]
     Negative(&'static str),
 }
 

@@ -195,7 +195,10 @@ impl Homes {
             let kit = self.engines.kit(self.first.kit.class, number).map_err(LoadError::NoEngine);
             let home = kit.and_then(|kit| Home::load(kit, compiled, interface));
             // Calls go on with one home less.
-            home.inspect_err(|error| tracing::debug!("a component has one home less: {error:?}")).ok()
+            home.inspect_err(|error| {
+                tracing::debug!("a component cannot be loaded into one more engine: {error:?}")
+            })
+            .ok()
         });
     }
 }

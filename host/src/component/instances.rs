@@ -259,7 +259,7 @@ impl Instances {
                         Ok(false) => break,
                         Err(error) => {
                             let (plugin, error) = (&this.ground.name, chain(&error));
-                            tracing::debug!(%plugin, error, "no instance ahead of the calls");
+                            tracing::debug!(%plugin, error, "no instance was made ahead of calls");
                             break;
                         }
                     }

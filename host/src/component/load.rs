@@ -91,7 +91,7 @@ enum Unfit {
     TooManyNames,
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
-    #[error("it imports {0}, which no plugin is given: {1}")]
+    #[error("it imports {0}, which no plugin gets: {1}")]
     Import(String, Hint),
     #[error(
         "it exports no interface of portcullis:plugin: build it with the SDK, or for one of the worlds \

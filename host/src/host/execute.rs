@@ -319,7 +319,11 @@ impl Registered {
             Ok(words) if !words.is_empty() => return words,
             Ok(_) | Err(CallError::Unimplemented) => {}
             Err(error) => {
-                tracing::debug!(provider = self.name(), error = self.loggable(&error), "no words of its own");
+                tracing::debug!(
+                    provider = self.name(),
+                    error = self.loggable(&error),
+                    "the plugin does not say what it would do"
+                );
             }
         }
         format!("Would execute {} provider", self.name())

@@ -101,7 +101,7 @@ pub(super) enum Misfit {
     Directory,
     #[error("it is not a regular file")]
     Special,
-    #[error("it may not be executed here; `chmod +x` it, unless its file system is mounted without programs")]
+    #[error("it may not be executed; `chmod +x` it, or move it if its file system is mounted `noexec`")]
     NotExecutable {
         #[source]
         source: io::Error,

@@ -298,7 +298,7 @@ fn sweep(directory: &Path) {
             // Shared, because NFS lets a file that is open for reading have no other lock.
             && open(&path).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockShared).is_ok());
         if abandoned && let Err(error) = fs::remove_file(&path) {
-            tracing::warn!(path = %path.display(), %error, "what a killed process left stays, and holds secrets");
+            tracing::warn!(path = %path.display(), %error, "a leftover file with secrets cannot be removed");
         }
     }
 }
@@ -427,7 +427,7 @@ pub enum FileError {
         problem: Malformed,
     },
     /// It cannot be replaced.
-    #[error("cannot write the secrets file {}; it is as it was", path.display())]
+    #[error("cannot write the secrets file {}; it is unchanged", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -436,7 +436,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// It would become larger than any secrets file.
-    #[error("the secrets file {} would have {size} bytes, of at most {LARGEST_FILE}; it is as it was", path.display())]
+    #[error("the secrets file {} would have {size} bytes, of at most {LARGEST_FILE}; it is unchanged", path.display())]
     Full {
         /// The file.
         path: PathBuf,
@@ -444,7 +444,7 @@ pub enum FileError {
         size: u64,
     },
     /// Another process has been changing it for too long.
-    #[error("the secrets file {} is locked by another process, still after {waited:?}", path.display())]
+    #[error("the secrets file {} is still locked by another process after {waited:?}", path.display())]
     Busy {
         /// The file.
         path: PathBuf,

@@ -217,7 +217,7 @@ pub enum IdentityError {
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
     /// The name in both certificates is not a valid one in this build.
-    #[error("cannot set up TLS: {NAME} is no name")]
+    #[error("cannot set up TLS: {NAME} is not a valid name")]
     Name,
 }
 
@@ -232,6 +232,6 @@ pub enum CertificateError {
     #[error("it is not in PEM")]
     Pem,
     /// Its content is not a certificate.
-    #[error("it is no X.509 certificate")]
+    #[error("it is not an X.509 certificate")]
     Der,
 }

@@ -83,7 +83,7 @@ pub enum ReattachError {
     #[error("it is not a map of plugins in JSON")]
     Json(#[source] serde_json::Error),
     /// A field is missing, or has the wrong type.
-    #[error("its field {name:?} is missing or is not what it should be")]
+    #[error("its field {name:?} is missing or not of its type")]
     Field {
         /// The field.
         name: &'static str,
@@ -139,10 +139,10 @@ mod tests {
             &format!(r#"{{"Protocol":"http",{address}}}"#),
             Err("it speaks \"http\", and this host only \"grpc\""),
         );
-        check(r#"{"Protocol":"grpc"}"#, Err("its field \"Addr\" is missing or is not what it should be"));
+        check(r#"{"Protocol":"grpc"}"#, Err("its field \"Addr\" is missing or not of its type"));
         check(
             &format!(r#"{{"Protocol":"grpc","Pid":-1,{address}}}"#),
-            Err("its field \"Pid\" is missing or is not what it should be"),
+            Err("its field \"Pid\" is missing or not of its type"),
         );
         check(
             r#"{"Protocol":"grpc","Pid":1,"Addr":{"Network":"vsock","String":"1"}}"#,

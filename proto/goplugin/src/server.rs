@@ -302,7 +302,7 @@ impl Serve {
             panics::report();
         }
         for element in &invitation.no_versions {
-            tracing::warn!(element, "the host's list of versions holds what is none");
+            tracing::warn!(element, "the host's list of versions has an entry that is not one");
         }
         Running::begin(self, invitation).await.map_err(|error| match error {
             ServeError::Ended { end } => Outcome::Ended(end),

@@ -21,16 +21,16 @@ pub enum ReadError {
     #[error("it cannot be read")]
     Unreadable(#[source] io::Error),
     /// The trailer was not written for a file like this one.
-    #[error("it is damaged: its parts have other lengths than its end says")]
+    #[error("it is damaged: its parts do not have the lengths that its trailer names")]
     Misfit,
     /// The component, the manifest or the trailer is not what was written.
-    #[error("it is damaged: the component, or what is said of it, has changed since it was wrapped")]
+    #[error("it is damaged: the component or its manifest has changed since it was wrapped")]
     Damaged,
     /// The program is not what was written.
     #[error("it is damaged: the program in it has changed since it was wrapped")]
     ProgramDamaged,
     /// The manifest is undamaged, but not of the form that this version reads.
-    #[error("what it says of itself is not understood here: it was wrapped by another version of portcullis")]
+    #[error("its manifest is not understood here: it was wrapped by another version of portcullis")]
     Manifest(#[source] serde_json::Error),
 }
 

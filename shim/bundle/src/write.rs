@@ -97,7 +97,7 @@ pub enum WriteError {
         manifest: usize,
     },
     /// The manifest cannot be written as JSON.
-    #[error("the grants cannot be written down")]
+    #[error("the manifest cannot be written as JSON")]
     Manifest(#[source] serde_json::Error),
     /// The file could not be written.
     #[error("cannot write {}", path.display())]

@@ -41,7 +41,7 @@ pub(super) fn sweep(directory: &Path) {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if free && let Err(error) = fs::remove_file(&path) {
-            tracing::debug!(path = %path.display(), %error, "what nobody uses stays");
+            tracing::debug!(path = %path.display(), %error, "an unused file of the cache cannot be removed");
         }
     }
 }

@@ -351,7 +351,7 @@ fn what_a_plugin_with_sensitive_inputs_refuses_is_not_logged() {
         provider.dependencies(Json::from_text("{}")).await;
         assert!(called(&provider, None).await.is_err());
     });
-    for said in ["no words of its own", "dependencies not extracted", "remarks=1"] {
+    for said in ["does not say what it would do", "dependencies not extracted", "remarks=1"] {
         assert!(logged.contains(said), "{said}: {logged}");
     }
     assert!(!logged.contains("hunter2"), "{logged}");

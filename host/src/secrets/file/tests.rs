@@ -71,15 +71,15 @@ fn a_text_that_is_no_object_of_texts_is_refused_without_a_word_of_a_value() {
     check(b"{\"a\": \"hunter2\xff\"}", "it is not JSON");
     check("\u{feff}{}", "it is not JSON");
     for other in ["[\"hunter2\"]", "\"hunter2\"", "12", "-1", "true", "null"] {
-        check(other, "it is something else; write {} for an empty one");
+        check(other, "it is other JSON; write {} for an empty one");
     }
     for value in ["17", "null", "true", "[\"hunter2\"]", "{\"b\": \"hunter2\"}", "\"\\ud800 hunter2\""] {
-        check(format!("{{\"a\": {value}}}"), "the value of \"a\" is no text; put it in quotes");
+        check(format!("{{\"a\": {value}}}"), "the value of \"a\" is not a text; put it in quotes");
     }
-    check("{\"a\": \"hunter2\", \"\\u0061\": \"hunter3\"}", "\"a\" stands in it twice; delete one");
+    check("{\"a\": \"hunter2\", \"\\u0061\": \"hunter3\"}", "\"a\" occurs twice; delete one");
     check("{\"\": \"hunter2\"}", "a name in it is empty");
     check(format!("{{\"a\": {}", "[".repeat(1_000_000)), "it is not JSON");
-    check(format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000)), "is no text");
+    check(format!("{{\"a\": {}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000)), "is not a text");
 }
 
 #[test]

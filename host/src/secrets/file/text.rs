@@ -26,19 +26,19 @@ pub enum Malformed {
         column: usize,
     },
     /// It is JSON of another kind.
-    #[error("it is something else; write {{}} for an empty one")]
+    #[error("it is other JSON; write {{}} for an empty one")]
     NotAnObject,
     /// A secret has the empty name.
     #[error("a name in it is empty")]
     NoName,
-    /// A value is no text.
-    #[error("the value of {name:?} is no text; put it in quotes")]
+    /// A value is not a text.
+    #[error("the value of {name:?} is not a text; put it in quotes")]
     NotText {
         /// Its name.
         name: String,
     },
-    /// A name stands there twice.
-    #[error("{name:?} stands in it twice; delete one")]
+    /// A name occurs twice.
+    #[error("{name:?} occurs twice; delete one")]
     Twice {
         /// The name.
         name: String,

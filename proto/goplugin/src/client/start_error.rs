@@ -29,7 +29,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The file does not have its checksum, or cannot be read.
-    #[error("{} is not what it should be", path.display())]
+    #[error("cannot verify {}", path.display())]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum StartError {
         exit: Exit,
     },
     /// The plugin took too long.
-    #[error("does not serve after {limit:?}{}", Printed(printed))]
+    #[error("did not serve within {limit:?}{}", Printed(printed))]
     TimedOut {
         /// How long it had.
         limit: Duration,

@@ -19,7 +19,7 @@ pub enum LineFault {
     #[error("it is longer than the 64 KiB that hosts read at once")]
     Long,
     /// It begins like a JSON object, but is none.
-    #[error("it begins like JSON, and is none")]
+    #[error("it begins like JSON, but is not")]
     NoJson,
     /// A required field is missing.
     #[error("it has no {key:?}")]
@@ -28,7 +28,7 @@ pub enum LineFault {
         key: &'static str,
     },
     /// A field that has to be a string is something else. Hosts in Go panic over it.
-    #[error("its {key:?} is no text")]
+    #[error("its {key:?} is not a string")]
     NoText {
         /// The field.
         key: &'static str,
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn a_line_that_hosts_read_otherwise_has_one() {
-        check("{broken", Some("it begins like JSON, and is none"));
+        check("{broken", Some("it begins like JSON, but is not"));
         check(r#"{"level":"info"}"#, Some(r#"it has no "@message""#));
-        check(r#"{"@message":1}"#, Some(r#"its "@message" is no text"#));
+        check(r#"{"@message":1}"#, Some(r#"its "@message" is not a string"#));
         check(
             r#"{"@level":"info","@message":"m","@timestamp":"2026-01-01T00:00:00Z"}"#,
             Some(r#"its time "2026-01-01T00:00:00Z" has another form than 2006-01-02T15:04:05.000000Z"#),

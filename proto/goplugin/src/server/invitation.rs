@@ -132,7 +132,7 @@ impl Invitation {
 #[non_exhaustive]
 pub enum PortsError {
     /// A bound is not a port.
-    #[error("the host's bound {text:?} is no port")]
+    #[error("the host's bound {text:?} is not a port")]
     NoPort {
         /// The bound.
         text: String,

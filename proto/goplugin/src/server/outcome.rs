@@ -88,7 +88,7 @@ pub enum ServeError {
     Services(#[source] Box<dyn Error + Send + Sync>),
     /// It was told to end before it served anything. [`Serve::serve`](super::Serve::serve) treats that as an end like
     /// any other.
-    #[error("it did not come to serve: {end}")]
+    #[error("it ended before it served: {end}")]
     Ended {
         /// What ended it.
         end: End,

@@ -72,7 +72,7 @@ async fn a_child_that_says_nothing_is_killed_when_its_time_is_over() {
     let mut scene = scene(&["piece", "1|1|"]);
     scene.launch.start_timeout = PATIENCE;
     let error = scene.failure().await;
-    assert_eq!(chain(&error), r#"does not serve after 3s; it printed "1|1|" and did not end the line"#);
+    assert_eq!(chain(&error), r#"did not serve within 3s; it printed "1|1|" and did not end the line"#);
 }
 
 #[tokio::test]

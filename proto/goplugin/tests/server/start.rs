@@ -106,7 +106,7 @@ fn what_keeps_it_from_serving_is_an_error_in_the_hosts_log() -> TestResult {
     assert!(failure(&[], "PLUGIN_UNIX_SOCKET_DIR", "/nowhere").contains("No such file"));
     assert!(failure(&[], "PLUGIN_UNIX_SOCKET_GROUP", "no such group").contains("\"no such group\""));
     assert!(failure(&["tcp"], "PLUGIN_MIN_PORT", "1").contains("no port from 1 to 0")); // P-20
-    assert!(failure(&["tcp"], "PLUGIN_MAX_PORT", "x").contains("\"x\" is no port"));
+    assert!(failure(&["tcp"], "PLUGIN_MAX_PORT", "x").contains("\"x\" is not a port"));
     assert!(failure(&[], "PLUGIN_CLIENT_CERT", "nonsense").contains("certificate")); // P-30
     assert!(failure(&["no-versions"], "X", "").contains("no version"));
     let odd = directory.path().join("a|b");
