@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let built = profile.join("built-for-tests");
 
     guests(root, &built.join("guests"))?;
-    // Who names a target, by whatever setting, has a folder for it, here and there.
+    // If a target was named, by whatever setting, cargo builds into a folder of its name, for the shim as well.
     let triple = env::var("TARGET")?;
     let named = profile.parent().is_some_and(|folder| folder.ends_with(&triple));
     shim(root, &built.join("shim"), named.then_some(triple.as_str()))?;

@@ -21,7 +21,7 @@ pub fn command(scratch: &Path) -> Command {
     command.env("HOME", scratch).env("TMPDIR", scratch);
     command.env("PORTCULLIS_CACHE_DIR", fixtures::shared_cache().join("cache"));
     command.env("PORTCULLIS_DATA_DIR", fixtures::shared_cache().join("data"));
-    // The command of the tests carries none, unless somebody named one: it was built before there was this one.
+    // The command is built before the shim is, so it usually has no shim inside.
     command.env("PORTCULLIS_SHIM", fixtures::shim());
     command
 }

@@ -139,8 +139,8 @@ pub fn rogue(way: &str, scratch: &Path) -> PathBuf {
 
 /// Copies a program to where a test starts it.
 ///
-/// Another process does. Of a child that is just being started, by whichever test, what this one has open is open as well,
-/// and the kernel starts no file that somebody may still write to.
+/// Another process (`cp`) does the copying. A child that another test starts at the same moment inherits the files that
+/// this process has open, and the kernel does not start a program that is open for writing anywhere.
 ///
 /// # Errors
 ///

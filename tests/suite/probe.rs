@@ -12,7 +12,7 @@ use crate::person::Person;
 impl Person {
     fn probe(&self, binary: &Path, arguments: &[&str]) -> Result<Output, std::io::Error> {
         let binary = binary.display().to_string();
-        // By it Go's sockets have their mode, of which there is something to tell.
+        // The umask decides the mode of a socket that Go makes, and the report shows that mode: 0755.
         let mut probe = self.after("umask 022", &[&["probe", binary.as_str()][..], arguments].concat());
         probe.env("MISFIT_HIDES", "hush").output()
     }

@@ -254,7 +254,7 @@ async fn tell(failures: &[Failure]) {
     complain_aside(lines.collect::<String>()).await;
 }
 
-/// Tells all failures but the last, which the command ends with.
+/// Prints all failures but the last, and returns that: the command ends with it.
 async fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
     let Some(last) = failures.pop() else { return Ok(()) };
     tell(&failures).await;

@@ -133,7 +133,7 @@ impl Stderr {
         left_out.get_or_insert(LeftOut { lines: 0, note }).lines += 1;
     }
 
-    /// Queues a text. What it returns resolves when that and everything before it is written; so does an empty text's.
+    /// Queues a text, which may be empty. The receiver resolves when the text and everything before it are written.
     pub(crate) fn text(&self, text: Vec<u8>) -> oneshot::Receiver<()> {
         let (done, written) = oneshot::channel();
         self.send(Job::Text(text, done));

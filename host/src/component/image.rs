@@ -158,7 +158,7 @@ mod tests {
     fn on_a_processor_that_is_too_old_it_is_said_which_is_not() {
         let compiled = Engine::new(&config()).unwrap().precompile_component(COMPONENT).unwrap();
         let mut old = config();
-        #[expect(unsafe_code, reason = "an engine that finds too much could run what there is not")]
+        #[expect(unsafe_code, reason = "an engine that claims too much could run what the processor lacks")]
         // SAFETY: it finds nothing.
         unsafe {
             old.detect_host_feature(|_| Some(false));

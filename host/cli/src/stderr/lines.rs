@@ -2,15 +2,15 @@
 
 use portcullis_contract::{PluginName, visible, visible_line};
 
-/// The longest beginning of a character that has no end yet.
+/// The most bytes that an unfinished character can have.
 const LONGEST_BEGINNING: usize = 3;
 
-/// Makes lines of pieces that are cut anywhere.
+/// Makes lines of pieces, which may be cut anywhere.
 #[derive(Debug)]
 pub(super) struct Lines {
     /// What stands before each line.
     label: String,
-    /// Bytes that only the next piece says the meaning of: half a character, or the return before a line feed.
+    /// Bytes whose meaning depends on the next piece: a part of a character, or a return that may precede a line feed.
     held: Vec<u8>,
     /// Whether a line has begun and not ended.
     unfinished: bool,
@@ -25,7 +25,7 @@ impl Lines {
         self.unfinished
     }
 
-    /// Notes that somebody else ended the line that was begun.
+    /// Notes that the unfinished line was ended by others.
     pub(super) fn interrupt(&mut self) {
         self.unfinished = false;
     }
@@ -39,7 +39,7 @@ impl Lines {
         self.show(&bytes, out);
     }
 
-    /// Adds what there is of a character or a line that never ended, and ends the line.
+    /// Adds what is left of an unfinished character, and ends an unfinished line.
     pub(super) fn finish(&mut self, out: &mut String) {
         let held = std::mem::take(&mut self.held);
         self.show(&held, out);
@@ -61,7 +61,7 @@ impl Lines {
     }
 }
 
-/// Returns how many bytes at the end have no meaning of their own yet.
+/// Returns how many bytes at the end depend on the next piece.
 fn undecided(bytes: &[u8]) -> usize {
     if bytes.last() == Some(&b'\r') {
         return 1;
@@ -71,7 +71,7 @@ fn undecided(bytes: &[u8]) -> usize {
     let Some(at) = tail.iter().rposition(begins) else { return 0 };
     let beginning = tail.get(at..).unwrap_or_default();
     match std::str::from_utf8(beginning) {
-        // What is no character however it goes on is not waited for.
+        // Bytes that no continuation makes a character are not held back.
         Err(error) if error.error_len().is_none() => beginning.len(),
         _ => 0,
     }

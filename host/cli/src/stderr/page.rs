@@ -1,7 +1,7 @@
-//! What is to be written next.
+//! The text to write next.
 //!
-//! A line is one author's: nobody's goes on with somebody else's, whatever order things come in. A line that a plugin begins
-//! says whose it is, and a line of the log is whole.
+//! Each line has one author: no line is continued by another author, whatever order the pieces come in. A line that a
+//! plugin begins starts with the plugin's name, and a line of the log is never cut.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use super::lines::Lines;
 /// Where a plugin printed.
 pub(super) type Origin = (PluginName, PrintStream);
 
-/// Makes text of what comes, until it is turned.
+/// Collects text until `turn` takes it.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     text: Vec<u8>,
     lines: HashMap<Origin, Lines>,
-    /// Whose line has begun and not ended.
+    /// The author of a line that has begun and not ended.
     unfinished: Option<Author>,
 }
 
@@ -32,7 +32,7 @@ impl Page {
         self.text.len()
     }
 
-    /// Returns what there is, and goes on after it.
+    /// Takes the text that was collected. What comes later continues it.
     pub(super) fn turn(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.text)
     }
@@ -57,7 +57,7 @@ impl Page {
         }
     }
 
-    /// Adds what is said beside the log, which goes on where the last of it ended.
+    /// Adds text of the command itself, outside of the log. It continues an unfinished line of earlier such text.
     pub(super) fn say(&mut self, text: &[u8]) {
         let Some(last) = text.last() else { return };
         self.give_way_to(Some(&Author::Ourselves));
@@ -65,12 +65,12 @@ impl Page {
         self.unfinished = (*last != b'\n').then_some(Author::Ourselves);
     }
 
-    /// Ends a line that has no end.
+    /// Ends the unfinished line, if there is one.
     pub(super) fn end_line(&mut self) {
         self.give_way_to(None);
     }
 
-    /// Adds what plugins began and nobody goes on with, and ends their lines.
+    /// Adds the unfinished characters that plugins printed, and ends the plugins' unfinished lines.
     pub(super) fn end_prints(&mut self) {
         let mut shown = String::new();
         match self.unfinished.take() {
@@ -81,7 +81,7 @@ impl Page {
             }
             ours => self.unfinished = ours,
         }
-        // Others have no more than a part of a character.
+        // The other plugins have at most a part of a character left.
         for lines in self.lines.values_mut() {
             lines.finish(&mut shown);
         }
@@ -91,14 +91,14 @@ impl Page {
         self.text.extend_from_slice(shown.as_bytes());
     }
 
-    /// Notes that somebody else ended the line that we began.
+    /// Notes that the person ended our unfinished line, by an answer.
     pub(super) fn answered(&mut self) {
         if self.unfinished == Some(Author::Ourselves) {
             self.unfinished = None;
         }
     }
 
-    /// Ends the line that somebody else began.
+    /// Ends the unfinished line if another author began it.
     fn give_way_to(&mut self, author: Option<&Author>) {
         if self.unfinished.is_none() || self.unfinished.as_ref() == author {
             return;

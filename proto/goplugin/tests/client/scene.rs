@@ -85,8 +85,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Writes a program to where a test starts it.
 ///
-/// Another process does. Of a child that is just being started, by whichever test, what this one has open is open as well,
-/// and the kernel starts no file that somebody may still write to.
+/// Another process (`cp`) writes it. A child that another test starts at the same moment inherits the files that this
+/// process has open, and the kernel does not start a program that is open for writing anywhere.
 #[expect(clippy::disallowed_methods, reason = "a test waits for what it starts")]
 pub(crate) fn write_program(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
