@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Hang,
     /// With a refusal.
     Refuse(Refusal),
+    /// With a refusal, after a while.
+    RefuseAfter(Duration),
     /// It does not know the call.
     Unimplemented,
     /// With these pieces, if it is asked to stream.
@@ -209,6 +211,10 @@ async fn unary(answer: Answer, input: Json) -> Result<Output, CallError> {
         Answer::Die | Answer::Trap => Err(died()),
         Answer::Hang => std::future::pending().await,
         Answer::Refuse(refusal) => Err(CallError::Refused(refusal)),
+        Answer::RefuseAfter(delay) => {
+            tokio::time::sleep(delay).await;
+            Err(CallError::Refused(Refusal::new("cancelled")))
+        }
         Answer::Unimplemented | Answer::PiecesAndUnimplemented(_) => Err(CallError::Unimplemented),
     }
 }

@@ -39,15 +39,15 @@ impl<K: PluginKind> Shared<K> {
         F: FnOnce(Arc<K::Plugin>, Call) -> Fut + Send,
         Fut: Future<Output = Result<T, CallError>> + Send,
     {
+        let clocks = Clocks::start(call, &self.limits);
         let made = async {
-            let clocks = Clocks::start(call, &self.limits);
             let turn = self.turn(clocks).await?;
             let answer = make(Arc::clone(&turn.up.plugin), clocks.call());
             let answer = self.until_over(clocks, answer).await;
             if let Err(CallError::Stopped(reason)) = &answer {
                 self.end(turn.up.launch, reason).await;
             }
-            answer
+            answer.map_err(|error| clocks.settled(error, &self.limits))
         };
         let answer = made.instrument(log.span()).await;
         log.end(answer.as_ref().err());
@@ -70,51 +70,71 @@ impl<K: PluginKind> Shared<K> {
         enum Step<T, F> {
             Begin(F),
             Next(Streaming<T>),
-            End,
         }
         let shared = Arc::clone(self);
-        let steps = stream::unfold((log, Step::Begin(make)), move |(mut log, step)| {
+        let steps = stream::unfold((log, Some(Step::Begin(make))), move |(mut log, step)| {
             let shared = Arc::clone(&shared);
             async move {
+                let step = step?;
                 let next = async {
-                    let mut streaming = match step {
-                        Step::Begin(make) => match shared.turn(clocks).await {
-                            Ok(Turn { up: Up { plugin, launch }, _permit }) => {
-                                Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit }
-                            }
-                            Err(error) => return Some((Err(error), Step::End)),
-                        },
+                    let streaming = match step {
+                        Step::Begin(make) => shared.begin(clocks, make).await?,
                         Step::Next(streaming) => streaming,
-                        Step::End => return None,
                     };
-                    let next = shared.until_over(clocks, async { Ok(streaming.pieces.next().await) }).await;
-                    match next {
-                        Ok(Some(Ok(piece))) if is_end(&piece) => Some((Ok(piece), Step::Next(streaming))),
-                        // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at
-                        // here, too.
-                        Ok(Some(Ok(_))) if clocks.first() <= Instant::now() => {
-                            Some((Err(clocks.error(Waiting::ForAnswer, &shared.limits)), Step::End))
-                        }
-                        Ok(Some(Ok(piece))) => Some((Ok(piece), Step::Next(streaming))),
-                        Ok(None) => None,
-                        Ok(Some(Err(error))) | Err(error) => {
-                            if let CallError::Stopped(reason) = &error {
-                                shared.end(streaming.launch, reason).await;
-                            }
-                            Some((Err(error), Step::End))
-                        }
-                    }
+                    shared.next(clocks, streaming, is_end).await
                 };
-                let next: Option<(_, Step<T, F>)> = next.instrument(log.span()).await;
-                match &next {
-                    Some((Ok(piece), _)) if !is_end(piece) => {}
-                    Some((Err(error), _)) => log.end(Some(error)),
-                    Some((Ok(_), _)) | None => log.end(None),
+                match next.instrument(log.span()).await {
+                    Ok(Some((piece, streaming))) => {
+                        if is_end(&piece) {
+                            log.end(None);
+                        }
+                        Some((Ok(piece), (log, Some(Step::Next(streaming)))))
+                    }
+                    Ok(None) => {
+                        log.end(None);
+                        None
+                    }
+                    Err(error) => {
+                        log.end(Some(&error));
+                        Some((Err(error), (log, None)))
+                    }
                 }
-                next.map(|(piece, step)| (piece, (log, step)))
             }
         });
         steps.boxed()
+    }
+
+    /// Begins a stream: waits for a turn, and for the plugin.
+    async fn begin<T>(
+        self: &Arc<Self>,
+        clocks: Clocks,
+        make: impl FnOnce(&K::Plugin, &Call) -> BoxStream<'static, Result<T, CallError>> + Send,
+    ) -> Result<Streaming<T>, CallError> {
+        let Turn { up: Up { plugin, launch }, _permit } = self.turn(clocks).await?;
+        Ok(Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit })
+    }
+
+    /// Waits for the next piece of a stream, or for its end.
+    async fn next<T: Send>(
+        &self,
+        clocks: Clocks,
+        mut streaming: Streaming<T>,
+        is_end: fn(&T) -> bool,
+    ) -> Result<Option<(T, Streaming<T>)>, CallError> {
+        let next = self.until_over(clocks, async { streaming.pieces.next().await.transpose() }).await;
+        match next {
+            // A plugin that is always ahead of its reader never makes us wait, so the clock is looked at here, too.
+            Ok(Some(piece)) if !is_end(&piece) && clocks.first() <= Instant::now() => {
+                Err(clocks.error(Waiting::ForAnswer, &self.limits))
+            }
+            Ok(piece) => Ok(piece.map(|piece| (piece, streaming))),
+            Err(error) => {
+                if let CallError::Stopped(reason) = &error {
+                    self.end(streaming.launch, reason).await;
+                }
+                Err(clocks.settled(error, &self.limits))
+            }
+        }
     }
 
     /// Waits for something no longer than the clocks, and not past the end of the plugin.

@@ -53,6 +53,15 @@ impl Clocks {
         Call { deadline: told.then(|| self.first().into_std()) }
     }
 
+    /// Returns an error, or that the time is up if a refusal came with that: a plugin that knows its deadline refuses
+    /// once it has passed, in words of its own. What the clocks say counts.
+    pub(super) fn settled(&self, error: CallError, limits: &Resolved) -> CallError {
+        match error {
+            CallError::Refused(_) if self.first() <= Instant::now() => self.error(Waiting::ForAnswer, limits),
+            error => error,
+        }
+    }
+
     /// Says which of the clocks ran out.
     pub(super) fn error(&self, waiting: Waiting, limits: &Resolved) -> CallError {
         match (self.end_of_wall(), self.wall, self.caller) {

@@ -61,6 +61,18 @@ async fn the_callers_deadline_and_the_plugins_wall_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_with_the_deadline_is_put_down_to_it() {
+    let (world, plugin) = launched(Limits { wall: Some(5 * SECOND), ..Limits::default() }).await;
+    world.next([2_u32, 5, 2, 1].map(|seconds| Answer::RefuseAfter(seconds * SECOND)));
+
+    assert_eq!(ask(&plugin, within(2 * SECOND)).await, Err("no answer within 2s".to_owned()));
+    let wall = "limit wall reached: asked more, allowed 5s";
+    assert_eq!(ask(&plugin, Call::default()).await, Err(wall.to_owned()));
+    assert_eq!(last_of_stream(&plugin, within(2 * SECOND)).await, Err("no answer within 2s".to_owned()));
+    assert_eq!(ask(&plugin, within(2 * SECOND)).await, Err("cancelled".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_goes_on_and_on_meets_its_wall() {
     let (world, plugin) = launched(Limits { wall: Some(5 * SECOND), ..Limits::default() }).await;
     world.next([Answer::EchoAfter(9 * SECOND)]);
