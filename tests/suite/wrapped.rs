@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use portcullis_tests::{TestResult, cli, expect_no_process};
@@ -144,17 +145,12 @@ fn nothing_is_left_when_the_host_is_killed() -> TestResult {
     Ok(())
 }
 
-/// Returns the programs that a process has started and that still run.
-fn children(of: u32) -> Vec<String> {
+/// Returns where `/proc` tells of the programs that a process has started and that still run.
+fn children(of: u32) -> Vec<PathBuf> {
     // Each thread has its own list, and children are started from one that does nothing else.
     let threads = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .collect::<String>()
-        .split_whitespace()
-        .filter_map(|pid| fs::read_link(format!("/proc/{pid}/exe")).ok())
-        .map(|path| path.display().to_string())
-        .collect()
+    lists.collect::<String>().split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect()
 }
 
 #[test]
@@ -182,13 +178,24 @@ fn a_component_runs_in_a_process_of_its_own_where_its_policy_says_so() -> TestRe
 
     let input = r#"{"operation":"stream","chunks":2,"size":10,"pauseMillis":3600000}"#;
     fs::write(person.path("in.json"), input)?;
-    let arguments = ["run", "acrobat", "@in.json", "--policy", &policy, "-o", "table"];
-    let mut host = person.command(&arguments).stdout(Stdio::piped()).spawn()?;
+    // What is said of native plugins is not said of it.
+    let native = ["--env", "inherit", "--stdin", "inherit"];
+    let arguments =
+        [&["run", "acrobat", "@in.json", "--policy", &policy, "-o", "table"][..], &native].concat();
+    let mut host = person.command(&arguments);
+    let mut host = host.env("OUR_OWN", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut first = [0; 10];
     host.stdout.as_mut().ok_or("it has a stdout")?.read_exact(&mut first)?;
-    let apart = children(host.id());
-    let found = apart.iter().any(|path| path.contains("/portcullis-apart-") && path.ends_with(" (deleted)"));
-    assert!(found, "no child runs from a file that is gone: {apart:?}");
+    let program =
+        |child: &PathBuf| fs::read_link(child.join("exe")).unwrap_or_default().display().to_string();
+    let is_apart = |program: &str| program.contains("/portcullis-apart-") && program.ends_with(" (deleted)");
+    let all = children(host.id());
+    let apart = all.iter().find(|child| is_apart(&program(child))).ok_or_else(|| {
+        format!("no child runs from a file that is gone: {:?}", all.iter().map(program).collect::<Vec<_>>())
+    })?;
+    assert_eq!(fs::read_link(apart.join("fd/0"))?, Path::new("/dev/null"));
+    let environment = fs::read(apart.join("environ"))?;
+    assert!(!String::from_utf8_lossy(&environment).contains("OUR_OWN"));
     cli::signal(&host, cli::Signal::TERM)?;
     host.wait()?;
 

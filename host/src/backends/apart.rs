@@ -125,7 +125,8 @@ impl Isolating {
             digest: Some(digest),
             grants,
             limits: of_child,
-            run_as: RunAs { isolation: Isolation::Sandbox, ..run_as },
+            // How it is run as a child is ours to say: options about native plugins are not about this one.
+            run_as: RunAs::default(),
             host,
             prints,
             ..PluginSpec::new(name, path)
