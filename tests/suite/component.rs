@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Amount, Backend as _, BackendName, Call, CallError, Instances, Isolation, LimitName, Limits, PluginName,
+    Amount, Backend, BackendName, Call, CallError, Instances, Isolation, LimitName, Limits, PluginName,
     PluginSpec, StopReason,
 };
 use portcullis::policy::every_secret;
@@ -21,6 +21,7 @@ use portcullis_tests::{
 };
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,21 +312,51 @@ async fn a_single_instance_remembers_until_it_traps() -> TestResult {
     Ok(())
 }
 
+/// Returns what launches components with a shim, and how `echo` is launched apart.
+fn apart(
+    host: &TestHost,
+    shim: ShimSource,
+) -> Result<(Arc<dyn Backend>, PluginSpec), Box<dyn std::error::Error>> {
+    let runtime_dir = Some(host.scratch().to_owned());
+    let process = ProcessOptions { runtime_dir, ..ProcessOptions::default() };
+    let options = Options { process, component: fixtures::component_options(), shim: Some(shim) };
+    let component = portcullis::backends(options)?.into_iter().find(|b| b.name() == BackendName::Component);
+    let mut spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
+    spec.run_as.isolation = Isolation::Process;
+    Ok((component.ok_or("it was compiled in")?, spec))
+}
+
+/// Its process may end before a thread that writes does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_apart_that_is_given_up_leaves_nothing_while_its_file_is_made() -> TestResult {
+    let host = TestHost::new(Door::Component);
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Barrier::new(2)));
+    let (says, waits) = (Arc::clone(&begun), Arc::clone(&end));
+    let shim = ShimSource::new(move || {
+        says.notify_one();
+        waits.wait();
+        Ok(Vec::new())
+    });
+    let (component, spec) = apart(&host, shim)?;
+    tokio::select! {
+        launched = component.launch_provider(spec) => panic!("its shim was not read: {launched:?}"),
+        () = generous(begun.notified()) => {}
+    }
+    let names: Vec<_> = fs::read_dir(host.scratch())?.flatten().map(|entry| entry.file_name()).collect();
+    end.wait();
+    assert!(!names.iter().any(|name| name.as_encoded_bytes().starts_with(b"portcullis-apart-")), "{names:?}");
+    Ok(())
+}
+
 /// A script finds in its `$0` what it was started by: a name, for which anything may stand by then, or what was checked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrapped_to_run_apart_is_started_by_its_content() -> TestResult {
     let host = TestHost::new(Door::Component);
     let told = host.scratch().join("told");
     let script = format!("#!/bin/sh\necho \"$0\" > '{}'\nexit 3\n", told.display());
-    let process =
-        ProcessOptions { runtime_dir: Some(host.scratch().to_owned()), ..ProcessOptions::default() };
-    let shim = Some(ShimSource::new(move || Ok(script.clone().into_bytes())));
-    let backends = portcullis::backends(Options { process, component: fixtures::component_options(), shim })?;
-    let component = backends.iter().find(|backend| backend.name() == BackendName::Component);
-
-    let mut spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
-    spec.run_as.isolation = Isolation::Process;
-    let launched = generous(component.ok_or("it was compiled in")?.launch_provider(spec)).await;
+    let shim = ShimSource::new(move || Ok(script.clone().into_bytes()));
+    let (component, spec) = apart(&host, shim)?;
+    let launched = generous(component.launch_provider(spec)).await;
     assert!(launched.is_err());
     let by = fs::read_to_string(told)?;
     assert!(!by.contains("portcullis-apart-"), "{by}");

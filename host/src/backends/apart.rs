@@ -19,7 +19,7 @@ use portcullis_contract::{
 };
 use rustix::fs::{Access, access};
 
-use crate::blocking::in_this_span;
+use crate::blocking::blocking;
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::leftovers::{self, NEWBORN};
 use crate::policy::every_secret;
@@ -106,19 +106,21 @@ impl Isolating {
             description: String::new(),
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
-        let written = tokio::task::spawn_blocking(in_this_span(move || {
-            let directory = Directory::create(&parent.unwrap_or_else(std::env::temp_dir))?;
-            // Not the plugin's name, which its author chose.
-            let path = directory.made.path().join("plugin");
+        // Ours and not the thread's that writes into it: we may be given up, and the process end, before that is done.
+        let made = blocking(move || Directory::create(&parent.unwrap_or_else(std::env::temp_dir)));
+        let directory = made.await.map_err(LaunchError::failed)?;
+        // Not the plugin's name, which its author chose.
+        let path = directory.made.path().join("plugin");
+        let place = path.clone();
+        let written = blocking(move || {
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
             let written =
-                write(&path, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
-            check_that_it_runs(&path)?;
-            Ok::<_, io::Error>((directory, path, written.file))
-        }));
-        let written = written.await.map_err(LaunchError::failed)?;
-        let (directory, path, digest) = written.map_err(LaunchError::failed)?;
+                write(&place, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
+            check_that_it_runs(&place)?;
+            Ok::<_, io::Error>(written.file)
+        });
+        let digest = written.await.map_err(LaunchError::failed)?;
         let spec = PluginSpec {
             // Checked at the start: whoever may write to that directory, as a component with a grant, could replace the
             // file.
