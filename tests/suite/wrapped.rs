@@ -145,6 +145,17 @@ fn nothing_is_left_when_the_host_is_killed() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn an_isolated_component_is_not_started_as_what_it_is_not() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("doorman")?;
+    let policy = person.has_policy(&person.path("plugins/doorman.wasm"), "isolation = \"process\"")?;
+    let run = person.types(&["run", "./plugins/doorman.wasm", "--policy", &policy])?;
+    let other = "plugin doorman is no provider; if it is an auth handler, log in with it by 'portcullis auth login'\n";
+    assert_eq!((run.status.code(), stderr(&run).as_str()), (Some(1), other));
+    Ok(())
+}
+
 /// Returns where `/proc` tells of the programs that a process has started and that still run.
 fn children(of: u32) -> Vec<PathBuf> {
     // Each thread has its own list, and children are started from one that does nothing else.

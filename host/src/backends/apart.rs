@@ -15,7 +15,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Grants, Isolation, LaunchError, Limits, PluginSpec, Provider, RunAs,
+    AuthHandler, Backend, BackendName, Grants, Isolation, Kind, LaunchError, Limits, PluginSpec, Provider,
+    RunAs,
 };
 use rustix::fs::{Access, access};
 
@@ -83,10 +84,13 @@ impl Isolating {
         self.shim.as_ref().filter(|_| spec.run_as.isolation == Isolation::Process)
     }
 
-    /// Wraps a component.
-    async fn apart(&self, shim: &ShimSource, spec: PluginSpec) -> Result<Apart, LaunchError> {
+    /// Wraps a component, if it is of a kind.
+    async fn apart(&self, shim: &ShimSource, spec: PluginSpec, wanted: Kind) -> Result<Apart, LaunchError> {
         let compiled = self.component.precompile(&spec.path).await?;
         LaunchError::check_digest(&spec.path, spec.digest, compiled.digest)?;
+        if compiled.kind != wanted {
+            return Err(LaunchError::OtherKind { wanted });
+        }
         let PluginSpec { name, grants, limits, run_as, host, prints, .. } = spec;
         let of_child = limits_of_child(&limits);
         let manifest = Manifest {
@@ -185,13 +189,13 @@ impl Backend for Isolating {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let Some(shim) = self.shim(&spec) else { return self.component.launch_provider(spec).await };
-        let apart = self.apart(shim, spec).await?;
+        let apart = self.apart(shim, spec, Kind::Provider).await?;
         self.process.launch_provider(apart.spec.clone()).await
     }
 
     async fn launch_auth_handler(&self, spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
         let Some(shim) = self.shim(&spec) else { return self.component.launch_auth_handler(spec).await };
-        let apart = self.apart(shim, spec).await?;
+        let apart = self.apart(shim, spec, Kind::AuthHandler).await?;
         self.process.launch_auth_handler(apart.spec.clone()).await
     }
 }
