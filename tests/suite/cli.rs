@@ -190,6 +190,18 @@ fn an_output_directory_that_no_action_uses_is_not_left() -> TestResult {
 }
 
 #[test]
+fn a_dry_run_has_the_output_directory_that_its_plugin_was_granted_and_leaves_none() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let grant = "fs = [{ host = \"./out\", guest = \"/out\", access = \"write\" }]";
+    let policy = person.has_policy(&fixtures::guest("acrobat"), grant)?;
+    let run = ["run", "acrobat", "operation=ok", "--policy", &policy, "--capability", "action"];
+    answer(&person.types(&[&run[..], &["--output-dir", "out", "--dry-run"]].concat())?);
+    assert!(!person.path("out").exists());
+    Ok(())
+}
+
+#[test]
 fn a_sensitive_value_is_in_no_error_and_no_log() -> TestResult {
     let person = Person::new()?;
     person.has_guest("keeper")?;

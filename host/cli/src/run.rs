@@ -170,7 +170,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     };
     match outcome {
         Ok(ran) => {
-            if ran.capability == Capability::ACTION {
+            if ran.capability == Capability::ACTION && !ran.dry_run {
                 made.keep();
             }
             match streams.take_failure() {
@@ -271,9 +271,11 @@ fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, 
         .with_context(|| format!("failed to resolve output directory {shown:?}"))
         .or_exit(Exit::InvalidInput)?;
     let whole_shown = whole.display().to_string();
+    let made = Made::make(&whole);
     let made = match args.dry_run {
-        true => Made::default(),
-        false => Made::make(&whole)
+        // For as long as it runs: a plugin that was granted it does not start without.
+        true => made.unwrap_or_default(),
+        false => made
             .with_context(|| format!("failed to create output directory {whole_shown:?}"))
             .or_exit(Exit::InvalidInput)?,
     };
