@@ -29,6 +29,10 @@ use crate::process::{ProcessBackend, ProcessOptions};
 /// Begins the names of the directories that hold files wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";
 
+/// What a message may hold beside the text that the limit is about, as the shim has it. With less, one at its limit
+/// would get through a sandbox and not through a process.
+const WRAPPING: u64 = 1 << 20;
+
 /// Where the shim, a whole program, comes from. It is read when a component is to be isolated.
 #[derive(Clone)]
 pub struct ShimSource(Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>);
@@ -178,7 +182,8 @@ fn sweep(base: &Path) {
 /// they would mean something else. Only messages that may be larger than usual have to get through the process, too.
 fn limits_of_child(own: &Limits) -> Limits {
     let usual = Limits::default().resolve(BackendName::Process).message;
-    Limits { message: own.message.map(|own| own.max(usual)), ..Limits::default() }
+    let message = own.resolve(BackendName::Component).message.max(usual).saturating_add(WRAPPING);
+    Limits { message: Some(message), ..Limits::default() }
 }
 
 #[async_trait]
@@ -263,9 +268,9 @@ mod tests {
     #[test]
     fn a_child_is_held_to_nothing_and_takes_what_its_component_does() {
         let message = |message| Limits { message: Some(message), ..Limits::default() };
-        check(message(128 << 20), 128 << 20);
-        check(message(1 << 10), 64 << 20);
+        check(message(128 << 20), 129 << 20);
+        check(message(1 << 10), 65 << 20);
         let cpu = Some(Duration::from_secs(1));
-        check(Limits { memory: Some(1 << 20), cpu, concurrency: Some(1), ..Limits::default() }, 64 << 20);
+        check(Limits { memory: Some(1 << 20), cpu, concurrency: Some(1), ..Limits::default() }, 65 << 20);
     }
 }
