@@ -215,7 +215,7 @@ mod tests {
         check_refused("PORTCULLIS_LIMIT_MEMORY", "16MiB,", "a size is a whole number");
         check_refused("PORTCULLIS_LIMIT_CPU", "fast", "a duration is a whole number");
         check_refused("PORTCULLIS_LIMIT_CONCURRENCY", "0", "no number from 1 on");
-        check_refused("PORTCULLIS_LIMIT_GPU", "1", "is no limit");
+        check_refused("PORTCULLIS_LIMIT_GPU", "1", "is not a limit");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn whoever_wants_to_know_is_told_of_each_call() -> TestResult {
         let output = person.command(&run).env("PORTCULLIS_LOG_LEVEL", level).output()?;
         answer(&output);
         let told =
-            "DEBUG portcullis::plugin: call ended plugin=acrobat module=\"portcullis::supervise::told\"";
+            "DEBUG portcullis::plugin: call ended plugin=acrobat module=\"portcullis::supervise::call_log\"";
         assert_eq!(stderr(&output).contains(told), is_told, "{level}: {}", stderr(&output));
     }
     Ok(())

@@ -61,6 +61,6 @@ fn the_log_tells_when_a_plugin_is_left_alone_and_when_no_longer() {
         1,
         "{lines:?}"
     );
-    assert_eq!(count("plugin is in quarantine after 5 restarts"), 1, "{lines:?}");
-    assert_eq!(count("its quarantine is lifted"), 1, "{lines:?}");
+    assert_eq!(count("message=plugin is in quarantine after 5 restarts"), 1, "{lines:?}");
+    assert_eq!(count("message=its quarantine is lifted plugin=p"), 1, "{lines:?}");
 }
