@@ -13,7 +13,8 @@ use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::supervise::{AuthHandlerKind, ProviderKind, launch};
 use portcullis_bundle::Manifest;
 use portcullis_contract::{
-    AuthHandler, BackendName, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
+    AuthHandler, BackendName, CallError, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
+    StopReason, chain,
 };
 use portcullis_serve::{Level, Outcome, Served, Surroundings};
 
@@ -51,12 +52,14 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     let mut served = match own.manifest().kind {
         Kind::Provider => Served::provider(async move |around: Surroundings| {
             let (backend, spec) = prepare(&own, &around)?;
-            let launched = launch::<ProviderKind>(Arc::new(backend), spec, PATIENCE).await?;
+            let launched =
+                launch::<ProviderKind>(Arc::new(backend), spec, PATIENCE).await.map_err(to_tell)?;
             Ok(Arc::new(launched) as Arc<dyn Provider>)
         }),
         Kind::AuthHandler => Served::auth_handler(async move |around: Surroundings| {
             let (backend, spec) = prepare(&own, &around)?;
-            let launched = launch::<AuthHandlerKind>(Arc::new(backend), spec, PATIENCE).await?;
+            let launched =
+                launch::<AuthHandlerKind>(Arc::new(backend), spec, PATIENCE).await.map_err(to_tell)?;
             Ok(Arc::new(launched) as Arc<dyn AuthHandler>)
         }),
     };
@@ -67,6 +70,18 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     served.options.message_limit = message;
     served.options.answer_limit = message;
     served.run()
+}
+
+/// Has a component that did not start tell so whoever asks what it offers. Of a program that ends, a host has no more
+/// than a line of its log, and does not know a limit in it.
+fn to_tell(error: LaunchError) -> LaunchError {
+    match error {
+        LaunchError::Failed(source) => LaunchError::Undescribed(match source.downcast::<CallError>() {
+            Ok(error) => *error,
+            Err(source) => CallError::Stopped(StopReason::Lost { reason: chain(source.as_ref()) }),
+        }),
+        other => other,
+    }
 }
 
 /// Returns from which level on our own lines go to the host. It filters them, too, but they cost time.

@@ -156,6 +156,36 @@ fn an_isolated_component_is_not_started_as_what_it_is_not() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn why_a_component_does_not_start_is_told_once() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    for (lines, reason, advice) in [
+        (
+            "limits.memory = \"64KiB\"",
+            "limit memory reached: asked ",
+            "allowed 64KiB; a policy can allow more: memory, in [plugin.NAME.limits]\n",
+        ),
+        (
+            "fs = [{ host = \"/no/where\", guest = \"/in\", access = \"read\" }]",
+            "the plugin stopped before it answered: cannot give access to /no/where: No such file or directory",
+            "(os error 2)\n",
+        ),
+    ] {
+        person.has_wrapped("acrobat", "wrapped", lines)?;
+        let lines = format!("isolation = \"process\"\n{lines}");
+        let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), &lines)?;
+        for (file, name) in [("./wrapped", "wrapped"), ("acrobat", "acrobat")] {
+            let run = person.types(&["run", file, "operation=ok", "--policy", &policy])?;
+            let told = format!("plugin {name}: does not say what it offers: {reason}");
+            fails(&run, 1, &told);
+            assert!(stderr(&run).starts_with(&told) && stderr(&run).ends_with(advice), "{}", stderr(&run));
+            assert_eq!(stderr(&run).lines().count(), 1, "{}", stderr(&run));
+        }
+    }
+    Ok(())
+}
+
 /// Returns where `/proc` tells of the programs that a process has started and that still run.
 fn children(of: u32) -> Vec<PathBuf> {
     // Each thread has its own list, and children are started from one that does nothing else.
