@@ -186,6 +186,20 @@ fn why_a_component_does_not_start_is_told_once() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn what_narrows_a_wrapped_file_does_not_narrow_what_is_isolated() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    for isolation in ["sandbox", "process"] {
+        let lines = format!("isolation = {isolation:?}\nenv = [\"LANG\"]");
+        let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), &lines)?;
+        let mut run = person.command(&["run", "acrobat", "operation=env", "name=LANG", "--policy", &policy]);
+        run.envs([("LANG", "C"), ("PORTCULLIS_DENY", "all"), ("PORTCULLIS_LIMIT_MEMORY", "64KiB")]);
+        assert_eq!(answer(&run.output()?)["data"]["value"], "C", "{isolation}");
+    }
+    Ok(())
+}
+
 /// Returns where `/proc` tells of the programs that a process has started and that still run.
 fn children(of: u32) -> Vec<PathBuf> {
     // Each thread has its own list, and children are started from one that does nothing else.

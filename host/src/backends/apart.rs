@@ -76,9 +76,13 @@ struct Directory {
 impl Isolating {
     pub(super) fn new(
         component: ComponentBackend,
-        process: ProcessOptions,
+        mut process: ProcessOptions,
         shim: Option<ShimSource>,
     ) -> Self {
+        // They narrow what somebody wrapped. What is wrapped here may what a component in a sandbox may.
+        process.environment.retain(|(name, _)| {
+            name != "PORTCULLIS_DENY" && !name.as_encoded_bytes().starts_with(b"PORTCULLIS_LIMIT_")
+        });
         let directory = process.runtime_dir.clone();
         Self { component, process: ProcessBackend::new(process), shim, directory }
     }
