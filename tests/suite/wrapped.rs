@@ -200,6 +200,22 @@ fn what_narrows_a_wrapped_file_does_not_narrow_what_is_isolated() -> TestResult 
     Ok(())
 }
 
+#[test]
+fn what_an_isolated_component_is_denied_is_told_with_what_would_allow_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("keeper")?;
+    let policy = person.has_policy(&person.path("plugins/keeper.wasm"), "isolation = \"process\"")?;
+    for (operation, call, token) in [("identity", "auth_identity", false), ("token", "auth_token", true)] {
+        let operation = format!("operation={operation}");
+        let run = person.types(&["run", "keeper", &operation, "handler=door", "--policy", &policy])?;
+        fails(&run, 1, "access denied: auth handler \"door\" is not in the allowed set");
+        let allow = format!("identity = {{ handlers = [\"door\"], token = {token} }}");
+        let denied = format!("plugin=keeper call={call:?} asked=\"door\" allow={allow:?}\n");
+        assert!(stderr(&run).contains(&denied), "{}", stderr(&run));
+    }
+    Ok(())
+}
+
 /// Returns where `/proc` tells of the programs that a process has started and that still run.
 fn children(of: u32) -> Vec<PathBuf> {
     // Each thread has its own list, and children are started from one that does nothing else.

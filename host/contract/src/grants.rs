@@ -67,17 +67,21 @@ impl SecretGrant {
 /// The identities that a plugin may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityGrant {
-    /// The auth handlers, by exact name. The host's default handler is granted under its own name only.
+    /// The auth handlers, by exact name, or [`EVERY`](Self::EVERY). The host's default handler is granted under its own
+    /// name only.
     pub handlers: Vec<String>,
     /// Whether it may get access tokens, too.
     pub token: bool,
 }
 
 impl IdentityGrant {
+    /// In the place of a name: every handler, the default one without its name included. No policy can say it.
+    pub const EVERY: &str = "*";
+
     /// Returns whether the plugin may ask this handler for the user's identity.
     #[must_use]
     pub fn covers(&self, handler: &str) -> bool {
-        !handler.is_empty() && self.handlers.iter().any(|name| name == handler)
+        self.handlers.iter().any(|name| name == Self::EVERY || (name == handler && !handler.is_empty()))
     }
 }
 
@@ -250,6 +254,20 @@ mod tests {
         check("a*b*c", "a-b-b-c", true);
         check("a*bc*c", "abc", false);
         check("ab*ba", "aba", false);
+    }
+
+    #[test]
+    fn a_handler_is_granted_by_its_name_and_only_a_host_grants_every_one() {
+        let check = |granted: &str, handler: &str, expected: bool| {
+            let grant = IdentityGrant { handlers: vec![granted.to_owned()], token: false };
+            assert_eq!(grant.covers(handler), expected, "{granted:?} and {handler:?}");
+        };
+        check("door", "door", true);
+        check("door", "side", false);
+        check("door", "", false);
+        check("", "", false);
+        check(IdentityGrant::EVERY, "door", true);
+        check(IdentityGrant::EVERY, "", true);
     }
 
     fn check_authority(text: &str, expected: Option<&str>) {

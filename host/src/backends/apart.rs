@@ -15,8 +15,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis_bundle::{Durability, Existing, Manifest, Parts, write};
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Grants, Isolation, Kind, LaunchError, Limits, PluginSpec, Provider,
-    RunAs,
+    AuthHandler, Backend, BackendName, Grants, IdentityGrant, Isolation, Kind, LaunchError, Limits,
+    PluginSpec, Provider, RunAs,
 };
 use rustix::fs::{Access, access};
 
@@ -110,8 +110,9 @@ impl Isolating {
             engine: FINGERPRINT.to_owned(),
             class: compiled.class,
             instances: run_as.instances,
-            // Which secrets it may ask for is decided here, and may be more than its policy says.
-            grants: Grants { secrets: every_secret(), ..grants.clone() },
+            // Which secrets and identities it may ask for is decided here, where what would allow more is told. Of
+            // secrets that may be more than its policy says.
+            grants: Grants { secrets: every_secret(), identity: Some(every_identity()), ..grants.clone() },
             limits,
             // It is run at once, so nobody needs these.
             offers: Vec::new(),
@@ -180,6 +181,10 @@ fn sweep(base: &Path) {
             tracing::debug!(path = %path.display(), %error, "what a killed host left stays");
         }
     }
+}
+
+fn every_identity() -> IdentityGrant {
+    IdentityGrant { handlers: vec![IdentityGrant::EVERY.to_owned()], token: true }
 }
 
 /// Returns the limits of the child that runs a component. The component's own are in the file; as limits of a process
