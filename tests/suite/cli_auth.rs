@@ -340,6 +340,21 @@ fn a_file_with_several_handlers_wants_one_of_them_named(door: Door) -> TestResul
 
 /// `--scope "$SCOPE"`, and there is none.
 #[test]
+fn a_limit_that_a_handler_reached_is_told_with_where_to_raise_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("doorman")?;
+    let policy = person.has_policy(&person.path("plugins/doorman.wasm"), "limits.output = \"1KiB\"")?;
+    let login = person.auth(&["login", "door", "--tenant", "flood", "--policy", &policy])?;
+    let more = "allowed 1KiB; a policy can allow more: output, in [plugin.NAME.limits]\n";
+    fails(&login, 1, more);
+    // One that does not start is told of among others.
+    let policy = person.has_policy(&person.path("plugins/doorman.wasm"), "limits.memory = \"64KiB\"")?;
+    let status = person.auth(&["status", "--policy", &policy])?;
+    fails(&status, 1, "allowed 64KiB; a policy can allow more: memory, in [plugin.NAME.limits]\n");
+    Ok(())
+}
+
+#[test]
 fn a_scope_that_says_nothing_is_none() -> TestResult {
     let person = with_doorman(Door::Component)?;
     // Neither takes a scope, and both are asked.

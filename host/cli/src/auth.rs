@@ -229,7 +229,8 @@ async fn find_some(
         return Err(anyhow!("--handler chooses among what a file offers, and no file is given").into());
     }
     let found = clock.hold(host.auth_handlers(common.plugins.describe())).await?;
-    let failures: Vec<_> = found.failed.into_iter().map(Failure::from).collect();
+    let limited = |error: FindError| Failure::from(errors::limited(error.into(), None));
+    let failures: Vec<_> = found.failed.into_iter().map(limited).collect();
     if found.handlers.is_empty() {
         tell(&failures).await;
         let nothing = common.plugins.nothing_found(session, "auth handlers");
@@ -283,10 +284,16 @@ fn gate(
 /// Makes a failure of a call's error.
 ///
 /// A plugin knows its deadline and may report an error of its own just as it passes; that counts as a timeout.
-fn failed(clock: &Clock, error: impl Into<anyhow::Error>, what: impl Into<String>) -> Failure {
+fn failed(
+    handler: &RegisteredHandler,
+    clock: &Clock,
+    error: impl Into<anyhow::Error>,
+    what: impl Into<String>,
+) -> Failure {
     let is_over = clock.call.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now());
     let exit = if is_over { Exit::TimedOut } else { Exit::Failed };
-    Failure { exit, problem: clock.whole(error.into()).context(what.into()) }
+    let problem = clock.whole(error.into()).context(what.into());
+    Failure { exit, problem: errors::limited(problem, Some(handler.plugin.info())) }
 }
 
 /// Says how a login stands with a handler; otherwise, what failed.
@@ -297,7 +304,7 @@ async fn status_of(
     failure: impl Into<String>,
 ) -> Result<AuthStatus, Failure> {
     let status = handler.status(&clock.call, account).await;
-    status.map_err(|error| failed(clock, error, failure))
+    status.map_err(|error| failed(handler, clock, error, failure))
 }
 
 #[cfg(test)]
@@ -318,7 +325,7 @@ mod tests {
     fn a_late_answer_is_measured_by_what_was_given_for_everything() {
         let clock = Clock::start(Some(Duration::from_secs(2)));
         let late = || CallError::TimedOut { limit: Duration::from_millis(1957) };
-        let said = |error: anyhow::Error| exit::chain(&failed(&clock, error, "no login").problem);
+        let said = |error: anyhow::Error| exit::chain(&clock.whole(error).context("no login"));
         assert_eq!(said(late().into()), "no login: no answer within 2s");
         let broken = anyhow::Error::new(late()).context("login stream error");
         assert_eq!(said(broken), "no login: login stream error: no answer within 2s");

@@ -75,7 +75,7 @@ pub(crate) fn find(error: FindError) -> Failure {
         | FindError::DiscoverAuthHandlers(_)
         | FindError::Unreadable { .. }
         | FindError::Misfit { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
-        other => limited(other.into()).into(),
+        other => limited(other.into(), None).into(),
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn run(error: RunError) -> Failure {
         RunError::TimedOut { .. } => Exit::TimedOut,
         _ => Exit::Failed,
     };
-    let problem = limited(error.into());
+    let problem = limited(error.into(), None);
     if exit == Exit::TimedOut && progress::is_unfinished() {
         // The next try begins anew: with as little time it never ends.
         let problem = anyhow!(
@@ -121,15 +121,16 @@ pub(crate) fn run(error: RunError) -> Failure {
     Failure { exit, problem }
 }
 
-/// Adds to an error about a limit where to raise it: the defaults are too low for some plugins.
-fn limited(problem: anyhow::Error) -> anyhow::Error {
+/// Adds to an error about a limit where to raise it: the defaults are too low for some plugins. The error of a
+/// run names the plugin itself.
+pub(crate) fn limited(problem: anyhow::Error, plugin: Option<&PluginInfo>) -> anyhow::Error {
     let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
         Some(CallError::Limit { which, allowed, .. }) => Some((*which, *allowed)),
         _ => None,
     };
     let Some((which, allowed)) = problem.chain().find_map(reached) else { return problem };
     let call = problem.chain().find_map(<dyn Error>::downcast_ref::<FailedCall>);
-    let more = more(which, allowed, call.map(|call| call.plugin.as_ref()));
+    let more = more(which, allowed, plugin.or(call.map(|call| call.plugin.as_ref())));
     anyhow!("{problem:#}; {more}")
 }
 

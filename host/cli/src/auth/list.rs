@@ -136,8 +136,9 @@ async fn list(
     clock: &Clock,
 ) -> Result<Vec<CachedRow>, Failure> {
     let tokens = handler.list_cached_tokens(&clock.call, args.common.profile().as_deref()).await;
-    let tokens = tokens
-        .map_err(|error| failed(clock, error, format!("Failed to list tokens for {}", handler.name())))?;
+    let tokens = tokens.map_err(|error| {
+        failed(handler, clock, error, format!("Failed to list tokens for {}", handler.name()))
+    })?;
     let now = moment::now();
     Ok(tokens.into_iter().map(|token| CachedRow::new(&handler.info, token, now)).collect())
 }
@@ -150,7 +151,7 @@ async fn purge(
 ) -> Result<u32, Failure> {
     let purged = handler.purge_expired_tokens(&clock.call, args.common.profile().as_deref()).await;
     let count = purged.map_err(|error| {
-        failed(clock, error, format!("Failed to purge expired tokens for {}", handler.name()))
+        failed(handler, clock, error, format!("Failed to purge expired tokens for {}", handler.name()))
     })?;
     let name = handler.name();
     let told = match count {

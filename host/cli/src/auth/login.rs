@@ -83,7 +83,7 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
             return Ok(Exit::Done);
         }
         let login = handler.login(&clock.call, request, Some(&mut OnStderr)).await;
-        let result = login.map_err(|error| failed(&clock, error, "authentication failed"))?;
+        let result = login.map_err(|error| failed(&handler, &clock, error, "authentication failed"))?;
         note(session, &summary(&handler, &result)).await;
         Ok(Exit::Done)
     })
@@ -129,7 +129,7 @@ async fn is_done_already(
     let account = Account { profile: request.profile.clone(), hostname };
     if args.force {
         let out = handler.logout(&clock.call, &account).await;
-        out.map_err(|error| failed(clock, error, "logout failed"))?;
+        out.map_err(|error| failed(handler, clock, error, "logout failed"))?;
         return Ok(false);
     }
     // A program that logs itself in asks nobody, and does it as often as it likes.

@@ -80,7 +80,9 @@ pub(super) async fn main(
                     return Ok(());
                 }
                 let out = handler.logout(&clock.call, &account).await;
-                out.map_err(|error| failed(&clock, error, format!("Logout failed for {}", handler.name())))?;
+                out.map_err(|error| {
+                    failed(handler, &clock, error, format!("Logout failed for {}", handler.name()))
+                })?;
                 note(session, &format!("Successfully logged out from {name}.")).await;
                 Ok::<_, Failure>(())
             };

@@ -64,7 +64,7 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
         let token = handler
             .token(&clock.call, request)
             .await
-            .map_err(|error| failed(&clock, error, "failed to get token"))?;
+            .map_err(|error| failed(&handler, &clock, error, "failed to get token"))?;
         let text = if args.raw {
             token.access_token + "\n"
         } else {
