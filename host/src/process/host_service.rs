@@ -8,10 +8,11 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use portcullis_contract::proto::HostAnswer;
-use portcullis_contract::{CallError, HostError, HostService, PromptError, StopReason};
+use portcullis_contract::{CallError, HostError, HostService, LimitName, PromptError, StopReason};
 use portcullis_goplugin::{Broker, BrokerError, Serving};
 use portcullis_proto as proto;
 use portcullis_proto::host_service_server::{self, HostServiceServer};
+use prost::Message;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -117,7 +118,8 @@ impl HostDoor {
             return Ok(Some(id));
         }
         // Upstream takes 4 MiB here; a policy's own limit says the same of all messages.
-        let server = HostServiceServer::new(Served(Arc::clone(host)))
+        let served = Served { host: Arc::clone(host), message_limit: self.message_limit as u64 };
+        let server = HostServiceServer::new(served)
             .max_decoding_message_size(self.message_limit)
             .max_encoding_message_size(self.message_limit);
         let most = REQUESTS.saturating_add(self.message_limit);
@@ -155,10 +157,25 @@ impl HostDoor {
 
 /// A host service, as the wire has it.
 #[derive(Debug)]
-struct Served(Arc<dyn HostService>);
+struct Served {
+    host: Arc<dyn HostService>,
+    message_limit: u64,
+}
 
-fn answer<T, M: From<HostAnswer<T>>>(answer: Result<T, HostError>) -> Result<Response<M>, Status> {
-    Ok(Response::new(HostAnswer(answer).into()))
+impl Served {
+    /// Makes a message of an answer. That one is too large is said in it, as any failure of ours; left to tonic, it
+    /// would be a status in that library's words.
+    fn answer<T, M: From<HostAnswer<T>> + Message>(
+        &self,
+        answer: Result<T, HostError>,
+    ) -> Result<Response<M>, Status> {
+        let message = M::from(HostAnswer(answer));
+        let size = message.encoded_len() as u64;
+        Ok(Response::new(match CallError::check_bytes(LimitName::Message, size, self.message_limit) {
+            Ok(()) => message,
+            Err(limit) => HostAnswer::<T>(Err(HostError::Failed(limit.to_string()))).into(),
+        }))
+    }
 }
 
 /// Returns the status that stands for the reason why nobody answered.
@@ -178,7 +195,7 @@ impl host_service_server::HostService for Served {
         &self,
         request: Request<proto::GetSecretRequest>,
     ) -> Result<Response<proto::GetSecretResponse>, Status> {
-        answer(self.0.get_secret(&request.get_ref().name).await)
+        self.answer(self.host.get_secret(&request.get_ref().name).await)
     }
 
     async fn set_secret(
@@ -186,21 +203,21 @@ impl host_service_server::HostService for Served {
         request: Request<proto::SetSecretRequest>,
     ) -> Result<Response<proto::SetSecretResponse>, Status> {
         let proto::SetSecretRequest { name, value } = request.get_ref();
-        answer(self.0.set_secret(name, value).await)
+        self.answer(self.host.set_secret(name, value).await)
     }
 
     async fn delete_secret(
         &self,
         request: Request<proto::DeleteSecretRequest>,
     ) -> Result<Response<proto::DeleteSecretResponse>, Status> {
-        answer(self.0.delete_secret(&request.get_ref().name).await)
+        self.answer(self.host.delete_secret(&request.get_ref().name).await)
     }
 
     async fn list_secrets(
         &self,
         request: Request<proto::ListSecretsRequest>,
     ) -> Result<Response<proto::ListSecretsResponse>, Status> {
-        answer(self.0.list_secrets(&request.get_ref().pattern).await)
+        self.answer(self.host.list_secrets(&request.get_ref().pattern).await)
     }
 
     async fn get_auth_identity(
@@ -208,28 +225,28 @@ impl host_service_server::HostService for Served {
         request: Request<proto::GetAuthIdentityRequest>,
     ) -> Result<Response<proto::GetAuthIdentityResponse>, Status> {
         let proto::GetAuthIdentityRequest { handler_name, scope } = request.get_ref();
-        answer(self.0.auth_identity(handler_name, scope).await)
+        self.answer(self.host.auth_identity(handler_name, scope).await)
     }
 
     async fn list_auth_handlers(
         &self,
         _: Request<proto::ListAuthHandlersRequest>,
     ) -> Result<Response<proto::ListAuthHandlersResponse>, Status> {
-        Ok(Response::new(self.0.auth_handlers().await.into()))
+        Ok(Response::new(self.host.auth_handlers().await.into()))
     }
 
     async fn get_auth_token(
         &self,
         request: Request<proto::GetAuthTokenRequest>,
     ) -> Result<Response<proto::GetAuthTokenResponse>, Status> {
-        answer(self.0.auth_token(&request.into_inner().into()).await)
+        self.answer(self.host.auth_token(&request.into_inner().into()).await)
     }
 
     async fn get_auth_groups(
         &self,
         request: Request<proto::GetAuthGroupsRequest>,
     ) -> Result<Response<proto::GetAuthGroupsResponse>, Status> {
-        answer(self.0.auth_groups(&request.get_ref().handler_name).await)
+        self.answer(self.host.auth_groups(&request.get_ref().handler_name).await)
     }
 
     /// The one call that fails with a status (contract spec 1.9): its answer has no room for a sentence.
@@ -237,7 +254,7 @@ impl host_service_server::HostService for Served {
         &self,
         request: Request<proto::PromptAuthResponseRequest>,
     ) -> Result<Response<proto::PromptAuthResponseResponse>, Status> {
-        match self.0.prompt_auth_response(&request.into_inner().into()).await {
+        match self.host.prompt_auth_response(&request.into_inner().into()).await {
             Ok(value) => Ok(Response::new(proto::PromptAuthResponseResponse { value })),
             Err(error) => Err(status(&error)),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis::contract::{
     AuthHandlers, CallError, Claims, Configuration, Grants, IdentityGrant, SecretGrant, Token, TokenRequest,
+    chain,
 };
 use portcullis::host::services::{IdentityError, IdentityService, IdentitySource};
 use portcullis::secrets::FileStore;
@@ -68,8 +69,12 @@ fn grants() -> Grants {
 
 /// Starts the keeper in a host that has secrets and accounts.
 async fn keeper(host: &mut TestHost) -> Result<TestPlugin, Box<dyn std::error::Error>> {
+    keeper_of(host, r#"{"app.one":"1","app.two":"zwei 𝄞","other":"hidden"}"#).await
+}
+
+async fn keeper_of(host: &mut TestHost, secrets: &str) -> Result<TestPlugin, Box<dyn std::error::Error>> {
     let file = host.scratch().join("secrets.json");
-    fs::write(&file, r#"{"app.one":"1","app.two":"zwei 𝄞","other":"hidden"}"#)?;
+    fs::write(&file, secrets)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     let store = Arc::new(FileStore::open(&file)?);
     host.grants = grants();
@@ -112,6 +117,22 @@ async fn granted_secrets_are_read_listed_set_and_deleted(door: Door) -> TestResu
         ask(&plugin, json!({"operation": "delete", "name": "app.scratch"})).await?;
     }
     assert_eq!(get("app.scratch").await?, json!({"found": false, "value": ""}));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_too_large_is_refused_in_the_words_of_the_limit(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    host.limits.message = Some(1 << 10);
+    let plugin = keeper_of(&mut host, &json!({"app.large": "x".repeat(4 << 10)}).to_string()).await?;
+    let error =
+        ask(&plugin, json!({"operation": "get", "name": "app.large"})).await.expect_err("it is large");
+    let said = chain(&error);
+    assert!(said.ends_with("limit message reached: asked 4.1KiB, allowed 1KiB"), "{said}");
     Ok(())
 }
 
