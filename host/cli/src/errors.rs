@@ -59,14 +59,14 @@ pub(crate) fn find(error: FindError) -> Failure {
                 anyhow!("{plugin} offers several {all}: {}; choose one with {option}", listed(&names));
             Failure { exit: Exit::InvalidInput, problem }
         }
-        FindError::Launch { ref plugin, source: LaunchError::OtherKind { wanted } } => {
+        FindError::Launch { ref file, source: LaunchError::OtherKind { wanted } } => {
             let (what, instead) = match wanted {
                 Kind::Provider => {
                     ("provider", "if it is an auth handler, log in with it by 'portcullis auth login'")
                 }
                 Kind::AuthHandler => ("auth handler", "if it is a provider, execute it by 'portcullis run'"),
             };
-            let plugin = visible_line(plugin.as_str());
+            let plugin = visible_line(file.name.as_str());
             let problem = anyhow!("plugin {plugin} is no {what}; {instead}");
             Failure { exit: Exit::Failed, problem }
         }
@@ -121,32 +121,47 @@ pub(crate) fn run(error: RunError) -> Failure {
     Failure { exit, problem }
 }
 
-/// Adds to an error about a limit where to raise it: the defaults are too low for some plugins. The error of a
-/// run names the plugin itself.
+/// Adds to an error about a limit where to raise it: the defaults are too low for some plugins. Which plugin it
+/// was the error of a run or a start says itself.
 pub(crate) fn limited(problem: anyhow::Error, plugin: Option<&PluginInfo>) -> anyhow::Error {
     let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
         Some(CallError::Limit { which, allowed, .. }) => Some((*which, *allowed)),
         _ => None,
     };
     let Some((which, allowed)) = problem.chain().find_map(reached) else { return problem };
-    let call = problem.chain().find_map(<dyn Error>::downcast_ref::<FailedCall>);
-    let more = more(which, allowed, plugin.or(call.map(|call| call.plugin.as_ref())));
-    anyhow!("{problem:#}; {more}")
+    let named = problem.chain().find_map(file_of).or(plugin.map(of_plugin));
+    let native = named.filter(|(backend, _)| *backend == BackendName::Process).map(|(_, path)| path);
+    anyhow!("{problem:#}; {}", more(which, allowed, native))
+}
+
+/// Returns the file of the plugin that an error names, and what runs it.
+fn file_of(cause: &(dyn Error + 'static)) -> Option<(BackendName, &Path)> {
+    if let Some(FailedCall { plugin, .. }) = cause.downcast_ref::<FailedCall>() {
+        return Some(of_plugin(plugin));
+    }
+    match cause.downcast_ref::<FindError>() {
+        Some(FindError::Launch { file, .. }) => Some((file.backend, file.path.as_path())),
+        _ => None,
+    }
+}
+
+fn of_plugin(plugin: &PluginInfo) -> (BackendName, &Path) {
+    (plugin.backend, plugin.path.as_path())
 }
 
 /// Says where a limit can be raised. A native plugin may have reached one of its own; the file of a wrapped one says
 /// which it has.
-fn more(which: LimitName, allowed: Amount, plugin: Option<&PluginInfo>) -> String {
+fn more(which: LimitName, allowed: Amount, native: Option<&Path>) -> String {
     let policy = format!("a policy can allow more: {which}, in [plugin.NAME.limits]");
-    let native = plugin.filter(|plugin| plugin.backend == BackendName::Process);
-    let Some(file) = native.and_then(|plugin| File::open(&plugin.path).ok()) else { return policy };
+    let Some(file) = native.and_then(|path| File::open(path).ok()) else { return policy };
     match Bundle::read(&file) {
         Ok(Some(wrapped)) => {
             let own = describe::limits(&wrapped.manifest().limits.resolve(BackendName::Component));
-            if own.get(which.to_string().as_str()) == Some(&allowed.to_string()) {
+            let which = which.to_string();
+            if own.get(which.as_str()) == Some(&allowed.to_string()) {
                 return format!("the limit is part of its file; wrap it again, and {policy}");
             }
-            policy
+            format!("{policy}, unless the limit is that of PORTCULLIS_LIMIT_{}", which.to_uppercase())
         }
         Ok(None) | Err(_) => format!("{policy}, unless the limit is the plugin's own"),
     }
@@ -157,6 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use portcullis::host::ExecuteError;
+    use portcullis::host::discover::Candidate;
     use portcullis_contract::{Digest, PluginName, Refusal};
 
     use super::*;
@@ -167,6 +183,11 @@ mod tests {
         let took = Duration::ZERO;
         let call = FailedCall { provider: "echo".to_owned(), plugin, error, took };
         RunError::Execution(ExecuteError::Call(call))
+    }
+
+    fn file(name: &str) -> Box<Candidate> {
+        let (path, name, backend) = (PathBuf::from(name), PluginName::new(name), BackendName::Component);
+        Box::new(Candidate { path, name, backend })
     }
 
     fn check(error: RunError, exit: Exit, text: &str) {
@@ -217,7 +238,7 @@ mod tests {
         );
         let source = LaunchError::failed(limit());
         check(
-            RunError::Find(FindError::Launch { plugin: PluginName::new("p"), source }),
+            RunError::Find(FindError::Launch { file: file("p"), source }),
             Exit::Failed,
             "plugin p: did not start: limit memory reached: asked 65MiB, allowed 64MiB; a policy can allow more: memory, \
              in [plugin.NAME.limits]",
@@ -229,7 +250,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_not_found() {
         let source = LaunchError::Unreadable { path: "x".into(), source: ErrorKind::NotFound.into() };
-        let error = FindError::Launch { plugin: PluginName::new("x"), source };
+        let error = FindError::Launch { file: file("x"), source };
         assert_eq!(find(error).exit, Exit::NotFound);
     }
 
@@ -238,7 +259,7 @@ mod tests {
         for source in
             [LaunchError::OtherKind { wanted: Kind::Provider }, LaunchError::failed(CallError::Gone)]
         {
-            let error = FindError::Launch { plugin: PluginName::new("x\nforged"), source };
+            let error = FindError::Launch { file: file("x\nforged"), source };
             let told = format!("{:#}", find(error).problem);
             assert!(told.starts_with("plugin x\\nforged"), "{told}");
         }

@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 use portcullis::Host;
 use portcullis::component::{ComponentBackend, FINGERPRINT, Precompiled};
-use portcullis::host::discover::{self, plugin_name};
+use portcullis::host::discover::{self, Candidate, plugin_name};
 use portcullis::host::{Describe, FindError, Listed, Offers, Wanted};
 use portcullis::policy::{PluginPolicy, Policy};
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts, WriteError, write};
@@ -136,7 +136,10 @@ async fn look(
     backend: &ComponentBackend,
     path: &Path,
 ) -> Result<(Precompiled, Listed), Failure> {
-    let failed = |source| errors::find(FindError::Launch { plugin: plugin_name(path), source });
+    let failed = |source| {
+        let (path, name, backend) = (path.to_owned(), plugin_name(path), BackendName::Component);
+        errors::find(FindError::Launch { file: Box::new(Candidate { path, name, backend }), source })
+    };
     let compiled = backend.precompile(path).await.map_err(failed)?;
     let wanted = Wanted::File(path.to_owned(), None);
     let listed = host.inspect(&wanted, Describe::Trusted).await.map_err(errors::find)?;

@@ -86,10 +86,10 @@ pub enum FindError {
     #[error("the host is shut down")]
     Stopping,
     /// It did not start.
-    #[error("plugin {}", visible_line(plugin.as_str()))]
+    #[error("plugin {}", visible_line(file.name.as_str()))]
     Launch {
-        /// The plugin.
-        plugin: PluginName,
+        /// The plugin's file.
+        file: Box<Candidate>,
         /// Why.
         #[source]
         source: LaunchError,
@@ -99,7 +99,7 @@ pub enum FindError {
 impl FindError {
     /// Says why the plugin in a file did not start.
     pub(in super::super) fn launch(file: &Candidate, source: LaunchError) -> Self {
-        Self::Launch { plugin: file.name.clone(), source }
+        Self::Launch { file: Box::new(file.clone()), source }
     }
 
     /// Says that nobody offers something of that kind, which auth handlers there are, and which programs were not asked.
