@@ -29,7 +29,7 @@ impl<K: PluginKind> Shared<K> {
             id = CALLS.fetch_add(1, Ordering::Relaxed),
             plugin = %self.spec.name,
             method,
-            name = name.map(display),
+            offering = name.map(display),
         );
         span.in_scope(|| tracing::debug!("call begins"));
         let begun = (!span.is_disabled()).then(Instant::now);

@@ -28,8 +28,8 @@ fn the_log_tells_of_each_call_to_its_end_and_in_no_word_of_the_plugins() {
     });
     let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     assert_eq!(count("plugin is up plugin=p kind=provider backend=process path=/nowhere"), 1, "{lines:?}");
-    assert_eq!(count("plugin=p method=\"execute\" name=p "), 3, "{lines:?}");
-    assert_eq!(count("plugin=p method=\"execute_stream\" name=p "), 2, "{lines:?}");
+    assert_eq!(count("plugin=p method=\"execute\" offering=p "), 3, "{lines:?}");
+    assert_eq!(count("plugin=p method=\"execute_stream\" offering=p "), 2, "{lines:?}");
     let ends =
         lines.iter().filter_map(|line| line.split_once(" outcome=")).map(|(_, outcome)| outcome.trim());
     let expected = [
