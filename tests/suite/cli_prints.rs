@@ -63,8 +63,11 @@ fn what_a_component_says_last_is_told_once() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
     let panics = ["run", "acrobat", "operation=panic", "message=oh dear"];
+    // It is print, whatever it looks like.
+    fs::write(person.path("in.json"), r#"{"operation":"panic","message":"[ERROR] oh dear"}"#)?;
     for (arguments, how) in [
         (panics.to_vec(), "acrobat: oh dear\n"),
+        (vec!["run", "acrobat", "@in.json"], "acrobat: [ERROR] oh dear\n"),
         ([&["--quiet"][..], &panics].concat(), "; its last words: "),
     ] {
         let output = person.types(&arguments)?;

@@ -81,15 +81,21 @@ pub(crate) fn told(problem: &anyhow::Error) -> String {
 }
 
 /// Returns whether all of these last words were shown: in the log what was logged, and what was printed as it came.
-fn was_shown(words: &str) -> bool {
+fn was_shown(cause: &(dyn Error + 'static), words: &str) -> bool {
+    // A plugin that ran may be a component, whose log goes another way: a line that looks logged is print, and may have
+    // been shown nowhere.
+    if cause.is::<StopReason>() {
+        return stderr::has_shown(words);
+    }
     let printed: Vec<_> = words.lines().filter(|line| !logging::has_shown(line)).collect();
     printed.is_empty() || stderr::has_shown(&printed.join("\n"))
 }
 
-fn without(problem: &anyhow::Error, is_known: impl Fn(&str) -> bool) -> String {
+fn without(problem: &anyhow::Error, is_known: impl Fn(&(dyn Error + 'static), &str) -> bool) -> String {
     let told = problem.chain().filter_map(|cause| {
         let said = cause.to_string();
-        let Some(words) = last_words(cause).filter(|words| is_known(words)) else { return Some(said) };
+        let words = last_words(cause).filter(|words| is_known(cause, words));
+        let Some(words) = words else { return Some(said) };
         let how = said.strip_suffix(words).unwrap_or(&said);
         let how = how.strip_suffix("its last words: ").map_or(how, |how| how.trim_end_matches("; "));
         Some(how.to_owned()).filter(|how| !how.is_empty())
@@ -119,7 +125,7 @@ mod tests {
     fn check(known: &str, expected: &str) {
         let reason = StopReason::Trapped { reason: "unreachable".to_owned(), stderr: "oh\n".to_owned() };
         let problem = anyhow::Error::new(CallError::Stopped(reason)).context("no answer");
-        assert_eq!(without(&problem, |words| words == known), expected);
+        assert_eq!(without(&problem, |_, words| words == known), expected);
     }
 
     #[test]
@@ -130,10 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn only_words_of_a_child_that_does_not_start_may_be_in_the_log() {
+        let stderr = "[ERROR] oh".to_owned();
+        let ended = portcullis_goplugin::Exit { stderr: stderr.clone(), ..Default::default() };
+        let stopped = StopReason::Exited { status: "it ended itself".to_owned(), stderr };
+        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+            assert!(was_shown(&ended, "[ERROR] oh"));
+            assert!(!was_shown(&stopped, "[ERROR] oh"));
+        });
+    }
+
+    #[test]
     fn last_words_at_a_start_are_told_to_who_does_not_know_them() {
         let check = |evidence: Evidence, known: &str, expected: &str| {
             let problem = anyhow::Error::new(evidence).context("no handshake");
-            assert_eq!(without(&problem, |words| words == known), expected);
+            assert_eq!(without(&problem, |_, words| words == known), expected);
         };
         let ended = portcullis_goplugin::Exit { stderr: "oh\n".to_owned(), ..Default::default() };
         let exit = || Evidence::Exit(ended.clone());
