@@ -103,6 +103,7 @@ fn what_a_program_says_that_does_not_start_is_told_once() -> TestResult {
     let logged = r#"{"@level":"error","@message":"oh dear","@timestamp":"2026-01-01T00:00:00.000000Z"}"#;
     for (line, options, how) in [
         ("oh dear", &[] as &[&str], "talks: oh dear\n"),
+        ("oh dear", &["--log-level", "debug"], "talks: oh dear\n"),
         ("oh dear", &["--quiet"], "; its last words: oh dear\n"),
         (logged, &[], "ERROR portcullis::plugin: oh dear plugin=talks "),
         (logged, &["--log-level", "none"], "; its last words: [ERROR] oh dear\n"),

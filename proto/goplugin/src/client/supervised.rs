@@ -205,6 +205,7 @@ async fn monitor(mut watched: Watched) {
         stderr: tail.text(),
         sockets_left: sockets_left.into_iter().collect(),
     };
-    tracing::debug!(pid, requested = exit.requested, %exit, "a child has ended");
+    // Without its last words: they went where its prints go, which need not be the log.
+    tracing::debug!(pid, requested = exit.requested, status = exit.status.map(display), "a child has ended");
     tell.send_replace(Some(exit));
 }
