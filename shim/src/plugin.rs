@@ -84,7 +84,8 @@ fn to_tell(error: LaunchError) -> LaunchError {
     }
 }
 
-/// Returns from which level on our own lines go to the host. It filters them, too, but they cost time.
+/// Returns from which level on our own lines go to the host. It filters them, too, but they cost time. A word that is
+/// no level changes nothing: the variable may be set for the command, which knows others, and no log is worth a plugin.
 fn log_level(variables: &[(OsString, OsString)]) -> Level {
     const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
     let asked = variables.iter().find(|(name, _)| name == LOG_LEVEL);

@@ -207,9 +207,9 @@ fn debug_tells_of_a_plugin_and_of_each_call_from_the_beginning_to_the_end() -> T
             line(&["plugin is up", " kind=provider", &format!(" backend={backend} "), " took="]),
             "{log}"
         );
-        assert!(line(&["call begins", " method=\"configure\" name=echo"]), "{log}");
-        assert!(line(&["call begins", " method=\"execute\" name=echo"]), "{log}");
-        assert!(line(&["call ended", " outcome=\"answered\"", " method=\"execute\" name=echo"]), "{log}");
+        assert!(line(&["call begins", " method=\"configure\" offering=echo"]), "{log}");
+        assert!(line(&["call begins", " method=\"execute\" offering=echo"]), "{log}");
+        assert!(line(&["call ended", " outcome=\"answered\"", " method=\"execute\" offering=echo"]), "{log}");
         assert!(line(&["plugin is shut down", " grace="]), "{log}");
         let is_child = backend == "process";
         assert_eq!(line(&["a child serves", " pid=", " protocol=1 "]), is_child, "{log}");

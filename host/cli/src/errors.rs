@@ -135,7 +135,7 @@ pub(crate) fn limited(problem: anyhow::Error, plugin: Option<&PluginInfo>) -> an
 }
 
 /// Returns the file of the plugin that an error names, and what runs it.
-fn file_of(cause: &(dyn Error + 'static)) -> Option<(BackendName, &Path)> {
+fn file_of<'e>(cause: &'e (dyn Error + 'static)) -> Option<(BackendName, &'e Path)> {
     if let Some(FailedCall { plugin, .. }) = cause.downcast_ref::<FailedCall>() {
         return Some(of_plugin(plugin));
     }

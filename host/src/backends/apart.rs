@@ -92,7 +92,7 @@ impl Isolating {
         self.shim.as_ref().filter(|_| spec.run_as.isolation == Isolation::Process)
     }
 
-    /// Wraps a component, if it is of a kind.
+    /// Wraps a component of the wanted kind, and refuses another.
     async fn apart(&self, shim: &ShimSource, spec: PluginSpec, wanted: Kind) -> Result<Apart, LaunchError> {
         let compiled = self.component.precompile(&spec.path).await?;
         LaunchError::check_digest(&spec.path, spec.digest, compiled.digest)?;

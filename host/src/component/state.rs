@@ -66,7 +66,7 @@ pub(crate) struct Ground {
     /// The directories that were granted, in the order of the grants.
     directories: Vec<File>,
     pub(crate) ending: Arc<Ending>,
-    /// Counts the warnings about HTTP requests that were not made.
+    /// Counts the warnings about HTTP requests that came to nothing.
     #[cfg(feature = "http")]
     pub(crate) warnings: Warnings,
     /// One permit for each name that may be looked up at a time.

@@ -62,7 +62,7 @@ impl Drop for CallLog {
     }
 }
 
-/// Says why there is no answer, in words of ours.
+/// Says why there is no answer. The words of a refusal are the plugin's, and are left out.
 fn outcome(error: &CallError) -> String {
     match error {
         CallError::Refused(_) => "refused".to_owned(),
