@@ -378,6 +378,15 @@ mod tests {
         assert!(answer(head(2 * HEAD), None).await.is_err());
     }
 
+    #[tokio::test]
+    async fn an_answer_that_is_none_is_logged_with_whoever_asked_for_it() {
+        let Err(Error::Hyper(error)) = answer("hello\r\n\r\n".to_owned(), None).await else {
+            panic!("that is no answer");
+        };
+        let logged = Log::of(|| drop(Egress::new(ground()).p2_error_from_hyper(&error))).concat();
+        assert!(logged.contains("no whole HTTP answer: ") && logged.contains("plugin=p"), "{logged}");
+    }
+
     /// The end of a connection that TLS does not announce is such a thing as well.
     #[tokio::test]
     async fn an_answer_is_one_whatever_comes_behind_it() {
