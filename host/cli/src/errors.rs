@@ -256,12 +256,26 @@ mod tests {
 
     #[test]
     fn a_name_with_a_line_break_in_it_begins_no_line() {
-        for source in
-            [LaunchError::OtherKind { wanted: Kind::Provider }, LaunchError::failed(CallError::Gone)]
-        {
-            let error = FindError::Launch { file: file("x\nforged"), source };
+        let name = "x\nforged";
+        let (plugin, path, digest) =
+            (PluginName::new(name), PathBuf::from(name), Digest::from_sha256([0; 32]));
+        let gone = || std::io::Error::from(ErrorKind::PermissionDenied);
+        let launch = |source| FindError::Launch { file: file(name), source };
+        for error in [
+            launch(LaunchError::OtherKind { wanted: Kind::Provider }),
+            launch(LaunchError::failed(CallError::Gone)),
+            launch(LaunchError::Unreadable { path: path.clone(), source: gone() }),
+            launch(LaunchError::Changed { path: path.clone(), expected: digest, found: digest }),
+            FindError::Misfit { path: path.clone(), reason: "it is empty".to_owned() },
+            FindError::Unreadable { path: path.clone(), source: gone() },
+            FindError::Useless {
+                plugin: plugin.clone(),
+                kind: Kind::Provider,
+                reason: "it names none".to_owned(),
+            },
+        ] {
             let told = format!("{:#}", find(error).problem);
-            assert!(told.starts_with("plugin x\\nforged"), "{told}");
+            assert!(told.contains("x\\nforged") && !told.contains('\n'), "{told}");
         }
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     AuthHandler, BackendName, CallError, Digest, Grants, HostService, Kind, Limits, PluginName, Prints,
-    Provider, chain,
+    Provider, chain, visible_line,
 };
 
 /// A way of running plugins.
@@ -147,7 +147,7 @@ pub enum Stdin {
 #[non_exhaustive]
 pub enum LaunchError {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", visible_line(&path.display().to_string()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -156,7 +156,7 @@ pub enum LaunchError {
         source: std::io::Error,
     },
     /// The file does not have the digest that it must have.
-    #[error("{} has changed: expected {expected}, found {found}", path.display())]
+    #[error("{} has changed: expected {expected}, found {found}", visible_line(&path.display().to_string()))]
     Changed {
         /// The file.
         path: PathBuf,

@@ -56,7 +56,7 @@ pub enum FindError {
         names: Vec<String>,
     },
     /// The file can never be a plugin.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", visible_line(&path.display().to_string()))]
     Misfit {
         /// The file.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum FindError {
         reason: String,
     },
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", visible_line(&path.display().to_string()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum FindError {
         source: std::io::Error,
     },
     /// The plugin runs, and offers nothing that can be used.
-    #[error("plugin {plugin} offers no {} that can be used: {reason}", singular(*kind))]
+    #[error("plugin {} offers no {} that can be used: {reason}", visible_line(plugin.as_str()), singular(*kind))]
     Useless {
         /// The plugin.
         plugin: PluginName,
