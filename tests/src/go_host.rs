@@ -101,10 +101,12 @@ pub type Answer = Result<Value, Failure>;
 /// How a plugin ended when its host had enough of it.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Without being killed, as it is after two seconds.
+    /// Without being killed.
     pub graceful: bool,
     /// In the words of the system.
     pub exit: String,
+    /// How long that took.
+    pub milliseconds: f64,
 }
 
 /// A running Go host with its plugin.
@@ -299,6 +301,7 @@ impl GoHost {
         Ended {
             graceful: ending["graceful"] == true,
             exit: ending["exit"].as_str().unwrap_or_default().to_owned(),
+            milliseconds: ending["milliseconds"].as_f64().unwrap_or_default(),
         }
     }
 }

@@ -196,7 +196,7 @@ async fn a_guest_that_spins_can_be_abandoned() -> TestResult {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guests_that_spin_on_every_thread_leave_sockets_to_their_tasks() -> TestResult {
     let mut host = TestHost::new(Door::Component);
-    host.limits = Limits { cpu: Some(Duration::from_secs(10)), ..Limits::default() };
+    host.limits = Limits { cpu: Some(Duration::from_secs(2)), ..Limits::default() };
     let plugin = host.launch("acrobat").await?;
     let spins = (0..2).map(|_| {
         let plugin = plugin.clone();
@@ -210,7 +210,7 @@ async fn guests_that_spin_on_every_thread_leave_sockets_to_their_tasks() -> Test
     });
     let talk = tokio::spawn(async move {
         let (begun, mut counted, mut byte) = (Instant::now(), 0, [0]);
-        while counted < 40 {
+        while counted < 20 {
             here.write_all(&byte).await?;
             here.read_exact(&mut byte).await?;
             // From when the guests are under way.
@@ -220,7 +220,7 @@ async fn guests_that_spin_on_every_thread_leave_sockets_to_their_tasks() -> Test
     });
     tokio::select! {
         talked = talk => talked??,
-        (spun, ..) = first => panic!("ten seconds were over first: {spun:?}"),
+        (spun, ..) = first => panic!("two seconds were over first: {spun:?}"),
     }
     echo.await?;
     Ok(())

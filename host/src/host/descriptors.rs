@@ -462,7 +462,7 @@ mod tests {
         mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         std::thread::spawn(move || done.send(Descriptors::default().compute(&pipe).is_err()));
         // Generous: it is only ever waited out by a test that fails.
-        assert!(ended.recv_timeout(Duration::from_secs(60)).unwrap());
+        assert!(ended.recv_timeout(Duration::from_secs(20)).unwrap());
     }
 
     #[test]

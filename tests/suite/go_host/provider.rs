@@ -31,7 +31,7 @@ fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -
     host.ask(about("stop", ""))?;
 
     let ended = host.kill();
-    assert!(ended.graceful, "{ended:?}");
+    assert!(ended.graceful && ended.milliseconds < 2000.0, "{ended:?}");
     assert_eq!(ended.exit, "exit status 0");
     Ok(())
 }

@@ -7,7 +7,7 @@ use portcullis_fuzz::{Outcome, fuzz};
 use super::*;
 
 /// Far more than judging the worst of these takes, even beside other tests.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 /// What is not to be told.
 const SECRET: &str = "never-told-7f3a";

@@ -17,6 +17,6 @@ use std::time::Duration;
 const ROGUE: &str = env!("CARGO_BIN_EXE_goplugin-rogue");
 
 /// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 type TestResult = Result<(), Box<dyn Error>>;

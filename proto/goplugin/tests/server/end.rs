@@ -1,6 +1,7 @@
 //! How a plugin ends, and what ends it.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
@@ -14,13 +15,18 @@ use crate::wire::grpc_controller_client::GrpcControllerClient;
 use crate::wire::grpc_stdio_client::GrpcStdioClient;
 use crate::{LONG, TestResult, data};
 
+/// What a host waits for a plugin that it asked to end.
+const GRACE: Duration = Duration::from_secs(2);
+
 #[tokio::test]
 async fn work_that_blocks_keeps_nobody() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &["block"]));
     let channel = plugin.connect().await;
+    let begun = Instant::now();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
-    assert_eq!(plugin.end().await.code(), Some(0)); // P-63
+    assert_eq!(plugin.end().await.code(), Some(0));
+    assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
     Ok(())
 }
 
@@ -43,8 +49,10 @@ async fn asked_to_end_it_answers_and_ends_whatever_is_open() -> TestResult {
     assert_eq!(peer.echo(data(b"beside")).await?.into_inner().value, &b"beside"[..]); // P-36
     assert_eq!(entries(directory.path()), 2);
 
+    let begun = Instant::now();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?; // P-33, P-64
     assert_eq!(plugin.end().await.code(), Some(0)); // P-65
+    assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
     assert_eq!(entries(directory.path()), 0); // P-21, P-70
     for call in hanging {
         assert!(call.await?.is_err());
@@ -54,8 +62,8 @@ async fn asked_to_end_it_answers_and_ends_whatever_is_open() -> TestResult {
     Ok(())
 }
 
-/// How far is counted: each number is five bytes and more, so that they do not fit into the window.
-const COUNT: u32 = WINDOW / 5;
+/// How far is counted: far enough that it does not fit into the window.
+const COUNT: u32 = WINDOW / 2;
 
 #[tokio::test]
 async fn calls_have_the_grace_they_were_given() -> TestResult {
@@ -65,8 +73,8 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
     let mut peer = PeerClient::new(channel.clone());
     let mut numbers = peer.count(Number { value: COUNT }).await?.into_inner();
     GrpcControllerClient::new(channel.clone()).shutdown(Empty {}).await?;
-    // The call that was under way goes on to its end. It was still under way: the window does not let the last number out
-    // before the first is read here.
+    // The call that was under way goes on to its end. It was still under way: each number takes five bytes or more, and
+    // the window lets out less than half of them before the first is read here.
     let mut last = None;
     while let Some(number) = numbers.message().await? {
         last = Some(number.value);
@@ -74,8 +82,8 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
     assert_eq!(last, Some(COUNT - 1));
     assert!(plugin.end().await.success());
 
-    // A grace beyond what hosts give is cut down to that, and nobody here waits for ten minutes.
-    let plugin = Plugin::start(&mut invited(directory.path(), &["grace=600000"]));
+    // A grace beyond what hosts give is cut down to that.
+    let plugin = Plugin::start(&mut invited(directory.path(), &["grace=60000"]));
     let channel = plugin.connect().await;
     let mut peer = PeerClient::new(channel.clone());
     let call = tokio::spawn({
@@ -83,8 +91,10 @@ async fn calls_have_the_grace_they_were_given() -> TestResult {
         async move { peer.hang(Nothing {}).await }
     });
     peer.echo(data(b"")).await?;
+    let begun = Instant::now();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
     assert!(plugin.end().await.success());
+    assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
     assert!(call.await?.is_err());
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 const PEER: &str = env!("CARGO_BIN_EXE_goplugin-peer");
 
 /// Generous: it is only ever waited out by a test that fails.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
 
 type TestResult = Result<(), Box<dyn Error>>;
 

@@ -149,9 +149,10 @@ func (h *host) connect(options options, name string) (err error) {
 
 // kill ends the plugin as a host does, and says how it went.
 func (h *host) kill() any {
+	begun := time.Now()
 	h.client.Kill()
-	ending := map[string]any{"exited": h.client.Exited()}
-	// go-plugin says so when it had to, two seconds after it had asked.
+	ending := map[string]any{"milliseconds": milliseconds(begun), "exited": h.client.Exited()}
+	// go-plugin says so when it had to.
 	ending["graceful"] = !strings.Contains(h.log.text(), "failed to exit gracefully")
 	if state := h.command.ProcessState; state != nil {
 		ending["exit"] = state.String()

@@ -94,8 +94,9 @@ func (h *host) run(mtls, mux bool, command, steps []string) {
 			h.step(step)
 		}
 	}
+	begun := time.Now()
 	h.client.Kill()
-	report("kill", map[string]interface{}{"exited": h.client.Exited()}, nil)
+	report("kill", map[string]interface{}{"milliseconds": time.Since(begun).Milliseconds(), "exited": h.client.Exited()}, nil)
 	for _, line := range strings.Split(strings.TrimSpace(h.log.text()), "\n") {
 		report("log", json.RawMessage(line), nil)
 	}
