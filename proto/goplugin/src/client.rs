@@ -148,12 +148,12 @@ impl Launch {
             }
         };
         let until = crate::timeout::end(Instant::now(), self.start_timeout);
-        let (starting, first_line) = Supervised::watch(child, self, sockets);
-        match self.connect(&starting, first_line, identity, until).await {
-            Ok(connected) => Ok(starting.finish(connected)),
+        let (child, first_line) = Supervised::watch(child, self, sockets);
+        match self.connect(&child, first_line, identity, until).await {
+            Ok(connected) => Ok(child.finish(connected)),
             Err(failure) => {
-                let error = self.explain(failure, &starting).await;
-                connection::end(&starting).await;
+                let error = self.explain(failure, &child).await;
+                connection::end(&child).await;
                 Err(error)
             }
         }
@@ -162,7 +162,7 @@ impl Launch {
     /// Waits for the line, and connects to where it says.
     async fn connect(
         &self,
-        starting: &Supervised,
+        child: &Supervised,
         mut first_line: oneshot::Receiver<FirstLine>,
         identity: Option<Identity>,
         until: Instant,
@@ -171,10 +171,10 @@ impl Launch {
             // The line wins over the end: it says more about why a child ended.
             biased;
             line = &mut first_line => line.unwrap_or_default(),
-            _ = starting.gone().wait() => return Err(Failure::Ended),
+            _ = child.gone().wait() => return Err(Failure::Ended),
             () = sleep_until(until) => {
                 // Killing it ends its output, and so the line that it began.
-                starting.kill();
+                child.kill();
                 let line = timeout(FAREWELL, first_line).await.map(Result::unwrap_or_default);
                 return Err(Failure::Slow { printed: line.map(FirstLine::into_text).unwrap_or_default() });
             }
@@ -182,33 +182,33 @@ impl Launch {
         let handshake = self.read(line)?;
         let address = handshake.address().clone();
         let tls = self.agreed(&handshake, identity)?;
-        let (link, route, mux) = match timeout_at(until, self.link(starting, &address, tls.clone())).await {
+        let (link, route, mux) = match timeout_at(until, self.link(child, &address, tls.clone())).await {
             Ok(Ok(linked)) => linked,
             Ok(Err(error)) => {
                 // A plugin that hangs up may do so because it ends, and not because of us.
-                let ended = is_hanging_up(&error) && timeout(FAREWELL, starting.gone().wait()).await.is_ok();
+                let ended = is_hanging_up(&error) && timeout(FAREWELL, child.gone().wait()).await.is_ok();
                 return Err(if ended { Failure::Ended } else { Failure::Deaf { address, error } });
             }
             Err(_elapsed) => return Err(Failure::Slow { printed: String::new() }),
         };
         // Another process may have answered there: one that it forked, say, and that has just been killed with it.
-        if starting.ended().has_come() {
+        if child.ended().has_come() {
             return Err(Failure::Ended);
         }
         let session = link.tls_session();
-        let channel = Channel::open(link, route, starting.ended());
+        let channel = Channel::open(link, route, child.ended());
         Ok(Connected { handshake, channel, session, tls, mux })
     }
 
     /// Connects all the way: the one socket, the session if there is one, and encryption if there is any.
     async fn link(
         &self,
-        starting: &Supervised,
+        child: &Supervised,
         address: &Address,
         tls: Option<Tls>,
     ) -> io::Result<(Link, Route, Option<(Mux, Queue)>)> {
         let socket = connect(address).await?;
-        starting.connected(&socket, address);
+        child.connected(&socket, address);
         if !self.multiplex {
             let route = Route::to_address(address.clone(), tls);
             return Ok((route.secure(socket).await?, route, None));

@@ -30,49 +30,49 @@ pub(super) enum Failure {
 
 impl Launch {
     /// Adds to a failure what the child left to say about it.
-    pub(super) async fn explain(&self, failure: Failure, starting: &Supervised) -> StartError {
+    pub(super) async fn explain(&self, failure: Failure, child: &Supervised) -> StartError {
         match failure {
             Failure::Slow { printed } => {
-                let evidence = starting.evidence(Duration::ZERO).await;
+                let evidence = child.evidence(Duration::ZERO).await;
                 StartError::TimedOut { limit: self.start_timeout, printed, evidence }
             }
             Failure::Ended => {
-                StartError::Exited { exit: starting.gone().wait().await, notes: self.diagnose().await }
+                StartError::Exited { exit: child.gone().wait().await, notes: self.diagnose().await }
             }
-            Failure::Silent => match timeout(FAREWELL, starting.gone().wait()).await {
+            Failure::Silent => match timeout(FAREWELL, child.gone().wait()).await {
                 Ok(exit) => StartError::Exited { exit, notes: self.diagnose().await },
                 Err(_elapsed) => StartError::Handshake {
                     error: HandshakeError::Unrecognised { text: String::new() },
-                    evidence: starting.evidence(Duration::ZERO).await,
+                    evidence: child.evidence(Duration::ZERO).await,
                     notes: self.diagnose().await,
                 },
             },
             // Only a plugin says this: it is not about to end, and its file is all right.
             Failure::Words { error, address } if error.is_of_a_plugin() => {
-                self.claim_socket(starting, address).await;
-                let evidence = starting.evidence(Duration::ZERO).await;
+                self.claim_socket(child, address).await;
+                let evidence = child.evidence(Duration::ZERO).await;
                 StartError::Handshake { error, evidence, notes: Vec::new() }
             }
             Failure::Words { error, .. } => {
-                let evidence = starting.evidence(FAREWELL).await;
+                let evidence = child.evidence(FAREWELL).await;
                 StartError::Handshake { error, evidence, notes: self.diagnose().await }
             }
             Failure::Tls(error) => StartError::Identity(error),
             Failure::Deaf { error, .. } if is_rejection(&error) => {
-                StartError::Rejected { evidence: starting.evidence(FAREWELL).await, error }
+                StartError::Rejected { evidence: child.evidence(FAREWELL).await, error }
             }
             Failure::Deaf { address, error } => {
-                StartError::Connect { address, error, evidence: starting.evidence(FAREWELL).await }
+                StartError::Connect { address, error, evidence: child.evidence(FAREWELL).await }
             }
         }
     }
 
     /// Has the socket of a refused plugin removed with it: one that does not heed our directory leaves its socket
     /// behind when it is killed.
-    async fn claim_socket(&self, starting: &Supervised, address: Option<Address>) {
+    async fn claim_socket(&self, child: &Supervised, address: Option<Address>) {
         let Some(address) = address.filter(|address| address.file().is_some()) else { return };
         if let Ok(Ok(socket)) = timeout(FAREWELL, connect(&address)).await {
-            starting.connected(&socket, &address);
+            child.connected(&socket, &address);
         }
     }
 }
