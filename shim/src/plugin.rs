@@ -16,7 +16,7 @@ use portcullis_contract::{
     AuthHandler, BackendName, CallError, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
     StopReason, chain,
 };
-use portcullis_serve::{Level, Outcome, Served, Surroundings};
+use portcullis_serve::{Calls, Level, Outcome, Served, Surroundings};
 
 use crate::own::Own;
 use crate::page;
@@ -67,6 +67,7 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     served.options.log = log_level(&variables);
     served.options.variables = variables;
     served.options.threads = Some(threads);
+    served.options.calls = Calls::Together;
     served.options.message_limit = message;
     served.options.answer_limit = message;
     served.run()

@@ -5,8 +5,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use portcullis_tests::{TestResult, cli, expect_no_process};
+use futures_util::future::select_all;
+use portcullis::contract::{CallError, Limits};
+use portcullis_tests::{Door, SOON, TestHost, TestResult, cli, expect_no_process};
 use serde_json::json;
 
 use crate::person::{Person, answer, fails, stderr, stdout};
@@ -276,5 +279,32 @@ fn a_component_runs_in_a_process_of_its_own_where_its_policy_says_so() -> TestRe
     // What was to be isolated is never run without.
     let mut run = person.command(&["run", "acrobat", "@in.json", "--policy", &policy]);
     fails(&run.env("PORTCULLIS_SHIM", "/no/where").output()?, 1, "PORTCULLIS_SHIM: /no/where");
+    Ok(())
+}
+
+/// Its calls begin on the thread that also carries the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guests_that_spin_hold_up_no_other_call() -> TestResult {
+    let mut host = TestHost::new(Door::Shim);
+    host.limits = Limits { cpu: Some(Duration::from_secs(2)), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let spins = (0..4).map(|_| {
+        let plugin = plugin.clone();
+        tokio::spawn(async move { plugin.execute("acrobat", r#"{"operation":"spin"}"#).await })
+    });
+    let first = select_all(spins);
+    let others = async {
+        let (begun, mut counted) = (Instant::now(), 0);
+        while counted < 20 {
+            plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+            // From when the guests are under way.
+            counted += u32::from(begun.elapsed() > SOON);
+        }
+        Ok::<_, CallError>(())
+    };
+    tokio::select! {
+        answered = others => answered?,
+        (spun, ..) = first => panic!("two seconds were over first: {spun:?}"),
+    }
     Ok(())
 }

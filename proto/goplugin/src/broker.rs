@@ -36,7 +36,7 @@ pub(crate) use self::outgoing::{Outgoing, Queue};
 use crate::Channel;
 use crate::lock::lock;
 use crate::mux::{DialError, Mux, PATIENCE as KNOCK_PATIENCE};
-use crate::serving::{self, Room};
+use crate::serving::{self, Room, Terms};
 use crate::task::Task;
 use crate::timeout::within;
 use crate::tls::Tls;
@@ -299,7 +299,8 @@ async fn serve(
         }
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
-    serving::serve(links, routes, Some(CALLS), room, broker.closed()).await;
+    let terms = Terms { calls: Some(CALLS), room, ..Terms::default() };
+    serving::serve(links, routes, terms, broker.closed()).await;
 }
 
 /// Returns the message that tells the other side where the server `id` listens.

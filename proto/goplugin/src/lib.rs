@@ -83,8 +83,8 @@ pub use self::open_files::raise_open_files;
 pub use self::reattach::{Reattach, ReattachError};
 pub use self::reflection::{ReflectionError, ServiceList};
 pub use self::server::{
-    Capture, End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError, Services,
-    Session, TestServing,
+    Calls, Capture, End, Listen, Logs, Outcome, Output, Panics, Parent, PortsError, Serve, ServeError,
+    Services, Session, TestServing,
 };
 pub use self::serving::contained_stream;
 pub use self::sink::{Discard, Sink, Stdio};

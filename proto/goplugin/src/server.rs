@@ -13,6 +13,7 @@ mod outcome;
 mod output;
 mod panics;
 mod running;
+mod runtimes;
 mod session;
 mod standard;
 mod test_mode;
@@ -38,20 +39,12 @@ pub use self::invitation::PortsError;
 pub use self::outcome::{Outcome, ServeError};
 pub use self::output::Output;
 use self::running::Running;
+use self::runtimes::Runtimes;
 pub use self::session::Session;
 pub use self::test_mode::TestServing;
 use crate::log::{Entry, Level, LogLayer, chain};
+use crate::serving::Placement;
 use crate::{Cookie, Tls};
-
-/// How long the runtime of [`Serve::run`] may take to drop what calls left behind.
-const LEFTOVERS: Duration = Duration::from_millis(100);
-
-/// How many I/O events are taken at a time: more than one host causes. Room for the usual thousand costs memory.
-const EVENTS: usize = 128;
-
-/// How many threads calls may block: as many as a Go program may have. A host makes as many calls as it likes, one may
-/// wait for another, and a call that is given up goes on. With tokio's usual 512 all later ones would wait.
-const BLOCKED: usize = 10_000;
 
 /// The crates that carry calls. Below a warning they log every frame: hundreds of lines a call, which hosts that take a
 /// plugin's whole log, as Terraform does, would show their users.
@@ -103,10 +96,26 @@ pub struct Serve {
     pub parent: Parent,
     /// How many threads [`run`](Self::run) has for calls; `None` is one for each processor.
     pub threads: Option<NonZeroUsize>,
+    /// Which of them a call runs on. [`Calls::Spread`] by default.
+    pub calls: Calls,
     /// Where the log goes. By default [`Logs::Stderr`], for [`Level::Info`] and above.
     pub logs: Logs,
     /// How a panic is reported. [`Panics::ForHosts`] by default.
     pub panics: Panics,
+}
+
+/// Which threads of [`Serve::run`] calls run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calls {
+    /// Each call runs on whichever thread is free.
+    #[default]
+    Spread,
+    /// All calls begin on one thread, which also carries the connections, and those that compute for long move to the
+    /// others. That is faster for short calls, because no thread has to wake another.
+    ///
+    /// It is for services that never block their thread, and let go of it now and then while they compute: until they
+    /// do, nothing else goes on. [`tokio::task::block_in_place`] panics there.
+    Together,
 }
 
 /// The services of one version. They are made once this version was chosen.
@@ -212,6 +221,7 @@ impl Serve {
             grace: Duration::ZERO,
             parent: Parent::Ignore,
             threads: None,
+            calls: Calls::Spread,
             logs: Logs::Stderr(Level::Info),
             panics: Panics::ForHosts,
         }
@@ -241,26 +251,22 @@ impl Serve {
             let why = "one runs here already; `main` must not be async, or call `Serve::serve`";
             return failed(ServeError::Runtime(std::io::Error::other(why)));
         }
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        runtime.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED);
-        if let Some(threads) = self.threads {
-            runtime.worker_threads(threads.get());
-        }
-        let runtime = match panics::fatal_in(|| runtime.enable_all().build()) {
-            Ok(runtime) => runtime,
+        let runtimes = match panics::fatal_in(|| Runtimes::new(self.calls, self.threads)) {
+            Ok(runtimes) => runtimes,
             Err(error) => return failed(ServeError::Runtime(error)),
         };
         // The start runs on this thread, which exists and has its memory. Serving is a task on another: a thread inside
         // `block_on` is slower at it. A panic of the start is passed to a task, and so told like one of serving. (With
         // a `LocalSet` for both, nothing that makes services could block in place.)
-        let served = runtime.block_on(async {
-            match AssertUnwindSafe(self.begin()).catch_unwind().await {
+        let placement = runtimes.placement.clone();
+        let served = runtimes.main.block_on(async {
+            match AssertUnwindSafe(self.begin(placement)).catch_unwind().await {
                 Ok(Ok(running)) => tokio::spawn(running.until_end()).await.map(Outcome::Ended),
                 Ok(Err(outcome)) => Ok(outcome),
                 Err(panic) => tokio::spawn(async move { resume_unwind(panic) }).await,
             }
         });
-        runtime.shutdown_timeout(LEFTOVERS);
+        runtimes.shut_down();
         served.unwrap_or_else(|error| failed(ServeError::Panicked(error)))
     }
 
@@ -270,14 +276,14 @@ impl Serve {
     /// and not wait for them. The handlers of SIGINT and SIGTERM stay installed. Dropping the future stops the plugin
     /// at once.
     pub async fn serve(self) -> Outcome {
-        match self.begin().await {
+        match self.begin(Placement::default()).await {
             Ok(running) => Outcome::Ended(running.until_end().await),
             Err(outcome) => outcome,
         }
     }
 
     /// Does everything that comes before calls. Fails with the outcome if there will be none.
-    async fn begin(self) -> Result<Running, Outcome> {
+    async fn begin(self, placement: Placement) -> Result<Running, Outcome> {
         let invitation = match Invitation::read(&self.variables, &self.cookie) {
             Ok(invitation) => invitation,
             Err(reason) => {
@@ -304,7 +310,7 @@ impl Serve {
         for element in &invitation.no_versions {
             tracing::warn!(element, "the host's list of versions has an entry that is not one");
         }
-        Running::begin(self, invitation).await.map_err(|error| match error {
+        Running::begin(self, invitation, placement).await.map_err(|error| match error {
             ServeError::Ended { end } => Outcome::Ended(end),
             error => failed(error),
         })

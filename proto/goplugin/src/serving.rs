@@ -5,6 +5,7 @@
 
 mod authority;
 mod contained;
+mod placement;
 mod weighed;
 
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ use futures_util::stream::Stream;
 use http::{HeaderMap, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::timeout as limited;
 use tonic::body::Body;
@@ -30,6 +31,7 @@ use tower_service::Service as _;
 use self::authority::Legible;
 pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
+pub(crate) use self::placement::Placement;
 pub(crate) use self::weighed::Room;
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalized};
 use crate::log::chain;
@@ -43,19 +45,26 @@ use crate::transport::{Tethered, gathered};
 /// window full of the shortest messages costs less.
 const CONNECTION_WINDOW: u32 = 128 << 20;
 
+/// What calls may use, and where they run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// How many calls may be under way on one connection; the other side holds back further ones. `None` sets no such
+    /// limit, for a trusted peer.
+    pub(crate) calls: Option<u32>,
+    /// What all connections share; a request that finds no room in it is refused.
+    pub(crate) room: Option<Room>,
+    pub(crate) placement: Placement,
+}
+
 /// Serves on every link, until there are no more or `signal` comes. Then nothing more is accepted, connections take no
 /// more calls, and this waits until the calls under way have ended and the other side has closed.
-///
-/// `calls` is how many calls may be under way on one connection; the other side holds back further ones. `None` sets no
-/// such limit, for a trusted peer. A request that finds no `room`, which all connections share, is refused.
 pub(crate) async fn serve(
     links: impl Stream<Item = Tethered>,
     routes: Routes,
-    calls: Option<u32>,
-    room: Option<Room>,
+    terms: Terms,
     signal: impl Future<Output = ()>,
 ) {
-    let answers = Answers { routes: routes.prepare(), room };
+    let answers = Answers { routes: routes.prepare(), terms };
     let (stop, stopped) = watch::channel(());
     {
         // What listens is gone before the wait for connections.
@@ -65,7 +74,7 @@ pub(crate) async fn serve(
                 () = &mut signal => break,
                 link = links.next() => match link {
                     Some(link) => {
-                        drop(tokio::spawn(connection(link, answers.clone(), calls, stopped.clone())));
+                        drop(tokio::spawn(connection(link, answers.clone(), stopped.clone())));
                     }
                     None => break,
                 },
@@ -77,8 +86,8 @@ pub(crate) async fn serve(
     stop.closed().await;
 }
 
-async fn connection(link: Tethered, answers: Answers, calls: Option<u32>, stopped: watch::Receiver<()>) {
-    match serve_one(link, answers, calls, stopped).await {
+async fn connection(link: Tethered, answers: Answers, stopped: watch::Receiver<()>) {
+    match serve_one(link, answers, stopped).await {
         Ok(()) => {}
         Err(error) if was_closed(&error) => tracing::debug!("the other side has closed a connection"),
         Err(error) => tracing::debug!(error = chain(&error), "a connection ended"),
@@ -95,11 +104,11 @@ fn was_closed(error: &hyper::Error) -> bool {
 async fn serve_one(
     link: Tethered,
     answers: Answers,
-    calls: Option<u32>,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(), hyper::Error> {
     let (link, mut turns) = gathered(Legible::new(link));
-    let mut builder = Builder::new(TokioExecutor::new());
+    let calls = answers.terms.calls;
+    let mut builder = Builder::new(answers.terms.placement.clone());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_LIST)
@@ -128,7 +137,7 @@ async fn serve_one(
 #[derive(Clone)]
 struct Answers {
     routes: Routes,
-    room: Option<Room>,
+    terms: Terms,
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Answers {
@@ -140,8 +149,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
         let limit = timeout::of(request.headers());
         let mut routes = self.routes.clone();
         let called = request.uri().clone();
+        let under_way = self.terms.placement.count(called.path());
         let request = request.map(Paced);
-        let weighed = match &self.room {
+        let weighed = match &self.terms.room {
             Some(room) => room.weigh(request).map(|(request, held)| (request, Some(held))),
             None => Ok((request.map(Body::new), None)),
         };
@@ -162,7 +172,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
             answer.map(|mut answer| {
                 name_what_is_unknown(answer.headers_mut(), &called);
                 normalize(answer.headers_mut());
-                answer.map(Contained::new)
+                answer.map(|body| Contained::new(body, under_way))
             })
         })
     }

@@ -44,7 +44,7 @@ mod surroundings;
 
 pub use portcullis_goplugin::log::{Entry, Level};
 pub use portcullis_goplugin::{
-    Capture, End, Outcome, Output, Parent, ServeError, TestServing, raise_open_files,
+    Calls, Capture, End, Outcome, Output, Parent, ServeError, TestServing, raise_open_files,
 };
 
 pub use self::served::{Options, Served};

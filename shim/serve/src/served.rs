@@ -15,7 +15,7 @@ use std::time::Duration;
 use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider};
 use portcullis_goplugin::log::{Entry, Level, LogLayer};
 use portcullis_goplugin::{
-    Capture, Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
+    Calls, Capture, Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
 };
 use serde_json::Value;
 use tonic::service::Routes;
@@ -53,6 +53,8 @@ pub struct Options {
     pub parent: Parent,
     /// How many threads [`run`](Served::run) has for calls; `None` is one for each processor.
     pub threads: Option<NonZeroUsize>,
+    /// Which of them a call runs on. [`Calls::Spread`] by default.
+    pub calls: Calls,
     /// The lowest level of the library's own lines that go to the log. [`Level::Info`] by default.
     pub log: Level,
     /// The lowest level of the plugin's own lines that go to the log. All by default: the host chooses what it shows.
@@ -70,6 +72,7 @@ impl Default for Options {
             grace: Duration::ZERO,
             parent: Parent::Follow,
             threads: None,
+            calls: Calls::Spread,
             log: Level::Info,
             guest_log: Level::Trace,
         }
@@ -193,6 +196,7 @@ impl Served {
             grace: options.grace,
             parent: options.parent,
             threads: options.threads,
+            calls: options.calls,
             logs: Logs::Elsewhere,
             panics: Panics::ForHosts,
             ..Serve::new(cookie)

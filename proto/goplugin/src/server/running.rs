@@ -21,7 +21,7 @@ use super::{Capture, Listen, Parent, Serve, ServeError, Session, standard};
 use crate::broker::{Medium, Queue};
 use crate::identity::{self, Identity};
 use crate::mux::{Mux, Role};
-use crate::serving;
+use crate::serving::{self, Placement, Terms};
 use crate::tls::Tls;
 use crate::transport::{Ended, Group, Listener, Place, Socket, incoming};
 use crate::{Address, Broker};
@@ -64,7 +64,11 @@ pub(super) struct Running {
 
 impl Running {
     /// Listens, makes the services, and prints the line.
-    pub(super) async fn begin(serve: Serve, invitation: Invitation) -> Result<Self, ServeError> {
+    pub(super) async fn begin(
+        serve: Serve,
+        invitation: Invitation,
+        placement: Placement,
+    ) -> Result<Self, ServeError> {
         // Signals first, so that a plugin that is told to end while it starts leaves nothing.
         let mut signals = Signals::take().map_err(ServeError::Signals)?;
         let starter = match serve.parent {
@@ -79,7 +83,7 @@ impl Running {
         let capture = serve.capture;
         // Dropping what listens removes its sockets.
         let mut running = tokio::select! {
-            running = Self::listen(serve, &invitation, tls) => running?,
+            running = Self::listen(serve, &invitation, tls, placement) => running?,
             () = signals.terminated() => return Err(ServeError::Ended { end: End::Terminated }),
             () = orphaned(starter.as_ref()) => return Err(ServeError::Ended { end: End::Orphaned }),
         };
@@ -104,6 +108,7 @@ impl Running {
         mut serve: Serve,
         invitation: &Invitation,
         tls: Option<Tls>,
+        placement: Placement,
     ) -> Result<Self, ServeError> {
         let version = invitation::choose(serve.versions.keys().copied(), &invitation.versions);
         let chosen = version.and_then(|version| serve.versions.remove_entry(&version));
@@ -152,7 +157,8 @@ impl Running {
         });
         let (goodbye, said) = oneshot::channel::<()>();
         // No limit on calls: the host is trusted, and a call may wait for another.
-        let server = serving::serve(links, routes, None, None, async { drop(said.await) });
+        let terms = Terms { placement, ..Terms::default() };
+        let server = serving::serve(links, routes, terms, async { drop(said.await) });
         Ok(Self {
             session,
             address,
@@ -316,7 +322,7 @@ mod tests {
             ("PLUGIN_UNIX_SOCKET_DIR".into(), directory.path().into()),
         ];
         let invitation = Invitation::read(&variables, &serve.cookie).unwrap();
-        let listening = Running::listen(serve, &invitation, None).await;
+        let listening = Running::listen(serve, &invitation, None, Placement::default()).await;
         assert!(matches!(listening, Err(ServeError::Services(_))));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -4,6 +4,7 @@ use super::invitation::Invitation;
 use super::running::Running;
 use super::{End, Serve, ServeError, Session};
 use crate::Reattach;
+use crate::serving::Placement;
 use crate::task::Task;
 
 /// A plugin that serves beside a test. Dropping it ends the plugin at once.
@@ -23,7 +24,7 @@ impl Serve {
     pub async fn serve_in_test(self) -> Result<TestServing, ServeError> {
         let invitation = Invitation::without_host(&self.variables);
         let tls = self.tls.clone();
-        let running = Running::listen(self, &invitation, tls).await?;
+        let running = Running::listen(self, &invitation, tls, Placement::default()).await?;
         let session = running.session().clone();
         let reattach = Reattach {
             address: running.address().clone(),

@@ -15,6 +15,8 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::placement::UnderWay;
+
 /// Waits for an answer, and makes an answer of a panic.
 pub(super) async fn contained<E>(
     answer: impl Future<Output = Result<http::Response<Body>, E>>,
@@ -34,13 +36,16 @@ pub fn contained_stream<T>(
     AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|panic| Err(broken(&*panic))))
 }
 
-/// The body of an answer. A panic in it is the status that it ends with.
+/// The body of an answer, and its call, which is under way until then. A panic in it is the status that it ends with.
 #[derive(Debug)]
-pub(super) struct Contained(Option<Body>);
+pub(super) struct Contained {
+    body: Option<Body>,
+    _call: Option<UnderWay>,
+}
 
 impl Contained {
-    pub(super) fn new(body: Body) -> Self {
-        Self(Some(body))
+    pub(super) fn new(body: Body, call: Option<UnderWay>) -> Self {
+        Self { body: Some(body), _call: call }
     }
 }
 
@@ -52,21 +57,21 @@ impl http_body::Body for Contained {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx)));
         polled.unwrap_or_else(|panic| {
-            self.0 = None;
+            self.body = None;
             let mut trailers = HeaderMap::new();
             Poll::Ready(Some(broken(&*panic).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

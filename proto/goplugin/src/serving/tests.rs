@@ -115,8 +115,8 @@ async fn on_a_connection_within<T>(
         tokio::spawn(connection);
         calling(requests).await
     };
-    let most = u32::try_from(CALLS).ok();
-    let serving = serve(links, routes, most, room, pending());
+    let terms = Terms { calls: u32::try_from(CALLS).ok(), room, ..Terms::default() };
+    let serving = serve(links, routes, terms, pending());
     tokio::select! {
         came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
         () = serving => panic!("nobody told it to end"),
@@ -212,7 +212,7 @@ async fn check_is_answered(authority: &str) {
         answered.sort_unstable();
         answered
     };
-    let serving = serve(links, Application::routes(refuses), None, None, pending());
+    let serving = serve(links, Application::routes(refuses), Terms::default(), pending());
     tokio::select! {
         answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
         () = serving => panic!("nobody told it to end"),
@@ -403,7 +403,7 @@ async fn when_it_is_to_end_connections_take_no_more_calls() {
         requests.ready().await.is_err()
     };
     let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
-    let serving = serve(links, Application::routes(refuses), None, None, async { drop(signal.await) });
+    let serving = serve(links, Application::routes(refuses), Terms::default(), async { drop(signal.await) });
     let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
     assert_eq!(both.expect("it ends"), ((), true));
 }
@@ -415,10 +415,10 @@ async fn an_end_is_told_from_a_fault() {
         let link = Tethered::new(Link::Plain(Socket::Unix(theirs)), pending());
         let (stop, stopped) = watch::channel(());
         let silent = || -> Answer { Box::pin(pending()) };
-        let answers = Answers { routes: Application::routes(silent).prepare(), room: None };
+        let answers = Answers { routes: Application::routes(silent).prepare(), terms: Terms::default() };
         (ours, async move {
             let _stop = stop;
-            limited(LONG, serve_one(link, answers, None, stopped)).await.expect("it ends")
+            limited(LONG, serve_one(link, answers, stopped)).await.expect("it ends")
         })
     };
 
