@@ -131,8 +131,8 @@ fn instances(manifest: &Manifest) -> Instances {
     }
 }
 
-/// Returns how many threads the calls get: no more than can run at once, and [`MOST_THREADS`] at most. Each costs time
-/// at the start, and memory.
+/// Returns how many threads the calls get, beside the one where they begin: no more than can run at once, and
+/// [`MOST_THREADS`] at most. Each costs time at the start, and memory.
 fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
     let calls = match instances {
         Instances::PerCall => concurrency,

@@ -94,7 +94,8 @@ pub struct Serve {
     /// What to do when the process that started this one ends. [`Parent::Ignore`] by default, as upstream: another host
     /// may attach to the plugin.
     pub parent: Parent,
-    /// How many threads [`run`](Self::run) has for calls; `None` is one for each processor.
+    /// How many threads [`run`](Self::run) has for calls; `None` is one for each processor. [`Calls::Together`] has one
+    /// more.
     pub threads: Option<NonZeroUsize>,
     /// Which of them a call runs on. [`Calls::Spread`] by default.
     pub calls: Calls,
@@ -113,8 +114,8 @@ pub enum Calls {
     /// All calls begin on one thread, which also carries the connections, and those that compute for long move to the
     /// others. That is faster for short calls, because no thread has to wake another.
     ///
-    /// It is for services that never block their thread, and let go of it now and then while they compute: until they
-    /// do, nothing else goes on. [`tokio::task::block_in_place`] panics there.
+    /// It is for services that never block their thread but in [`tokio::task::block_in_place`], and let go of it now and
+    /// then while they compute: until they do, nothing else goes on, not even the end of the plugin.
     Together,
 }
 

@@ -51,7 +51,8 @@ pub struct Options {
     /// What to do when the process that started this one ends. [`Parent::Follow`] by default, unlike upstream: hosts
     /// give no sign when they die, and no host of this contract attaches to a plugin that is left.
     pub parent: Parent,
-    /// How many threads [`run`](Served::run) has for calls; `None` is one for each processor.
+    /// How many threads [`run`](Served::run) has for calls; `None` is one for each processor. [`Calls::Together`] has one
+    /// more.
     pub threads: Option<NonZeroUsize>,
     /// Which of them a call runs on. [`Calls::Spread`] by default.
     pub calls: Calls,
