@@ -167,6 +167,11 @@ impl<C> Timed<C> {
         let alone = !self.waited && self.together.under_way.load(Ordering::Relaxed) <= 1;
         alone || !self.together.are_usually_long()
     }
+
+    /// Returns whether it has turned out long, which is noted then.
+    fn is_long(&self) -> bool {
+        self.longest > Some(LONG)
+    }
 }
 
 impl<C: Future<Output = ()>> Future for Timed<C> {
@@ -176,18 +181,24 @@ impl<C: Future<Output = ()>> Future for Timed<C> {
         let begun = Instant::now();
         let polled = self.call.as_mut().poll(cx);
         let took = begun.elapsed();
-        self.longest = self.longest.max(Some(took));
-        self.too_long += u32::from(took > TOO_LONG);
         if took > LONG {
             self.together.paused.store(false, Ordering::Relaxed);
+            // Not only when it is over: others may have come with it, and not begun yet.
+            if !self.is_long() {
+                self.together.note(took);
+            }
         }
+        self.longest = self.longest.max(Some(took));
+        self.too_long += u32::from(took > TOO_LONG);
         polled
     }
 }
 
 impl<C> Drop for Timed<C> {
     fn drop(&mut self) {
-        self.together.note(self.longest.unwrap_or_default());
+        if !self.is_long() {
+            self.together.note(self.longest.unwrap_or_default());
+        }
     }
 }
 
@@ -293,6 +304,34 @@ mod tests {
         // Nobody says that the thread has slept.
         assert_eq!(setup.ran_on(1, LONG * 16), HashSet::from([here]));
         assert!(!setup.ran_on(1, LONG * 16).contains(&here));
+    }
+
+    #[test]
+    fn of_long_calls_that_come_together_only_the_first_begins_here() {
+        let mut setup = Setup::new();
+        let here = setup.here();
+        let (placement, tell) = (setup.placement.clone(), setup.tell.clone());
+        let _under_way = [(); 4].map(|()| setup.placement.count("/an.Application/Call"));
+        let brought = setup.main.spawn(async move {
+            for _ in 0..4 {
+                let tell = tell.clone();
+                placement.execute(poll_fn(move |_| {
+                    compute(LONG * 16);
+                    tell.send(thread::current().id()).unwrap();
+                    // It waits for something.
+                    Poll::Pending
+                }));
+            }
+        });
+        let threads = setup.main.block_on(async {
+            brought.await.unwrap();
+            let mut threads = Vec::new();
+            while threads.len() < 4 {
+                threads.extend(timeout(PATIENCE, setup.told.recv()).await.unwrap());
+            }
+            threads
+        });
+        assert_eq!(threads.iter().filter(|thread| **thread == here).count(), 1, "{threads:?}");
     }
 
     #[test]
