@@ -1,7 +1,7 @@
 //! What a file is, and whether it may be run: read once, checked, never executed here.
 //!
 //! The imports of a component say all that it could ever ask for, its exports what it is. Both are read from the
-//! outermost layer of the file. Modules inside are skipped, and of nested components only the parts are counted.
+//! outermost layer of the file. Of modules and nested components only the parts are counted.
 
 use std::fmt;
 use std::io::Read;
@@ -18,7 +18,7 @@ use crate::regular;
 
 mod layer;
 
-use layer::{Layer, TooManyParts};
+use layer::{Layer, TooManyParts, declared};
 
 /// The largest file that is read. The largest components that people make hold a whole browser
 /// engine, and a tenth of this.
@@ -260,10 +260,16 @@ fn outermost(mut rest: &[u8]) -> Result<(Names, Names), Unfit> {
                     layer.instance(&instance?)?;
                 }
             }
-            Payload::InstanceSection(section) => layer.add(section.count().into())?,
+            Payload::InstanceSection(section) => {
+                for instance in section {
+                    layer.core_instance(&instance?)?;
+                }
+            }
             Payload::ComponentCanonicalSection(section) => layer.add(section.count().into())?,
             Payload::ModuleSection { unchecked_range, .. } => {
                 skipped = consumed.saturating_add(unchecked_range.len());
+                let module = rest.get(consumed..skipped).ok_or(Unfit::CutShort)?;
+                layer.module(declared(module)?)?;
             }
             Payload::ComponentSection { parser, unchecked_range } => {
                 if rest.len().saturating_sub(consumed) < unchecked_range.len() {
@@ -371,6 +377,23 @@ mod tests {
         // And these instantiate nothing.
         assert!(outermost(&layers(&[], 100)).is_ok());
         assert!(matches!(outermost(&layers(&[], 101)), Err(Unfit::TooManyParts(_))));
+    }
+
+    #[test]
+    fn a_component_that_multiplies_a_large_module_is_refused() {
+        let number = |n: usize| [(n & 0x7f) | 0x80, n >> 7].map(|part| u8::try_from(part).unwrap());
+        let section = |id: u8, content: &[u8]| [&[id][..], &number(content.len()), content].concat();
+        let is_refused = |id, instances| {
+            let module = [&b"\0asm\x01\0\0\0"[..], &section(id, &[0; 10_000])].concat();
+            let instances = [&number(instances)[..], &[0; 3].repeat(instances)].concat();
+            let file = [&b"\0asm\x0d\0\x01\0"[..], &section(1, &module), &section(2, &instances)].concat();
+            matches!(outermost(&file), Err(Unfit::TooManyParts(_)))
+        };
+        let [elements, code] = [9, 10];
+        assert!(!is_refused(elements, 900));
+        assert!(is_refused(elements, 1_000));
+        // Instances share their code.
+        assert!(!is_refused(code, 1_000));
     }
 
     #[test]
