@@ -25,7 +25,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), HostError> {
     Err(HostError::Invalid(problem))
 }
 
-/// Cuts what a plugin said to a length that fits in a log.
+/// Cuts what a plugin said to a length that fits in a log or an error.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST_NAME) {
         None => Cow::Borrowed(text),
@@ -33,8 +33,9 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Puts a text in quotes the way Go does.
-pub(crate) fn quoted(text: &str) -> String {
+/// Puts a name in quotes the way Go does; [cut](shown), for a plugin may ask for one of any length.
+pub(crate) fn quoted(name: &str) -> String {
+    let text = shown(name);
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -108,5 +109,6 @@ mod tests {
         check("caf\u{e9} \u{4e16}", "\"caf\u{e9} \u{4e16}\"");
         check("\u{200b}\u{a0}\u{10ffff}", "\"\\u200b\\u00a0\\U0010ffff\"");
         check("cafe\u{301}\u{85}\u{e0001}", "\"cafe\u{301}\\u0085\\U000e0001\"");
+        check(&"\u{1}".repeat(1_000), &format!("\"{}...\"", "\\x01".repeat(256)));
     }
 }

@@ -193,9 +193,11 @@ async fn a_granted_identity_is_known_and_no_other(door: Door) -> TestResult {
     assert_eq!(handlers, json!({"names": ["github"], "default": ""}));
 
     // Contract items 163, 164 and 168.
-    let denied = |name| format!("access denied: auth handler \"{name}\" is not in the allowed set");
+    let denied = |name: &str| format!("access denied: auth handler \"{name}\" is not in the allowed set");
+    let [long, cut] = [1_000, 256].map(|length| "x".repeat(length));
     for (operation, handler, sentence) in [
         ("identity", "entra", format!("host GetAuthIdentity: {}", denied("entra"))),
+        ("identity", long.as_str(), format!("host GetAuthIdentity: {}", denied(&format!("{cut}...")))),
         ("identity", "", format!("host GetAuthIdentity: {}", denied(""))),
         ("token", "entra", format!("host GetAuthToken: {}", denied("entra"))),
         ("groups", "entra", format!("host GetAuthGroups: {}", denied("entra"))),
