@@ -166,7 +166,7 @@ impl Rooms {
         match wanted {
             Wanted::Named(name) => {
                 if let Some(provider) = self.registry.get(name) {
-                    self.configure(&provider).await;
+                    self.configure(&provider, &self.introduction()).await;
                     return Ok(provider);
                 }
                 let located = self.search(Kind::Provider, name, describe, Purpose::Run).await?;

@@ -113,40 +113,40 @@ impl Rooms {
 
     /// Configures what a plugin offers, unless that was done, and registers its auth handlers.
     async fn introduce(&self, started: &Started) {
+        let introduction = self.introduction();
         match &started.offers {
             Up::Providers(all) => {
                 for provider in all {
-                    self.configure(provider).await;
+                    self.configure(provider, &introduction).await;
                 }
             }
             Up::AuthHandlers(all) => {
-                let warnings = Warnings::default();
                 for handler in all {
-                    handler.configured.get_or_init(|| self.register_handler(handler, &warnings)).await;
+                    handler.configured.get_or_init(|| self.register_handler(handler, &introduction)).await;
                 }
             }
         }
     }
 
     /// Configures a provider, unless that was done; waits for whoever is at it.
-    pub(super) async fn configure(&self, provider: &Registered) {
+    pub(super) async fn configure(&self, provider: &Registered, introduction: &Introduction) {
         let Registered { plugin, advertised, configured, .. } = provider;
         let configure = || async {
             let told = self.configuration(plugin.info());
-            let answer = plugin.configure(&self.introduction(), advertised, &told).await;
-            note(plugin.info(), advertised, answer);
+            let answer = plugin.configure(&introduction.call, advertised, &told).await;
+            introduction.note(plugin.info(), advertised, answer);
         };
         configured.get_or_init(configure).await;
     }
 
-    async fn register_handler(&self, handler: &Arc<RegisteredHandler>, warnings: &Warnings) {
+    async fn register_handler(&self, handler: &Arc<RegisteredHandler>, introduction: &Introduction) {
         let RegisteredHandler { plugin, info: HandlerInfo { name, .. }, .. } = handler.as_ref();
         let told = self.configuration(plugin.info());
-        let answer = plugin.configure(&self.introduction(), name, &told).await;
-        note(plugin.info(), name, answer);
+        let answer = plugin.configure(&introduction.call, name, &told).await;
+        introduction.note(plugin.info(), name, answer);
         let plugin = &plugin.info().name;
         if let Err(error) = self.auth_registry.register(Arc::clone(handler))
-            && warnings.one_more(plugin)
+            && introduction.warnings.one_more(plugin)
         {
             tracing::warn!(%plugin, %error, "auth handler not registered");
         }
@@ -159,11 +159,12 @@ impl Rooms {
         configuration
     }
 
-    /// Returns the call by which a plugin is configured.
-    fn introduction(&self) -> Call {
+    /// Begins to configure a plugin.
+    pub(super) fn introduction(&self) -> Introduction {
         // A deadline that is too far off to compute never comes.
         let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
-        Call { deadline: deadline.map(Instant::into_std) }
+        let call = Call { deadline: deadline.map(Instant::into_std) };
+        Introduction { call, warnings: Warnings::default() }
     }
 
     /// Starts a plugin with what it was granted. Ends it again if the host is being stopped by then.
@@ -268,13 +269,24 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
     Started { plugin, offers: Up::AuthHandlers(handlers), refused }
 }
 
-/// Logs why a plugin was not configured. It stays callable, as upstream has it.
-fn note(plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>) {
-    match answer {
-        // One that is gone is being stopped.
-        Ok(()) | Err(CallError::Unimplemented | CallError::Gone) => {}
-        Err(error) => {
-            tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured, but called")
+/// A plugin on its way to being configured, with all that it offers, however much that is.
+pub(super) struct Introduction {
+    /// By its deadline everything has to be configured.
+    call: Call,
+    warnings: Warnings,
+}
+
+impl Introduction {
+    /// Logs why a plugin was not configured. It stays callable, as upstream has it.
+    fn note(&self, plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>) {
+        match answer {
+            // One that is gone is being stopped.
+            Ok(()) | Err(CallError::Unimplemented | CallError::Gone) => {}
+            Err(error) => {
+                if self.warnings.one_more(&plugin.name) {
+                    tracing::warn!(plugin = %plugin.name, %name, error = chain(&error), "not configured, but called");
+                }
+            }
         }
     }
 }

@@ -29,6 +29,29 @@ async fn whoever_finds_a_provider_that_is_being_configured_waits_for_that() {
     assert_eq!(house.world.log(), ["launch a", "configure a as portcullis"]);
 }
 
+#[test]
+fn very_many_that_are_slow_to_configure_hold_nobody_up_and_the_first_are_warned_of() {
+    let names: Vec<_> = (0..1000).map(|n| format!("p{n}")).collect();
+    for kind in ["", "auth:"] {
+        let house = House::new(&[("a.wasm", &(kind.to_owned() + &names.join(" ")))]);
+        *house.world.configuring.lock().unwrap() = 2 * SECOND;
+        let logged = Log::of(|| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let (host, begun) = (house.host(), Instant::now());
+                match kind {
+                    "" => assert_eq!(host.start_everything().await.unwrap().len(), 1000),
+                    _ => assert_eq!(host.start_every_auth_handler().await.unwrap().len(), 1000),
+                }
+                assert!(begun.elapsed() < 2 * Patience::default().process_launch);
+            });
+        });
+        let lines = |part: &str| logged.iter().filter(|line| line.contains(part)).count();
+        assert_eq!((lines("not configured"), lines("further warnings are left out")), (100, 1), "{kind:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_provider_whose_starter_gave_up_is_configured_all_the_same_and_stopped_with_the_others() {
     let house = House::new(&[("a.wasm", "a")]);
