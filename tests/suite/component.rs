@@ -10,8 +10,8 @@ use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Amount, Backend, BackendName, Call, CallError, Instances, Isolation, LimitName, Limits, PluginName,
-    PluginSpec, StopReason,
+    Access, Amount, Backend, BackendName, Call, CallError, FsGrant, Instances, Isolation, LimitName, Limits,
+    PluginName, PluginSpec, ProviderName, StopReason,
 };
 use portcullis::policy::every_secret;
 use portcullis::process::ProcessOptions;
@@ -120,6 +120,21 @@ async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
     let refused = plugin.execute("acrobat", &unknown(982)).await;
     let Err(CallError::Limit { which, asked, .. }) = refused else { panic!("a limit, not {refused:?}") };
     assert_eq!((which, asked), (LimitName::Message, Amount::Bytes(1_001)));
+    Ok(())
+}
+
+/// A policy that is tight about requests does not make a plugin unknown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_it_says_of_itself_may_be_larger_than_a_message() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let about = host.scratch().join("about");
+    fs::create_dir(&about)?;
+    fs::write(about.join("icon"), "x".repeat(1 << 20))?;
+    host.grants.fs = vec![FsGrant { host: about, guest: "/about".to_owned(), access: Access::Read }];
+    host.limits = Limits { message: Some(1_000), ..Limits::default() };
+    let plugin = host.launch("acrobat").await?;
+    let descriptor = plugin.provider.descriptor(&ProviderName::new("acrobat")).expect("it is described");
+    assert_eq!(descriptor.icon.len(), 1 << 20);
     Ok(())
 }
 

@@ -43,6 +43,8 @@
 //! or false; `print` prints once when `repeat` is 0. The schema has no `url`: the native peer has no `http`,
 //! and both describe themselves alike.
 //!
+//! The icon of its descriptors is what a file `/about/icon` holds, if it may read one.
+//!
 //! `describe-what-if` answers `Would OPERATION`; nothing for `quiet-what-if`; the error `what-if failed`
 //! for `fail-what-if`. `extract-dependencies` returns the text of every `rslvr` in the inputs, the keys of
 //! an object in the order of their bytes. A setting `refuse` makes `configure` fail with its text, and a setting
@@ -136,6 +138,7 @@ impl Provider for Acrobat {
                 (Capability::ACTION, Json::from_text(done)),
             ]),
             has_extract_dependencies: true,
+            icon: std::fs::read_to_string("/about/icon").unwrap_or_default(),
             ..Descriptor::default()
         })
     }

@@ -29,7 +29,7 @@ use crate::component::guest::{Function, Guest, Interface};
 use crate::component::instances::{Ask, Instances};
 use crate::component::message::fits;
 use crate::component::queue::Queue;
-use crate::component::state::Reader;
+use crate::component::state::{Reader, State};
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
 
@@ -93,15 +93,16 @@ impl ComponentAuth {
         let mut this = Self { info, handlers: Vec::new(), desk };
         let instances = &this.desk.instances;
         let first = instances.first().await.map_err(LaunchError::failed)?;
-        let call = Call::default();
+        let (call, limit) = (Call::default(), instances.description_limit());
         let asked = instances.ask_in(Some(first), &call, None, None, move |guest: &mut Guest| {
             Box::pin(async move {
+                State::let_say(&mut guest.store, limit);
                 guest.check(|store, instance| AuthHandlerPlugin::new(store, instance))?;
                 guest.call(LIST_HANDLERS, ()).await
             })
         });
         let handlers: Vec<wit::HandlerInfo> = asked.await.map_err(LaunchError::Undescribed)?;
-        fits(handlers_size(&handlers), instances.description_limit()).map_err(LaunchError::Undescribed)?;
+        fits(handlers_size(&handlers), limit).map_err(LaunchError::Undescribed)?;
         this.handlers = each(handlers);
         Ok(this)
     }

@@ -22,7 +22,7 @@ use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
 use crate::component::limit::LimitHit;
 use crate::component::message::Budget;
-use crate::component::state::Reader;
+use crate::component::state::{Reader, State};
 use crate::component::streaming::Streaming;
 use crate::lock::lock;
 
@@ -65,8 +65,10 @@ impl ComponentProvider {
         let mut this = Self { info, names: Vec::new(), descriptors: BTreeMap::new(), instances };
         let call = Call::default();
         let first = this.instances.first().await.map_err(LaunchError::failed)?;
-        let told = Arc::new(Mutex::new(Told::new(Budget::new(this.instances.description_limit()))));
-        let asked = this.instances.ask_in(Some(first), &call, None, None, tell_all(Arc::clone(&told))).await;
+        let limit = this.instances.description_limit();
+        let told = Arc::new(Mutex::new(Told::new(Budget::new(limit))));
+        let question = tell_all(Arc::clone(&told), limit);
+        let asked = this.instances.ask_in(Some(first), &call, None, None, question).await;
         let Told { mut budget, names, repeated, mut descriptors } = lock(&told).take();
         // If the instance ended early, the first missing descriptor gets the reason, and the others are asked for anew.
         let mut end = asked.err();
@@ -101,8 +103,12 @@ impl ComponentProvider {
         budget: &mut Budget,
     ) -> Result<Descriptor, CallError> {
         let provider = name.as_str().to_owned();
+        let limit = self.instances.description_limit();
         let told = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move { guest.call(DESCRIBE, (provider.as_str(),)).await.map(Ok) })
+            Box::pin(async move {
+                State::let_say(&mut guest.store, limit);
+                guest.call(DESCRIBE, (provider.as_str(),)).await.map(Ok)
+            })
         });
         let told: Described = told.await?;
         budget.take(described_size(&told))?;
@@ -144,9 +150,10 @@ impl Told {
 }
 
 /// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
-fn tell_all(told: Arc<Mutex<Told>>) -> impl Ask<()> {
+fn tell_all(told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
     move |guest: &mut Guest| {
         Box::pin(async move {
+            State::let_say(&mut guest.store, limit);
             guest.check(|store, instance| ProviderPlugin::new(store, instance))?;
             let names: Vec<String> = match guest.call(LIST_PROVIDERS, ()).await? {
                 Ok(names) => names,

@@ -210,8 +210,6 @@ impl State {
         store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| meter.tick());
-        let fuel = limits.message.saturating_add(WRAPPING);
-        store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
         store.set_max_component_handles(RESOURCES);
         Ok(store)
     }
@@ -229,6 +227,14 @@ impl State {
     pub(crate) fn go_on(store: &mut Store<Self>, errand: Errand) {
         store.set_epoch_deadline(1);
         store.data_mut().now = errand;
+        let message = store.data().ground.limits.message;
+        Self::let_say(store, message);
+    }
+
+    /// Lets a guest say so many bytes at once, until another call begins.
+    pub(crate) fn let_say(store: &mut Store<Self>, bytes: u64) {
+        let fuel = bytes.saturating_add(WRAPPING);
+        store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
     }
 
     /// Ends a call, and with it the stream of its reader.
