@@ -5,11 +5,11 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt as _;
 use futures_util::stream::Stream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::lock::lock;
 use crate::wire::ConnInfo;
@@ -21,16 +21,23 @@ const ROOM: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     sender: mpsc::Sender<ConnInfo>,
-    waiting: Arc<Mutex<mpsc::Receiver<ConnInfo>>>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    messages: mpsc::Receiver<ConnInfo>,
     /// The number of the stream that takes them now.
-    turn: watch::Sender<u64>,
+    turn: u64,
+    /// Tells that stream that its turn is over.
+    waker: Option<Waker>,
 }
 
 impl Queue {
     /// Starts with none.
     pub(crate) fn new() -> Self {
-        let (sender, waiting) = mpsc::channel(ROOM);
-        Self { sender, waiting: Arc::new(Mutex::new(waiting)), turn: watch::Sender::new(0) }
+        let (sender, messages) = mpsc::channel(ROOM);
+        Self { sender, waiting: Arc::new(Mutex::new(Waiting { messages, turn: 0, waker: None })) }
     }
 
     /// Adds a message; waits while there is no room.
@@ -50,40 +57,49 @@ impl Queue {
 
     /// Returns what takes the messages from now on, until `closed` or the next call of this.
     pub(crate) fn outgoing(&self, closed: impl Future<Output = ()> + Send + Sync + 'static) -> Outgoing {
-        self.turn.send_modify(|turn| *turn = turn.wrapping_add(1));
-        let mut turn = self.turn.subscribe();
-        let over = async move {
-            tokio::select! {
-                _ = turn.changed() => {}
-                () = closed => {}
-            }
-        };
-        Outgoing { waiting: Arc::clone(&self.waiting), over: Some(Box::pin(over)) }
+        let mut waiting = lock(&self.waiting);
+        waiting.turn = waiting.turn.wrapping_add(1);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+        let (turn, waiting) = (waiting.turn, Arc::clone(&self.waiting));
+        Outgoing { turn, waiting, closed: Some(Box::pin(closed)) }
     }
 }
 
 /// The messages for the other side, as they come.
 pub(crate) struct Outgoing {
-    waiting: Arc<Mutex<mpsc::Receiver<ConnInfo>>>,
+    turn: u64,
+    waiting: Arc<Mutex<Waiting>>,
     /// `None` once it has come.
-    over: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    closed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl Stream for Outgoing {
     type Item = ConnInfo;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ConnInfo>> {
-        let Some(over) = &mut self.over else { return Poll::Ready(None) };
-        if over.poll_unpin(cx).is_ready() {
-            self.over = None;
+        let Some(closed) = &mut self.closed else { return Poll::Ready(None) };
+        if closed.poll_unpin(cx).is_ready() {
+            self.closed = None;
             return Poll::Ready(None);
         }
-        lock(&self.waiting).poll_recv(cx)
+        let mut waiting = lock(&self.waiting);
+        // Under the lock: a stream whose turn is over must not be woken in place of the next.
+        if waiting.turn != self.turn {
+            return Poll::Ready(None);
+        }
+        waiting.waker = Some(cx.waker().clone());
+        waiting.messages.poll_recv(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
     use futures_util::{StreamExt as _, future::pending};
 
     use super::*;
@@ -115,6 +131,39 @@ mod tests {
         drop(second);
         queue.send(info(2)).await.unwrap();
         assert_eq!(queue.outgoing(pending()).next().await, Some(info(2)));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Tried often, because what a stream looks at first may be left to chance.
+    #[tokio::test]
+    async fn a_later_stream_is_woken_even_if_it_began_while_an_earlier_one_was_polled() {
+        for _ in 0..32 {
+            let (queue, woken, later) = (Queue::new(), Arc::<Woken>::default(), Arc::new(Mutex::new(None)));
+            let mut first = {
+                let (queue, woken, later) = (queue.clone(), Arc::clone(&woken), Arc::clone(&later));
+                // What another thread could do just then.
+                queue.clone().outgoing(poll_fn(move |_| {
+                    lock(&later).get_or_insert_with(|| {
+                        let mut second = queue.outgoing(pending());
+                        let waker = Waker::from(Arc::clone(&woken));
+                        assert!(second.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+                        second
+                    });
+                    Poll::Pending
+                }))
+            };
+            assert_eq!(first.next().now_or_never().flatten(), None);
+            queue.send(info(1)).await.unwrap();
+            assert!(woken.0.load(Ordering::Relaxed));
+        }
     }
 
     #[tokio::test]
