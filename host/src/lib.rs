@@ -94,6 +94,8 @@ mod regular;
 #[cfg(feature = "rooms")]
 pub mod secrets;
 pub mod supervise;
+#[cfg(feature = "rooms")]
+mod turn;
 mod warnings;
 
 #[cfg(all(feature = "process", feature = "compile"))]

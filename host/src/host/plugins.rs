@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
-use tracing::Instrument as _;
-use tracing::instrument::WithSubscriber as _;
 
 use super::Rooms;
 use super::find::{FindError, Purpose};
 use super::started::Started;
-use crate::blocking::finished;
 use crate::lock::lock;
 use crate::supervise::Life;
+use crate::turn::in_turn;
 
 /// The plugins by file and purpose: one may be asked, with nothing granted, while it is up.
 pub(super) type Plugins = BTreeMap<(PathBuf, Purpose), Arc<Entry>>;
@@ -59,10 +57,10 @@ impl Rooms {
         let rooms = self.me.upgrade().ok_or(FindError::Stopping)?;
         let mut life = self.life.subscribe();
         let entry = self.entry(file, purpose);
-        let turn = Arc::clone(&entry.turn).lock_owned().await;
+        let turn = Arc::clone(&entry.turn).lock_owned();
         let work = work(rooms, Arc::clone(&entry));
         let seen_through = async move {
-            let _until_the_end = (entry, turn);
+            let _until_the_end = entry;
             tokio::select! {
                 biased;
                 // The loser is dropped, and what it has started with it.
@@ -70,8 +68,7 @@ impl Rooms {
                 done = work => done,
             }
         };
-        // Logs in the span of the caller that began it, even after that caller is gone.
-        finished(tokio::spawn(seen_through.in_current_span().with_current_subscriber())).await
+        in_turn(turn, seen_through).await
     }
 
     /// Returns what is known of the plugin in a file.

@@ -19,12 +19,12 @@ use async_trait::async_trait;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
 use super::{SecretStore, StoreError};
 use crate::blocking::in_this_span;
 use crate::leftovers::{self, NEWBORN};
 use crate::lock::lock;
+use crate::turn::in_turn;
 
 mod text;
 
@@ -64,7 +64,7 @@ struct Shared {
     fresh_for: Duration,
     known: Mutex<Known>,
     /// Held for each change, so that changes of this process do not contend for the file.
-    turns: Arc<Semaphore>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the file said when it was last read.
@@ -113,8 +113,7 @@ impl FileStore {
         let path = fs::canonicalize(path)
             .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
         let known = read(&open(&path)?, &path)?;
-        let turns = Arc::new(Semaphore::new(1));
-        let shared = Shared { path, fresh_for, known: Mutex::new(known), turns };
+        let shared = Shared { path, fresh_for, known: Mutex::new(known), turn: Arc::default() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -141,17 +140,15 @@ impl FileStore {
     ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         // Waited for before it takes a thread: those for blocking work are few.
-        let turn = Arc::clone(&shared.turns).acquire_owned().await;
-        let turn = turn.map_err(|closed| StoreError::Write(closed.into()))?;
-        let changed = tokio::task::spawn_blocking(in_this_span(move || {
-            let _turn = turn;
-            shared.change(change)
-        }));
-        match changed.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(StoreError::Write(error.into())),
-            Err(stopped) => Err(StoreError::Write(stopped.into())),
-        }
+        let turn = Arc::clone(&shared.turn).lock_owned();
+        let changed = async move {
+            match tokio::task::spawn_blocking(in_this_span(move || shared.change(change))).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(StoreError::Write(error.into())),
+                Err(stopped) => Err(StoreError::Write(stopped.into())),
+            }
+        };
+        in_turn(turn, changed).await
     }
 }
 

@@ -110,6 +110,39 @@ async fn a_plugin_that_is_slower_than_anybody_waits_comes_up_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_a_start_and_is_not_looked_at_again_keeps_no_other_from_the_plugin() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    house.world.launches.lock().unwrap().push_back(Some(2 * SECOND));
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+    assert!(timeout(SECOND, host.find(&wanted, Describe::Trusted)).await.is_err());
+
+    let mut unread = Box::pin(host.find(&wanted, Describe::Trusted));
+    assert!(timeout(SECOND / 2, &mut unread).await.is_err());
+    let found = timeout(9 * SECOND, host.find(&wanted, Describe::Trusted)).await;
+
+    assert!(found.is_ok_and(|found| found.is_ok()));
+    assert_eq!(house.world.log(), ["launch a", "configure a as portcullis"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_while_a_start_fails_does_not_have_it_tried_again() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = house.host();
+    house.world.launches.lock().unwrap().push_back(Some(3600 * SECOND));
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+
+    let (slow, hasty) = tokio::join!(host.find(&wanted, Describe::Trusted), async {
+        tokio::time::sleep(SECOND).await;
+        timeout(SECOND, host.find(&wanted, Describe::Trusted)).await
+    });
+
+    assert!(slow.is_err() && hasty.is_err());
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(house.world.log(), ["launch a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_replaced_while_it_is_started_is_started_as_what_it_is_now() {
     let house = House::new(&[("a.wasm", "one")]);
     let host = house.host();

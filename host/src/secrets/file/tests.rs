@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::SystemTime;
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -233,6 +234,24 @@ async fn changes_made_at_the_same_time_are_all_kept() {
     let expected: BTreeSet<_> = (0..24).map(|n| format!("n{n}")).chain(["first".to_owned()]).collect();
     assert_eq!(names, expected);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_is_not_looked_at_again_keeps_no_other_from_being_made() {
+    let (_dir, path) = file("{}", 0o600);
+    let store = opened(&path);
+    let other = File::open(&path).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    // The first waits for the file, and the second for the first.
+    let [mut first, mut unread] = [store.set("a", "1"), store.set("b", "2")];
+    assert!((&mut first).now_or_never().is_none() && (&mut unread).now_or_never().is_none());
+
+    drop(other);
+    first.await.unwrap();
+    let third = tokio::time::timeout(Duration::from_secs(60), store.set("c", "3")).await;
+
+    third.expect("it is kept from it").unwrap();
+    assert_eq!(store.names().await.unwrap(), ["a", "b", "c"]);
 }
 
 #[test]
