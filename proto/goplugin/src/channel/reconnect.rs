@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tonic::TimeoutExpired;
 use tonic::body::Body as TonicBody;
@@ -18,6 +19,7 @@ use super::ENDED;
 use super::exchange::{Incoming, Sender};
 use crate::lock::lock;
 use crate::log::chain;
+use crate::task::Task;
 use crate::transport::{Ended, Link, Route, Tethered};
 
 /// Why a call got no answer, in the words of whoever found out.
@@ -50,7 +52,7 @@ impl Reconnect {
     }
 
     /// Begins HTTP/2 over the first link. It does not wait for the other side.
-    pub(super) async fn begin(&self) {
+    pub(super) async fn begin(self: &Arc<Self>) {
         // The first bytes wait in memory, so this does not fail. If it did, the next call would open another link.
         if let Err(error) = self.opened().await {
             tracing::debug!(error = chain(&*error), "a connection did not begin");
@@ -59,7 +61,7 @@ impl Reconnect {
 
     /// Makes one call, and waits for the head of its answer until then.
     pub(super) async fn call(
-        &self,
+        self: &Arc<Self>,
         mut request: http::Request<TonicBody>,
         until: Option<Instant>,
     ) -> Result<http::Response<Incoming>, Failure> {
@@ -83,8 +85,21 @@ impl Reconnect {
         open.as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
 
-    /// Opens the connection, unless somebody else just has.
-    async fn opened(&self) -> Result<Sender, Failure> {
+    /// Has the connection opened, unless somebody else just has. Dropping the future gives that up.
+    ///
+    /// A task does it: a caller that is not looked at again, as a stream that nobody reads, would keep everybody else
+    /// from it.
+    async fn opened(self: &Arc<Self>) -> Result<Sender, Failure> {
+        let (tell, opened) = oneshot::channel();
+        let this = Arc::clone(self);
+        let _opening = Task::spawn(async move {
+            let _given_up = tell.send(this.open().await);
+        });
+        // It ends early only with its runtime.
+        opened.await.unwrap_or_else(|_ended| Err(io::Error::from(io::ErrorKind::NotConnected).into()))
+    }
+
+    async fn open(&self) -> Result<Sender, Failure> {
         let mut opening = self.opening.lock().await;
         if let Some(sender) = self.sender() {
             return Ok(sender);
@@ -139,6 +154,7 @@ mod tests {
     use http_body::Body as _;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::{UnixListener, UnixStream};
+    use tokio::task::yield_now;
 
     use super::*;
     use crate::Address;
@@ -162,7 +178,13 @@ mod tests {
         let route = Route::to_address(nowhere, None);
         let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
-        assert!(connection.call(request(), None).now_or_never().is_none());
+        let mut dropped = Box::pin(connection.call(request(), None));
+        while lock(&connection.open).is_none() {
+            assert!((&mut dropped).now_or_never().is_none());
+            yield_now().await;
+        }
+        assert!((&mut dropped).now_or_never().is_none());
+        drop(dropped);
 
         let mut theirs = theirs;
         theirs.read_exact(&mut vec![0; filled]).await.unwrap();
@@ -217,6 +239,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_call_that_is_not_looked_at_again_keeps_no_other_from_a_new_connection() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let route = Route::to_address(Address::Unix(path), None);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_has_ended, ended) = Ended::new();
+        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        let request = || http::Request::new(TonicBody::empty());
+        drop(theirs);
+        assert!(connection.call(request(), None).await.is_err());
+
+        let mut unread = Box::pin(connection.call(request(), None));
+        assert!((&mut unread).now_or_never().is_none());
+        let server = async {
+            let (link, _) = listener.accept().await.unwrap();
+            let mut server = h2::server::handshake(link).await.unwrap();
+            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+            respond.send_response(http::Response::new(()), true).unwrap();
+            server.accept().await.is_some()
+        };
+        tokio::select! {
+            answer = tokio::time::timeout(LONG, connection.call(request(), None)) => {
+                drop(answer.expect("it is kept from it").unwrap());
+            }
+            _ = server => panic!("the server has ended"),
+        }
+    }
+
+    #[tokio::test]
     async fn a_connection_that_is_being_opened_is_given_up_when_the_plugin_ends() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
@@ -233,6 +285,7 @@ mod tests {
 
         let mut call = Box::pin(connection.call(request(), None));
         assert!((&mut call).now_or_never().is_none());
+        yield_now().await;
         has_ended.send_replace(true);
         let answer = tokio::time::timeout(LONG, call).await.expect("it is given up");
         assert_eq!(answer.unwrap_err().to_string(), ENDED);
