@@ -141,8 +141,9 @@ impl Host {
     /// Ends the quarantine of a plugin, after the cause of its deaths was removed. Its file has to be the same. Returns
     /// whether a plugin of that name was in quarantine.
     pub fn lift_quarantine(&self, plugin: &PluginName) -> bool {
-        let plugins = lock(&self.rooms.plugins);
-        let started = plugins.values().filter_map(|entry| entry.up.get());
+        // It is logged, and whoever takes the log may ask us something: no lock is held.
+        let plugins: Vec<_> = lock(&self.rooms.plugins).values().cloned().collect();
+        let started = plugins.iter().filter_map(|entry| entry.up.get());
         let of_that_name = started.filter(|started| started.plugin.info().name == *plugin);
         // Files in several directories may give the same name.
         of_that_name.filter(|started| started.plugin.lift_quarantine()).count() > 0

@@ -187,7 +187,7 @@ impl Drop for Ending<'_> {
 impl<K: PluginKind> Drop for Supervised<K> {
     fn drop(&mut self) {
         self.shared.life.send_replace(Life::Over);
-        drop(self.shared.state().running.take());
+        let _ended = self.shared.state().running.take();
     }
 }
 

@@ -274,7 +274,9 @@ impl<K: PluginKind> Shared<K> {
 
     /// Tells the log if the plugin is left alone from now on: nobody but a person changes that.
     fn note_quarantine(&self) {
-        if let Some(quarantine) = self.state().quarantine() {
+        // Whoever takes the log may ask us something, so no lock is held.
+        let quarantine = self.state().quarantine();
+        if let Some(quarantine) = quarantine {
             tracing::error!(plugin = %self.spec.name, "plugin is {quarantine}");
         }
     }

@@ -1,6 +1,7 @@
 //! Who comes while a plugin is being started, who gives up, and what is started again.
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 
 use portcullis_contract::HandlerName;
 use tokio::time::{Instant, timeout};
@@ -247,6 +248,37 @@ async fn a_plugin_in_quarantine_has_another_try_once_that_is_lifted() {
 
     assert!(house.run(&host, "a").await.is_ok());
     assert!(!host.lift_quarantine(&a));
+}
+
+/// Asks something of a host whenever something is logged of its plugins.
+struct Asks(Arc<Host>, mpsc::Sender<bool>);
+
+impl<S: tracing::Subscriber> Layer<S> for Asks {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "portcullis::supervise" {
+            let (host, (tell, told)) = (Arc::clone(&self.0), mpsc::channel());
+            // On another thread, which alone is stuck if there is no answer while this is logged.
+            std::thread::spawn(move || tell.send(host.lift_quarantine(&PluginName::new("b"))));
+            self.1.send(told.recv_timeout(60 * SECOND).expect("there is no answer")).unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_the_log_may_ask_something_of_the_host_that_lifts_a_quarantine() {
+    let house = House::new(&[("a.wasm", "a"), ("b.wasm", "b")]);
+    let (host, (tell, told)) = (Arc::new(house.host()), mpsc::channel());
+    assert!(house.run(&host, "b").await.is_ok());
+    house.world.next(vec![Answer::Die; 6]);
+    for _ in 0..6 {
+        assert!(house.run(&host, "a").await.is_err());
+    }
+    let log = tracing_subscriber::registry().with(Asks(Arc::clone(&host), tell));
+    let _log = tracing::subscriber::set_default(log);
+
+    assert!(host.lift_quarantine(&PluginName::new("a")));
+
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [false]);
 }
 
 /// Where something is logged, and in which span.

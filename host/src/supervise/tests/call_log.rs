@@ -1,6 +1,9 @@
 //! What the log tells of calls, and of a plugin that is left alone.
 
+use std::sync::mpsc;
+
 use portcullis_contract::Refusal;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
 use crate::fake::Log;
@@ -63,4 +66,33 @@ fn the_log_tells_when_a_plugin_is_left_alone_and_when_no_longer() {
     );
     assert_eq!(count("message=plugin is in quarantine after 5 restarts"), 1, "{lines:?}");
     assert_eq!(count("message=its quarantine is lifted plugin=p"), 1, "{lines:?}");
+}
+
+/// Asks, whenever something is logged, whether a plugin is in quarantine.
+struct Asks(Arc<Supervised<ProviderKind>>, mpsc::Sender<Option<String>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Asks {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        let (plugin, (tell, told)) = (Arc::clone(&self.0), mpsc::channel());
+        // On another thread, which alone is stuck if there is no answer while this is logged.
+        std::thread::spawn(move || tell.send(plugin.quarantine()));
+        let quarantine = told.recv_timeout(60 * SECOND).expect("there is no answer");
+        self.1.send(quarantine).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_the_log_may_ask_for_the_quarantine_that_it_tells_of() {
+    let (world, plugin) = launched(Limits::default()).await;
+    let (plugin, (tell, told)) = (Arc::new(plugin), mpsc::channel());
+    let log = tracing_subscriber::registry().with(Asks(Arc::clone(&plugin), tell));
+    let _log = tracing::subscriber::set_default(log);
+    world.next(vec![Answer::Die; 6]);
+
+    for _ in 0..6 {
+        assert!(ask(&plugin, Call::default()).await.is_err());
+    }
+
+    let quarantine = plugin.quarantine();
+    assert!(quarantine.is_some() && told.try_iter().any(|asked| asked == quarantine));
 }
