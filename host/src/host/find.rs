@@ -166,7 +166,9 @@ impl Rooms {
         match wanted {
             Wanted::Named(name) => {
                 if let Some(provider) = self.registry.get(name) {
-                    self.configure(&provider, &self.introduction()).await;
+                    if !provider.configured.initialized() {
+                        self.see_configured(&provider).await?;
+                    }
                     return Ok(provider);
                 }
                 let located = self.search(Kind::Provider, name, describe, Purpose::Run).await?;

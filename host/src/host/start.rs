@@ -31,7 +31,7 @@ impl Rooms {
     /// Starts the plugin in a file as one of a kind, unless it is up already.
     pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
         let entry = self.entry(&file.path, Purpose::Run);
-        if entry.up.initialized() {
+        if entry.up.get().is_some_and(Started::is_introduced) {
             let started = self.bring_up(&entry, file, kind).await?;
             return if self.is_stopping() { Err(FindError::Stopping) } else { Ok(started) };
         }
@@ -128,8 +128,18 @@ impl Rooms {
         }
     }
 
+    /// Configures a provider that was found before that was done, once its plugin's start is over.
+    pub(super) async fn see_configured(&self, provider: &Arc<Registered>) -> Result<(), FindError> {
+        let whole = Arc::clone(provider);
+        self.see_through(&provider.plugin.info().path, Purpose::Run, move |rooms, _| async move {
+            rooms.configure(&whole, &rooms.introduction()).await;
+            Ok(())
+        })
+        .await
+    }
+
     /// Configures a provider, unless that was done; waits for whoever is at it.
-    pub(super) async fn configure(&self, provider: &Registered, introduction: &Introduction) {
+    async fn configure(&self, provider: &Registered, introduction: &Introduction) {
         let Registered { plugin, advertised, configured, .. } = provider;
         let configure = || async {
             let told = self.configuration(plugin.info());
@@ -160,7 +170,7 @@ impl Rooms {
     }
 
     /// Begins to configure a plugin.
-    pub(super) fn introduction(&self) -> Introduction {
+    fn introduction(&self) -> Introduction {
         // A deadline that is too far off to compute never comes.
         let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
         let call = Call { deadline: deadline.map(Instant::into_std) };
@@ -270,7 +280,7 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
 }
 
 /// A plugin on its way to being configured, with all that it offers, however much that is.
-pub(super) struct Introduction {
+struct Introduction {
     /// By its deadline everything has to be configured.
     call: Call,
     warnings: Warnings,

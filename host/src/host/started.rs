@@ -79,6 +79,14 @@ impl Started {
         }
     }
 
+    /// Returns whether all that it offers was configured.
+    pub(super) fn is_introduced(&self) -> bool {
+        match &self.offers {
+            Up::Providers(all) => all.iter().all(|provider| provider.configured.initialized()),
+            Up::AuthHandlers(all) => all.iter().all(|handler| handler.configured.initialized()),
+        }
+    }
+
     /// Ends the plugin at once, and every call to it.
     pub(super) async fn kill(&self) {
         self.plugin.shutdown(Duration::ZERO).await;

@@ -127,6 +127,24 @@ async fn who_waits_for_a_start_and_is_not_looked_at_again_keeps_no_other_from_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_early_finder_who_is_not_looked_at_again_keeps_no_other_from_the_plugin() {
+    let house = House::new(&[("a.wasm", "a b")]);
+    let host = house.host();
+    *house.world.configuring.lock().unwrap() = 2 * SECOND;
+    let [file, name] =
+        [Wanted::File(house.path("a.wasm"), Some("a".to_owned())), Wanted::Named("b".to_owned())];
+    assert!(timeout(SECOND, host.find(&file, Describe::Trusted)).await.is_err());
+
+    let mut unread = Box::pin(host.find(&name, Describe::Trusted));
+    assert!(timeout(SECOND / 2, &mut unread).await.is_err());
+    let found = timeout(9 * SECOND, host.find(&file, Describe::Trusted)).await;
+
+    assert!(found.is_ok_and(|found| found.is_ok()));
+    let expected = ["launch a", "configure a as portcullis", "configure b as portcullis"];
+    assert_eq!(house.world.log(), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_up_while_a_start_fails_does_not_have_it_tried_again() {
     let house = House::new(&[("a.wasm", "a")]);
     let host = house.host();
