@@ -44,6 +44,7 @@ const WAITING: u32 = 2;
 /// Serves the component in the file until its host ends it. Started by a person, it explains itself instead.
 pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)>) -> Outcome {
     let notice = page::notice(&own, program, &variables);
+    let calls = calls(&own);
     let threads = threads(instances(own.manifest()), own.limits.resolve(BackendName::Component).concurrency);
     // What is too large for the component is refused by its sandbox, in the words of a limit. This one only bounds what
     // is read at all.
@@ -67,7 +68,7 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
     served.options.log = log_level(&variables);
     served.options.variables = variables;
     served.options.threads = Some(threads);
-    served.options.calls = Calls::Together;
+    served.options.calls = calls;
     served.options.message_limit = message;
     served.options.answer_limit = message;
     served.run()
@@ -131,8 +132,14 @@ fn instances(manifest: &Manifest) -> Instances {
     }
 }
 
-/// Returns how many threads the calls get, beside the one where they begin: no more than can run at once, and
-/// [`MOST_THREADS`] at most. Each costs time at the start, and memory.
+/// Returns which threads calls run on: any, if instances are made beside them that would hold up the one for all.
+fn calls(own: &Own) -> Calls {
+    let slow = own.image().is_ok_and(|image| image.starts_slowly());
+    if slow && instances(own.manifest()) == Instances::PerCall { Calls::Spread } else { Calls::Together }
+}
+
+/// Returns how many threads calls are spread over: no more than can run at once, and [`MOST_THREADS`] at most. Each costs
+/// time at the start, and memory.
 fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
     let calls = match instances {
         Instances::PerCall => concurrency,

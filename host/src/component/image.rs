@@ -76,6 +76,13 @@ impl Image {
         Ok(Self { file: Arc::new(file), place, class, digest, kind })
     }
 
+    /// Returns whether its instances are slow to make. A fresh one for the next call is then made while a call runs, by
+    /// a task of its own, which wants a thread of its own.
+    #[must_use]
+    pub fn starts_slowly(&self) -> bool {
+        self.class != Class::Small
+    }
+
     /// Loads it into an engine whose code memory is [`CodePages`].
     ///
     /// Each load maps it anew, for good: wasmtime panics over code at an address that it knows already, and nobody can
