@@ -12,6 +12,7 @@ mod cli_files;
 mod cli_kept;
 mod cli_log;
 mod cli_machines;
+mod cli_names;
 mod cli_prints;
 mod cli_told;
 mod component;

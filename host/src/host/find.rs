@@ -9,7 +9,7 @@
 //! - other native programs, where that was allowed.
 //!
 //! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the
-//! first in upstream's order of files wins.
+//! first in upstream's order of files wins, and the log warns of the others.
 //!
 //! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend
 //! checks it.
@@ -289,7 +289,7 @@ impl Rooms {
         self.search(kind, name, describe, Purpose::Look).await.map(|located| located.file)
     }
 
-    /// Looks for who offers something.
+    /// Looks for who offers something, and warns if another file could have been meant.
     async fn search(
         &self,
         kind: Kind,
@@ -298,6 +298,20 @@ impl Rooms {
         purpose: Purpose,
     ) -> Result<Located, FindError> {
         let found = self.look(discover::candidates).await?;
+        let files = found.candidates.clone();
+        let located = self.search_among(found, kind, name, describe, purpose).await?;
+        self.warn_of_others(&located.file, files, kind, name).await;
+        Ok(located)
+    }
+
+    async fn search_among(
+        &self,
+        found: discover::Found,
+        kind: Kind,
+        name: &str,
+        describe: Describe,
+        purpose: Purpose,
+    ) -> Result<Located, FindError> {
         // Why a plugin that should offer it cannot be used: told if no other offers it.
         let mut failure = None;
         let mut unknown = Vec::new();
@@ -352,6 +366,25 @@ impl Rooms {
             }
         }
         Err(failure.unwrap_or_else(|| FindError::nobody(kind, name, Vec::new(), left_out)))
+    }
+
+    /// Warns of files that were passed over though they have the name, too: any component may claim that of another
+    /// plugin. Of a file that nobody has asked, its own name counts.
+    async fn warn_of_others(&self, answers: &Candidate, mut files: Vec<Candidate>, kind: Kind, name: &str) {
+        files.retain(|file| file.path != answers.path);
+        let wanted = name.to_owned();
+        let others = self.notes(move |notes| {
+            files.retain(|file| match notes.digest(&file.path).and_then(|digest| notes.get(&digest)) {
+                Some(told) => told.offers(kind, &wanted),
+                None => file.is_meant_by(&wanted),
+            });
+            files
+        });
+        let others: Vec<_> = others.await.iter().map(|file| file.path.display().to_string()).collect();
+        if !others.is_empty() {
+            let (file, passed_over) = (answers.path.display(), others.join(", "));
+            tracing::warn!(%kind, name, %file, %passed_over, "several plugins have this name, and one answers");
+        }
     }
 
     /// Returns what is known of a file without asking anybody.

@@ -12,6 +12,7 @@ use portcullis_contract::{
     LaunchError, Limits, PluginInfo, PluginSpec, Provider, chain,
 };
 use tokio::time::Instant;
+use tracing::field::display;
 
 use super::descriptors::Told;
 use super::discover::Candidate;
@@ -97,7 +98,10 @@ impl Rooms {
                     if let Err(error) = self.registry.register(Arc::clone(&provider))
                         && warnings.one_more(&file.name)
                     {
-                        tracing::warn!(plugin = %file.name, error = chain(&error), "provider not registered");
+                        let first = self.registry.get(provider.name());
+                        let answers = first.as_ref().map(|first| display(first.plugin.info().path.display()));
+                        let (error, passed_over) = (chain(&error), file.path.display());
+                        tracing::warn!(plugin = %file.name, error, file = answers, %passed_over, "provider not registered");
                     }
                     providers.push(provider);
                 }
@@ -154,11 +158,14 @@ impl Rooms {
         let told = self.configuration(plugin.info());
         let answer = plugin.configure(&introduction.call, name, &told).await;
         introduction.note(plugin.info(), name, answer);
-        let plugin = &plugin.info().name;
+        let PluginInfo { name: plugin, path, .. } = plugin.info();
         if let Err(error) = self.auth_registry.register(Arc::clone(handler))
             && introduction.warnings.one_more(plugin)
         {
-            tracing::warn!(%plugin, %error, "auth handler not registered");
+            let first = self.auth_registry.get(name).ok();
+            let answers = first.as_ref().map(|first| display(first.plugin.info().path.display()));
+            let passed_over = path.display();
+            tracing::warn!(%plugin, %error, file = answers, %passed_over, "auth handler not registered");
         }
     }
 

@@ -1,0 +1,58 @@
+//! What a person is told of a name that more than one plugin has: any of them may claim what is another's.
+
+use std::fs;
+
+use portcullis_tests::{TestResult, fixtures};
+
+use crate::person::{Person, answer, stderr, stdout};
+
+#[test]
+fn which_of_several_plugins_with_a_name_answers_is_told_and_which_does_not() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = || person.types(&["run", "echo", "message=hi"]);
+    let alone = run()?;
+    answer(&alone);
+    assert_eq!(stderr(&alone), "");
+
+    let [first, second] = ["a.wasm", "echo.wasm"].map(|name| person.path("plugins").join(name));
+    fs::copy(fixtures::guest("echo"), &first)?;
+    let [first, second] = [first, second].map(|path| path.display().to_string());
+    let listing = stdout(&person.types(&["list"])?);
+    assert!(listing.contains(&format!("hidden by {first}")), "{listing}");
+
+    let told = format!("answers kind=provider name=\"echo\" file={first} passed_over={second}\n");
+    for output in [run()?, person.types(&["inspect", "echo"])?] {
+        assert!(output.status.success());
+        assert_eq!(stderr(&output).matches(&told).count(), 1, "{}", stderr(&output));
+    }
+    Ok(())
+}
+
+/// Only a start could tell what that offers.
+#[test]
+fn that_a_component_has_the_name_of_a_native_program_is_told() -> TestResult {
+    let person = Person::new()?;
+    person.has_native("echo")?;
+    fs::copy(fixtures::guest("echo"), person.path("plugins/z.wasm"))?;
+    let output = person.types(&["run", "echo", "message=hi"])?;
+    answer(&output);
+    let [component, native] = ["z.wasm", "echo"].map(|name| person.path("plugins").join(name));
+    let told = format!("file={} passed_over={}\n", component.display(), native.display());
+    assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+    Ok(())
+}
+
+#[test]
+fn which_of_several_auth_handlers_with_a_name_is_used_is_told() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("doorman")?;
+    fs::copy(fixtures::guest("doorman"), person.path("plugins/a.wasm"))?;
+    let [first, second] = ["a.wasm", "doorman.wasm"].map(|name| person.path("plugins").join(name));
+    let told = format!("file={} passed_over={}\n", first.display(), second.display());
+    for (arguments, times) in [(&["auth", "status"][..], 2), (&["auth", "status", "side"], 1)] {
+        let said = stderr(&person.types(arguments)?);
+        assert_eq!(said.matches(&told).count(), times, "{arguments:?}: {said}");
+    }
+    Ok(())
+}
