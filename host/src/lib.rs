@@ -84,6 +84,7 @@ pub mod host;
 #[cfg(any(feature = "compile", feature = "rooms"))]
 mod leftovers;
 mod lock;
+mod log_level;
 mod names;
 mod narrowed;
 pub mod policy;
@@ -103,6 +104,7 @@ pub use backends::ShimSource;
 pub use backends::{Options, SetupError, backends};
 #[cfg(feature = "rooms")]
 pub use host::Host;
+pub use log_level::log_level;
 pub use narrowed::Narrowed;
 #[cfg(feature = "process")]
 pub use portcullis_goplugin::raise_open_files;

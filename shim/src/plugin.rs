@@ -8,15 +8,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::Narrowed;
 use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
 use portcullis::supervise::{AuthHandlerKind, ProviderKind, launch};
+use portcullis::{Narrowed, log_level};
 use portcullis_bundle::Manifest;
 use portcullis_contract::{
     AuthHandler, BackendName, CallError, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
     StopReason, chain,
 };
-use portcullis_serve::{Calls, Level, Outcome, Served, Surroundings};
+use portcullis_serve::{Calls, Outcome, Served, Surroundings};
 
 use crate::own::Own;
 use crate::page;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The most threads for calls. A guess: hosts seldom ask more of one plugin than four processors can do.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 
-/// From which level on the host's log has lines of ours. The component's own all go there.
+/// Which lines of ours go to the host's log. The component's own all do.
 const LOG_LEVEL: &str = "PORTCULLIS_LOG_LEVEL";
 
 /// How many instances wait for calls, and how many spent ones to be dropped; see the component backend.
@@ -65,7 +65,11 @@ pub(crate) fn serve(own: Own, program: &str, variables: Vec<(OsString, OsString)
         }),
     };
     served.options.notice = Some(notice);
-    served.options.log = log_level(&variables);
+    let level = variables.iter().find(|(name, level)| name == LOG_LEVEL && !level.is_empty());
+    // A host filters them, too, but they cost time. What is no level changes nothing: no log is worth a plugin.
+    if let Some(level) = level.and_then(|(_, level)| log_level(level.to_str()?)) {
+        served.options.log = level;
+    }
     served.options.variables = variables;
     served.options.threads = Some(threads);
     served.options.calls = calls;
@@ -84,16 +88,6 @@ fn to_tell(error: LaunchError) -> LaunchError {
         }),
         other => other,
     }
-}
-
-/// Returns from which level on our own lines go to the host. It filters them, too, but they cost time. A word that is
-/// no level changes nothing: the variable may be set for the command, which knows others, and no log is worth a plugin.
-fn log_level(variables: &[(OsString, OsString)]) -> Level {
-    const ALL: [Level; 5] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
-    let asked = variables.iter().find(|(name, _)| name == LOG_LEVEL);
-    let known =
-        asked.and_then(|(_, asked)| ALL.into_iter().find(|level| asked.eq_ignore_ascii_case(level.name())));
-    known.unwrap_or(Level::Info)
 }
 
 /// Makes the backend, and says how the component is to be launched in it.

@@ -56,7 +56,7 @@ fn whoever_wants_to_know_is_told_of_each_call() -> TestResult {
     let person = Person::new()?;
     person.has_wrapped("acrobat", "plugins/acrobat", "")?;
     let run = ["run", "acrobat", "operation=ok", "--env", "inherit", "--log-level", "debug"];
-    for (level, is_told) in [("debug", true), ("warn", false)] {
+    for (level, is_told) in [("debug", true), ("1", true), ("warn", false)] {
         let output = person.command(&run).env("PORTCULLIS_LOG_LEVEL", level).output()?;
         answer(&output);
         let told =

@@ -19,6 +19,7 @@ use portcullis_goplugin::{
 };
 use serde_json::Value;
 use tonic::service::Routes;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -56,8 +57,8 @@ pub struct Options {
     pub threads: Option<NonZeroUsize>,
     /// Which of them a call runs on. [`Calls::Spread`] by default.
     pub calls: Calls,
-    /// The lowest level of the library's own lines that go to the log. [`Level::Info`] by default.
-    pub log: Level,
+    /// Which of the library's own lines go to the log. [`LevelFilter::INFO`] by default.
+    pub log: LevelFilter,
     /// The lowest level of the plugin's own lines that go to the log. All by default: the host chooses what it shows.
     pub guest_log: Level,
 }
@@ -74,7 +75,7 @@ impl Default for Options {
             parent: Parent::Follow,
             threads: None,
             calls: Calls::Spread,
-            log: Level::Info,
+            log: LevelFilter::INFO,
             guest_log: Level::Trace,
         }
     }
@@ -161,7 +162,7 @@ impl Served {
         let Options { log, guest_log, .. } = self.options;
         let levels = Targets::new()
             .with_default(log)
-            .with_targets(CARRIERS.map(|name| (name, log.max(Level::Warn))))
+            .with_targets(CARRIERS.map(|name| (name, log.min(LevelFilter::WARN))))
             .with_target(GUEST, guest_log);
         let lines = LogLayer::stderr().rewriting(as_the_plugin_logged_it);
         let subscriber = tracing_subscriber::registry().with(lines).with(levels);
