@@ -16,7 +16,7 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, retry_on_intr};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, chdir, getpid, getppid, kill_process,
     set_parent_process_death_signal, setpgid, setrlimit, waitid,
@@ -104,7 +104,7 @@ impl Program {
         if pidfd < 0 {
             // Linux has them since 5.2. Without one there is no leash.
             let _gone = kill_process(pid, Signal::KILL);
-            let _reaped = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+            reap(&WaitId::Pid(pid));
             return Err(io::ErrorKind::Unsupported.into());
         }
         // SAFETY: the kernel has just opened it for us.
@@ -112,12 +112,17 @@ impl Program {
         match first.failed.into_inner() {
             0 => Ok((pid, pidfd)),
             error => {
-                let _reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                reap(&WaitId::PidFd(pidfd.as_fd()));
                 let error = io::Error::from_raw_os_error(error);
                 Err(if self.file.is_some() { explained(error, Path::new(OPENED)) } else { error })
             }
         }
     }
+}
+
+/// Waits for a child that is about to end. If a signal broke off the wait, the child would stay a zombie.
+fn reap(child: &WaitId<'_>) {
+    let _reaped = retry_on_intr(|| waitid(child.clone(), WaitIdOptions::EXITED));
 }
 
 /// What a child gets from the thread that starts it, and leaves for it.
