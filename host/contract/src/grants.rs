@@ -67,8 +67,8 @@ impl SecretGrant {
 /// The identities that a plugin may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityGrant {
-    /// The auth handlers, by exact name, or [`EVERY`](Self::EVERY). The host's default handler is granted under its own
-    /// name only.
+    /// The auth handlers, by exact name. The text `*` is no pattern and no name, but [`EVERY`](Self::EVERY) one: whoever
+    /// takes names from elsewhere refuses it. The host's default handler is granted under its own name only.
     pub handlers: Vec<String>,
     /// Whether it may get access tokens, too.
     pub token: bool,
