@@ -47,6 +47,8 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
 
 /// The exit code of a worker that blames the component.
 const BAD_COMPONENT: u8 = 2;
+/// The exit code of a worker that cannot write what it compiled.
+const UNWRITTEN: u8 = 3;
 /// The exit code of a worker that failed at something else.
 const FAILED: u8 = 1;
 
@@ -81,6 +83,9 @@ pub(crate) enum CompileError {
     /// The component made the worker crash, as it would any other worker.
     #[error("the compile worker died ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
     Died { status: String, words: String },
+    /// There is no room for what it compiled, where that was to be.
+    #[error("cannot write the compiled component: {0}")]
+    Unwritten(String),
     /// The worker failed at something else, which it names.
     #[error("the compile worker failed ({status}){}{words}", if words.is_empty() { "" } else { ": " })]
     Failed { status: String, words: String },
@@ -130,6 +135,7 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) if status.code() == Some(BAD_COMPONENT.into()) => Err(CompileError::Unfit(words)),
+        Ok(status) if status.code() == Some(UNWRITTEN.into()) => Err(CompileError::Unwritten(words)),
         Ok(status) if status.signal() == Some(Signal::XCPU.as_raw()) => Err(CompileError::TooMuch),
         Ok(status) if status.code() == Some(FAILED.into()) => {
             Err(CompileError::Failed { status: status.to_string(), words })
@@ -208,7 +214,8 @@ fn refused(wasm: &[u8], error: &wasmtime::Error) -> Failure {
 
 /// Writes all of it and flushes: what is still buffered when a process ends is lost silently.
 fn hand_over(mut to: impl Write, compiled: &[u8]) -> Result<(), Failure> {
-    to.write_all(compiled).and_then(|()| to.flush()).map_err(failed("write the compiled component"))
+    let written = to.write_all(compiled).and_then(|()| to.flush());
+    written.map_err(|error| Failure { code: UNWRITTEN, text: error.to_string() })
 }
 
 fn limit() -> io::Result<()> {
@@ -242,6 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_tells_by_its_end_what_it_failed_at() {
         assert!(matches!(end("echo why >&2; exit 2").await, CompileError::Unfit(why) if why == "why"));
+        assert!(matches!(end("echo why >&2; exit 3").await, CompileError::Unwritten(why) if why == "why"));
         assert!(matches!(end("ulimit -c 0; kill -s XCPU $$").await, CompileError::TooMuch));
         assert!(matches!(end("ulimit -c 0; kill -s ABRT $$").await, CompileError::Died { .. }));
         assert!(matches!(end("exit 101").await, CompileError::Died { .. }));

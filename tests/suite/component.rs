@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
-use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
+use portcullis::compile::Worker;
+use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
     Access, Amount, Backend, BackendName, Call, CallError, FsGrant, Instances, Isolation, LimitName, Limits,
     PluginName, PluginSpec, ProviderName, StopReason,
@@ -165,6 +166,26 @@ async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
         let echo = request("echo", r#"{"message":"again"}"#);
         assert_matches!(generous(plugin.execute(&Call::default(), echo)).await, Ok(_));
     }
+    Ok(())
+}
+
+/// Whatever its worker writes to a file that is not in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_every_disk_is_full_a_component_runs_all_the_same() -> TestResult {
+    let host = TestHost::new(Door::Component);
+    let full = r#"case $(readlink /proc/$$/fd/1) in *memfd*) ;; *) exec >/dev/full ;; esac"#;
+    let script = format!("{full}; exec \"$0\" __compile-worker");
+    let args = vec!["-c".into(), script.into(), fixtures::portcullis().into()];
+    let [directory, key_directory] = ["cache", "data"].map(|name| host.scratch().join(name));
+    let options = ComponentOptions {
+        worker: Some(Worker { program: "/bin/sh".into(), args }),
+        cache: Some(CacheOptions { directory, key_directory }),
+        ..fixtures::component_options()
+    };
+    let spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
+    let plugin = generous(ComponentBackend::new(options)?.launch_provider(spec)).await?;
+    let echo = request("echo", r#"{"message":"hello"}"#);
+    assert_matches!(generous(plugin.execute(&Call::default(), echo)).await, Ok(_));
     Ok(())
 }
 

@@ -45,9 +45,19 @@ impl ComponentBackend {
         {
             return Ok(compiled);
         }
-        let file = unnamed().map_err(LaunchError::failed)?;
-        worker.compile(&source.bytes, &file).await.map_err(compile_error)?;
-        Compiled::unkept(file).map_err(LaunchError::failed)
+        let file = match into_unnamed(worker, source, tempfile::tempfile()).await {
+            Err(CompileError::Unwritten(error)) => {
+                let directory = std::env::temp_dir();
+                tracing::info!(
+                    "compiled into memory, there can be no file in {}: {error}",
+                    directory.display()
+                );
+                let memory = memfd_create(c"compiled", MemfdFlags::CLOEXEC);
+                into_unnamed(worker, source, memory.map(File::from).map_err(io::Error::from)).await
+            }
+            compiled => compiled,
+        };
+        Compiled::unkept(file.map_err(compile_error)?).map_err(LaunchError::failed)
     }
 }
 
@@ -77,8 +87,8 @@ async fn into_cache(
             let shared = Arc::clone(cache);
             Ok(blocking(move || shared.keep(file, &digest)).await.inspect_err(not_kept).ok())
         }
-        Err(error @ CompileError::Failed { .. }) => {
-            // The disk of the cache may be full. If it is not that, the second try says so.
+        // The disk of the cache may be full.
+        Err(error @ CompileError::Unwritten(_)) => {
             tracing::warn!(%path, "cannot compile into the cache, and tries without: {error}");
             Ok(None)
         }
@@ -86,13 +96,15 @@ async fn into_cache(
     }
 }
 
-/// Makes a file without a name; in memory where none can be made, as in a read-only container.
-fn unnamed() -> io::Result<File> {
-    tempfile::tempfile().or_else(|error| {
-        let directory = std::env::temp_dir();
-        tracing::info!("compiled into memory, there can be no file in {}: {error}", directory.display());
-        memfd_create(c"compiled", MemfdFlags::CLOEXEC).map(File::from).map_err(io::Error::from)
-    })
+/// Compiles a component into a file without a name. There may be none, as in a read-only container, or no room in it.
+async fn into_unnamed(
+    worker: &Worker,
+    source: &Source,
+    file: io::Result<File>,
+) -> Result<File, CompileError> {
+    let file = file.map_err(|error| CompileError::Unwritten(error.to_string()))?;
+    worker.compile(&source.bytes, &file).await?;
+    Ok(file)
 }
 
 /// How long to wait before looking again whether another process has compiled a component: locks of files wake nobody.
