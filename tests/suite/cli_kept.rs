@@ -173,6 +173,25 @@ fn pipes_in_the_place_of_what_is_kept_hold_nobody_up() -> TestResult {
     Ok(())
 }
 
+/// There is nothing in them, so they take no room.
+#[test]
+fn of_too_much_that_was_compiled_what_was_used_longest_ago_goes() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let components = person.path("cache/components");
+    fs::create_dir_all(&components)?;
+    let compiled = |digit: &str| format!("{}-{}.cwasm", digit.repeat(64), digit.repeat(16));
+    let [earlier, later] = ["a", "b"].map(|digit| components.join(compiled(digit)));
+    for (path, days) in [(&earlier, 2), (&later, 1)] {
+        let file = fs::File::create(path)?;
+        file.set_len(3 << 30)?;
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60))?;
+    }
+    answer(&person.alone(&["run", "echo", "message=hello"]).output()?);
+    assert_eq!([&earlier, &later].map(|path| path.exists()), [false, true]);
+    Ok(())
+}
+
 #[test]
 fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
     let person = Person::new()?;

@@ -5,8 +5,9 @@
 //! file with anything wrong counts as missing. This keeps out other users and accidents; a program of the same user can
 //! read the key.
 //!
-//! A file that others may have mapped is never written to: it is made under another name and renamed. What no process
-//! used for a month, whichever build made it, is removed when something new is compiled.
+//! A file that others may have mapped is never written to: it is made under another name and renamed. When something
+//! new is compiled, what no process used for a month is removed, whichever build made it, and of more than 4 GiB what was
+//! used longest ago.
 
 #[cfg(feature = "compile")]
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What leaves the cache: files that nobody finished, and those that nobody uses.
+//! What leaves the cache: files that nobody finished, those that nobody uses, and what is too much of it.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,14 @@ pub(super) const UNFINISHED: &str = ".compiling-";
 /// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
 pub(super) const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Removes the files of processes that were killed while they compiled, and files that nobody uses any more.
+/// How many bytes of compiled components are kept. A guess: a hundred of the largest that people make. Whoever builds
+/// one anew all day would fill a disk in a month.
+const ROOM: u64 = 4 << 30;
+
+/// Removes the files of processes that were killed while they compiled, files that nobody uses any more and, of what is
+/// too much together, those used longest ago.
 pub(super) fn sweep(directory: &Path) {
+    let mut kept = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         // One that has just been made may not be locked yet.
@@ -28,21 +34,38 @@ pub(super) fn sweep(directory: &Path) {
         } else {
             continue;
         };
-        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if age().is_none_or(|age| age <= most) {
-            continue;
+        let Ok(about) = entry.metadata() else { continue };
+        // What has a time in the future is new.
+        let age = about.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        if age > most {
+            remove(&path, &lock);
+        } else if lock != path {
+            // What is its own lock stays: whoever makes it may not have locked it yet.
+            kept.push((age, about.len(), path, lock));
         }
-        // Held until the file is removed. In a race for the lock two processes may compile the same component, which
-        // only wastes time. Shared, because NFS allows no other lock on a file that is open for reading; a compiling
-        // process blocks it all the same.
-        let held = regular::open(&lock, OFlags::empty());
-        let free = match &held {
-            Ok(lock) => lock.try_lock_shared().is_ok(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if free && let Err(error) = fs::remove_file(&path) {
-            tracing::debug!(path = %path.display(), %error, "an unused file of the cache cannot be removed");
+    }
+    kept.sort_unstable();
+    let mut size = 0_u64;
+    for (_, length, path, lock) in kept {
+        size = size.saturating_add(length);
+        if size > ROOM {
+            remove(&path, &lock);
         }
+    }
+}
+
+/// Removes a file unless a process holds its lock.
+fn remove(path: &Path, lock: &Path) {
+    // Held until the file is removed. In a race for the lock two processes may compile the same component, which only
+    // wastes time. Shared, because NFS allows no other lock on a file that is open for reading; a compiling process
+    // blocks it all the same.
+    let held = regular::open(lock, OFlags::empty());
+    let free = match &held {
+        Ok(lock) => lock.try_lock_shared().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if free && let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "an unused file of the cache cannot be removed");
     }
 }
 
