@@ -192,6 +192,17 @@ fn why_a_component_does_not_start_is_told_once() -> TestResult {
     Ok(())
 }
 
+/// In the working directory nothing can be made.
+#[test]
+fn an_isolated_component_is_not_started_from_the_working_directory() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), "isolation = \"process\"")?;
+    let mut run = person.command(&["run", "acrobat", "operation=ok", "--policy", &policy]);
+    answer(&run.env("TMPDIR", "").current_dir("/proc").output()?);
+    Ok(())
+}
+
 #[test]
 fn what_narrows_a_wrapped_file_does_not_narrow_what_is_isolated() -> TestResult {
     let person = Person::new()?;
