@@ -6,6 +6,8 @@ use portcullis::contract::{Digest, Kind, LaunchError, PluginName, PluginSpec, ch
 use portcullis_tests::{Door, LONG, Scratch, TestResult, assert_matches, fixtures, generous};
 use test_case::test_case;
 
+use crate::person::{Person, fails, stderr};
+
 /// Writes a file and returns the whole chain of why it is refused as a plugin of a kind.
 async fn refusal_as(kind: Kind, bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
     let scratch = Scratch::new()?;
@@ -180,6 +182,22 @@ async fn each_world_has_its_own_imports() -> TestResult {
         let text = format!(r#"(component (import "{import}" (instance)) {export})"#);
         let refusal = refusal_as(kind, &wat::parse_str(text)?).await?;
         assert!(refusal.contains(&import), "{refusal}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_crash_of_the_machine_left_of_a_component_is_told() -> TestResult {
+    let person = Person::new()?;
+    let left = person.path("plugins/echo.wasm");
+    let sentence = format!("{}: an empty file, or one that begins with zeros", left.display());
+    for size in [0, 4096] {
+        fs::File::create(&left)?.set_len(size)?;
+        for wanted in ["echo", &left.display().to_string()] {
+            fails(&person.types(&["run", wanted, "message=hello"])?, 4, &sentence);
+        }
+        let listing = person.types(&["list"])?;
+        assert!(stderr(&listing).contains(&sentence), "{}", stderr(&listing));
     }
     Ok(())
 }

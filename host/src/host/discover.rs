@@ -38,9 +38,15 @@ pub enum Form {
     Executable,
     /// Something that is meant to be a plugin and cannot be one; the text says why, and what to do.
     Misfit(String),
+    /// Empty, or zeros: what a crash of the machine leaves of a file that had just been written.
+    Blank,
     /// None of these.
     Other,
 }
+
+/// Why a blank file cannot be a plugin, and what to do.
+const BLANK: &str =
+    "an empty file, or one that begins with zeros, as a crash of the machine leaves it; copy it again";
 
 /// What was found in directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +98,11 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
                 found.candidates.push(Candidate::new(path, BackendName::Process));
             }
             Ok(Form::Misfit(reason)) => found.misfits.push(Misfit { path, reason }),
-            Ok(Form::Executable | Form::Other) => {}
+            // Where the content says nothing, only this tells what it was to be.
+            Ok(Form::Blank) if path.extension().is_some_and(|e| e == "wasm") || may_run(&path, &entry) => {
+                found.misfits.push(Misfit { path, reason: BLANK.to_owned() });
+            }
+            Ok(Form::Executable | Form::Blank | Form::Other) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::debug!(path = %path.display(), %error, "file passed over");
             }
@@ -118,6 +128,7 @@ pub fn one(path: &Path) -> Result<Candidate, String> {
             BackendName::Process
         }
         Ok(Form::Misfit(reason)) => return Err(reason),
+        Ok(Form::Blank) => return Err(BLANK.to_owned()),
         Ok(Form::Other) => return Err("neither a component nor a program; name a plugin's file".to_owned()),
         Err(error) => return Err(error.to_string()),
     };
@@ -207,6 +218,7 @@ fn form_of(head: &[u8]) -> Form {
         | [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
         | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
         | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..] => Form::Executable,
+        _ if head.iter().all(|byte| *byte == 0) => Form::Blank,
         _ => Form::Other,
     }
 }
@@ -275,6 +287,8 @@ mod tests {
             ("not-run", b"\x7fELF", 0o644),
             ("text", b"hello there", 0o755),
             ("empty", b"", 0o755),
+            ("marker", b"", 0o644),
+            ("zeros.wasm", &[0; 9], 0o644),
             ("core.wasm", MODULE, 0o755),
             ("cut.wasm", b"\0asm\x0d", 0o755),
             ("component-without-extension", COMPONENT, 0o755),
@@ -295,6 +309,7 @@ mod tests {
         let reasons: Vec<_> = found.misfits.iter().map(|m| m.reason.as_str()).collect();
         assert!(reasons[0].contains("not a component; build it for wasm32-wasip2"), "{reasons:?}");
         assert!(reasons[1].contains("ends after a few bytes"), "{reasons:?}");
+        assert_eq!(reasons[2..], [BLANK, BLANK]);
     }
 
     #[test]
