@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -170,6 +170,24 @@ fn pipes_in_the_place_of_what_is_kept_hold_nobody_up() -> TestResult {
         }
         assert_eq!((answer(&run()?)["data"].clone(), answer(&inspect()?)), expected);
     }
+    Ok(())
+}
+
+/// As a copy of the home directory may have it.
+#[test]
+fn a_key_that_others_can_read_is_told_with_what_to_do() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = || person.alone(&["run", "echo", "message=hello"]).output();
+    answer(&run()?);
+    let key = person.path("data/component-cache.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644))?;
+    let told = run()?;
+    assert_eq!(answer(&told)["data"]["message"], "hello");
+    let sentence = format!("{}: others can read it; remove it, and another one is made", key.display());
+    assert!(stderr(&told).contains(&sentence), "{}", stderr(&told));
+    fs::remove_file(&key)?;
+    assert_eq!(stderr(&run()?), "");
     Ok(())
 }
 

@@ -51,13 +51,11 @@ impl Key {
         let mut file = regular::open(path, OFlags::empty())?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
-            return Err(io::Error::other("others can read it"));
+            return Err(useless("others can read it"));
         }
         let mut key = [0; 32];
         file.read_exact(&mut key).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                io::Error::other("it is cut short; remove it, and another one is made")
-            }
+            ErrorKind::UnexpectedEof => useless("it is cut short"),
             _ => error,
         })?;
         Ok(Self(key))
@@ -71,6 +69,10 @@ impl Key {
         mac.update(FINGERPRINT.as_bytes());
         mac
     }
+}
+
+fn useless(why: &str) -> io::Error {
+    io::Error::other(format!("{why}; remove it, and another one is made"))
 }
 
 #[cfg(test)]
