@@ -59,11 +59,13 @@ impl Queue {
     pub(crate) fn outgoing(&self, closed: impl Future<Output = ()> + Send + Sync + 'static) -> Outgoing {
         let mut waiting = lock(&self.waiting);
         waiting.turn = waiting.turn.wrapping_add(1);
-        if let Some(waker) = waiting.waker.take() {
-            waker.wake();
+        let (turn, earlier) = (waiting.turn, waiting.waker.take());
+        // Whoever is woken may look at once.
+        drop(waiting);
+        if let Some(earlier) = earlier {
+            earlier.wake();
         }
-        let (turn, waiting) = (waiting.turn, Arc::clone(&self.waiting));
-        Outgoing { turn, waiting, closed: Some(Box::pin(closed)) }
+        Outgoing { turn, waiting: Arc::clone(&self.waiting), closed: Some(Box::pin(closed)) }
     }
 }
 
@@ -97,6 +99,7 @@ impl Stream for Outgoing {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Weak;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Wake;
 
@@ -164,6 +167,27 @@ mod tests {
             queue.send(info(1)).await.unwrap();
             assert!(woken.0.load(Ordering::Relaxed));
         }
+    }
+
+    /// Notes whether what is woken could look at the messages at once.
+    struct Looking(Weak<Mutex<Waiting>>, AtomicBool);
+
+    impl Wake for Looking {
+        fn wake(self: Arc<Self>) {
+            let can_look = self.0.upgrade().is_some_and(|waiting| waiting.try_lock().is_ok());
+            self.1.store(can_look, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn an_earlier_stream_is_woken_to_look_at_once() {
+        let queue = Queue::new();
+        let looking = Arc::new(Looking(Arc::downgrade(&queue.waiting), AtomicBool::default()));
+        let mut first = queue.outgoing(pending());
+        let waker = Waker::from(Arc::clone(&looking));
+        assert!(first.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let _second = queue.outgoing(pending());
+        assert!(looking.1.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
