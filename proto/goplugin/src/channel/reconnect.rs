@@ -95,7 +95,7 @@ impl Reconnect {
         let _opening = Task::spawn(async move {
             let _given_up = tell.send(this.open().await);
         });
-        // It ends early only with its runtime.
+        // It ends early only with its runtime, or by a panic, which has been told.
         opened.await.unwrap_or_else(|_ended| Err(io::Error::from(io::ErrorKind::NotConnected).into()))
     }
 
@@ -179,10 +179,10 @@ mod tests {
         let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
         let request = || http::Request::new(TonicBody::empty());
         let mut dropped = Box::pin(connection.call(request(), None));
-        while lock(&connection.open).is_none() {
-            assert!((&mut dropped).now_or_never().is_none());
-            yield_now().await;
-        }
+        assert!((&mut dropped).now_or_never().is_none());
+        yield_now().await;
+        // It does not wait meanwhile, so that no call can be dropped in the midst of it.
+        assert!(lock(&connection.open).is_some());
         assert!((&mut dropped).now_or_never().is_none());
         drop(dropped);
 
