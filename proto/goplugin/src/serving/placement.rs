@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
 use tokio::runtime::Handle;
+use tonic_health::pb::health_server;
 
 use crate::lock::lock;
 use crate::wire::{grpc_broker_server, grpc_stdio_server};
@@ -27,8 +28,9 @@ const TOO_LONG: Duration = Duration::from_millis(1);
 /// How long the connections' thread sleeps at least if nothing was there for it to do.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// go-plugin's own streams, which wait for as long as the plugin lives.
-const STREAMS: [&str; 2] = [grpc_broker_server::SERVICE_NAME, grpc_stdio_server::SERVICE_NAME];
+/// The services whose streams wait for as long as the plugin lives.
+const STREAMS: [&str; 3] =
+    [grpc_broker_server::SERVICE_NAME, grpc_stdio_server::SERVICE_NAME, health_server::SERVICE_NAME];
 
 /// Where the calls of a plugin run.
 #[derive(Clone, Debug, Default)]
@@ -358,8 +360,13 @@ mod tests {
     #[test]
     fn streams_that_wait_for_ever_are_not_counted() {
         let setup = Setup::new();
-        for path in ["/plugin.GRPCBroker/StartStream", "/plugin.GRPCStdio/StreamStdio"] {
-            assert!(setup.placement.count(path).is_none());
+        let streams = [
+            "/plugin.GRPCBroker/StartStream",
+            "/plugin.GRPCStdio/StreamStdio",
+            "/grpc.health.v1.Health/Watch",
+        ];
+        for path in streams {
+            assert!(setup.placement.count(path).is_none(), "{path}");
         }
         assert!(setup.placement.count("/plugin.Application/Call").is_some());
     }
