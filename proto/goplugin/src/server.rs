@@ -111,8 +111,9 @@ pub enum Calls {
     /// Each call runs on whichever thread is free.
     #[default]
     Spread,
-    /// All calls begin on one thread, which also carries the connections, and those that compute for long move to the
-    /// others. That is faster for short calls, because no thread has to wake another.
+    /// Calls begin on one thread, which also carries the connections, and those that compute for long move to the
+    /// others. If most do, those that come together begin there. That is faster for short calls, because no thread has
+    /// to wake another.
     ///
     /// It is for services that never block their thread but in [`tokio::task::block_in_place`], and let go of it now and
     /// then while they compute: until they do, nothing else goes on, not even the end of the plugin.

@@ -47,7 +47,7 @@ struct Together {
     usual: AtomicU64,
     /// When the connections' thread last went to sleep.
     asleep: Mutex<Instant>,
-    /// Whether it has had nothing to do since the last long call there.
+    /// Whether it has had nothing to do since a call last kept a thread for long.
     paused: AtomicBool,
 }
 
@@ -121,7 +121,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// A call on the thread where all begin, until it moves away.
+/// A call on the thread of the connections, until it moves away, which it may do before it begins.
 struct Begun<C>(Option<Timed<C>>);
 
 impl<C: Future<Output = ()> + Send + 'static> Future for Begun<C> {
