@@ -59,16 +59,16 @@ impl Rooms {
         let entry = self.entry(file, purpose);
         let turn = Arc::clone(&entry.turn).lock_owned();
         let work = work(rooms, Arc::clone(&entry));
-        let seen_through = async move {
-            let _until_the_end = entry;
+        in_turn(turn, move |turn| async move {
+            let _until_the_end = (entry, turn);
             tokio::select! {
                 biased;
                 // The loser is dropped, and what it has started with it.
                 _ = life.wait_for(|life| *life != Life::Up) => Err(FindError::Stopping),
                 done = work => done,
             }
-        };
-        in_turn(turn, seen_through).await
+        })
+        .await
     }
 
     /// Returns what is known of the plugin in a file.

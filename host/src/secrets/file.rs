@@ -141,14 +141,19 @@ impl FileStore {
         let shared = Arc::clone(&self.shared);
         // Waited for before it takes a thread: those for blocking work are few.
         let turn = Arc::clone(&shared.turn).lock_owned();
-        let changed = async move {
-            match tokio::task::spawn_blocking(in_this_span(move || shared.change(change))).await {
+        in_turn(turn, move |turn| async move {
+            let changed = tokio::task::spawn_blocking(in_this_span(move || {
+                // Held by the thread: the runtime may stand still.
+                let _turn = turn;
+                shared.change(change)
+            }));
+            match changed.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(StoreError::Write(error.into())),
                 Err(stopped) => Err(StoreError::Write(stopped.into())),
             }
-        };
-        in_turn(turn, changed).await
+        })
+        .await
     }
 }
 

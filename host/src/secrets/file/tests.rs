@@ -254,6 +254,27 @@ async fn a_change_that_is_not_looked_at_again_keeps_no_other_from_being_made() {
     assert_eq!(store.names().await.unwrap(), ["a", "b", "c"]);
 }
 
+/// As between two calls of `block_on`.
+#[test]
+fn a_change_whose_runtime_stands_still_keeps_no_other_from_being_made() {
+    let (_dir, path) = file("{}", 0o600);
+    let store = opened(&path);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (still, moving) = (runtime(), runtime());
+    let other = File::open(&path).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let mut first = store.set("a", "1");
+    still.block_on(async {
+        assert!((&mut first).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    });
+
+    drop(other);
+    let second = async { tokio::time::timeout(Duration::from_secs(60), store.set("b", "2")).await };
+
+    moving.block_on(second).expect("it is kept from it").unwrap();
+}
+
 #[test]
 fn changes_that_wait_for_each_other_keep_no_thread_from_who_needs_one() {
     let (_dir, path) = file("{}", 0o600);
