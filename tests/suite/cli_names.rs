@@ -1,6 +1,7 @@
 //! What a person is told of a name that more than one plugin has: any of them may claim what is another's.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use portcullis_tests::{TestResult, fixtures};
 
@@ -26,6 +27,22 @@ fn which_of_several_plugins_with_a_name_answers_is_told_and_which_does_not() -> 
         assert!(output.status.success());
         assert_eq!(stderr(&output).matches(&told).count(), 1, "{}", stderr(&output));
     }
+    Ok(())
+}
+
+/// A link in one directory, and another directory that is one.
+#[test]
+fn a_plugin_that_links_lead_to_is_one_and_nobody_is_warned_of_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let [plugins, more] = ["plugins", "more"].map(|name| person.path(name));
+    symlink("echo.wasm", plugins.join("my-echo.wasm"))?;
+    symlink(&plugins, &more)?;
+    let directories = format!("{}:{}", plugins.display(), more.display());
+    let mut run = person.command(&["run", "echo", "message=hi"]);
+    let output = run.env("PORTCULLIS_PLUGIN_DIR", directories).output()?;
+    answer(&output);
+    assert_eq!(stderr(&output), "");
     Ok(())
 }
 

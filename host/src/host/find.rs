@@ -14,7 +14,9 @@
 //! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend
 //! checks it.
 
+use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -369,11 +371,12 @@ impl Rooms {
     }
 
     /// Warns of files that were passed over though they have the name, too: any component may claim that of another
-    /// plugin. Of a file that nobody has asked, its own name counts.
+    /// plugin. Of a file that nobody has asked, its own name counts. A link to the one that answers is no other.
     async fn warn_of_others(&self, answers: &Candidate, mut files: Vec<Candidate>, kind: Kind, name: &str) {
-        files.retain(|file| file.path != answers.path);
-        let wanted = name.to_owned();
+        let (answers_at, wanted) = (answers.path.clone(), name.to_owned());
         let others = self.notes(move |notes| {
+            let answering = inode(&answers_at);
+            files.retain(|file| inode(&file.path) != answering);
             files.retain(|file| match notes.digest(&file.path).and_then(|digest| notes.get(&digest)) {
                 Some(told) => told.offers(kind, &wanted),
                 None => file.is_meant_by(&wanted),
@@ -417,6 +420,12 @@ impl Rooms {
         };
         Ok(offers.then(|| Located { file: examined.file.clone(), started }))
     }
+}
+
+/// Returns what is the same for all paths to a file; nothing for one that is gone.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let about = fs::metadata(path).ok()?;
+    Some((about.dev(), about.ino()))
 }
 
 /// Looks at one file that was named.
