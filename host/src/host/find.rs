@@ -386,7 +386,7 @@ impl Rooms {
         let others: Vec<_> = others.await.iter().map(|file| file.path.display().to_string()).collect();
         if !others.is_empty() {
             let (file, passed_over) = (answers.path.display(), others.join(", "));
-            tracing::warn!(%kind, name, %file, %passed_over, "several plugins have this name, and one answers");
+            tracing::warn!(%kind, name, %file, %passed_over, "several plugins may have this name, and one answers");
         }
     }
 
