@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Configuration, Digest, HandlerInfo, HeldBy, Kind,
@@ -147,7 +148,7 @@ impl Rooms {
         let Registered { plugin, advertised, configured, .. } = provider;
         let configure = || async {
             let told = self.configuration(plugin.info());
-            let answer = plugin.configure(&introduction.call, advertised, &told).await;
+            let answer = introduction.in_time(plugin.configure(&introduction.call, advertised, &told)).await;
             introduction.note(plugin.info(), advertised, answer);
         };
         configured.get_or_init(configure).await;
@@ -156,7 +157,7 @@ impl Rooms {
     async fn register_handler(&self, handler: &Arc<RegisteredHandler>, introduction: &Introduction) {
         let RegisteredHandler { plugin, info: HandlerInfo { name, .. }, .. } = handler.as_ref();
         let told = self.configuration(plugin.info());
-        let answer = plugin.configure(&introduction.call, name, &told).await;
+        let answer = introduction.in_time(plugin.configure(&introduction.call, name, &told)).await;
         introduction.note(plugin.info(), name, answer);
         let PluginInfo { name: plugin, path, .. } = plugin.info();
         if let Err(error) = self.auth_registry.register(Arc::clone(handler))
@@ -178,10 +179,11 @@ impl Rooms {
 
     /// Begins to configure a plugin.
     fn introduction(&self) -> Introduction {
+        let limit = self.setup.patience.process_launch;
         // A deadline that is too far off to compute never comes.
-        let deadline = Instant::now().checked_add(self.setup.patience.process_launch);
+        let deadline = Instant::now().checked_add(limit);
         let call = Call { deadline: deadline.map(Instant::into_std) };
-        Introduction { call, warnings: Warnings::default() }
+        Introduction { call, limit, warnings: Warnings::default() }
     }
 
     /// Starts a plugin with what it was granted. Ends it again if the host is being stopped by then.
@@ -290,10 +292,26 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
 struct Introduction {
     /// By its deadline everything has to be configured.
     call: Call,
+    /// How long that is.
+    limit: Duration,
     warnings: Warnings,
 }
 
 impl Introduction {
+    /// Has something configured unless the time is over: a call with no time left is still begun, and very many of them
+    /// take long.
+    async fn in_time(
+        &self,
+        configured: impl Future<Output = Result<(), CallError>> + Send,
+    ) -> Result<(), CallError> {
+        match self.call.deadline {
+            Some(deadline) if Instant::from_std(deadline) <= Instant::now() => {
+                Err(CallError::TimedOut { limit: self.limit })
+            }
+            _ => configured.await,
+        }
+    }
+
     /// Logs why a plugin was not configured. It stays callable, as upstream has it.
     fn note(&self, plugin: &PluginInfo, name: &impl Display, answer: Result<(), CallError>) {
         match answer {
