@@ -30,6 +30,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -141,7 +143,12 @@ func (r *running) call(what string, payload []byte) {
 	case "through":
 		must(r.peer.Call(ctx, "Through", wrapperspb.Bytes(payload), answer))
 	case "dialled":
-		must(r.peer.Call(ctx, "CallBack", wrapperspb.UInt32(r.offer()), answer))
+		// On a multiplexed connection the plugin may come before the goroutine that offers does. go-plugin fails then.
+		err := r.peer.Call(ctx, "CallBack", wrapperspb.UInt32(r.offer()), answer)
+		for status.Code(err) == codes.Unavailable {
+			err = r.peer.Call(ctx, "CallBack", wrapperspb.UInt32(r.offer()), answer)
+		}
+		must(err)
 		return
 	case "chunks":
 		bytes, err := r.peer.Chunks(ctx, uint32(len(payload)))
