@@ -18,6 +18,7 @@ use portcullis_contract::{
     AuthHandler, Backend, BackendName, Grants, IdentityGrant, Isolation, Kind, LaunchError, Limits,
     PluginSpec, Provider, RunAs,
 };
+use portcullis_goplugin::temporary_dir;
 use rustix::fs::{Access, access};
 
 use crate::blocking::blocking;
@@ -120,7 +121,7 @@ impl Isolating {
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
         // Ours and not the thread's that writes into it: we may be given up, and the process end, before that is done.
-        let made = blocking(move || Directory::create(&parent.unwrap_or_else(temporary)));
+        let made = blocking(move || Directory::create(&parent.unwrap_or_else(temporary_dir)));
         let directory = made.await.map_err(LaunchError::failed)?;
         // Not the plugin's name, which its author chose.
         let path = directory.made.path().join("plugin");
@@ -148,12 +149,6 @@ impl Isolating {
         };
         Ok(Apart { spec, _directory: directory })
     }
-}
-
-/// Returns the system's temporary directory. An empty variable counts as unset; it would mean the working directory.
-fn temporary() -> PathBuf {
-    let named = std::env::temp_dir();
-    if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named }
 }
 
 /// Checks that a program can be run where it was put: on many servers /tmp is mounted `noexec`.

@@ -90,7 +90,7 @@ pub use self::serving::contained_stream;
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::standing::Standing;
 pub use self::tls::{Tls, TlsSession};
-pub use self::transport::{Address, AddressError, Ports, SocketDirError};
+pub use self::transport::{Address, AddressError, Ports, SocketDirError, temporary_dir};
 
 /// The messages of go-plugin's own services, as generated.
 mod wire {

@@ -19,8 +19,8 @@ mod strays;
 mod tethered;
 
 pub use self::address::{Address, AddressError};
-pub use self::dir::SocketDirError;
 pub(crate) use self::dir::{SocketDir, sweep};
+pub use self::dir::{SocketDirError, temporary_dir};
 pub(crate) use self::gathered::gathered;
 pub(crate) use self::incoming::incoming;
 pub(crate) use self::link::Link;

@@ -58,7 +58,7 @@ impl SocketDir {
         match base {
             Some(base) => Self::create_below(base, group),
             // A `TMPDIR` too deep for any socket is common enough for a second choice.
-            None => match Self::create_below(&temporary(), group) {
+            None => match Self::create_below(&temporary_dir(), group) {
                 Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp"), group),
                 created => created,
             },
@@ -137,8 +137,10 @@ impl Drop for SocketDir {
     }
 }
 
-/// Returns the system's temporary directory. An empty variable counts as unset, as in Go.
-fn temporary() -> PathBuf {
+/// Returns the system's temporary directory. An empty `TMPDIR` counts as unset, as in Go; to the standard library it
+/// means the working directory.
+#[must_use]
+pub fn temporary_dir() -> PathBuf {
     let named = std::env::temp_dir();
     if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named }
 }
