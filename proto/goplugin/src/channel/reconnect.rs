@@ -177,7 +177,6 @@ mod tests {
         let (_has_ended, ended) = Ended::new();
         let route = Route::to_address(nowhere, None);
         let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
-        let request = || http::Request::new(TonicBody::empty());
         let mut dropped = Box::pin(connection.call(request(), None));
         assert!((&mut dropped).now_or_never().is_none());
         yield_now().await;
@@ -226,7 +225,6 @@ mod tests {
         let (_has_ended, ended) = Ended::new();
         let connection = Reconnect::new(route.open().await.unwrap(), route, ended);
         let client = async {
-            let request = || http::Request::new(TonicBody::empty());
             let mut under_way = connection.call(request(), None).await.unwrap().into_body();
             let frame = poll_fn(|cx| Pin::new(&mut under_way).poll_frame(cx)).await;
             assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "more");
@@ -238,18 +236,27 @@ mod tests {
         }
     }
 
+    fn request() -> http::Request<TonicBody> {
+        http::Request::new(TonicBody::empty())
+    }
+
+    /// Returns a connection whose first link is lost, so that the next call opens another.
+    async fn lost(route: Route, ended: Ended) -> Arc<Reconnect> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        drop(theirs);
+        assert!(connection.call(request(), None).await.is_err());
+        connection
+    }
+
     #[tokio::test]
     async fn a_call_that_is_not_looked_at_again_keeps_no_other_from_a_new_connection() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let route = Route::to_address(Address::Unix(path), None);
-        let (ours, theirs) = UnixStream::pair().unwrap();
         let (_has_ended, ended) = Ended::new();
-        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
-        let request = || http::Request::new(TonicBody::empty());
-        drop(theirs);
-        assert!(connection.call(request(), None).await.is_err());
+        let connection = lost(route, ended).await;
 
         let mut unread = Box::pin(connection.call(request(), None));
         assert!((&mut unread).now_or_never().is_none());
@@ -276,12 +283,8 @@ mod tests {
         let _listener = UnixListener::bind(&path).unwrap();
         let tls = Identity::generate(provider()).unwrap().trusting(Vec::new()).unwrap();
         let route = Route::to_address(Address::Unix(path), Some(tls));
-        let (ours, theirs) = UnixStream::pair().unwrap();
         let (has_ended, ended) = Ended::new();
-        let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
-        let request = || http::Request::new(TonicBody::empty());
-        drop(theirs);
-        assert!(connection.call(request(), None).await.is_err());
+        let connection = lost(route, ended).await;
 
         let mut call = Box::pin(connection.call(request(), None));
         assert!((&mut call).now_or_never().is_none());
@@ -317,7 +320,7 @@ mod tests {
                 server.accept().await.is_some()
             };
             tokio::select! {
-                answer = connection.call(http::Request::new(TonicBody::empty()), None) => drop(answer.unwrap()),
+                answer = connection.call(request(), None) => drop(answer.unwrap()),
                 _ = serving => panic!("the server has ended"),
             }
         }
