@@ -67,3 +67,38 @@ fn builder() -> Builder {
     builder.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED).enable_all();
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use hyper::rt::Executor as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Those that follow each other at once may run anywhere; see [`Placement`].
+    #[test]
+    fn long_calls_that_come_one_by_one_run_on_the_thread_of_the_connections() {
+        let runtimes = Runtimes::new(Calls::Together, Some(NonZeroUsize::MIN)).unwrap();
+        let (main, placement) = (runtimes.main.handle().clone(), runtimes.placement.clone());
+        let here = main.block_on(main.spawn(async { thread::current().id() })).unwrap();
+        let stays = || {
+            let (tell, told) = oneshot::channel();
+            let placement = placement.clone();
+            let call = async move {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(5) {
+                    std::hint::spin_loop();
+                }
+                tell.send(thread::current().id()).unwrap();
+            };
+            main.block_on(main.spawn(async move { placement.execute(call) })).unwrap();
+            main.block_on(told).unwrap() == here
+        };
+        assert!(stays());
+        // What has come while the thread was busy cannot be told from what has not, until it pauses.
+        assert!((0..100).any(|_| stays()));
+        runtimes.shut_down();
+    }
+}
