@@ -116,7 +116,8 @@ pub enum Calls {
     /// to wake another.
     ///
     /// It is for services that never block their thread but in [`tokio::task::block_in_place`], and let go of it now and
-    /// then while they compute: until they do, nothing else goes on, not even the end of the plugin.
+    /// then while they compute: until they do, nothing else goes on, not even the end of the plugin. A line of the log
+    /// that the host does not take [waits aside](LogLayer::waiting_aside); a log of the application's own should, too.
     Together,
 }
 
@@ -302,7 +303,11 @@ impl Serve {
             }
         };
         if let Logs::Stderr(level) = self.logs {
-            let subscriber = tracing_subscriber::registry().with(LogLayer::stderr()).with(filter(level));
+            let mut lines = LogLayer::stderr();
+            if placement.is_together() {
+                lines = lines.waiting_aside();
+            }
+            let subscriber = tracing_subscriber::registry().with(lines).with(filter(level));
             // An application that has its own is not overruled.
             let _has_one = tracing::subscriber::set_global_default(subscriber);
         }

@@ -136,7 +136,11 @@ impl Served {
     ///
     /// Blocking work that calls have left behind does not keep the process alive.
     pub fn run(self) -> Outcome {
-        self.log_for_the_host();
+        let lines = LogLayer::stderr();
+        self.log_for_the_host(match self.options.calls {
+            Calls::Spread => lines,
+            Calls::Together => lines.waiting_aside(),
+        });
         self.into_serve().run()
     }
 
@@ -144,7 +148,7 @@ impl Served {
     ///
     /// See [`portcullis_goplugin::Serve::serve`].
     pub async fn serve(self) -> Outcome {
-        self.log_for_the_host();
+        self.log_for_the_host(LogLayer::stderr());
         self.into_serve().serve().await
     }
 
@@ -158,13 +162,13 @@ impl Served {
     }
 
     /// Sends everything that is logged to the host, unless the program has set up a log of its own.
-    fn log_for_the_host(&self) {
+    fn log_for_the_host(&self, lines: LogLayer) {
         let Options { log, guest_log, .. } = self.options;
         let levels = Targets::new()
             .with_default(log)
             .with_targets(CARRIERS.map(|name| (name, log.min(LevelFilter::WARN))))
             .with_target(GUEST, guest_log);
-        let lines = LogLayer::stderr().rewriting(as_the_plugin_logged_it);
+        let lines = lines.rewriting(as_the_plugin_logged_it);
         let subscriber = tracing_subscriber::registry().with(lines).with(levels);
         let _has_one = tracing::subscriber::set_global_default(subscriber);
     }

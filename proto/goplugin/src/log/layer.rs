@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
+use tokio::task::block_in_place;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -20,10 +22,11 @@ use crate::lock::lock;
 /// spans around it as pairs.
 ///
 /// Every line is written whole. It is no error if nobody reads it: the host may have died, and a plugin must not fail
-/// because of its own log. Filtering is left to the subscriber.
+/// because of its own log. A line waits for a host that does not read. Filtering is left to the subscriber.
 pub struct LogLayer {
     writer: Mutex<Box<dyn Write + Send>>,
     rewrite: fn(Entry) -> Entry,
+    waits_aside: bool,
 }
 
 impl LogLayer {
@@ -35,7 +38,7 @@ impl LogLayer {
 
     /// Creates a layer that writes to `writer`.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
-        Self { writer: Mutex::new(Box::new(writer)), rewrite: |entry| entry }
+        Self { writer: Mutex::new(Box::new(writer)), rewrite: |entry| entry, waits_aside: false }
     }
 
     /// Has `rewrite` change every entry before it is written. An entry can have fields whose names are made at run
@@ -44,6 +47,41 @@ impl LogLayer {
     pub fn rewriting(self, rewrite: fn(Entry) -> Entry) -> Self {
         Self { rewrite, ..self }
     }
+
+    /// Has a line that would wait let the other work of its thread go on meanwhile: where all of a plugin's work is on
+    /// one thread, not even its end would come otherwise.
+    ///
+    /// It is for [`stderr`](Self::stderr), and logging panics where [`block_in_place`] does: within a runtime of one
+    /// thread, or a `LocalSet`.
+    #[must_use]
+    pub fn waiting_aside(self) -> Self {
+        Self { waits_aside: true, ..self }
+    }
+
+    fn write(&self, line: &[u8]) {
+        // There is nowhere left to say that it failed.
+        let write = |mut writer: MutexGuard<'_, Box<dyn Write + Send>>| drop(writer.write_all(line));
+        if !self.waits_aside {
+            return write(lock(&self.writer));
+        }
+        match self.writer.try_lock() {
+            Ok(writer) if has_room(line.len()) => write(writer),
+            busy => {
+                drop(busy);
+                block_in_place(|| write(lock(&self.writer)));
+            }
+        }
+    }
+}
+
+/// Returns whether so many bytes can be written to standard error at once.
+fn has_room(length: usize) -> bool {
+    /// As many a pipe takes whole once it takes any.
+    const PIPE_BUF: usize = 4096;
+
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    length <= PIPE_BUF && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 impl fmt::Debug for LogLayer {
@@ -86,9 +124,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
             fields: pairs.fields,
         };
         let line = (self.rewrite)(entry).to_line(SystemTime::now());
-        let mut writer = lock(&self.writer);
-        // There is nowhere left to say that this failed.
-        let _unread = writer.write_all(line.as_bytes());
+        self.write(line.as_bytes());
     }
 }
 

@@ -63,6 +63,11 @@ impl Placement {
         })))
     }
 
+    /// Returns whether calls begin on the thread of their connection.
+    pub(crate) fn is_together(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Notes that the connections' thread goes to sleep.
     pub(crate) fn sleeps(&self) {
         if let Some(together) = &self.0 {

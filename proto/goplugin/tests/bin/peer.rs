@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use portcullis_goplugin::log::Level;
 use portcullis_goplugin::{
-    BrokerError, Capture, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls,
+    BrokerError, Calls, Capture, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls,
     normalized,
 };
 use rustls::pki_types::pem::PemObject as _;
@@ -77,6 +77,18 @@ fn main() -> Outcome {
             }
             ("block-in-place", _) => {
                 serve = serve.version(3, |session: &Session| tokio::task::block_in_place(|| peer(session)));
+            }
+            ("together", _) => serve.calls = Calls::Together,
+            ("flood-log", _) => {
+                serve = serve.version(3, |session: &Session| {
+                    tokio::spawn(async {
+                        loop {
+                            tracing::info!("there is more");
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                    peer(session)
+                });
             }
             ("tls", directory) => serve.tls = Some(tls(Path::new(directory)).expect("TLS can be set up")),
             // The last thing that happens is for a test to see.

@@ -1,5 +1,6 @@
 //! How a plugin ends, and what ends it.
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,28 @@ async fn work_that_blocks_keeps_nobody() -> TestResult {
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
     assert_eq!(plugin.end().await.code(), Some(0));
     assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
+    Ok(())
+}
+
+/// Its calls, its log and its end are on one thread.
+#[tokio::test]
+async fn a_log_that_the_host_does_not_read_keeps_neither_calls_nor_the_end() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let mut command = invited(directory.path(), &["together", "flood-log"]);
+    let (unread, log) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&log, true)?;
+    while (&log).write(&[b'\n'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&log, false)?;
+    let plugin = Plugin::start(command.stderr(log));
+    let channel = plugin.connect().await;
+    let mut peer = PeerClient::new(channel.clone());
+    tokio::time::timeout(LONG, peer.echo(data(b"answered"))).await??;
+
+    let begun = Instant::now();
+    GrpcControllerClient::new(channel).shutdown(Empty {}).await?;
+    assert_eq!(plugin.end().await.code(), Some(0));
+    assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
+    drop(unread);
     Ok(())
 }
 
