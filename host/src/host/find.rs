@@ -373,6 +373,9 @@ impl Rooms {
     /// Warns of files that were passed over though they have the name, too: any component may claim that of another
     /// plugin. Of a file that nobody has asked, its own name counts. A link to the one that answers is no other.
     async fn warn_of_others(&self, answers: &Candidate, mut files: Vec<Candidate>, kind: Kind, name: &str) {
+        if let [_] = files[..] {
+            return;
+        }
         let (answers_at, wanted) = (answers.path.clone(), name.to_owned());
         let others = self.notes(move |notes| {
             let answering = inode(&answers_at);
