@@ -169,6 +169,28 @@ async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
     Ok(())
 }
 
+/// It need not wait for whoever clears up, who has no time here. (A guest that is slow gives way now and then.)
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_takes_the_slot_of_the_one_before() -> TestResult {
+    let options = ComponentOptions { slots: 1, prepared: Prepared::Always, ..fixtures::component_options() };
+    let backend = ComponentBackend::new(options)?;
+    let spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
+    let plugin = generous(backend.launch_provider(spec)).await?;
+    let call = Call::default();
+    for _ in 0..4 {
+        let mut asked = pin!(plugin.execute(&call, request("echo", r#"{"message":"again"}"#)));
+        let begun = Instant::now();
+        let answer = loop {
+            match poll!(asked.as_mut()) {
+                Poll::Ready(answer) => break answer,
+                Poll::Pending => assert!(begun.elapsed() < LONG, "it waits for a slot"),
+            }
+        };
+        assert_matches!(answer, Ok(_));
+    }
+    Ok(())
+}
+
 /// Whatever its worker writes to a file that is not in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_every_disk_is_full_a_component_runs_all_the_same() -> TestResult {

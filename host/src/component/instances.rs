@@ -151,6 +151,9 @@ impl Instances {
             State::begin(&mut live.guest.store, errand, self.ground.limits.cpu);
             return Ok(live);
         }
+        if let Supply::Ahead(ahead) = &self.supply {
+            ahead.clear_one();
+        }
         let mut live = self.make(Errand { deadline: errand.deadline, reader: None }).await?;
         State::go_on(&mut live.guest.store, errand);
         Ok(live)
