@@ -28,6 +28,7 @@ mod prints;
 pub mod proto;
 mod provider;
 mod refusal;
+mod tree;
 mod visible;
 
 pub use auth::{
@@ -58,6 +59,7 @@ pub use provider::{
     Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,
 };
 pub use refusal::{Diagnostic, Refusal, Severity};
+pub use tree::tree;
 pub use visible::{visible, visible_line};
 
 /// The application protocol that we speak, as sent in every configuration (contract spec 2.1).

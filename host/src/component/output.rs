@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use portcullis_contract::{Chunk, LimitName, PluginName, PrintStream, Prints};
-use serde_json::{Map, Value};
+use portcullis_contract::{Chunk, LimitName, PluginName, PrintStream, Prints, tree};
+use serde_json::Value;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
@@ -284,10 +284,10 @@ impl LogHost for State {
 
 /// Returns fields in the form in which a child's are shown. What is no object stays as it is.
 fn shown(fields: &str) -> Option<String> {
-    match serde_json::from_str::<Map<String, Value>>(fields) {
-        Ok(read) if read.is_empty() => None,
-        Ok(read) => Some(Value::Object(read).to_string()),
-        Err(_) => Some(fields.to_owned()).filter(|fields| !fields.is_empty()),
+    match tree(fields) {
+        Ok(Value::Object(read)) if read.is_empty() => None,
+        Ok(Value::Object(read)) => Some(Value::Object(read).to_string()),
+        Ok(_) | Err(_) => Some(fields.to_owned()).filter(|fields| !fields.is_empty()),
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use jsonschema::{Draft, PatternOptions, Validator};
-use portcullis_contract::Json;
+use portcullis_contract::{Json, tree};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -28,9 +28,9 @@ mod plain;
 mod references;
 
 use plain::Plain;
-use references::References;
+use references::{Extent, References};
 
-/// The most steps (levels of nesting, references) that are taken on the stack of the caller.
+/// The most steps (places of a schema, levels of an input) that are taken on the stack of the caller.
 const SHALLOW: usize = 16;
 
 /// Bytes of stack that one step takes in the worst of schemas. A guess, four times what was seen in an unoptimised
@@ -66,9 +66,20 @@ struct Compiled {
     validator: Validator,
     /// What that was made of.
     schema: Value,
+    extent: Extent,
     references: References,
     /// The patterns that its author wrote, by what they were rewritten to for the validator.
     patterns: HashMap<String, String>,
+}
+
+impl Compiled {
+    /// Returns how deep it may go to judge an input of that depth.
+    fn steps(&self, depth: usize) -> usize {
+        let path = self.extent.path();
+        // Only by a reference is a place of the schema come to again, and only at another level of the input.
+        let times = if self.extent.references == 0 { 1 } else { depth.saturating_add(1) };
+        path.saturating_mul(times).saturating_add(depth)
+    }
 }
 
 /// What a schema says of one property.
@@ -153,8 +164,7 @@ impl InputSchema {
         }
         let compiled = self.compiled.get_or_init(|| compile(self.text.as_str()));
         let compiled = compiled.as_ref().map_err(|reason| JudgeError::Schema(reason.clone()))?;
-        let references = compiled.references.count;
-        let steps = depth.saturating_add(1).saturating_mul(references.saturating_add(1));
+        let steps = compiled.steps(depth);
         on_stack(steps, || judge(compiled, input, sensitive)).unwrap_or_else(|why| Err(JudgeError::Text(why)))
     }
 }
@@ -197,16 +207,16 @@ impl Property {
 }
 
 fn compile(text: &str) -> Result<Compiled, String> {
-    // The reader itself refuses what nests deeper than 128 levels.
-    let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let references = references::count(&schema);
+    let schema = tree(text).map_err(|e| e.to_string())?;
+    let extent = Extent::of(&schema);
+    let references = extent.references;
     if references > MOST_REFERENCES {
         return Err(format!("{references} references, of {MOST_REFERENCES} that a schema may have"));
     }
-    on_stack(16 * references, || compile_value(schema))?
+    on_stack(extent.path().max(16 * references), || compile_value(schema, extent))?
 }
 
-fn compile_value(mut schema: Value) -> Result<Compiled, String> {
+fn compile_value(mut schema: Value, extent: Extent) -> Result<Compiled, String> {
     let draft = match schema.get("$schema").and_then(Value::as_str) {
         None | Some("" | "https://json-schema.org/draft/2020-12/schema") => Draft::Draft202012,
         Some("http://json-schema.org/draft-07/schema#" | "https://json-schema.org/draft-07/schema#") => {
@@ -230,7 +240,7 @@ fn compile_value(mut schema: Value) -> Result<Compiled, String> {
             Some(written) => error.masked_with(text::quoted(written)).to_string(),
             None => error.to_string(),
         })?;
-    Ok(Compiled { validator, schema, references, patterns })
+    Ok(Compiled { validator, schema, extent, references, patterns })
 }
 
 fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), JudgeError> {

@@ -21,6 +21,7 @@ use serde_json::Value;
 pub use self::fault::LineFault;
 pub use self::layer::LogLayer;
 use self::time::is_timestamp;
+use crate::tree::tree;
 
 /// How important an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +130,7 @@ fn structured(line: &str) -> Option<Entry> {
     if !line.trim_start().starts_with('{') {
         return None;
     }
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return None };
+    let Ok(Value::Object(mut fields)) = tree(line) else { return None };
     let mut special = |key: &str| match fields.remove(key) {
         None => Some(None),
         Some(Value::String(text)) => Some(Some(text)),

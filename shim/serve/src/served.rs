@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider};
+use portcullis_contract::{AuthHandler, CallError, Kind, LaunchError, Provider, tree};
 use portcullis_goplugin::log::{Entry, Level, LogLayer};
 use portcullis_goplugin::{
     Calls, Capture, Cookie, Logs, Outcome, Panics, Parent, Serve, ServeError, Services, Session, TestServing,
@@ -252,7 +252,7 @@ fn as_the_plugin_logged_it(mut entry: Entry) -> Entry {
     for (key, value) in std::mem::take(&mut entry.fields) {
         match (key.as_str(), value) {
             ("plugin", Value::String(name)) => entry.target = Some(name),
-            ("fields", Value::String(text)) => match serde_json::from_str(&text) {
+            ("fields", Value::String(text)) => match tree(&text) {
                 Ok(Value::Object(fields)) => entry.fields.extend(fields),
                 _ => entry.fields.push((key, text.into())),
             },

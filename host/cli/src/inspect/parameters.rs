@@ -4,13 +4,14 @@
 
 use std::collections::HashSet;
 
+use portcullis_contract::tree;
 use serde_json::Value;
 
 use crate::table;
 
 /// Returns a line for every property: its name, its type, whether it has to be there, what it is.
 pub(super) fn of(schema: &str) -> Vec<String> {
-    let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Vec::new() };
+    let Ok(schema) = tree(schema) else { return Vec::new() };
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Vec::new() };
     let required = schema.get("required").and_then(Value::as_array);
     let required: HashSet<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();

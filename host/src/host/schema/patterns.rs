@@ -35,7 +35,7 @@ struct Rewriting {
 }
 
 impl Rewriting {
-    /// Goes through a part of a schema. Recursion is bounded by the reader's own limit on nesting.
+    /// Goes through a part of a schema. Recursion is bounded: [`tree`](portcullis_contract::tree) refuses what nests deep.
     fn schema(&mut self, part: &mut Value) {
         match part {
             Value::Object(keywords) => {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_contract::tree;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -79,7 +80,10 @@ impl Plain {
                         Kinds::Some(kinds) => kinds,
                     });
                 }
-                "enum" => plain.choices = Some(parse(value)?),
+                "enum" => {
+                    let Value::Array(choices) = tree(value).ok()? else { return None };
+                    plain.choices = Some(choices);
+                }
                 "properties" => {
                     let properties: BTreeMap<String, Raw<'_>> = parse(value)?;
                     for (name, schema) in properties {

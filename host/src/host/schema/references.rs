@@ -15,11 +15,59 @@ use serde_json::Value;
 /// milliseconds. With more, the validator takes longer than anybody waits.
 const MOST_PLACES: u64 = 20_000;
 
-/// The references of a schema.
+/// How far a schema goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// How many references it has.
+    pub(super) references: usize,
+    /// How many levels it has.
+    levels: usize,
+    /// How many values it consists of.
+    values: usize,
+    /// Whether a reference may lead out of it. Nothing is fetched, but the validator knows the standard's own schemas.
+    leaves: bool,
+}
+
+impl Extent {
+    /// Looks at a whole schema.
+    pub(super) fn of(schema: &Value) -> Self {
+        let mut all = Self { levels: 0, values: 1, ..Self::default() };
+        match schema {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    if KEYWORDS.contains(&key.as_str()) {
+                        all.references += 1;
+                        all.leaves |= !value.as_str().is_some_and(|target| target.starts_with('#'));
+                    }
+                    all.add(Self::of(value));
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| all.add(Self::of(item))),
+            _ => {}
+        }
+        all.levels += 1;
+        all
+    }
+
+    fn add(&mut self, part: Self) {
+        self.references += part.references;
+        self.levels = self.levels.max(part.levels);
+        self.values += part.values;
+        self.leaves |= part.leaves;
+    }
+
+    /// Returns how deep the validator may go in it at one level of the input. It comes to no place twice on the way, and
+    /// each reference begins a way down at most as long as the schema is deep.
+    pub(super) fn path(self) -> usize {
+        let more = if self.leaves { STANDARD } else { 0 };
+        let ways = self.references.saturating_add(1).saturating_mul(self.levels);
+        self.values.min(ways).saturating_add(more)
+    }
+}
+
+/// What the references of a schema stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct References {
-    /// How many there are.
-    pub(super) count: usize,
     /// Whether what they stand for has an end.
     pub(super) finite: bool,
     /// For how many places the schema stands with them.
@@ -32,7 +80,7 @@ pub(super) struct References {
 ///
 /// That they stand for too much.
 pub(super) fn references(schema: &Value) -> Result<References, String> {
-    let count = count(schema);
+    let Extent { references: count, .. } = Extent::of(schema);
     let mut walk = Walk { root: schema, known: HashMap::new(), finite: true, repeated: 0 };
     let places = walk.places(schema);
     // Without references a schema may be as long as it likes.
@@ -41,10 +89,13 @@ pub(super) fn references(schema: &Value) -> Result<References, String> {
     } else if walk.repeated > MOST_PLACES {
         "unevaluated properties or items"
     } else {
-        return Ok(References { count, finite: walk.finite, places });
+        return Ok(References { finite: walk.finite, places });
     };
     Err(format!("its {too_much} stand for more than {MOST_PLACES} schemas"))
 }
+
+/// More than the values that the standard's own schemas consist of, which the validator knows.
+const STANDARD: usize = 1_000;
 
 const KEYWORDS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
@@ -53,17 +104,6 @@ const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
 
 /// Keywords whose schemas it does not read again for that: they are about a part of the value.
 const OF_PARTS: [&str; 4] = ["items", "prefixItems", "properties", "propertyNames"];
-
-/// Counts the references of a schema.
-pub(super) fn count(schema: &Value) -> usize {
-    match schema {
-        Value::Object(object) => {
-            object.iter().map(|(key, v)| usize::from(KEYWORDS.contains(&key.as_str())) + count(v)).sum()
-        }
-        Value::Array(items) => items.iter().map(count).sum(),
-        _ => 0,
-    }
-}
 
 struct Walk<'s> {
     root: &'s Value,
@@ -128,8 +168,19 @@ mod tests {
     use serde_json::json;
 
     fn check(schema: &Value, count: usize, finite: bool) {
-        let found = references(schema).map(|found| (found.count, found.finite));
-        assert_eq!(found, Ok((count, finite)), "{schema}");
+        assert_eq!(Extent::of(schema).references, count, "{schema}");
+        assert_eq!(references(schema).map(|found| found.finite), Ok(finite), "{schema}");
+    }
+
+    #[test]
+    fn a_way_down_is_as_long_as_references_make_it() {
+        let path = |schema: Value| Extent::of(&schema).path();
+        assert_eq!(path(json!(true)), 1);
+        assert_eq!(path(json!({"properties": {"a": {"type": "string"}, "b": {"type": "string"}}})), 4);
+        let defs = json!({"a": {"not": {"not": {"not": {"$ref": "#/$defs/b"}}}}, "b": {"not": {"not": {}}}, "c": [1, 2, 3, 4, 5]});
+        assert_eq!(path(json!({"$ref": "#/$defs/a", "$defs": defs})), 17);
+        assert_eq!(path(json!({"$ref": "#"})), 2);
+        assert!(path(json!({"$ref": "https://json-schema.org/draft/2020-12/schema"})) > STANDARD);
     }
 
     #[test]

@@ -439,6 +439,45 @@ fn no_depth_of_a_schema_reaches_the_stack() {
     }
 }
 
+/// References on the way make it longer, whatever the depth of the input.
+#[test]
+fn no_way_down_through_a_schema_reaches_the_stack() {
+    let nest = |levels: usize, (open, close): (&str, &str), inner: &str| {
+        format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
+    };
+    let twice = r##"[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}]"##;
+    for keyword in ["not", "items"] {
+        let deep = nest(120, (&format!("{{\"{keyword}\":"), "}"), "true");
+        let schema = format!(r#"{{"$defs":{{"a":true}},"allOf":{twice},"not":{{"not":{deep}}}}}"#);
+        check(&schema, r#"{"a":1}"#, "");
+    }
+
+    let chain: Vec<_> = (1..=40)
+        .map(|next| {
+            let refers = format!(r##"{{"$ref":"#/$defs/{next}"}}"##);
+            format!("\"{}\":{}", next - 1, nest(30, (r#"{"anyOf":["#, "]}"), &refers))
+        })
+        .collect();
+    let schema = format!(r##"{{"$defs":{{{},"40":false}},"$ref":"#/$defs/0"}}"##, chain.join(","));
+    assert!(judged(&schema, r#"{"a":1}"#).is_err());
+}
+
+/// `serde_json` would count the levels of such a text anew.
+#[test]
+fn no_text_in_a_schema_hides_how_deep_it_nests() {
+    let nest = |inner: &str| format!("{}{inner}{}", r#"{"items":"#.repeat(100), "}".repeat(100));
+    let hidden = serde_json::json!({"$serde_json::private::RawValue": nest("{}")}).to_string();
+    let schema = InputSchema::read(&Json::from_text(nest(&hidden))).unwrap();
+    schema.judge(r#"{"a":1}"#, 1, &[]).unwrap();
+    let Some(Ok(compiled)) = schema.compiled.get() else { panic!("it was compiled") };
+    assert_eq!(compiled.schema.to_string(), nest(&hidden));
+
+    let one = r#"{"$serde_json::private::RawValue":"1"}"#;
+    let only = format!(r#"{{"properties":{{"a":{{"enum":[{one}]}}}}}}"#);
+    check(&only, &format!("{{\"a\":{one}}}"), "");
+    assert!(judged(&only, r#"{"a":1}"#).is_err());
+}
+
 #[test]
 fn deep_values_are_judged_on_a_stack_of_their_own() {
     let schema =

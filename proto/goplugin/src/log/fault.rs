@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::named_level;
 use super::time::is_timestamp;
+use crate::tree::tree;
 
 /// The longest line, in bytes: hosts split longer ones, which loses their structure.
 const LONGEST: usize = 64 * 1024;
@@ -57,7 +58,7 @@ impl LineFault {
         if !line.trim_start().starts_with('{') {
             return None;
         }
-        let Ok(Value::Object(fields)) = serde_json::from_str(line) else { return Some(Self::NoJson) };
+        let Ok(Value::Object(fields)) = tree(line) else { return Some(Self::NoJson) };
         let text = |key: &'static str| match fields.get(key) {
             None => Err(Self::Missing { key }),
             Some(Value::String(text)) => Ok(text.as_str()),

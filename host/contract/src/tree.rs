@@ -1,0 +1,1 @@
+../../../proto/goplugin/src/tree.rs
