@@ -313,6 +313,15 @@ mod tests {
         assert!(printed.count(10).is_ok());
     }
 
+    /// `serde_json` would show what the text says.
+    #[test]
+    fn fields_are_shown_as_they_are() {
+        let hidden = r#"{"x":{"$serde_json::private::RawValue":"[1]"}}"#;
+        assert_eq!(shown(hidden).as_deref(), Some(hidden));
+        assert_eq!(shown(r#"{ "a": 1 }"#).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!((shown("[1]").as_deref(), shown("{}"), shown("")), (Some("[1]"), None, None));
+    }
+
     #[test]
     fn lines_of_nothing_come_to_an_end_too() {
         let printed = printed(10);

@@ -228,7 +228,7 @@ fn compile_value(mut schema: Value, extent: Extent) -> Result<Compiled, String> 
             ));
         }
     };
-    let references = references::references(&schema)?;
+    let references = references::references(&schema, extent)?;
     let patterns = patterns::rewrite(&mut schema, draft);
     let validator = jsonschema::options()
         .with_draft(draft)

@@ -74,17 +74,16 @@ pub(super) struct References {
     pub(super) places: u64,
 }
 
-/// Looks at the references of a schema.
+/// Looks at the references of a schema that goes so far.
 ///
 /// # Errors
 ///
 /// That they stand for too much.
-pub(super) fn references(schema: &Value) -> Result<References, String> {
-    let Extent { references: count, .. } = Extent::of(schema);
+pub(super) fn references(schema: &Value, extent: Extent) -> Result<References, String> {
     let mut walk = Walk { root: schema, known: HashMap::new(), finite: true, repeated: 0 };
     let places = walk.places(schema);
     // Without references a schema may be as long as it likes.
-    let too_much = if count > 0 && places > MOST_PLACES {
+    let too_much = if extent.references > 0 && places > MOST_PLACES {
         "references"
     } else if walk.repeated > MOST_PLACES {
         "unevaluated properties or items"
@@ -166,6 +165,10 @@ impl<'s> Walk<'s> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn references(schema: &Value) -> Result<References, String> {
+        super::references(schema, Extent::of(schema))
+    }
 
     fn check(schema: &Value, count: usize, finite: bool) {
         assert_eq!(Extent::of(schema).references, count, "{schema}");
