@@ -224,6 +224,15 @@ mod tests {
         assert_eq!(entries(100, &bytes), expected, "{text:?}, byte by byte");
     }
 
+    /// `serde_json` would show what the text says.
+    #[test]
+    fn a_field_that_looks_like_hidden_json_stays_as_it_is() {
+        let line = br#"{"@level":"info","x":{"$serde_json::private::RawValue":"[1]"}}"#;
+        let found = entries(100, &[line]);
+        let x = json!({"$serde_json::private::RawValue": "[1]"});
+        assert_eq!(found[0].fields, [("x".to_owned(), x)]);
+    }
+
     #[test]
     fn a_structured_line_is_taken_apart() {
         let line = br#"{"@level":" WARN ","@message":"disk","@module":"x.y","@timestamp":"2026-02-28T23:59:59.123456+01:00","@caller":"a.go:1","left":9007199254740993,"of":[1]}"#; // H-30
