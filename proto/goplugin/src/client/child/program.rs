@@ -62,7 +62,11 @@ impl Program {
             None => (std::path::absolute(order.executable.path())?, None),
         };
         let stdin = match order.stdin {
-            Stdin::Null => Some(above(File::open("/dev/null")?)?),
+            Stdin::Null => {
+                let nothing = Path::new("/dev/null");
+                let opened = File::open(nothing);
+                Some(above(opened.map_err(|error| explained(error, "its standard input is", nothing))?)?)
+            }
             Stdin::Inherit => None,
         };
         let (stdout, its_stdout) = io::pipe()?;
@@ -114,7 +118,11 @@ impl Program {
             error => {
                 reap(&WaitId::PidFd(pidfd.as_fd()));
                 let error = io::Error::from_raw_os_error(error);
-                Err(if self.file.is_some() { explained(error, Path::new(OPENED)) } else { error })
+                Err(if self.file.is_some() {
+                    explained(error, "it is executed through", Path::new(OPENED))
+                } else {
+                    error
+                })
             }
         }
     }
@@ -230,8 +238,9 @@ fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Returns another descriptor of the same, above the three that the child's own are put on.
-fn above(file: impl AsFd) -> io::Result<OwnedFd> {
+/// Returns another descriptor of the same, above the three that the child's own are put on. Ours are among those if
+/// this process began without them.
+pub(super) fn above(file: impl AsFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(file, 3)?)
 }
 
@@ -254,12 +263,12 @@ fn environment(order: &Order) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Says that `opened`, where open files have names, is missing, if that is why the kernel finds no file.
-fn explained(error: io::Error, opened: &Path) -> io::Error {
-    if error.kind() != io::ErrorKind::NotFound || opened.exists() {
+/// Says what `needed` is for, and that it is missing, if that is why the kernel finds no file.
+fn explained(error: io::Error, what_for: &str, needed: &Path) -> io::Error {
+    if error.kind() != io::ErrorKind::NotFound || needed.exists() {
         return error;
     }
-    let missing = format!("it is executed through {}, which is not there", opened.display());
+    let missing = format!("{what_for} {}, which is not there", needed.display());
     io::Error::new(io::ErrorKind::NotFound, missing)
 }
 
@@ -291,7 +300,10 @@ mod tests {
     #[test]
     fn a_file_that_has_no_name_is_not_said_to_be_missing() {
         let check = |error: Errno, opened: &str, expected: &str| {
-            assert_eq!(explained(error.into(), Path::new(opened)).to_string(), expected);
+            assert_eq!(
+                explained(error.into(), "it is executed through", Path::new(opened)).to_string(),
+                expected
+            );
         };
         check(Errno::NOENT, OPENED, "No such file or directory (os error 2)");
         check(Errno::NOENT, "/no/proc", "it is executed through /no/proc, which is not there");

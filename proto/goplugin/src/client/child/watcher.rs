@@ -23,6 +23,7 @@ use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::program::above;
 use crate::lock::lock;
 
 /// How many groups the watcher has room for, on its stack.
@@ -82,6 +83,8 @@ impl Watcher {
     #[expect(unsafe_code, reason = "the watcher is what runs between fork and an exec that never comes")]
     fn start() -> io::Result<Self> {
         let (line, other) = UnixStream::pair()?;
+        // The fork's first three are replaced before it watches.
+        let other = above(other)?;
         // Never executed; the name would only appear in an error.
         let mut command = Command::new("/proc/self/exe");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
