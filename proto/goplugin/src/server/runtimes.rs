@@ -36,7 +36,7 @@ impl Runtimes {
         if let Some(threads) = threads {
             workers.worker_threads(threads.get());
         }
-        let workers = workers.build()?;
+        let workers = start(&mut workers)?;
         Ok(match calls {
             Calls::Spread => Self { main: workers, others: None, placement: Placement::default() },
             Calls::Together => {
@@ -47,7 +47,7 @@ impl Runtimes {
                 let mut main = builder();
                 main.worker_threads(1);
                 main.on_thread_park(move || sleeping.sleeps()).on_thread_unpark(move || waking.wakes());
-                Self { main: main.build()?, others: Some(workers), placement }
+                Self { main: start(&mut main)?, others: Some(workers), placement }
             }
         })
     }
@@ -64,8 +64,18 @@ impl Runtimes {
 
 fn builder() -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED).enable_all();
+    // Threads for what blocks are kept, as Go keeps its own: with one at least, further work waits where the system
+    // gives no more of them, and without any, tokio panics.
+    builder.max_io_events_per_tick(EVENTS).max_blocking_threads(BLOCKED).thread_keep_alive(Duration::MAX);
+    builder.enable_all();
     builder
+}
+
+/// Starts a runtime, and its first thread for what blocks.
+fn start(builder: &mut Builder) -> io::Result<Runtime> {
+    let runtime = builder.build()?;
+    let _first = runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }
 
 #[cfg(test)]
