@@ -75,6 +75,32 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
     Ok(())
 }
 
+/// For want of files. With fewer than four no program finds its own.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
+fn whoever_prints_the_line_serves() -> TestResult {
+    let mut served = 0;
+    for most in 4..=24 {
+        let scratch = Scratch::new()?;
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(fixtures::native("echo"));
+        shell.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
+        let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (first, _rest) = line(&mut child)?;
+        let mut stderr = child.stderr.take().expect("it was asked for");
+        let ended =
+            if first.is_empty() { cli::ended(child)?.code() } else { cli::end_by(Signal::TERM, child)? };
+        let mut text = String::new();
+        stderr.read_to_string(&mut text)?;
+        let expected = if first.is_empty() { Some(1) } else { Some(0) };
+        assert_eq!(ended, expected, "{most} files: {first}{text}");
+        assert!(!first.is_empty() || text.contains("Too many open files"), "{most} files: {text}");
+        served += usize::from(!first.is_empty());
+    }
+    assert!(served > 0);
+    Ok(())
+}
+
 /// Hosts give no sign when they die.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::capture::Captured;
+use super::capture::{Captured, Capturing};
 use super::ending::{End, Ending, Signals, Starter};
 use super::invitation::{self, Invitation, Multiplex};
 use super::line::{self, Line};
@@ -93,11 +93,14 @@ impl Running {
             certificate: &certificate,
             multiplex: invitation.multiplex,
         };
-        line::print(&line, std::io::stdout()).map_err(ServeError::Announce)?;
-        running.captured = match capture {
+        let capturing = match capture {
             Capture::Nothing => None,
-            Capture::Stdout => Some(Captured::stdout(running.session.stdout()).map_err(ServeError::Capture)?),
+            Capture::Stdout => {
+                Some(Capturing::stdout(running.session.stdout()).map_err(ServeError::Capture)?)
+            }
         };
+        line::print(&line, std::io::stdout()).map_err(ServeError::Announce)?;
+        running.captured = capturing.map(Capturing::begin).transpose().map_err(ServeError::Capture)?;
         running.signals = Some(signals);
         running.starter = starter;
         Ok(running)
