@@ -26,15 +26,6 @@ fn a_component_runs_by_the_name_of_its_provider_and_by_its_file() -> TestResult 
 }
 
 #[test]
-fn a_native_plugin_runs_where_the_directory_for_what_is_temporary_has_an_empty_name() -> TestResult {
-    let person = Person::new()?;
-    person.has_native("echo")?;
-    let output = person.command(&["run", "echo", "message=hello"]).env("TMPDIR", "").output()?;
-    assert_eq!(answer(&output)["data"]["message"], "hello");
-    Ok(())
-}
-
-#[test]
 fn the_whole_output_is_one_json_object_on_stdout() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;

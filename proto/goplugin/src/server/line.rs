@@ -37,15 +37,6 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Tells whether a host can read `address` in a line: there is no way to write a separator.
-pub(super) fn is_readable(address: &Address) -> bool {
-    let text = match address {
-        Address::Unix(path) => path.to_str(),
-        Address::Tcp { host, .. } => Some(host.as_str()),
-    };
-    text.is_some_and(|text| text == text.trim() && !text.contains(['|', '\n', '\r']))
-}
-
 /// Prints `line` and its line feed with one write, past every buffer.
 pub(super) fn print(line: &Line<'_>, to: impl AsFd) -> io::Result<()> {
     // One write is enough for a pipe with room, and this one is new.
@@ -100,14 +91,5 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         assert_eq!(print(&line, &writer).unwrap_err().kind(), io::ErrorKind::BrokenPipe); // P-47
-    }
-
-    #[test]
-    fn an_address_that_would_break_the_line_is_noticed() {
-        for (path, readable) in
-            [("/tmp/a b", true), ("/tmp/a|b", false), ("/tmp/a\nb", false), ("/tmp/a ", false)]
-        {
-            assert_eq!(is_readable(&Address::parse("unix", path).unwrap()), readable, "{path:?}");
-        }
     }
 }

@@ -121,7 +121,7 @@ impl Running {
         let listen = |source| ServeError::Listen { place: name(&place.0), source };
         let listener = place.0.bind().map_err(listen)?;
         let address = listener.address().map_err(listen)?;
-        if !line::is_readable(&address) {
+        if !address.fits_a_line() {
             return Err(ServeError::Address { address });
         }
         let (has_ended, ended) = Ended::new();

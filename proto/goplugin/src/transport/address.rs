@@ -62,6 +62,15 @@ impl Address {
             _ => None,
         }
     }
+
+    /// Tells whether it can be read in a handshake's line: there is no way to write a separator.
+    pub(crate) fn fits_a_line(&self) -> bool {
+        let text = match self {
+            Self::Unix(path) => path.to_str(),
+            Self::Tcp { host, .. } => Some(host.as_str()),
+        };
+        text.is_some_and(|text| text == text.trim() && !text.contains(['|', '\n', '\r']))
+    }
 }
 
 impl fmt::Display for Address {
@@ -142,5 +151,14 @@ mod tests {
     fn another_network_is_refused_by_name() {
         check("udp", "127.0.0.1:1", Err(AddressError::Network { found: "udp".to_owned() }));
         check("", "", Err(AddressError::Network { found: String::new() }));
+    }
+
+    #[test]
+    fn an_address_that_would_break_the_line_is_noticed() {
+        for (path, fits) in
+            [("/tmp/a b", true), ("/tmp/a|b", false), ("/tmp/a\nb", false), ("/tmp/a ", false)]
+        {
+            assert_eq!(Address::parse("unix", path).unwrap().fits_a_line(), fits, "{path:?}");
+        }
     }
 }

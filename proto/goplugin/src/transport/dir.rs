@@ -17,7 +17,7 @@ use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Group, LONGEST_PATH};
+use super::{Address, Group, LONGEST_PATH};
 
 const PREFIX: &str = "goplugin-";
 const LOCK: &str = "lock";
@@ -59,7 +59,9 @@ impl SocketDir {
             Some(base) => Self::create_below(base, group),
             // A `TMPDIR` too deep for any socket is common enough for a second choice.
             None => match Self::create_below(&temporary_dir(), group) {
-                Err(SocketDirError::Long { .. }) => Self::create_below(Path::new("/tmp"), group),
+                Err(SocketDirError::Long { .. } | SocketDirError::Unfit { .. }) => {
+                    Self::create_below(Path::new("/tmp"), group)
+                }
                 created => created,
             },
         }
@@ -74,6 +76,9 @@ impl SocketDir {
             let length = path.as_os_str().len() + LONGEST_NAME;
             if length > LONGEST_PATH {
                 return Err(SocketDirError::Long { base, length });
+            }
+            if !Address::Unix(path.clone()).fits_a_line() {
+                return Err(SocketDirError::Unfit { base });
             }
             match claim(&path) {
                 Ok(lock) => {
@@ -160,6 +165,16 @@ pub enum SocketDirError {
         base: PathBuf,
         /// How many bytes a path could have.
         length: usize,
+    },
+    /// A plugin could not say in its handshake where a socket is.
+    #[error(
+        "a plugin cannot name a socket below {}: a path must be UTF-8, without `|` and line breaks; choose another \
+         directory",
+        base.display()
+    )]
+    Unfit {
+        /// The directory it was to be created in.
+        base: PathBuf,
     },
     /// The group that may connect does not exist, or cannot be given the directory.
     #[error("cannot share sockets with the group {name:?}")]
@@ -402,6 +417,17 @@ mod tests {
         match SocketDir::create(Some(&base), None) {
             Err(SocketDirError::Long { length, .. }) => assert_eq!(length, 85 + 1 + 17 + LONGEST_NAME),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_directory_that_no_handshake_can_name_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        for name in [&b"a|b"[..], b"a\nb", b"a\xffb"] {
+            let base = base.path().join(OsStr::from_bytes(name));
+            fs::create_dir(&base).unwrap();
+            let refused = SocketDir::create(Some(&base), None);
+            assert!(matches!(refused, Err(SocketDirError::Unfit { .. })), "{refused:?}");
         }
     }
 }
