@@ -143,7 +143,10 @@ impl Launch {
         let child = match child {
             Ok(child) => child,
             Err(source) => {
-                let notes = self.diagnose().await;
+                let notes = match diagnosis::of_want(&source) {
+                    Some(want) => vec![want],
+                    None => self.diagnose().await,
+                };
                 return Err(StartError::Spawn { path: self.executable.path().to_owned(), notes, source });
             }
         };

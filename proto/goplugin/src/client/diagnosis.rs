@@ -4,11 +4,22 @@
 //! the loader of a program. Only the first page of the file is read, and nothing in it is trusted.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::io::Errno;
+
+/// Returns what we have too little of to start anything, if an error says that.
+pub(super) fn of_want(error: &io::Error) -> Option<String> {
+    let want = match Errno::from_io_error(error)? {
+        Errno::AGAIN => "there are too many processes and threads; `ulimit -u` may allow more",
+        Errno::MFILE => "too many files are open; `ulimit -n` may allow more",
+        Errno::NFILE => "too many files are open in the whole system",
+        _ => return None,
+    };
+    Some(want.to_owned())
+}
 
 /// Returns reasons why a file may not have started as a plugin.
 ///
