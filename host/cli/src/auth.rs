@@ -5,6 +5,7 @@
 //! then. Only data goes to stdout; what a person has to see during a login goes to stderr.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +177,7 @@ impl Clock {
 async fn find(
     host: &Host,
     common: &Common,
-    target: &str,
+    target: &OsStr,
     clock: &Clock,
 ) -> Result<Arc<RegisteredHandler>, Failure> {
     let wanted = wanted_of(target, "--handler", common.handler.as_deref())?;
@@ -217,7 +218,7 @@ async fn find_some(
     session: &Session,
     host: &Host,
     common: &Common,
-    target: Option<&str>,
+    target: Option<&OsStr>,
     timeout: Option<Duration>,
 ) -> Result<Found, Failure> {
     let clock = Clock::start(timeout);

@@ -3,6 +3,7 @@
 //! For people it is a page of sentences that ends with what to paste into a policy, or to change in one; the other
 //! forms hold the same.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
@@ -25,7 +26,7 @@ mod parameters;
 pub(crate) struct InspectArgs {
     /// Name of a provider or an auth handler, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "NAME|FILE")]
-    target: String,
+    target: OsString,
 
     #[command(flatten)]
     plugins: PluginArgs,
@@ -43,7 +44,7 @@ pub(crate) async fn main(
 ) -> Result<Exit, Failure> {
     let format = Format::parse(args.output.as_deref(), Format::Table)?;
     let host = setup::host(session, &args.plugins, &Personal::default())?;
-    let wanted = wanted(&args.target);
+    let wanted = wanted(&args.target)?;
     signals.listen()?;
     let listed = match ending::after(host.inspect(&wanted, args.plugins.describe()), &host, signals).await {
         Ok(listed) => listed.map_err(errors::find)?,

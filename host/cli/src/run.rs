@@ -38,7 +38,7 @@ const CONFLICT_STRATEGIES: [&str; 5] = ["error", "overwrite", "skip", "skip-unch
 pub(crate) struct RunArgs {
     /// Name of a provider, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "PROVIDER|FILE")]
-    target: String,
+    target: OsString,
 
     /// Inputs: key=value, key=@file, or @file to load several from YAML or JSON (@- is stdin)
     #[arg(value_name = "KEY=VALUE|@FILE")]

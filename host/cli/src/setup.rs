@@ -3,10 +3,11 @@
 //! Nothing is started here. What a plugin may touch comes from the policy file and from the options of the
 //! person who types, and from nowhere else.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
@@ -186,13 +187,18 @@ fn services(store: Option<Arc<dyn SecretStore>>, personal: &Personal) -> Service
 }
 
 /// Reads the path of a file or the name of a provider or an auth handler. As in shells, a path has a slash in it.
-pub(crate) fn wanted(text: &str) -> Wanted {
-    if text.contains('/') { Wanted::File(text.into(), None) } else { Wanted::Named(text.to_owned()) }
+pub(crate) fn wanted(text: &OsStr) -> anyhow::Result<Wanted> {
+    if text.as_encoded_bytes().contains(&b'/') {
+        return Ok(Wanted::File(text.into(), None));
+    }
+    let name =
+        text.to_str().with_context(|| format!("{text:?} is no name: to mean a file, write ./ before it"))?;
+    Ok(Wanted::Named(name.to_owned()))
 }
 
 /// Does the same where `option` may choose one of several that a file offers. With a name it is refused.
-pub(crate) fn wanted_of(text: &str, option: &str, chosen: Option<&str>) -> anyhow::Result<Wanted> {
-    match (wanted(text), chosen) {
+pub(crate) fn wanted_of(text: &OsStr, option: &str, chosen: Option<&str>) -> anyhow::Result<Wanted> {
+    match (wanted(text)?, chosen) {
         (Wanted::File(path, _), chosen) => Ok(Wanted::File(path, chosen.map(str::to_owned))),
         (named, None) => Ok(named),
         (Wanted::Named(name), Some(_)) => {
@@ -203,13 +209,15 @@ pub(crate) fn wanted_of(text: &str, option: &str, chosen: Option<&str>) -> anyho
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use portcullis::host::services::{IdentityError, IdentityService, IdentitySource};
     use portcullis_contract::{AuthHandlers, Claims, PluginName, PluginSpec, Token, TokenRequest};
 
     use super::*;
 
     fn check(text: &str, provider: Option<&str>, expected: Wanted) {
-        assert_eq!(wanted_of(text, "--provider", provider).unwrap(), expected, "{text:?}");
+        assert_eq!(wanted_of(OsStr::new(text), "--provider", provider).unwrap(), expected, "{text:?}");
     }
 
     #[test]
@@ -218,7 +226,11 @@ mod tests {
         check("echo.wasm", None, Wanted::Named("echo.wasm".to_owned()));
         check("./echo", None, Wanted::File("./echo".into(), None));
         check("/p/echo.wasm", Some("raw"), Wanted::File("/p/echo.wasm".into(), Some("raw".to_owned())));
-        let error = wanted_of("echo", "--provider", Some("raw")).unwrap_err();
+        let of_file = wanted_of(OsStr::from_bytes(b"./\xff"), "--provider", None).unwrap();
+        assert_eq!(of_file, Wanted::File(OsStr::from_bytes(b"./\xff").into(), None));
+        let error = wanted_of(OsStr::from_bytes(b"\xff"), "--provider", None).unwrap_err();
+        assert_eq!(error.to_string(), r#""\xFF" is no name: to mean a file, write ./ before it"#);
+        let error = wanted_of(OsStr::new("echo"), "--provider", Some("raw")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "--provider chooses among what a file offers, and \"echo\" has no slash in it: it is a name"

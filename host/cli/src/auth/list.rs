@@ -1,5 +1,6 @@
 //! `portcullis auth list`: the tokens that handlers keep, without the tokens themselves.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -18,7 +19,7 @@ use crate::{Session, duration, moment};
 pub(crate) struct ListArgs {
     /// Name of an auth handler, or path of a plugin's file (default: all that there are)
     #[arg(value_name = "HANDLER|FILE")]
-    target: Option<String>,
+    target: Option<OsString>,
 
     #[command(flatten)]
     common: Common,

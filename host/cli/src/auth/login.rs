@@ -1,5 +1,6 @@
 //! `portcullis auth login`: a person logs in, and sees on stderr what they have to.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::{Session, duration, moment};
 pub(crate) struct LoginArgs {
     /// Name of an auth handler, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "HANDLER|FILE")]
-    target: String,
+    target: OsString,
 
     #[command(flatten)]
     common: Common,

@@ -1,5 +1,6 @@
 //! `portcullis auth logout`: handlers forget who was logged in.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -16,7 +17,7 @@ use crate::{Session, duration, terminal};
 pub(crate) struct LogoutArgs {
     /// Name of an auth handler, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "HANDLER|FILE", required_unless_present = "all", conflicts_with = "all")]
-    target: Option<String>,
+    target: Option<OsString>,
 
     #[command(flatten)]
     common: Common,

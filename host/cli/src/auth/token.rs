@@ -1,5 +1,6 @@
 //! `portcullis auth token`: one access token, for a person or a program that needs it.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -19,7 +20,7 @@ use crate::{Session, duration, moment};
 pub(crate) struct TokenArgs {
     /// Name of an auth handler, or path of a plugin's file (with a slash in it)
     #[arg(value_name = "HANDLER|FILE")]
-    target: String,
+    target: OsString,
 
     #[command(flatten)]
     common: Common,
