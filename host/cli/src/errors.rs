@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use portcullis::host::{FailedCall, FindError, RunError};
 use portcullis_bundle::Bundle;
 use portcullis_contract::{
-    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, visible_line,
+    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, visible_line, visible_list,
 };
 
 use crate::exit::{Exit, Failure};
@@ -84,10 +84,9 @@ pub(crate) fn left_out_text(before: &str, left_out: &[PathBuf]) -> String {
     if left_out.is_empty() {
         return String::new();
     }
-    let files: Vec<_> = left_out.iter().map(|path| path.display()).collect();
+    let files = visible_list(left_out.iter().map(|path| path.display()));
     format!(
-        "{before}nobody knows what these native plugins offer, and --describe would start them to ask: {}",
-        listed(&files)
+        "{before}nobody knows what these native plugins offer, and --describe would start them to ask: {files}"
     )
 }
 

@@ -3,6 +3,8 @@
 //! A name, a path or a message may come from a plugin. On a terminal it could move the cursor, reverse the direction of
 //! the text that follows, or begin a line that looks like one of ours.
 
+use std::fmt::Display;
+
 /// Returns a text in which everything that could move a terminal's cursor is made visible, except line breaks.
 #[must_use]
 pub fn visible(text: &str) -> String {
@@ -15,6 +17,16 @@ pub fn visible(text: &str) -> String {
 #[must_use]
 pub fn visible_line(text: &str) -> String {
     shown(text, |_| false)
+}
+
+/// Joins names for a line of ours: the first ten, and how many more there are.
+#[must_use]
+pub fn visible_list(names: impl ExactSizeIterator<Item = impl Display>) -> String {
+    const SHOWN: usize = 10;
+    let more = names.len().saturating_sub(SHOWN);
+    let names: Vec<_> = names.take(SHOWN).map(|name| visible_line(&name.to_string())).collect();
+    let names = names.join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }
 
 fn shown(text: &str, stays: impl Fn(char) -> bool) -> String {
@@ -60,5 +72,13 @@ mod tests {
     #[test]
     fn a_line_stays_one_line() {
         check("a\n\tb", "a\n\tb", "a\\n\\tb");
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_shown_and_the_others_counted() {
+        assert_eq!(visible_list(["a", "b\n"].iter()), "a, b\\n");
+        assert_eq!(visible_list(0..0), "");
+        assert_eq!(visible_list(0..10), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9");
+        assert_eq!(visible_list(0..5_000), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 4990 more");
     }
 }

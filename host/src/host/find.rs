@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, HandlerName, Kind, chain};
+use portcullis_contract::{BackendName, HandlerName, Kind, chain, visible_list};
 
 use super::describe::Asking;
 use super::descriptors::Told;
@@ -338,7 +338,7 @@ impl Rooms {
         unknown.sort_by_key(|Examined { file, .. }| {
             (file.backend != BackendName::Component, !file.is_meant_by(name))
         });
-        let mut left_out = Vec::new();
+        let (mut left_out, mut unasked) = (Vec::new(), Vec::new());
         for mut examined in unknown {
             let is_meant = examined.file.is_meant_by(name);
             if !is_meant && self.asking(&examined, describe).await == Asking::Forbidden {
@@ -358,6 +358,8 @@ impl Rooms {
                     tracing::debug!(error = chain(&error), "file passed over");
                     if should_have_it || matches!(error, FindError::Stopping) {
                         failure = failure.or(Some(error));
+                    } else {
+                        unasked.push(chain(&error));
                     }
                 }
             }
@@ -366,6 +368,10 @@ impl Rooms {
             if Candidate::new(path.clone(), BackendName::Component).is_meant_by(name) {
                 failure = failure.or(Some(FindError::Misfit { path, reason }));
             }
+        }
+        if failure.is_none() && !unasked.is_empty() {
+            let errors = visible_list(unasked.iter());
+            tracing::warn!(%kind, name, errors, "plugins that may offer it could not be asked");
         }
         Err(failure.unwrap_or_else(|| FindError::nobody(kind, name, Vec::new(), left_out)))
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName, visible_line};
+use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName, visible_line, visible_list};
 use thiserror::Error;
 
 use super::super::discover::{Candidate, DiscoverError};
@@ -121,8 +121,8 @@ fn left_out_text(left_out: &[PathBuf]) -> String {
     if left_out.is_empty() {
         return String::new();
     }
-    let paths: Vec<_> = left_out.iter().map(|p| p.display().to_string()).collect();
-    format!(" (not started to be asked, for want of --describe: {})", paths.join(", "))
+    let paths = visible_list(left_out.iter().map(|path| path.display()));
+    format!(" (not started to be asked, for want of --describe: {paths})")
 }
 
 fn singular(kind: Kind) -> &'static str {
