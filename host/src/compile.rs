@@ -35,6 +35,8 @@ const WALL: Duration = Duration::from_secs(240);
 const MEMORY: u64 = 4 << 30;
 /// The most bytes that a worker may write.
 const OUTPUT: u64 = 1 << 30;
+/// The stack of the thread that watches whoever asked.
+const STACK: usize = 64 << 10;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
 
@@ -137,6 +139,10 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
         Ok(status) if status.code() == Some(BAD_COMPONENT.into()) => Err(CompileError::Unfit(words)),
         Ok(status) if status.code() == Some(UNWRITTEN.into()) => Err(CompileError::Unwritten(words)),
         Ok(status) if status.signal() == Some(Signal::XCPU.as_raw()) => Err(CompileError::TooMuch),
+        Ok(status) if status.signal() == Some(Signal::XFSZ.as_raw()) => {
+            let words = format!("a file may have {OUTPUT} bytes, or as few as `ulimit -f` says");
+            Err(CompileError::Unwritten(words))
+        }
         Ok(status) if status.code() == Some(FAILED.into()) => {
             Err(CompileError::Failed { status: status.to_string(), words })
         }
@@ -181,12 +187,16 @@ fn work() -> Result<(), Failure> {
         return Err(Failure { code: FAILED, text: "the component ends early".to_owned() });
     }
     // Never joined: it ends the process or ends with it.
-    std::thread::spawn(move || {
+    let watch = std::thread::Builder::new().stack_size(STACK).spawn(move || {
         drop(io::copy(&mut stdin, &mut io::sink()));
         std::process::exit(1);
     });
+    watch.map_err(failed("start a thread, which `ulimit -u` may allow"))?;
     let unfit = |error: wasmtime::Error| Failure { code: BAD_COMPONENT, text: format!("{error:#}") };
-    let engine = Engine::new(&config()).map_err(unfit)?;
+    let mut config = config();
+    // The compiler would panic if it started these threads itself, and could not.
+    config.parallel_compilation(rayon::ThreadPoolBuilder::new().build_global().is_ok());
+    let engine = Engine::new(&config).map_err(unfit)?;
     let mut compiled = engine.precompile_component(&wasm).map_err(|error| refused(&wasm, &error))?;
     #[expect(unsafe_code, reason = "our own compiler made it a moment ago")]
     // SAFETY: these are the bytes that the engine's compiler returned, unchanged.
@@ -251,6 +261,7 @@ mod tests {
         assert!(matches!(end("echo why >&2; exit 2").await, CompileError::Unfit(why) if why == "why"));
         assert!(matches!(end("echo why >&2; exit 3").await, CompileError::Unwritten(why) if why == "why"));
         assert!(matches!(end("ulimit -c 0; kill -s XCPU $$").await, CompileError::TooMuch));
+        assert!(matches!(end("ulimit -c 0; kill -s XFSZ $$").await, CompileError::Unwritten(_)));
         assert!(matches!(end("ulimit -c 0; kill -s ABRT $$").await, CompileError::Died { .. }));
         assert!(matches!(end("exit 101").await, CompileError::Died { .. }));
         assert!(matches!(end("exit 1").await, CompileError::Failed { .. }));

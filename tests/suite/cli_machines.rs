@@ -1,12 +1,16 @@
 //! Commands on machines that refuse them something: address space, executable memory, or new system calls.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
 
 use portcullis_tests::{TestResult, fixtures};
 
-use crate::kernel::{forbid_new_code, forbid_what_is_new};
-use crate::person::{Person, answer, fails, say_hi};
+use crate::kernel::{forbid_memory_files, forbid_new_code, forbid_what_is_new};
+use crate::person::{Person, answer, fails, say_hi, stderr};
 
 /// For each memory the engine reserves a little more than 4 GiB, and for a pool of them many times as much.
 #[test]
@@ -34,6 +38,11 @@ fn where_no_file_may_be_large_a_plugin_is_told_so() -> TestResult {
     let arguments = [&["run", "acrobat", "--policy", &policy][..], &write].concat();
     assert!(person.types(&arguments)?.status.success());
     fails(&person.after("ulimit -c 0; ulimit -f 0", &arguments).output()?, 1, "(os error ");
+
+    // Nor does the compile worker end without a word.
+    let mut anew = person.after("ulimit -c 0; ulimit -f 0", &arguments);
+    anew.env("PORTCULLIS_CACHE_DIR", person.path("cache"));
+    fails(&anew.output()?, 1, "or as few as `ulimit -f` says");
 
     // Nor does the shim.
     let wrapped = person.has_wrapped("acrobat", "wrapped", grant)?.display().to_string();
@@ -76,5 +85,51 @@ fn where_what_is_new_is_refused_native_plugins_run() -> TestResult {
     // SAFETY: it makes two system calls, between fork and exec.
     unsafe { command.pre_exec(forbid_what_is_new) };
     answer(&command.output()?);
+    Ok(())
+}
+
+/// As in a container whose filter knows little.
+#[test]
+#[expect(unsafe_code, reason = "what a child may ask for has no safe form")]
+fn where_there_are_no_files_without_a_name_it_is_said_what_may_forbid_them() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    person.has_wrapped("echo", "plugins/echo", "")?;
+    let mut command = person.command(&say_hi("./plugins/echo"));
+    // SAFETY: it makes two system calls, between fork and exec.
+    unsafe { command.pre_exec(forbid_memory_files) };
+    fails(&command.output()?, 1, "(os error 1); a filter of system calls may forbid `memfd_create`");
+    Ok(())
+}
+
+/// No stack can be as large as that.
+#[test]
+fn where_there_are_no_threads_for_it_a_component_is_compiled_by_one() -> TestResult {
+    let person = Person::new()?;
+    let component = fs::read(fixtures::guest("echo"))?;
+    let mut worker = person.command(&["__compile-worker"]);
+    worker.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let mut worker = worker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut stdin = worker.stdin.take().ok_or("it is piped")?;
+    stdin.write_all(&u64::try_from(component.len())?.to_le_bytes())?;
+    stdin.write_all(&component)?;
+    let done = worker.wait_with_output()?;
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(!done.stdout.is_empty());
+    drop(stdin);
+    Ok(())
+}
+
+#[test]
+fn a_native_plugin_runs_where_no_socket_can_be_in_the_directory_for_what_is_temporary() -> TestResult {
+    let person = Person::new()?;
+    person.has_native("echo")?;
+    for name in [&b""[..], b"a|b", b"a\nb", b"a\xffb"] {
+        let named = OsStr::from_bytes(name);
+        let directory = if name.is_empty() { named.into() } else { person.scratch().join(named) };
+        fs::create_dir_all(person.scratch().join(named))?;
+        let output = person.command(&["run", "echo", "message=hello"]).env("TMPDIR", directory).output()?;
+        assert_eq!(answer(&output)["data"]["message"], "hello", "{named:?}");
+    }
     Ok(())
 }

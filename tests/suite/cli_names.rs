@@ -1,11 +1,13 @@
 //! What a person is told of a name that more than one plugin has: any of them may claim what is another's.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use portcullis_tests::{TestResult, fixtures};
 
-use crate::person::{Person, answer, stderr, stdout};
+use crate::person::{Person, answer, fails, stderr, stdout};
 
 #[test]
 fn which_of_several_plugins_with_a_name_answers_is_told_and_which_does_not() -> TestResult {
@@ -71,5 +73,32 @@ fn which_of_several_auth_handlers_with_a_name_is_used_is_told() -> TestResult {
         let said = stderr(&person.types(arguments)?);
         assert_eq!(said.matches(&told).count(), times, "{arguments:?}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_name_that_nobody_offers_may_be_that_of_a_plugin_that_could_not_be_asked() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    fs::write(person.path("plugins/broken.wasm"), b"\0asm\x0d\0\x01\0 and no component")?;
+    let output = person.types(&["run", "nobody", "message=hi"])?;
+    fails(&output, 4, "provider \"nobody\" not found");
+    let told = "plugins that may offer it could not be asked";
+    assert!(stderr(&output).contains(told) && stderr(&output).contains("broken"), "{}", stderr(&output));
+    // Whoever is found is found, whatever else is there.
+    let found = person.types(&["run", "echo", "message=hi"])?;
+    answer(&found);
+    assert!(!stderr(&found).contains(told), "{}", stderr(&found));
+    Ok(())
+}
+
+#[test]
+fn a_file_may_have_a_name_that_is_no_text() -> TestResult {
+    let person = Person::new()?;
+    let file = person.path("plugins").join(OsStr::from_bytes(b"e\xff.wasm"));
+    fs::copy(fixtures::guest("echo"), &file)?;
+    answer(&person.command(&["run"]).arg(&file).args(["--provider", "echo", "message=hi"]).output()?);
+    let told = person.command(&["inspect"]).arg(&file).output()?;
+    assert!(told.status.success(), "{}", stderr(&told));
     Ok(())
 }

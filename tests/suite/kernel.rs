@@ -41,6 +41,16 @@ pub(crate) fn forbid_what_is_new() -> io::Result<()> {
     ])
 }
 
+/// Has the kernel refuse files in memory.
+pub(crate) fn forbid_memory_files() -> io::Result<()> {
+    filter([
+        step(LOAD, CALL, 0, 0),
+        step(EQUALS, number(libc::SYS_memfd_create)?, 0, 1),
+        step(ANSWER, REFUSED, 0, 0),
+        step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ])
+}
+
 /// Has the kernel kill whoever is about to change the mode of a file that it has open.
 pub(crate) fn die_of_changing_modes() -> io::Result<()> {
     filter([

@@ -200,6 +200,7 @@ fn an_isolated_component_is_not_started_from_the_working_directory() -> TestResu
     let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), "isolation = \"process\"")?;
     let mut run = person.command(&["run", "acrobat", "operation=ok", "--policy", &policy]);
     answer(&run.env("TMPDIR", "").current_dir("/proc").output()?);
+    fails(&run.env("TMPDIR", "/proc/1").output()?, 1, "`TMPDIR`, or the `runtime_dir`");
     Ok(())
 }
 

@@ -30,6 +30,9 @@ use crate::process::{ProcessBackend, ProcessOptions};
 /// Begins the names of the directories that hold files wrapped on the spot.
 const PREFIX: &str = "portcullis-apart-";
 
+/// What to do about a place where nothing can be put or run.
+const ADVICE: &str = "`TMPDIR`, or the `runtime_dir` of `ProcessOptions`, names another directory";
+
 /// What a message may hold beside the text that the limit is about, as the shim has it. With less, one at its limit
 /// would get through a sandbox and not through a process.
 const WRAPPING: u64 = 1 << 20;
@@ -121,7 +124,14 @@ impl Isolating {
         };
         let (parent, shim) = (self.directory.clone(), shim.clone());
         // Ours and not the thread's that writes into it: we may be given up, and the process end, before that is done.
-        let made = blocking(move || Directory::create(&parent.unwrap_or_else(temporary_dir)));
+        let made = blocking(move || {
+            let parent = parent.unwrap_or_else(temporary_dir);
+            let told = |error: io::Error| {
+                let text = format!("cannot create a directory in {}: {error}; {ADVICE}", parent.display());
+                io::Error::new(error.kind(), text)
+            };
+            Directory::create(&parent).map_err(told)
+        });
         let directory = made.await.map_err(LaunchError::failed)?;
         // Not the plugin's name, which its author chose.
         let path = directory.made.path().join("plugin");
@@ -155,8 +165,7 @@ impl Isolating {
 fn check_that_it_runs(path: &Path) -> io::Result<()> {
     access(path, Access::EXEC_OK).map_err(|errno| {
         let error = io::Error::from(errno);
-        let advice = "`TMPDIR`, or the `runtime_dir` of `ProcessOptions`, names another directory";
-        io::Error::new(error.kind(), format!("{} cannot be run: {error}; {advice}", path.display()))
+        io::Error::new(error.kind(), format!("{} cannot be run: {error}; {ADVICE}", path.display()))
     })
 }
 

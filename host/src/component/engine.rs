@@ -286,12 +286,22 @@ pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
         return "; components need a processor of x86-64-v2, as they are since about 2009: a virtual machine may be given \
                 an older one than there is";
     }
-    match error.downcast_ref::<Errno>() {
-        // Far more address space is reserved than used.
-        Some(&Errno::NOMEM) if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",
-        Some(&Errno::PERM | &Errno::ACCESS) => {
-            "; `MemoryDenyWriteExecute` of systemd, or `execmem` of SELinux, may forbid it"
-        }
+    if let Some(errno) = error.downcast_ref::<Errno>() {
+        return match *errno {
+            // Far more address space is reserved than used.
+            Errno::NOMEM if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",
+            Errno::PERM | Errno::ACCESS => {
+                "; `MemoryDenyWriteExecute` of systemd, or `execmem` of SELinux, may forbid it"
+            }
+            _ => "",
+        };
+    }
+    // The memory that guests start with is a file without a name.
+    match error.chain().find_map(|cause| cause.downcast_ref().and_then(Errno::from_io_error)) {
+        Some(Errno::PERM | Errno::ACCESS) => "; a filter of system calls may forbid `memfd_create`",
+        Some(Errno::FBIG) => "; `ulimit -f` may allow more",
+        Some(Errno::MFILE) => "; `ulimit -n` may allow more",
+        Some(Errno::AGAIN) => "; `ulimit -u` may allow more",
         _ => "",
     }
 }

@@ -118,6 +118,9 @@ fn directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
+/// Where open files have names.
+const OPENED: &str = "/proc/self/fd";
+
 /// A directory that was granted cannot be opened.
 #[derive(Debug, Error)]
 #[error("cannot give access to {}", path.display())]
@@ -178,10 +181,11 @@ impl State {
                 Access::Write => FsPerms::ReadWrite,
             };
             // Leads to the very directory that was opened, whatever is under its name by now.
-            let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
-            wasi.preopened_dir(opened, &grant.guest, perms).map_err(|error| GrantError {
-                path: grant.host.clone(),
-                source: io::Error::other(error.to_string()),
+            let opened = format!("{OPENED}/{}", directory.as_raw_fd());
+            wasi.preopened_dir(opened, &grant.guest, perms).map_err(|error| {
+                let missing = format!("it is opened through {OPENED}, which is not there");
+                let reason = if Path::new(OPENED).exists() { error.to_string() } else { missing };
+                GrantError { path: grant.host.clone(), source: io::Error::other(reason) }
             })?;
         }
         let mut table = ResourceTable::new();

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use portcullis_contract::proto::HostAnswer;
-use portcullis_contract::{CallError, HostError, HostService, LimitName, PromptError, StopReason};
+use portcullis_contract::{CallError, HostError, HostService, LimitName, PromptError, StopReason, chain};
 use portcullis_goplugin::{Broker, BrokerError, Serving};
 use portcullis_proto as proto;
 use portcullis_proto::host_service_server::{self, HostServiceServer};
@@ -127,7 +127,7 @@ impl HostDoor {
             Ok(serving) => serving,
             Err(BrokerError::Closed) => return Ok(None),
             Err(error) => {
-                let reason = format!("it cannot be offered what the host does: {error}");
+                let reason = format!("it cannot be offered what the host does: {}", chain(&error));
                 return Err(CallError::Stopped(StopReason::Lost { reason }));
             }
         };
