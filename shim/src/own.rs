@@ -80,12 +80,12 @@ impl Own {
 
     /// Checks the program as well: everything else was checked when the file was read.
     pub(crate) fn verify(&self) -> Result<(), Refusal> {
-        self.bundle.verify_program(&self.file).map_err(Refusal::Damaged)
+        self.bundle.seal().verify_program(&self.file).map_err(Refusal::Damaged)
     }
 
     /// Returns the compiled component, where it lies in the file.
     pub(crate) fn image(&self) -> io::Result<Image> {
         let Manifest { component, kind, class, .. } = *self.manifest();
-        Image::of_this_program(self.bundle.image(), ImageFacts { digest: component, kind, class })
+        Image::of_this_program(self.bundle.seal().image(), ImageFacts { digest: component, kind, class })
     }
 }

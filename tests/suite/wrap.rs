@@ -81,7 +81,7 @@ fn a_wrapped_component_is_listed_and_inspected_without_being_started() -> TestRe
 /// Returns what stands behind the program of a wrapped file, and where in the file its image lies.
 pub(crate) fn behind(file: &Path) -> Result<(Bundle, Range<usize>), Box<dyn Error>> {
     let bundle = Bundle::read(&fs::File::open(file)?)?.ok_or("it is wrapped")?;
-    let image = usize::try_from(bundle.image().start)?..usize::try_from(bundle.image().end)?;
+    let image = usize::try_from(bundle.seal().image().start)?..usize::try_from(bundle.seal().image().end)?;
     Ok((bundle, image))
 }
 

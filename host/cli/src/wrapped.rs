@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis::host::KnownWrapped;
-use portcullis_bundle::{Bundle, Fingerprint};
+use portcullis_bundle::Fingerprint;
 
 use crate::Session;
 
@@ -32,9 +32,9 @@ pub(crate) fn remember(session: &Session, fingerprint: Fingerprint) -> io::Resul
 /// Returns the check for files that were wrapped here, with whichever shim: it is part of the fingerprint.
 pub(crate) fn known(session: &Session) -> KnownWrapped {
     let directory = directory(session);
-    Arc::new(move |bundle: &Bundle| {
+    Arc::new(move |fingerprint: Fingerprint| {
         let remembered =
-            |directory: &PathBuf| is_ours(directory) && directory.join(name(bundle.fingerprint())).is_file();
+            |directory: &PathBuf| is_ours(directory) && directory.join(name(fingerprint)).is_file();
         directory.as_ref().is_some_and(remembered)
     })
 }

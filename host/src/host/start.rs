@@ -242,9 +242,7 @@ impl Rooms {
         mut spec: PluginSpec,
     ) -> Result<Supervised<K>, LaunchError> {
         let Limits { memory, cpu, .. } = spec.limits;
-        if (memory.is_some() || cpu.is_some())
-            && self.genuinely_wrapped(&Examined::new(file.clone())).await.is_some()
-        {
+        if (memory.is_some() || cpu.is_some()) && self.holds_itself(&Examined::new(file.clone())).await {
             spec.held_by = HeldBy::Itself;
         }
         let patience = self.setup.patience;

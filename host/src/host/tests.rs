@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts};
 use portcullis_contract::{
     Access, Backend, BackendName, Digest, FsGrant, Grants, HostError, Instances, Json, Kind, Limits,
     PluginName, PluginSpec, SecretGrant, chain,
@@ -21,6 +20,7 @@ mod auth;
 mod identity;
 mod starting;
 mod stopping;
+mod wrapped;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -187,41 +187,6 @@ async fn programs_are_described_where_that_was_allowed() {
     setup.trusted = vec![house.dir.path().join("plugins/../plugins")];
     let listing = Host::new(setup).list(Describe::Trusted).await.unwrap();
     assert_eq!(offers(&listing), ["native: three"]);
-}
-
-#[tokio::test]
-async fn a_wrapped_file_is_read_once_to_be_listed() {
-    let house = House::new(&[("native", "three")]);
-    let manifest = Manifest {
-        version: String::new(),
-        name: PluginName::new("wrapped"),
-        kind: Kind::Provider,
-        component: Digest::from_sha256([7; 32]),
-        imports: Vec::new(),
-        engine: String::new(),
-        class: 0,
-        instances: Instances::PerCall,
-        grants: Grants::default(),
-        limits: Limits::default(),
-        offers: Vec::new(),
-        description: Told::Providers(Vec::new()).to_text().unwrap(),
-    };
-    let parts = Parts { program: b"\x7fELF----", image: b"compiled", manifest: &manifest };
-    let path = house.path("wrapped");
-    portcullis_bundle::write(&path, &parts, Existing::Keep, Durability::Passing).unwrap();
-
-    let mut setup = house.setup();
-    let reads = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&reads);
-    setup.wrapped = Some(Arc::new(move |_: &Bundle| {
-        *counted.lock().unwrap() += 1;
-        true
-    }));
-    let listing = Host::new(setup).list(Describe::Trusted).await.unwrap();
-
-    let wrapped: Vec<_> = listing.plugins.iter().map(|listed| listed.wrapped.is_some()).collect();
-    assert_eq!((wrapped, *reads.lock().unwrap()), (vec![false, true], 1));
-    assert_eq!(house.launches(), Vec::<String>::new());
 }
 
 #[tokio::test]

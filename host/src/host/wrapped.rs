@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_bundle::{Bundle, Manifest};
+use portcullis_bundle::{Bundle, Fingerprint, Manifest, ReadError, Seal};
 use portcullis_contract::{BackendName, chain};
 use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
@@ -19,9 +19,9 @@ use super::discover::Candidate;
 use crate::blocking::blocking;
 use crate::regular;
 
-/// Says by its [fingerprint](Bundle::fingerprint) whether a wrapped file is known to be what it says. The fingerprint
-/// itself is only claimed; the host then verifies the whole file.
-pub type KnownWrapped = Arc<dyn Fn(&Bundle) -> bool + Send + Sync>;
+/// Says by its fingerprint whether a wrapped file is known to be what it says. The fingerprint itself is only claimed;
+/// the host then verifies the whole file.
+pub type KnownWrapped = Arc<dyn Fn(Fingerprint) -> bool + Send + Sync>;
 
 /// A native program that carries a component.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,50 +60,87 @@ impl Wrapped {
 /// A file under examination, and what it carries, which is read when first asked for: that hashes all of the file.
 pub(super) struct Examined {
     pub(super) file: Candidate,
-    wrapped: OnceCell<Option<Wrapped>>,
+    carried: OnceCell<Carried>,
+}
+
+/// What a native program carries.
+enum Carried {
+    Nothing,
+    /// A component that somebody known wrapped with another version: what the file says of it is not understood.
+    Foreign,
+    Component(Wrapped),
 }
 
 impl Examined {
     pub(super) fn new(file: Candidate) -> Self {
-        Self { file, wrapped: OnceCell::new() }
+        Self { file, carried: OnceCell::new() }
     }
 
     /// Forgets what was read: the file has changed.
     pub(super) fn forget(&mut self) {
-        self.wrapped = OnceCell::new();
+        self.carried = OnceCell::new();
     }
 }
 
 impl Rooms {
     /// Returns the component in a native program. A damaged one counts as none: it says so itself when started.
     pub(super) async fn wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
-        examined.wrapped.get_or_init(|| self.read_wrapped(&examined.file)).await.as_ref()
-    }
-
-    async fn read_wrapped(&self, file: &Candidate) -> Option<Wrapped> {
-        if file.backend != BackendName::Process {
-            return None;
+        match self.carried(examined).await {
+            Carried::Component(wrapped) => Some(wrapped),
+            Carried::Nothing | Carried::Foreign => None,
         }
-        let (known, path) = (self.setup.wrapped.clone()?, file.path.clone());
-        blocking(move || read(&path, &known)).await
     }
 
     /// Returns the component in a native program, if what the file says is to be believed.
     pub(super) async fn genuinely_wrapped<'e>(&self, examined: &'e Examined) -> Option<&'e Wrapped> {
         self.wrapped(examined).await.filter(|wrapped| wrapped.origin == Origin::Known)
     }
+
+    /// Tells whether a native program is one that somebody known wrapped, with whichever version.
+    pub(super) async fn holds_itself(&self, examined: &Examined) -> bool {
+        match self.carried(examined).await {
+            Carried::Component(wrapped) => wrapped.origin == Origin::Known,
+            Carried::Foreign => true,
+            Carried::Nothing => false,
+        }
+    }
+
+    async fn carried<'e>(&self, examined: &'e Examined) -> &'e Carried {
+        examined.carried.get_or_init(|| self.read_carried(&examined.file)).await
+    }
+
+    async fn read_carried(&self, file: &Candidate) -> Carried {
+        match self.setup.wrapped.clone() {
+            Some(known) if file.backend == BackendName::Process => {
+                let path = file.path.clone();
+                blocking(move || read(&path, &known)).await
+            }
+            _ => Carried::Nothing,
+        }
+    }
 }
 
-fn read(path: &Path, known: &KnownWrapped) -> Option<Wrapped> {
-    let file = regular::open(path, OFlags::empty()).ok()?;
-    let bundle = match Bundle::read(&file) {
-        Ok(bundle) => bundle?,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), "a wrapped component that cannot be used: {}", chain(&error));
-            return None;
+fn read(path: &Path, known: &KnownWrapped) -> Carried {
+    let Ok(file) = regular::open(path, OFlags::empty()) else { return Carried::Nothing };
+    let is_genuine = |seal: &Seal| known(seal.fingerprint()) && seal.verify_program(&file).is_ok();
+    let error = match Bundle::read(&file) {
+        Ok(None) => return Carried::Nothing,
+        Ok(Some(bundle)) => {
+            let origin = if is_genuine(bundle.seal()) { Origin::Known } else { Origin::Unknown };
+            return Carried::Component(Wrapped { manifest: bundle.manifest().clone(), origin });
         }
+        Err(error) => error,
     };
-    let genuine = known(&bundle) && bundle.verify_program(&file).is_ok();
-    let origin = if genuine { Origin::Known } else { Origin::Unknown };
-    Some(Wrapped { manifest: bundle.manifest().clone(), origin })
+    let path = path.display();
+    match &error {
+        ReadError::Manifest { seal, source } => {
+            let advice = "a component that another version of portcullis wrapped is taken for a native program: wrap it anew";
+            tracing::warn!(%path, error = %source, "{advice}");
+            if is_genuine(seal) { Carried::Foreign } else { Carried::Nothing }
+        }
+        error => {
+            tracing::warn!(%path, "a wrapped component that cannot be used: {}", chain(error));
+            Carried::Nothing
+        }
+    }
 }

@@ -25,5 +25,5 @@ mod write;
 pub use fingerprint::Fingerprint;
 pub use manifest::Manifest;
 pub use mark::{HTTP, MARK, Mark, NO_HTTP};
-pub use read::{Bundle, ReadError};
+pub use read::{Bundle, ReadError, Seal};
 pub use write::{Durability, Existing, Parts, WriteError, Written, is_unfinished, write};

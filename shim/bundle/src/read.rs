@@ -31,23 +31,34 @@ pub enum ReadError {
     ProgramDamaged,
     /// The manifest is undamaged, but not of the form that this version reads.
     #[error("its manifest is not understood here: it was wrapped by another version of portcullis")]
-    Manifest(#[source] serde_json::Error),
+    Manifest {
+        /// What is understood of the file.
+        seal: Seal,
+        /// What is not.
+        source: serde_json::Error,
+    },
 }
 
 /// A file that holds a component behind its program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
+    seal: Seal,
+    manifest: Manifest,
+}
+
+/// How a wrapped file is laid out, and what it held when it was written. All versions have that in the same form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
     layout: Layout,
     program: [u8; 32],
     contents: [u8; 32],
-    manifest: Manifest,
 }
 
 impl Bundle {
     /// Reads what follows the program in a file, and checks that it is whole. `None` when there is nothing: the file is
     /// an ordinary program, or was cut, or a tool dropped what it did not know.
     ///
-    /// The program itself is left to [`verify_program`](Self::verify_program): it is long, and whoever runs it trusts
+    /// The program itself is left to [`Seal::verify_program`]: it is long, and whoever runs it trusts
     /// it already.
     ///
     /// # Errors
@@ -74,10 +85,27 @@ impl Bundle {
         if hash.finalize() != contents {
             return Err(ReadError::Damaged);
         }
-        let manifest = Manifest::parse(&text).map_err(ReadError::Manifest)?;
-        Ok(Some(Self { layout, program, contents, manifest }))
+        let seal = Seal { layout, program, contents };
+        match Manifest::parse(&text) {
+            Ok(manifest) => Ok(Some(Self { seal, manifest })),
+            Err(source) => Err(ReadError::Manifest { seal, source }),
+        }
     }
 
+    /// Returns what the file says of its component.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns what is known of the file itself.
+    #[must_use]
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+}
+
+impl Seal {
     /// Checks that the program in the file is the one that was written.
     ///
     /// # Errors
@@ -87,12 +115,6 @@ impl Bundle {
         let mut hash = Hasher::new();
         digest_into(&mut hash, file, 0..self.layout.program)?;
         if hash.finalize() == self.program { Ok(()) } else { Err(ReadError::ProgramDamaged) }
-    }
-
-    /// Returns what the file says of its component.
-    #[must_use]
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
     }
 
     /// Returns where the compiled component is in the file. It begins on a page boundary.

@@ -55,7 +55,7 @@ pub enum Durability {
 /// What identifies a file that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// What [`Bundle::fingerprint`](crate::Bundle::fingerprint) will be.
+    /// What [`Seal::fingerprint`](crate::Seal::fingerprint) will be.
     pub fingerprint: Fingerprint,
     /// The digest of the whole file. Whoever runs it has to require this digest: another file may have its name by
     /// then.

@@ -31,7 +31,7 @@ const IMAGE: &[u8] = b"a compiled component";
 fn write_to(path: &Path, existing: Existing) -> Result<(), WriteError> {
     let parts = Parts { program: PROGRAM, image: IMAGE, manifest: &manifest() };
     let written = write(path, &parts, existing, Durability::Passing)?;
-    assert_eq!(read(path).unwrap().map(|bundle| bundle.fingerprint()), Some(written.fingerprint));
+    assert_eq!(read(path).unwrap().map(|bundle| bundle.seal().fingerprint()), Some(written.fingerprint));
     let whole = std::fs::read(path).unwrap();
     assert_eq!(written.file, Digest::from_sha256(Sha256::digest(whole).into()));
     Ok(())
@@ -44,7 +44,7 @@ fn read(path: &Path) -> Result<Option<Bundle>, ReadError> {
 /// Returns what is wrong with a file, looking at all of it.
 fn verify(path: &Path) -> Result<(), ReadError> {
     let file = File::open(path).unwrap();
-    Bundle::read(&file)?.ok_or(ReadError::Misfit)?.verify_program(&file)
+    Bundle::read(&file)?.ok_or(ReadError::Misfit)?.seal().verify_program(&file)
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn what_was_written_is_read_again() {
     let bundle = read(&path).unwrap().unwrap();
     assert_eq!(*bundle.manifest(), manifest());
     let whole = std::fs::read(&path).unwrap();
-    let image = bundle.image();
+    let image = bundle.seal().image();
     assert_eq!(image.start % 65536, 0);
     assert_eq!(whole[image.start as usize..image.end as usize], *IMAGE);
     assert!(whole.starts_with(PROGRAM));
@@ -79,7 +79,7 @@ fn every_changed_byte_is_noticed() {
     let path = dir.path().join("plugin");
     write_to(&path, Existing::Keep).unwrap();
     let good = std::fs::read(&path).unwrap();
-    let image = read(&path).unwrap().unwrap().image();
+    let image = read(&path).unwrap().unwrap().seal().image();
     // Between program and component are zeros, of which a few stand for all.
     let sampled = |at: &usize| *at < 64 || at.is_multiple_of(9973) || *at as u64 >= image.start - 64;
     for at in (0..good.len()).filter(sampled) {
