@@ -111,6 +111,12 @@ impl Policy {
         &self.plugins
     }
 
+    /// Returns the labels of all entries.
+    #[must_use]
+    pub fn labels(&self) -> Vec<String> {
+        self.plugins.iter().map(|plugin| plugin.label.clone()).collect()
+    }
+
     /// Returns the directories whose native programs may be started only to find out what they offer.
     #[must_use]
     pub fn trusted_dirs(&self) -> &[PathBuf] {

@@ -26,6 +26,29 @@ fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
     Ok(())
 }
 
+/// Grants, limits and settings are for one file.
+#[test]
+fn that_a_policy_is_for_another_file_of_the_name_is_told() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let component = person.path("plugins/acrobat.wasm");
+    let policy = person.has_policy(&component, "settings.a = 1")?;
+    fs::write(&policy, fs::read_to_string(&policy)?.replace("[plugin.it]", "[plugin.acrobat]"))?;
+    let run = || person.types(&["run", "acrobat", "--policy", &policy, "operation=ok"]);
+    let told = run()?;
+    answer(&told);
+    assert_eq!(stderr(&told), "");
+
+    // A section that nobody reads, as an update may have one.
+    fs::write(&component, [&fs::read(&component)?[..], b"\0\x05\x04new!"].concat())?;
+    let told = run()?;
+    answer(&told);
+    let sentence =
+        "the policy's table of this name is for another file, and nothing in it holds for this one";
+    assert_eq!(stderr(&told).matches(sentence).count(), 1, "{}", stderr(&told));
+    Ok(())
+}
+
 #[test]
 fn who_wraps_a_plugin_is_told_that_its_settings_stay_outside() -> TestResult {
     let person = Person::new()?;

@@ -112,6 +112,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
     let mut setup = Setup::new(portcullis::backends(backends(session))?);
     plugins.directories(session).clone_into(&mut setup.directories);
     policy.trusted_dirs().clone_into(&mut setup.trusted);
+    setup.labels = policy.labels();
     setup.descriptors = environment.cache.as_ref().map(|cache| cache.join("descriptors"));
     setup.policy = lookup(policy, personal);
     setup.services = services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>), personal);

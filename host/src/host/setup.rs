@@ -28,6 +28,9 @@ pub struct Setup {
     pub descriptors: Option<PathBuf>,
     /// Returns what a policy has for a file, by its digest.
     pub policy: PolicyLookup,
+    /// The labels of the policy's entries. A plugin that is called like one of them, and that no entry is for, is warned
+    /// of when it starts: it may be an update, and nothing that was said of the earlier file holds.
+    pub labels: Vec<String>,
     /// Makes the host service of each plugin.
     pub services: ServiceFactory,
     /// The configuration of every provider and auth handler; the settings of its policy are added.
@@ -69,6 +72,7 @@ impl Setup {
             trusted: Vec::new(),
             descriptors: None,
             policy: Arc::new(|_| PluginSettings::default()),
+            labels: Vec::new(),
             services: Arc::new(|asker| Some(Arc::new(Services::granted(asker, None)))),
             configuration: Configuration::default(),
             default_handler: None,
@@ -82,6 +86,7 @@ impl Setup {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         policy.trusted_dirs().clone_into(&mut self.trusted);
+        self.labels = policy.labels();
         self.policy = Arc::new(move |digest| PluginSettings::of(&policy, digest));
         self
     }

@@ -217,6 +217,9 @@ impl Rooms {
         digest: Digest,
     ) -> Result<Supervised<K>, LaunchError> {
         let settings = (self.setup.policy)(&digest);
+        if settings.label.is_none() {
+            self.warn_of_another_file(file, &digest);
+        }
         let mut spec = PluginSpec {
             digest: Some(digest),
             grants: settings.grants,
@@ -228,6 +231,17 @@ impl Rooms {
         let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(file) };
         spec.host = (self.setup.services)(&asker);
         self.launch(file, spec).await
+    }
+
+    /// Warns of a plugin whose name is that of a policy's entry which is not for this file.
+    fn warn_of_another_file(&self, file: &Candidate, digest: &Digest) {
+        if let Some(label) = self.setup.labels.iter().find(|label| file.is_meant_by(label)) {
+            tracing::warn!(
+                plugin = %file.name, %digest, label,
+                "the policy's table of this name is for another file, and nothing in it holds for this one, settings and \
+                 limits included: if this is an update that you trust, add its digest there"
+            );
+        }
     }
 
     /// Returns the source of identities for the plugin in a file.
