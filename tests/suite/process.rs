@@ -167,6 +167,10 @@ mod peers {
         assert!(said.contains("repeated=2"), "{said}");
         // Without a name the only one that can be used is meant.
         answer(&person.types(&["run", "./plugins/halves"])?);
+        // Of one that is advertised it is told why it cannot be.
+        let lost = person.types(&["run", "half-lost", "--describe"])?;
+        assert!(!lost.status.success());
+        assert!(stderr(&lost).contains("the descriptor is lost"), "{}", stderr(&lost));
         Ok(())
     }
 

@@ -199,6 +199,13 @@ impl Told {
         Self::Providers(plugin.providers().iter().map(|name| (name.clone(), describe(name))).collect())
     }
 
+    /// Returns why it cannot be told what it says of a provider that it advertises, if that is so.
+    pub(super) fn failure_of(&self, name: &str) -> Option<&str> {
+        let Self::Providers(all) = self else { return None };
+        let (_, described) = all.iter().find(|(advertised, _)| advertised.as_str() == name)?;
+        described.as_ref().err().map(String::as_str)
+    }
+
     pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
         match self {
             Self::Providers(all) => {

@@ -349,6 +349,8 @@ impl Rooms {
             let (offered, should_have_it) = match self.offers(&mut examined, kind, name, Purpose::Look).await
             {
                 Ok(Some(_)) => (self.offers(&mut examined, kind, name, purpose).await, true),
+                // It says so itself, and nothing more.
+                Err(useless @ FindError::Useless { .. }) => (Err(useless), true),
                 looked => (looked, is_meant),
             };
             match offered {
@@ -424,7 +426,15 @@ impl Rooms {
             Purpose::Look => {
                 let mut known = self.digest(&examined.file).await?;
                 let told = self.described(examined, &mut known, Asking::Allowed, kind).await?;
-                (told.is_some_and(|told| told.offers(kind, name)), None)
+                let offers = told.as_ref().is_some_and(|told| told.offers(kind, name));
+                if kind == Kind::Provider
+                    && !offers
+                    && let Some(why) = told.as_ref().and_then(|told| told.failure_of(name))
+                {
+                    let reason = format!("{name}: failed to get provider descriptor: {why}");
+                    return Err(FindError::Useless { plugin: examined.file.name.clone(), kind, reason });
+                }
+                (offers, None)
             }
         };
         Ok(offers.then(|| Located { file: examined.file.clone(), started }))
