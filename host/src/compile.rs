@@ -4,13 +4,13 @@
 //! up in [`worker_main`]. It limits its own memory and processor time before it reads a byte of the
 //! component, so that one made to choke a compiler chokes nobody else.
 //!
-//! The worker reads from stdin the length of the component (8 bytes, little endian) and the component,
-//! and writes to stdout, which is the file to be mapped later, the compiled form and a byte that says
+//! The worker reads from stdin a line that says for which version of ours it is to compile, the length of
+//! the component (8 bytes, little endian) and the component, and writes to stdout, which is the file to be mapped later, the compiled form and a byte that says
 //! its class. The rest of stdin stays open and empty: its end means that whoever asked is gone.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -25,7 +25,7 @@ use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::engine::{Class, advice, config};
+use crate::component::engine::{Class, FINGERPRINT, advice, config};
 
 /// Processor time of a worker. The slowest component known, a JavaScript engine, takes 20 s.
 const CPU: Duration = Duration::from_secs(120);
@@ -119,7 +119,8 @@ async fn converse(child: &mut Child, wasm: &[u8]) -> Result<(), CompileError> {
         let Some(stdin) = &mut stdin else { return };
         let length = u64::try_from(wasm.len()).unwrap_or(u64::MAX).to_le_bytes();
         // If the worker stops reading, its exit code and its stderr say why.
-        if stdin.write_all(&length).await.is_ok() {
+        let first = [FINGERPRINT.as_bytes(), b"\n", &length].concat();
+        if stdin.write_all(&first).await.is_ok() {
             drop(stdin.write_all(wasm).await);
         }
     };
@@ -178,6 +179,17 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
 fn work() -> Result<(), Failure> {
     limit().map_err(failed("limit itself"))?;
     let mut stdin = io::stdin();
+    let mut asked = Vec::new();
+    let most = u64::try_from(WORDS).unwrap_or(u64::MAX);
+    stdin.lock().take(most).read_until(b'\n', &mut asked).map_err(failed("read for whom to compile"))?;
+    let asked = String::from_utf8_lossy(&asked);
+    if asked.trim_end() != FINGERPRINT {
+        let asked = asked.trim_end();
+        let text = format!(
+            "it compiles for {FINGERPRINT:?}, and was asked by {asked:?}: name a worker of the same version"
+        );
+        return Err(Failure { code: FAILED, text });
+    }
     let mut length = [0; 8];
     stdin.read_exact(&mut length).map_err(failed("read the component"))?;
     let length = u64::from_le_bytes(length);

@@ -1,12 +1,14 @@
 //! Commands on machines that refuse them something: address space, executable memory, or new system calls.
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
+use portcullis::component::FINGERPRINT;
 use portcullis_tests::{TestResult, fixtures};
 
 use crate::kernel::{forbid_memory_files, forbid_new_code, forbid_what_is_new};
@@ -102,21 +104,40 @@ fn where_there_are_no_files_without_a_name_it_is_said_what_may_forbid_them() -> 
     Ok(())
 }
 
+/// Has a compile worker make something of the guest `echo`, as the host of a version would.
+fn compile(person: &Person, version: &str, variables: &[(&str, String)]) -> Result<Output, Box<dyn Error>> {
+    let component = fs::read(fixtures::guest("echo"))?;
+    let mut worker = person.command(&["__compile-worker"]);
+    worker
+        .envs(variables.iter().cloned())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut worker = worker.spawn()?;
+    let mut stdin = worker.stdin.take().ok_or("it is piped")?;
+    let length = u64::try_from(component.len())?.to_le_bytes();
+    // One that refuses the version reads no more.
+    let _refused = stdin.write_all(&[version.as_bytes(), b"\n", &length, &component].concat());
+    let done = worker.wait_with_output()?;
+    drop(stdin);
+    Ok(done)
+}
+
 /// No stack can be as large as that.
 #[test]
 fn where_there_are_no_threads_for_it_a_component_is_compiled_by_one() -> TestResult {
-    let person = Person::new()?;
-    let component = fs::read(fixtures::guest("echo"))?;
-    let mut worker = person.command(&["__compile-worker"]);
-    worker.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
-    let mut worker = worker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let mut stdin = worker.stdin.take().ok_or("it is piped")?;
-    stdin.write_all(&u64::try_from(component.len())?.to_le_bytes())?;
-    stdin.write_all(&component)?;
-    let done = worker.wait_with_output()?;
+    let large = ("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let done = compile(&Person::new()?, FINGERPRINT, &[large])?;
     assert!(done.status.success(), "{}", stderr(&done));
     assert!(!done.stdout.is_empty());
-    drop(stdin);
+    Ok(())
+}
+
+/// What it made would be compiled anew at each start.
+#[test]
+fn a_compile_worker_of_another_version_says_so() -> TestResult {
+    let done = compile(&Person::new()?, "portcullis 0.0.1", &[])?;
+    fails(&done, 1, r#"was asked by "portcullis 0.0.1": name a worker of the same version"#);
     Ok(())
 }
 

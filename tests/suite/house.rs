@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis::component::FINGERPRINT;
 use portcullis_tests::TestResult;
 
 fn root() -> PathBuf {
@@ -94,6 +95,21 @@ fn the_shim_has_the_runtime_of_the_command_and_no_compiler() -> TestResult {
     assert!(command.iter().any(|feature| feature == "cranelift"), "{command:?}");
     command.retain(|feature| !["cranelift", "parallel-compilation"].contains(&feature.as_str()));
     assert_eq!(command, shim);
+    Ok(())
+}
+
+/// What another version compiled is not loaded: it may have been wrong.
+#[test]
+fn what_is_compiled_is_named_by_the_version_of_what_compiles_it() -> TestResult {
+    let locked = fs::read_to_string(root().join("Cargo.lock"))?;
+    for (package, name) in [("wasmtime", "wasmtime"), ("cranelift-codegen", "cranelift")] {
+        let (_, after) = locked.split_once(&format!("name = \"{package}\"\nversion = \"")).ok_or(package)?;
+        let (version, _) = after.split_once('"').ok_or("it has a version")?;
+        assert!(
+            FINGERPRINT.contains(&format!(", {name} {version}, ")),
+            "{FINGERPRINT}: {package} is {version}"
+        );
+    }
     Ok(())
 }
 

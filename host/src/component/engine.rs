@@ -46,7 +46,7 @@ macro_rules! machine {
 pub const FINGERPRINT: &str = concat!(
     "portcullis ",
     env!("CARGO_PKG_VERSION"),
-    ", settings 4, wasmtime 48.0.8, ",
+    ", settings 4, wasmtime 48.0.8, cranelift 0.135.8, ",
     machine!(),
     "-linux"
 );
