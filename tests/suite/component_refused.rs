@@ -68,6 +68,20 @@ async fn a_component_that_imports_what_nobody_offers_is_refused_by_the_imports_n
     Ok(())
 }
 
+/// As one that was built for a later WASI 0.2 may do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_imports_a_function_that_nobody_offers_is_refused_with_what_to_do() -> TestResult {
+    let component = wat::parse_str(
+        r#"(component
+            (import "wasi:cli/environment@0.2.13" (instance (export "get-new" (func))))
+            (instance $provider)
+            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#,
+    )?;
+    let refusal = refusal(&component).await?;
+    assert!(refusal.contains("get-new") && refusal.contains("or update the host"), "{refusal}");
+    Ok(())
+}
+
 #[test_case("(core func (canon backpressure.inc))"; "async")]
 #[test_case("(core module (tag))"; "exceptions")]
 #[test_case("(core module (func return_call 0))"; "tail calls")]

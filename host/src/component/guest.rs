@@ -64,6 +64,7 @@ pub(crate) struct Exports(Arc<[Export]>);
 
 #[derive(Debug)]
 struct Export {
+    name: &'static str,
     index: ComponentExportIndex,
     /// The [`Signature`] that its type was found to be.
     compared: OnceLock<TypeId>,
@@ -75,10 +76,10 @@ impl Exports {
         let Interface { name, functions } = interface;
         let missing = || wasmtime::Error::msg(format!("it exports no {name}"));
         let within = component.get_export_index(None, name).ok_or_else(missing)?;
-        let find = |function: &&str| {
+        let find = |function: &&'static str| {
             let missing = || wasmtime::Error::msg(format!("its {name} has no function {function}"));
             let index = component.get_export_index(Some(&within), function).ok_or_else(missing)?;
-            Ok(Export { index, compared: OnceLock::new() })
+            Ok(Export { name: function, index, compared: OnceLock::new() })
         };
         Ok(Self(functions.iter().map(find).collect::<wasmtime::Result<_>>()?))
     }
@@ -88,6 +89,11 @@ impl Exports {
             .get(function.0)
             .ok_or_else(|| wasmtime::Error::msg("a function of another interface was asked for"))
     }
+}
+
+/// Says which function has not the type that it should have.
+fn mistyped(function: &str, error: &wasmtime::Error) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("its function {function} is of another type than the contract's: {error:#}"))
 }
 
 /// The function that configures a plugin of either kind.
@@ -123,8 +129,9 @@ impl Guest {
         Answer: Send + Sync + 'static,
         (Answer,): ComponentNamedList + Lift,
     {
-        let Export { index, .. } = self.exports.get(function)?;
-        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, index)?;
+        let Export { name, index, .. } = self.exports.get(function)?;
+        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, index);
+        let function = function.map_err(|error| mistyped(name, &error))?;
         let (answer,) = function.call_async(&mut self.store, arguments).await?;
         Ok(answer)
     }
@@ -139,7 +146,7 @@ impl Guest {
     where
         (S::Answer,): ComponentNamedList + Lift,
     {
-        let Export { index, compared } = self.exports.get(function)?;
+        let Export { name, index, compared } = self.exports.get(function)?;
         let function = if compared.get() == Some(&TypeId::of::<S>()) {
             let missing = || wasmtime::Error::msg("it exports a function no more");
             let function = self.instance.get_func(&mut self.store, index).ok_or_else(missing)?;
@@ -147,7 +154,8 @@ impl Guest {
             // same component. Lifetimes, which are all that two calls with one `S` can differ in, are no part of it.
             unsafe { TypedFunc::<S::Arguments<'_>, (S::Answer,)>::new_unchecked(function) }
         } else {
-            let function = self.instance.get_typed_func(&mut self.store, index)?;
+            let function = self.instance.get_typed_func(&mut self.store, index);
+            let function = function.map_err(|error| mistyped(name, &error))?;
             compared.get_or_init(TypeId::of::<S>);
             function
         };

@@ -203,11 +203,15 @@ impl Homes {
     }
 }
 
+/// What to do about a component that imports a function that nobody offers, or one of another type.
+const UNLINKED: &str = "it wants what this host does not have; build it for WASI 0.2 as of 0.2.12 and portcullis:plugin@0.1.0, or update the host";
+
 impl Home {
     fn load(kit: Arc<EngineKit>, compiled: &Compilation, interface: &Interface) -> Result<Self, LoadError> {
         let component = compiled.load(&kit).map_err(LoadError::unloaded)?;
         let linker = link::linker(&component).map_err(LoadError::Unfit)?;
-        let pre = linker.instantiate_pre(&component).map_err(LoadError::Unfit)?;
+        let pre =
+            linker.instantiate_pre(&component).map_err(|error| LoadError::Unfit(error.context(UNLINKED)))?;
         let exports = Exports::find(&component, interface).map_err(LoadError::Unfit)?;
         Ok(Self { kit, pre, exports })
     }
