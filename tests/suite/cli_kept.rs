@@ -207,6 +207,15 @@ fn of_too_much_that_was_compiled_what_was_used_longest_ago_goes() -> TestResult 
     }
     answer(&person.alone(&["run", "echo", "message=hello"]).output()?);
     assert_eq!([&earlier, &later].map(|path| path.exists()), [false, true]);
+
+    // The clock ran ahead when the one was used.
+    fs::write(&earlier, "")?;
+    fs::File::options().write(true).open(&earlier)?.set_len(3 << 30)?;
+    let in_ten_years = SystemTime::now() + Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    fs::File::options().write(true).open(&earlier)?.set_modified(in_ten_years)?;
+    person.has_guest("acrobat")?;
+    answer(&person.alone(&["run", "acrobat", "operation=ok"]).output()?);
+    assert_eq!([&earlier, &later].map(|path| path.exists()), [false, true]);
     Ok(())
 }
 

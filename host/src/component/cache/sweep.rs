@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 
@@ -15,6 +15,9 @@ pub(super) const UNFINISHED: &str = ".compiling-";
 
 /// How long a file is kept that nobody uses. A guess; what is removed too soon is compiled once more.
 pub(super) const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How far in the future a time may be. What is further was given while the clock was wrong.
+const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many bytes of compiled components are kept. A guess: a hundred of the largest that people make. Whoever builds
 /// one anew all day would fill a disk in a month.
@@ -35,8 +38,16 @@ pub(super) fn sweep(directory: &Path) {
             continue;
         };
         let Ok(about) = entry.metadata() else { continue };
-        // What has a time in the future is new.
-        let age = about.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        let age = match about.modified().map(|time| time.elapsed()) {
+            Ok(Ok(age)) => age,
+            // It is as good as unused, and ages from now on: otherwise it would be the last to go until that day.
+            Ok(Err(ahead)) if ahead.duration() > AHEAD => {
+                let touched = regular::open(&path, OFlags::empty());
+                let _next_time = touched.and_then(|file| file.set_modified(SystemTime::now()));
+                UNUSED
+            }
+            _ => Duration::ZERO,
+        };
         if age > most {
             remove(&path, &lock);
         } else if lock != path {
