@@ -27,6 +27,7 @@ mod auth;
 mod call_log;
 mod calls;
 mod clocks;
+mod logins;
 mod provider;
 mod restarts;
 
@@ -34,6 +35,7 @@ pub use auth::AuthHandlerKind;
 pub use provider::ProviderKind;
 pub use restarts::{FIRST_PAUSE, RESTARTS};
 
+use logins::Logins;
 use restarts::State;
 
 /// A kind of plugin, as far as supervision has to know it: how one is started and configured.
@@ -83,6 +85,7 @@ struct Shared<K: PluginKind> {
     turns: Arc<Semaphore>,
     life: watch::Sender<Life>,
     state: Mutex<State<K>>,
+    logins: Logins,
 }
 
 /// The state of a plugin, or of a host with all of its plugins.
@@ -107,9 +110,13 @@ struct TooSlow(Duration);
 /// As the backend's; a launch that takes longer than `launch_limit` has failed.
 pub async fn launch<K: PluginKind>(
     backend: Arc<dyn Backend>,
-    spec: PluginSpec,
+    mut spec: PluginSpec,
     launch_limit: Duration,
 ) -> Result<Supervised<K>, LaunchError> {
+    let logins = Logins::default();
+    if K::KIND == Kind::AuthHandler {
+        spec.host = spec.host.map(|host| logins.attend(host));
+    }
     let plugin = launch_within::<K>(backend.as_ref(), &spec, launch_limit).await?;
     let limits = spec.limits.resolve(backend.name());
     // An isolated component is run by the process backend, from a wrapped file that nobody else should see.
@@ -122,6 +129,7 @@ pub async fn launch<K: PluginKind>(
         launch_limit,
         life: watch::Sender::new(Life::Up),
         state: Mutex::new(State::new(Arc::clone(&plugin))),
+        logins,
         spec,
     };
     Ok(Supervised { info, said: K::said(&plugin), shared: Arc::new(shared) })

@@ -11,7 +11,7 @@ use portcullis_contract::{
     AccessRequest, Account, AuthCapability, AuthHandler, AuthStatus, BackendName, CachedToken, Call,
     CallError, Claims, Configuration, DeviceCodePrompt, Digest, Flow, FlowAvailability, HandlerInfo,
     HandlerName, HostService, Json, Kind, LoginEvent, LoginRequest, LoginResult, Plugin, PluginInfo,
-    PluginName, Refusal, Token, TokenRequest,
+    PluginName, Refusal, ResponseRequest, Token, TokenRequest,
 };
 
 use super::{World, died};
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Result,
     /// It is refused.
     Refuse(&'static str),
+    /// The host is to ask a person, for this handler; the log has what came of it.
+    Ask(&'static str),
     /// Time passes.
     Wait(Duration),
     /// The plugin dies.
@@ -74,6 +76,15 @@ pub(crate) fn fake_auth_handler(names: &[&str]) -> (Arc<World>, Arc<FakeAuthHand
     };
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     (Arc::clone(&world), FakeAuthHandler::new(info, &names, world, None))
+}
+
+/// Returns what comes of asking a person.
+async fn ask(host: Option<&dyn HostService>, handler: &str) -> String {
+    let request = ResponseRequest { handler: handler.to_owned(), ..ResponseRequest::default() };
+    match host.expect("the host is there").prompt_auth_response(&request).await {
+        Ok(answer) => format!("asked for {handler}: {answer}"),
+        Err(error) => format!("asked for {handler}: {error}"),
+    }
 }
 
 #[async_trait]
@@ -130,10 +141,15 @@ impl AuthHandler for FakeAuthHandler {
         let script = self.world.logins.lock().unwrap().pop_front();
         let script = script.unwrap_or_else(|| vec![Event::Result]);
         let dead = Arc::clone(&self.dead);
+        let (world, host) = (Arc::clone(&self.world), self.host.clone());
         let play = move |event| {
-            let dead = Arc::clone(&dead);
+            let (dead, world, host) = (Arc::clone(&dead), Arc::clone(&world), host.clone());
             async move {
                 match event {
+                    Event::Ask(handler) => {
+                        world.note(ask(host.as_deref(), handler).await);
+                        None
+                    }
                     Event::Prompt(code) => Some(Ok(LoginEvent::Prompt(DeviceCodePrompt {
                         user_code: code.to_owned(),
                         ..DeviceCodePrompt::default()
@@ -160,13 +176,16 @@ impl AuthHandler for FakeAuthHandler {
         Ok(())
     }
 
-    /// Whoever has a name beginning with `out` has nobody logged in.
+    /// Whoever has a name beginning with `out` has nobody logged in. The profile `ask` has a person asked first.
     async fn status(
         &self,
         _call: &Call,
         name: &HandlerName,
-        _account: &Account,
+        account: &Account,
     ) -> Result<AuthStatus, CallError> {
+        if account.profile.as_deref() == Some("ask") {
+            self.world.note(ask(self.host.as_deref(), name.as_str()).await);
+        }
         let claims = Claims { subject: format!("{name}-1"), ..Claims::default() };
         let authenticated = !name.as_str().starts_with("out");
         Ok(AuthStatus { authenticated, claims: Some(claims), ..AuthStatus::default() })

@@ -17,6 +17,9 @@ use portcullis_contract::{
 use thiserror::Error;
 
 use super::handlers::RegisteredHandler;
+use crate::names::quoted;
+
+mod address;
 
 /// How long a token has to stay valid if the request does not say (contract spec 7.1).
 pub const USUAL_VALIDITY: Duration = Duration::from_secs(60);
@@ -80,6 +83,14 @@ pub enum LoginError {
     /// The stream ended without a result.
     #[error("login stream ended without result")]
     NoResult,
+    /// It wanted a person to open what is no page of a service to log in to. Later upstream hosts end such a login, too.
+    #[error("it wanted {} to be opened, and {fault}", quoted(address))]
+    Address {
+        /// What was to be opened.
+        address: String,
+        /// What is wrong with that.
+        fault: &'static str,
+    },
     /// The handler declined, in its own words.
     #[error("plugin login error: {0}")]
     Refused(Refusal),
@@ -125,7 +136,8 @@ impl RegisteredHandler {
     ///
     /// # Errors
     ///
-    /// Why nobody was logged in. The first result or error counts, whatever the plugin sends after it.
+    /// Why nobody was logged in. The first result or error counts, whatever the plugin sends after it. A prompt whose address
+    /// is not that of a page on the web (`https`, and no private address) ends the login before anybody sees it.
     pub async fn login(
         &self,
         call: &Call,
@@ -138,6 +150,10 @@ impl RegisteredHandler {
         while let Some(event) = events.next().await {
             match event {
                 Ok(LoginEvent::Prompt(prompt)) => {
+                    if let Some(fault) = address::fault(&prompt.verification_uri) {
+                        let address = prompt.verification_uri;
+                        return Err(failed(LoginError::Address { address, fault }));
+                    }
                     if let Some(prompts) = prompts.as_deref_mut() {
                         prompts.show(prompt).await;
                     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use futures_util::StreamExt as _;
 use portcullis_contract::{
     AccessRequest, Account, AuthHandler, AuthStatus, Backend, CachedToken, Call, CallError, Configuration,
     FlowAvailability, HandlerInfo, HandlerName, Json, Kind, LaunchError, LoginEvent, LoginRequest,
@@ -68,10 +69,12 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         request: LoginRequest,
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
         let log = self.shared.log_call("login", Some(name));
-        let name = name.clone();
+        let (login, name) = (self.shared.logins.begin(name), name.clone());
         let make =
             move |plugin: &(dyn AuthHandler + 'static), call: &Call| plugin.login(call, &name, request);
-        self.shared.stream(log, Clocks::of_caller(call), make, |event| matches!(event, LoginEvent::Result(_)))
+        let is_end: fn(&LoginEvent) -> bool = |event| matches!(event, LoginEvent::Result(_));
+        let events = self.shared.stream(log, Clocks::of_caller(call), make, is_end);
+        events.inspect(move |_| _ = &login).boxed()
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {

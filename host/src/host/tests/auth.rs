@@ -2,9 +2,13 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use portcullis_contract::{Call, HandlerName, Isolation, LoginRequest, Settings};
+use async_trait::async_trait;
+use portcullis_contract::{
+    Account, Call, HandlerName, Isolation, LoginRequest, PromptError, ResponseRequest, Settings,
+};
 use tokio::time::Instant;
 
+use super::services::{Person, Services};
 use super::*;
 use crate::fake::{Event, apart};
 
@@ -298,4 +302,39 @@ async fn auth_handlers_are_stopped_with_all_the_others() {
         found(&host, &Wanted::File(house.path("a.wasm"), None)).await.unwrap_err(),
         "the host is shut down"
     );
+}
+
+/// Says yes.
+#[derive(Debug)]
+struct Obliging;
+
+#[async_trait]
+impl Person for Obliging {
+    async fn auth_response(&self, _: &PluginName, _: &ResponseRequest) -> Result<String, PromptError> {
+        Ok("yes".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_asked_while_they_log_in_and_for_that_handler_alone() {
+    let house = House::new(&[("a.wasm", "auth:door side")]);
+    let mut setup = house.setup();
+    setup.services =
+        Arc::new(|asker| Some(Arc::new(Services::granted(asker, None).with_person(Arc::new(Obliging)))));
+    let host = Host::new(setup);
+    let door = host.find_auth_handler(&named("door"), Describe::Trusted).await.unwrap();
+    let account = Account { profile: Some("ask".to_owned()), ..Account::default() };
+    let asked = || house.world.log().into_iter().filter(|line| line.starts_with("asked")).collect::<Vec<_>>();
+    let refused = r#"asked for door: nobody is logging in with "door""#;
+
+    door.status(&Call::default(), &account).await.unwrap();
+    assert_eq!(asked(), [refused]);
+
+    let script = vec![Event::Ask("door"), Event::Ask("side"), Event::Result];
+    house.world.logins.lock().unwrap().push_back(script);
+    door.login(&Call::default(), LoginRequest::default(), None).await.unwrap();
+    assert_eq!(asked(), ["asked for door: yes", r#"asked for side: nobody is logging in with "side""#]);
+
+    door.status(&Call::default(), &account).await.unwrap();
+    assert_eq!(asked(), [refused]);
 }
