@@ -121,6 +121,8 @@ vocabulary! {
         METADATA = "metadata",
         /// The credentials that Google's `gcloud` command has stored.
         GCLOUD_ADC = "gcloud_adc",
+        /// Another program's token, exchanged on behalf of its user.
+        ON_BEHALF_OF = "obo",
         /// An app that is installed on GitHub.
         GITHUB_APP = "github_app",
         /// An OAuth2 client on its own behalf.

@@ -204,9 +204,9 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, and those by which a login opens a browser. The last one only narrows what a
-/// wrapped component may do.
-const USUAL: [&str; 21] = [
+/// Variables that most programs need, those by which a login opens a browser, and those that say where a file is which
+/// a plugin would otherwise change somewhere else. The last one only narrows what a wrapped component may do.
+const USUAL: [&str; 23] = [
     "PATH",
     "HOME",
     "USER",
@@ -227,6 +227,8 @@ const USUAL: [&str; 21] = [
     "XAUTHORITY",
     "DBUS_SESSION_BUS_ADDRESS",
     "BROWSER",
+    "KUBECONFIG",
+    "DOCKER_CONFIG",
     "PORTCULLIS_DENY",
 ];
 

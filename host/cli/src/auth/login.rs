@@ -105,6 +105,10 @@ fn request(args: &LoginArgs, handler: &RegisteredHandler) -> Result<LoginRequest
     // Any port will do.
     let callback_port = args.callback_port.filter(|&port| port != 0);
     gate(handler, "--callback-port", callback_port.is_some(), &[AuthCapability::CALLBACK_PORT])?;
+    if callback_port.is_some_and(|port| port < 1024) {
+        return Err(anyhow!("--callback-port is a number from 1024 to 65535, or 0 for any of them"))
+            .or_exit(Exit::InvalidInput);
+    }
     Ok(LoginRequest {
         tenant_id: args.tenant.clone(),
         scopes,

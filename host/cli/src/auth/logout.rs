@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use portcullis_contract::visible_line;
+use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::{Account, CachedToken, visible_line};
 
-use super::{AccountArgs, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
+use super::{AccountArgs, Clock, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::signals::Signals;
 use crate::{Session, duration, terminal};
@@ -71,7 +72,8 @@ pub(super) async fn main(
             let out = async {
                 let account = args.account.account(&args.common, handler)?;
                 let failure = format!("Failed to check auth status for {}", handler.name());
-                if !args.force && !status_of(handler, &clock, &account, failure).await?.authenticated {
+                let is_in = args.force || status_of(handler, &clock, &account, failure).await?.authenticated;
+                if !is_in && !keeps_tokens(handler, &clock, &account).await {
                     note(session, &format!("Not currently authenticated with {name}.")).await;
                     return Ok(());
                 }
@@ -95,6 +97,17 @@ pub(super) async fn main(
         Ok(Exit::Done)
     })
     .await
+}
+
+/// Tells whether a handler keeps tokens, of whichever login: its status may be about one of several, or about one that has
+/// expired.
+async fn keeps_tokens(handler: &RegisteredHandler, clock: &Clock, account: &Account) -> bool {
+    let tokens = handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await;
+    let is_meant = |token: &CachedToken| match account.hostname.as_deref() {
+        Some(hostname) => token.hostname.is_empty() || token.hostname == hostname,
+        None => true,
+    };
+    tokens.is_ok_and(|tokens| tokens.iter().any(is_meant))
 }
 
 /// Asks whether all handlers are meant.

@@ -13,6 +13,11 @@ fn text_of(moment: Option<UnixSeconds>) -> String {
     moment.map(moment::to_text).unwrap_or_default()
 }
 
+/// Names a handler and, of several that it logs in to, the server.
+fn of_instance(handler: &str, hostname: &str) -> String {
+    if hostname.is_empty() { handler.to_owned() } else { format!("{handler} ({hostname})") }
+}
+
 /// How a login stands.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,7 +112,7 @@ impl Row for StatusRow {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.handler.clone(),
+            of_instance(&self.handler, &self.hostname),
             self.r#type.to_owned(),
             self.status.clone(),
             or_dash(&self.display_name),
@@ -224,7 +229,7 @@ impl Row for CachedRow {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.handler.clone(),
+            of_instance(&self.handler, &self.hostname),
             or_dash(&self.token_kind),
             or_dash(&self.scope),
             or_dash(&self.token_type),
