@@ -296,6 +296,9 @@ mod tests {
         let plugin = ("plugin", json!("p"));
         let fields = |text: &str| [plugin.clone(), ("fields", json!(text))];
         check(GUEST, &fields(r#"{"plugin":"q","n":1}"#), ("p", &[("n", json!(1)), ("plugin", json!("q"))]));
+        // `serde_json` itself would take this for the JSON in it.
+        let odd = json!({"$serde_json::private::RawValue": "[1]"});
+        check(GUEST, &fields(&json!({"odd": odd}).to_string()), ("p", &[("odd", odd)]));
         check(GUEST, &fields("none"), ("p", &[("fields", json!("none"))]));
         check(GUEST, &[plugin.clone(), ("stream", json!("stdout"))], ("p", &[("stream", json!("stdout"))]));
         check("portcullis", &fields("{}"), ("portcullis", &fields("{}")));

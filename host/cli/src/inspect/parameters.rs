@@ -77,6 +77,18 @@ mod tests {
         );
     }
 
+    /// `serde_json` itself would take it for the JSON in it.
+    #[test]
+    fn a_default_is_shown_as_it_is() {
+        check(
+            r#"{"properties":{"a":{"default":{"$serde_json::private::RawValue":"[1]"}}}}"#,
+            &[
+                "NAME  TYPE  GIVEN                                             MEANING",
+                r#"a     any   default {"$serde_json::private::RawValue":"[1]"}"#,
+            ],
+        );
+    }
+
     /// It would not end, were every property looked for in all of what is required.
     #[test]
     fn a_schema_may_require_much() {
