@@ -82,6 +82,35 @@ async fn a_component_that_imports_a_function_that_nobody_offers_is_refused_with_
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_whose_functions_have_other_types_is_refused_with_what_to_do() -> TestResult {
+    let functions = [
+        "list-providers",
+        "describe",
+        "configure",
+        "execute",
+        "execute-stream",
+        "describe-what-if",
+        "extract-dependencies",
+        "stop",
+    ];
+    let exports: String = functions.map(|name| format!(r#"(export "{name}" (func $nothing))"#)).concat();
+    let component = wat::parse_str(format!(
+        r#"(component
+            (core module $module (func (export "nothing")))
+            (core instance $core (instantiate $module))
+            (func $nothing (canon lift (core func $core "nothing")))
+            (instance $provider {exports})
+            (export "portcullis:plugin/provider@0.1.0" (instance $provider)))"#
+    ))?;
+    let refusal = refusal(&component).await?;
+    assert!(
+        refusal.contains("not all that it exports has the types of portcullis:plugin@0.1.0"),
+        "{refusal}"
+    );
+    Ok(())
+}
+
 #[test_case("(core func (canon backpressure.inc))"; "async")]
 #[test_case("(core module (tag))"; "exceptions")]
 #[test_case("(core module (func return_call 0))"; "tail calls")]

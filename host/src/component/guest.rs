@@ -64,7 +64,6 @@ pub(crate) struct Exports(Arc<[Export]>);
 
 #[derive(Debug)]
 struct Export {
-    name: &'static str,
     index: ComponentExportIndex,
     /// The [`Signature`] that its type was found to be.
     compared: OnceLock<TypeId>,
@@ -76,10 +75,10 @@ impl Exports {
         let Interface { name, functions } = interface;
         let missing = || wasmtime::Error::msg(format!("it exports no {name}"));
         let within = component.get_export_index(None, name).ok_or_else(missing)?;
-        let find = |function: &&'static str| {
+        let find = |function: &&str| {
             let missing = || wasmtime::Error::msg(format!("its {name} has no function {function}"));
             let index = component.get_export_index(Some(&within), function).ok_or_else(missing)?;
-            Ok(Export { name: function, index, compared: OnceLock::new() })
+            Ok(Export { index, compared: OnceLock::new() })
         };
         Ok(Self(functions.iter().map(find).collect::<wasmtime::Result<_>>()?))
     }
@@ -89,11 +88,6 @@ impl Exports {
             .get(function.0)
             .ok_or_else(|| wasmtime::Error::msg("a function of another interface was asked for"))
     }
-}
-
-/// Says which function has not the type that it should have.
-fn mistyped(function: &str, error: &wasmtime::Error) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("its function {function} is of another type than the contract's: {error:#}"))
 }
 
 /// The function that configures a plugin of either kind.
@@ -129,9 +123,8 @@ impl Guest {
         Answer: Send + Sync + 'static,
         (Answer,): ComponentNamedList + Lift,
     {
-        let Export { name, index, .. } = self.exports.get(function)?;
-        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, index);
-        let function = function.map_err(|error| mistyped(name, &error))?;
+        let Export { index, .. } = self.exports.get(function)?;
+        let function = self.instance.get_typed_func::<Arguments, (Answer,)>(&mut self.store, index)?;
         let (answer,) = function.call_async(&mut self.store, arguments).await?;
         Ok(answer)
     }
@@ -146,7 +139,7 @@ impl Guest {
     where
         (S::Answer,): ComponentNamedList + Lift,
     {
-        let Export { name, index, compared } = self.exports.get(function)?;
+        let Export { index, compared } = self.exports.get(function)?;
         let function = if compared.get() == Some(&TypeId::of::<S>()) {
             let missing = || wasmtime::Error::msg("it exports a function no more");
             let function = self.instance.get_func(&mut self.store, index).ok_or_else(missing)?;
@@ -154,8 +147,7 @@ impl Guest {
             // same component. Lifetimes, which are all that two calls with one `S` can differ in, are no part of it.
             unsafe { TypedFunc::<S::Arguments<'_>, (S::Answer,)>::new_unchecked(function) }
         } else {
-            let function = self.instance.get_typed_func(&mut self.store, index);
-            let function = function.map_err(|error| mistyped(name, &error))?;
+            let function = self.instance.get_typed_func(&mut self.store, index)?;
             compared.get_or_init(TypeId::of::<S>);
             function
         };
@@ -168,7 +160,11 @@ impl Guest {
         &mut self,
         bind: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<World>,
     ) -> wasmtime::Result<()> {
-        bind(&mut self.store, &self.instance).map(drop)
+        let compared = bind(&mut self.store, &self.instance).map(drop);
+        compared.map_err(|error| {
+            let told = "not all that it exports has the types of portcullis:plugin@0.1.0; build it for that";
+            wasmtime::Error::msg(format!("{told}: {error:#}"))
+        })
     }
 
     /// Configures the instance, unless it has this configuration already.
