@@ -90,6 +90,8 @@ mod narrowed;
 pub mod policy;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(any(feature = "http", feature = "rooms"))]
+mod public;
 #[cfg(any(feature = "component", feature = "rooms"))]
 mod regular;
 #[cfg(feature = "rooms")]

@@ -83,10 +83,10 @@ pub enum LoginError {
     /// The stream ended without a result.
     #[error("login stream ended without result")]
     NoResult,
-    /// It wanted a person to open what is no page of a service to log in to. Later upstream hosts end such a login, too.
-    #[error("it wanted {} to be opened, and {fault}", quoted(address))]
+    /// It wanted a code to be entered at what is no page of the web. Later upstream hosts end such a login, too.
+    #[error("it wanted a code to be entered at {}, and {fault}", quoted(address))]
     Address {
-        /// What was to be opened.
+        /// Where it was to be entered.
         address: String,
         /// What is wrong with that.
         fault: &'static str,
@@ -137,7 +137,7 @@ impl RegisteredHandler {
     /// # Errors
     ///
     /// Why nobody was logged in. The first result or error counts, whatever the plugin sends after it. A prompt whose address
-    /// is not that of a page on the web (`https`, and no private address) ends the login before anybody sees it.
+    /// is not `https`, or is a number in a private network, ends the login before anybody sees it; a name is not looked up.
     pub async fn login(
         &self,
         call: &Call,

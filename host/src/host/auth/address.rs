@@ -1,11 +1,12 @@
 //! Which addresses a person is sent to.
 //!
 //! A handler says where to enter a code. Whoever can have it say something else could send a person to a page of their own
-//! network that does something when it is opened, or have them type a code where anybody reads it.
-
-use std::net::{Ipv4Addr, Ipv6Addr};
+//! network that does something when it is opened, or have them type a code where anybody reads it. Names are not looked
+//! up: whatever they lead to now, they could lead elsewhere for the browser.
 
 use url::{Host, Url};
+
+use crate::public::is_public;
 
 /// Returns what is wrong with an address that is to be opened, if anything is. No address is none to be opened.
 pub(super) fn fault(address: &str) -> Option<&'static str> {
@@ -19,32 +20,16 @@ pub(super) fn fault(address: &str) -> Option<&'static str> {
     if !url.username().is_empty() || url.password().is_some() {
         return Some("that has a user in front of its host");
     }
-    let is_public = match url.host() {
+    let is_elsewhere = match url.host() {
         None => false,
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             name != "localhost" && !name.ends_with(".localhost")
         }
-        Some(Host::Ipv4(address)) => is_public(address),
-        Some(Host::Ipv6(address)) => address.to_ipv4_mapped().map_or_else(|| is_public_6(address), is_public),
+        Some(Host::Ipv4(address)) => is_public(address.into()),
+        Some(Host::Ipv6(address)) => is_public(address.into()),
     };
-    (!is_public).then_some("that is in a private network or on this machine")
-}
-
-fn is_public(address: Ipv4Addr) -> bool {
-    let is_shared = matches!(address.octets(), [100, 64..=127, ..]);
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_unspecified()
-        || is_shared)
-}
-
-fn is_public_6(address: Ipv6Addr) -> bool {
-    !(address.is_loopback()
-        || address.is_unspecified()
-        || address.is_unique_local()
-        || address.is_unicast_link_local())
+    (!is_elsewhere).then_some("that is in a private network or on this machine")
 }
 
 #[cfg(test)]
