@@ -103,7 +103,8 @@ pub(crate) enum Life {
 #[error("not up within {0:?}")]
 struct TooSlow(Duration);
 
-/// Starts a plugin and supervises it.
+/// Starts a plugin and supervises it. An auth handler reaches the person of its [host service](PluginSpec::host) only during
+/// a login, and in the name of the handler that logs in.
 ///
 /// # Errors
 ///
@@ -115,7 +116,7 @@ pub async fn launch<K: PluginKind>(
 ) -> Result<Supervised<K>, LaunchError> {
     let logins = Logins::default();
     if K::KIND == Kind::AuthHandler {
-        spec.host = spec.host.map(|host| logins.attend(host));
+        spec.host = spec.host.map(|host| logins.attend(&spec.name, host));
     }
     let plugin = launch_within::<K>(backend.as_ref(), &spec, launch_limit).await?;
     let limits = spec.limits.resolve(backend.name());

@@ -4,14 +4,17 @@ use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
 use portcullis_tests::{Door, TestResult, cli};
+use test_case::test_case;
 
 use crate::cli_auth::with_doorman;
 use crate::person::Person;
 
-#[test]
-fn an_address_at_which_no_browser_ends_up_is_asked_for_again() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("doorman")?;
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+fn an_address_at_which_no_browser_ends_up_is_asked_for_again(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
     let (mut typist, terminal) = cli::terminal()?;
     let mut login =
         person.command(&["auth", "login", "door", "--flow", "interactive", "--callback-port", "8400"]);

@@ -54,7 +54,8 @@ impl<'a> Prompts<'a> {
     ///
     /// # Errors
     ///
-    /// When the host has nobody to ask, or the person declines. Whether a host can ask at all is in
+    /// When the host has nobody to ask, when no login is under way of the handler that the request names, or when the person
+    /// declines. Whether a host can ask at all is in
     /// [`Configuration::prompts_for_response`](crate::Configuration::prompts_for_response).
     pub fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
         self.calls.auth_response(request)

@@ -40,7 +40,7 @@ pub trait HostService: fmt::Debug + Send + Sync {
 
     /// Shows a person an address and returns what they brought back from it (contract spec 1.9).
     ///
-    /// Only auth handlers call this, during a login.
+    /// Only auth handlers call this, during a login and in the name of the handler that logs in. Otherwise they are refused.
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError>;
 }
 

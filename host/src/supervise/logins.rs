@@ -2,20 +2,21 @@
 //! who is asked out of nowhere, or for a handler that they trust, may give away what they should not (as later upstream
 //! hosts have it; contract spec 1.9).
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandlers, Claims, HandlerName, HostError, HostService, PromptError, ResponseRequest, Token,
-    TokenRequest,
+    AuthHandlers, Claims, HandlerName, HostError, HostService, PluginName, PromptError, ResponseRequest,
+    Token, TokenRequest,
 };
+use tokio::sync::watch;
 
-use crate::lock::lock;
-use crate::names::quoted;
+use crate::names::{quoted, shown};
+use crate::warnings::Warnings;
 
 /// The handlers of one plugin that are logging somebody in; one that does so twice is in it twice.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logins(Arc<Mutex<Vec<HandlerName>>>);
+pub(super) struct Logins(Arc<watch::Sender<Vec<HandlerName>>>);
 
 /// A login that is under way until this is dropped.
 pub(super) struct Login {
@@ -26,32 +27,39 @@ pub(super) struct Login {
 /// A host service whose person is there during logins alone.
 #[derive(Debug)]
 struct Attended {
+    plugin: PluginName,
     host: Arc<dyn HostService>,
     logins: Logins,
+    warnings: Warnings,
 }
 
 impl Logins {
     pub(super) fn begin(&self, handler: &HandlerName) -> Login {
-        lock(&self.0).push(handler.clone());
+        self.0.send_modify(|all| all.push(handler.clone()));
         Login { all: self.clone(), handler: handler.clone() }
     }
 
     /// Returns the same services, of which that of asking a person follows the logins.
-    pub(super) fn attend(&self, host: Arc<dyn HostService>) -> Arc<dyn HostService> {
-        Arc::new(Attended { host, logins: self.clone() })
+    pub(super) fn attend(&self, plugin: &PluginName, host: Arc<dyn HostService>) -> Arc<dyn HostService> {
+        let (plugin, logins) = (plugin.clone(), self.clone());
+        Arc::new(Attended { plugin, host, logins, warnings: Warnings::default() })
     }
 
-    fn has(&self, handler: &str) -> bool {
-        lock(&self.0).iter().any(|under_way| under_way.as_str() == handler)
+    /// Waits until a handler logs nobody in.
+    async fn over(&self, handler: &str) {
+        let mut all = self.0.subscribe();
+        // We have the sender, so that this ends for no other reason.
+        let _over = all.wait_for(|all| !all.iter().any(|under_way| under_way.as_str() == handler)).await;
     }
 }
 
 impl Drop for Login {
     fn drop(&mut self) {
-        let mut all = lock(&self.all.0);
-        if let Some(at) = all.iter().position(|under_way| *under_way == self.handler) {
-            all.swap_remove(at);
-        }
+        self.all.0.send_modify(|all| {
+            if let Some(at) = all.iter().position(|under_way| *under_way == self.handler) {
+                all.swap_remove(at);
+            }
+        });
     }
 }
 
@@ -90,8 +98,14 @@ impl HostService for Attended {
     }
 
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
-        if self.logins.has(&request.handler) {
-            return self.host.prompt_auth_response(request).await;
+        tokio::select! {
+            biased;
+            () = self.logins.over(&request.handler) => {}
+            answer = self.host.prompt_auth_response(request) => return answer,
+        }
+        if self.warnings.one_more(&self.plugin) {
+            let asked: &str = &shown(&request.handler);
+            tracing::warn!(plugin = %self.plugin, asked, "denied; a person is asked during a login of that handler alone");
         }
         Err(PromptError::Unavailable(format!("nobody is logging in with {}", quoted(&request.handler))))
     }
