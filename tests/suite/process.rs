@@ -170,7 +170,9 @@ mod peers {
         // Of one that is advertised it is told why it cannot be.
         let lost = person.types(&["run", "half-lost", "--describe"])?;
         assert!(!lost.status.success());
-        assert!(stderr(&lost).contains("the descriptor is lost"), "{}", stderr(&lost));
+        let said = stderr(&lost);
+        assert!(said.contains("plugin halves cannot describe its provider \"half-lost\": "), "{said}");
+        assert!(said.contains("the descriptor is lost"), "{said}");
         Ok(())
     }
 

@@ -350,7 +350,7 @@ impl Rooms {
             {
                 Ok(Some(_)) => (self.offers(&mut examined, kind, name, purpose).await, true),
                 // It says so itself, and nothing more.
-                Err(useless @ FindError::Useless { .. }) => (Err(useless), true),
+                Err(undescribed @ FindError::Undescribed { .. }) => (Err(undescribed), true),
                 looked => (looked, is_meant),
             };
             match offered {
@@ -431,8 +431,8 @@ impl Rooms {
                     && !offers
                     && let Some(why) = told.as_ref().and_then(|told| told.failure_of(name))
                 {
-                    let reason = format!("{name}: failed to get provider descriptor: {why}");
-                    return Err(FindError::Useless { plugin: examined.file.name.clone(), kind, reason });
+                    let (plugin, name) = (examined.file.name.clone(), name.to_owned());
+                    return Err(FindError::Undescribed { plugin, name, reason: why.to_owned() });
                 }
                 (offers, None)
             }

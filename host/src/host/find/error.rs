@@ -82,6 +82,16 @@ pub enum FindError {
         /// Why, for each.
         reason: String,
     },
+    /// The plugin advertises the provider, and cannot say what it is like.
+    #[error("plugin {} cannot describe its provider {name:?}: {reason}", visible_line(plugin.as_str()))]
+    Undescribed {
+        /// The plugin.
+        plugin: PluginName,
+        /// The provider.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The host is being stopped.
     #[error("the host is shut down")]
     Stopping,
