@@ -279,6 +279,14 @@ impl EngineKit {
     }
 }
 
+/// Returns the system's own error, if one led to an error of the engine.
+pub(crate) fn errno(error: &wasmtime::Error) -> Option<Errno> {
+    let of_another = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref().copied().or_else(|| cause.downcast_ref().and_then(Errno::from_io_error))
+    };
+    error.chain().find_map(of_another)
+}
+
 /// Returns advice to append to an error of the engine, where the system's settings may be the cause.
 pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
     // The engine has no type for what a processor lacks.
@@ -286,8 +294,8 @@ pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
         return "; components need a processor of x86-64-v2, as they are since about 2009: a virtual machine may be given \
                 an older one than there is";
     }
-    if let Some(errno) = error.downcast_ref::<Errno>() {
-        return match *errno {
+    if let Some(own) = error.downcast_ref::<Errno>() {
+        return match *own {
             // Far more address space is reserved than used.
             Errno::NOMEM if getrlimit(Resource::As).current.is_some() => "; `ulimit -v` may allow more",
             Errno::PERM | Errno::ACCESS => {
@@ -297,7 +305,7 @@ pub(crate) fn advice(error: &wasmtime::Error) -> &'static str {
         };
     }
     // The memory that guests start with is a file without a name.
-    match error.chain().find_map(|cause| cause.downcast_ref().and_then(Errno::from_io_error)) {
+    match errno(error) {
         Some(Errno::PERM | Errno::ACCESS) => "; a filter of system calls may forbid `memfd_create`",
         Some(Errno::FBIG) => "; `ulimit -f` may allow more",
         Some(Errno::MFILE) => "; `ulimit -n` may allow more",

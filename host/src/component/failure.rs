@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
-use crate::component::engine::advice;
+use crate::component::engine::{advice, errno};
 use crate::component::instances::Instances;
 use crate::component::limit::LimitHit;
 use crate::component::state::{Refused, State};
@@ -77,7 +77,9 @@ pub(crate) fn lack(error: &wasmtime::Error) -> Option<String> {
     let of_the_machine = error.chain().any(|cause| cause.is::<Errno>() || cause.is::<std::io::Error>())
         || error.is::<OutOfMemory>()
         || error.is::<PoolConcurrencyLimitError>();
-    of_the_machine.then(|| format!("this machine has no room for it: {root}{}", advice(error)))
+    let forbids = matches!(errno(error), Some(Errno::PERM | Errno::ACCESS));
+    let what = if forbids { "this machine does not allow it" } else { "this machine has no room for it" };
+    of_the_machine.then(|| format!("{what}: {root}{}", advice(error)))
 }
 
 #[cfg(test)]
@@ -97,5 +99,17 @@ mod tests {
         assert_eq!(lack(&around.into()).as_deref(), Some(no_room));
         assert_eq!(lack(&wasmtime::Error::msg("invalid utf-8")), None);
         assert_eq!(lack(&Trap::UnreachableCodeReached.into()), None);
+        for (errno, expected) in [
+            (Errno::FBIG, "no room for it: File too large (os error 27); `ulimit -f` may allow more"),
+            (Errno::MFILE, "no room for it: Too many open files (os error 24); `ulimit -n` may allow more"),
+            (Errno::AGAIN, "; `ulimit -u` may allow more"),
+            (
+                Errno::PERM,
+                "does not allow it: Operation not permitted (os error 1); a filter of system calls",
+            ),
+        ] {
+            let said = lack(&wasmtime::Error::from(std::io::Error::from(errno))).unwrap();
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }
