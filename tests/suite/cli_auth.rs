@@ -97,6 +97,14 @@ fn a_login_that_fails_reads_as_upstreams(door: Door) -> TestResult {
     // item 127
     let refused = format!("{failed} plugin login error: login refused");
     fails(&login(&["door", "--tenant", "refuse"])?, 1, &refused);
+    let astray = login(&["door", "--tenant", "astray"])?;
+    fails(
+        &astray,
+        1,
+        r#"it wanted a code to be entered at "http://door.example/device", and that is not https"#,
+    );
+    assert!(!stderr(&astray).contains("To log in"), "{}", stderr(&astray));
+    fails(&login(&["door", "--callback-port", "80"])?, 3, "--callback-port is a number from 1024");
     let side = "authentication failed: plugin auth handler side login: plugin login error: flow not supported: \
         secret_knock";
     fails(&login(&["side", "--flow", "secret_knock"])?, 1, side);
@@ -288,6 +296,8 @@ fn tokens_are_listed_purged_and_refused_and_logins_forgotten(door: Door) -> Test
     assert_eq!(stderr(&dry), would("Door") + &would("Side door"));
     let kept = "Logout failed for side: side cannot log out";
     fails(&person.auth(&["logout", "side", "--force"])?, 1, kept);
+    // Nobody is in, and a token is kept all the same.
+    fails(&person.auth(&["logout", "side", "--profile", "kept"])?, 1, kept);
     let all = person.auth(&["logout", "--all", "--force", "-q"])?;
     fails(&all, 1, kept);
     let nothing = person.auth(&["list", "--purge-expired"])?;

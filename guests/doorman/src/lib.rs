@@ -14,6 +14,7 @@
 //! | Login, by `tenant-id` | What happens |
 //! |---|---|
 //! | `two-prompts` | a second prompt, `EFGH-5678` |
+//! | `astray` | a prompt that leads to `http://door.example/device` |
 //! | `flood` | 10,000 prompts, `F-00000` and on, in place of the one |
 //! | `never` | the prompt, and then nothing until the caller has gone |
 //! | `no-claims` | a result that says not who it was |
@@ -24,7 +25,7 @@
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
 //! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true`, or the
 //! account that is meant, makes `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell
-//! nothing and forget nothing.
+//! nothing and forget nothing. Of the account `kept` it keeps a token, though nobody is in.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,6 +41,8 @@ use serde_json::{Map, Value};
 /// When everything happens.
 const NOW: UnixSeconds = 1_700_000_000;
 const AN_HOUR_LATER: UnixSeconds = 1_700_003_600;
+/// Where a code is entered.
+const PAGE: &str = "https://door.example/device";
 const HANDLERS: [&str; 2] = ["door", "side"];
 
 #[derive(Debug, Default)]
@@ -217,6 +220,14 @@ impl AuthHandler for Doorman {
         profile: Option<&str>,
     ) -> Result<Vec<CachedToken>, Error> {
         find_account(handler, profile)?;
+        if (handler, profile) == ("side", Some("kept")) {
+            let token_kind = "access".to_owned();
+            return Ok(vec![CachedToken {
+                handler: handler.to_owned(),
+                token_kind,
+                ..CachedToken::default()
+            }]);
+        }
         self.at(handler, |door| {
             let hostname = door.visitor.as_ref().map(|visitor| visitor.hostname.clone()).unwrap_or_default();
             let cached = |token: &Token| CachedToken {
@@ -283,11 +294,12 @@ fn device_code(host: &Host<'_>, prompts: &Prompts<'_>, tenant_id: &str) -> Resul
             return Err(Refusal::new("login refused").diagnostic(remark).into());
         }
         "crash" => crash(),
-        "flood" => (0..10_000).for_each(|n| show(prompts, &format!("F-{n:05}"))),
-        _ => show(prompts, "ABCD-1234"),
+        "flood" => (0..10_000).for_each(|n| show(prompts, PAGE, &format!("F-{n:05}"))),
+        "astray" => show(prompts, "http://door.example/device", "ABCD-1234"),
+        _ => show(prompts, PAGE, "ABCD-1234"),
     }
     if tenant_id == "two-prompts" {
-        show(prompts, "EFGH-5678");
+        show(prompts, PAGE, "EFGH-5678");
     }
     if tenant_id == "never" {
         while !host.cancelled() {
@@ -304,10 +316,10 @@ fn crash() -> ! {
     std::process::exit(3)
 }
 
-fn show(prompts: &Prompts<'_>, code: &str) {
+fn show(prompts: &Prompts<'_>, page: &str, code: &str) {
     prompts.device_code(DeviceCodePrompt {
         user_code: code.to_owned(),
-        verification_uri: "https://door.example/device".to_owned(),
+        verification_uri: page.to_owned(),
         message: format!("Enter {code}"),
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::{Account, CachedToken, visible_line};
+use portcullis_contract::{Account, visible_line};
 
 use super::{AccountArgs, Clock, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -99,15 +99,11 @@ pub(super) async fn main(
     .await
 }
 
-/// Tells whether a handler keeps tokens, of whichever login: its status may be about one of several, or about one that has
-/// expired.
+/// Tells whether a handler keeps tokens, of whichever login: its status may be about one of several servers, whose names only
+/// the plugin knows, or about a login that has expired.
 async fn keeps_tokens(handler: &RegisteredHandler, clock: &Clock, account: &Account) -> bool {
     let tokens = handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await;
-    let is_meant = |token: &CachedToken| match account.hostname.as_deref() {
-        Some(hostname) => token.hostname.is_empty() || token.hostname == hostname,
-        None => true,
-    };
-    tokens.is_ok_and(|tokens| tokens.iter().any(is_meant))
+    tokens.is_ok_and(|tokens| !tokens.is_empty())
 }
 
 /// Asks whether all handlers are meant.

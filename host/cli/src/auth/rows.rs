@@ -284,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn of_several_servers_each_row_names_its_own() {
+        let hostname = || "a.example".to_owned();
+        let status = AuthStatus { hostname: hostname(), ..AuthStatus::default() };
+        assert_eq!(StatusRow::new(&handler(), status, 0, 1000).cells()[0], "door (a.example)");
+        let kept = CachedToken { hostname: hostname(), ..CachedToken::default() };
+        assert_eq!(CachedRow::new(&handler(), kept, 1000).cells()[0], "door (a.example)");
+        assert_eq!(CachedRow::new(&handler(), CachedToken::default(), 1000).cells()[0], "door");
+    }
+
+    #[test]
     fn what_is_left_of_a_token_is_a_duration_and_of_one_that_is_kept_two_units() {
         let check = |expires: UnixSeconds, exactly: &str, about: &str| {
             let expires_at = Some(expires);

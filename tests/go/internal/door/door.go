@@ -13,6 +13,7 @@
 //	| none,       | one prompt, ABCD-1234; or by the tenant:                                         |
 //	| device_code |   refuse: `login refused`                                                        |
 //	|             |   crash: the process ends                                                        |
+//	|             |   astray: a prompt that leads to http://door.example/device                      |
 //	|             |   flood: 10000 prompts in place of the one, F-00000 and on                       |
 //	|             |   two-prompts: a second one, EFGH-5678                                           |
 //	|             |   never: the prompt, and nothing more until the caller gives up                  |
@@ -25,9 +26,9 @@
 //
 // A token is `token-<n>-<scope>`; one of the same scope is given again unless a fresh one is forced. It
 // is good until 1700003600, but one of the scope `forever` has no end. A scope that starts with `old` is
-// expired, and purging forgets it. Logging out forgets who is in and the tokens; `side` cannot log out. A
-// setting `fail` of true, or of the account that is meant, refuses a configuration. Server mode wants settings
-// with a `port`.
+// expired, and purging forgets it. Logging out forgets who is in and the tokens; `side` cannot log out, and
+// keeps a token of the account `kept`. A setting `fail` of true, or of the account that is meant, refuses a
+// configuration. Server mode wants settings with a `port`.
 package door
 
 import (
@@ -175,8 +176,12 @@ func (d *Doorman) Login(
 
 // knock shows the codes of a login.
 func knock(ctx context.Context, tenant string, show func(*pluginpb.DeviceCodePrompt)) error {
+	uri := page
+	if tenant == "astray" {
+		uri = "http://door.example/device"
+	}
 	code := func(code string) {
-		show(&pluginpb.DeviceCodePrompt{UserCode: code, VerificationUri: page, Message: "Enter " + code})
+		show(&pluginpb.DeviceCodePrompt{UserCode: code, VerificationUri: uri, Message: "Enter " + code})
 	}
 	switch tenant {
 	case "refuse":
@@ -330,6 +335,9 @@ func (d *Doorman) CachedTokens(
 		return nil, err
 	}
 	var tokens []*pluginpb.CachedTokenInfo
+	if request.GetHandlerName() == "side" && request.GetProfile() == "kept" {
+		return append(tokens, &pluginpb.CachedTokenInfo{Handler: "side", TokenKind: "access"}), nil
+	}
 	for _, token := range state.tokens {
 		tokens = append(tokens, &pluginpb.CachedTokenInfo{
 			Handler:       request.GetHandlerName(),
