@@ -5,8 +5,9 @@
 //! component, so that one made to choke a compiler chokes nobody else.
 //!
 //! The worker reads from stdin a line that says for which version of ours it is to compile, the length of
-//! the component (8 bytes, little endian) and the component, and writes to stdout, which is the file to be mapped later, the compiled form and a byte that says
-//! its class. The rest of stdin stays open and empty: its end means that whoever asked is gone.
+//! the component (8 bytes, little endian) and the component. It writes to stdout, which is the file to be
+//! mapped later, the compiled form and a byte that says its class. The rest of stdin stays open and empty: its
+//! end means that whoever asked is gone.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -37,6 +38,8 @@ const MEMORY: u64 = 4 << 30;
 const OUTPUT: u64 = 1 << 30;
 /// The stack of the thread that watches whoever asked.
 const STACK: usize = 64 << 10;
+/// The most that is read of the line that names a version.
+const VERSION: u64 = 1 << 10;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
 
@@ -180,11 +183,10 @@ fn work() -> Result<(), Failure> {
     limit().map_err(failed("limit itself"))?;
     let mut stdin = io::stdin();
     let mut asked = Vec::new();
-    let most = u64::try_from(WORDS).unwrap_or(u64::MAX);
-    stdin.lock().take(most).read_until(b'\n', &mut asked).map_err(failed("read for whom to compile"))?;
+    stdin.lock().take(VERSION).read_until(b'\n', &mut asked).map_err(failed("read for whom to compile"))?;
     let asked = String::from_utf8_lossy(&asked);
-    if asked.trim_end() != FINGERPRINT {
-        let asked = asked.trim_end();
+    let asked = asked.trim_end();
+    if asked != FINGERPRINT {
         let text = format!(
             "it compiles for {FINGERPRINT:?}, and was asked by {asked:?}: name a worker of the same version"
         );

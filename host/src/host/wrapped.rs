@@ -96,7 +96,7 @@ impl Rooms {
         self.wrapped(examined).await.filter(|wrapped| wrapped.origin == Origin::Known)
     }
 
-    /// Tells whether a native program is one that somebody known wrapped, with whichever version.
+    /// Tells whether a native program is one that somebody known wrapped, whether or not its manifest is understood.
     pub(super) async fn holds_itself(&self, examined: &Examined) -> bool {
         match self.carried(examined).await {
             Carried::Component(wrapped) => wrapped.origin == Origin::Known,

@@ -46,7 +46,8 @@ pub struct Bundle {
     manifest: Manifest,
 }
 
-/// How a wrapped file is laid out, and what it held when it was written. All versions have that in the same form.
+/// How a wrapped file is laid out, and what it held when it was written. Versions that end a file alike have that in
+/// the same form, whatever their manifests say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
     layout: Layout,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 
@@ -40,12 +40,8 @@ pub(super) fn sweep(directory: &Path) {
         let Ok(about) = entry.metadata() else { continue };
         let age = match about.modified().map(|time| time.elapsed()) {
             Ok(Ok(age)) => age,
-            // It is as good as unused, and ages from now on: otherwise it would be the last to go until that day.
-            Ok(Err(ahead)) if ahead.duration() > AHEAD => {
-                let touched = regular::open(&path, OFlags::empty());
-                let _next_time = touched.and_then(|file| file.set_modified(SystemTime::now()));
-                UNUSED
-            }
+            // It is as good as unused: otherwise it would be the last to go until that day. A use gives it another time.
+            Ok(Err(ahead)) if ahead.duration() > AHEAD => UNUSED,
             _ => Duration::ZERO,
         };
         if age > most {

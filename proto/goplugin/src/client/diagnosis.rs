@@ -150,6 +150,14 @@ mod tests {
     }
 
     #[test]
+    fn what_we_have_too_little_of_says_nothing_of_the_file() {
+        let want = |errno: Errno| of_want(&errno.into()).unwrap_or_default();
+        assert!(want(Errno::AGAIN).contains("`ulimit -u`") && want(Errno::MFILE).contains("`ulimit -n`"));
+        assert!(want(Errno::NFILE).contains("the whole system"));
+        assert_eq!(of_want(&Errno::NOENT.into()), None);
+    }
+
+    #[test]
     fn headers_that_lie_are_survived() {
         let whole = std::fs::read("/proc/self/exe").unwrap();
         check(&whole[..4096], None);
