@@ -7,7 +7,7 @@ use serde_json::json;
 use test_case::test_case;
 
 use crate::cli_auth::with_doorman;
-use crate::person::{Person, answer, stderr};
+use crate::person::{Person, answer, fails, stderr};
 
 #[test]
 fn a_plugin_is_told_the_settings_that_its_policy_has_for_it() -> TestResult {
@@ -46,6 +46,26 @@ fn that_a_policy_is_for_another_file_of_the_name_is_told() -> TestResult {
     let sentence =
         "the policy's table of this name is for another file, and nothing in it holds for this one";
     assert_eq!(stderr(&told).matches(sentence).count(), 1, "{}", stderr(&told));
+    Ok(())
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_told() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    // One that was meant for an input, and stands where all of them should.
+    for (file, text) in
+        [("f.yaml", "hush-hush"), ("f.json", "\"hush-hush\""), ("f", "hush-hush"), ("n.yaml", "8675309")]
+    {
+        fs::write(person.path(file), text)?;
+        let output = person.types(&["run", "echo", &format!("@{file}")])?;
+        fails(&output, 3, "no object of inputs; KEY=@FILE");
+        assert!(!stderr(&output).contains(text), "{file}: {}", stderr(&output));
+    }
+    fs::write(person.path("twice.json"), r#"{"secret":{"hush-hush":1,"hush-hush":2}}"#)?;
+    let twice = person.types(&["run", "echo", "@twice.json"])?;
+    assert!(!twice.status.success() && stderr(&twice).contains("more than once"), "{}", stderr(&twice));
+    assert!(!stderr(&twice).contains("hush-hush"), "{}", stderr(&twice));
     Ok(())
 }
 

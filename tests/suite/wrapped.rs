@@ -321,3 +321,19 @@ async fn guests_that_spin_hold_up_no_other_call() -> TestResult {
     }
     Ok(())
 }
+
+/// The engine traces the texts that guests pass.
+#[test]
+fn what_is_in_an_address_is_in_no_log() -> TestResult {
+    let person = Person::new()?;
+    let wrapped = person.has_wrapped("acrobat", "wrapped", "http = [\"http://127.0.0.1:9\"]")?;
+    let request = r#"{"operation":"http","url":"http://127.0.0.1:9/x?token=hush-hush"}"#;
+    fs::write(person.path("request.json"), request)?;
+    let (file, options) = (wrapped.display().to_string(), ["--provider", "acrobat", "@request.json"]);
+    let mut run = person
+        .command(&[&["run", &file][..], &options, &["--env", "inherit", "--log-level", "trace"]].concat());
+    let output = run.env("PORTCULLIS_LOG_LEVEL", "trace").output()?;
+    assert!(stderr(&output).contains("portcullis::plugin"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("hush-hush"), "{}", stderr(&output));
+    Ok(())
+}

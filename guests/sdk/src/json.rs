@@ -61,7 +61,7 @@ impl Json {
             }
             text => text,
         };
-        serde_json::from_str(text).map_err(|e| Error::new(format!("failed to decode {what}: {e}")))
+        serde_json::from_str(text).map_err(|e| Error::new(format!("failed to decode {what}: {}", misfit(&e))))
     }
 
     /// Returns the text.
@@ -112,13 +112,22 @@ impl Settings {
             return Ok(None);
         };
         let value = serde_json::from_str(value.get());
-        value.map(Some).map_err(|e| Error::new(format!("failed to decode setting {name:?}: {e}")))
+        value.map(Some).map_err(|e| Error::new(format!("failed to decode setting {name:?}: {}", misfit(&e))))
     }
 
     /// Returns all of them, as a JSON object.
     #[must_use]
     pub fn as_json(&self) -> &Json {
         &self.0
+    }
+}
+
+/// Says what was expected, and not what was there, which may be a secret: such an error gets to a log, or to whoever asked.
+fn misfit(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    match said.rsplit_once(", expected ") {
+        Some((_found, expected)) if error.is_data() => format!("expected {expected}"),
+        _ => said,
     }
 }
 
@@ -172,7 +181,8 @@ mod tests {
     #[test]
     fn a_setting_of_another_form_is_an_error_and_its_neighbour_is_none() {
         let settings = Settings::from_json(Json::from_text(r#"{"a":"text","b":2}"#));
-        assert!(settings.setting::<u8>("a").is_err());
+        let misfit = settings.setting::<u8>("a").expect_err("a is a text");
+        assert_eq!(misfit, Error::new(r#"failed to decode setting "a": expected u8 at line 1 column 6"#));
         assert_eq!(settings.setting::<u8>("b").expect("b is a number"), Some(2));
     }
 

@@ -80,7 +80,9 @@ pub(crate) fn fake_auth_handler(names: &[&str]) -> (Arc<World>, Arc<FakeAuthHand
 
 /// Returns what comes of asking a person.
 async fn ask(host: Option<&dyn HostService>, handler: &str) -> String {
-    let request = ResponseRequest { handler: handler.to_owned(), ..ResponseRequest::default() };
+    let authorization_url = "https://door.example".to_owned();
+    let request =
+        ResponseRequest { handler: handler.to_owned(), authorization_url, ..ResponseRequest::default() };
     match host.expect("the host is there").prompt_auth_response(&request).await {
         Ok(answer) => format!("asked for {handler}: {answer}"),
         Err(error) => format!("asked for {handler}: {error}"),
@@ -192,7 +194,7 @@ impl AuthHandler for FakeAuthHandler {
     }
 
     /// The scope `via NAME` sends it to its host for a token of that handler, `refuse` makes it refuse, `none` is of no use
-    /// to it, `hang` never answers.
+    /// to it, `hang` never answers, and of `profile` the token is the account.
     async fn token(
         &self,
         _call: &Call,
@@ -212,6 +214,7 @@ impl AuthHandler for FakeAuthHandler {
             }
             _ if request.scope == "refuse" => return refuse("not authenticated".to_owned()),
             _ if request.scope == "none" => return Err(CallError::Unimplemented),
+            _ if request.scope == "profile" => request.profile.unwrap_or_default(),
             _ if request.scope == "hang" => std::future::pending().await,
             _ => format!("token of {name}"),
         };

@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::handlers::RegisteredHandler;
 use crate::names::quoted;
 
-mod address;
+pub(super) mod address;
 
 /// How long a token has to stay valid if the request does not say (contract spec 7.1).
 pub const USUAL_VALIDITY: Duration = Duration::from_secs(60);
@@ -150,7 +150,7 @@ impl RegisteredHandler {
         while let Some(event) = events.next().await {
             match event {
                 Ok(LoginEvent::Prompt(prompt)) => {
-                    if let Some(fault) = address::fault(&prompt.verification_uri) {
+                    if let Some(fault) = address::of_code(&prompt.verification_uri) {
                         let address = prompt.verification_uri;
                         return Err(failed(LoginError::Address { address, fault }));
                     }

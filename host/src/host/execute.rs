@@ -159,6 +159,11 @@ pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunEr
     let given = match text::members(input.as_str()) {
         Ok(given) => given,
         Err(_) if !checked && input == Json::null() => text::Members::default(),
+        // What is in a secret field is not told by its keys either.
+        Err(text::TextError::Duplicate(_)) if !provider.descriptor.sensitive_fields.is_empty() => {
+            let told = "a key is given more than once in one object; give it once";
+            return Err(RunError::Request(format!("{name}: {told}")));
+        }
         Err(error) => return Err(RunError::Request(format!("{name}: {error}"))),
     };
 

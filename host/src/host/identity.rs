@@ -107,11 +107,13 @@ impl IdentitySource for Identities {
         .await
     }
 
-    /// Tells what the handler's status says. A login is for all scopes that it has.
+    /// Tells what the handler's status says, of the account that is configured. A login is for all scopes that it has.
     async fn identity(&self, handler: &str, _scope: &str) -> Result<Option<Claims>, IdentityError> {
         self.with(|rooms| async move {
             let (handler, _wait) = rooms.asked(self, handler).await?;
-            let status = handler.status(&Call::default(), &Account::default()).await;
+            let account =
+                Account { profile: rooms.setup.configuration.profile.clone(), ..Account::default() };
+            let status = handler.status(&Call::default(), &account).await;
             let status = status.map_err(|error| self.answered(&handler, "status", &error))?;
             Ok(status.claims.filter(|_| status.authenticated))
         })
@@ -126,7 +128,7 @@ impl IdentitySource for Identities {
                 scope: request.scope.clone(),
                 min_valid_for: if seconds == 0 { USUAL_VALIDITY } else { Duration::from_secs(seconds) },
                 force_refresh: request.force_refresh,
-                profile: request.profile.clone(),
+                profile: request.profile.clone().or_else(|| rooms.setup.configuration.profile.clone()),
                 ..AccessRequest::default()
             };
             handler.token(&Call::default(), access).await.map_err(|error| {

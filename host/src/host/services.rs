@@ -18,6 +18,7 @@ use portcullis_contract::{
 use thiserror::Error;
 
 use super::Asker;
+use super::auth::address;
 use crate::names::{check_name, quoted, shown};
 use crate::secrets::{SecretStore, StoreError};
 use crate::warnings::Warnings;
@@ -308,6 +309,10 @@ impl HostService for Services {
 
     async fn prompt_auth_response(&self, request: &ResponseRequest) -> Result<String, PromptError> {
         self.asked("prompt_auth_response", &request.handler);
+        if let Some(fault) = address::of_answer(&request.authorization_url) {
+            let address = quoted(&request.authorization_url);
+            return Err(PromptError::Unavailable(format!("nobody is sent to {address}: {fault}")));
+        }
         match &self.person {
             Some(person) => person.auth_response(&self.plugin, request).await,
             None => Err(PromptError::Unavailable("there is nobody to ask".to_owned())),

@@ -193,7 +193,7 @@ fn everything_that_is_wrong_is_said_in_the_order_of_the_text() {
             "3:33: expected a text in quotes, found integer",
             "5:9: [plugin.a] applies to no file, because its name is only a label; add digests = [\"sha256:...\"], which \
              `portcullis inspect FILE` prints",
-            "6:8: \"A=b\" sets a value, but only names are granted; write \"A\"",
+            "6:8: \"A\" has a value here, but only names are granted; write \"A\" alone",
         ],
     );
 }

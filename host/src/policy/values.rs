@@ -72,7 +72,9 @@ pub(super) fn variable(value: &Value<'_>) -> Result<String, Found> {
     let name = text(value)?;
     let wrong = |text: String| Err(Found::new(value.span(), text));
     if let Some((before, _)) = name.split_once('=') {
-        return wrong(format!("{name:?} sets a value, but only names are granted; write {before:?}"));
+        return wrong(format!(
+            "{before:?} has a value here, but only names are granted; write {before:?} alone"
+        ));
     }
     if name.is_empty() || name.contains(['\0', '*']) {
         return wrong(format!("{name:?} names no variable; write each name out, without *"));

@@ -30,8 +30,9 @@ use crate::{auth, provider};
 /// The target under which our backends log a plugin's own lines.
 const GUEST: &str = "portcullis::plugin";
 
-/// The crates that carry calls, which log every frame below a warning.
-const CARRIERS: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
+/// The crates that carry calls, which log every frame below a warning, and what runs guests, which logs the texts that
+/// they pass, secrets in addresses among them.
+const CARRIERS: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "wasmtime"];
 
 /// How a plugin is served.
 #[derive(Clone, Debug)]

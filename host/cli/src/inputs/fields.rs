@@ -13,7 +13,9 @@ pub(super) struct Fields(pub(super) BTreeMap<String, Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
+        // Were a map asked for, the error about anything else would quote it, which may be a secret that was meant for
+        // one input.
+        deserializer.deserialize_any(FieldsVisitor)
     }
 }
 
@@ -36,4 +38,28 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         }
         Ok(Fields(fields))
     }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Fields, E> {
+        Err(E::custom("it is a text, and no object of inputs; KEY=@FILE (or KEY=@-) gives it to one of them"))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Fields, E> {
+        Err(no_object())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Fields, E> {
+        Err(no_object())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Fields, E> {
+        Err(no_object())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Fields, E> {
+        Err(no_object())
+    }
+}
+
+fn no_object<E: Error>() -> E {
+    E::custom("it is a single value, and no object of inputs; KEY=@FILE (or KEY=@-) gives it to one of them")
 }

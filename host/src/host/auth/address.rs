@@ -8,28 +8,57 @@ use url::{Host, Url};
 
 use crate::public::is_public;
 
-/// Returns what is wrong with an address that is to be opened, if anything is. No address is none to be opened.
-pub(super) fn fault(address: &str) -> Option<&'static str> {
+/// Returns what is wrong with the address of a page where a code is to be entered, if anything is. No address is none to
+/// be opened.
+pub(super) fn of_code(address: &str) -> Option<&'static str> {
     if address.is_empty() {
         return None;
     }
-    let Ok(url) = Url::parse(address) else { return Some("that is no address") };
+    let Ok(url) = Url::parse(address) else { return Some(NONE) };
     if url.scheme() != "https" {
         return Some("that is not https");
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Some("that has a user in front of its host");
+    if has_user(&url) {
+        return Some(USER);
     }
     let is_elsewhere = match url.host() {
         None => false,
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name != "localhost" && !name.ends_with(".localhost")
-        }
+        Some(Host::Domain(name)) => !is_local(name),
         Some(Host::Ipv4(address)) => is_public(address.into()),
         Some(Host::Ipv6(address)) => is_public(address.into()),
     };
     (!is_elsewhere).then_some("that is in a private network or on this machine")
+}
+
+/// Returns what is wrong with the address of a page that a person brings something back from, if anything is. Servers of
+/// one's own network have such pages, and programs on this machine.
+pub(in super::super) fn of_answer(address: &str) -> Option<&'static str> {
+    let Ok(url) = Url::parse(address) else { return Some(NONE) };
+    let is_here = match url.host() {
+        None => false,
+        Some(Host::Domain(name)) => is_local(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+    };
+    match url.scheme() {
+        _ if has_user(&url) => Some(USER),
+        "https" => None,
+        "http" if is_here => None,
+        _ => Some("that is not https"),
+    }
+}
+
+const NONE: &str = "that is no address";
+const USER: &str = "that has a user in front of its host";
+
+/// What looks like the host may be the user: `https://good.example@evil.example/`.
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn is_local(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -41,7 +70,7 @@ mod tests {
         for good in
             ["", "https://door.example/device?a=b", "https://door.example:8443", "https://93.184.216.34/"]
         {
-            assert_eq!(fault(good), None, "{good}");
+            assert_eq!(of_code(good), None, "{good}");
         }
         for (bad, expected) in [
             ("door.example", "that is no address"),
@@ -60,7 +89,19 @@ mod tests {
             ("https://[fd00::1]/", "that is in a private network or on this machine"),
             ("https://[fe80::1]/", "that is in a private network or on this machine"),
         ] {
-            assert_eq!(fault(bad), Some(expected), "{bad}");
+            assert_eq!(of_code(bad), Some(expected), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_brought_back_may_come_from_a_server_of_ones_own() {
+        for good in
+            ["https://10.0.0.7:6443/a?b", "https://door.example/", "http://localhost:1/", "http://[::1]/"]
+        {
+            assert_eq!(of_answer(good), None, "{good}");
+        }
+        for bad in ["", "door.example", "http://door.example/", "javascript:x", "file:///a", "https://a@b/"] {
+            assert!(of_answer(bad).is_some(), "{bad}");
         }
     }
 }

@@ -188,7 +188,7 @@ fn inputs_are_checked_unless_the_caller_says_otherwise() {
         Err("provider execution failed: input validation failed: inputs: validating root: validating \
              /properties/pin: maxLength: \"***REDACTED***\" contains 7 Unicode code points, more than 3"),
     );
-    let twice = "gh: key \"n\" is given more than once in one object; give it once";
+    let twice = "gh: a key is given more than once in one object; give it once";
     check(with_input(r#"{"n":1,"n":99}"#), Err(twice));
     check(with_input(r#"{"x":{"n":1,"n":99}}"#), Err(twice));
 

@@ -419,8 +419,12 @@ async fn a_person_is_asked_if_there_is_one() {
     let alone = guard(None, may_ask(&[], false));
     let nobody = PromptError::Unavailable("there is nobody to ask".to_owned());
     assert_eq!(alone.prompt_auth_response(&request).await, Err(nobody));
-    let asked = alone.with_person(Arc::new(Echo)).prompt_auth_response(&request).await;
+    let there = alone.with_person(Arc::new(Echo));
+    let asked = there.prompt_auth_response(&request).await;
     assert_eq!(asked.as_deref(), Ok("github door https://door.example"));
+    let astray = ResponseRequest { authorization_url: "http://door.example".to_owned(), ..request };
+    let why = r#"nobody is sent to "http://door.example": that is not https"#;
+    assert_eq!(there.prompt_auth_response(&astray).await, Err(PromptError::Unavailable(why.to_owned())));
 }
 
 /// Returns what is logged while a plugin asks, but for what it asks.

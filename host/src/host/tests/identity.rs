@@ -76,6 +76,19 @@ async fn the_list_has_what_is_known_and_what_was_granted() {
     assert_eq!(said, "access denied: auth handler \"\" is not in the allowed set");
 }
 
+#[tokio::test]
+async fn a_plugin_that_names_no_account_means_that_of_its_host() {
+    let house = House::new(&[("a.wasm", "auth:door"), ("one.wasm", "one")]);
+    let mut setup = host(&house).rooms.setup.clone();
+    setup.configuration.profile = Some("work".to_owned());
+    let host = Host::new(setup);
+    let asker = asker(&house, &host).await;
+    assert_eq!(token(asker.as_ref(), "door", "profile").await.as_deref(), Ok("work"));
+    let [handler, scope, own] = ["door", "profile", "own"].map(str::to_owned);
+    let request = TokenRequest { handler, scope, profile: Some(own), ..TokenRequest::default() };
+    assert_eq!(asker.auth_token(&request).await.unwrap().access_token, "own");
+}
+
 fn host_with_default(house: &House, default: &str) -> Host {
     let mut setup = host(house).rooms.setup.clone();
     setup.default_handler = Some(HandlerName::new(default));
