@@ -68,7 +68,7 @@ enum Carried {
     Nothing,
     /// A component that somebody known wrapped with another version: what the file says of it is not understood.
     Foreign,
-    Component(Wrapped),
+    Component(Box<Wrapped>),
 }
 
 impl Examined {
@@ -127,7 +127,8 @@ fn read(path: &Path, known: &KnownWrapped) -> Carried {
         Ok(None) => return Carried::Nothing,
         Ok(Some(bundle)) => {
             let origin = if is_genuine(bundle.seal()) { Origin::Known } else { Origin::Unknown };
-            return Carried::Component(Wrapped { manifest: bundle.manifest().clone(), origin });
+            let wrapped = Wrapped { manifest: bundle.manifest().clone(), origin };
+            return Carried::Component(Box::new(wrapped));
         }
         Err(error) => error,
     };
