@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use portcullis::Host;
 use portcullis::host::handlers::RegisteredHandler;
@@ -23,7 +23,7 @@ use crate::output::{Format, complain_aside};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
-use crate::{Session, ending, errors, setup};
+use crate::{Session, ending, errors, profile, setup};
 
 mod list;
 mod login;
@@ -77,31 +77,14 @@ struct Common {
     secrets_file: Option<PathBuf>,
 
     /// Account, of several that a handler keeps
-    #[arg(long, value_name = "NAME", value_parser = profile_name)]
+    #[arg(long, value_name = "NAME", value_parser = profile::parse)]
     profile: Option<String>,
 }
 
 impl Common {
     fn profile(&self) -> Option<String> {
-        profile(self.profile.as_deref())
+        profile::meant(self.profile.as_deref())
     }
-}
-
-/// Reads the name of an account, with upstream's rules of later releases.
-pub(crate) fn profile_name(text: &str) -> anyhow::Result<String> {
-    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let begins = text.bytes().next().is_none_or(|first| first.is_ascii_alphanumeric());
-    if !(begins && text.bytes().all(is_good) && text.len() <= 64) {
-        bail!("an account has a name of up to 64 letters, digits, - and _, of which the first is no mark");
-    }
-    Ok(text.to_owned())
-}
-
-/// Returns the account that is meant; `None` for the one that has no name, and no login with a name knows.
-pub(crate) fn profile(name: Option<&str>) -> Option<String> {
-    let is_usual =
-        |name: &str| ["", "default", "built-in"].iter().any(|usual| name.eq_ignore_ascii_case(usual));
-    name.filter(|name| !is_usual(name)).map(str::to_owned)
 }
 
 /// Which of a handler's logins is meant.
@@ -328,17 +311,6 @@ async fn status_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_usual_account_has_no_name_and_others_a_plain_one() {
-        for usual in ["", "default", "Built-In"] {
-            assert_eq!(profile(Some(&profile_name(usual).unwrap())), None, "{usual}");
-        }
-        assert_eq!(profile(Some(&profile_name("w-0_k").unwrap())).as_deref(), Some("w-0_k"));
-        for bad in ["-work", "_a", "a b", "a/../b", "\u{e9}", &"a".repeat(65)] {
-            assert!(profile_name(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_scope_that_says_nothing_is_none() {

@@ -37,6 +37,7 @@ mod moment;
 mod options;
 mod output;
 mod probe;
+mod profile;
 mod progress;
 mod run;
 mod setup;

@@ -20,7 +20,7 @@ use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
-use crate::{Session, auth, duration, ending, errors, inputs, setup};
+use crate::{Session, duration, ending, errors, inputs, profile, setup};
 
 mod directory;
 mod result;
@@ -92,7 +92,7 @@ pub(crate) struct RunArgs {
     secrets_file: Option<PathBuf>,
 
     /// Account that is meant where the provider asks who is logged in, of several that an auth handler keeps
-    #[arg(long, value_name = "NAME", value_parser = auth::profile_name)]
+    #[arg(long, value_name = "NAME", value_parser = profile::parse)]
     auth_profile: Option<String>,
 
     /// Do not ask for output while the provider runs
@@ -202,7 +202,7 @@ fn personal(session: &Session, args: &RunArgs, format: Format) -> Personal {
         person: None,
         prints: (format != Format::Quiet && !session.quiet)
             .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
-        profile: auth::profile(args.auth_profile.as_deref()),
+        profile: profile::meant(args.auth_profile.as_deref()),
         environment: args.env.map(|env| match env {
             EnvArg::Usual => Environment::Usual,
             EnvArg::Inherit => Environment::Inherit,
@@ -241,7 +241,7 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
             output_directory,
             conflict_strategy,
             backup: args.backup,
-            auth_profile: auth::profile(args.auth_profile.as_deref()),
+            auth_profile: profile::meant(args.auth_profile.as_deref()),
             ..Context::default()
         },
         timeout: None,

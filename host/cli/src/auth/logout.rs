@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
-use portcullis_contract::{Account, visible_line};
+use portcullis_contract::{Account, CallError, visible_line};
 
 use super::{AccountArgs, Clock, Common, Found, failed, find_some, last_of, note, on_host, status_of, tell};
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -73,7 +73,7 @@ pub(super) async fn main(
                 let account = args.account.account(&args.common, handler)?;
                 let failure = format!("Failed to check auth status for {}", handler.name());
                 let is_in = args.force || status_of(handler, &clock, &account, failure).await?.authenticated;
-                if !is_in && !keeps_tokens(handler, &clock, &account).await {
+                if !is_in && !keeps_tokens(handler, &clock, &account).await? {
                     note(session, &format!("Not currently authenticated with {name}.")).await;
                     return Ok(());
                 }
@@ -99,11 +99,21 @@ pub(super) async fn main(
     .await
 }
 
-/// Tells whether a handler keeps tokens, of whichever login: its status may be about one of several servers, whose names only
-/// the plugin knows, or about a login that has expired.
-async fn keeps_tokens(handler: &RegisteredHandler, clock: &Clock, account: &Account) -> bool {
-    let tokens = handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await;
-    tokens.is_ok_and(|tokens| !tokens.is_empty())
+/// Tells whether a handler keeps tokens, of whichever login: its status may be about one of several servers, whose names
+/// only the plugin knows, or about a login that has expired. One that refuses to list them counts as having none.
+async fn keeps_tokens(
+    handler: &RegisteredHandler,
+    clock: &Clock,
+    account: &Account,
+) -> Result<bool, Failure> {
+    match handler.list_cached_tokens(&clock.call, account.profile.as_deref()).await {
+        Ok(tokens) => Ok(!tokens.is_empty()),
+        Err(CallError::Refused(_) | CallError::Unimplemented) => Ok(false),
+        Err(error) => {
+            let failure = format!("Failed to list the tokens of {}", handler.name());
+            Err(failed(handler, clock, error, failure))
+        }
+    }
 }
 
 /// Asks whether all handlers are meant.
