@@ -5,8 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use thiserror::Error;
 
-/// A moment, in whole seconds since 1970-01-01T00:00:00Z.
-pub type UnixSeconds = i64;
+use crate::UnixSeconds;
 
 /// What one plugin may ask of its host.
 ///

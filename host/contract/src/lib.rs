@@ -21,6 +21,7 @@ mod grants;
 mod host_service;
 mod json;
 mod limits;
+mod moment;
 mod names;
 mod plugin;
 mod prints;
@@ -45,10 +46,10 @@ pub use grants::{
 };
 pub use host_service::{
     AuthHandlers, Claims, HostError, HostService, PromptError, ResponseRequest, Token, TokenRequest,
-    UnixSeconds,
 };
 pub use json::Json;
 pub use limits::{Limits, Resolved};
+pub use moment::{UnixSeconds, moment};
 pub use names::{
     AuthCapability, BackendName, Capability, Digest, DigestError, Flow, HandlerName, Kind, PluginName,
     ProviderName,

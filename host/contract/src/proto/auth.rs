@@ -12,11 +12,11 @@ use portcullis_proto as proto;
 use portcullis_proto::login_stream_message::Payload;
 
 use super::execute::{from_settings, to_settings};
-use super::host_service::{from_unix, to_unix};
+use super::host_service::to_unix;
 use super::{Answer, ConvertError, answer, non_empty, words};
 use crate::{
     AuthCapability, Claims, Configuration, DeviceCodePrompt, Flow, FlowAvailability, HandlerInfo,
-    HandlerName, LoginRequest, LoginResult, PROTOCOL_VERSION, Refusal,
+    HandlerName, LoginRequest, LoginResult, PROTOCOL_VERSION, Refusal, moment,
 };
 
 pub use tokens::Purged;
@@ -232,7 +232,7 @@ impl From<DeviceCodePrompt> for proto::DeviceCodePrompt {
 
 impl From<proto::LoginResult> for LoginResult {
     fn from(result: proto::LoginResult) -> Self {
-        Self { claims: result.claims.map(Claims::from), expires_at: from_unix(result.expires_at_unix) }
+        Self { claims: result.claims.map(Claims::from), expires_at: moment(result.expires_at_unix) }
     }
 }
 

@@ -5,7 +5,8 @@
 use portcullis_proto as proto;
 
 use super::{non_empty, words};
-use crate::{AuthHandlers, Claims, HostError, ResponseRequest, Token, TokenRequest, UnixSeconds};
+use crate::moment::GO_ZERO;
+use crate::{AuthHandlers, Claims, HostError, ResponseRequest, Token, TokenRequest, UnixSeconds, moment};
 
 /// What the host answered, or why it did not. A type of its own for the sake of `From`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +42,15 @@ fn from_text(text: String) -> HostError {
     }
 }
 
-const GO_ZERO: i64 = -62_135_596_800;
-
-/// Reads a moment. Upstream's senders say "never" with 0 or with Go's zero time (contract spec 7.4).
-pub(super) fn from_unix(seconds: i64) -> Option<UnixSeconds> {
-    (seconds != 0 && seconds != GO_ZERO).then_some(seconds)
-}
-
 /// Writes a moment for a field in which upstream says "never" with Go's zero time (contract spec 3.8): upstream's
 /// readers take 0 for 1970.
-pub(super) fn to_unix(moment: Option<UnixSeconds>) -> i64 {
-    moment.unwrap_or(GO_ZERO)
+pub(super) fn to_unix(of: Option<UnixSeconds>) -> i64 {
+    of.and_then(moment).unwrap_or(GO_ZERO)
+}
+
+/// Writes a moment for a field in which upstream says "never" with 0.
+pub(super) fn to_unix_or_0(of: Option<UnixSeconds>) -> i64 {
+    of.and_then(moment).unwrap_or_default()
 }
 
 impl From<HostAnswer<Option<String>>> for proto::GetSecretResponse {
@@ -158,8 +157,8 @@ impl From<proto::Claims> for Claims {
             email: claims.email,
             name: claims.name,
             username: claims.username,
-            issued_at: from_unix(claims.issued_at_unix),
-            expires_at: from_unix(claims.expires_at_unix),
+            issued_at: moment(claims.issued_at_unix),
+            expires_at: moment(claims.expires_at_unix),
         }
     }
 }
@@ -221,7 +220,7 @@ impl From<HostAnswer<Token>> for proto::GetAuthTokenResponse {
         Self {
             access_token: token.access_token,
             token_type: token.token_type,
-            expires_at_unix: token.expires_at.unwrap_or_default(),
+            expires_at_unix: to_unix_or_0(token.expires_at),
             scope: token.scope,
             error,
         }
@@ -233,7 +232,7 @@ impl From<proto::GetAuthTokenResponse> for HostAnswer<Token> {
         Self::read(response.error, || Token {
             access_token: response.access_token,
             token_type: response.token_type,
-            expires_at: from_unix(response.expires_at_unix),
+            expires_at: moment(response.expires_at_unix),
             scope: response.scope,
             ..Token::default()
         })
@@ -344,6 +343,8 @@ mod tests {
             let claims = Claims::from(message);
             assert_eq!((claims.issued_at, claims.expires_at), (read, read), "{wire}");
             assert_eq!(proto::Claims::from(claims).issued_at_unix, read.unwrap_or(-62_135_596_800));
+            let unread = Claims { issued_at: Some(wire), ..Claims::default() };
+            assert_eq!(proto::Claims::from(unread).issued_at_unix, read.unwrap_or(-62_135_596_800));
 
             let token = proto::GetAuthTokenResponse { expires_at_unix: wire, ..Default::default() };
             assert_eq!(HostAnswer::<Token>::from(token).0.map(|t| t.expires_at), Ok(read));

@@ -2,10 +2,10 @@
 
 use portcullis_proto as proto;
 
-use super::super::host_service::from_unix;
+use super::super::host_service::to_unix_or_0;
 use super::super::{ConvertError, non_empty};
 use super::{For, from_seconds, to_seconds};
-use crate::{AccessRequest, Account, AuthStatus, CachedToken, Claims, Token};
+use crate::{AccessRequest, Account, AuthStatus, CachedToken, Claims, Token, moment};
 
 impl From<For<Account>> for proto::LogoutRequest {
     fn from(logout: For<Account>) -> Self {
@@ -48,8 +48,8 @@ impl From<proto::GetStatusResponse> for AuthStatus {
         Self {
             authenticated: response.authenticated,
             claims: response.claims.map(Claims::from),
-            expires_at: from_unix(response.expires_at_unix),
-            last_refresh: from_unix(response.last_refresh_unix),
+            expires_at: moment(response.expires_at_unix),
+            last_refresh: moment(response.last_refresh_unix),
             tenant_id: response.tenant_id,
             identity_type: response.identity_type,
             client_id: response.client_id,
@@ -67,8 +67,8 @@ impl From<AuthStatus> for proto::GetStatusResponse {
         Self {
             authenticated: status.authenticated,
             claims: status.claims.map(proto::Claims::from),
-            expires_at_unix: status.expires_at.unwrap_or_default(),
-            last_refresh_unix: status.last_refresh.unwrap_or_default(),
+            expires_at_unix: to_unix_or_0(status.expires_at),
+            last_refresh_unix: to_unix_or_0(status.last_refresh),
             tenant_id: status.tenant_id,
             identity_type: status.identity_type,
             client_id: status.client_id,
@@ -128,9 +128,9 @@ impl From<proto::GetTokenResponse> for Token {
         Self {
             access_token: response.access_token,
             token_type: response.token_type,
-            expires_at: from_unix(response.expires_at_unix),
+            expires_at: moment(response.expires_at_unix),
             scope: response.scope,
-            cached_at: from_unix(response.cached_at_unix),
+            cached_at: moment(response.cached_at_unix),
             flow: response.flow,
             session_id: response.session_id,
         }
@@ -142,9 +142,9 @@ impl From<Token> for proto::GetTokenResponse {
         Self {
             access_token: token.access_token,
             token_type: token.token_type,
-            expires_at_unix: token.expires_at.unwrap_or_default(),
+            expires_at_unix: to_unix_or_0(token.expires_at),
             scope: token.scope,
-            cached_at_unix: token.cached_at.unwrap_or_default(),
+            cached_at_unix: to_unix_or_0(token.cached_at),
             flow: token.flow,
             session_id: token.session_id,
         }
@@ -172,8 +172,8 @@ impl From<proto::CachedTokenInfo> for CachedToken {
             scope: info.scope,
             token_type: info.token_type,
             flow: info.flow,
-            expires_at: from_unix(info.expires_at_unix),
-            cached_at: from_unix(info.cached_at_unix),
+            expires_at: moment(info.expires_at_unix),
+            cached_at: moment(info.cached_at_unix),
             is_expired: info.is_expired,
             session_id: info.session_id,
             fingerprint: info.fingerprint,
@@ -190,8 +190,8 @@ impl From<CachedToken> for proto::CachedTokenInfo {
             scope: token.scope,
             token_type: token.token_type,
             flow: token.flow,
-            expires_at_unix: token.expires_at.unwrap_or_default(),
-            cached_at_unix: token.cached_at.unwrap_or_default(),
+            expires_at_unix: to_unix_or_0(token.expires_at),
+            cached_at_unix: to_unix_or_0(token.cached_at),
             is_expired: token.is_expired,
             session_id: token.session_id,
             fingerprint: token.fingerprint,
