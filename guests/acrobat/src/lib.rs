@@ -144,10 +144,10 @@ impl Provider for Acrobat {
     }
 
     fn configure(&self, host: &Host<'_>, provider: &str, configuration: Configuration) -> Result<(), Error> {
-        if let Some(text) = configuration.settings.setting::<String>("refuse")? {
+        if let Some(text) = configuration.setting::<String>("refuse")? {
             return Err(Error::new(text));
         }
-        if let Some(name) = configuration.settings.setting::<String>("secret")? {
+        if let Some(name) = configuration.setting::<String>("secret")? {
             host.get_secret(&name)?;
         }
         let mut configurations = self.configurations.lock()?;
@@ -207,7 +207,7 @@ impl Acrobat {
             "ok" => json!({ "success": true }),
             "warn" => return Ok(warn(&input)),
             "context" => sight::of_request(&request.context)?,
-            "configured" => match self.configurations.lock()?.get(&request.provider) {
+            "configured" => match self.configurations.lock()?.get(request.provider.as_str()) {
                 Some(configuration) => sight::of_configuration(configuration)?,
                 None => Value::Null,
             },
@@ -339,7 +339,7 @@ portcullis_sdk::export!(Acrobat);
 
 #[cfg(test)]
 mod tests {
-    use portcullis_sdk::{Channel, Settings, Unavailable};
+    use portcullis_sdk::{Channel, Unavailable};
 
     use super::*;
 
@@ -374,7 +374,7 @@ mod tests {
         let acrobat = Acrobat::default();
         let host = Host::from_service(&Unavailable);
         let with = |settings: &str| Configuration {
-            settings: Settings::from_json(Json::from_text(settings)),
+            settings: Json::from_text(settings).fields("settings").expect("it is an object"),
             ..Configuration::default()
         };
 

@@ -71,7 +71,7 @@ fn of_solution(solution: &Solution) -> Value {
 }
 
 fn of_settings(settings: &Settings) -> Result<Value, Error> {
-    Ok(settings.as_json().parse()?)
+    Ok(Json::object(settings).parse()?)
 }
 
 fn of_json(json: Option<&Json>) -> Result<Value, Error> {

@@ -32,9 +32,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_sdk::{
-    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Claims, Configuration, DeviceCodePrompt,
-    Diagnostic, Error, FlowAvailability, HandlerInfo, Host, Json, LoginRequest, LoginResult, Prompts,
-    Refusal, ResponseRequest, Token, UnixSeconds,
+    AccessRequest, Account, AuthCapability, AuthHandler, AuthStatus, CachedToken, Claims, Configuration,
+    DeviceCodePrompt, Diagnostic, Error, Flow, FlowAvailability, HandlerInfo, HandlerName, Host, Json,
+    LoginRequest, LoginResult, Prompts, Refusal, ResponseRequest, Token, UnixSeconds,
 };
 use serde_json::{Map, Value};
 
@@ -87,29 +87,30 @@ impl Doorman {
 
 impl AuthHandler for Doorman {
     fn handlers(&self) -> Result<Vec<HandlerInfo>, Error> {
-        let info = |name: &str, display_name: &str, flows: &[&str], capabilities: &[&str]| HandlerInfo {
-            name: name.to_owned(),
-            display_name: display_name.to_owned(),
-            flows: flows.iter().map(|&flow| flow.to_owned()).collect(),
-            capabilities: capabilities.iter().map(|&capability| capability.to_owned()).collect(),
-        };
+        let info =
+            |name: &str, display_name: &str, flows: &[Flow], capabilities: &[AuthCapability]| HandlerInfo {
+                name: HandlerName::new(name),
+                display_name: display_name.to_owned(),
+                flows: flows.to_vec(),
+                capabilities: capabilities.to_vec(),
+            };
         let all = [
-            "scopes_on_login",
-            "scopes_on_token_request",
-            "tenant_id",
-            "hostname",
-            "callback_port",
-            "flow_override",
-            "token_hostname",
+            AuthCapability::SCOPES_ON_LOGIN,
+            AuthCapability::SCOPES_ON_TOKEN_REQUEST,
+            AuthCapability::TENANT_ID,
+            AuthCapability::HOSTNAME,
+            AuthCapability::CALLBACK_PORT,
+            AuthCapability::FLOW_OVERRIDE,
+            AuthCapability::TOKEN_HOSTNAME,
         ];
         Ok(vec![
-            info("door", "Door", &["device_code", "interactive", "pat"], &all),
-            info("side", "Side door", &["secret_knock"], &[]),
+            info("door", "Door", &[Flow::DEVICE_CODE, Flow::INTERACTIVE, Flow::PAT], &all),
+            info("side", "Side door", &[Flow::new("secret_knock")], &[]),
         ])
     }
 
     fn configure(&self, _: &Host<'_>, handler: &str, configuration: Configuration) -> Result<(), Error> {
-        let fails = configuration.settings.setting::<Value>("fail")?;
+        let fails = configuration.setting::<Value>("fail")?;
         let account = configuration.profile.as_deref().map(Value::from);
         if fails.is_some_and(|fails| fails == Value::Bool(true) || Some(fails) == account) {
             return Err(Error::new("configure refused"));
@@ -121,26 +122,23 @@ impl AuthHandler for Doorman {
         &self,
         host: &Host<'_>,
         prompts: &Prompts<'_>,
+        handler: &str,
         request: LoginRequest,
     ) -> Result<LoginResult, Error> {
-        let asks = self.at(&request.handler, |door| door.configuration.prompts_for_response)?;
-        let flow = match request.flow.as_str() {
-            "" => "device_code",
-            flow => flow,
-        };
-        let username = match flow {
+        let asks = self.at(handler, |door| door.configuration.prompts_for_response)?;
+        let flow = request.flow.unwrap_or(Flow::DEVICE_CODE).into_string();
+        let username = match flow.as_str() {
             "device_code" => device_code(host, prompts, &request.tenant_id)?,
             "interactive" if !asks => return Err(Error::new("the host asks nobody")),
             "interactive" => prompts.auth_response(ResponseRequest {
-                handler: request.handler.clone(),
+                handler: handler.to_owned(),
                 authorization_url: "https://door.example/authorize".to_owned(),
                 redirect_uri: format!("http://127.0.0.1:{}/", request.callback_port.unwrap_or(0)),
             })?,
             "pat" => host.get_secret("app.pat")?.ok_or_else(|| Error::new("no pat"))?,
             other => return Err(Error::new(format!("flow not supported: {other}"))),
         };
-        let flow = flow.to_owned();
-        let LoginRequest { handler, tenant_id, scopes, hostname, .. } = request;
+        let LoginRequest { tenant_id, scopes, hostname, .. } = request;
         let claims = (tenant_id != "no-claims").then(|| Claims {
             issuer: "https://door.example".to_owned(),
             subject: "s-1".to_owned(),
@@ -155,7 +153,7 @@ impl AuthHandler for Doorman {
         });
         let hostname = hostname.unwrap_or_default();
         let visitor = Visitor { claims: claims.clone(), flow, scopes, tenant_id, hostname };
-        self.at(&handler, |door| door.visitor = Some(visitor))?;
+        self.at(handler, |door| door.visitor = Some(visitor))?;
         Ok(LoginResult { claims, expires_at: Some(AN_HOUR_LATER) })
     }
 
@@ -190,8 +188,8 @@ impl AuthHandler for Doorman {
         })
     }
 
-    fn token(&self, _: &Host<'_>, request: AccessRequest) -> Result<Token, Error> {
-        self.at(&request.handler, |door| {
+    fn token(&self, _: &Host<'_>, handler: &str, request: AccessRequest) -> Result<Token, Error> {
+        self.at(handler, |door| {
             let Some(visitor) = &door.visitor else { return Err(Error::new("not authenticated")) };
             let known = door.tokens.iter().find(|token| token.scope == request.scope);
             if let Some(known) = known.filter(|_| !request.force_refresh) {
@@ -263,15 +261,14 @@ impl AuthHandler for Doorman {
 
     fn detect_available_flows(&self, _: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
         self.at(handler, |_| {
-            let flow = |flow: &str, available, reason: &str| FlowAvailability {
-                flow: flow.to_owned(),
-                available,
-                reason: reason.to_owned(),
+            let flow = |flow, available, reason: &str| {
+                let reason = reason.to_owned();
+                FlowAvailability { flow, available, reason }
             };
             vec![
-                flow("device_code", true, ""),
-                flow("interactive", false, "no browser"),
-                flow("pat", true, ""),
+                flow(Flow::DEVICE_CODE, true, ""),
+                flow(Flow::INTERACTIVE, false, "no browser"),
+                flow(Flow::PAT, true, ""),
             ]
         })
     }
@@ -340,7 +337,7 @@ portcullis_sdk::export_auth_handler!(Doorman);
 
 #[cfg(test)]
 mod tests {
-    use portcullis_sdk::{PromptError, PromptService, Settings, Unavailable};
+    use portcullis_sdk::{PromptError, PromptService, Unavailable};
 
     use super::*;
 
@@ -366,11 +363,12 @@ mod tests {
         flow: &str,
         tenant_id: &str,
     ) -> (Result<Option<String>, String>, Vec<String>) {
-        let (flow, tenant_id) = (flow.to_owned(), tenant_id.to_owned());
-        let (handler, callback_port) = ("door".to_owned(), Some(8765));
-        let request = LoginRequest { handler, flow, tenant_id, callback_port, ..LoginRequest::default() };
+        let flow = (!flow.is_empty()).then(|| Flow::new(flow));
+        let (tenant_id, callback_port) = (tenant_id.to_owned(), Some(8765));
+        let request = LoginRequest { flow, tenant_id, callback_port, ..LoginRequest::default() };
         let lin = Lin::default();
-        let result = doorman.login(&Host::from_service(HOST), &Prompts::from_service(&lin), request);
+        let (host, prompts) = (Host::from_service(HOST), Prompts::from_service(&lin));
+        let result = doorman.login(&host, &prompts, "door", request);
         let result = result.map(|result| result.claims.map(|claims| claims.username)).map_err(message);
         (result, lin.0.into_inner().unwrap())
     }
@@ -412,8 +410,8 @@ mod tests {
     #[test]
     fn a_setting_makes_the_configuration_fail() {
         let configured = |settings: &str, profile: Option<&str>| {
-            let (settings, profile) =
-                (Settings::from_json(Json::from_text(settings)), profile.map(str::to_owned));
+            let settings = Json::from_text(settings).fields("settings").unwrap();
+            let profile = profile.map(str::to_owned);
             let configuration = Configuration { settings, profile, ..Configuration::default() };
             Doorman::default().configure(&Host::from_service(HOST), "door", configuration).map_err(message)
         };
@@ -427,9 +425,9 @@ mod tests {
     fn tokens_are_kept_by_scope_until_they_are_purged_or_refreshed() {
         let (doorman, host) = (Doorman::default(), Host::from_service(HOST));
         let token = |scope: &str, force_refresh| {
-            let (handler, scope) = ("door".to_owned(), scope.to_owned());
-            let token = doorman
-                .token(&host, AccessRequest { handler, scope, force_refresh, ..AccessRequest::default() });
+            let request =
+                AccessRequest { scope: scope.to_owned(), force_refresh, ..AccessRequest::default() };
+            let token = doorman.token(&host, "door", request);
             token.map(|token| token.access_token).map_err(message)
         };
         assert_eq!(token("a", false), Err("not authenticated".to_owned()));

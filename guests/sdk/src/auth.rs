@@ -1,8 +1,9 @@
-//! What an auth handler plugin does, and the messages of doing it.
+//! What an auth handler plugin does.
 
-use std::fmt;
-
-use crate::{Claims, Configuration, Error, Host, Json, Prompts, Token, UnixSeconds};
+use crate::{
+    AccessRequest, Account, AuthStatus, CachedToken, Configuration, Error, FlowAvailability, HandlerInfo,
+    Host, Json, LoginRequest, LoginResult, Prompts, Token,
+};
 
 /// A plugin that offers auth handlers.
 ///
@@ -49,6 +50,7 @@ pub trait AuthHandler: Send + Sync + 'static {
         &self,
         host: &Host<'_>,
         prompts: &Prompts<'_>,
+        handler: &str,
         request: LoginRequest,
     ) -> Result<LoginResult, Error>;
 
@@ -71,7 +73,7 @@ pub trait AuthHandler: Send + Sync + 'static {
     /// # Errors
     ///
     /// When there is no token, because nobody is logged in, for instance.
-    fn token(&self, host: &Host<'_>, request: AccessRequest) -> Result<Token, Error>;
+    fn token(&self, host: &Host<'_>, handler: &str, request: AccessRequest) -> Result<Token, Error>;
 
     /// Describes the tokens that are kept, without the tokens themselves.
     ///
@@ -131,185 +133,5 @@ pub trait AuthHandler: Send + Sync + 'static {
     fn activate_server_mode(&self, host: &Host<'_>, settings: &Json) -> Result<(), Error> {
         let _ = (host, settings);
         Err(Error::Unimplemented)
-    }
-}
-
-/// What an auth handler says of itself.
-///
-/// ```
-/// use portcullis_sdk::HandlerInfo;
-///
-/// let info = HandlerInfo {
-///     name: "acme".into(),
-///     display_name: "Acme".into(),
-///     flows: vec!["device_code".into()],
-///     capabilities: vec!["scopes_on_login".into(), "tenant_id".into()],
-/// };
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandlerInfo {
-    /// The name that users write.
-    pub name: String,
-    /// The name for people.
-    pub display_name: String,
-    /// The ways to log in, such as `device_code`, `interactive`, `pat` or `client_credentials`.
-    pub flows: Vec<String>,
-    /// What a request may ask for, such as `scopes_on_login`, `tenant_id`, `hostname` or `callback_port`.
-    pub capabilities: Vec<String>,
-}
-
-/// A request to log somebody in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoginRequest {
-    /// The handler that is meant.
-    pub handler: String,
-    /// The tenant; may be empty.
-    pub tenant_id: String,
-    /// What the person is to agree to.
-    pub scopes: Vec<String>,
-    /// The way to log in; empty leaves the choice to the handler.
-    pub flow: String,
-    /// How long the person may take, in seconds; `None` leaves that to the handler, which is the one to enforce it.
-    pub timeout: Option<i64>,
-    /// The account that is meant, of several.
-    pub profile: Option<String>,
-    /// The machine to log in to, for services that one can run oneself.
-    pub hostname: Option<String>,
-    /// The port at which an `interactive` flow is to wait for the browser.
-    pub callback_port: Option<i32>,
-}
-
-/// The result of a login.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoginResult {
-    /// Who it was, if that is known.
-    pub claims: Option<Claims>,
-    /// Until when the login is good.
-    pub expires_at: Option<UnixSeconds>,
-}
-
-/// Which of a handler's accounts is meant; `None` is its own default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// The account, of several.
-    pub profile: Option<String>,
-    /// The machine that it is on.
-    pub hostname: Option<String>,
-}
-
-/// How things stand with an account. Empty texts are unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthStatus {
-    /// Whether somebody is logged in.
-    pub authenticated: bool,
-    /// Who it is.
-    pub claims: Option<Claims>,
-    /// Until when the login is good.
-    pub expires_at: Option<UnixSeconds>,
-    /// When the login was last renewed.
-    pub last_refresh: Option<UnixSeconds>,
-    /// The tenant.
-    pub tenant_id: String,
-    /// For instance `user`, `service-principal` or `workload-identity`.
-    pub identity_type: String,
-    /// The application.
-    pub client_id: String,
-    /// The file from which tokens come.
-    pub token_file: String,
-    /// What was agreed to.
-    pub scopes: Vec<String>,
-    /// Why nobody is logged in.
-    pub reason: String,
-    /// How they logged in.
-    pub flow: String,
-    /// The machine that they logged in to.
-    pub hostname: String,
-}
-
-/// A request for an access token.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct AccessRequest {
-    /// The handler that is meant.
-    pub handler: String,
-    /// What the token is for.
-    pub scope: String,
-    /// How long it has to stay valid, in seconds.
-    pub min_valid_for: i64,
-    /// Whether to obtain a new token even if a kept one is valid.
-    pub force_refresh: bool,
-    /// The account that is meant, of several.
-    pub profile: Option<String>,
-    /// On whose behalf a server asks.
-    pub server_context: Option<String>,
-    /// Who asks.
-    pub caller: Option<String>,
-    /// The token that proves who the caller's user is, to be exchanged for the new one. A secret.
-    pub assertion: Option<String>,
-    /// The machine that the token is for.
-    pub hostname: Option<String>,
-}
-
-/// Shows everything but the assertion.
-impl fmt::Debug for AccessRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessRequest")
-            .field("handler", &self.handler)
-            .field("scope", &self.scope)
-            .field("min_valid_for", &self.min_valid_for)
-            .field("force_refresh", &self.force_refresh)
-            .field("profile", &self.profile)
-            .field("server_context", &self.server_context)
-            .field("caller", &self.caller)
-            .field("hostname", &self.hostname)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A kept token, without the token itself. Empty texts are unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CachedToken {
-    /// The handler that keeps it.
-    pub handler: String,
-    /// `access` or `refresh`.
-    pub token_kind: String,
-    /// What it is for.
-    pub scope: String,
-    /// For instance `Bearer`.
-    pub token_type: String,
-    /// How it was obtained.
-    pub flow: String,
-    /// Until when it is valid.
-    pub expires_at: Option<UnixSeconds>,
-    /// Since when it is kept.
-    pub cached_at: Option<UnixSeconds>,
-    /// Whether it has expired.
-    pub is_expired: bool,
-    /// The session that it belongs to.
-    pub session_id: String,
-    /// A short text that stands for the identity it belongs to, such as the start of a digest.
-    pub fingerprint: String,
-    /// The machine that it is for.
-    pub hostname: String,
-}
-
-/// Whether a flow could work here and now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlowAvailability {
-    /// The flow.
-    pub flow: String,
-    /// Whether it could.
-    pub available: bool,
-    /// Why not.
-    pub reason: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_assertion_is_never_shown() {
-        let request = AccessRequest { assertion: Some("s3cret".to_owned()), ..AccessRequest::default() };
-        assert!(!format!("{request:?}").contains("s3cret"));
     }
 }

@@ -16,7 +16,7 @@ use bindings::provider::portcullis::plugin::{control, identity, log, output, sec
 
 use crate::{
     AuthHandlers, Channel, Claims, Closed, Configuration, DeviceCodePrompt, Diagnostic, Error, Host, Json,
-    Level, PromptError, Refusal, ResponseRequest, Settings, Severity, Token, TokenRequest,
+    Level, PromptError, Refusal, ResponseRequest, Severity, Token, TokenRequest,
 };
 
 /// The one plugin of a library, as the macros that export it find it.
@@ -136,19 +136,10 @@ impl From<Diagnostic> for wit::Diagnostic {
     }
 }
 
-impl From<wit::Configuration> for Configuration {
-    fn from(configuration: wit::Configuration) -> Self {
-        let wit::Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response } =
-            configuration;
-        Self {
-            quiet,
-            no_color,
-            binary_name,
-            settings: Settings::from_json(Json::from_text(settings)),
-            profile,
-            prompts_for_response,
-        }
-    }
+fn configuration(from: wit::Configuration) -> Result<Configuration, Error> {
+    let wit::Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response } = from;
+    let settings = Json::from_text(settings).fields("settings")?;
+    Ok(Configuration { quiet, no_color, binary_name, settings, profile, prompts_for_response })
 }
 
 impl From<wit::Claims> for Claims {

@@ -74,7 +74,8 @@
 //!
 //! The tour:
 //!
-//! - [`Provider`] is the trait of a provider; [`Execute`], [`Output`] and [`Descriptor`] are its messages;
+//! - [`Provider`] is the trait of a provider; [`Execute`], [`Output`] and [`Descriptor`] are its messages, which are the
+//!   host's own;
 //! - [`AuthHandler`] is the trait of plugins that log people in and issue tokens; [`export_auth_handler!`] is its
 //!   macro;
 //! - [`Host`] is what a plugin may ask of its host: secrets, identity, the log, the time that is left;
@@ -95,8 +96,8 @@
 //! use std::sync::Mutex;
 //!
 //! use portcullis_sdk::{
-//!     Account, AuthHandler, Claims, DeviceCodePrompt, Error, AccessRequest, HandlerInfo, Host, LoginRequest, LoginResult, Prompts,
-//!     AuthStatus, Token,
+//!     AccessRequest, Account, AuthHandler, AuthStatus, Claims, DeviceCodePrompt, Error, Flow, HandlerInfo, HandlerName, Host,
+//!     LoginRequest, LoginResult, Prompts, Token,
 //! };
 //!
 //! #[derive(Default)]
@@ -106,14 +107,17 @@
 //!
 //! impl AuthHandler for Acme {
 //!     fn handlers(&self) -> Result<Vec<HandlerInfo>, Error> {
-//!         let (name, display_name) = ("acme".to_owned(), "Acme".to_owned());
-//!         let flows = vec!["device_code".to_owned()];
-//!         Ok(vec![HandlerInfo { name, display_name, flows, capabilities: Vec::new() }])
+//!         Ok(vec![HandlerInfo {
+//!             name: HandlerName::new("acme"),
+//!             display_name: "Acme".to_owned(),
+//!             flows: vec![Flow::DEVICE_CODE],
+//!             capabilities: Vec::new(),
+//!         }])
 //!     }
 //!
-//!     fn login(&self, _: &Host, prompts: &Prompts, request: LoginRequest) -> Result<LoginResult, Error> {
-//!         if request.handler != "acme" {
-//!             return Err(Error::unknown_handler(&request.handler));
+//!     fn login(&self, _: &Host, prompts: &Prompts, handler: &str, _: LoginRequest) -> Result<LoginResult, Error> {
+//!         if handler != "acme" {
+//!             return Err(Error::unknown_handler(handler));
 //!         }
 //!         prompts.device_code(DeviceCodePrompt {
 //!             user_code: "ABCD-1234".to_owned(),
@@ -136,7 +140,7 @@
 //!         Ok(AuthStatus { authenticated: claims.is_some(), claims, ..AuthStatus::default() })
 //!     }
 //!
-//!     fn token(&self, _: &Host, request: AccessRequest) -> Result<Token, Error> {
+//!     fn token(&self, _: &Host, _handler: &str, request: AccessRequest) -> Result<Token, Error> {
 //!         if self.who.lock().unwrap().is_none() {
 //!             return Err(Error::new("not authenticated"));
 //!         }
@@ -150,8 +154,7 @@
 //! use portcullis_sdk::Unavailable;
 //!
 //! let (acme, host, nobody) = (Acme::default(), Host::from_service(&Unavailable), Prompts::from_service(&Unavailable));
-//! let login = LoginRequest { handler: "acme".to_owned(), ..LoginRequest::default() };
-//! let result = acme.login(&host, &nobody, login).expect("a code is all it takes");
+//! let result = acme.login(&host, &nobody, "acme", LoginRequest::default()).expect("a code is all it takes");
 //! assert_eq!(result.claims.expect("somebody logged in").username, "ada");
 //! assert!(acme.status(&host, "acme", &Account::default()).expect("it always knows").authenticated);
 //! # }
@@ -161,11 +164,7 @@ mod auth;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod component;
-mod descriptor;
-mod error;
 mod host;
-mod identity;
-mod json;
 #[cfg(all(feature = "native", not(target_family = "wasm")))]
 pub mod native;
 mod prompts;
@@ -174,17 +173,20 @@ mod provider;
 mod service;
 mod sink;
 
-pub use auth::{
-    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, FlowAvailability, HandlerInfo,
-    LoginRequest, LoginResult,
-};
-pub use descriptor::{Capability, Contact, Descriptor, Example, Link, Operation};
-pub use error::{Diagnostic, Error, Refusal, Severity};
+pub use auth::AuthHandler;
 pub use host::{Host, HostError, Level};
-pub use identity::{AuthHandlers, Claims, Token, TokenRequest, UnixSeconds};
-pub use json::{Json, Settings};
-pub use prompts::{DeviceCodePrompt, PromptError, Prompts, ResponseRequest};
-pub use provider::{Configuration, Context, Execute, Iteration, Output, Provider, Solution};
+#[doc(inline)]
+pub use portcullis_contract::PluginError as Error;
+#[doc(inline)]
+pub use portcullis_contract::{
+    AccessRequest, Account, AuthCapability, AuthHandlers, AuthStatus, CachedToken, Capability, Claims,
+    Configuration, Contact, Context, Descriptor, DeviceCodePrompt, Diagnostic, Example, Execute, Flow,
+    FlowAvailability, HandlerInfo, HandlerName, Iteration, Json, Link, LoginRequest, LoginResult, Operation,
+    Output, ProviderName, Refusal, ResponseRequest, Settings, Severity, Solution, Token, TokenRequest,
+    UnixSeconds,
+};
+pub use prompts::{PromptError, Prompts};
+pub use provider::Provider;
 #[cfg(not(target_family = "wasm"))]
 pub use service::{HostService, PromptService, Unavailable};
 pub use sink::{Channel, Closed, Sink};

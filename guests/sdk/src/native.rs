@@ -51,7 +51,6 @@
 
 mod auth;
 mod call;
-mod convert;
 mod host;
 mod provider;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{DeviceCodePrompt, ResponseRequest};
+
 /// Shows a person something during a login, and asks them; valid for that call only.
 ///
 /// A plugin cannot tell whether anybody looks: a host that shows nothing accepts every device code and drops it.
@@ -65,47 +67,6 @@ impl<'a> Prompts<'a> {
 impl fmt::Debug for Prompts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prompts").finish_non_exhaustive()
-    }
-}
-
-/// A code that a person enters somewhere else.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct DeviceCodePrompt {
-    /// The code.
-    pub user_code: String,
-    /// Where it is entered.
-    pub verification_uri: String,
-    /// What to do, in a sentence.
-    pub message: String,
-}
-
-/// Shows the address, and not the code or the message, which may repeat the code.
-impl fmt::Debug for DeviceCodePrompt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceCodePrompt")
-            .field("verification_uri", &self.verification_uri)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An address that a person visits, and whose answer they bring back.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ResponseRequest {
-    /// The handler that asks.
-    pub handler: String,
-    /// The address.
-    pub authorization_url: String,
-    /// Where that page sends the browser afterwards.
-    pub redirect_uri: String,
-}
-
-/// Leaves out the address: it is good for one login, whoever opens it.
-impl fmt::Debug for ResponseRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseRequest")
-            .field("handler", &self.handler)
-            .field("redirect_uri", &self.redirect_uri)
-            .finish_non_exhaustive()
     }
 }
 

@@ -131,7 +131,8 @@ pub struct LoginRequest {
     pub scopes: Vec<String>,
     /// The way of logging in; `None` lets the handler choose.
     pub flow: Option<Flow>,
-    /// How long the person may take; `None` leaves that to the handler. The wire has whole seconds.
+    /// How long the person may take; `None` leaves that to the handler, which is the one to enforce it. The wire has whole
+    /// seconds.
     pub timeout: Option<Duration>,
     /// The account that is meant, of several.
     pub profile: Option<String>,
@@ -247,7 +248,7 @@ pub struct AccessRequest {
     pub server_context: Option<String>,
     /// Who asks the server: by convention `server`, `user` or `machine`.
     pub caller: Option<String>,
-    /// The token that the caller presented. A secret.
+    /// The token that the caller presented, to be exchanged for the new one. A secret.
     pub assertion: Option<String>,
     /// The server that is meant, of several.
     pub hostname: Option<String>,

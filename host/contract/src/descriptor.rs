@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{Capability, Json};
 
 /// What a provider says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Hosts insist on a name, a version, an API version, a description, at least one capability, and an output schema for each
+/// capability. Everything else may stay as [`Default`] has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// The name it is registered under; not always the one it is advertised under.
     pub name: String,
@@ -24,15 +27,17 @@ pub struct Descriptor {
     pub category: String,
     /// The modes in which it can be called, first choice first.
     pub capabilities: Vec<Capability>,
-    /// For instance `v1`.
+    /// The contract's version: `v1` today.
     pub api_version: String,
-    /// The JSON Schema of its input.
+    /// The JSON Schema of its input; `None` accepts anything.
     pub schema: Option<Json>,
-    /// The JSON Schemas of its outputs.
+    /// The JSON Schemas of its outputs, as objects with some properties: in `action`, `state` and `kubeconfig` a boolean
+    /// `success`, in `validation` a boolean `valid` and an array `errors`, in `authentication` a boolean `authenticated` and a
+    /// string `token`.
     pub output_schemas: BTreeMap<Capability, Json>,
     /// The names of inputs and outputs whose values are secret.
     pub sensitive_fields: Vec<String>,
-    /// Values of the input `operation` that change something.
+    /// Values of the input `operation` that change something, and are refused outside of `action`, `state` and `kubeconfig`.
     ///
     /// `None` means unknown; an empty list means that all of them only read. The wire cannot tell the
     /// two apart, so a native plugin's empty list arrives as `None` (contract spec 2.4).
@@ -55,6 +60,34 @@ pub struct Descriptor {
     pub deprecated: bool,
     /// Whether it may still change.
     pub beta: bool,
+}
+
+/// Everything is empty except the API version, which is `v1`.
+impl Default for Descriptor {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            display_name: String::new(),
+            description: String::new(),
+            version: String::new(),
+            category: String::new(),
+            capabilities: Vec::new(),
+            api_version: "v1".to_owned(),
+            schema: None,
+            output_schemas: BTreeMap::new(),
+            sensitive_fields: Vec::new(),
+            write_operations: None,
+            operations: Vec::new(),
+            has_extract_dependencies: false,
+            tags: Vec::new(),
+            icon: String::new(),
+            links: Vec::new(),
+            examples: Vec::new(),
+            maintainers: Vec::new(),
+            deprecated: false,
+            beta: false,
+        }
+    }
 }
 
 /// One operation of a provider that has several (contract spec 1.9).

@@ -24,13 +24,18 @@ impl Json {
     /// The text of `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self { text: "null".to_owned(), is_known: true }
+        Self::from_json("null".to_owned())
     }
 
     /// Takes text as it is, without a check.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_known: false }
+    }
+
+    /// Takes text that is known to be JSON.
+    pub(crate) fn from_json(text: String) -> Self {
+        Self { text, is_known: true }
     }
 
     /// Takes text as it is, if it is JSON. The check takes linear time, does not recurse, and is remembered.
@@ -40,7 +45,7 @@ impl Json {
     /// What is wrong with it.
     pub fn read(text: String) -> Result<Self, serde_json::Error> {
         let IgnoredAny = serde_json::from_str(&text)?;
-        Ok(Self { text, is_known: true })
+        Ok(Self::from_json(text))
     }
 
     /// Checks that it is JSON, unless that is known.
@@ -69,7 +74,7 @@ impl Json {
             }
         }
         text.push('}');
-        Self { text, is_known: true }
+        Self::from_json(text)
     }
 
     /// Returns the text.
@@ -151,6 +156,11 @@ mod tests {
         for bad in ["", "{oops", "1 2", "1,\"streamed\":true"] {
             assert!(Json::read(bad.to_owned()).is_err() && Json::from_text(bad).check().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn debug_does_not_show_what_a_text_says() {
+        assert_eq!(format!("{:?}", Json::from_text(r#""hush""#)), "Json(6 bytes)");
     }
 
     #[test]

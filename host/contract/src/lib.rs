@@ -9,6 +9,9 @@
 //!   and *why was it refused*;
 //! - [`Grants`] and [`Limits`] say what a plugin may touch, and how much of it.
 //!
+//! The same types are what the author of a plugin works with, by way of the SDK; for them it can be read what is in them
+//! ([`Json::decode`] and its like).
+//!
 //! There is no I/O here, no clock and no runtime: traits and plain types alone. With the feature
 //! `proto` the types convert to and from the messages of the wire (`From` for what leaves us,
 //! `TryFrom` for what comes in).
@@ -16,6 +19,7 @@
 mod auth;
 mod backend;
 mod chain;
+mod decode;
 mod descriptor;
 mod grants;
 mod host_service;
@@ -24,6 +28,7 @@ mod limits;
 mod moment;
 mod names;
 mod plugin;
+mod plugin_error;
 mod prints;
 #[cfg(feature = "proto")]
 pub mod proto;
@@ -55,6 +60,7 @@ pub use names::{
     ProviderName,
 };
 pub use plugin::{Amount, CallError, LimitName, Plugin, PluginInfo, StopReason};
+pub use plugin_error::PluginError;
 pub use prints::{PrintStream, Prints};
 pub use provider::{
     Call, Chunk, Configuration, Context, Execute, Iteration, Output, Provider, Settings, Solution,

@@ -26,6 +26,18 @@ macro_rules! taken_as_it_is {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Returns the name as text, owned.
+            #[must_use]
+            pub fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                Self::new(name)
+            }
         }
 
         impl fmt::Display for $name {
@@ -67,6 +79,12 @@ macro_rules! vocabulary {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// Returns the word as text, owned.
+            #[must_use]
+            pub fn into_string(self) -> String {
+                self.0.into_owned()
             }
 
             /// Returns whether the contract knows this word.

@@ -57,7 +57,7 @@ pub struct PluginInfo {
 #[non_exhaustive]
 pub enum CallError {
     /// The plugin understood the request and declined it. Retrying changes nothing.
-    #[error(transparent)]
+    #[error("{0}")]
     Refused(Refusal),
     /// The plugin does not offer this call. Upstream's fallbacks start here (contract spec 4.7).
     #[error("the plugin does not implement this call")]

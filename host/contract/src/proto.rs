@@ -18,6 +18,7 @@ mod output;
 mod schema;
 
 use std::error::Error;
+use std::fmt::Display;
 
 use bytes::Bytes;
 use portcullis_proto as proto;
@@ -103,8 +104,8 @@ fn error_text(refusal: &Refusal) -> String {
     non_empty(refusal.message.clone()).unwrap_or_else(|| words(refusal))
 }
 
-/// Returns what is shown of an error, which is never empty: an empty text would mean success.
-fn words(error: &impl Error) -> String {
+/// Returns what is shown of it, which is never empty: an empty text would mean success.
+fn words(error: &impl Display) -> String {
     non_empty(error.to_string()).unwrap_or_else(|| "no reason given".to_owned())
 }
 

@@ -111,8 +111,8 @@ pub struct Execute {
 impl Execute {
     /// Makes a request without any context.
     #[must_use]
-    pub fn new(provider: ProviderName, input: Json) -> Self {
-        Self { provider, input, context: Context::default() }
+    pub fn new(provider: impl Into<ProviderName>, input: Json) -> Self {
+        Self { provider: provider.into(), input, context: Context::default() }
     }
 }
 
@@ -186,7 +186,7 @@ pub struct Output {
     pub warnings: Vec<String>,
     /// A JSON object of things beside the value.
     pub metadata: Option<Json>,
-    /// Whether the user has seen the value already.
+    /// Whether the user has seen the value already, so that it need not be shown.
     pub streamed: bool,
     /// The plugin's remarks. Upstream shows none on success; we log them.
     pub diagnostics: Vec<Diagnostic>,

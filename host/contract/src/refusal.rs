@@ -1,16 +1,25 @@
 //! A refusal: a plugin's own error, in its own words.
 
-use std::error::Error;
 use std::fmt;
 
 /// Why a plugin declined a request, in its own words, for the user. Retrying changes nothing.
+///
+/// ```
+/// use portcullis_contract::{Diagnostic, Refusal};
+///
+/// let missing = Diagnostic::error("no such file").detail("/etc/a").attribute("path");
+/// let refusal = Refusal::new("cannot read /etc/a").exit_code(4).diagnostic(missing);
+/// assert_eq!(refusal.to_string(), "no such file: /etc/a (attribute: path)");
+/// ```
+///
+/// It is no [`std::error::Error`], so that the error of a plugin's author can be made of it and of every such error alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// What the plugin said.
     pub message: String,
-    /// The exit code that it named; never 0.
+    /// The exit code to end with; never 0.
     pub exit_code: Option<i32>,
-    /// Its remarks.
+    /// Its remarks. Those that are errors are shown in place of the message.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -19,6 +28,20 @@ impl Refusal {
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Sets the exit code to end with. 0 sets none.
+    #[must_use]
+    pub fn exit_code(mut self, code: i32) -> Self {
+        self.exit_code = (code != 0).then_some(code);
+        self
+    }
+
+    /// Adds a remark.
+    #[must_use]
+    pub fn diagnostic(mut self, diagnostic: Diagnostic) -> Self {
+        self.diagnostics.push(diagnostic);
+        self
     }
 
     /// Returns the diagnostics of severity *error*, one to a line; `None` when there are none.
@@ -39,8 +62,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Error for Refusal {}
-
 /// One remark of a plugin on what it was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -52,6 +73,34 @@ pub struct Diagnostic {
     pub detail: String,
     /// The input that it is about; may be empty.
     pub attribute: String,
+}
+
+impl Diagnostic {
+    /// Makes a remark that says why the request fails.
+    #[must_use]
+    pub fn error(summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, summary: summary.into(), ..Self::default() }
+    }
+
+    /// Makes a remark that warns the user.
+    #[must_use]
+    pub fn warning(summary: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, summary: summary.into(), ..Self::default() }
+    }
+
+    /// Adds details.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Names the input that it is about.
+    #[must_use]
+    pub fn attribute(mut self, attribute: impl Into<String>) -> Self {
+        self.attribute = attribute.into();
+        self
+    }
 }
 
 /// How bad a [`Diagnostic`] is.
@@ -108,16 +157,17 @@ mod tests {
     /// Contract items 102, 103 and 106.
     #[test]
     fn only_diagnostics_that_are_errors_take_the_place_of_the_message() {
-        let remark = |severity, summary: &str| Diagnostic {
-            severity,
-            summary: summary.to_owned(),
-            ..Diagnostic::default()
-        };
-        let mut refusal = Refusal::new("no");
-        refusal.diagnostics = vec![remark(Severity::Warning, "w"), remark(Severity::Invalid, "i")];
+        let unsaid = Diagnostic { summary: "i".to_owned(), ..Diagnostic::default() };
+        let refusal = Refusal::new("no").diagnostic(Diagnostic::warning("w")).diagnostic(unsaid);
         assert_eq!(refusal.to_string(), "no");
 
-        refusal.diagnostics.extend([remark(Severity::Error, "one"), remark(Severity::Error, "two")]);
+        let refusal = refusal.diagnostic(Diagnostic::error("one")).diagnostic(Diagnostic::error("two"));
         assert_eq!(refusal.to_string(), "one\ntwo");
+    }
+
+    #[test]
+    fn exit_code_0_is_none() {
+        assert_eq!(Refusal::new("no").exit_code(3).exit_code, Some(3));
+        assert_eq!(Refusal::new("no").exit_code(3).exit_code(0).exit_code, None);
     }
 }

@@ -1,13 +1,14 @@
 //! An auth handler as a component: its exports, and the crossing of its messages.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as exports;
 use crate::component::bindings::provider::portcullis::plugin::types as wit;
-use crate::component::{Exports, Imports, all, host};
+use crate::component::{Exports, Imports, all, configuration, host};
 use crate::{
-    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Claims, FlowAvailability, HandlerInfo,
-    Json, LoginRequest, LoginResult, Prompts, Token,
+    AccessRequest, Account, AuthCapability, AuthHandler, AuthStatus, CachedToken, Claims, Flow,
+    FlowAvailability, HandlerInfo, Json, LoginRequest, LoginResult, Prompts, Token,
 };
 
 impl<E: Exports> exports::Guest for E
@@ -18,8 +19,8 @@ where
         Ok(all(E::plugin().handlers()?))
     }
 
-    fn configure(handler: String, configuration: wit::Configuration) -> Result<(), wit::PluginError> {
-        Ok(E::plugin().configure(&host(), &handler, configuration.into())?)
+    fn configure(handler: String, told: wit::Configuration) -> Result<(), wit::PluginError> {
+        Ok(E::plugin().configure(&host(), &handler, configuration(told)?)?)
     }
 
     fn login(
@@ -27,7 +28,7 @@ where
         request: exports::LoginRequest,
     ) -> Result<exports::LoginResult, wit::PluginError> {
         let prompts = Prompts::from_imports(Imports(PhantomData));
-        Ok(E::plugin().login(&host(), &prompts, login(handler, request))?.into())
+        Ok(E::plugin().login(&host(), &prompts, &handler, request.into())?.into())
     }
 
     fn logout(handler: String, account: exports::Account) -> Result<(), wit::PluginError> {
@@ -39,7 +40,7 @@ where
     }
 
     fn get_token(handler: String, request: exports::TokenRequest) -> Result<wit::Token, wit::PluginError> {
-        Ok(E::plugin().token(&host(), get_token(handler, request))?.into())
+        Ok(E::plugin().token(&host(), &handler, request.into())?.into())
     }
 
     fn list_cached_tokens(
@@ -68,40 +69,54 @@ where
     }
 }
 
-fn login(handler: String, request: exports::LoginRequest) -> LoginRequest {
-    let exports::LoginRequest { tenant_id, scopes, flow, timeout, profile, hostname, callback_port } =
-        request;
-    LoginRequest { handler, tenant_id, scopes, flow, timeout, profile, hostname, callback_port }
+impl From<exports::LoginRequest> for LoginRequest {
+    fn from(request: exports::LoginRequest) -> Self {
+        let exports::LoginRequest { tenant_id, scopes, flow, timeout, profile, hostname, callback_port } =
+            request;
+        let flow = (!flow.is_empty()).then(|| Flow::new(flow));
+        Self { tenant_id, scopes, flow, timeout: timeout.map(seconds), profile, hostname, callback_port }
+    }
 }
 
-fn get_token(handler: String, request: exports::TokenRequest) -> AccessRequest {
-    let exports::TokenRequest {
-        scope,
-        min_valid_for,
-        force_refresh,
-        profile,
-        server_context,
-        caller,
-        assertion,
-        hostname,
-    } = request;
-    AccessRequest {
-        handler,
-        scope,
-        min_valid_for,
-        force_refresh,
-        profile,
-        server_context,
-        caller,
-        assertion,
-        hostname,
+impl From<exports::TokenRequest> for AccessRequest {
+    fn from(request: exports::TokenRequest) -> Self {
+        let exports::TokenRequest {
+            scope,
+            min_valid_for,
+            force_refresh,
+            profile,
+            server_context,
+            caller,
+            assertion,
+            hostname,
+        } = request;
+        Self {
+            scope,
+            min_valid_for: seconds(min_valid_for),
+            force_refresh,
+            profile,
+            server_context,
+            caller,
+            assertion,
+            hostname,
+        }
     }
+}
+
+/// Reads a length of time; a negative one counts as none.
+fn seconds(of: i64) -> Duration {
+    Duration::from_secs(u64::try_from(of).unwrap_or_default())
 }
 
 impl From<HandlerInfo> for exports::HandlerInfo {
     fn from(info: HandlerInfo) -> Self {
         let HandlerInfo { name, display_name, flows, capabilities } = info;
-        Self { name, display_name, flows, capabilities }
+        Self {
+            name: name.into_string(),
+            display_name,
+            flows: flows.into_iter().map(Flow::into_string).collect(),
+            capabilities: capabilities.into_iter().map(AuthCapability::into_string).collect(),
+        }
     }
 }
 
@@ -159,7 +174,7 @@ impl From<CachedToken> for exports::CachedToken {
 impl From<FlowAvailability> for exports::FlowAvailability {
     fn from(flow: FlowAvailability) -> Self {
         let FlowAvailability { flow, available, reason } = flow;
-        Self { flow, available, reason }
+        Self { flow: flow.into_string(), available, reason }
     }
 }
 

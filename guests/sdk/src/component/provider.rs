@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 
 use crate::component::bindings::provider::exports::portcullis::plugin::provider as exports;
 use crate::component::bindings::provider::portcullis::plugin::types as wit;
-use crate::component::{Exports, Imports, all, host};
+use crate::component::{Exports, Imports, all, configuration, host};
 use crate::{
-    Capability, Contact, Context, Descriptor, Example, Execute, Iteration, Json, Link, Operation, Output,
-    Provider, Settings, Sink, Solution,
+    Capability, Contact, Context, Descriptor, Error, Example, Execute, Iteration, Json, Link, Operation,
+    Output, Provider, ProviderName, Settings, Sink, Solution,
 };
 
 impl<E: Exports> exports::Guest for E
@@ -22,8 +22,8 @@ where
         Ok(E::plugin().describe(&provider)?.into())
     }
 
-    fn configure(provider: String, configuration: wit::Configuration) -> Result<(), wit::PluginError> {
-        Ok(E::plugin().configure(&host(), &provider, configuration.into())?)
+    fn configure(provider: String, told: wit::Configuration) -> Result<(), wit::PluginError> {
+        Ok(E::plugin().configure(&host(), &provider, configuration(told)?)?)
     }
 
     fn execute(
@@ -31,7 +31,7 @@ where
         input: String,
         context: wit::ExecutionContext,
     ) -> Result<wit::Output, wit::PluginError> {
-        Ok(E::plugin().execute(&host(), request(provider, input, context))?.into())
+        Ok(E::plugin().execute(&host(), request(provider, input, context)?)?.into())
     }
 
     fn execute_stream(
@@ -40,7 +40,7 @@ where
         context: wit::ExecutionContext,
     ) -> Result<wit::Output, wit::PluginError> {
         let mut sink = Sink::from_imports(Imports(PhantomData));
-        Ok(E::plugin().execute_stream(&host(), request(provider, input, context), &mut sink)?.into())
+        Ok(E::plugin().execute_stream(&host(), request(provider, input, context)?, &mut sink)?.into())
     }
 
     fn describe_what_if(provider: String, input: String) -> Result<String, wit::PluginError> {
@@ -56,8 +56,30 @@ where
     }
 }
 
-fn request(provider: String, input: String, context: wit::ExecutionContext) -> Execute {
-    Execute { provider, input: Json::from_text(input), context: context.into() }
+fn request(provider: String, input: String, told: wit::ExecutionContext) -> Result<Execute, Error> {
+    let (provider, input) = (ProviderName::new(provider), Json::from_text(input));
+    Ok(Execute { provider, input, context: context(told)? })
+}
+
+fn context(from: wit::ExecutionContext) -> Result<Context, Error> {
+    let settings = match from.settings {
+        Some(settings) => Json::from_text(settings).fields("settings")?,
+        None => Settings::new(),
+    };
+    Ok(Context {
+        context: from.context.map(Json::from_text),
+        dry_run: from.dry_run,
+        mode: from.mode.map(Capability::new),
+        working_directory: from.working_directory,
+        output_directory: from.output_directory,
+        conflict_strategy: from.conflict_strategy,
+        backup: from.backup,
+        iteration: from.iteration.map(Iteration::from),
+        parameters: from.parameters.map(Json::from_text),
+        solution: from.solution.map(Solution::from),
+        auth_profile: from.auth_profile,
+        settings,
+    })
 }
 
 impl From<Output> for wit::Output {
@@ -140,25 +162,6 @@ impl From<Contact> for wit::Contact {
     fn from(contact: Contact) -> Self {
         let Contact { name, email } = contact;
         Self { name, email }
-    }
-}
-
-impl From<wit::ExecutionContext> for Context {
-    fn from(context: wit::ExecutionContext) -> Self {
-        Self {
-            context: context.context.map(Json::from_text),
-            dry_run: context.dry_run,
-            mode: context.mode.map(Capability::new),
-            working_directory: context.working_directory,
-            output_directory: context.output_directory,
-            conflict_strategy: context.conflict_strategy,
-            backup: context.backup,
-            iteration: context.iteration.map(Iteration::from),
-            parameters: context.parameters.map(Json::from_text),
-            solution: context.solution.map(Solution::from),
-            auth_profile: context.auth_profile,
-            settings: context.settings.map(|s| Settings::from_json(Json::from_text(s))).unwrap_or_default(),
-        }
     }
 }
 

@@ -7,19 +7,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract as contract;
-use portcullis_contract::{Call, CallError, HandlerName, Kind, LaunchError, LoginEvent, PluginInfo};
+use portcullis_contract::{Call, CallError, Kind, LaunchError, LoginEvent, PluginInfo};
 use portcullis_serve::Surroundings;
 
 use super::call::{Calls, info};
-use super::convert::{access_request, login_request};
 use super::host::NativePrompts;
-use crate::{Account, AuthHandler, Host, Json, Prompts};
+use crate::{
+    AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Configuration, FlowAvailability,
+    HandlerInfo, HandlerName, Host, Json, LoginRequest, Prompts, Token,
+};
 
 /// An auth handler of an author's.
 pub(super) struct NativeAuth<A> {
     plugin: Arc<A>,
     info: PluginInfo,
-    handlers: Vec<contract::HandlerInfo>,
+    handlers: Vec<HandlerInfo>,
     calls: Calls,
     around: Surroundings,
 }
@@ -30,7 +32,6 @@ impl<A: AuthHandler> NativeAuth<A> {
         let (calls, asked) = (Calls::new(around.clone()), Arc::clone(&plugin));
         let told = calls.make(&Call::default(), move |_| asked.handlers()).await;
         let handlers = told.map_err(LaunchError::Undescribed)?;
-        let handlers = handlers.into_iter().map(contract::HandlerInfo::from).collect();
         Ok(Self { plugin, info: info(Kind::AuthHandler), handlers, calls, around })
     }
 }
@@ -59,7 +60,7 @@ impl<A: AuthHandler> contract::Plugin for NativeAuth<A> {
 
 #[async_trait]
 impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
-    fn handlers(&self) -> &[contract::HandlerInfo] {
+    fn handlers(&self) -> &[HandlerInfo] {
         &self.handlers
     }
 
@@ -67,10 +68,10 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         &self,
         call: &Call,
         name: &HandlerName,
-        configuration: &contract::Configuration,
+        configuration: &Configuration,
     ) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let configuration = configuration.clone().into();
+        let configuration = configuration.clone();
         self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
     }
 
@@ -78,27 +79,22 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         &self,
         call: &Call,
         name: &HandlerName,
-        request: contract::LoginRequest,
+        request: LoginRequest,
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
-        let (plugin, request) = (Arc::clone(&self.plugin), login_request(name, request));
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
         self.calls.stream(
             call,
             move |host, events| {
-                let prompts = NativePrompts::new(host, events, |prompt| LoginEvent::Prompt(prompt.into()));
-                plugin.login(&Host::from_service(host), &Prompts::from_service(&prompts), request)
+                let prompts = NativePrompts::new(host, events, LoginEvent::Prompt);
+                plugin.login(&Host::from_service(host), &Prompts::from_service(&prompts), &name, request)
             },
-            |result| LoginEvent::Result(result.into()),
+            LoginEvent::Result,
         )
     }
 
-    async fn logout(
-        &self,
-        call: &Call,
-        name: &HandlerName,
-        account: &contract::Account,
-    ) -> Result<(), CallError> {
+    async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let account = Account::from(account.clone());
+        let account = account.clone();
         self.calls.make(call, move |host| plugin.logout(host, &name, &account)).await
     }
 
@@ -106,23 +102,21 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         &self,
         call: &Call,
         name: &HandlerName,
-        account: &contract::Account,
-    ) -> Result<contract::AuthStatus, CallError> {
+        account: &Account,
+    ) -> Result<AuthStatus, CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let account = Account::from(account.clone());
-        let status = self.calls.make(call, move |host| plugin.status(host, &name, &account)).await?;
-        Ok(status.into())
+        let account = account.clone();
+        self.calls.make(call, move |host| plugin.status(host, &name, &account)).await
     }
 
     async fn token(
         &self,
         call: &Call,
         name: &HandlerName,
-        request: contract::AccessRequest,
-    ) -> Result<contract::Token, CallError> {
-        let (plugin, request) = (Arc::clone(&self.plugin), access_request(name, request));
-        let token = self.calls.make(call, move |host| plugin.token(host, request)).await?;
-        Ok(token.into())
+        request: AccessRequest,
+    ) -> Result<Token, CallError> {
+        let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
+        self.calls.make(call, move |host| plugin.token(host, &name, request)).await
     }
 
     async fn list_cached_tokens(
@@ -130,12 +124,11 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         call: &Call,
         name: &HandlerName,
         profile: Option<&str>,
-    ) -> Result<Vec<contract::CachedToken>, CallError> {
+    ) -> Result<Vec<CachedToken>, CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
         let profile = profile.map(str::to_owned);
         let list = move |host: &Host<'_>| plugin.list_cached_tokens(host, &name, profile.as_deref());
-        let tokens = self.calls.make(call, list).await?;
-        Ok(tokens.into_iter().map(contract::CachedToken::from).collect())
+        self.calls.make(call, list).await
     }
 
     async fn purge_expired_tokens(
@@ -160,14 +153,13 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         &self,
         call: &Call,
         name: &HandlerName,
-    ) -> Result<Vec<contract::FlowAvailability>, CallError> {
+    ) -> Result<Vec<FlowAvailability>, CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let flows = self.calls.make(call, move |host| plugin.detect_available_flows(host, &name)).await?;
-        Ok(flows.into_iter().map(contract::FlowAvailability::from).collect())
+        self.calls.make(call, move |host| plugin.detect_available_flows(host, &name)).await
     }
 
-    async fn activate_server_mode(&self, call: &Call, settings: contract::Json) -> Result<(), CallError> {
-        let (plugin, settings) = (Arc::clone(&self.plugin), Json::from(settings));
+    async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
+        let plugin = Arc::clone(&self.plugin);
         self.calls.make(call, move |host| plugin.activate_server_mode(host, &settings)).await
     }
 }

@@ -150,17 +150,17 @@ impl HostService for NativeHost {
     }
 
     fn auth_identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, String> {
-        Ok(self.ask(self.around.host().auth_identity(handler, scope))?.map(Claims::from))
+        self.ask(self.around.host().auth_identity(handler, scope))
     }
 
     fn auth_handlers(&self) -> Result<AuthHandlers, String> {
         let host = self.around.host();
         let handlers = self.calling.wait(host.auth_handlers());
-        handlers.map(AuthHandlers::from).ok_or_else(|| GONE.to_owned())
+        handlers.ok_or_else(|| GONE.to_owned())
     }
 
     fn auth_token(&self, request: &TokenRequest) -> Result<Token, String> {
-        Ok(self.ask(self.around.host().auth_token(&request.clone().into()))?.into())
+        self.ask(self.around.host().auth_token(request))
     }
 
     fn auth_groups(&self, handler: &str) -> Result<Vec<String>, String> {
@@ -222,9 +222,19 @@ impl<I: Send> PromptService for NativePrompts<'_, I> {
 
     fn auth_response(&self, request: ResponseRequest) -> Result<String, PromptError> {
         let host = self.host.around.host();
-        match self.host.calling.wait(host.prompt_auth_response(&request.into())) {
+        match self.host.calling.wait(host.prompt_auth_response(&request)) {
             Some(answer) => answer.map_err(PromptError::from),
             None => Err(PromptError::Cancelled(GONE.to_owned())),
+        }
+    }
+}
+
+impl From<contract::PromptError> for PromptError {
+    fn from(error: contract::PromptError) -> Self {
+        match error {
+            contract::PromptError::Unimplemented => Self::Unimplemented,
+            contract::PromptError::Cancelled(text) => Self::Cancelled(text),
+            other => Self::Unavailable(other.to_string()),
         }
     }
 }

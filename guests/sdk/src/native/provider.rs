@@ -8,19 +8,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract as contract;
-use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo, ProviderName};
+use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo};
 use portcullis_serve::Surroundings;
 use serde::de::IgnoredAny;
 
 use super::call::{Calls, info};
-use crate::{Channel, Descriptor, Host, Json, Provider, Sink};
+use crate::{Channel, Configuration, Descriptor, Execute, Host, Json, Output, Provider, ProviderName, Sink};
 
 /// A provider of an author's.
 pub(super) struct NativeProvider<P> {
     plugin: Arc<P>,
     info: PluginInfo,
     names: Vec<ProviderName>,
-    descriptors: HashMap<ProviderName, Result<contract::Descriptor, CallError>>,
+    descriptors: HashMap<ProviderName, Result<Descriptor, CallError>>,
     calls: Calls,
     around: Surroundings,
 }
@@ -54,7 +54,7 @@ impl<P: Provider> NativeProvider<P> {
 
 /// Refuses a schema that is not JSON, as the component backend does: the wire would leave it out, and the provider then
 /// accept anything.
-fn checked(told: Descriptor) -> Result<contract::Descriptor, CallError> {
+fn checked(told: Descriptor) -> Result<Descriptor, CallError> {
     let input = told.schema.iter().map(|schema| ("the schema of the input", schema));
     let outputs = told.output_schemas.values().map(|schema| ("an output schema", schema));
     let operations = told.operations.iter().flat_map(|of| [&of.input_schema, &of.output_schema]).flatten();
@@ -64,7 +64,7 @@ fn checked(told: Descriptor) -> Result<contract::Descriptor, CallError> {
             return Err(CallError::contract(format!("{what} is not JSON: {error}")));
         }
     }
-    Ok(told.into())
+    Ok(told)
 }
 
 impl<P> fmt::Debug for NativeProvider<P> {
@@ -95,7 +95,7 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
         &self.names
     }
 
-    fn descriptor(&self, name: &ProviderName) -> Result<&contract::Descriptor, &CallError> {
+    fn descriptor(&self, name: &ProviderName) -> Result<&Descriptor, &CallError> {
         self.descriptors.get(name).map_or_else(|| Err(CallError::no_such_provider()), Result::as_ref)
     }
 
@@ -103,25 +103,20 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
         &self,
         call: &Call,
         name: &ProviderName,
-        configuration: &contract::Configuration,
+        configuration: &Configuration,
     ) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let configuration = configuration.clone().into();
+        let configuration = configuration.clone();
         self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
     }
 
-    async fn execute(&self, call: &Call, request: contract::Execute) -> Result<contract::Output, CallError> {
-        let (plugin, request) = (Arc::clone(&self.plugin), request.into());
-        let output = self.calls.make(call, move |host| plugin.execute(host, request)).await?;
-        Ok(output.into())
+    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
+        let plugin = Arc::clone(&self.plugin);
+        self.calls.make(call, move |host| plugin.execute(host, request)).await
     }
 
-    fn execute_stream(
-        &self,
-        call: &Call,
-        request: contract::Execute,
-    ) -> BoxStream<'static, Result<Chunk, CallError>> {
-        let (plugin, request) = (Arc::clone(&self.plugin), request.into());
+    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+        let plugin = Arc::clone(&self.plugin);
         self.calls.stream(
             call,
             move |host, chunks| {
@@ -139,7 +134,7 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
                 };
                 plugin.execute_stream(&Host::from_service(host), request, &mut Sink::from_fn(&mut write))
             },
-            |output| Chunk::Result(output.into()),
+            Chunk::Result,
         )
     }
 
@@ -147,10 +142,9 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
         &self,
         call: &Call,
         name: &ProviderName,
-        input: contract::Json,
+        input: Json,
     ) -> Result<String, CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let input = Json::from(input);
         self.calls.make(call, move |host| plugin.describe_what_if(host, &name, &input)).await
     }
 
@@ -158,10 +152,9 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
         &self,
         call: &Call,
         name: &ProviderName,
-        inputs: contract::Json,
+        inputs: Json,
     ) -> Result<Vec<String>, CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let inputs = Json::from(inputs);
         self.calls.make(call, move |host| plugin.extract_dependencies(host, &name, &inputs)).await
     }
 

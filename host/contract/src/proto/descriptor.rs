@@ -254,9 +254,10 @@ mod tests {
     /// A test with every field set would not show that a missing flag is read as true.
     #[test]
     fn an_empty_descriptor_survives_both_ways() {
-        let message = proto::ProviderDescriptor::from(Descriptor::default());
+        let empty = Descriptor { api_version: String::new(), ..Descriptor::default() };
+        let message = proto::ProviderDescriptor::from(empty.clone());
         assert_eq!(message, proto::ProviderDescriptor::default());
-        assert_eq!(Descriptor::from(message), Descriptor::default());
+        assert_eq!(Descriptor::from(message), empty);
     }
 
     /// Contract item 56.
