@@ -143,14 +143,17 @@ fn setting<'a, T: Deserialize<'a>>(settings: &'a Settings, name: &str) -> Result
     found.map_err(|error| unread(&format!("setting {name:?}"), &error))
 }
 
-/// Says what was expected, and not what was there.
 fn unread(what: &str, error: &serde_json::Error) -> PluginError {
+    PluginError::new(format!("failed to decode {what}: {}", misfit(error)))
+}
+
+/// Says what was expected, and not what was there.
+pub(crate) fn misfit(error: &serde_json::Error) -> String {
     let said = error.to_string();
-    let fault = match said.rsplit_once(", expected ") {
+    match said.rsplit_once(", expected ") {
         Some((_found, expected)) if error.is_data() => format!("expected {expected}"),
         _ => said,
-    };
-    PluginError::new(format!("failed to decode {what}: {fault}"))
+    }
 }
 
 #[cfg(test)]

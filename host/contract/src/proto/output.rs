@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{Answer, ConvertError, answer, error_text, to_messages};
+use crate::decode::misfit;
 use crate::{Diagnostic, Json, Output};
 
 impl TryFrom<proto::ExecuteProviderResponse> for Answer<Output> {
@@ -65,7 +66,8 @@ fn decode(bytes: &[u8], diagnostics: Vec<Diagnostic>) -> Result<Output, Box<dyn 
         return Err(EndOfInput.into());
     }
     // Without `end()`, trailing bytes are accepted.
-    let record = Record::deserialize(&mut serde_json::Deserializer::from_slice(bytes))?;
+    let record = Record::deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+    let record = record.map_err(|error| misfit(&error))?;
     Ok(Output {
         data: record.data.map_or_else(Json::null, json),
         warnings: record.warnings,
@@ -120,7 +122,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
 impl<'a> Record<'a> {
     /// Takes one field in; of several with the same name the last one counts.
     fn set(&mut self, key: &str, value: &'a RawValue) -> Result<(), String> {
-        let wrong = |error: serde_json::Error| format!("{key}: {error}");
+        let wrong = |error: serde_json::Error| format!("{key}: {}", misfit(&error));
         if key.eq_ignore_ascii_case("data") {
             self.data = Some(value);
         } else if key.eq_ignore_ascii_case("warnings") {
@@ -309,13 +311,13 @@ mod tests {
         check_refused(b"{", "failed to decode output: EOF while parsing");
         check_refused(b"{\"data\":1", "failed to decode output: EOF while parsing");
         check_refused(b"no", "failed to decode output: expected ident");
-        check_refused(b"[1]", "failed to decode output: invalid type: sequence, expected an output record");
-        check_refused(b"\"text\"", "failed to decode output: invalid type: string");
+        check_refused(b"[1]", "failed to decode output: expected an output record");
+        check_refused(b"\"hush\"", "failed to decode output: expected an output record");
         check_refused(b"{\"data\":\"\xff\"}", "failed to decode output: invalid unicode code point");
-        check_refused(br#"{"warnings":"w"}"#, "failed to decode output: warnings: invalid type");
+        check_refused(br#"{"warnings":"hush"}"#, "failed to decode output: warnings: expected a sequence");
         check_refused(br#"{"metadata":[]}"#, "failed to decode output: metadata: not an object");
-        check_refused(br#"{"streamed":1}"#, "failed to decode output: streamed: invalid type");
-        check_refused(&[b'['; 100_000], "failed to decode output: invalid type: sequence");
+        check_refused(br#"{"streamed":1}"#, "failed to decode output: streamed: expected a boolean");
+        check_refused(&[b'['; 100_000], "failed to decode output: expected an output record");
     }
 
     #[test]
