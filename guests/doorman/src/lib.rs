@@ -26,6 +26,9 @@
 //! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true`, or the
 //! account that is meant, makes `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell
 //! nothing and forget nothing. Of the account `kept` it keeps a token, though nobody is in.
+//!
+//! Of its flows `door` says that `pat` works here if there is the secret, and that there is no browser; `side` says nothing of
+//! them. While nobody is in, a variable `DOOR_TOKEN_FILE` is shown as the file of a workload's token.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -170,7 +173,12 @@ impl AuthHandler for Doorman {
     fn status(&self, _: &Host<'_>, handler: &str, account: &Account) -> Result<AuthStatus, Error> {
         find_account(handler, account.profile.as_deref())?;
         self.at(handler, |door| match &door.visitor {
-            None => AuthStatus { reason: "not logged in".to_owned(), ..AuthStatus::default() },
+            None => AuthStatus {
+                reason: "not logged in".to_owned(),
+                identity_type: "workload-identity".to_owned(),
+                token_file: std::env::var("DOOR_TOKEN_FILE").unwrap_or_default(),
+                ..AuthStatus::default()
+            },
             Some(visitor) => AuthStatus {
                 authenticated: true,
                 claims: visitor.claims.clone(),
@@ -259,18 +267,17 @@ impl AuthHandler for Doorman {
         })
     }
 
-    fn detect_available_flows(&self, _: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
-        self.at(handler, |_| {
-            let flow = |flow, available, reason: &str| {
-                let reason = reason.to_owned();
-                FlowAvailability { flow, available, reason }
-            };
-            vec![
-                flow(Flow::DEVICE_CODE, true, ""),
-                flow(Flow::INTERACTIVE, false, "no browser"),
-                flow(Flow::PAT, true, ""),
-            ]
-        })
+    fn detect_available_flows(&self, host: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
+        self.at(handler, |_| ())?;
+        if handler == "side" {
+            return Ok(Vec::new());
+        }
+        let flow = |flow, reason: &str| {
+            let (available, reason) = (reason.is_empty(), reason.to_owned());
+            FlowAvailability { flow, available, reason }
+        };
+        let pat = if matches!(host.get_secret("app.pat"), Ok(Some(_))) { "" } else { "no pat" };
+        Ok(vec![flow(Flow::PAT, pat), flow(Flow::DEVICE_CODE, ""), flow(Flow::INTERACTIVE, "no browser")])
     }
 
     fn activate_server_mode(&self, _: &Host<'_>, settings: &Json) -> Result<(), Error> {

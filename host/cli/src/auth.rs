@@ -16,11 +16,13 @@ use portcullis::Host;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
 use portcullis::host::{FindError, RunError};
-use portcullis_contract::{Account, AuthCapability, AuthStatus, Call, CallError, Kind, Prints, visible_line};
+use portcullis_contract::{
+    Account, AuthCapability, AuthStatus, Call, CallError, Environment, Kind, Prints, visible_line,
+};
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_aside};
-use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
+use crate::setup::{EnvArg, Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
 use crate::{Session, ending, errors, profile, setup};
@@ -79,6 +81,10 @@ struct Common {
     /// Account, of several that a handler keeps
     #[arg(long, value_name = "NAME", value_parser = profile::parse)]
     profile: Option<String>,
+
+    /// What a native plugin sees of the environment
+    #[arg(long, value_name = "WHAT")]
+    env: Option<EnvArg>,
 }
 
 impl Common {
@@ -115,7 +121,8 @@ async fn on_host(
     let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
     let prints = (!session.quiet).then(|| Arc::new(PluginPrints) as Arc<dyn Prints>);
     let profile = common.profile();
-    let personal = Personal { secrets, person, prints, profile, ..Personal::default() };
+    let environment = common.env.map(Environment::from);
+    let personal = Personal { secrets, person, prints, profile, environment, stdin: None };
     let host = setup::host(session, &common.plugins, &personal)?;
     signals.listen()?;
     // A signal is no failure: it ends the command, too.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
-use crate::setup::{Personal, PluginArgs, SecretsFile, wanted_of};
+use crate::setup::{EnvArg, Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
 use crate::{Session, duration, ending, errors, inputs, profile, setup};
@@ -117,14 +117,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum EnvArg {
-    /// What most programs need, and what the policy names
-    Usual,
-    /// All of it
-    Inherit,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum StdinArg {
     /// Nothing
     Null,
@@ -203,10 +195,7 @@ fn personal(session: &Session, args: &RunArgs, format: Format) -> Personal {
         prints: (format != Format::Quiet && !session.quiet)
             .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),
         profile: profile::meant(args.auth_profile.as_deref()),
-        environment: args.env.map(|env| match env {
-            EnvArg::Usual => Environment::Usual,
-            EnvArg::Inherit => Environment::Inherit,
-        }),
+        environment: args.env.map(Environment::from),
         stdin: args.stdin.map(|stdin| match stdin {
             StdinArg::Null => Stdin::Null,
             StdinArg::Inherit => Stdin::Inherit,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
 use portcullis::host::services::{Person, Services};
@@ -17,7 +17,7 @@ use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
-use portcullis_contract::{Configuration, Digest, HostService, Kind, Prints, RunAs};
+use portcullis_contract::{Configuration, Digest, Environment, HostService, Kind, Prints, RunAs};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
@@ -42,6 +42,24 @@ pub(crate) struct PluginArgs {
     describe: bool,
 }
 
+/// What a native plugin sees of the environment, as somebody types it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EnvArg {
+    /// What most programs need, and what the policy names
+    Usual,
+    /// All of it
+    Inherit,
+}
+
+impl From<EnvArg> for Environment {
+    fn from(typed: EnvArg) -> Self {
+        match typed {
+            EnvArg::Usual => Self::Usual,
+            EnvArg::Inherit => Self::Inherit,
+        }
+    }
+}
+
 /// What the person who types grants for one run.
 #[derive(Debug, Default)]
 pub(crate) struct Personal {
@@ -54,7 +72,7 @@ pub(crate) struct Personal {
     /// The account that is meant, of several that an auth handler keeps.
     pub(crate) profile: Option<String>,
     /// How a child is run, where it differs from the policy.
-    pub(crate) environment: Option<portcullis_contract::Environment>,
+    pub(crate) environment: Option<Environment>,
     /// What a child reads, where it differs from the policy.
     pub(crate) stdin: Option<portcullis_contract::Stdin>,
 }
@@ -246,11 +264,11 @@ mod tests {
 
         let said = lookup(policy.clone(), &Personal::default())(&digest);
         assert_eq!(said.label.as_deref(), Some("a"));
-        assert_eq!(said.run_as.environment, portcullis_contract::Environment::Inherit);
+        assert_eq!(said.run_as.environment, Environment::Inherit);
 
-        let usual = Some(portcullis_contract::Environment::Usual);
+        let usual = Some(Environment::Usual);
         let said = lookup(policy, &Personal { environment: usual, ..Personal::default() })(&digest);
-        assert_eq!(said.run_as.environment, portcullis_contract::Environment::Usual);
+        assert_eq!(said.run_as.environment, Environment::Usual);
     }
 
     #[tokio::test]

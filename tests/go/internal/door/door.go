@@ -28,7 +28,8 @@
 // is good until 1700003600, but one of the scope `forever` has no end. A scope that starts with `old` is
 // expired, and purging forgets it. Logging out forgets who is in and the tokens; `side` cannot log out, and
 // keeps a token of the account `kept`. A setting `fail` of true, or of the account that is meant, refuses a
-// configuration. Server mode wants settings with a `port`.
+// configuration. Server mode wants settings with a `port`. While nobody is in, the variable DOOR_TOKEN_FILE is
+// shown as the file of a workload's token.
 package door
 
 import (
@@ -258,7 +259,11 @@ func (d *Doorman) Status(
 		return nil, err
 	}
 	if state.visitor == nil {
-		return &pluginpb.GetStatusResponse{Reason: "not logged in"}, nil
+		return &pluginpb.GetStatusResponse{
+			Reason:       "not logged in",
+			IdentityType: "workload-identity",
+			TokenFile:    os.Getenv("DOOR_TOKEN_FILE"),
+		}, nil
 	}
 	return &pluginpb.GetStatusResponse{
 		Authenticated: true,
@@ -380,17 +385,22 @@ func (d *Doorman) PurgeExpired(
 // Stop has nothing to stop.
 func (d *Doorman) Stop(context.Context, string) error { return nil }
 
-// DetectFlows says that there is no browser.
-func (d *Doorman) DetectFlows(_ context.Context, handler string) ([]*pluginpb.FlowAvailability, error) {
+// DetectFlows says whether there is a pat, and that there is no browser. Of the flows of side it says nothing.
+func (d *Doorman) DetectFlows(ctx context.Context, handler string) ([]*pluginpb.FlowAvailability, error) {
 	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	if _, err := d.of(handler); err != nil {
+	_, err := d.of(handler)
+	d.mutex.Unlock()
+	if err != nil || handler == "side" {
 		return nil, err
 	}
+	byPat := &pluginpb.FlowAvailability{Flow: "pat", Available: true}
+	if _, err := pat(ctx); err != nil {
+		byPat = &pluginpb.FlowAvailability{Flow: "pat", Reason: "no pat"}
+	}
 	return []*pluginpb.FlowAvailability{
+		byPat,
 		{Flow: "device_code", Available: true},
 		{Flow: "interactive", Reason: "no browser"},
-		{Flow: "pat", Available: true},
 	}, nil
 }
 
