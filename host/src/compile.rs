@@ -26,7 +26,7 @@ use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::engine::{Class, FINGERPRINT, advice, config};
+use crate::component::engine::{Class, FINGERPRINT, advice, compiling};
 
 /// Processor time of a worker. The slowest component known, a JavaScript engine, takes 20 s.
 const CPU: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ const VERSION: u64 = 1 << 10;
 /// How much of what a worker says about a failure is kept.
 const WORDS: usize = 4 << 10;
 
-/// The WebAssembly features that we run, by and large; [`config`] turns the others off.
+/// The WebAssembly features that we run, by and large; [`compiling`] turns the others off.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::COMPONENT_MODEL)
     .union(WasmFeatures::EXTENDED_CONST)
@@ -207,7 +207,7 @@ fn work() -> Result<(), Failure> {
     });
     watch.map_err(failed("start a thread, which `ulimit -u` may allow"))?;
     let unfit = |error: wasmtime::Error| Failure { code: BAD_COMPONENT, text: format!("{error:#}") };
-    let mut config = config();
+    let mut config = compiling();
     // The compiler would panic if it started these threads itself, and could not.
     config.parallel_compilation(rayon::ThreadPoolBuilder::new().build_global().is_ok());
     let engine = Engine::new(&config).map_err(unfit)?;

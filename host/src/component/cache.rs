@@ -230,7 +230,7 @@ mod tests {
 
     use super::sweep::UNUSED;
     use super::*;
-    use crate::component::engine::config;
+    use crate::component::engine::compiling;
 
     fn cache(root: &Path) -> Cache {
         let options = CacheOptions { directory: root.join("cache"), key_directory: root.join("data") };
@@ -395,7 +395,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (cache, digest) = (cache(root.path()), Digest::from_sha256([7; 32]));
         let component = "(component (core module $m (func)) (core instance (instantiate $m)))";
-        let engine = Engine::new(&config()).unwrap();
+        let engine = Engine::new(&compiling()).unwrap();
         let content = engine.precompile_component(&wat::parse_str(component).unwrap()).unwrap();
         keep(&cache, &digest, &content);
 

@@ -329,11 +329,11 @@ mod tests {
     use wasmtime::{Instance, Module, Store};
 
     use super::*;
-    use crate::component::engine::config;
+    use crate::component::engine::compiling;
 
     #[test]
     fn a_guest_that_has_used_up_its_time_is_stopped_however_short_its_polls_are() {
-        let engine = Engine::new(&config()).unwrap();
+        let engine = Engine::new(&compiling()).unwrap();
         let clock = Clock::start().unwrap();
         clock.drive(&engine);
         let meter = Arc::new(Meter::new(Arc::clone(clock.face())));

@@ -65,11 +65,26 @@ const LARGE_TABLE: usize = 20_000;
 #[cfg(feature = "compile")]
 const WASM_PAGE: u64 = 64 << 10;
 
-/// What compiles and runs every component of ours.
-///
-/// Cranelift at its usual level; epochs, no fuel. What WASI 0.2 guests do not need is off, because a guest could
-/// exploit a bug in it. The configuration is the same with a compiler and without one, or nothing would load.
+/// What runs every component of ours. It has no compiler: to set one up would take longer than to load what was compiled.
 pub(crate) fn config() -> Config {
+    let mut config = common();
+    #[cfg(feature = "compile")]
+    config.enable_compiler(false);
+    config
+}
+
+/// What compiles every component of ours: Cranelift at its usual level.
+#[cfg(feature = "compile")]
+pub(crate) fn compiling() -> Config {
+    let mut config = common();
+    #[cfg(target_arch = "x86_64")]
+    for_any_processor(&mut config);
+    config
+}
+
+/// Epochs, no fuel. What WASI 0.2 guests do not need is off, because a guest could exploit a bug in it. It is the same with
+/// a compiler and without one, or nothing would load.
+fn common() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -86,8 +101,6 @@ pub(crate) fn config() -> Config {
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
-    #[cfg(all(feature = "compile", target_arch = "x86_64"))]
-    for_any_processor(&mut config);
     config
 }
 

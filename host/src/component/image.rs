@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::component::Text;
-    use crate::component::engine::{Code, Engines, config};
+    use crate::component::engine::{Code, Engines, compiling, config};
 
     /// An instance of a module with one function, which does nothing.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn on_a_processor_that_is_too_old_it_is_said_which_is_not() {
-        let compiled = Engine::new(&config()).unwrap().precompile_component(COMPONENT).unwrap();
+        let compiled = Engine::new(&compiling()).unwrap().precompile_component(COMPONENT).unwrap();
         let mut old = config();
         #[expect(unsafe_code, reason = "an engine that claims too much could run what the processor lacks")]
         // SAFETY: it finds nothing.
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_image_may_be_loaded_again_while_it_is_in_use() {
-        let compiled = Engine::new(&config()).unwrap().precompile_component(COMPONENT).unwrap();
+        let compiled = Engine::new(&compiling()).unwrap().precompile_component(COMPONENT).unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&compiled).unwrap();
         let (place, digest) = (0..compiled.len() as u64, Digest::from_sha256([7; 32]));

@@ -106,11 +106,11 @@ mod tests {
     use wasmtime::Engine;
 
     use super::*;
-    use crate::component::engine::config;
+    use crate::component::engine::compiling;
 
     #[test]
     fn each_package_is_linked_to_who_imports_from_it() {
-        let engine = Engine::new(&config()).unwrap();
+        let engine = Engine::new(&compiling()).unwrap();
         let resource = |name: &str| format!(r#"(export "{name}" (type (sub resource)))"#);
         for (interface, export) in [
             ("cli/terminal-input", resource("terminal-input")),
