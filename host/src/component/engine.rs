@@ -67,7 +67,8 @@ const WASM_PAGE: u64 = 64 << 10;
 
 /// What runs every component of ours. It has no compiler: to set one up would take longer than to load what was compiled.
 pub(crate) fn config() -> Config {
-    let mut config = common();
+    let mut config = Config::new();
+    in_common(&mut config);
     #[cfg(feature = "compile")]
     config.enable_compiler(false);
     config
@@ -76,16 +77,16 @@ pub(crate) fn config() -> Config {
 /// What compiles every component of ours: Cranelift at its usual level.
 #[cfg(feature = "compile")]
 pub(crate) fn compiling() -> Config {
-    let mut config = common();
+    let mut config = Config::new();
+    in_common(&mut config);
     #[cfg(target_arch = "x86_64")]
     for_any_processor(&mut config);
     config
 }
 
-/// Epochs, no fuel. What WASI 0.2 guests do not need is off, because a guest could exploit a bug in it. It is the same with
-/// a compiler and without one, or nothing would load.
-fn common() -> Config {
-    let mut config = Config::new();
+/// Sets what is the same with a compiler and without one, or nothing would load. Epochs, no fuel. What WASI 0.2 guests do not
+/// need is off, because a guest could exploit a bug in it.
+fn in_common(config: &mut Config) {
     config
         .epoch_interruption(true)
         .concurrency_support(false)
@@ -101,7 +102,6 @@ fn common() -> Config {
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
-    config
 }
 
 /// Compiles for every x86-64 processor since about 2009 (x86-64-v2), and not for the one that happens to compile.
