@@ -326,27 +326,6 @@ fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) ->
     Ok(())
 }
 
-#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
-#[test_case(Door::Native; "native")]
-#[test_case(Door::Component; "component")]
-#[test_case(Door::Shim; "shim")]
-fn a_login_goes_the_way_that_its_handler_says_works_here(door: Door) -> TestResult {
-    let person = with_doorman(door)?;
-    person.has_secrets(r#"{"app.pat":"grace"}"#)?;
-    let login = |handler, options: &[&str]| -> Result<String, Box<dyn std::error::Error>> {
-        let login =
-            person.auth(&[&["login", handler, "--secrets-file", "secrets.json"], options].concat())?;
-        assert!(login.status.success(), "{}", stderr(&login));
-        Ok(stderr(&login))
-    };
-
-    assert!(!login("door", &[])?.contains(PROMPT));
-    assert!(login("door", &["--flow", "device-code"])?.contains(PROMPT));
-    // It does not say.
-    assert!(login("side", &[])?.contains(PROMPT));
-    Ok(())
-}
-
 /// The others see what their policy names, and no more.
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]

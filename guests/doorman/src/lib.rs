@@ -27,8 +27,7 @@
 //! account that is meant, makes `configure` fail. `side` lets nobody out again, and of the account `lost` it can tell
 //! nothing and forget nothing. Of the account `kept` it keeps a token, though nobody is in.
 //!
-//! Of its flows `door` says that `pat` works here if there is the secret, and that there is no browser; `side` says nothing of
-//! them. While nobody is in, a variable `DOOR_TOKEN_FILE` is shown as the file of a workload's token.
+//! While nobody is in, a variable `DOOR_TOKEN_FILE` is shown as the file of a workload's token.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -267,17 +266,18 @@ impl AuthHandler for Doorman {
         })
     }
 
-    fn detect_available_flows(&self, host: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
-        self.at(handler, |_| ())?;
-        if handler == "side" {
-            return Ok(Vec::new());
-        }
-        let flow = |flow, reason: &str| {
-            let (available, reason) = (reason.is_empty(), reason.to_owned());
-            FlowAvailability { flow, available, reason }
-        };
-        let pat = if matches!(host.get_secret("app.pat"), Ok(Some(_))) { "" } else { "no pat" };
-        Ok(vec![flow(Flow::PAT, pat), flow(Flow::DEVICE_CODE, ""), flow(Flow::INTERACTIVE, "no browser")])
+    fn detect_available_flows(&self, _: &Host<'_>, handler: &str) -> Result<Vec<FlowAvailability>, Error> {
+        self.at(handler, |_| {
+            let flow = |flow, available, reason: &str| {
+                let reason = reason.to_owned();
+                FlowAvailability { flow, available, reason }
+            };
+            vec![
+                flow(Flow::DEVICE_CODE, true, ""),
+                flow(Flow::INTERACTIVE, false, "no browser"),
+                flow(Flow::PAT, true, ""),
+            ]
+        })
     }
 
     fn activate_server_mode(&self, _: &Host<'_>, settings: &Json) -> Result<(), Error> {

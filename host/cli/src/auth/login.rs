@@ -12,8 +12,8 @@ use portcullis::host::flow;
 use portcullis::host::handlers::RegisteredHandler;
 use portcullis::host::services::Person;
 use portcullis_contract::{
-    Account, AuthCapability, AuthStatus, Claims, DeviceCodePrompt, Flow, FlowAvailability, LoginRequest,
-    LoginResult, chain, visible_line,
+    Account, AuthCapability, AuthStatus, Claims, DeviceCodePrompt, Flow, LoginRequest, LoginResult,
+    visible_line,
 };
 
 use super::{Clock, Common, failed, find, gate, given, note, on_host, said, status_of};
@@ -32,7 +32,7 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     common: Common,
 
-    /// Way of logging in, for instance device-code (default: the first that the handler says works here, or its own choice)
+    /// Way of logging in, for instance device-code (default: the handler's choice)
     #[arg(long, value_name = "FLOW", default_value = "", hide_default_value = true)]
     flow: String,
 
@@ -83,11 +83,6 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
         if is_done_already(session, &args, &handler, &clock, &request).await? {
             return Ok(Exit::Done);
         }
-        let flow = match request.flow {
-            None => that_works(&handler, &clock).await,
-            chosen => chosen,
-        };
-        let request = LoginRequest { flow, ..request };
         let login = handler.login(&clock.call, request, Some(&mut OnStderr)).await;
         let result = login.map_err(|error| failed(&handler, &clock, error, "authentication failed"))?;
         note(session, &summary(&handler, &result)).await;
@@ -159,26 +154,6 @@ async fn is_done_already(
     let logout = format!("portcullis auth logout {}", handler.name());
     note(session, &format!("Use '{logout}' to sign out first, or use --force to re-authenticate.")).await;
     Ok(false)
-}
-
-/// Asks a handler which way of logging in works here, as later upstream does. `None` leaves the choice to the login itself:
-/// handlers of the earlier contract cannot say.
-async fn that_works(handler: &RegisteredHandler, clock: &Clock) -> Option<Flow> {
-    let name = handler.name();
-    let flows = match handler.detect_available_flows(&clock.call).await {
-        Ok(flows) => flows?,
-        Err(error) => {
-            tracing::warn!(%name, "an auth handler does not say which flows work: {}", chain(&error));
-            return None;
-        }
-    };
-    let found = flows.iter().find(|flow| flow.available);
-    if found.is_none() && !flows.is_empty() {
-        let reasons = flows.iter().map(|FlowAvailability { flow, reason, .. }| format!("{flow} ({reason})"));
-        let reasons = reasons.collect::<Vec<_>>().join(", ");
-        tracing::warn!(%name, "an auth handler says that none of its flows works here: {}", visible_line(&reasons));
-    }
-    found.map(|flow| flow.flow.clone())
 }
 
 fn who(status: &AuthStatus) -> &str {

@@ -385,22 +385,17 @@ func (d *Doorman) PurgeExpired(
 // Stop has nothing to stop.
 func (d *Doorman) Stop(context.Context, string) error { return nil }
 
-// DetectFlows says whether there is a pat, and that there is no browser. Of the flows of side it says nothing.
-func (d *Doorman) DetectFlows(ctx context.Context, handler string) ([]*pluginpb.FlowAvailability, error) {
+// DetectFlows says that there is no browser.
+func (d *Doorman) DetectFlows(_ context.Context, handler string) ([]*pluginpb.FlowAvailability, error) {
 	d.mutex.Lock()
-	_, err := d.of(handler)
-	d.mutex.Unlock()
-	if err != nil || handler == "side" {
+	defer d.mutex.Unlock()
+	if _, err := d.of(handler); err != nil {
 		return nil, err
 	}
-	byPat := &pluginpb.FlowAvailability{Flow: "pat", Available: true}
-	if _, err := pat(ctx); err != nil {
-		byPat = &pluginpb.FlowAvailability{Flow: "pat", Reason: "no pat"}
-	}
 	return []*pluginpb.FlowAvailability{
-		byPat,
 		{Flow: "device_code", Available: true},
 		{Flow: "interactive", Reason: "no browser"},
+		{Flow: "pat", Available: true},
 	}, nil
 }
 
