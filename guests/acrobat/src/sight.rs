@@ -71,7 +71,7 @@ fn of_solution(solution: &Solution) -> Value {
 }
 
 fn of_settings(settings: &Settings) -> Result<Value, Error> {
-    Ok(Json::object(settings).parse()?)
+    settings.iter().map(|(name, value)| Ok((name.clone(), value.parse::<Value>()?))).collect()
 }
 
 fn of_json(json: Option<&Json>) -> Result<Value, Error> {

@@ -1,7 +1,8 @@
 //! How a plugin reads the JSON that it is given, and writes what it answers.
 //!
-//! A host leaves JSON as it came; a plugin has to look into it. The errors are what it may return for that. They say what was
-//! expected and not what was there, which may be a secret: such an error gets to a log, or to whoever asked.
+//! A host leaves JSON as it came; a plugin has to look into it. The errors are what it may return for that. But for those of
+//! [`Json::parse`], which are the parser's own, they say what was expected and not what was there, which may be a secret: such
+//! an error gets to a log, or to whoever asked.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// When the text is not JSON, or does not fit the type.
+    /// When the text is not JSON, or does not fit the type. The error may quote what is there.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
     }
@@ -125,7 +126,7 @@ impl Context {
 }
 
 impl Output {
-    /// Makes an output of nothing but a value.
+    /// Makes an output of nothing but a value. (What is [`Json`] already is taken by [`new`](Self::new).)
     ///
     /// # Errors
     ///

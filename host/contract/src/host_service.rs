@@ -159,7 +159,7 @@ pub struct TokenRequest {
     pub handler: String,
     /// What the token is for.
     pub scope: String,
-    /// How long it has to stay valid, in seconds; 0 leaves that to the host.
+    /// How long it has to stay valid, in seconds; 0 leaves that to the host. Ours then asks for a minute.
     pub min_valid_for: i64,
     /// Whether to obtain a new token even if a cached one is valid.
     pub force_refresh: bool,

@@ -13,8 +13,7 @@ use crate::{CallError, Refusal, chain};
 /// A boxed error, or one of `anyhow`'s, does not implement it either, so `?` does not take it. What is in it converts:
 ///
 /// ```
-/// use portcullis_contract::PluginError as Error;
-///
+/// # use portcullis_contract::PluginError as Error;
 /// fn read() -> Result<u16, Box<dyn std::error::Error>> {
 ///     Ok("port".parse()?)
 /// }

@@ -89,8 +89,8 @@ pub struct Configuration {
     pub settings: Settings,
     /// The account that is meant, of several.
     pub profile: Option<String>,
-    /// Whether [`HostService::prompt_auth_response`](crate::HostService::prompt_auth_response) can be
-    /// answered. An auth handler ranks its flows by it; the wire has no such field for providers.
+    /// Whether the host can ask a person during a login. An auth handler ranks its flows by it; the wire has no such field
+    /// for providers.
     pub prompts_for_response: bool,
 }
 
@@ -141,7 +141,7 @@ pub struct Context {
     pub solution: Option<Solution>,
     /// The account that is meant, of several.
     pub auth_profile: Option<String>,
-    /// Settings of this call, merged over those of the configuration.
+    /// Settings of this call, which override those of the configuration.
     pub settings: Settings,
 }
 

@@ -5,8 +5,7 @@ use std::fmt;
 /// Why a plugin declined a request, in its own words, for the user. Retrying changes nothing.
 ///
 /// ```
-/// use portcullis_contract::{Diagnostic, Refusal};
-///
+/// # use portcullis_contract::{Diagnostic, Refusal};
 /// let missing = Diagnostic::error("no such file").detail("/etc/a").attribute("path");
 /// let refusal = Refusal::new("cannot read /etc/a").exit_code(4).diagnostic(missing);
 /// assert_eq!(refusal.to_string(), "no such file: /etc/a (attribute: path)");

@@ -1,6 +1,8 @@
 //! What surrounds a call reaches the plugin as it was said.
 
-use portcullis::contract::{Capability, Configuration, Context, Execute, Iteration, Json, Solution};
+use portcullis::contract::{
+    Capability, Configuration, Context, Execute, Iteration, Json, Settings, Solution,
+};
 use portcullis_tests::{Door, TestHost, TestPlugin, TestResult, request};
 use serde_json::{Value, json};
 use test_case::test_case;
@@ -72,6 +74,26 @@ async fn the_whole_context_of_an_execution_reaches_the_plugin(door: Door) -> Tes
     }
     assert_eq!(seen["authProfile"], "work");
     assert_eq!(seen["settings"], json!({"s": [true]}));
+    Ok(())
+}
+
+/// A Go plugin gets the bytes as they are.
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_is_no_json_is_a_text(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    let settings: Settings = [("word".to_owned(), Json::from_text("plain"))].into();
+    let configuration = Configuration { settings: settings.clone(), ..Configuration::default() };
+    plugin.configure("acrobat", &configuration).await?;
+    let configured = seen(&plugin, request("acrobat", r#"{"operation":"configured"}"#)).await?;
+    assert_eq!(configured["settings"], json!({"word": "plain"}));
+
+    let context = Context { settings, ..Context::default() };
+    let request = Execute { context, ..request("acrobat", r#"{"operation":"context"}"#) };
+    assert_eq!(seen(&plugin, request).await?["settings"], json!({"word": "plain"}));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use portcullis_serve::Surroundings;
 
 use super::call::{Calls, info};
 use super::host::NativePrompts;
+use super::make_json;
 use crate::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Configuration, FlowAvailability,
     HandlerInfo, HandlerName, Host, Json, LoginRequest, Prompts, Token,
@@ -71,7 +72,8 @@ impl<A: AuthHandler> contract::AuthHandler for NativeAuth<A> {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let configuration = configuration.clone();
+        let mut configuration = configuration.clone();
+        make_json(&mut configuration.settings);
         self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
     }
 

@@ -10,9 +10,9 @@ use futures_core::stream::BoxStream;
 use portcullis_contract as contract;
 use portcullis_contract::{Call, CallError, Chunk, Kind, LaunchError, PluginInfo};
 use portcullis_serve::Surroundings;
-use serde::de::IgnoredAny;
 
 use super::call::{Calls, info};
+use super::make_json;
 use crate::{Channel, Configuration, Descriptor, Execute, Host, Json, Output, Provider, ProviderName, Sink};
 
 /// A provider of an author's.
@@ -60,7 +60,7 @@ fn checked(told: Descriptor) -> Result<Descriptor, CallError> {
     let operations = told.operations.iter().flat_map(|of| [&of.input_schema, &of.output_schema]).flatten();
     let operations = operations.map(|schema| ("the schema of an operation", schema));
     for (what, schema) in input.chain(outputs).chain(operations) {
-        if let Err(error) = schema.parse::<IgnoredAny>() {
+        if let Err(error) = schema.check() {
             return Err(CallError::contract(format!("{what} is not JSON: {error}")));
         }
     }
@@ -106,16 +106,23 @@ impl<P: Provider> contract::Provider for NativeProvider<P> {
         configuration: &Configuration,
     ) -> Result<(), CallError> {
         let (plugin, name) = (Arc::clone(&self.plugin), name.as_str().to_owned());
-        let configuration = configuration.clone();
+        let mut configuration = configuration.clone();
+        make_json(&mut configuration.settings);
         self.calls.make(call, move |host| plugin.configure(host, &name, configuration)).await
     }
 
-    async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
+    async fn execute(&self, call: &Call, mut request: Execute) -> Result<Output, CallError> {
+        make_json(&mut request.context.settings);
         let plugin = Arc::clone(&self.plugin);
         self.calls.make(call, move |host| plugin.execute(host, request)).await
     }
 
-    fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
+    fn execute_stream(
+        &self,
+        call: &Call,
+        mut request: Execute,
+    ) -> BoxStream<'static, Result<Chunk, CallError>> {
+        make_json(&mut request.context.settings);
         let plugin = Arc::clone(&self.plugin);
         self.calls.stream(
             call,
