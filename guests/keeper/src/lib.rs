@@ -75,7 +75,7 @@ impl Provider for Keeper {
     }
 
     fn execute(&self, host: &Host<'_>, request: Execute) -> Result<Output, Error> {
-        if request.provider.as_str() != "keeper" {
+        if request.provider != "keeper" {
             return Err(Error::unknown_provider(&request.provider));
         }
         let input: Input = request.input_as()?;

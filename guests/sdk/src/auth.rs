@@ -30,7 +30,8 @@ pub trait AuthHandler: Send + Sync + 'static {
     /// If the plugin cannot say. Hosts cannot use it then.
     fn handlers(&self) -> Result<Vec<HandlerInfo>, Error>;
 
-    /// Prepares one handler. A plugin that is started again is configured again before it is used.
+    /// Prepares one handler. A plugin that is started again is configured again before it is used. The same value may be
+    /// configured again, too; what came last holds.
     ///
     /// # Errors
     ///
@@ -115,7 +116,8 @@ pub trait AuthHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Says which flows could work here and now.
+    /// Says which flows could work here and now, first choice first. Not every host asks (the command `portcullis` does not):
+    /// a login without a flow has to choose by itself.
     ///
     /// # Errors
     ///

@@ -38,7 +38,8 @@ impl<'a> Host<'a> {
         Self { calls: service }
     }
 
-    /// Returns a secret, or `None` when there is none of that name.
+    /// Returns a secret, or `None` when there is none of that name. A name has 1 to 256 bytes: ASCII letters and digits, `_`,
+    /// `-`, `.` and `/`, without `..`.
     ///
     /// # Errors
     ///

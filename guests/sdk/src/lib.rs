@@ -83,12 +83,15 @@
 //! - [`Error`] and [`Refusal`] say why a call failed;
 //! - [`Sink`] takes the output of a streaming execution;
 //! - [`Json`] is JSON as text, which is parsed only where somebody looks into it;
-//! - the module `native`, with the feature of that name, makes a native go-plugin program of the same type.
+//! - the module `native`, with the feature of that name (`cargo doc --features native` shows it), makes a native go-plugin program of the same type.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
 //! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] from a
 //! `HostService` of their own, or from `Unavailable`, which offers nothing, and call the methods. The test of a
 //! login makes its [`Prompts`] from a `PromptService` in the same way.
+//!
+//! Files, variables, the clock and sleep come from `std`. A component has no threads and no sockets; it speaks HTTP by
+//! `wasi:http`, for which there are crates (`waki`, for instance). What a policy does not grant fails as an ordinary error.
 //!
 //! A whole auth handler, and its test:
 //!
@@ -102,6 +105,7 @@
 //!
 //! #[derive(Default)]
 //! pub struct Acme {
+//!     // Lasts as long as the plugin runs, and the command `portcullis` starts it anew each time: a real one keeps a secret.
 //!     who: Mutex<Option<Claims>>,
 //! }
 //!
@@ -115,9 +119,12 @@
 //!         }])
 //!     }
 //!
-//!     fn login(&self, _: &Host, prompts: &Prompts, handler: &str, _: LoginRequest) -> Result<LoginResult, Error> {
+//!     fn login(&self, _: &Host, prompts: &Prompts, handler: &str, request: LoginRequest) -> Result<LoginResult, Error> {
 //!         if handler != "acme" {
 //!             return Err(Error::unknown_handler(handler));
+//!         }
+//!         if let Some(flow) = request.flow.filter(|flow| *flow != Flow::DEVICE_CODE) {
+//!             return Err(Error::new(format!("flow not supported: {flow}")));
 //!         }
 //!         prompts.device_code(DeviceCodePrompt {
 //!             user_code: "ABCD-1234".to_owned(),
@@ -187,11 +194,13 @@ pub use portcullis_contract::{
 };
 pub use prompts::{PromptError, Prompts};
 pub use provider::Provider;
+#[doc(no_inline)]
+pub use serde_json::Value;
 #[cfg(not(target_family = "wasm"))]
 pub use service::{HostService, PromptService, Unavailable};
 pub use sink::{Channel, Closed, Sink};
 
-/// Makes a type that implements [`Provider`] the plugin of this library.
+/// Makes a type that implements [`Provider`] the plugin of this library, which is one plugin: a provider or an auth handler.
 ///
 /// `export!(Type)` makes the plugin with [`Default`], `export!(Type, expression)` with the expression, when the first
 /// call arrives. For an auth handler use [`export_auth_handler!`](crate::export_auth_handler).

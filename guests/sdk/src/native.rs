@@ -36,9 +36,11 @@
 //! name = "scafctl-plugin-greet"
 //! path = "src/main.rs"
 //! required-features = ["native"]
+//! test = false
 //! ```
 //!
-//! `cargo build --release --features native` makes the program; the component is built as before. The program differs
+//! `cargo build --release --features native` makes the program, for which it needs a C compiler and, the first time, some
+//! minutes; the component is built as before. The program differs
 //! from the component:
 //!
 //! - One value of the plugin's type serves all calls, and calls overlap. Each may block a thread of its own.

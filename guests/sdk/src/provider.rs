@@ -32,7 +32,8 @@ pub trait Provider: Send + Sync + 'static {
     fn describe(&self, provider: &str) -> Result<Descriptor, Error>;
 
     /// Prepares one provider. Every instance of the plugin is configured before it is used, so each call may wait for
-    /// this; keep it short. The instance may then wait for its call, so ask for what expires, a token say, in the call.
+    /// this; keep it short. The instance may then wait for its call, so ask for what expires, a token say, in the call. The same
+    /// value may be configured again; what came last holds.
     ///
     /// # Errors
     ///

@@ -129,7 +129,7 @@ pub struct LoginRequest {
     pub tenant_id: String,
     /// What the login is for.
     pub scopes: Vec<String>,
-    /// The way of logging in; `None` lets the handler choose.
+    /// The way of logging in; `None` lets the handler choose. It may be one that the handler does not list, and has to refuse.
     pub flow: Option<Flow>,
     /// How long the person may take; `None` leaves that to the handler, which is the one to enforce it. The wire has whole
     /// seconds.

@@ -7,6 +7,29 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Shows a name as its text, and compares it with one.
+macro_rules! reads_as_text {
+    ($name:ident) => {
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.0 == *other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.0 == **other
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
 /// Defines names that somebody else chose, and that are accepted unchecked.
 macro_rules! taken_as_it_is {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -40,11 +63,7 @@ macro_rules! taken_as_it_is {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        reads_as_text!($name);
     )*};
 }
 
@@ -94,16 +113,14 @@ macro_rules! vocabulary {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        reads_as_text!($name);
     };
 }
 
 vocabulary! {
     /// A mode in which a provider can be called. Unknown ones pass through: only descriptors are checked.
+    ///
+    /// The constants are no patterns: compare with `==`, or match [`as_str`](Self::as_str).
     Capability {
         /// Produces a value.
         FROM = "from",
@@ -124,6 +141,8 @@ vocabulary! {
 
 vocabulary! {
     /// A way of logging in. Unknown ones pass through.
+    ///
+    /// The constants are no patterns: compare with `==`, or match [`as_str`](Self::as_str).
     Flow {
         /// A person types a code into a page that is open elsewhere.
         DEVICE_CODE = "device_code",
@@ -149,11 +168,12 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// A part of a request that an auth handler supports. Unknown ones pass through.
+    /// A part of a request that an auth handler supports. Hosts refuse requests with what a handler does not list. Unknown ones
+    /// pass through.
     AuthCapability {
         /// Scopes at login.
         SCOPES_ON_LOGIN = "scopes_on_login",
-        /// A scope with every token.
+        /// A scope with every token, on which hosts then insist.
         SCOPES_ON_TOKEN_REQUEST = "scopes_on_token_request",
         /// The tenant.
         TENANT_ID = "tenant_id",

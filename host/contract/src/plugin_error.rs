@@ -1,16 +1,17 @@
 //! Why a plugin did not do what it was asked, as its author says it.
 
 use std::error::Error as StdError;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use crate::{CallError, Refusal, chain};
 
-/// Why a plugin did not do what it was asked: what its author returns, who knows the SDK's name of it, `Error`.
+/// Why a plugin did not do what it was asked: what its author returns. The SDK calls it `Error`.
 ///
 /// Any error converts into this with `?`; the message is then the error's own, followed by those of its
 /// sources. For that to compile, this type does not implement [`std::error::Error`] itself.
 ///
-/// A boxed error, or one of `anyhow`'s, does not implement it either, so `?` does not take it. What is in it converts:
+/// A boxed error, or one of `anyhow`'s, does not implement it either, so `?` does not take it. What is in it converts, and
+/// a text does by `.map_err(Error::new)`:
 ///
 /// ```
 /// # use portcullis_contract::PluginError as Error;
@@ -48,6 +49,15 @@ impl PluginError {
     #[must_use]
     pub fn unknown_handler(name: &(impl Display + ?Sized)) -> Self {
         Self::new(format!("unknown handler: {name}"))
+    }
+}
+
+impl Display for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unimplemented => Display::fmt(&CallError::Unimplemented, f),
+            Self::Refused(refusal) => Display::fmt(refusal, f),
+        }
     }
 }
 

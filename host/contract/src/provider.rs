@@ -141,7 +141,7 @@ pub struct Context {
     pub solution: Option<Solution>,
     /// The account that is meant, of several.
     pub auth_profile: Option<String>,
-    /// Settings of this call, which override those of the configuration.
+    /// Settings of this call alone. A plugin looks here first, and then in those of its configuration.
     pub settings: Settings,
 }
 

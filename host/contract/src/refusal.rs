@@ -16,7 +16,7 @@ use std::fmt;
 pub struct Refusal {
     /// What the plugin said.
     pub message: String,
-    /// The exit code to end with; never 0.
+    /// The exit code to end with, for hosts that pass it on (the command `portcullis` ends with 1, as upstream does); never 0.
     pub exit_code: Option<i32>,
     /// Its remarks. Those that are errors are shown in place of the message.
     pub diagnostics: Vec<Diagnostic>,

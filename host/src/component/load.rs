@@ -94,8 +94,8 @@ enum Unfit {
     #[error("it imports {0}, which no plugin gets: {1}")]
     Import(String, Hint),
     #[error(
-        "it exports no interface of portcullis:plugin: build it with the SDK, or for one of the worlds \
-         provider-plugin and auth-handler-plugin"
+        "it exports no interface of portcullis:plugin: call `export!` or `export_auth_handler!` of the SDK, or build it for \
+         one of the worlds provider-plugin and auth-handler-plugin"
     )]
     NoWorld,
     #[error("it exports {0}, which is not known here: build it for portcullis:plugin@0.1.0")]

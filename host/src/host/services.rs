@@ -148,7 +148,12 @@ impl Services {
     }
 
     fn store(&self) -> Result<&dyn SecretStore, HostError> {
-        self.secrets.as_deref().ok_or(HostError::NO_SECRETS)
+        self.secrets.as_deref().ok_or_else(|| {
+            if self.warnings.one_more(&self.plugin) {
+                tracing::warn!(plugin = %self.plugin, "there are no secrets here; the command has those of its --secrets-file");
+            }
+            HostError::NO_SECRETS
+        })
     }
 
     /// Returns the store, if a secret passes the three gates.
