@@ -132,12 +132,32 @@ fn page(plugin: &Plugin<'_>) -> String {
         }
         None => write!(
             out,
-            "\nTo grant it something, write into a policy file:\n\n  [plugin.{}]\n  digests = [\"{}\"]\n",
+            "\nTo grant it something, write into a policy file:\n\n  [plugin.{}]\n  digests = [\"{}\"]\n{}",
             toml_key(&plugin.plugin),
-            plugin.digest
+            plugin.digest,
+            could_grant(plugin.imports.as_deref()).map(|line| format!("  # {line}\n")).collect::<String>(),
         ),
     };
     visible(&out)
+}
+
+/// What lets a component ask for something, and a line of a policy that grants it; those for a native plugin come first.
+const GRANTS: [(&str, &str); 5] = [
+    ("portcullis:plugin/secrets", r#"secrets = { read = ["app.*"], write = [] }"#),
+    ("portcullis:plugin/identity", r#"identity = { handlers = ["github"], token = false }"#),
+    ("wasi:cli/environment", r#"env = ["LANG"]"#),
+    ("wasi:http/", r#"http = ["https://api.example"]"#),
+    ("wasi:filesystem/", r#"fs = [{ host = "./out", guest = "/out", access = "read" }]"#),
+];
+const FOR_NATIVE: usize = 3;
+
+/// Returns examples of what could be granted, in the form of a policy.
+fn could_grant(imports: Option<&[String]>) -> impl Iterator<Item = &'static str> {
+    let asked = move |(n, (prefix, _)): &(usize, (&str, &str))| match imports {
+        Some(imports) => imports.iter().any(|import| import.starts_with(prefix)),
+        None => *n < FOR_NATIVE,
+    };
+    GRANTS.into_iter().enumerate().filter(asked).map(|(_, (_, line))| line)
 }
 
 fn write_provider(out: &mut String, provider: &Provider<'_>) {
@@ -215,6 +235,10 @@ fn toml_key(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use portcullis::policy::Policy;
+    use portcullis_contract::Digest;
 
     use super::*;
 
@@ -229,7 +253,7 @@ mod tests {
             policy: None,
             settings: vec!["mode", "a\nb"],
             run_as: "a thing".to_owned(),
-            imports: Some(vec![]),
+            imports: Some(vec!["portcullis:plugin/secrets@0.1.0".to_owned()]),
             could_ask_for: Some(vec![]),
             also_offers: vec!["c"],
             may: vec!["may open no file".to_owned()],
@@ -243,8 +267,22 @@ mod tests {
                         policy  none applies: nothing is granted\n  told    mode, a\\nb\n  offers  c as well\n\n\
                         What it could ask for\n  nothing\n\nWhat holds for it\n  \
                         - may open no file\n\nLimits\n  memory      64MiB\n\nTo grant it something, write into a \
-                        policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n";
+                        policy file:\n\n  [plugin.\"a.b\"]\n  digests = [\"sha256:00\"]\n  \
+                        # secrets = { read = [\"app.*\"], write = [] }\n";
         assert_eq!(page(&plugin), expected);
+    }
+
+    #[test]
+    fn what_a_page_proposes_is_a_policy() {
+        let lines = GRANTS.map(|(_, line)| line);
+        assert!(could_grant(None).eq(
+            ["secrets", "identity", "env"].map(|key| {
+                *lines.iter().find(|line| line.starts_with(key)).expect("there is such a line")
+            })
+        ));
+        let digest = Digest::from_sha256([7; 32]);
+        let text = format!("[plugin.a]\ndigests = [\"{digest}\"]\n{}\n", lines.join("\n"));
+        Policy::parse(&text, Path::new("policy.toml")).expect("each of them can be granted");
     }
 
     #[test]
