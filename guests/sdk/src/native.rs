@@ -64,7 +64,7 @@ pub use portcullis_serve::{Capture, Level, Options, Outcome, Parent};
 
 use self::auth::NativeAuth;
 use self::provider::NativeProvider;
-use crate::{AuthHandler, Provider, Settings};
+use crate::{AuthHandler, Json, Provider, Settings};
 
 /// Serves a provider until its host ends it: the whole of a program's `main`.
 pub fn serve_provider(plugin: impl Provider) -> Outcome {
@@ -104,7 +104,5 @@ pub fn serve_auth_handler_with(plugin: impl AuthHandler, options: Options) -> Ou
 
 /// Makes a text of each setting that is not JSON, as it is in a component: an author reads the same.
 fn make_json(settings: &mut Settings) {
-    for value in settings.values_mut().filter(|value| value.check().is_err()) {
-        *value = serde_json::Value::from(value.as_str()).into();
-    }
+    settings.values_mut().for_each(Json::make_json);
 }

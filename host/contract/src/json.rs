@@ -4,6 +4,7 @@
 //! 1e400, `-0`, key order, duplicate keys). Only the parts of a host that have to look inside parse it, and what they
 //! do not change they keep as it was.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -57,6 +58,19 @@ impl Json {
         if self.is_known { Ok(()) } else { serde_json::from_str(&self.text).map(|IgnoredAny| ()) }
     }
 
+    /// Returns the text if it is JSON, or else as a JSON string.
+    fn as_json(&self) -> Cow<'_, str> {
+        match self.check() {
+            Ok(()) => Cow::Borrowed(&self.text),
+            Err(_) => Cow::Owned(quoted(&self.text)),
+        }
+    }
+
+    /// Makes a JSON string of it unless it is JSON.
+    pub fn make_json(&mut self) {
+        *self = Self::from_json(self.as_json().into_owned());
+    }
+
     /// Writes an object of these fields. The values go in as they are; one that is not JSON goes in as a string, so
     /// that it does not spoil the others.
     #[must_use]
@@ -68,10 +82,7 @@ impl Json {
             }
             text.push_str(&quoted(name));
             text.push(':');
-            match value.check() {
-                Ok(()) => text.push_str(&value.text),
-                Err(_) => text.push_str(&quoted(&value.text)),
-            }
+            text.push_str(&value.as_json());
         }
         text.push('}');
         Self::from_json(text)

@@ -80,25 +80,15 @@ impl From<exports::LoginRequest> for LoginRequest {
 
 impl From<exports::TokenRequest> for AccessRequest {
     fn from(request: exports::TokenRequest) -> Self {
-        let exports::TokenRequest {
-            scope,
-            min_valid_for,
-            force_refresh,
-            profile,
-            server_context,
-            caller,
-            assertion,
-            hostname,
-        } = request;
         Self {
-            scope,
-            min_valid_for: seconds(min_valid_for),
-            force_refresh,
-            profile,
-            server_context,
-            caller,
-            assertion,
-            hostname,
+            scope: request.scope,
+            min_valid_for: seconds(request.min_valid_for),
+            force_refresh: request.force_refresh,
+            profile: request.profile,
+            server_context: request.server_context,
+            caller: request.caller,
+            assertion: request.assertion,
+            hostname: request.hostname,
         }
     }
 }
