@@ -150,7 +150,7 @@ impl Services {
     fn store(&self) -> Result<&dyn SecretStore, HostError> {
         self.secrets.as_deref().ok_or_else(|| {
             if self.warnings.one_more(&self.plugin) {
-                tracing::warn!(plugin = %self.plugin, "there are no secrets here; the command has those of its --secrets-file");
+                tracing::warn!(plugin = %self.plugin, "it asks for a secret, and this host has no store of secrets");
             }
             HostError::NO_SECRETS
         })

@@ -396,6 +396,13 @@ fn a_source_that_fails_is_quoted_and_a_list_of_handlers_is_then_empty() {
     check(&broken, Ask::Handlers, Ok(" default \"\""));
 }
 
+#[test]
+fn that_there_is_no_store_is_said() {
+    let services = Services::new(PluginName::new("github"), &Grants::default(), None, None);
+    let said = logged(&services, &[Ask::Secret("a")]);
+    assert!(said[0].contains("this host has no store of secrets"), "{said:?}");
+}
+
 /// Returns what is logged while a plugin asks, but for what it asks.
 fn logged(services: &Services, asks: &[Ask<'_>]) -> Vec<String> {
     all_logged(services, asks).into_iter().filter(|line| !line.contains("asked by the plugin")).collect()
