@@ -326,24 +326,6 @@ fn a_secrets_file_is_granted_to_the_auth_handlers_of_that_command(door: Door) ->
     Ok(())
 }
 
-/// The others see what their policy names, and no more.
-#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
-#[test_case(Door::Native; "native")]
-fn a_native_auth_handler_sees_the_whole_environment_of_whoever_says_so(door: Door) -> TestResult {
-    let person = with_doorman(door)?;
-    let token_file = |options: &[&str]| -> Result<Value, Box<dyn std::error::Error>> {
-        let arguments = [&["auth", "status", "door", "-o", "json"], options].concat();
-        let status = person.command(&arguments).env("DOOR_TOKEN_FILE", "/run/token").output()?;
-        let rows: Value = serde_json::from_slice(&status.stdout)?;
-        Ok(rows[0]["tokenFile"].clone())
-    };
-
-    assert_eq!(token_file(&["--env", "inherit"])?, "/run/token");
-    assert_eq!(token_file(&["--env", "usual"])?, "");
-    assert_eq!(token_file(&[])?, "");
-    Ok(())
-}
-
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use portcullis_tests::{Door, TestResult, fixtures};
-use serde_json::json;
+use serde_json::{Value, json};
 use test_case::test_case;
 
 use crate::cli_auth::with_doorman;
@@ -110,5 +110,23 @@ fn an_empty_name_of_a_server_and_the_port_zero_ask_for_nothing_that_a_handler_la
         let output = person.types(&[&["auth"], options, &["--profile="]].concat())?;
         assert!(output.status.success(), "{options:?}: {}", stderr(&output));
     }
+    Ok(())
+}
+
+/// The others see what their policy names, and no more.
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+fn a_native_auth_handler_sees_the_whole_environment_of_whoever_says_so(door: Door) -> TestResult {
+    let person = with_doorman(door)?;
+    let token_file = |options: &[&str]| -> Result<Value, Box<dyn std::error::Error>> {
+        let arguments = [&["auth", "status", "door", "-o", "json"], options].concat();
+        let status = person.command(&arguments).env("DOOR_TOKEN_FILE", "/run/token").output()?;
+        let rows: Value = serde_json::from_slice(&status.stdout)?;
+        Ok(rows[0]["tokenFile"].clone())
+    };
+
+    assert_eq!(token_file(&["--env", "inherit"])?, "/run/token");
+    assert_eq!(token_file(&["--env", "usual"])?, "");
+    assert_eq!(token_file(&[])?, "");
     Ok(())
 }

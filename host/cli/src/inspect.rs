@@ -141,23 +141,22 @@ fn page(plugin: &Plugin<'_>) -> String {
     visible(&out)
 }
 
-/// What lets a component ask for something, and a line of a policy that grants it; those for a native plugin come first.
-const GRANTS: [(&str, &str); 5] = [
-    ("portcullis:plugin/secrets", r#"secrets = { read = ["app.*"], write = [] }"#),
-    ("portcullis:plugin/identity", r#"identity = { handlers = ["github"], token = false }"#),
-    ("wasi:cli/environment", r#"env = ["LANG"]"#),
-    ("wasi:http/", r#"http = ["https://api.example"]"#),
-    ("wasi:filesystem/", r#"fs = [{ host = "./out", guest = "/out", access = "read" }]"#),
+/// What lets a component ask for something, a line of a policy that grants it, and whether that holds for a native plugin.
+const GRANTS: [(&str, &str, bool); 5] = [
+    ("portcullis:plugin/secrets", r#"secrets = { read = ["app.*"], write = [] }"#, true),
+    ("portcullis:plugin/identity", r#"identity = { handlers = ["github"], token = false }"#, true),
+    ("wasi:cli/environment", r#"env = ["LANG"]"#, true),
+    ("wasi:http/", r#"http = ["https://api.example"]"#, false),
+    ("wasi:filesystem/", r#"fs = [{ host = "./out", guest = "/out", access = "read" }]"#, false),
 ];
-const FOR_NATIVE: usize = 3;
 
 /// Returns examples of what could be granted, in the form of a policy.
 fn could_grant(imports: Option<&[String]>) -> impl Iterator<Item = &'static str> {
-    let asked = move |(n, (prefix, _)): &(usize, (&str, &str))| match imports {
+    let asked = move |(prefix, _, native): &(&str, &str, bool)| match imports {
         Some(imports) => imports.iter().any(|import| import.starts_with(prefix)),
-        None => *n < FOR_NATIVE,
+        None => *native,
     };
-    GRANTS.into_iter().enumerate().filter(asked).map(|(_, (_, line))| line)
+    GRANTS.into_iter().filter(asked).map(|(_, line, _)| line)
 }
 
 fn write_provider(out: &mut String, provider: &Provider<'_>) {
@@ -274,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_a_page_proposes_is_a_policy() {
-        let lines = GRANTS.map(|(_, line)| line);
+        let lines = GRANTS.map(|(_, line, _)| line);
         assert!(could_grant(None).eq(
             ["secrets", "identity", "env"].map(|key| {
                 *lines.iter().find(|line| line.starts_with(key)).expect("there is such a line")
