@@ -7,7 +7,6 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -29,8 +28,6 @@ pub(crate) struct Ahead {
     pub(crate) spent: Mutex<Vec<Live>>,
     /// What the last call was for, and what the next is expected to be for: a name and its configuration.
     pub(crate) whom: Mutex<Option<Whom>>,
-    /// Whether a call has come already. A plugin that is called only once needs no second instance.
-    called: AtomicBool,
     signal: Arc<Signal>,
     task: Mutex<Option<AbortHandle>>,
 }
@@ -63,7 +60,6 @@ impl Ahead {
             ready: Mutex::default(),
             spent: Mutex::default(),
             whom: Mutex::default(),
-            called: AtomicBool::new(false),
             signal: Arc::new(signal),
             task: Mutex::default(),
         }
@@ -78,28 +74,26 @@ impl Ahead {
         }
     }
 
-    /// Notes that a call has its instance. `work` is the task; it is started by the second call.
+    /// Notes that a call has its instance. `work` is the task; it is started by the first call.
     pub(crate) fn begun<W>(&self, whom: Option<Whom>, work: impl FnOnce(Arc<Signal>) -> W) -> UnderWay<'_>
     where
         W: Future<Output = ()> + Send + 'static,
     {
-        if self.called.swap(true, Ordering::Relaxed) {
-            *lock(&self.whom) = whom;
-            let mut task = lock(&self.task);
-            if !is_alive(&task) {
-                *task = Some(tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
-            }
-            drop(task);
-            if let Signal::AtOnce(_) = *self.signal {
-                self.signal.give();
-            }
+        *lock(&self.whom) = whom;
+        let mut task = lock(&self.task);
+        if !is_alive(&task) {
+            *task = Some(tokio::spawn(work(Arc::clone(&self.signal))).abort_handle());
+        }
+        drop(task);
+        if let Signal::AtOnce(_) = *self.signal {
+            self.signal.give();
         }
         UnderWay(self)
     }
 
     /// Returns where to put an instance that has answered, to be cleared up later; `None` drops it now.
     pub(crate) fn place_for_spent(&self) -> Option<&Mutex<Vec<Live>>> {
-        // What waits keeps its slot until calls pause, and before the second call there is no task.
+        // What waits keeps its slot until calls pause.
         let waits = matches!(*self.signal, Signal::InAPause(_))
             && is_alive(&lock(&self.task))
             && lock(&self.spent).len() < self.most();
@@ -204,11 +198,7 @@ mod tests {
     fn the_work_goes_on_in_another_runtime_when_one_has_ended() {
         let ahead = Ahead::new(Class::Large);
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime().block_on(async {
-            for _ in 0..2 {
-                drop(ahead.begun(None, |_signal| std::future::pending()));
-            }
-        });
+        runtime().block_on(async { drop(ahead.begun(None, |_signal| std::future::pending())) });
         assert!(!is_alive(&lock(&ahead.task)));
         runtime().block_on(async {
             drop(ahead.begun(None, |_signal| std::future::pending()));
@@ -221,10 +211,8 @@ mod tests {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let first = runtime();
         let ahead = Ahead::new(Class::Small);
-        let call = || drop(ahead.begun(None, |_signal| std::future::pending()));
-        first.block_on(async { call() });
         assert!(ahead.place_for_spent().is_none());
-        first.block_on(async { call() });
+        first.block_on(async { drop(ahead.begun(None, |_signal| std::future::pending())) });
         assert!(ahead.place_for_spent().is_some());
         drop(first);
         assert!(ahead.place_for_spent().is_none());
