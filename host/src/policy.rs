@@ -26,6 +26,11 @@ use thiserror::Error;
 
 pub use sentences::{Line, sentences};
 
+/// The variable by which an environment takes grants from a wrapped component.
+pub const DENY: &str = "PORTCULLIS_DENY";
+/// Begins the names of those by which it lowers limits, of a wrapped component or a native plugin that heeds them.
+pub const LIMIT: &str = "PORTCULLIS_LIMIT_";
+
 /// In bytes. A guess; a policy that large would name more plugins than anybody has.
 const LARGEST_FILE: u64 = 4 << 20;
 

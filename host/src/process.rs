@@ -29,7 +29,7 @@ use portcullis_contract::{
     self as contract, AuthHandler, Backend, BackendName, CallError, HeldBy, Kind, LaunchError, PluginInfo,
     PluginSpec, Provider, Resolved,
 };
-use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin, Versions};
+use portcullis_goplugin::{Cookie, Environment, Executable, Launch, StartError, Stdin};
 
 use crate::blocking::blocking;
 use auth::ProcessAuth;
@@ -157,16 +157,10 @@ impl ProcessBackend {
         }
     }
 
-    /// Says how the plugin is started. The constants are upstream's (contract spec 2.1 and 1.9).
+    /// Says how the plugin is started.
     fn launch(&self, spec: &PluginSpec, kind: Kind, executable: Executable) -> Launch {
-        let (cookie, versions) = match kind {
-            Kind::Provider => (Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin"), Versions::from([1])),
-            // Later auth plugins speak 2 and nothing else, older ones 1; a plugin of both chooses 2. The messages are the
-            // same in both: one of version 1 knows fewer calls.
-            Kind::AuthHandler => {
-                (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), Versions::from([1, 2]))
-            }
-        };
+        let (variable, value) = kind.cookie();
+        let (cookie, versions) = (Cookie::new(variable, value), kind.versions().iter().copied().collect());
         let mut environment =
             load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
         if spec.held_by == HeldBy::Itself {

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use portcullis_contract::visible_line;
+use portcullis_contract::{Kind, visible_line};
 use portcullis_serve::{Entry, Level, raise_open_files};
 
 mod mark;
@@ -22,10 +22,6 @@ mod plugin;
 mod prints;
 
 use own::{Own, Refusal};
-
-/// The variables that hold the cookies of the two kinds. If one is set, a host started us, which reads a log and not a
-/// page.
-const COOKIES: [&str; 2] = ["SCAFCTL_PLUGIN", "SCAFCTL_AUTH_PLUGIN"];
 
 /// The one place that reads arguments and environment.
 fn main() -> ExitCode {
@@ -80,7 +76,9 @@ fn tell(text: &str) -> ExitCode {
 /// Says why the file is of no use: to a host as an error in the form of its log, and to a person in plain words.
 fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
     let text = portcullis_contract::chain(refusal);
-    let from_host = variables.iter().any(|(key, _)| COOKIES.iter().any(|cookie| key == cookie));
+    // A host reads a log, and not a page.
+    let cookies = [Kind::Provider, Kind::AuthHandler].map(|kind| kind.cookie().0);
+    let from_host = variables.iter().any(|(key, _)| cookies.iter().any(|cookie| key == cookie));
     let line = if from_host {
         let entry = Entry {
             level: Level::Error,

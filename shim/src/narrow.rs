@@ -9,14 +9,10 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use portcullis::policy;
+use portcullis::policy::{self, DENY, LIMIT};
 use portcullis_contract::{BackendName, Grants, Limits};
 use thiserror::Error;
 
-/// The variable that takes grants away.
-const DENY: &str = "PORTCULLIS_DENY";
-/// Begins the names of the variables that lower limits.
-const LIMIT: &str = "PORTCULLIS_LIMIT_";
 /// Everything that can be taken away.
 const WORDS: &str = "all, env, fs, http, identity, identity.token, secrets, secrets.read, secrets.write";
 

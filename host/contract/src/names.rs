@@ -201,6 +201,29 @@ pub enum Kind {
     AuthHandler,
 }
 
+impl Kind {
+    /// Returns the variable in which a host puts the cookie of such plugins, and the cookie (contract spec 2.1).
+    #[must_use]
+    pub const fn cookie(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Provider => ("SCAFCTL_PLUGIN", "scafctl_provider_plugin"),
+            Self::AuthHandler => ("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"),
+        }
+    }
+
+    /// Returns the versions of the handshake that such plugins speak (contract spec 1.9 and 2.1).
+    ///
+    /// Later auth plugins speak 2 and nothing else, older ones 1; a plugin of both chooses 2. The messages are the same in
+    /// both: one of version 1 knows fewer calls.
+    #[must_use]
+    pub const fn versions(self) -> &'static [u32] {
+        match self {
+            Self::Provider => &[1],
+            Self::AuthHandler => &[1, 2],
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -24,7 +24,7 @@ use rustix::fs::{Access, access};
 use crate::blocking::blocking;
 use crate::component::{ComponentBackend, FINGERPRINT};
 use crate::leftovers::{self, NEWBORN};
-use crate::policy::every_secret;
+use crate::policy::{self, every_secret};
 use crate::process::{ProcessBackend, ProcessOptions};
 
 /// Begins the names of the directories that hold files wrapped on the spot.
@@ -85,7 +85,7 @@ impl Isolating {
     ) -> Self {
         // They narrow what somebody wrapped. What is wrapped here may what a component in a sandbox may.
         process.environment.retain(|(name, _)| {
-            name != "PORTCULLIS_DENY" && !name.as_encoded_bytes().starts_with(b"PORTCULLIS_LIMIT_")
+            name != policy::DENY && !name.as_encoded_bytes().starts_with(policy::LIMIT.as_bytes())
         });
         let directory = process.runtime_dir.clone();
         Self { component, process: ProcessBackend::new(process), shim, directory }

@@ -6,9 +6,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use portcullis_contract::{Digest, Environment, Grants, LaunchError, Limits};
@@ -16,6 +16,8 @@ use portcullis_goplugin::Executable;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::policy;
 
 mod segments;
 
@@ -229,11 +231,11 @@ const USUAL: [&str; 23] = [
     "BROWSER",
     "KUBECONFIG",
     "DOCKER_CONFIG",
-    "PORTCULLIS_DENY",
+    policy::DENY,
 ];
 
 /// The same, by how their names begin.
-const USUAL_FAMILIES: [&str; 4] = ["LC_", "XDG_", "SSL_CERT_", "PORTCULLIS_LIMIT_"];
+const USUAL_FAMILIES: [&str; 4] = ["LC_", "XDG_", "SSL_CERT_", policy::LIMIT];
 
 /// Returns what a child sees of our environment.
 pub(super) fn environment(
@@ -241,15 +243,23 @@ pub(super) fn environment(
     how: Environment,
     grants: &Grants,
 ) -> Vec<(OsString, OsString)> {
-    let seen = |name: &OsStr| match how {
+    let seen = |name: &OsStr, value: &OsStr| match how {
         Environment::Inherit => true,
         Environment::Usual => {
             USUAL.iter().any(|usual| name == *usual)
+                || name == "PWD" && names_this_directory(value)
                 || USUAL_FAMILIES.iter().any(|f| name.as_encoded_bytes().starts_with(f.as_bytes()))
                 || grants.env.iter().any(|granted| name == granted.as_str())
         }
     };
-    ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
+    ours.iter().filter(|(name, value)| seen(name, value)).cloned().collect()
+}
+
+/// Returns whether a path is one of the directory that we, and so our children, are in. Go takes `PWD` for that only then.
+fn names_this_directory(path: &OsStr) -> bool {
+    let looks = |path: &Path| metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let path = Path::new(path);
+    path.is_absolute() && looks(path).is_some_and(|there| looks(Path::new(".")) == Some(there))
 }
 
 /// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names
@@ -257,9 +267,10 @@ pub(super) fn environment(
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));
-    for (name, amount) in [("PORTCULLIS_LIMIT_MEMORY", memory), ("PORTCULLIS_LIMIT_CPU", cpu)] {
+    for (limit, amount) in [("MEMORY", memory), ("CPU", cpu)] {
         let Some(amount) = amount else { continue };
-        match environment.iter_mut().find(|(known, _)| known == name) {
+        let name = format!("{}{limit}", policy::LIMIT);
+        match environment.iter_mut().find(|(known, _)| *known == *name) {
             Some((_, told)) if told.is_empty() => *told = amount.into(),
             Some((_, told)) => told.push(format!(",{amount}")),
             None => environment.push((name.into(), amount.into())),

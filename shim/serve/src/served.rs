@@ -175,13 +175,9 @@ impl Served {
     }
 
     fn into_serve(self) -> Serve {
+        let kind = self.kind();
         let Self { options, launch } = self;
-        let (cookie, versions) = match launch {
-            Launch::Provider(_) => (Cookie::new("SCAFCTL_PLUGIN", "scafctl_provider_plugin"), &[1][..]),
-            Launch::AuthHandler(_) => {
-                (Cookie::new("SCAFCTL_AUTH_PLUGIN", "scafctl_auth_handler_plugin"), &[1, 2][..])
-            }
-        };
+        let (variable, value) = kind.cookie();
         let sizes = Sizes { message: options.message_limit, answer: options.answer_limit };
         let least = options.guest_log;
         // Only one of the versions is served, so the plugin is launched once.
@@ -196,7 +192,7 @@ impl Served {
         };
         Serve {
             notice: options.notice,
-            versions: versions.iter().map(|version| (*version, services(version))).collect(),
+            versions: kind.versions().iter().map(|version| (*version, services(version))).collect(),
             variables: options.variables,
             message_limit: options.message_limit,
             capture: options.capture,
@@ -206,7 +202,7 @@ impl Served {
             calls: options.calls,
             logs: Logs::Elsewhere,
             panics: Panics::ForHosts,
-            ..Serve::new(cookie)
+            ..Serve::new(Cookie::new(variable, value))
         }
     }
 }
