@@ -133,12 +133,25 @@ impl Launch {
     /// Dropping the future kills what it has started. It needs a tokio runtime with I/O and time, and the plugin ends
     /// with that runtime.
     pub async fn start(&self) -> Result<Connection, StartError> {
+        let until = crate::timeout::end(Instant::now(), self.start_timeout);
         let group = self.socket_group.as_deref();
         let sockets = Arc::new(SocketDir::create(self.socket_base.as_deref(), group)?);
-        let identity = self.identity().await?;
-        let executable = self.checked_executable().await?;
-        let child = child::spawn(self.order(executable, &sockets, identity.as_ref())).await;
-        // Here, because it costs the start nothing while the child gets ready.
+        let spawning = async {
+            let identity = self.identity().await?;
+            let executable = self.checked_executable().await?;
+            let child = child::spawn(self.order(executable, &sockets, identity.as_ref())).await;
+            Ok::<_, StartError>((identity, child))
+        };
+        // What lies on a disk that answers nobody is never read.
+        let Ok(spawned) = timeout_at(until, spawning).await else {
+            return Err(StartError::TimedOut {
+                limit: self.start_timeout,
+                printed: String::new(),
+                evidence: None,
+            });
+        };
+        let (identity, child) = spawned?;
+        // Here, because the start waits for the child to get ready.
         sweep_once(&sockets);
         let child = match child {
             Ok(child) => child,
@@ -150,7 +163,6 @@ impl Launch {
                 return Err(StartError::Spawn { path: self.executable.path().to_owned(), notes, source });
             }
         };
-        let until = crate::timeout::end(Instant::now(), self.start_timeout);
         let (child, first_line) = Supervised::watch(child, self, sockets);
         match self.connect(&child, first_line, identity, until).await {
             Ok(connected) => Ok(child.finish(connected)),
@@ -391,8 +403,9 @@ fn sweep_once(sockets: &SocketDir) {
     let Some(base) = sockets.path().parent() else { return };
     if lock(&SWEPT).insert(base.to_owned()) {
         let base = base.to_owned();
-        // If not now, then at the next start.
-        let _put_off = child::on_spawner(move || sweep(&base));
+        // If there is no thread for it, the next process does it.
+        let _put_off =
+            std::thread::Builder::new().name("goplugin-sweep".to_owned()).spawn(move || sweep(&base));
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn spawn(order: Order) -> io::Result<Child> {
 }
 
 /// Runs `job` on the thread that starts children, after the starts that wait there.
-pub(super) fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn on_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
 
     let mut spawner = lock(&SPAWNER);

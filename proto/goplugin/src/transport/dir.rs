@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -185,7 +187,7 @@ pub enum SocketDirError {
         source: io::Error,
     },
     /// The directory cannot be created.
-    #[error("cannot create a directory for sockets in {}", base.display())]
+    #[error("cannot create a directory for sockets in {} (`TMPDIR` may name another place)", base.display())]
     Create {
         /// The directory it was to be created in.
         base: PathBuf,
@@ -260,6 +262,8 @@ fn discard(path: &Path) {
 /// Makes `path` ours: a new directory that only we may enter, its lock created and held.
 fn claim(path: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(path)?;
+    // Whatever the umask has taken from us.
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
     let lock_path = path.join(LOCK);
     // A sweeper may remove the directory while it is empty, or lock the file before we do.
     let lock = File::create_new(&lock_path).map_err(|error| {

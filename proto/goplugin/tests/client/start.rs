@@ -174,6 +174,21 @@ async fn the_file_that_was_checked_is_the_one_that_runs() -> TestResult {
     Ok(())
 }
 
+/// A disk may be slow, and the file long.
+#[tokio::test]
+async fn the_time_of_a_start_includes_the_checksum() -> TestResult {
+    let mut scene = scene(&["serve"]);
+    let path = scene.base.path().join("plugin");
+    write_program(&path, b"#!/bin/false\n")?;
+    fs::File::options().write(true).open(&path)?.set_len(64 << 20)?;
+    scene.launch.executable = Executable::at(&path);
+    scene.launch.checksum = Some([0; 32].into());
+    scene.launch.start_timeout = Duration::from_millis(1);
+    let error = scene.launch.start().await.expect_err("it takes longer");
+    assert!(matches!(error, StartError::TimedOut { .. }), "{error}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_script_runs_after_its_checksum_was_verified() -> TestResult {
     let mut scene = scene(&["serve"]);

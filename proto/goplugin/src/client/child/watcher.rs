@@ -105,9 +105,10 @@ impl Watcher {
         (&self.line).write_all(&group.to_ne_bytes())
     }
 
-    /// Ends the watcher and reaps it. It kills the groups that it still knows.
+    /// Ends the watcher and reaps it, even if somebody has stopped it. Nothing is left that it alone would watch.
     fn end(mut self) {
         drop(self.line);
+        let _dead = self.process.kill();
         let _reaped_by_somebody = self.process.wait();
     }
 }
