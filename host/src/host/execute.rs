@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -22,6 +23,7 @@ use super::schema::JudgeError;
 use super::sentences::quote;
 use super::text;
 use super::{InputCheck, Run, RunError, Sink};
+use crate::blocking::blocking;
 
 /// The capabilities that may change something, most general first. The last two are of upstream's later hosts.
 const WRITING: [Capability; 3] = [Capability::ACTION, Capability::STATE, Capability::KUBECONFIG];
@@ -141,12 +143,22 @@ pub(super) struct Prepared {
     pub(super) capability: Capability,
 }
 
-/// Checks a request against a provider, and makes the message. Calls no plugin.
+/// Checks a request against a provider, and makes the message, on a thread for that if it may take long. Calls no plugin.
 ///
 /// # Errors
 ///
 /// What does not fit.
-pub(super) fn prepare(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
+pub(super) async fn prepare(provider: &Arc<Registered>, run: Run) -> Result<Prepared, RunError> {
+    let length = run.input.as_ref().map_or(0, |input| input.as_str().len());
+    let is_unchecked = run.input_check != InputCheck::Full;
+    if is_unchecked || provider.schema.as_ref().is_none_or(|schema| schema.judges_soon(length)) {
+        return prepare_now(provider, run);
+    }
+    let provider = Arc::clone(provider);
+    blocking(move || prepare_now(&provider, run)).await
+}
+
+fn prepare_now(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
     let Run { input, capability, mut context, input_check, .. } = run;
     let checked = input_check == InputCheck::Full;
     let input = match input {

@@ -178,7 +178,7 @@ impl Rooms {
                 provider.ok_or_else(|| FindError::nobody(Kind::Provider, name, Vec::new(), Vec::new()))
             }
             Wanted::File(path, provider) => {
-                let file = discover_one(path)?;
+                let file = look_at(path).await?;
                 self.start(&file, Kind::Provider).await?.choose_provider(provider.as_deref())
             }
         }
@@ -211,7 +211,7 @@ impl Rooms {
                 }
             }
             Wanted::File(path, handler) => {
-                let file = discover_one(path)?;
+                let file = look_at(path).await?;
                 self.start(&file, Kind::AuthHandler).await?.choose_handler(handler.as_deref())
             }
         }
@@ -268,12 +268,18 @@ impl Rooms {
 
     async fn start_all(&self, kind: Kind) -> Result<Vec<Started>, FindError> {
         let mut all = Vec::new();
-        for path in self.look(discover::executables).await? {
+        let candidate = |path: PathBuf| {
             let backend = match discover::form(&path) {
                 Ok(discover::Form::Component) => BackendName::Component,
                 _ => BackendName::Process,
             };
-            match self.start(&Candidate::new(path, backend), kind).await {
+            Candidate::new(path, backend)
+        };
+        let look = move |directories: &[PathBuf]| {
+            Ok(discover::executables(directories)?.into_iter().map(candidate).collect::<Vec<_>>())
+        };
+        for file in self.look(look).await? {
+            match self.start(&file, kind).await {
                 Ok(started) => all.push(started),
                 Err(error) => tracing::debug!(error = chain(&error), "file passed over"),
             }
@@ -448,6 +454,8 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Looks at one file that was named.
-pub(super) fn discover_one(path: &Path) -> Result<Candidate, FindError> {
-    discover::one(path).map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
+pub(super) async fn look_at(path: &Path) -> Result<Candidate, FindError> {
+    let at = path.to_owned();
+    let found = blocking(move || discover::one(&at)).await;
+    found.map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
 }

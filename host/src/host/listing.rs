@@ -12,7 +12,7 @@ use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, R
 use super::describe::Asking;
 use super::descriptors::Told;
 use super::discover::{self, Candidate};
-use super::find::discover_one;
+use super::find::look_at;
 use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 
@@ -153,7 +153,7 @@ impl Host {
     /// Why it was not found or cannot be used.
     pub async fn inspect(&self, wanted: &Wanted, describe: Describe) -> Result<Listed, FindError> {
         let file = match wanted {
-            Wanted::File(path, _) => discover_one(path)?,
+            Wanted::File(path, _) => look_at(path).await?,
             Wanted::Named(name) => match self.rooms.locate(Kind::Provider, name, describe).await {
                 Err(not_found @ FindError::NotFound { .. }) => {
                     let handler = self.rooms.locate(Kind::AuthHandler, name, describe).await;

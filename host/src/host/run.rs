@@ -150,7 +150,7 @@ impl Host {
     ) -> Result<Ran, RunError> {
         let provider = self.rooms.find(wanted, describe).await.map_err(RunError::Find)?;
         let dry_run = request.context.dry_run;
-        let prepared = execute::prepare(&provider, request)?;
+        let prepared = execute::prepare(&provider, request).await?;
         let call = Call { deadline: deadline.map(Instant::into_std) };
         let called = execute::call(&provider, &call, prepared.request, sink).await;
         let (output, took) = called.map_err(RunError::Execution)?;

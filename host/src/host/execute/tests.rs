@@ -11,6 +11,7 @@ use portcullis_contract::{
 };
 use portcullis_fuzz::in_time;
 
+use super::super::schema::SOON;
 use super::*;
 use crate::fake::{Answer, FakeProvider, Log, World, descriptor};
 
@@ -50,7 +51,7 @@ fn with_input(input: &str) -> Run {
 
 fn check(run: Run, expected: Result<(&str, &str), &str>) {
     let (_world, provider) = provider(|_| {});
-    let prepared = prepare(&provider, run);
+    let prepared = prepare_now(&provider, run);
     let said = match &prepared {
         Ok(p) => Ok((p.capability.as_str(), p.request.input.as_str())),
         Err(error) => Err(chain(error)),
@@ -64,7 +65,7 @@ fn a_request_goes_out_under_the_advertised_name_with_what_surrounds_it() {
     let (_world, provider) = provider(|_| {});
     let context = Context { dry_run: true, backup: true, ..Context::default() };
     let run = Run { context: context.clone(), ..with_input("{ }") };
-    let Prepared { request, .. } = prepare(&provider, run).unwrap();
+    let Prepared { request, .. } = prepare_now(&provider, run).unwrap();
     assert_eq!(request.provider.as_str(), "gh-advertised");
     assert_eq!(request.input.as_str(), "{ }");
     assert_eq!(request.context, Context { mode: Some(Capability::FROM), ..context });
@@ -75,7 +76,7 @@ fn only_an_action_is_told_of_an_output_directory() {
     let (_world, provider) = provider(|_| {});
     let told = |input: &str| {
         let context = Context { output_directory: Some("/out".to_owned()), ..Context::default() };
-        prepare(&provider, Run { context, ..with_input(input) }).unwrap().request.context.output_directory
+        prepare_now(&provider, Run { context, ..with_input(input) }).unwrap().request.context.output_directory
     };
     assert_eq!(told(r#"{"operation":"create"}"#).as_deref(), Some("/out"));
     assert_eq!(told(r#"{"operation":"list"}"#), None);
@@ -132,7 +133,8 @@ fn write_protection_holds_whichever_part_of_a_descriptor_names_the_operation() {
         });
         let prepared = |asked: Option<&str>, input: &str| {
             let capability = asked.map(str::to_owned);
-            prepare(&provider, Run { capability, ..with_input(input) }).map(|prepared| prepared.capability)
+            prepare_now(&provider, Run { capability, ..with_input(input) })
+                .map(|prepared| prepared.capability)
         };
         assert!(prepared(Some("from"), r#"{"operation":"create"}"#).is_err());
         assert_eq!(prepared(None, r#"{"operation":"create"}"#).unwrap(), Capability::ACTION);
@@ -151,7 +153,7 @@ fn a_capability_that_is_there_to_change_something_may() {
         });
         let prepared = |asked: Option<&str>| {
             let capability = asked.map(str::to_owned);
-            prepare(&provider, Run { capability, ..with_input(r#"{"operation":"create"}"#) })
+            prepare_now(&provider, Run { capability, ..with_input(r#"{"operation":"create"}"#) })
         };
         assert_eq!(prepared(None).unwrap().capability, capability);
         assert_eq!(prepared(Some(capability.as_str())).unwrap().capability, capability);
@@ -211,7 +213,7 @@ impl Sink for Seen {
 }
 
 async fn called(provider: &Registered, sink: Option<&mut dyn Sink>) -> Result<Output, ExecuteError> {
-    let Prepared { request, .. } = prepare(provider, with_input("{}")).unwrap();
+    let Prepared { request, .. } = prepare_now(provider, with_input("{}")).unwrap();
     call(provider, &Call::default(), request, sink).await.map(|(output, _took)| output)
 }
 
@@ -391,5 +393,30 @@ fn much_may_be_sensitive() {
         let sensitive: Vec<_> = (0..200_000).map(|n| format!("s{n}")).chain(["f7".to_owned()]).collect();
         let redacted = redact(&data, &sensitive);
         assert!(redacted.as_str().contains("\"f6\":6,\"f7\":\"[REDACTED]\",\"f8\":8"));
+    });
+}
+
+/// A schema is the plugin's: to judge by it may take for ever, and other plugins' calls go on meanwhile.
+#[test]
+fn an_input_that_may_take_long_to_judge_holds_up_no_thread_of_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        // The one thread for what blocks has something else to do.
+        let _busy = tokio::task::spawn_blocking(move || released.recv());
+        let at_once = |schema: String, input: &str| {
+            let (_world, provider) = provider(|d| {
+                d.schema = Some(Json::from_text(schema));
+                d.sensitive_fields.clear();
+            });
+            let run = with_input(input);
+            async move { futures_util::FutureExt::now_or_never(prepare(&Arc::new(provider), run)).is_some() }
+        };
+        let plain = r#"{"properties":{"x":{"type":"string"}}}"#.to_owned();
+        assert!(at_once(plain.clone(), r#"{"x":"y"}"#).await);
+        assert!(at_once(plain.clone(), r#"{"x":1}"#).await);
+        assert!(!at_once(plain, &format!(r#"{{"x":"{}"}}"#, "y".repeat(SOON))).await);
+        assert!(!at_once(r#"{"properties":{"x":{"pattern":"a"}}}"#.to_owned(), r#"{"x":"y"}"#).await);
+        drop(release);
     });
 }
