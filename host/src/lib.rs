@@ -110,3 +110,5 @@ pub use log_level::log_level;
 pub use narrowed::Narrowed;
 #[cfg(feature = "process")]
 pub use portcullis_goplugin::raise_open_files;
+#[cfg(any(feature = "component", feature = "rooms"))]
+pub use regular::make_private;

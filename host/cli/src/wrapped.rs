@@ -5,9 +5,9 @@
 //! in a directory that nobody else may write to, beside the key of the cache: whoever can write there needs no forged
 //! plugin.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) fn remember(session: &Session, fingerprint: Fingerprint) -> io::Resul
     let none = || io::Error::new(io::ErrorKind::NotFound, "there is no directory for this user's data");
     let directory = directory(session).ok_or_else(none)?;
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(told)?;
+    portcullis::make_private(&directory).map_err(told)?;
     if !is_ours(&directory) {
         return Err(io::Error::other(format!("{} can be written by others", directory.display())));
     }

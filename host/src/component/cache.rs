@@ -11,11 +11,11 @@
 
 #[cfg(feature = "compile")]
 use std::fs::File;
-use std::fs::{DirBuilder, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Read};
 #[cfg(feature = "compile")]
 use std::io::{Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -206,7 +206,7 @@ fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
 
 /// Finds a directory that nobody else may write to, or makes it one.
 fn private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    regular::make_private(path)?;
     let metadata = path.metadata()?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));

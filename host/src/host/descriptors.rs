@@ -10,10 +10,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -130,7 +130,7 @@ impl Descriptors {
     ///
     /// Why the file cannot be read.
     pub(super) fn compute(&self, path: &Path) -> io::Result<Digest> {
-        let mut file = regular::open(path, OFlags::empty())?;
+        let file = regular::open(path, OFlags::empty())?;
         let metadata = file.metadata()?;
         if metadata.len() > LARGEST {
             let text = format!("it is larger than {} GiB, as no plugin is", LARGEST >> 30);
@@ -139,8 +139,10 @@ impl Descriptors {
         let before = Looks::of(&metadata);
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
+        // One that grows as fast as it is read would never end.
+        let mut as_it_was = (&file).take(metadata.len());
         loop {
-            match file.read(&mut buffer)? {
+            match as_it_was.read(&mut buffer)? {
                 0 => break,
                 count => hash.update(&buffer[..count]),
             }
@@ -187,7 +189,7 @@ impl Descriptors {
         let Some(dir) = &self.dir else { return self.keep_in_memory(name, value) };
         let write = || -> io::Result<()> {
             let text = serde_json::to_vec(value)?;
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            regular::make_private(dir)?;
             self.swept.get_or_init(|| {
                 leftovers::sweep(dir, UNFINISHED);
                 forget_what_is_gone(dir);

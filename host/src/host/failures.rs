@@ -13,7 +13,7 @@ use crate::lock::lock;
 /// long, and a fault that was removed still counts.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
-/// The most failures that are remembered. No host has nearly as many, but a plugin may ask for any name.
+/// The most failures that are remembered, the latest. No host has nearly as many, but a plugin may ask for any name.
 const MOST: usize = 64;
 
 /// Failures by what was tried, each with the moment until which it holds.
@@ -32,9 +32,12 @@ impl<K: Eq + Hash, E> RecentFailures<K, E> {
         let now = Instant::now();
         let mut all = lock(&self.0);
         all.retain(|_, (until, _)| *until > now);
-        if all.len() < MOST {
-            all.insert(tried, (now + PAUSE, error));
+        if all.len() >= MOST
+            && let Some(oldest) = all.values().map(|(until, _)| *until).min()
+        {
+            all.retain(|_, (until, _)| *until > oldest);
         }
+        all.insert(tried, (now + PAUSE, error));
     }
 
     /// Returns what `say` makes of the error, if this failed a moment ago.
@@ -42,5 +45,22 @@ impl<K: Eq + Hash, E> RecentFailures<K, E> {
         let all = lock(&self.0);
         let (until, error) = all.get(tried)?;
         (*until > Instant::now()).then(|| say(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_among_very_many_is_remembered_and_the_oldest_is_not() {
+        let failures = RecentFailures::default();
+        for tried in 0..=MOST {
+            failures.note(tried, ());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(failures.recall(&MOST, |()| ()), Some(()));
+        assert_eq!(failures.recall(&1, |()| ()), Some(()));
+        assert_eq!(failures.recall(&0, |()| ()), None);
     }
 }

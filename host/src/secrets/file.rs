@@ -110,8 +110,12 @@ impl FileStore {
     }
 
     fn open_fresh_for(path: &Path, fresh_for: Duration) -> Result<Self, FileError> {
-        let path = fs::canonicalize(path)
-            .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+        // What a shell puts in the place of `<(...)` leads nowhere that a path could name.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(FileError::NotAFile { path: path.to_owned() });
+        }
+        let path = fs::canonicalize(path).map_err(unreadable)?;
         let known = read(&open(&path)?, &path)?;
         let shared = Shared { path, fresh_for, known: Mutex::new(known), turn: Arc::default() };
         Ok(Self { shared: Arc::new(shared) })
@@ -386,7 +390,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// It is a directory, a pipe or a device.
-    #[error("the secrets file {} is not a regular file", path.display())]
+    #[error("the secrets file {} is not a regular file; write the secrets to one that only you may read", path.display())]
     NotAFile {
         /// What is there instead.
         path: PathBuf,

@@ -127,6 +127,9 @@ fn what_is_no_regular_file_is_refused_and_never_waited_for() {
     )
     .unwrap();
     assert!(matches!(FileStore::open(&pipe), Err(FileError::NotAFile { .. })));
+    let (unnamed, _writer) = std::io::pipe().unwrap();
+    let unnamed = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&unnamed));
+    assert!(matches!(FileStore::open(Path::new(&unnamed)), Err(FileError::NotAFile { .. })));
 
     let large = File::options().write(true).open(&path).unwrap();
     large.set_len(LARGEST_FILE + 1).unwrap();
