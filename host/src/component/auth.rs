@@ -137,7 +137,7 @@ impl Desk {
         name: &HandlerName,
         configuration: types::Configuration,
     ) -> Result<(), CallError> {
-        self.instances.texts_fit(&[name.as_str(), &configuration.settings])?;
+        self.instances.texts_fit(&[&configuration.settings])?;
         let call = self.limited(call);
         // Held until it is remembered, so that the next call finds the instance configured as remembered.
         let _turn = self.queue.turn(call.deadline).await?;

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
@@ -176,7 +176,8 @@ struct Exchange {
 
 impl Exchange {
     async fn run(self, request: Request<WasiBody>) -> Result<(Response<WasiBody>, Sent), Error> {
-        let patience = self.options.connect_timeout.unwrap_or(PATIENCE);
+        // From the lookup of the name to the end of the handshake.
+        let (begun, patience) = (Instant::now(), self.options.connect_timeout.unwrap_or(PATIENCE));
         let connected = timeout(patience, self.connect()).await.unwrap_or(Err(Error::ConnectionTimeout));
         let stream = connected.inspect_err(|error| self.unreached(error))?;
         if self.target.scheme == Scheme::HTTP {
@@ -184,10 +185,11 @@ impl Exchange {
         }
         let name = ServerName::try_from(self.target.host.clone())
             .map_err(|_| Error::DnsError { rcode: None, info_code: None })?;
-        let secured = match timeout(patience, tls()?.connect(name, stream)).await {
-            Ok(secured) => secured.map_err(Error::Tls),
-            Err(_elapsed) => Err(Error::ConnectionTimeout),
-        };
+        let secured =
+            match timeout(patience.saturating_sub(begun.elapsed()), tls()?.connect(name, stream)).await {
+                Ok(secured) => secured.map_err(Error::Tls),
+                Err(_elapsed) => Err(Error::ConnectionTimeout),
+            };
         let stream = secured.inspect_err(|error| self.unreached(error))?;
         self.exchange(stream, request).await
     }
