@@ -1,7 +1,6 @@
 //! Names that plugins and people ask for: which are valid, how they are shown, and which one may have been meant.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use portcullis_contract::HostError;
 
@@ -35,30 +34,7 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 
 /// Puts a name in quotes the way Go does; [cut](shown), for a plugin may ask for one of any length.
 pub(crate) fn quoted(name: &str) -> String {
-    let text = shown(name);
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            ' '..='~' => out.push(c),
-            // Writing to a text does not fail.
-            '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
-            // Rust escapes what is invisible, and a combining mark that has no letter before it.
-            _ if ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]) => out.push(c),
-            '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
-            _ => _ = write!(out, "\\U{:08x}", u32::from(c)),
-        }
-    }
-    out.push('"');
-    out
+    portcullis_contract::quoted(&shown(name))
 }
 
 /// Returns the name nearest to one that is not among them, at most `most` edits away, and how many edits it takes.

@@ -13,6 +13,8 @@ use portcullis_tests::cli::Signal;
 use portcullis_tests::expect_no_process;
 use portcullis_tests::{TestResult, cli, fixtures};
 
+use rustix::process::{Pid, kill_process};
+
 use crate::person::{Person, answer, fails, say_hi, stderr, stdout};
 
 #[test]
@@ -21,6 +23,36 @@ fn a_run_ends_when_its_time_is_over() -> TestResult {
     person.has_guest("acrobat")?;
     let late = person.types(&["run", "acrobat", "--timeout", "200ms", "operation=slow", "millis=600000"])?;
     fails(&late, 9, "no answer within 200ms");
+    Ok(())
+}
+
+/// Whoever stops all processes of a name stops it, too.
+#[test]
+fn a_run_ends_even_if_the_process_that_watches_over_it_was_stopped() -> TestResult {
+    let person = Person::new()?;
+    let native = fixtures::native("acrobat").display().to_string();
+    let slow = ["run", &native, "--provider", "acrobat", "operation=slow", "millis=2000"];
+    let mut run = person.command(&slow).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let threads = format!("/proc/{}/task", run.id());
+    // Threads and processes come and go meanwhile.
+    let children = || {
+        let threads = fs::read_dir(&threads).into_iter().flatten().flatten();
+        threads
+            .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+            .collect::<String>()
+    };
+    let is_watcher = |child: &&str| {
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "goplugin-watch\n")
+    };
+    let watcher: i32 = loop {
+        if let Some(watcher) = children().split_whitespace().find(is_watcher) {
+            break watcher.parse()?;
+        }
+        assert!(run.try_wait()?.is_none(), "nobody watched");
+    };
+    let watcher = Pid::from_raw(watcher).ok_or("it is a process")?;
+    kill_process(watcher, Signal::STOP)?;
+    assert_eq!(cli::ended(run)?.code(), Some(0));
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Everything else gets values. A variable that is empty counts as not set.
 
-use std::ffi::OsString;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// Returns the value of a variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    }
+
     /// Reads the environment of this process.
     pub(crate) fn read() -> Self {
         let mut environment = Self::from_variables(std::env::vars_os().collect());
@@ -40,7 +46,10 @@ impl Environment {
         environment
     }
 
-    fn from_variables(variables: Vec<(OsString, OsString)>) -> Self {
+    fn from_variables(mut variables: Vec<(OsString, OsString)>) -> Self {
+        // Of one that is there twice every other program takes the first.
+        let mut seen = HashSet::new();
+        variables.retain(|(name, _)| seen.insert(name.clone()));
         let get = |name: &str| {
             variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value)
         };
@@ -93,6 +102,12 @@ mod tests {
         check_cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "c")], Some("/h/.cache/portcullis"));
         check_cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "")], Some("/h/.cache/portcullis"));
         check_cache(&[("HOME", "/h"), ("PORTCULLIS_CACHE_DIR", "c")], Some("c"));
+    }
+
+    #[test]
+    fn of_a_variable_that_is_there_twice_the_first_counts() {
+        let variables = environment(&[("A", "1"), ("B", "2"), ("A", "3")]).variables;
+        assert_eq!(variables, [("A", "1"), ("B", "2")].map(|(name, value)| (name.into(), value.into())));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use anyhow::anyhow;
 use portcullis::host::{FailedCall, FindError, RunError};
 use portcullis_bundle::Bundle;
 use portcullis_contract::{
-    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, visible_line, visible_list,
+    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, quoted, visible_line,
+    visible_list,
 };
 
 use crate::exit::{Exit, Failure};
@@ -21,8 +22,10 @@ use crate::{describe, progress};
 pub(crate) fn find(error: FindError) -> Failure {
     match error {
         FindError::NotFound { name, left_out } => {
-            let mut text =
-                format!("provider {name:?} not found (use 'portcullis list' to list available providers)");
+            let mut text = format!(
+                "provider {} not found (use 'portcullis list' to list available providers)",
+                quoted(&name)
+            );
             if Path::new(&name).is_file() {
                 text += &format!("; there is a file of that name: to mean it, write ./{name}");
             }
@@ -45,8 +48,11 @@ pub(crate) fn find(error: FindError) -> Failure {
         }
         FindError::NotOffered { plugin, name, names } => {
             let plugin = visible_line(plugin.as_str());
-            let problem =
-                anyhow!("{plugin} offers no provider {name:?} that can be used, but {}", listed(&names));
+            let problem = anyhow!(
+                "{plugin} offers no provider {} that can be used, but {}",
+                quoted(&name),
+                listed(&names)
+            );
             Failure { exit: Exit::NotFound, problem }
         }
         FindError::Ambiguous { plugin, kind, names } => {

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use portcullis_contract::Json;
+use portcullis_contract::{Json, quoted};
 use serde_json::value::RawValue;
 
 use crate::{json, yaml};
@@ -54,13 +54,17 @@ pub(crate) fn reads_stdin(flags: &[String], arguments: &[String]) -> bool {
 fn positional(argument: &str) -> anyhow::Result<&str> {
     match argument.strip_prefix("--") {
         Some(pair) if pair.contains('=') => Ok(pair),
-        Some(_) => bail!("dynamic flag {argument:?} must use --key=value syntax (= is required)"),
+        Some(_) => bail!("dynamic flag {} must use --key=value syntax (= is required)", quoted(argument)),
         None if argument.starts_with('-') => bail!(
-            "single-dash flag {argument:?} is not supported for dynamic inputs; use --key=value or key=value"
+            "single-dash flag {} is not supported for dynamic inputs; use --key=value or key=value",
+            quoted(argument)
         ),
         None if argument.starts_with('@') || argument.contains('=') => Ok(argument),
         None => {
-            bail!("unexpected argument {argument:?}: use key=value or --key=value for provider inputs")
+            bail!(
+                "unexpected argument {}: use key=value or --key=value for provider inputs",
+                quoted(argument)
+            )
         }
     }
 }
@@ -97,13 +101,14 @@ impl<R: Read> Inputs<R> {
                 let Some(stdin) = self.stdin.take() else {
                     bail!("{key}=@-: stdin has already been consumed (stdin can only be read once)");
                 };
-                content(stdin, "stdin")?
+                content(stdin, "/dev/stdin", "stdin")?
             } else {
                 content_of(file)?
             };
             self.add(key.to_owned(), Value::One(json::string(&content)));
         } else {
-            let pairs = pairs::parse(text).with_context(|| format!("failed to parse parameter {text:?}"))?;
+            let pairs =
+                pairs::parse(text).with_context(|| format!("failed to parse parameter {}", quoted(text)))?;
             for (key, mut values) in pairs {
                 let value = match values.len() {
                     1 => Value::One(values.remove(0)),
@@ -178,20 +183,19 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 fn from_file(path: &Path) -> anyhow::Result<Fields> {
     let shown = path.display().to_string();
     let text = File::open(path)
-        .and_then(|file| bounded(file, LARGEST_FILE))
         .map_err(|error| system(&error, "open", &shown))
-        .with_context(|| format!("failed to read parameter file {shown:?}"))?;
+        .and_then(|file| bounded(file, LARGEST_FILE).map_err(|error| system(&error, "read", &shown)))
+        .with_context(|| format!("failed to read parameter file {}", quoted(&shown)))?;
     let Some(text) = text else {
-        bail!("parameter file {shown:?} exceeds maximum allowed size ({LARGEST_FILE} bytes)");
+        bail!("parameter file {} exceeds maximum allowed size ({LARGEST_FILE} bytes)", quoted(&shown));
     };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     match extension.as_str() {
-        "yaml" | "yml" => {
-            from_yaml(&text).with_context(|| format!("failed to parse YAML parameter file {shown:?}"))
-        }
+        "yaml" | "yml" => from_yaml(&text)
+            .with_context(|| format!("failed to parse YAML parameter file {}", quoted(&shown))),
         "json" => serde_json::from_str(&text)
-            .with_context(|| format!("failed to parse JSON parameter file {shown:?}")),
-        _ => from_either(&text, &format!("parameter file {shown:?}")),
+            .with_context(|| format!("failed to parse JSON parameter file {}", quoted(&shown))),
+        _ => from_either(&text, &format!("parameter file {}", quoted(&shown))),
     }
 }
 
@@ -225,11 +229,11 @@ fn content_of(file: &str) -> anyhow::Result<String> {
     let opened = File::open(file).and_then(|opened| Ok((opened.metadata()?, opened)));
     let (size, opened) = opened
         .map_err(|error| system(&error, "stat", file))
-        .with_context(|| format!("failed to read file {file:?}"))?;
+        .with_context(|| format!("failed to read file {}", quoted(file)))?;
     if size.is_file() && size.len() > LARGEST_READ {
-        bail!("file {file:?} exceeds maximum raw read size ({LARGEST_READ} bytes)");
+        bail!("file {} exceeds maximum raw read size ({LARGEST_READ} bytes)", quoted(file));
     }
-    content(opened, &format!("file {file:?}"))
+    content(opened, file, &format!("file {}", quoted(file)))
 }
 
 /// Says what the system said, in upstream's form.
@@ -240,10 +244,9 @@ fn system(error: &io::Error, call: &str, file: &str) -> anyhow::Error {
 }
 
 /// Reads a text and takes off the line break that `echo` adds.
-fn content(reader: impl Read, source: &str) -> anyhow::Result<String> {
-    let Some(text) =
-        bounded(reader, LARGEST_READ).with_context(|| format!("failed to read from {source}"))?
-    else {
+fn content(reader: impl Read, name: &str, source: &str) -> anyhow::Result<String> {
+    let read = bounded(reader, LARGEST_READ).map_err(|error| system(&error, "read", name));
+    let Some(text) = read.with_context(|| format!("failed to read from {source}"))? else {
         bail!("{source} exceeds maximum raw read size ({LARGEST_READ} bytes)");
     };
     if text.trim().is_empty() {
@@ -313,6 +316,7 @@ mod tests {
         });
         let json = file("a.json", r#"{"x": 1e400, "o": {"b":1,"a":2}}"#);
         check(&[&json], "", r#"{"o":{"b":1,"a":2},"x":1e400}"#);
+        check(&[&file("null.json", " null\n")], "", "{}");
         let raw = file("raw", "two\nlines\r\n");
         check(&[&format!("k={raw}")], "", r#"{"k":"two\nlines"}"#);
         let twice = file("twice.json", r#"{"a":1,"a":2}"#);
@@ -325,7 +329,18 @@ mod tests {
              duplicate key \"a\" at line 1 column 10"
             ),
         );
+        let folder = directory.display();
+        let read = format!("failed to read from file \"{folder}\": read {folder}: is a directory");
+        let error = format!("error: failed to parse input parameters: {read}");
+        check(&[&format!("k=@{folder}")], "", &error);
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_was_typed_is_quoted_as_go_quotes_it() {
+        let error = "error: failed to parse input arguments: unexpected argument \"a\\x1bb\u{301}\": use key=value or \
+                     --key=value for provider inputs";
+        check(&["a\u{1b}b\u{301}"], "", error);
     }
 
     #[test]

@@ -7,10 +7,10 @@
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -36,6 +36,7 @@ mod logging;
 mod moment;
 mod options;
 mod output;
+mod path;
 mod probe;
 mod profile;
 mod progress;
@@ -253,9 +254,19 @@ impl Session {
             reader,
             quiet: global.quiet,
             no_color: global.no_color || environment.no_color,
-            working_directory: cwd.map(Path::new).map(change_directory).transpose()?,
+            working_directory: cwd
+                .map(|directory| change_directory(Path::new(directory), environment.variable("PWD")))
+                .transpose()?,
             environment,
         })
+    }
+
+    /// Returns the directory that we are in, as the person named it.
+    fn here(&self) -> io::Result<PathBuf> {
+        match &self.working_directory {
+            Some(directory) => Ok(directory.into()),
+            None => path::here(self.environment.variable("PWD")),
+        }
     }
 
     fn execute(&self, command: Command) -> Result<Exit, Failure> {
@@ -315,13 +326,13 @@ fn room_for_a_thread() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn change_directory(directory: &Path) -> anyhow::Result<String> {
+fn change_directory(directory: &Path, pwd: Option<&OsStr>) -> anyhow::Result<String> {
     let change = || {
-        std::env::set_current_dir(directory)?;
-        std::env::current_dir()
+        let whole = path::whole(directory, || path::here(pwd))?;
+        std::env::set_current_dir(&whole)?;
+        Ok(whole)
     };
-    let now = change().with_context(|| format!("--cwd: {}", directory.display()))?;
-    Ok(now.display().to_string())
+    change().map_err(|error: anyhow::Error| error.context(format!("--cwd: {}", directory.display())))
 }
 
 #[cfg(test)]

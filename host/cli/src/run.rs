@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use portcullis::host::{ExecuteError, InputCheck, Ran, Run, RunError, Sink};
-use portcullis_contract::{Capability, Context, Environment, Json, Kind, Prints, Stdin};
+use portcullis_contract::{Capability, Context, Environment, Json, Kind, Prints, Stdin, quoted};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -20,7 +20,7 @@ use crate::output::{Format, complain_or_end, print_or_end};
 use crate::setup::{EnvArg, Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
-use crate::{Session, duration, ending, errors, inputs, profile, setup};
+use crate::{Session, duration, ending, errors, inputs, path, profile, setup};
 
 mod directory;
 mod result;
@@ -209,7 +209,7 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
         && !CONFLICT_STRATEGIES.contains(&strategy.as_str())
     {
         let valid = CONFLICT_STRATEGIES.join(", ");
-        return Err(anyhow!("invalid --on-conflict value {strategy:?} (valid: {valid})"))
+        return Err(anyhow!("invalid --on-conflict value {} (valid: {valid})", quoted(strategy)))
             .or_exit(Exit::InvalidInput);
     }
     if args.stdin.is_some_and(|stdin| matches!(stdin, StdinArg::Inherit))
@@ -219,7 +219,7 @@ async fn request(session: &Session, args: &RunArgs) -> Result<(Run, Made), Failu
     }
     let input = input(args).await?;
     let wished = args.output_dir.as_deref().filter(|directory| !directory.is_empty());
-    let output_directory = wished.map(|directory| output_directory(Path::new(directory), args));
+    let output_directory = wished.map(|directory| output_directory(session, Path::new(directory), args));
     let (output_directory, made) = output_directory.transpose()?.flatten().unzip();
     let request = Run {
         input: Some(input),
@@ -256,24 +256,28 @@ async fn input(args: &RunArgs) -> Result<Json, Failure> {
 /// Returns the directory of an action's files, and makes it. `None` if the run is known to be no action.
 ///
 /// That is known only if a capability was given; without one the directory is made in case.
-fn output_directory(directory: &Path, args: &RunArgs) -> Result<Option<(String, Made)>, Failure> {
+fn output_directory(
+    session: &Session,
+    directory: &Path,
+    args: &RunArgs,
+) -> Result<Option<(String, Made)>, Failure> {
     if args.capability.as_deref().is_some_and(|capability| !matches!(capability, "" | "action")) {
         return Ok(None);
     }
-    let shown = directory.display().to_string();
-    let whole = std::path::absolute(directory)
-        .with_context(|| format!("failed to resolve output directory {shown:?}"))
+    let whole = path::whole(directory, || session.here())
+        .with_context(|| {
+            format!("failed to resolve output directory {}", quoted(&directory.to_string_lossy()))
+        })
         .or_exit(Exit::InvalidInput)?;
-    let whole_shown = whole.display().to_string();
-    let made = Made::make(&whole);
+    let made = Made::make(Path::new(&whole));
     let made = match args.dry_run {
         // For as long as it runs: a plugin that was granted it does not start without.
         true => made.unwrap_or_default(),
         false => made
-            .with_context(|| format!("failed to create output directory {whole_shown:?}"))
+            .with_context(|| format!("failed to create output directory {}", quoted(&whole)))
             .or_exit(Exit::InvalidInput)?,
     };
-    Ok(Some((whole_shown, made)))
+    Ok(Some((whole, made)))
 }
 
 /// Prints what a run returned and, if asked to, its metrics.

@@ -199,9 +199,11 @@ impl Stderr {
         self.waiting.bytes.fetch_add(size, Ordering::AcqRel);
         let Err(SendError(job)) = self.jobs.send(job) else { return };
         self.waiting.take_away(size);
-        // Without a thread, why a command failed is written all the same.
-        if let Job::Text(text, _) = job {
-            write(&text);
+        // Without a thread, why a command failed is written all the same, and what plugins and the log say of that.
+        match job {
+            Job::Line(text) | Job::Text(text, _) => write(&text),
+            Job::Piece(_, _, piece) => write(&piece),
+            Job::End(..) | Job::Drawing(_) => {}
         }
     }
 }

@@ -67,7 +67,7 @@ pub use provider::{
 };
 pub use refusal::{Diagnostic, Refusal, Severity};
 pub use tree::tree;
-pub use visible::{visible, visible_line, visible_list};
+pub use visible::{quoted, visible, visible_line, visible_list};
 
 /// The application protocol that we speak, as sent in every configuration (contract spec 2.1).
 pub const PROTOCOL_VERSION: i32 = 2;

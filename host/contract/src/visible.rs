@@ -3,7 +3,7 @@
 //! A name, a path or a message may come from a plugin. On a terminal it could move the cursor, reverse the direction of
 //! the text that follows, or begin a line that looks like one of ours.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 /// Returns a text in which everything that could move a terminal's cursor is made visible, except line breaks.
 #[must_use]
@@ -27,6 +27,34 @@ pub fn visible_list(names: impl ExactSizeIterator<Item = impl Display>) -> Strin
     let names: Vec<_> = names.take(SHOWN).map(|name| visible_line(&name.to_string())).collect();
     let names = names.join(", ");
     if more == 0 { names } else { format!("{names} and {more} more") }
+}
+
+/// Puts a text in quotes the way Go's `%q` does, as upstream's sentences have it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            ' '..='~' => out.push(c),
+            // Writing to a text does not fail.
+            '\0'..='\u{7f}' => _ = write!(out, "\\x{:02x}", u32::from(c)),
+            // Rust escapes what is invisible, and a combining mark that has no letter before it.
+            _ if ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]) => out.push(c),
+            '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            _ => _ = write!(out, "\\U{:08x}", u32::from(c)),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn shown(text: &str, stays: impl Fn(char) -> bool) -> String {

@@ -39,6 +39,11 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         Ok(Fields(fields))
     }
 
+    /// Upstream reads `null` as no inputs.
+    fn visit_unit<E: Error>(self) -> Result<Fields, E> {
+        Ok(Fields::default())
+    }
+
     fn visit_str<E: Error>(self, _: &str) -> Result<Fields, E> {
         Err(E::custom("it is a text, and no object of inputs; KEY=@FILE (or KEY=@-) gives it to one of them"))
     }

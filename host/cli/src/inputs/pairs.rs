@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use portcullis_contract::quoted;
 
 /// After these a comma and a quote stand for themselves.
 const SCHEMES: [&str; 6] = ["json://", "yaml://", "base64://", "http://", "https://", "file://"];
 
 /// Returns the keys of one argument, each with its values in their order.
 pub(super) fn parse(text: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let entries = split(text).with_context(|| format!("failed to parse CSV in {text:?}"))?;
+    let entries = split(text).with_context(|| format!("failed to parse CSV in {}", quoted(text)))?;
     let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut last_key = String::new();
     let mut expanded = Vec::new();
@@ -21,7 +22,7 @@ pub(super) fn parse(text: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>>
             key.trim().clone_into(&mut last_key);
             expanded.push(entry);
         } else if last_key.is_empty() {
-            bail!("value {entry:?} has no key (no previous key=value pair in this flag)");
+            bail!("value {} has no key (no previous key=value pair in this flag)", quoted(&entry));
         } else {
             expanded.push(format!("{last_key}={entry}"));
         }
@@ -35,13 +36,15 @@ pub(super) fn parse(text: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>>
 }
 
 fn key_and_value(entry: &str) -> anyhow::Result<(&str, &str)> {
-    let Some((key, value)) = entry.split_once('=') else { bail!("missing '=' separator in {entry:?}") };
+    let Some((key, value)) = entry.split_once('=') else {
+        bail!("missing '=' separator in {}", quoted(entry))
+    };
     let key = key.trim();
     if key.is_empty() {
-        bail!("empty key in {entry:?}");
+        bail!("empty key in {}", quoted(entry));
     }
     if key.contains([' ', '\t', '\n', '\r']) {
-        bail!("key cannot contain whitespace or newlines: {key:?}");
+        bail!("key cannot contain whitespace or newlines: {}", quoted(key));
     }
     Ok((key, value))
 }
@@ -76,7 +79,7 @@ fn split(text: &str) -> anyhow::Result<Vec<String>> {
         }
     }
     if quote.is_some() {
-        bail!("unterminated quote in {text:?}");
+        bail!("unterminated quote in {}", quoted(text));
     }
     finish(&mut current, &mut entries);
     Ok(entries)
