@@ -177,7 +177,9 @@ pub struct ComponentBackend {
 
 /// The backend could not be set up.
 #[derive(Debug, Error)]
-#[error("cannot start the clock of the component backend")]
+#[error(
+    "cannot start the clock of the component backend, which takes a thread; `ulimit -u` or `ulimit -v` may allow one"
+)]
 pub struct SetupError(#[source] std::io::Error);
 
 impl ComponentBackend {

@@ -3,8 +3,7 @@
 //! [`Supervised`] wraps a plugin of either kind. Two clocks run around everything that a call waits for (its turn, a
 //! restart, the answer): the caller's deadline, and the wall of the plugin. A plugin that stopped is started again by
 //! the next call, and configured as it was before. The pause before that doubles each time; after too many restarts the
-//! plugin is in quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this, and no
-//! other room keeps a clock.
+//! plugin is in quarantine until that is [lifted](Supervised::lift_quarantine). Backends know nothing of this.
 //!
 //! What a plugin had in memory is lost: an auth handler that was started again knows only the logins that it finds in
 //! its secrets.
@@ -172,7 +171,8 @@ impl<K: PluginKind> Supervised<K> {
         was_quarantined
     }
 
-    /// Ends the plugin at once, and every call to it.
+    /// Ends the plugin at once, and every call to it. If it is being [shut down](Self::shutdown) already, that is cut short,
+    /// and this does not wait for it.
     pub async fn kill(&self) {
         self.shared.life.send_replace(Life::Over);
         let running = self.shared.state().running.take();

@@ -35,7 +35,7 @@ pub(crate) struct Own {
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
     /// It cannot be read.
-    #[error("cannot read this program's own file (/proc/self/exe)")]
+    #[error("cannot read this program's own file, which takes the right to read it and a mounted /proc")]
     Unreadable(#[source] io::Error),
     /// Nothing follows the program.
     #[error(

@@ -207,7 +207,7 @@ impl Reader<'_> {
                 (Some(host), Some(guest), Some(access)) => {
                     Ok(Some((FsGrant { host, guest, access }, value.span())))
                 }
-                // Digests that are wrong were reported already, and are not missing.
+                // Values that are wrong were reported already, and are not missing.
                 _ if this.found.len() > before => Ok(None),
                 (host, guest, _) => {
                     let key = if host.is_none() {

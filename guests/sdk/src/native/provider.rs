@@ -83,7 +83,7 @@ impl<P: Provider> contract::Plugin for NativeProvider<P> {
         true
     }
 
-    /// Does nothing: the plugin ends with its process, which has its own grace for calls.
+    /// Ends the process, as its host could. It has its own grace for calls.
     async fn shutdown(&self, _grace: Duration) {
         self.around.stop();
     }
