@@ -67,8 +67,12 @@ pub(super) struct Child {
 /// Starts a child. If this is dropped before it returns, the child is killed as soon as it exists.
 pub(super) async fn spawn(order: Order) -> io::Result<Child> {
     let (reply, started) = oneshot::channel();
-    // A reply that nobody waits for any more is dropped there, and the child with it.
-    on_spawner(move || drop(reply.send(start(order))))?;
+    // A reply that nobody waits for any more is dropped there, and the child with it; or there is none.
+    on_spawner(move || {
+        if !reply.is_closed() {
+            drop(reply.send(start(order)));
+        }
+    })?;
     started.await.unwrap_or_else(|_panicked| Err(io::Error::other("starting the child panicked")))
 }
 

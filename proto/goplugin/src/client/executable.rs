@@ -192,17 +192,22 @@ fn digest(file: &File) -> io::Result<Checksum> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut offset = 0;
-    loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(Checksum(hasher.finalize().into())),
+    // One that grows as fast as it is read would never end.
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match file.read_at(&mut buffer[..most], offset) {
+            Ok(0) => break,
             Ok(read) => {
-                hasher.update(buffer.get(..read).unwrap_or_default());
+                hasher.update(&buffer[..read]);
                 offset += read as u64;
+                left -= read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(Checksum(hasher.finalize().into()))
 }
 
 #[cfg(test)]

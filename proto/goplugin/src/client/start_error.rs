@@ -12,7 +12,8 @@ use super::{ChecksumError, Exit};
 use crate::transport::SocketDirError;
 use crate::{Address, HandshakeError, IdentityError};
 
-/// Why a plugin did not start. In every case the child and its process group are gone by now.
+/// Why a plugin did not start. The child and its process group are gone by now; one that the system was still starting when its
+/// time was over is killed as soon as it exists.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {

@@ -52,13 +52,7 @@ pub(super) fn register(leader: Pid) -> io::Result<()> {
         return Err(io::Error::other(format!("more than {ROOM} children at once")));
     }
     watcher.groups.insert(group);
-    if watcher.tell(group).is_ok() {
-        return Ok(());
-    }
-    // Somebody killed the watcher. The next one gets all the groups.
-    let new = Watcher { groups: watcher.groups.clone(), ..Watcher::start()? };
-    std::mem::replace(watcher, new).end();
-    watcher.groups.iter().try_for_each(|group| watcher.tell(*group))
+    watcher.tell(group).or_else(|_unheard| watcher.replace())
 }
 
 /// Leaves the group alone from now on. It is called before the leader is reaped, after which the number
@@ -67,9 +61,9 @@ pub(super) fn release(leader: Pid) {
     let group = leader.as_raw_nonzero().get();
     let mut slot = lock(&WATCHER);
     let Some(watcher) = slot.as_mut() else { return };
-    if watcher.groups.remove(&group) {
-        // A watcher that does not read any more kills nobody either.
-        let _dead = watcher.tell(-group);
+    if watcher.groups.remove(&group) && watcher.tell(-group).is_err() && !watcher.groups.is_empty() {
+        // Without another one, the others are left alone, too: the next that registers tries again.
+        let _unwatched = watcher.replace();
     }
     if watcher.groups.is_empty()
         && let Some(watcher) = slot.take()
@@ -83,6 +77,8 @@ impl Watcher {
     #[expect(unsafe_code, reason = "the watcher is what runs between fork and an exec that never comes")]
     fn start() -> io::Result<Self> {
         let (line, other) = UnixStream::pair()?;
+        // A watcher that was stopped reads nothing, and must not hold us up.
+        line.set_nonblocking(true)?;
         // The fork's first three are replaced before it watches.
         let other = above(other)?;
         // Never executed; the name would only appear in an error.
@@ -105,11 +101,22 @@ impl Watcher {
         (&self.line).write_all(&group.to_ne_bytes())
     }
 
-    /// Ends the watcher and reaps it, even if somebody has stopped it. Nothing is left that it alone would watch.
+    /// Has another one take over all groups: somebody killed this one, or stopped it.
+    fn replace(&mut self) -> io::Result<()> {
+        let new = Self { groups: self.groups.clone(), ..Self::start()? };
+        std::mem::replace(self, new).end();
+        self.groups.iter().try_for_each(|group| self.tell(*group))
+    }
+
+    /// Ends the watcher and reaps it, even if it was stopped. Nothing is left that it alone would watch.
     fn end(mut self) {
-        drop(self.line);
-        let _dead = self.process.kill();
+        // Its number is another's if somebody else has reaped it.
+        if let Ok(None) = self.process.try_wait() {
+            let _dead = self.process.kill();
+        }
         let _reaped_by_somebody = self.process.wait();
+        // Not before: it would kill the groups that it knows.
+        drop(self.line);
     }
 }
 
@@ -128,13 +135,14 @@ fn watch(line: RawFd) -> ! {
         libc::sigfillset(&raw mut all);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
         libc::setsid();
-        libc::prctl(libc::PR_SET_NAME, c"goplugin-watch".as_ptr());
         libc::dup2(line, LINE);
         if libc::syscall(libc::SYS_close_range, LINE + 1, RawFd::MAX, 0) != 0 {
             for fd in LINE + 1..DESCRIPTORS {
                 libc::close(fd);
             }
         }
+        // Not before `spawn` has returned, which a stop of all processes of the name would keep it from.
+        libc::prctl(libc::PR_SET_NAME, c"goplugin-watch".as_ptr());
         memory::give_up();
         loop {
             let mut group: i32 = 0;
