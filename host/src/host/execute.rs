@@ -149,7 +149,9 @@ pub(super) struct Prepared {
 ///
 /// What does not fit.
 pub(super) async fn prepare(provider: &Arc<Registered>, run: Run) -> Result<Prepared, RunError> {
-    let length = run.input.as_ref().map_or(0, |input| input.as_str().len());
+    // The input may take values from the context.
+    let parts = [&run.input, &run.context.context];
+    let length = parts.into_iter().flatten().map(|part| part.as_str().len()).sum();
     let is_unchecked = run.input_check != InputCheck::Full;
     if is_unchecked || provider.schema.as_ref().is_none_or(|schema| schema.judges_soon(length)) {
         return prepare_now(provider, run);

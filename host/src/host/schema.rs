@@ -154,10 +154,17 @@ impl InputSchema {
         })
     }
 
-    /// Returns whether an input of so many bytes is judged sooner than another thread is woken. Any other may take for
-    /// ever: the schema is the plugin's.
+    /// Returns whether an input of so many bytes, and the defaults that it may get, are soon judged. Any other may take
+    /// for ever: the schema is the plugin's.
     pub(super) fn judges_soon(&self, input: usize) -> bool {
-        self.plain.is_some() && self.text.as_str().len().saturating_mul(input) <= SOON
+        /// What an empty input counts as: there is a schema to compile all the same.
+        const LEAST: usize = 64;
+
+        let properties = self.properties.iter().flatten();
+        let added: usize =
+            properties.filter_map(|(name, of)| Some(name.len() + of.default.as_ref()?.len())).sum();
+        let judged = input.saturating_add(added).saturating_add(LEAST);
+        self.plain.is_some() && self.text.as_str().len().saturating_mul(judged) <= SOON
     }
 
     /// Judges an input that nests so deep. Values of sensitive properties are not told.

@@ -417,6 +417,8 @@ fn an_input_that_may_take_long_to_judge_holds_up_no_thread_of_the_runtime() {
         assert!(at_once(plain.clone(), r#"{"x":1}"#).await);
         assert!(!at_once(plain, &format!(r#"{{"x":"{}"}}"#, "y".repeat(SOON))).await);
         assert!(!at_once(r#"{"properties":{"x":{"pattern":"a"}}}"#.to_owned(), r#"{"x":"y"}"#).await);
+        let defaults = format!(r#"{{"properties":{{"x":{{"default":"{}"}}}}}}"#, "y".repeat(1 << 12));
+        assert!(!at_once(defaults, "{}").await);
         drop(release);
     });
 }
