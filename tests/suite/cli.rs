@@ -61,7 +61,8 @@ fn an_option_whose_value_is_empty_is_as_good_as_none() -> TestResult {
     person.has_guest("acrobat")?;
     let run = |options: &[&str]| person.types(&[&["run", "acrobat", "operation=context"], options].concat());
     let none = answer(&run(&[])?);
-    let empty = ["--cwd=", "--output-dir", "", "--on-conflict=", "--capability=", "--output="];
+    let empty =
+        ["--cwd=", "--output-dir", "", "--on-conflict=", "--capability=", "--output=", "--plugin-dir="];
     assert_eq!(answer(&run(&empty)?)["data"], none["data"]);
     Ok(())
 }

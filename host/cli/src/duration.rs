@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use portcullis_contract::quoted;
 
 /// Reads a duration that has to be one.
 pub(crate) fn parse(text: &str) -> anyhow::Result<Duration> {
@@ -38,7 +39,7 @@ pub(crate) fn parse_or_zero(text: &str) -> anyhow::Result<Duration> {
         };
         let part = digits.parse::<f64>().ok().and_then(|n| Duration::try_from_secs_f64(n * seconds).ok());
         let Some(sum) = part.and_then(|part| total.checked_add(part)) else {
-            bail!("{digits:?} is not a number of {unit}");
+            bail!("{} is not a number of {unit}", quoted(digits));
         };
         total = sum;
         if after.is_empty() {

@@ -10,7 +10,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -329,7 +329,9 @@ fn room_for_a_thread() -> anyhow::Result<()> {
 fn change_directory(directory: &Path, pwd: Option<&OsStr>) -> anyhow::Result<String> {
     let change = || {
         let whole = path::whole(directory, || path::here(pwd))?;
-        std::env::set_current_dir(&whole)?;
+        // Who may not search what lies above can go down all the same, but up only by the whole name: a link leads away.
+        let down = directory.is_relative() && directory.components().all(|part| part != Component::ParentDir);
+        std::env::set_current_dir(if down { directory } else { Path::new(&whole) })?;
         Ok(whole)
     };
     change().map_err(|error: anyhow::Error| error.context(format!("--cwd: {}", directory.display())))

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 
 use anyhow::{Context as _, bail};
-use portcullis_contract::visible_line;
+use portcullis_contract::{quoted, visible_line};
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -55,7 +55,7 @@ impl LogFormat {
         match text {
             "console" | "text" | "" => Ok(Self::Console),
             "json" => Ok(Self::Json),
-            _ => bail!("invalid log format {text:?}: must be one of console, json"),
+            _ => bail!("invalid log format {}: must be one of console, json", quoted(text)),
         }
     }
 }
@@ -64,7 +64,8 @@ impl LogFormat {
 pub(crate) fn parse_level(text: &str) -> anyhow::Result<LevelFilter> {
     portcullis::log_level(text).with_context(|| {
         format!(
-            "invalid log level {text:?}: must be one of none, error, warn, info, debug, trace, or a numeric V-level"
+            "invalid log level {}: must be one of none, error, warn, info, debug, trace, or a numeric V-level",
+            quoted(text)
         )
     })
 }

@@ -21,8 +21,9 @@ pub(crate) fn here(pwd: Option<&OsStr>) -> io::Result<PathBuf> {
 /// Returns a path from the root on, without `.` and `..`; what is relative starts `here`. Each `..` takes away the name
 /// before it, whatever that leads to. Plugins are told it, so it has to be text.
 pub(crate) fn whole(path: &Path, here: impl FnOnce() -> io::Result<PathBuf>) -> anyhow::Result<String> {
-    let mut whole = if path.is_absolute() { PathBuf::new() } else { here()? };
-    for part in path.components() {
+    let start = if path.is_absolute() { PathBuf::new() } else { here()? };
+    let mut whole = PathBuf::new();
+    for part in start.components().chain(path.components()) {
         match part {
             Component::ParentDir => _ = whole.pop(),
             Component::CurDir => {}
@@ -47,6 +48,7 @@ mod tests {
         check("../../../out", "/out");
         check("/a/../..//b/", "/b");
         check(".", "/home/lnk");
+        assert_eq!(whole(Path::new("../out"), || Ok("/home/..".into())).unwrap(), "/out");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
@@ -17,7 +18,7 @@ use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
-use portcullis_contract::{Configuration, Digest, Environment, HostService, Kind, Prints, RunAs};
+use portcullis_contract::{Configuration, Digest, Environment, HostService, Kind, Prints, RunAs, quoted};
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
@@ -30,7 +31,7 @@ const OURSELVES: &str = "/proc/self/exe";
 #[derive(Args, Debug)]
 pub(crate) struct PluginArgs {
     /// Directory to look for plugins in; may be given several times (default: those in PORTCULLIS_PLUGIN_DIR)
-    #[arg(long = "plugin-dir", value_name = "DIR")]
+    #[arg(long = "plugin-dir", value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     plugin_dirs: Vec<PathBuf>,
 
     /// File that says what plugins may touch, how much they may use, and what they are told
@@ -95,14 +96,16 @@ impl PluginArgs {
         if self.describe { Describe::All } else { Describe::Trusted }
     }
 
-    /// Returns the directories to look in.
-    fn directories<'a>(&'a self, session: &'a Session) -> &'a [PathBuf] {
-        if self.plugin_dirs.is_empty() { &session.environment.plugin_dirs } else { &self.plugin_dirs }
+    /// Returns the directories to look in. One without a name is none.
+    fn directories(&self, session: &Session) -> Vec<PathBuf> {
+        let named = self.plugin_dirs.iter().filter(|dir| !dir.as_os_str().is_empty());
+        let named: Vec<_> = named.cloned().collect();
+        if named.is_empty() { session.environment.plugin_dirs.clone() } else { named }
     }
 
     /// Says that nothing was found, and where.
     pub(crate) fn nothing_found(&self, session: &Session, what: &str) -> String {
-        match self.directories(session) {
+        match &self.directories(session)[..] {
             [] => "no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned(),
             directories => {
                 let named = |dir: &PathBuf| match dir.is_dir() {
@@ -128,7 +131,7 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
     };
     let environment = &session.environment;
     let mut setup = Setup::new(portcullis::backends(backends(session))?);
-    plugins.directories(session).clone_into(&mut setup.directories);
+    setup.directories = plugins.directories(session);
     policy.trusted_dirs().clone_into(&mut setup.trusted);
     setup.labels = policy.labels();
     setup.descriptors = environment.cache.as_ref().map(|cache| cache.join("descriptors"));
@@ -221,7 +224,10 @@ pub(crate) fn wanted_of(text: &OsStr, option: &str, chosen: Option<&str>) -> any
         (Wanted::File(path, _), chosen) => Ok(Wanted::File(path, chosen.map(str::to_owned))),
         (named, None) => Ok(named),
         (Wanted::Named(name), Some(_)) => {
-            bail!("{option} chooses among what a file offers, and {name:?} has no slash in it: it is a name")
+            bail!(
+                "{option} chooses among what a file offers, and {} has no slash in it: it is a name",
+                quoted(&name)
+            )
         }
     }
 }

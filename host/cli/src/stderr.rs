@@ -200,11 +200,7 @@ impl Stderr {
         let Err(SendError(job)) = self.jobs.send(job) else { return };
         self.waiting.take_away(size);
         // Without a thread, why a command failed is written all the same, and what plugins and the log say of that.
-        match job {
-            Job::Line(text) | Job::Text(text, _) => write(&text),
-            Job::Piece(_, _, piece) => write(&piece),
-            Job::End(..) | Job::Drawing(_) => {}
-        }
+        write(&alone(job));
     }
 }
 
@@ -262,6 +258,21 @@ impl Prints for PluginPrints {
     fn take(&self, plugin: &PluginName, stream: PrintStream, piece: Bytes) {
         shared().take(plugin, stream, piece);
     }
+}
+
+/// Returns what a job writes where none is before it and none after it.
+fn alone(job: Job) -> Vec<u8> {
+    let mut page = Page::default();
+    match job {
+        Job::Piece(plugin, stream, piece) => {
+            page.print((plugin, stream), &piece);
+            page.end_prints();
+        }
+        Job::Line(line) => page.log(&line),
+        Job::Text(text, _) => page.say(&text),
+        Job::End(..) | Job::Drawing(_) => {}
+    }
+    page.turn()
 }
 
 /// Writes one job after the other, and all that are queued at once.

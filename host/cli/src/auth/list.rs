@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::host::handlers::RegisteredHandler;
+use portcullis_contract::quoted;
 
 use super::rows::CachedRow;
 use super::{Clock, Common, Found, failed, find_some, format, last_of, note, on_host, tell};
@@ -74,8 +75,8 @@ impl ListArgs {
             (.., "expires-at" | "expiresat") => return Ok(Some(Sort::ExpiresAt)),
             (.., "cached-at" | "cachedat") => return Ok(Some(Sort::CachedAt)),
             _ => anyhow!(
-                "unknown sort field {:?}: valid values are handler, kind, scope, expires-at, cached-at",
-                self.sort
+                "unknown sort field {}: valid values are handler, kind, scope, expires-at, cached-at",
+                quoted(&self.sort)
             ),
         };
         Err(problem).or_exit(Exit::InvalidInput)

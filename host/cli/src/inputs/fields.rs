@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use portcullis_contract::quoted;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -32,7 +33,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
             if fields.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
+                return Err(A::Error::custom(format_args!("duplicate key {}", quoted(&key))));
             }
             fields.insert(key, map.next_value()?);
         }

@@ -142,3 +142,12 @@ async fn what_a_plugin_said_last_is_known() {
     assert!(!stderr.has_shown("the e"));
     assert!(!stderr.has_shown(""));
 }
+
+/// Where the system gives no thread to write.
+#[test]
+fn what_is_written_alone_is_as_safe_and_as_whole() {
+    let piece = Bytes::from_static(b"\x1b[2Jgone");
+    let shown = alone(Job::Piece(name("evil"), PrintStream::Stdout, piece));
+    assert_eq!(String::from_utf8(shown).unwrap(), "evil: \\u{1b}[2Jgone\n");
+    assert_eq!(alone(Job::Line(b"two lines".to_vec())), b"two lines\n");
+}

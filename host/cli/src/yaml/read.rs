@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::bail;
+use portcullis_contract::quoted;
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 use crate::json;
@@ -211,7 +212,7 @@ impl Reader {
             Open::Map { fields, merged, key } => match key.take() {
                 Some(Key::Named(name)) => {
                     if !fields.add(name.as_str().into(), value) {
-                        return Err(format!("mapping key {name:?} already defined"));
+                        return Err(format!("mapping key {} already defined", quoted(name.as_str())));
                     }
                 }
                 Some(Key::Merge) => merge(merged, &value, &mut self.merged)?,
