@@ -302,6 +302,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_variable_that_is_there_twice_the_first_counts() {
+        let variables = [("A", "1"), ("B", "2"), ("A", "3")];
+        let order = Order {
+            executable: crate::Executable::at("/nowhere"),
+            arguments: Vec::new(),
+            environment: Environment::Only(variables.map(|(name, value)| (name.into(), value.into())).into()),
+            protocol: Vec::new(),
+            stdin: Stdin::Null,
+            directory: None,
+        };
+        assert_eq!(environment(&order).collect::<Vec<_>>(), ["A=1", "B=2"]);
+    }
+
+    #[test]
     fn a_file_that_has_no_name_is_not_said_to_be_missing() {
         let check = |error: Errno, opened: &str, expected: &str| {
             assert_eq!(

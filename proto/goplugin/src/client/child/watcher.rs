@@ -189,7 +189,24 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::kill_process;
+
     use super::*;
+
+    #[test]
+    fn a_watcher_that_was_stopped_holds_nobody_up_and_is_replaced() {
+        /// No system has as many processes.
+        const NOBODY: i32 = i32::MAX;
+
+        let mut watcher = Watcher::start().unwrap();
+        kill_process(Pid::from_child(&watcher.process), Signal::STOP).unwrap();
+        let unheard = (0..100_000).find_map(|_| watcher.tell(NOBODY).err()).unwrap();
+        assert_eq!(unheard.kind(), io::ErrorKind::WouldBlock);
+        watcher.groups.insert(NOBODY);
+        watcher.replace().unwrap();
+        watcher.tell(-NOBODY).unwrap();
+        watcher.end();
+    }
 
     #[test]
     fn a_watcher_knows_whom_it_was_told_of_and_forgets_them() {
