@@ -12,7 +12,6 @@ use portcullis_tests::cli::Signal;
 #[cfg(go_peers)]
 use portcullis_tests::expect_no_process;
 use portcullis_tests::{TestResult, cli, fixtures};
-
 use rustix::process::{Pid, kill_process};
 
 use crate::person::{Person, answer, fails, say_hi, stderr, stdout};

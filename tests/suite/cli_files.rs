@@ -1,7 +1,6 @@
 //! How many files a command may have open, and its plugins with it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use portcullis_tests::{TestResult, fixtures};
 use serde_json::json;
@@ -40,20 +39,6 @@ fn a_soft_limit_on_open_files_is_passed_on_and_keeps_no_component_from_more() ->
     let limits = told["data"]["text"].as_str().unwrap_or_default();
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     assert_eq!(soft, Some("64"), "{limits}");
-    Ok(())
-}
-
-/// A umask that takes the right to enter from the owner, too.
-#[test]
-fn directories_of_ours_can_be_entered_whatever_the_umask() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("echo")?;
-    let first = "export PORTCULLIS_CACHE_DIR=$PWD/a/b PORTCULLIS_DATA_DIR=$PWD/c/d; umask 177";
-    answer(&person.after(first, &["run", "echo", "message=hi"]).output()?);
-    for directory in ["a", "a/b", "a/b/components", "a/b/descriptors", "c", "c/d"] {
-        let mode = fs::metadata(person.path(directory))?.permissions().mode();
-        assert_eq!(mode & 0o777, 0o700, "{directory}");
-    }
     Ok(())
 }
 

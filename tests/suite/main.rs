@@ -7,6 +7,7 @@ mod checklists;
 mod cli;
 mod cli_asked;
 mod cli_auth;
+mod cli_directories;
 mod cli_endings;
 mod cli_files;
 mod cli_kept;
