@@ -49,6 +49,7 @@ fn directories_are_told_as_the_person_named_them() -> TestResult {
 
     let pwd = ["operation=env", "name=PWD"];
     assert_eq!(run(by_link, &pwd)?["value"], path("link"));
+    assert_eq!(run("export PWD", &[&pwd[..], &["--cwd", "link"]].concat())?["value"], path("link"));
     for stale in ["PWD=/; export PWD", "PWD=.; export PWD"] {
         assert_eq!(run(stale, &pwd)?["value"], "", "{stale}");
     }

@@ -4,8 +4,10 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, stderr, stdin};
+use std::io::{self, IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
+
+use crate::path;
 
 /// What the environment says.
 #[derive(Debug)]
@@ -34,8 +36,24 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// Returns the value of a variable.
-    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+    fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Returns the directory that we are in, as `PWD` names it.
+    pub(crate) fn here(&self) -> io::Result<PathBuf> {
+        self.variable("PWD").map_or_else(std::env::current_dir, |pwd| Ok(pwd.into()))
+    }
+
+    /// Takes `PWD` away unless it names the directory that we are in. Plugins start there, and some believe it.
+    pub(crate) fn correct_pwd(&mut self) {
+        self.variables.retain(|(name, value)| name != "PWD" || path::leads_here(Path::new(value)));
+    }
+
+    /// Sets a variable for plugins that are started later.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.into(), value.into()));
     }
 
     /// Reads the environment of this process.

@@ -7,10 +7,10 @@
 //! Nothing is done before it is needed: a run of a cached component takes less time than most programs
 //! take to start.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -233,7 +233,7 @@ fn error_text(text: &str, reader: Reader) -> String {
 }
 
 impl Session {
-    fn new(environment: Environment, global: &Global, reader: Reader) -> Result<Self, Failure> {
+    fn new(mut environment: Environment, global: &Global, reader: Reader) -> Result<Self, Failure> {
         let level = match (&global.log_level, global.debug) {
             (_, true) => logging::parse_level("debug"),
             (Some(level), false) => logging::parse_level(level),
@@ -249,24 +249,23 @@ impl Session {
         };
         let (level, format) = (level.or_exit(Exit::InvalidInput)?, format.or_exit(Exit::InvalidInput)?);
         logging::start(level, format, reader);
-        let cwd = global.cwd.as_deref().filter(|directory| !directory.is_empty());
+        environment.correct_pwd();
+        let cwd = global.cwd.as_deref().filter(|directory| !directory.is_empty()).map(Path::new);
+        let entered = cwd.map(|directory| {
+            let entered = path::enter(directory, || environment.here());
+            entered.with_context(|| format!("--cwd: {}", directory.display()))
+        });
+        let working_directory = entered.transpose()?;
+        if let Some(directory) = &working_directory {
+            environment.set("PWD", directory);
+        }
         Ok(Self {
             reader,
             quiet: global.quiet,
             no_color: global.no_color || environment.no_color,
-            working_directory: cwd
-                .map(|directory| change_directory(Path::new(directory), environment.variable("PWD")))
-                .transpose()?,
+            working_directory,
             environment,
         })
-    }
-
-    /// Returns the directory that we are in, as the person named it.
-    fn here(&self) -> io::Result<PathBuf> {
-        match &self.working_directory {
-            Some(directory) => Ok(directory.into()),
-            None => path::here(self.environment.variable("PWD")),
-        }
     }
 
     fn execute(&self, command: Command) -> Result<Exit, Failure> {
@@ -324,17 +323,6 @@ fn room_for_a_thread() -> anyhow::Result<()> {
     // What it does cannot panic.
     let _ended = thread.join();
     Ok(())
-}
-
-fn change_directory(directory: &Path, pwd: Option<&OsStr>) -> anyhow::Result<String> {
-    let change = || {
-        let whole = path::whole(directory, || path::here(pwd))?;
-        // Who may not search what lies above can go down all the same, but up only by the whole name: a link leads away.
-        let down = directory.is_relative() && directory.components().all(|part| part != Component::ParentDir);
-        std::env::set_current_dir(if down { directory } else { Path::new(&whole) })?;
-        Ok(whole)
-    };
-    change().map_err(|error: anyhow::Error| error.context(format!("--cwd: {}", directory.display())))
 }
 
 #[cfg(test)]

@@ -1,21 +1,25 @@
 //! Directories, named as Go names them: by the way that led there, and not by where links lead.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::anyhow;
 
-/// Returns the directory that we are in: as `pwd` names it, if it does, for a shell puts there how a person got to it.
-pub(crate) fn here(pwd: Option<&OsStr>) -> io::Result<PathBuf> {
-    let looks = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-    let here = looks(Path::new("."));
-    let named = pwd.map(Path::new).filter(|pwd| pwd.is_absolute());
-    match named.filter(|pwd| here.is_ok_and(|here| looks(pwd).is_ok_and(|there| there == here))) {
-        Some(pwd) => Ok(pwd.to_owned()),
-        None => std::env::current_dir(),
-    }
+/// Returns whether a path is one of the directory that we are in. A shell has `PWD` be one: the way by which a person got
+/// there.
+pub(crate) fn leads_here(path: &Path) -> bool {
+    let looks = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    path.is_absolute() && looks(path).is_some_and(|there| looks(Path::new(".")) == Some(there))
+}
+
+/// Goes to a directory, and returns its [`whole`] path.
+pub(crate) fn enter(directory: &Path, here: impl FnOnce() -> io::Result<PathBuf>) -> anyhow::Result<String> {
+    let whole = whole(directory, here)?;
+    // Who may not search what lies above can go down all the same, but up only by the whole name: a link leads away.
+    let down = directory.is_relative() && directory.components().all(|part| part != Component::ParentDir);
+    std::env::set_current_dir(if down { directory } else { Path::new(&whole) })?;
+    Ok(whole)
 }
 
 /// Returns a path from the root on, without `.` and `..`; what is relative starts `here`. Each `..` takes away the name
@@ -52,13 +56,12 @@ mod tests {
     }
 
     #[test]
-    fn the_shell_is_believed_where_it_is_right() {
+    fn a_link_leads_where_it_leads() {
         let root = tempfile::tempdir().unwrap();
         let link = root.path().join("here");
         std::os::unix::fs::symlink(std::env::current_dir().unwrap(), &link).unwrap();
-        assert_eq!(here(Some(link.as_os_str())).unwrap(), link);
-        for wrong in [None, Some(root.path()), Some(Path::new("."))] {
-            assert_eq!(here(wrong.map(Path::as_os_str)).unwrap(), std::env::current_dir().unwrap());
-        }
+        assert!(leads_here(&link));
+        assert!(!leads_here(root.path()));
+        assert!(!leads_here(Path::new(".")));
     }
 }

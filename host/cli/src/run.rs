@@ -264,7 +264,7 @@ fn output_directory(
     if args.capability.as_deref().is_some_and(|capability| !matches!(capability, "" | "action")) {
         return Ok(None);
     }
-    let whole = path::whole(directory, || session.here())
+    let whole = path::whole(directory, || session.environment.here())
         .with_context(|| {
             format!("failed to resolve output directory {}", quoted(&directory.to_string_lossy()))
         })

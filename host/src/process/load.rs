@@ -6,9 +6,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{OpenOptions, metadata};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use portcullis_contract::{Digest, Environment, Grants, LaunchError, Limits};
@@ -208,8 +208,9 @@ impl fmt::Display for Machine {
 
 /// Variables that most programs need, those by which a login opens a browser, and those that say where a file is which
 /// a plugin would otherwise change somewhere else. The last one only narrows what a wrapped component may do.
-const USUAL: [&str; 23] = [
+const USUAL: [&str; 24] = [
     "PATH",
+    "PWD",
     "HOME",
     "USER",
     "LOGNAME",
@@ -243,23 +244,15 @@ pub(super) fn environment(
     how: Environment,
     grants: &Grants,
 ) -> Vec<(OsString, OsString)> {
-    let seen = |name: &OsStr, value: &OsStr| match how {
+    let seen = |name: &OsStr| match how {
         Environment::Inherit => true,
         Environment::Usual => {
             USUAL.iter().any(|usual| name == *usual)
-                || name == "PWD" && names_this_directory(value)
                 || USUAL_FAMILIES.iter().any(|f| name.as_encoded_bytes().starts_with(f.as_bytes()))
                 || grants.env.iter().any(|granted| name == granted.as_str())
         }
     };
-    ours.iter().filter(|(name, value)| seen(name, value)).cloned().collect()
-}
-
-/// Returns whether a path is one of the directory that we, and so our children, are in. Go takes `PWD` for that only then.
-fn names_this_directory(path: &OsStr) -> bool {
-    let looks = |path: &Path| metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    let path = Path::new(path);
-    path.is_absolute() && looks(path).is_some_and(|there| looks(Path::new(".")) == Some(there))
+    ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
 }
 
 /// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names
