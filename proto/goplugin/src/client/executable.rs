@@ -193,7 +193,8 @@ fn digest(file: &File) -> io::Result<Checksum> {
     let mut buffer = vec![0; 1 << 16];
     let mut offset = 0;
     // One that grows as fast as it is read would never end.
-    let mut left = file.metadata()?.len();
+    let length = file.metadata()?.len();
+    let mut left = length;
     while left > 0 {
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         match file.read_at(&mut buffer[..most], offset) {
@@ -206,6 +207,10 @@ fn digest(file: &File) -> io::Result<Checksum> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+    // What came after that would run unchecked.
+    if file.metadata()?.len() != length {
+        return Err(io::Error::other("its length changes while it is read"));
     }
     Ok(Checksum(hasher.finalize().into()))
 }
