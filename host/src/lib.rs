@@ -85,6 +85,8 @@ pub mod host;
 mod leftovers;
 mod lock;
 mod log_level;
+#[cfg(any(feature = "process", feature = "component", feature = "rooms"))]
+mod magic;
 mod names;
 mod narrowed;
 pub mod policy;

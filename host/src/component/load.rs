@@ -14,6 +14,7 @@ use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
 
 use crate::component::link::is_linked;
+use crate::magic::Magic;
 use crate::regular;
 
 mod layer;
@@ -33,9 +34,11 @@ const OURS: &[&str] = &["0.1.0"];
 
 /// Refuses what by its first eight bytes is no component.
 fn sniff(head: &[u8]) -> Result<(), Unfit> {
-    match head {
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', ..] => Err(Unfit::CoreModule),
+    match Magic::of(head) {
+        Magic::Component => Ok(()),
+        Magic::CoreModule => Err(Unfit::CoreModule),
+        Magic::UnknownWasm => Err(Unfit::UnknownVersion),
+        Magic::CutWasm => Err(Unfit::CutShort),
         _ => Err(Unfit::NotWasm),
     }
 }
@@ -79,6 +82,8 @@ enum Unfit {
          `wasm-tools component new`"
     )]
     CoreModule,
+    #[error("it is WebAssembly of an unknown version: build it with a current toolchain")]
+    UnknownVersion,
     #[error("it is not a WebAssembly component")]
     NotWasm,
     #[error("it is larger than {} MiB", LARGEST >> 20)]
@@ -330,9 +335,9 @@ mod tests {
     #[test]
     fn a_component_is_told_by_its_first_bytes() {
         assert!(sniff(b"\0asm\x0d\0\x01\0rest").is_ok());
-        for module in [&b"\0asm\x01\0\0\0"[..], b"\0asm"] {
-            assert!(matches!(sniff(module), Err(Unfit::CoreModule)), "{module:?}");
-        }
+        assert!(matches!(sniff(b"\0asm\x01\0\0\0"), Err(Unfit::CoreModule)));
+        assert!(matches!(sniff(b"\0asm\x0c\0\x01\0"), Err(Unfit::UnknownVersion)));
+        assert!(matches!(sniff(b"\0asm"), Err(Unfit::CutShort)));
         for other in [&b"\x7fELF\x02\x01\x01\0"[..], b""] {
             assert!(matches!(sniff(other), Err(Unfit::NotWasm)), "{other:?}");
         }

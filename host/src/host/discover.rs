@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::Misfit;
+use crate::magic::{self, Magic};
 use crate::regular;
 
 /// A file that may be a plugin.
@@ -193,34 +194,23 @@ pub fn form(path: &Path) -> io::Result<Form> {
     if !fs::metadata(path)?.is_file() {
         return Ok(Form::Other);
     }
-    let mut head = Vec::with_capacity(8);
-    regular::open(path, OFlags::empty())?.take(8).read_to_end(&mut head)?;
-    Ok(form_of(&head))
-}
-
-fn form_of(head: &[u8]) -> Form {
-    match head {
-        [0, b'a', b's', b'm', rest @ ..] => match rest {
-            [0x0d, 0, 1, 0] => Form::Component,
-            [1, 0, 0, 0] => Form::Misfit(
-                "a core WebAssembly module, not a component; build it for wasm32-wasip2, or make a component \
-                 of it with `wasm-tools component new`"
-                    .to_owned(),
-            ),
-            [_, _, _, _] => Form::Misfit(
-                "a WebAssembly file of an unknown version; build it with a current toolchain".to_owned(),
-            ),
-            _ => Form::Misfit("a WebAssembly file that ends after a few bytes; copy it again".to_owned()),
-        },
-        [0x7f, b'E', b'L', b'F', ..]
-        | [b'M', b'Z', ..]
-        | [b'#', b'!', ..]
-        | [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
-        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
-        | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..] => Form::Executable,
-        _ if head.iter().all(|byte| *byte == 0) => Form::Blank,
-        _ => Form::Other,
-    }
+    let mut head = Vec::new();
+    regular::open(path, OFlags::empty())?.take(magic::LENGTH).read_to_end(&mut head)?;
+    let misfit = |reason: &str| Form::Misfit(reason.to_owned());
+    Ok(match Magic::of(&head) {
+        Magic::Component => Form::Component,
+        Magic::CoreModule => misfit(
+            "a core WebAssembly module, not a component; build it for wasm32-wasip2, or make a component of it with \
+             `wasm-tools component new`",
+        ),
+        Magic::UnknownWasm => {
+            misfit("a WebAssembly file of an unknown version; build it with a current toolchain")
+        }
+        Magic::CutWasm => misfit("a WebAssembly file that ends after a few bytes; copy it again"),
+        Magic::Elf | Magic::Script | Magic::Windows | Magic::MacOs => Form::Executable,
+        Magic::Blank => Form::Blank,
+        Magic::Other => Form::Other,
+    })
 }
 
 impl Candidate {

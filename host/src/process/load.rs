@@ -17,6 +17,7 @@ use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::magic::Magic;
 use crate::policy;
 
 mod segments;
@@ -108,12 +109,14 @@ pub(super) enum Misfit {
         #[source]
         source: io::Error,
     },
-    #[error("it is empty")]
-    Empty,
+    #[error("it is empty, or begins with zeros, as a crash of the machine leaves it; copy it again")]
+    Blank,
     #[error("it is a WebAssembly component, which only the component backend runs")]
     Component,
     #[error("it is a core WebAssembly module; a plugin has to be a component or a program")]
     CoreModule,
+    #[error("it is WebAssembly that is cut short or of an unknown version")]
+    OtherWasm,
     #[error("it is a program for {system}, and this is Linux")]
     Foreign { system: &'static str },
     #[error("it is a program for {machine}, and this machine is {}", Machine::OURS)]
@@ -130,24 +133,22 @@ pub(super) enum Misfit {
 
 /// Tells from its first bytes how the kernel runs a file, if it does.
 fn recognise(head: &[u8]) -> Result<Form, Misfit> {
-    match head {
-        [] => Err(Misfit::Empty),
-        [b'#', b'!', ..] => Ok(Form::Script),
-        [0x7f, b'E', b'L', b'F', rest @ ..] => elf(rest).map(|()| Form::Image),
-        // The version of a core module is 1; a component's layer is 1.
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Err(Misfit::Component),
-        [0, b'a', b's', b'm', ..] => Err(Misfit::CoreModule),
-        [b'M', b'Z', ..] => Err(Misfit::Foreign { system: "Windows" }),
-        [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
-        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
-        | [0xca, 0xfe, 0xba, 0xbe, ..] => Err(Misfit::Foreign { system: "macOS" }),
-        _ => Err(Misfit::Neither),
+    match Magic::of(head) {
+        Magic::Script => Ok(Form::Script),
+        Magic::Elf => elf(head).map(|()| Form::Image),
+        Magic::Component => Err(Misfit::Component),
+        Magic::CoreModule => Err(Misfit::CoreModule),
+        Magic::UnknownWasm | Magic::CutWasm => Err(Misfit::OtherWasm),
+        Magic::Windows => Err(Misfit::Foreign { system: "Windows" }),
+        Magic::MacOs => Err(Misfit::Foreign { system: "macOS" }),
+        Magic::Blank => Err(Misfit::Blank),
+        Magic::Other => Err(Misfit::Neither),
     }
 }
 
-/// Judges an ELF header from behind its magic number: class, byte order, and later type and machine.
-fn elf(rest: &[u8]) -> Result<(), Misfit> {
-    let [_class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1] = rest else {
+/// Judges an ELF header: its byte order, and far behind that its type and machine.
+fn elf(head: &[u8]) -> Result<(), Misfit> {
+    let [_, _, _, _, _class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1] = head else {
         return Err(Misfit::Damaged);
     };
     let number = |bytes| match order {
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_no_program_is_said_to_be_what_it_is() {
         check(b"#!/bin/sh\n", "fit");
-        check(b"", "it is empty");
+        check(b"", "it is empty, or begins with zeros, as a crash of the machine leaves it; copy it again");
         check(
             b"hello, world, this is text\n",
             "it is neither a program nor a script with an interpreter (`#!`)",
@@ -319,6 +320,7 @@ mod tests {
             b"\0asm\x01\0\0\0",
             "it is a core WebAssembly module; a plugin has to be a component or a program",
         );
+        check(b"\0asm", "it is WebAssembly that is cut short or of an unknown version");
         check(b"MZ\x90", "it is a program for Windows, and this is Linux");
         check(b"\xcf\xfa\xed\xfe", "it is a program for macOS, and this is Linux");
     }
