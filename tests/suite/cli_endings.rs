@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -249,6 +250,26 @@ fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult
     let run = begun(person.after("trap '' HUP", &ENDLESS))?;
     cli::signal(&run, Signal::HUP)?;
     assert_eq!(cli::end_by(Signal::TERM, run)?, Some(143));
+    Ok(())
+}
+
+/// As a program starts others that reads its own signals from a descriptor.
+#[test]
+#[expect(unsafe_code, reason = "what a child blocks has no safe form")]
+fn a_signal_that_a_command_was_started_to_block_ends_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let mut run = person.command(&ENDLESS);
+    // SAFETY: these are two system calls, between fork and exec, and the set is filled before it is used.
+    unsafe {
+        run.pre_exec(|| {
+            let mut all = MaybeUninit::uninit();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    assert_eq!(cli::end_by(Signal::TERM, begun(run)?)?, Some(143));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Signals that ask the command to end.
 //!
 //! A signal that was ignored when we were started stays ignored: `nohup` and background jobs of shells rely
-//! on that. SIGCHLD is the exception, as nobody ignores it with us in mind.
+//! on that. SIGCHLD is the exception, as nobody ignores it with us in mind. A signal that was blocked then is heard: a
+//! program that reads its own from a descriptor may forget to give them back to what it starts.
 //!
 //! One signal is enough, whatever the command is doing. The command may still say what it has done, but from then on it
 //! waits only a moment for readers.
@@ -11,6 +12,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -33,12 +36,13 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Starts to listen. Until then each of these signals ends the process.
+    /// Starts to listen, on this thread. Until then each of these signals ends the process, unless it is blocked.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
         let listen = |kind| (!is_ignored(kind)).then(|| signal(kind)).transpose();
         self.interrupt = listen(SignalKind::interrupt())?;
         self.terminate = listen(SignalKind::terminate())?;
         self.hang_up = listen(SignalKind::hangup())?;
+        SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock()?;
         Ok(())
     }
 
