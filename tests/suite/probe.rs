@@ -266,8 +266,8 @@ mod native {
     #[test]
     fn a_plugin_that_ends_late_and_untidily_is_told_so() -> TestResult {
         let person = Person::new()?;
-        let arguments =
-            [&CRUMBS[..], &["--env", "MISFIT_SAYS=hello", "-o", "json", "--", "loiterer"]].concat();
+        let named = ["--env", "MISFIT_SAYS=bye", "--env", "MISFIT_SAYS=hello"];
+        let arguments = [&CRUMBS[..], &named, &["-o", "json", "--", "loiterer"]].concat();
         let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
         assert_eq!(items(&seen, "must"), ["P-12", "P-08", "P-63", "P-65", "P-70"], "{seen:#}");
         assert_eq!(items(&seen, "should"), Vec::<String>::new());
@@ -286,6 +286,11 @@ mod native {
         let arguments = [&CRUMBS[..], &["--env", "inherit", "-o", "json", "--", "loiterer"]].concat();
         let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
         assert_eq!(seen["log"][0]["message"], r#"[INFO] says "" hides "hush""#);
+
+        // What was named takes the place of what is there.
+        let arguments = [&["--env", "MISFIT_HIDES=nothing"], &arguments[..]].concat();
+        let seen = report(&person.probe(&fixtures::peer("misfit"), &arguments)?, 2);
+        assert_eq!(seen["log"][0]["message"], r#"[INFO] says "" hides "nothing""#);
         Ok(())
     }
 

@@ -213,10 +213,11 @@ fn variables(session: &Session, args: &ProbeArgs) -> anyhow::Result<Vec<(OsStrin
             (_, Err(error)) => bail!("--env: {error}, or inherit"),
         }
     }
-    // Of two of the same name the last counts.
-    variables.extend(named);
-    variables.retain(|(key, _)| key != args.cookie.0.as_str());
-    Ok(variables)
+    // Of two that are named the later one counts, and of two that a start is given the first.
+    named.reverse();
+    named.append(&mut variables);
+    named.retain(|(key, _)| key != args.cookie.0.as_str());
+    Ok(named)
 }
 
 /// Reads a name and what it is to be.

@@ -359,10 +359,10 @@ struct Connected {
 /// The environment of a child, besides the variables of the protocol.
 ///
 /// The protocol's own variables win over any of the same name, and those of a host that started *us*
-/// as a plugin are never passed on.
+/// as a plugin are never passed on. Of two variables of a name in one list the first counts, as programs have it.
 #[derive(Clone)]
 pub enum Environment {
-    /// Everything in our own environment, and these.
+    /// Everything in our own environment, and these, which win.
     Inherit(Vec<(OsString, OsString)>),
     /// These, and nothing else.
     Only(Vec<(OsString, OsString)>),

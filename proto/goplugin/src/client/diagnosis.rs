@@ -61,9 +61,9 @@ fn form(head: &[u8]) -> Option<String> {
         [] => Some("it is empty".to_owned()),
         [b'#', b'!', line @ ..] => interpreter(line),
         [0x7f, b'E', b'L', b'F', rest @ ..] => elf(rest, head),
-        [0xcf, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => {
-            Some("it is a program for macOS".to_owned())
-        }
+        [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
+        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
+        | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..] => Some("it is a program for macOS".to_owned()),
         [b'M', b'Z', ..] => Some("it is a program for Windows".to_owned()),
         [0, b'a', b's', b'm', ..] => Some("it is WebAssembly, not a program".to_owned()),
         [0x1f, 0x8b, ..] | [b'P', b'K', 3, 4, ..] => Some("it is an archive, not a program".to_owned()),

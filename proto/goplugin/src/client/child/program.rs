@@ -247,10 +247,10 @@ pub(super) fn above(file: impl AsFd) -> io::Result<OwnedFd> {
 /// Returns the variables of the child, each with its value.
 fn environment(order: &Order) -> impl Iterator<Item = OsString> {
     let mut variables: BTreeMap<OsString, OsString> = match &order.environment {
-        // Of one that is there twice programs take the first; in a map the last stays.
+        // In a map the last stays.
         Environment::Inherit(extra) => {
             let ours: Vec<_> = std::env::vars_os().collect();
-            ours.into_iter().rev().chain(extra.iter().cloned()).collect()
+            ours.into_iter().rev().chain(extra.iter().rev().cloned()).collect()
         }
         Environment::Only(all) => all.iter().rev().cloned().collect(),
     };
