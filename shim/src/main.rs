@@ -80,13 +80,8 @@ fn refuse(refusal: &Refusal, variables: &[(OsString, OsString)]) -> ExitCode {
     let cookies = [Kind::Provider, Kind::AuthHandler].map(|kind| kind.cookie().0);
     let from_host = variables.iter().any(|(key, _)| cookies.iter().any(|cookie| key == cookie));
     let line = if from_host {
-        let entry = Entry {
-            level: Level::Error,
-            message: "plugin init error".to_owned(),
-            target: None,
-            timestamp: None,
-            fields: vec![("error".to_owned(), text.into())],
-        };
+        let fields = vec![("error".to_owned(), text.into())];
+        let entry = Entry { fields, ..Entry::plain(Level::Error, "plugin init error") };
         entry.to_line(SystemTime::now())
     } else {
         format!("{}\n", visible_line(&text))

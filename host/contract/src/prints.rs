@@ -11,7 +11,9 @@ use crate::PluginName;
 /// appears. The output of a streaming call does not come here, and neither does the log of a plugin.
 ///
 /// The pieces of one stream of one plugin come in the order in which they were printed, cut anywhere. The order of
-/// pieces of different streams is unknown.
+/// pieces of different streams is unknown. What a child writes to its stderr by itself comes in whole lines if they have
+/// at most 64 KiB, because its log is told from it by the line: without a carriage return at their end, with a line feed
+/// behind the last one, and with U+FFFD for bytes that are no text.
 ///
 /// Before each piece, the backend waits for [`room`](Self::room). A plugin that prints or logs more meanwhile blocks;
 /// its deadlines go on, and it can be stopped. So an implementation needs memory only for the room that it gives, and

@@ -27,11 +27,16 @@ const TARGET: &str = "portcullis::plugin";
 /// never ends its line costs no more memory than this.
 const LONGEST: usize = 8 << 10;
 
+/// The most bytes of a piece that [`Prints`] take.
+const LARGEST: usize = 64 << 10;
+
 /// Where one child's words go.
 #[derive(Debug)]
 pub(super) struct Words {
     plugin: PluginName,
     prints: Option<Arc<dyn Prints>>,
+    /// What the child writes to its stdout, past its library.
+    raw: Mutex<Lines>,
     stdout: Mutex<Lines>,
     stderr: Mutex<Lines>,
 }
@@ -39,14 +44,32 @@ pub(super) struct Words {
 impl Words {
     /// Makes a place for the words of one plugin, and for its prints if nobody else takes them.
     pub(super) fn new(plugin: PluginName, prints: Option<Arc<dyn Prints>>) -> Self {
-        Self { plugin, prints, stdout: Mutex::default(), stderr: Mutex::default() }
+        Self { plugin, prints, raw: Mutex::default(), stdout: Mutex::default(), stderr: Mutex::default() }
     }
+
+    /// Hands a piece of print to who takes it, or logs the lines that it completes.
+    fn print(&self, stream: PrintStream, piece: &[u8], unfinished: &Mutex<Lines>) {
+        let Self { plugin, prints, .. } = self;
+        match prints {
+            Some(prints) => prints.take(plugin, stream, Bytes::copy_from_slice(piece)),
+            None => lock(unfinished).take(piece, |line| log_print(plugin, stream, line)),
+        }
+    }
+}
+
+/// Logs a line of print.
+fn log_print(plugin: &PluginName, stream: PrintStream, line: &str) {
+    let stream = match stream {
+        PrintStream::Stdout => "stdout",
+        PrintStream::Stderr => "stderr",
+    };
+    debug!(target: TARGET, %plugin, stream, "{line}");
 }
 
 /// Tells whether a line on stderr is print: it has neither the form of a log entry nor a level of its own. (That a
 /// panic is an error was guessed from its words.)
 fn is_print(entry: &Entry) -> bool {
-    let Entry { level, message, target, timestamp, fields } = entry;
+    let Entry { level, message, target, timestamp, fields, .. } = entry;
     let bare = target.is_none() && timestamp.is_none() && fields.is_empty();
     let tag = match level {
         Level::Debug => "[DEBUG]",
@@ -65,20 +88,23 @@ impl Sink for Words {
     }
 
     fn raw_stdout(&self, piece: &[u8]) {
-        if let Some(prints) = &self.prints {
-            prints.take(&self.plugin, PrintStream::Stdout, Bytes::copy_from_slice(piece));
-        }
+        self.print(PrintStream::Stdout, piece, &self.raw);
     }
 
     fn log(&self, entry: Entry) {
         let Self { plugin, .. } = self;
         if let Some(prints) = self.prints.as_ref().filter(|_| is_print(&entry)) {
             let mut line = entry.message;
-            line.push('\n');
-            prints.take(plugin, PrintStream::Stderr, line.into());
+            if !entry.goes_on {
+                line.push('\n');
+            }
+            let mut line = Bytes::from(line);
+            while !line.is_empty() {
+                prints.take(plugin, PrintStream::Stderr, line.split_to(line.len().min(LARGEST)));
+            }
             return;
         }
-        let Entry { level, message, target, timestamp, fields } = entry;
+        let Entry { level, message, target, timestamp, fields, .. } = entry;
         // A logger with the plugin's own name adds nothing.
         let module = target.as_deref().filter(|module| *module != plugin.as_str());
         let at = timestamp.as_deref();
@@ -94,31 +120,22 @@ impl Sink for Words {
     }
 
     fn stdio(&self, stdio: Stdio, piece: &[u8]) {
-        let Self { plugin, .. } = self;
-        if let Some(prints) = &self.prints {
-            let stream = match stdio {
-                Stdio::Stdout => PrintStream::Stdout,
-                Stdio::Stderr => PrintStream::Stderr,
-            };
-            prints.take(plugin, stream, Bytes::copy_from_slice(piece));
-            return;
+        match stdio {
+            Stdio::Stdout => self.print(PrintStream::Stdout, piece, &self.stdout),
+            Stdio::Stderr => self.print(PrintStream::Stderr, piece, &self.stderr),
         }
-        let (lines, stream) = match stdio {
-            Stdio::Stdout => (&self.stdout, "stdout"),
-            Stdio::Stderr => (&self.stderr, "stderr"),
-        };
-        let mut lines = lock(lines);
-        lines.take(piece, |line| debug!(target: TARGET, %plugin, stream, "{line}"));
     }
 }
 
 /// Hands over what the plugin never finished.
 impl Drop for Words {
     fn drop(&mut self) {
-        let Self { plugin, stdout, stderr, .. } = self;
-        for (lines, stream) in [(stdout, "stdout"), (stderr, "stderr")] {
+        let Self { plugin, raw, stdout, stderr, .. } = self;
+        let streams =
+            [(raw, PrintStream::Stdout), (stdout, PrintStream::Stdout), (stderr, PrintStream::Stderr)];
+        for (lines, stream) in streams {
             let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-            lines.end(|line| debug!(target: TARGET, %plugin, stream, "{line}"));
+            lines.end(|line| log_print(plugin, stream, line));
         }
     }
 }
@@ -163,6 +180,7 @@ mod tests {
     use portcullis_goplugin::log::LogReader;
 
     use super::*;
+    use crate::fake::Log;
 
     /// Keeps what it is brought.
     #[derive(Debug, Default)]
@@ -191,7 +209,9 @@ mod tests {
             "panic: printed\n",
             "\tand what follows\n",
         );
-        LogReader::new(1024).read(lines.as_bytes(), |entry| words.log(entry));
+        let mut reader = LogReader::new(1024);
+        reader.read(lines.as_bytes(), |entry| words.log(entry));
+        reader.finish(|entry| words.log(entry));
         words.raw_stdout(b"half");
         words.stdio(Stdio::Stdout, b"piece");
         words.stdio(Stdio::Stderr, b"piece");
@@ -207,6 +227,21 @@ mod tests {
         ];
         let kept = kept.0.lock().unwrap();
         assert_eq!(*kept, expected.map(|(stream, text)| (stream, Bytes::from(text))));
+    }
+
+    #[test]
+    fn what_nobody_takes_is_logged_wherever_it_was_printed() {
+        let logged = Log::of(|| {
+            let words = Words::new(PluginName::new("p"), None);
+            words.raw_stdout(b"raw and ");
+            words.stdio(Stdio::Stdout, b"sent\n");
+            words.raw_stdout(b"whole\n");
+            words.stdio(Stdio::Stderr, b"unfinished");
+        });
+        let line = |stream: &str, text: &str| format!("message={text} plugin=p stream={stream:?} ");
+        let expected =
+            [line("stdout", "sent"), line("stdout", "raw and whole"), line("stderr", "unfinished")];
+        assert_eq!(logged, expected);
     }
 
     fn check(chunks: &[&[u8]], expected: &[&str]) {

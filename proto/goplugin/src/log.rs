@@ -51,11 +51,16 @@ pub struct Entry {
     pub timestamp: Option<String>,
     /// Its other fields, `@caller` included.
     pub fields: Vec<(String, Value)>,
+    /// Whether the line was too long to be read whole, and goes on in the next entry.
+    pub goes_on: bool,
 }
 
 impl Entry {
-    pub(crate) fn plain(level: Level, message: impl Into<String>) -> Self {
-        Self { level, message: message.into(), target: None, timestamp: None, fields: Vec::new() }
+    /// Makes an entry that says no more than this.
+    #[must_use]
+    pub fn plain(level: Level, message: impl Into<String>) -> Self {
+        let (target, timestamp, fields, goes_on) = (None, None, Vec::new(), false);
+        Self { level, message: message.into(), target, timestamp, fields, goes_on }
     }
 }
 
@@ -96,7 +101,8 @@ impl LogReader {
                     // Only a byte more than the limit shows that the line does not end here.
                     if self.line.len() == self.limit && !bytes.is_empty() {
                         self.broken = true;
-                        sink(Entry::plain(Level::Debug, String::from_utf8_lossy(&self.line)));
+                        let piece = Entry::plain(Level::Debug, String::from_utf8_lossy(&self.line));
+                        sink(Entry { goes_on: true, ..piece });
                         self.line.clear();
                     }
                 }
@@ -153,7 +159,7 @@ fn structured(line: &str) -> Option<Entry> {
         None => None,
     };
     let fields = fields.into_iter().collect();
-    Some(Entry { level, message: message.unwrap_or_default(), target, timestamp, fields })
+    Some(Entry { level, message: message.unwrap_or_default(), target, timestamp, fields, goes_on: false })
 }
 
 fn named_level(name: &str) -> Option<Level> {
@@ -246,6 +252,7 @@ mod tests {
                 ("left".to_owned(), json!(9_007_199_254_740_993_u64)),
                 ("of".to_owned(), json!([1])),
             ],
+            goes_on: false,
         };
         assert_eq!(entries(1000, &[line, b"\n"]), [expected]);
     }
@@ -322,10 +329,14 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_comes_in_pieces_and_is_never_parsed() {
         let long = "[ERROR]".repeat(20); // 140 bytes, H-35
-        check(
-            &format!("{long}\n[INFO] next"),
-            &[(Level::Debug, &long[..100]), (Level::Debug, &long[100..]), (Level::Info, "[INFO] next")],
-        );
+        let text = format!("{long}\n[INFO] next");
+        let expected = [
+            Entry { goes_on: true, ..Entry::plain(Level::Debug, &long[..100]) },
+            Entry::plain(Level::Debug, &long[100..]),
+            Entry::plain(Level::Info, "[INFO] next"),
+        ];
+        assert_eq!(entries(100, &[text.as_bytes()]), expected);
+        assert_eq!(entries(100, &text.as_bytes().chunks(1).collect::<Vec<_>>()), expected);
         let fits = "x".repeat(100);
         check(&format!("{fits}\n"), &[(Level::Debug, &fits)]);
     }

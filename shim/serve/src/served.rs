@@ -278,12 +278,11 @@ mod tests {
         let owned = |fields: &[(&str, Value)]| -> Vec<_> {
             fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
         };
+        let entry = Entry::plain(Level::Info, "hi");
         let found = as_the_plugin_logged_it(Entry {
-            level: Level::Info,
-            message: "hi".to_owned(),
             target: Some(target.to_owned()),
-            timestamp: None,
             fields: owned(fields),
+            ..entry
         });
         assert_eq!((found.target.as_deref(), found.fields), (Some(expected.0), owned(expected.1)));
     }

@@ -64,6 +64,26 @@ async fn what_a_plugin_prints_arrives_unchanged_and_in_order(door: Door) -> Test
 #[test_case(Door::Component; "component")]
 #[test_case(Door::Shim; "shim")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_of_many_pieces_stays_one(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let reader = Reader::with_room(usize::MAX);
+    host.prints = Some(Arc::clone(&reader) as _);
+    let plugin = host.launch("acrobat").await?;
+    for stream in ["stdout", "stderr"] {
+        plugin.execute("acrobat", &print(stream, &"long".repeat(1000), 50)).await?;
+        plugin.execute("acrobat", &print(stream, "\n", 1)).await?;
+        let expected = format!("{}\n", "long".repeat(50_000));
+        let (printed, _) = read(&reader, &plugin.provider.info().name, expected.len()).await;
+        assert!(printed == expected.as_bytes(), "{}", String::from_utf8_lossy(&printed));
+    }
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_prints_stands_still_until_somebody_reads(door: Door) -> TestResult {
     const LENGTH: usize = 16 << 20;
     const ROOM: usize = 256 << 10;

@@ -194,7 +194,7 @@ fn entry(level: Level, message: &str, fields: &str) -> Entry {
         // There are none.
         _ => Vec::new(),
     };
-    Entry { level, message: message.to_owned(), target: None, timestamp: None, fields }
+    Entry { fields, ..Entry::plain(level, message) }
 }
 
 /// Who shows a person something during a login.

@@ -183,13 +183,7 @@ mod tests {
     fn of_a_log_a_mebibyte_is_kept_wherever_it_stands() {
         let heard = Heard::default();
         for _ in 0..20 {
-            heard.log(Entry {
-                level: Level::Info,
-                message: String::new(),
-                target: Some("x".repeat(LOG / 10)),
-                timestamp: None,
-                fields: Vec::new(),
-            });
+            heard.log(Entry { target: Some("x".repeat(LOG / 10)), ..Entry::plain(Level::Info, "") });
         }
         let told = heard.told();
         assert_eq!((told.log.len(), told.log_left_out), (10, 10));

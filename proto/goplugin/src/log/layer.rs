@@ -117,11 +117,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lo
         }
         event.record(&mut pairs);
         let entry = Entry {
-            level: level(event.metadata().level()),
-            message: pairs.message,
             target: Some(event.metadata().target().to_owned()),
-            timestamp: None,
             fields: pairs.fields,
+            ..Entry::plain(level(event.metadata().level()), pairs.message)
         };
         let line = (self.rewrite)(entry).to_line(SystemTime::now());
         self.write(line.as_bytes());

@@ -99,11 +99,9 @@ mod tests {
 
     fn entry(message: &str, fields: &[(&str, Value)]) -> Entry {
         Entry {
-            level: Level::Warn,
-            message: message.to_owned(),
             target: Some("shelf".to_owned()),
-            timestamp: None,
             fields: fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            ..Entry::plain(Level::Warn, message)
         }
     }
 
