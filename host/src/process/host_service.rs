@@ -40,28 +40,37 @@ struct Servings<S = Serving> {
     current: Option<S>,
     /// Whether the child has answered a configuration that named the current one.
     taken: bool,
-    /// Kept for providers that were configured with it, when another one of the plugin was stopped.
-    previous: Option<S>,
+    /// Those before that the child may still ask: it keeps the first that it dials until it is stopped (contract spec
+    /// 3.7). The oldest comes first.
+    previous: Vec<S>,
 }
 
 impl<S> Default for Servings<S> {
     fn default() -> Self {
-        Self { current: None, taken: false, previous: None }
+        Self { current: None, taken: false, previous: Vec::new() }
     }
 }
 
+/// The most announcements in a row that a child has not answered for and may ask all the same. A guess: whoever gave up
+/// so often has stopped the plugin.
+const UNTAKEN: usize = 8;
+
 impl<S> Servings<S> {
+    /// Forgets the current one, because the child has: a provider of it was stopped. The others of the plugin were
+    /// configured with it and may still ask it.
     fn forget(&mut self) {
         if let Some(current) = self.current.take() {
-            self.previous = Some(current);
+            self.previous = vec![current];
         }
         self.taken = false;
     }
 
-    /// Forgets the current one if it is the one that `is` means and no child has taken it.
+    /// Forgets the current one if it is the one that `is` means and no child has taken it. Which of several in a row it
+    /// has dialled nobody knows, so they stay; the first is the likeliest.
     fn forget_untaken(&mut self, is: impl FnOnce(&S) -> bool) {
         if !self.taken && self.current.as_ref().is_some_and(is) {
-            self.forget();
+            self.previous.extend(self.current.take());
+            self.previous.truncate(UNTAKEN);
         }
     }
 }
@@ -271,13 +280,20 @@ mod tests {
         servings.forget_untaken(|id| *id == 7);
         assert_eq!(servings.current, Some(1), "somebody else's is left alone");
         servings.forget_untaken(|id| *id == 1);
-        assert_eq!((servings.current, servings.previous), (None, Some(1)));
+        assert_eq!((&servings.current, &servings.previous), (&None, &vec![1]));
+        // It may have dialled the first, and ignored the second.
+        servings.current = Some(2);
+        servings.forget_untaken(|id| *id == 2);
+        assert_eq!((&servings.current, &servings.previous), (&None, &vec![1, 2]));
+        servings.current = Some(3);
+        servings.forget();
+        assert_eq!((&servings.current, &servings.previous), (&None, &vec![3]));
 
         let mut servings = Servings { current: Some(2), taken: true, ..Servings::default() };
         servings.forget_untaken(|id| *id == 2);
         assert_eq!(servings.current, Some(2));
         // It says that it has lost the way.
         servings.forget();
-        assert_eq!((servings.current, servings.taken, servings.previous), (None, false, Some(2)));
+        assert_eq!((servings.current, servings.taken, servings.previous), (None, false, vec![2]));
     }
 }
