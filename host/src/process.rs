@@ -138,7 +138,8 @@ impl ProcessBackend {
             HeldBy::Kernel => limits,
             HeldBy::Itself => Resolved { memory: None, cpu: None, ..limits },
         };
-        let child = Child::hold(connection, &spec.name, &limits, prints).map_err(LaunchError::failed)?;
+        let child =
+            Child::hold(connection, &spec.name, &limits, prints).await.map_err(LaunchError::failed)?;
         let info =
             PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
         Ok(Started { info, channel, host, child })

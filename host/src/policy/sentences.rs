@@ -148,7 +148,7 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
     let component = backend == BackendName::Component;
     let mut may = |text: String| lines.push(held(text));
     if let Some(memory) = resolved.memory {
-        let what = if component { "memory in an instance" } else { "address space" };
+        let what = if component { "memory in an instance" } else { "address space in each process" };
         may(format!("may use {} of {what}", Amount::Bytes(memory)));
     }
     if let (Some(cpu), true) = (resolved.cpu, component) {

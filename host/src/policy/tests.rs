@@ -478,7 +478,7 @@ fn what_a_native_plugin_cannot_be_held_to_is_said() {
             "!cannot be held to https://api.github.com on the network",
             "!cannot be held to /srv/in and /etc/p/out on the disk",
             "is handed the usual part of the environment and LANG",
-            "may use 1GiB of address space",
+            "may use 1GiB of address space in each process",
             "may take 2m a call",
             "may print 3KiB a streamed call",
             "may send and be sent 64MiB at once",

@@ -2,7 +2,7 @@
 //!
 //! | limit | held by |
 //! |---|---|
-//! | memory | the kernel, as address space of the child and of each child of its own |
+//! | memory | the kernel, as address space of each process of the child's group, and of each that one starts |
 //! | cpu | nobody: the kernel counts a process, not a call, and cannot take time back |
 //! | wall | whoever makes the call; dropping it cancels it in the child |
 //! | message | the channel, both ways, and what the host is asked |
@@ -18,6 +18,7 @@
 //! Of the grants, the environment and what the host does are held. A child reaches files and the
 //! network as its user does, whatever was granted.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use portcullis_contract::{LimitName, PluginName, Resolved};
@@ -26,6 +27,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::sleep;
 use tracing::warn;
+
+use crate::blocking::blocking;
 
 /// How long to wait for the last prints of a child before asking it to end: Go's library ends without sending the rest.
 /// A guess, some twenty times what one piece takes; too short, and the last line is lost.
@@ -49,8 +52,10 @@ pub(super) enum Reading {
 impl Child {
     /// Takes a child that has just been started, and holds it to what the kernel can hold.
     ///
-    /// That it has run for some milliseconds by then gains it nothing: memory that it holds already counts.
-    pub(super) fn hold(
+    /// That it has run for some milliseconds by then gains it nothing: memory that it holds already counts, and so do the
+    /// processes that it has started in its group. (A runtime that reserves more than it uses, as that of Go, would not
+    /// start under the limit.)
+    pub(super) async fn hold(
         connection: Connection,
         plugin: &PluginName,
         limits: &Resolved,
@@ -60,7 +65,7 @@ impl Child {
             && connection.gone().exit().is_none()
             && let Some(pid) = i32::try_from(connection.pid()).ok().and_then(Pid::from_raw)
         {
-            hold_memory(pid, bytes)?;
+            blocking(move || hold_all(pid, bytes)).await?;
         }
         let (pid, protocol) = (connection.pid(), connection.negotiated_version());
         tracing::debug!(%plugin, pid, protocol, address = %connection.address(), "a child serves");
@@ -79,6 +84,44 @@ impl Child {
         }
         self.connection.stop(grace).await;
     }
+}
+
+/// Limits the address space of a process and of the others in its group, if it leads one.
+///
+/// What a process of the group starts while the group is looked through may have been started before its parent was
+/// limited. So it is looked through again until nothing new is found.
+fn hold_all(leader: Pid, bytes: u64) -> Result<(), std::io::Error> {
+    /// What still starts processes by then starts them as fast as it can. Nearly all of those are limited by birth.
+    const ROUNDS: usize = 16;
+
+    let mut held = HashSet::from([leader]);
+    hold_memory(leader, bytes)?;
+    for _ in 0..ROUNDS {
+        let before = held.len();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            if let Some(pid) = pid
+                && group(pid) == Some(leader)
+                && held.insert(pid)
+            {
+                hold_memory(pid, bytes)?;
+            }
+        }
+        if held.len() == before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the group that a process is in. (`getpgid` of rustix does not expect the kernel's own, which are in none.)
+fn group(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name, in parentheses, may hold anything. Its state, its parent and its group follow.
+    let behind = stat.rsplit(|byte| *byte == b')').next()?;
+    let group = std::str::from_utf8(behind).ok()?.split_whitespace().nth(2)?;
+    Pid::from_raw(group.parse().ok()?)
 }
 
 /// Limits the address space of a process, unless it has ended: the next call says how.
@@ -110,6 +153,7 @@ fn unheld(limits: &Resolved) -> Vec<LimitName> {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::CommandExt as _;
     use std::process::{Command, Stdio};
 
     use portcullis_contract::{BackendName, Limits};
@@ -140,6 +184,27 @@ mod tests {
         assert_eq!(held(2 * OWN), Ok(Some(OWN)));
         assert_eq!(held(OWN / 2), Ok(Some(OWN / 2)));
         // Its input ends with this.
+        child.wait().expect("it is our child");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the child is the test's, and ends with its input")]
+    fn what_a_process_has_started_before_is_held_as_well() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec 3<&0; { echo begun; read line <&3; } & read line"]).process_group(0);
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut said).expect("it can be read");
+        assert_eq!(said, "begun\n");
+
+        let leader = Pid::from_child(&child);
+        hold_all(leader, 4 << 30).expect("they are ours");
+        let started = format!("/proc/{0}/task/{0}/children", leader.as_raw_nonzero());
+        let started = std::fs::read_to_string(started).expect("it runs");
+        let started = started.trim().parse().ok().and_then(Pid::from_raw).expect("it has started one");
+        assert_eq!([leader, started].map(most_memory), [Some(4 << 30); 2]);
+        // The input of both ends with this.
         child.wait().expect("it is our child");
     }
 
