@@ -14,7 +14,6 @@ use portcullis::Host;
 use portcullis::component::{ComponentBackend, FINGERPRINT, Precompiled};
 use portcullis::host::discover::{self, Candidate, plugin_name};
 use portcullis::host::{Describe, FindError, Listed, Offers, Wanted};
-use portcullis::policy::{PluginPolicy, Policy};
 use portcullis_bundle::{Bundle, Durability, Existing, Manifest, Parts, WriteError, write};
 use portcullis_contract::{BackendName, visible_line};
 
@@ -140,7 +139,7 @@ async fn look(
         let (path, name, backend) = (path.to_owned(), plugin_name(path), BackendName::Component);
         errors::find(FindError::Launch { file: Box::new(Candidate { path, name, backend }), source })
     };
-    let compiled = backend.precompile(path).await.map_err(failed)?;
+    let compiled = backend.precompile(path, |_| Ok(())).await.map_err(failed)?;
     let wanted = Wanted::File(path.to_owned(), None);
     let listed = host.inspect(&wanted, Describe::Trusted).await.map_err(errors::find)?;
     if listed.digest != compiled.digest {
@@ -156,22 +155,14 @@ fn manifest(
     listed: &Listed,
     policy: Option<&Path>,
 ) -> Result<Manifest, Failure> {
-    let said = match policy {
-        None => PluginPolicy::default(),
-        Some(policy) => {
-            let all = Policy::load(policy).or_exit(Exit::Configuration)?;
-            let said = all.for_digest(&compiled.digest).cloned();
-            let silent = || {
-                anyhow!(
-                    "{} says nothing of {}; name it in a table: digests = [\"{}\"]",
-                    policy.display(),
-                    path.display(),
-                    compiled.digest
-                )
-            };
-            said.ok_or_else(silent).or_exit(Exit::Configuration)?
-        }
-    };
+    let said = &listed.settings;
+    if let Some(policy) = policy
+        && said.label.is_none()
+    {
+        let (policy, path, digest) = (policy.display(), path.display(), compiled.digest);
+        let silent = anyhow!("{policy} says nothing of {path}; name it in a table: digests = [\"{digest}\"]");
+        return Err(silent).or_exit(Exit::Configuration);
+    }
     if !said.settings.is_empty() {
         tracing::warn!("the settings are not part of the file: its host sends its own");
     }
@@ -185,8 +176,8 @@ fn manifest(
         engine: FINGERPRINT.to_owned(),
         class: compiled.class,
         instances: said.run_as.instances,
-        grants: said.grants,
-        limits: said.limits,
+        grants: said.grants.clone(),
+        limits: said.limits.clone(),
         offers: offers(listed),
         description: description.context("the plugin does not say what it offers")?,
     })

@@ -22,7 +22,7 @@ use portcullis_goplugin::temporary_dir;
 use rustix::fs::{Access, access};
 
 use crate::blocking::blocking;
-use crate::component::{ComponentBackend, FINGERPRINT};
+use crate::component::{ComponentBackend, FINGERPRINT, Inspection};
 use crate::leftovers::{self, NEWBORN};
 use crate::policy::{self, every_secret};
 use crate::process::{ProcessBackend, ProcessOptions};
@@ -98,11 +98,15 @@ impl Isolating {
 
     /// Wraps a component of the wanted kind, and refuses another.
     async fn apart(&self, shim: &ShimSource, spec: PluginSpec, wanted: Kind) -> Result<Apart, LaunchError> {
-        let compiled = self.component.precompile(&spec.path).await?;
-        LaunchError::check_digest(&spec.path, spec.digest, compiled.digest)?;
-        if compiled.kind != wanted {
-            return Err(LaunchError::OtherKind { wanted });
-        }
+        let (path, digest) = (spec.path.clone(), spec.digest);
+        let check = move |found: &Inspection| {
+            LaunchError::check_digest(&path, digest, found.digest)?;
+            match found.kind {
+                Some(kind) if kind != wanted => Err(LaunchError::OtherKind { wanted }),
+                _ => Ok(()),
+            }
+        };
+        let compiled = self.component.precompile(&spec.path, check).await?;
         let PluginSpec { name, grants, limits, run_as, host, prints, .. } = spec;
         let of_child = limits_of_child(&limits);
         let manifest = Manifest {

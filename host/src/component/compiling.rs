@@ -183,7 +183,7 @@ impl Drop for Progress {
 mod tests {
     use std::sync::Mutex;
 
-    use portcullis_contract::{Backend as _, PluginName, PluginSpec};
+    use portcullis_contract::{Backend as _, Kind, PluginName, PluginSpec};
     use tokio::sync::Notify;
 
     use super::*;
@@ -226,6 +226,21 @@ mod tests {
 
         launch("exit 2").await.unwrap_err();
         assert_eq!(*said.lock().unwrap(), ["begun", "ended"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_caller_refuses_is_not_compiled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.wasm");
+        std::fs::write(&path, PROVIDER).unwrap();
+        let on_compile: CompileListener = Arc::new(|compiling| panic!("{compiling:?}"));
+        let options = ComponentOptions { on_compile: Some(on_compile), ..ComponentOptions::default() };
+        let backend = ComponentBackend::new(options).unwrap();
+        let refused = backend.precompile(&path, |found| {
+            assert_eq!(found.kind, Some(Kind::Provider));
+            Err(LaunchError::OtherKind { wanted: Kind::AuthHandler })
+        });
+        assert!(matches!(refused.await, Err(LaunchError::OtherKind { wanted: Kind::AuthHandler })));
     }
 
     #[test]

@@ -39,16 +39,22 @@ impl fmt::Debug for Precompiled {
 }
 
 impl ComponentBackend {
-    /// Compiles a component, unless it is in the cache, and starts nothing.
+    /// Compiles a component, unless it is in the cache, and starts nothing. `check` may refuse what was read before it
+    /// is compiled.
     ///
     /// # Errors
     ///
-    /// Why the component could not be launched either.
-    pub async fn precompile(&self, path: &Path) -> Result<Precompiled, LaunchError> {
+    /// Why the component could not be launched either, or what `check` says.
+    pub async fn precompile(
+        &self,
+        path: &Path,
+        check: impl FnOnce(&Inspection) -> Result<(), LaunchError> + Send + 'static,
+    ) -> Result<Precompiled, LaunchError> {
         let (cache, engines, owned) = (self.cache.clone(), Arc::clone(&self.engines), path.to_owned());
         let read = blocking(move || {
             let source = Source::new(&owned)?;
-            // The check says why it is no plugin, if it is neither or both.
+            check(&source.inspection)?;
+            // This says why it is no plugin, if it is neither or both.
             let kind = source.inspection.kind.unwrap_or(Kind::Provider);
             source.check(kind)?;
             let found = match cache {
