@@ -71,7 +71,7 @@ use homes::{Compilation, Homes};
 use instances::Instances;
 use load::Source;
 use provider::ComponentProvider;
-use state::Ground;
+use state::{Ground, open_directories};
 
 /// The options of the component backend.
 #[derive(Clone)]
@@ -221,9 +221,7 @@ impl ComponentBackend {
             Some(image) => (image.digest, Found::Loaded(self.own(image, kind, &spec)?)),
             None => self.read(kind, &spec).await?,
         };
-        let environment = |name: &str| self.options.environment.get(name).cloned();
-        let limits = spec.limits.resolve(BackendName::Component);
-        let ground = Ground::new(&spec, limits, environment).map_err(LaunchError::failed)?;
+        let ground = self.ground(&spec).await?;
         let homes = match found {
             Found::Loaded(homes) => homes,
             Found::Uncompiled(source) => {
@@ -236,6 +234,21 @@ impl ComponentBackend {
         let (name, path, backend) = (spec.name, spec.path, BackendName::Component);
         let info = PluginInfo { name, kind, backend, path, digest };
         Ok(Launching { info, ground, homes: Arc::new(homes), reuse })
+    }
+
+    /// Looks up what was granted, and opens the directories on a thread for that: one may lie on a server that hangs.
+    async fn ground(&self, spec: &PluginSpec) -> Result<Ground, LaunchError> {
+        let limits = spec.limits.resolve(BackendName::Component);
+        let granted = spec.grants.env.iter();
+        let environment = granted
+            .filter_map(|name| Some((name.clone(), self.options.environment.get(name)?.clone())))
+            .collect();
+        let grants = spec.grants.fs.clone();
+        let directories = match grants.is_empty() {
+            true => Vec::new(),
+            false => blocking(move || open_directories(&grants)).await.map_err(LaunchError::failed)?,
+        };
+        Ok(Ground::new(spec, limits, environment, directories))
     }
 
     /// Loads the component that came with the program. That takes less time than handing it to another thread.

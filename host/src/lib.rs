@@ -113,4 +113,4 @@ pub use narrowed::Narrowed;
 #[cfg(feature = "process")]
 pub use portcullis_goplugin::raise_open_files;
 #[cfg(any(feature = "component", feature = "rooms"))]
-pub use regular::make_private;
+pub use regular::{make_private, open as open_regular};

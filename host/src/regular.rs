@@ -8,7 +8,21 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 /// Opens a regular file for reading, and refuses anything else. Opening a pipe would wait for its other end.
-pub(crate) fn open(path: &Path, also: OFlags) -> io::Result<File> {
+///
+/// # Errors
+///
+/// Why it cannot be opened, or that it is none.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::empty())
+}
+
+/// Does the same, and refuses a link, too.
+#[cfg(feature = "component")]
+pub(crate) fn open_unlinked(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::NOFOLLOW)
+}
+
+fn open_with(path: &Path, also: OFlags) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | also).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     match file.metadata()?.is_file() {

@@ -134,8 +134,8 @@ fn a_shim_that_never_ends_is_not_read() -> TestResult {
     cli::make_pipe(&person.path("pipe"))?;
     fs::File::create(person.path("sparse"))?.set_len(1 << 40)?;
     for (shim, reason) in [
-        (person.path("pipe"), "pipe: it is not a regular file"),
-        ("/dev/zero".into(), "/dev/zero: it is not a regular file"),
+        (person.path("pipe"), "pipe: not a regular file"),
+        ("/dev/zero".into(), "/dev/zero: not a regular file"),
         (person.path("sparse"), "sparse: it is larger than 256 MiB"),
     ] {
         let output = person.command(&["wrap", &component]).env("PORTCULLIS_SHIM", &shim).output()?;

@@ -94,7 +94,8 @@ pub(crate) struct Plugin<'a> {
     /// What it could ask for at all, because of its imports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) could_ask_for: Option<Vec<&'static str>>,
-    /// What it may do, each made true by this program.
+    /// What it may do, each made true by this program or, of a component in the file, by the shim in front of it. Secrets
+    /// and identities that a file says have to be granted here as well.
     pub(crate) may: Vec<String>,
     /// What is true of it all the same, whatever the policy says.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -3,12 +3,12 @@
 //! Names that others chose, of files or of what plugins offer, stand within these sentences and never begin a line.
 
 use std::error::Error;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use portcullis::host::{FailedCall, FindError, RunError};
+use portcullis::open_regular;
 use portcullis_bundle::Bundle;
 use portcullis_contract::{
     Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, quoted, visible_line,
@@ -158,7 +158,7 @@ fn of_plugin(plugin: &PluginInfo) -> (BackendName, &Path) {
 /// which it has.
 fn more(which: LimitName, allowed: Amount, native: Option<&Path>) -> String {
     let policy = format!("a policy can allow more: {which}, in [plugin.NAME.limits]");
-    let Some(file) = native.and_then(|path| File::open(path).ok()) else { return policy };
+    let Some(file) = native.and_then(|path| open_regular(path).ok()) else { return policy };
     match Bundle::read(&file) {
         Ok(Some(wrapped)) => {
             let own = describe::limits(&wrapped.manifest().limits.resolve(BackendName::Component));

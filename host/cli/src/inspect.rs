@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::component;
-use portcullis::host::{Offers, Origin, Wanted, Wrapped};
+use portcullis::host::{Listed, Offers, Origin, Wanted, Wrapped};
 use portcullis_contract::{BackendName, visible, visible_line};
+use tokio::task::spawn_blocking;
 
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
 use crate::exit::{Exit, Failure};
@@ -46,23 +47,14 @@ pub(crate) async fn main(
     let host = setup::host(session, &args.plugins, &Personal::default())?;
     let wanted = wanted(&args.target)?;
     signals.listen()?;
-    let listed = match ending::after(host.inspect(&wanted, args.plugins.describe()), &host, signals).await {
-        Ok(listed) => listed.map_err(errors::find)?,
-        Err(exit) => return Ok(exit),
+    let looking = async {
+        let listed = host.inspect(&wanted, args.plugins.describe()).await.map_err(errors::find)?;
+        let imports = imports(&listed).await?;
+        Ok::<_, Failure>((listed, imports))
     };
-
-    let imports = match (listed.file.backend, &listed.wrapped) {
-        (BackendName::Component, _) => {
-            let component = component::inspect(&listed.file.path)?;
-            if component.digest != listed.digest {
-                return Err(anyhow!("{} changed while it was read", listed.file.path.display()).into());
-            }
-            Some(component.imports)
-        }
-        (BackendName::Process, Some(Wrapped { manifest, origin: Origin::Known })) => {
-            Some(manifest.imports.clone())
-        }
-        (BackendName::Process, _) => None,
+    let (listed, imports) = match ending::after(looking, &host, signals).await {
+        Ok(looked) => looked?,
+        Err(exit) => return Ok(exit),
     };
     let asked = match &wanted {
         Wanted::Named(name) => Some(name.as_str()),
@@ -75,6 +67,24 @@ pub(crate) async fn main(
     }
     // What is known was printed, but a plugin that does not start is a failure all the same.
     Ok(if matches!(listed.offers, Offers::Failed(_)) { Exit::Failed } else { Exit::Done })
+}
+
+/// Returns what a plugin imports, if that is known for sure.
+async fn imports(listed: &Listed) -> Result<Option<Vec<String>>, Failure> {
+    match (listed.file.backend, &listed.wrapped) {
+        (BackendName::Component, _) => {
+            let path = listed.file.path.clone();
+            let component = spawn_blocking(move || component::inspect(&path)).await??;
+            if component.digest != listed.digest {
+                return Err(anyhow!("{} changed while it was read", listed.file.path.display()).into());
+            }
+            Ok(Some(component.imports))
+        }
+        (BackendName::Process, Some(Wrapped { manifest, origin: Origin::Known })) => {
+            Ok(Some(manifest.imports.clone()))
+        }
+        (BackendName::Process, _) => Ok(None),
+    }
 }
 
 /// Writes the page that people read. What others wrote stands within lines of ours and never begins one.

@@ -4,16 +4,13 @@
 //! one would be: what is wrapped with it is believed when plugins are listed.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use portcullis::ShimSource;
 use portcullis::component::FINGERPRINT;
+use portcullis::{ShimSource, open_regular};
 use portcullis_bundle::{Bundle, Mark};
-use rustix::fs::OFlags;
 
 use crate::Session;
 
@@ -74,13 +71,8 @@ fn find_named(named: Option<&Path>) -> anyhow::Result<Shim> {
 
 /// Reads the shim that a person names.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    // A pipe would make us wait for whoever writes to it, if anybody does.
-    let mut options = File::options();
-    let file = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let file = open_regular(path)?;
     let about = file.metadata()?;
-    if !about.is_file() {
-        bail!("it is not a regular file");
-    }
     if about.len() > LARGEST {
         bail!("it is larger than {} MiB", LARGEST >> 20);
     }

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use portcullis_contract::Digest;
-use rustix::fs::OFlags;
 
 use crate::component::engine::Class;
 use crate::component::homes::LoadError;
@@ -106,7 +105,7 @@ impl Cache {
     }
 
     fn read(&self, path: &Path, digest: &Digest) -> io::Result<Compiled> {
-        let mut file = regular::open(path, OFlags::NOFOLLOW)?;
+        let mut file = regular::open_unlinked(path)?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(io::Error::other("others could have written it"));
@@ -189,8 +188,9 @@ impl Cache {
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         // Opening a pipe would wait for its reader.
-        let file =
-            options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(self.lock_path(digest))?;
+        let file = options
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(self.lock_path(digest))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),

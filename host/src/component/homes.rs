@@ -2,8 +2,8 @@
 //!
 //! A slot of a pool is cheap to use again on the processor that used it last, and dear on another, which has to fetch
 //! all of its memory first. So where a class has several pools, each thread is assigned one, and a component is loaded
-//! into a second only when two calls overlap: a plugin that serves one call at a time has one home, whatever threads
-//! call it. No call waits for a full pool while another has a slot.
+//! into a second only when a slot of the first is in use: a plugin that serves one call at a time, beside which no other
+//! has one, keeps one home, whatever threads call it. No call waits for a full pool while another has a slot.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -305,7 +305,7 @@ mod tests {
     fn ground() -> Arc<Ground> {
         let spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
         let limits = spec.limits.resolve(BackendName::Component);
-        Arc::new(Ground::new(&spec, limits, |_| None).unwrap())
+        Arc::new(Ground::new(&spec, limits, Vec::new(), Vec::new()))
     }
 
     fn exchange(options: RequestOptions) -> Exchange {

@@ -8,7 +8,6 @@ use std::io::Read;
 use std::path::Path;
 
 use portcullis_contract::{Digest, Kind, LaunchError};
-use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
@@ -137,7 +136,7 @@ impl fmt::Display for Hint {
 impl Source {
     pub(crate) fn new(path: &Path) -> Result<Self, LaunchError> {
         let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
-        let mut file = regular::open(path, OFlags::empty()).map_err(unreadable)?;
+        let mut file = regular::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > LARGEST {
             return Err(LaunchError::unfit(Unfit::TooLarge));

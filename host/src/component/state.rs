@@ -75,32 +75,35 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Looks up what was granted and opens the directories.
     pub(crate) fn new(
         spec: &PluginSpec,
         limits: Resolved,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, GrantError> {
-        let open = |grant: &FsGrant| {
-            directory(&grant.host).map_err(|source| GrantError { path: grant.host.clone(), source })
-        };
-        let directories = spec.grants.fs.iter().map(open).collect::<Result<_, _>>()?;
-        let granted = spec.grants.env.iter();
-        Ok(Self {
+        environment: Vec<(String, String)>,
+        directories: Vec<File>,
+    ) -> Self {
+        Self {
             name: spec.name.clone(),
             grants: spec.grants.clone(),
             limits,
             host: spec.host.clone(),
             prints: spec.prints.clone(),
-            environment: granted.filter_map(|name| Some((name.clone(), environment(name)?))).collect(),
+            environment,
             directories,
             ending: Arc::new(Ending::default()),
             #[cfg(feature = "http")]
             warnings: Warnings::default(),
             #[cfg(feature = "http")]
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
-        })
+        }
     }
+}
+
+/// Opens the directories that were granted. Blocks.
+pub(crate) fn open_directories(grants: &[FsGrant]) -> Result<Vec<File>, GrantError> {
+    let open = |grant: &FsGrant| {
+        directory(&grant.host).map_err(|source| GrantError { path: grant.host.clone(), source })
+    };
+    grants.iter().map(open).collect()
 }
 
 /// Opens a directory, once for all instances: whoever may write beside it, perhaps the plugin itself, could make its

@@ -41,14 +41,21 @@ impl Rooms {
         let file = &examined.file;
         let allowed = file.backend == BackendName::Component
             || describe == Describe::All
-            || self.is_trusted(file)
+            || self.is_trusted(file).await
             || self.genuinely_wrapped(examined).await.is_some();
         if allowed { Asking::Allowed } else { Asking::Forbidden }
     }
 
-    fn is_trusted(&self, file: &Candidate) -> bool {
-        let Some(dir) = file.path.parent().and_then(|dir| dir.canonicalize().ok()) else { return false };
-        self.setup.trusted.iter().any(|trusted| trusted.canonicalize().is_ok_and(|t| t == dir))
+    async fn is_trusted(&self, file: &Candidate) -> bool {
+        if self.setup.trusted.is_empty() {
+            return false;
+        }
+        let (path, trusted) = (file.path.clone(), self.setup.trusted.clone());
+        blocking(move || {
+            let Some(dir) = path.parent().and_then(|dir| dir.canonicalize().ok()) else { return false };
+            trusted.iter().any(|trusted| trusted.canonicalize().is_ok_and(|trusted| trusted == dir))
+        })
+        .await
     }
 
     /// Returns the digest of a file, remembered or computed.

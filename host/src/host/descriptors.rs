@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -130,7 +129,7 @@ impl Descriptors {
     ///
     /// Why the file cannot be read.
     pub(super) fn compute(&self, path: &Path) -> io::Result<Digest> {
-        let file = regular::open(path, OFlags::empty())?;
+        let file = regular::open(path)?;
         let metadata = file.metadata()?;
         if metadata.len() > LARGEST {
             let text = format!("it is larger than {} GiB, as no plugin is", LARGEST >> 30);
@@ -220,7 +219,7 @@ impl Descriptors {
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     let mut text = Vec::new();
-    regular::open(path, OFlags::empty()).ok()?.read_to_end(&mut text).ok()?;
+    regular::open(path).ok()?.read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

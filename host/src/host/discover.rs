@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use portcullis_bundle::is_unfinished;
 use portcullis_contract::{BackendName, PluginName};
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::Misfit;
@@ -195,7 +194,7 @@ pub fn form(path: &Path) -> io::Result<Form> {
         return Ok(Form::Other);
     }
     let mut head = Vec::new();
-    regular::open(path, OFlags::empty())?.take(magic::LENGTH).read_to_end(&mut head)?;
+    regular::open(path)?.take(magic::LENGTH).read_to_end(&mut head)?;
     let misfit = |reason: &str| Form::Misfit(reason.to_owned());
     Ok(match Magic::of(&head) {
         Magic::Component => Form::Component,

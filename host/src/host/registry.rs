@@ -188,3 +188,60 @@ impl Registry {
         names.providers.into_values().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use portcullis_contract::{BackendName, Digest, Json, Kind, PluginInfo, PluginName};
+
+    use super::*;
+    use crate::fake::{FakeProvider, World, descriptor};
+
+    /// Returns the provider of that name, which is of a category and can do these things.
+    fn provider(name: &str, category: &str, capabilities: &[Capability]) -> Arc<Registered> {
+        let world = Arc::new(World::default());
+        let schemas = capabilities.iter().map(|capability| (capability.clone(), Json::from_text("{}")));
+        let descriptor = Descriptor {
+            category: category.to_owned(),
+            capabilities: capabilities.to_vec(),
+            output_schemas: schemas.collect(),
+            ..descriptor(name, &world)
+        };
+        let info = PluginInfo {
+            name: PluginName::new(name),
+            kind: Kind::Provider,
+            backend: BackendName::Process,
+            path: "/nowhere".into(),
+            digest: Digest::from_sha256([0; 32]),
+        };
+        let names = vec![ProviderName::new(name)];
+        let (descriptors, dead) = (vec![descriptor], AtomicBool::new(false));
+        let plugin = FakeProvider { info, providers: names.clone(), descriptors, world, dead };
+        Arc::new(Registered::new(Arc::new(plugin), &names[0]).unwrap())
+    }
+
+    /// Contract spec 6.1.
+    #[test]
+    fn providers_are_found_by_what_they_are_in_the_order_of_their_names() {
+        let registry = Registry::default();
+        for (name, category, capabilities) in [
+            ("b", "files", &[Capability::FROM, Capability::TRANSFORM][..]),
+            ("c", "net", &[Capability::TRANSFORM]),
+            ("a", "files", &[Capability::FROM]),
+        ] {
+            registry.register(provider(name, category, capabilities)).unwrap();
+        }
+        let names = |found: Vec<Arc<Registered>>| -> String { found.iter().map(|p| p.name()).collect() };
+        assert_eq!(names(registry.all()), "abc");
+        assert_eq!(names(registry.with_category("files")), "ab");
+        assert_eq!(names(registry.with_category("file")), "");
+        assert_eq!(names(registry.with_capability(&Capability::TRANSFORM)), "bc");
+        assert_eq!(names(registry.with_capability(&Capability::ACTION)), "");
+
+        let again = registry.register(provider("a", "net", &[Capability::FROM])).unwrap_err();
+        assert_eq!(again.to_string(), "provider \"a\" already registered with version 1.0.0");
+        registry.mark_known("d");
+        assert!(registry.has("d") && registry.get("d").is_none() && !registry.has("e"));
+    }
+}

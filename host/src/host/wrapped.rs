@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use portcullis_bundle::{Bundle, Fingerprint, Manifest, ReadError, Seal};
 use portcullis_contract::{BackendName, chain};
-use rustix::fs::OFlags;
 use tokio::sync::OnceCell;
 
 use super::Rooms;
@@ -121,7 +120,7 @@ impl Rooms {
 }
 
 fn read(path: &Path, known: &KnownWrapped) -> Carried {
-    let Ok(file) = regular::open(path, OFlags::empty()) else { return Carried::Nothing };
+    let Ok(file) = regular::open(path) else { return Carried::Nothing };
     let is_genuine = |seal: &Seal| known(seal.fingerprint()) && seal.verify_program(&file).is_ok();
     let error = match Bundle::read(&file) {
         Ok(None) => return Carried::Nothing,

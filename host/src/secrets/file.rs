@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{SecretStore, StoreError};
-use crate::blocking::in_this_span;
+use crate::blocking::blocking;
 use crate::leftovers::{self, NEWBORN};
 use crate::lock::lock;
 use crate::turn::in_turn;
@@ -130,12 +130,7 @@ impl FileStore {
             }
         }
         let shared = Arc::clone(&self.shared);
-        let read = tokio::task::spawn_blocking(move || shared.refresh()).await;
-        match read {
-            Ok(Ok(entries)) => Ok(entries),
-            Ok(Err(error)) => Err(StoreError::Read(error.into())),
-            Err(stopped) => Err(StoreError::Read(stopped.into())),
-        }
+        blocking(move || shared.refresh()).await.map_err(|error| StoreError::Read(error.into()))
     }
 
     async fn change(
@@ -146,16 +141,12 @@ impl FileStore {
         // Waited for before it takes a thread: those for blocking work are few.
         let turn = Arc::clone(&shared.turn).lock_owned();
         in_turn(turn, move |turn| async move {
-            let changed = tokio::task::spawn_blocking(in_this_span(move || {
+            let changed = blocking(move || {
                 // Held by the thread: the runtime may stand still.
                 let _turn = turn;
                 shared.change(change)
-            }));
-            match changed.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(StoreError::Write(error.into())),
-                Err(stopped) => Err(StoreError::Write(stopped.into())),
-            }
+            });
+            changed.await.map_err(|error| StoreError::Write(error.into()))
         })
         .await
     }

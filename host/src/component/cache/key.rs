@@ -7,7 +7,6 @@ use std::path::Path;
 
 use blake3::Hasher;
 use portcullis_contract::Digest;
-use rustix::fs::OFlags;
 
 use crate::component::engine::FINGERPRINT;
 use crate::regular;
@@ -48,7 +47,7 @@ impl Key {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let mut file = regular::open(path, OFlags::empty())?;
+        let mut file = regular::open(path)?;
         let metadata = file.metadata()?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
             return Err(useless("others can read it"));

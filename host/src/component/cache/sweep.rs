@@ -5,8 +5,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
 use crate::leftovers::NEWBORN;
 use crate::regular;
 
@@ -66,7 +64,7 @@ fn remove(path: &Path, lock: &Path) {
     // Held until the file is removed. In a race for the lock two processes may compile the same component, which only
     // wastes time. Shared, because NFS allows no other lock on a file that is open for reading; a compiling process
     // blocks it all the same.
-    let held = regular::open(lock, OFlags::empty());
+    let held = regular::open(lock);
     let free = match &held {
         Ok(lock) => lock.try_lock_shared().is_ok(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
