@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, PluginInfo,
-    PluginSpec, Provider,
+    Amount, AuthHandler, Backend, BackendName, CallError, Digest, Instances as Reuse, Isolation, Kind,
+    LaunchError, LimitName, PluginInfo, PluginSpec, Provider,
 };
 use thiserror::Error;
+use tokio::time::timeout;
 
 mod ahead;
 mod auth;
@@ -301,8 +302,9 @@ impl Backend for ComponentBackend {
 
     async fn launch_provider(&self, spec: PluginSpec) -> Result<Arc<dyn Provider>, LaunchError> {
         let launching = self.begin(Kind::Provider, spec).await?;
+        let wall = launching.ground.limits.wall;
         let (info, instances) = launching.settle(provider::CONFIGURE, self.options.prepared);
-        Ok(Arc::new(ComponentProvider::launch(info, instances).await?))
+        Ok(Arc::new(within(wall, ComponentProvider::launch(info, instances)).await?))
     }
 
     /// Starts the one instance that an auth handler has, whatever the specification says of instances.
@@ -312,8 +314,20 @@ impl Backend for ComponentBackend {
         // A login has no wall.
         let wall = launching.ground.limits.wall.take();
         let (info, instances) = launching.settle(auth::CONFIGURE, self.options.prepared);
-        Ok(Arc::new(ComponentAuth::launch(info, instances, wall).await?))
+        Ok(Arc::new(within(wall, ComponentAuth::launch(info, instances, wall)).await?))
     }
+}
+
+/// Waits for what a component says of itself no longer than for a call.
+async fn within<T>(
+    wall: Option<Duration>,
+    launch: impl Future<Output = Result<T, LaunchError>>,
+) -> Result<T, LaunchError> {
+    let Some(wall) = wall else { return launch.await };
+    timeout(wall, launch).await.unwrap_or_else(|_elapsed| {
+        let (which, asked, allowed) = (LimitName::Wall, Amount::Unknown, Amount::Time(wall));
+        Err(LaunchError::Undescribed(CallError::Limit { which, asked, allowed }))
+    })
 }
 
 /// A component that was found fit to run.

@@ -187,6 +187,51 @@ pub fn trapping_provider(change: impl FnOnce(String) -> String) -> Vec<u8> {
     encode(wat::parse_str(&text).expect("the changed text is a module"), &resolve, world)
 }
 
+/// The same, with another function in the place of one that it exports. `function` is the text of one without a name.
+///
+/// # Panics
+///
+/// When it exports no function of that name.
+#[must_use]
+pub fn exporting(module: &str, name: &str, function: &str) -> String {
+    let export = format!("(export \"{name}\" (func ");
+    let at = module.find(&export).expect("a dummy exports what the world says") + export.len();
+    let end = at + module[at..].find(')').expect("its number ends");
+    let named = format!("{}$\"{name}\"{}", &module[..at], &module[end..]);
+    with_fields(&named, &format!("(func $\"{name}\" {function})"))
+}
+
+/// Has a module whose memory is empty offer so many providers, each under four digits.
+///
+/// # Panics
+///
+/// When the module has no memory.
+#[must_use]
+pub fn naming(module: &str, count: u32) -> String {
+    let bytes = |numbers: &[u32]| -> String {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).map(|byte| format!("\\{byte:02x}")).collect()
+    };
+    let places: Vec<u32> = (0..count).flat_map(|number| [0x4000 + 4 * number, 4]).collect();
+    let names: String = (0..count).map(|number| format!("{number:04}")).collect();
+    let (told, places) = (bytes(&[0, 64, count]), bytes(&places));
+    let data = format!(
+        r#"(data (i32.const 16) "{told}") (data (i32.const 64) "{places}") (data (i32.const 0x4000) "{names}")"#
+    );
+    let at = module.find("(memory").expect("a dummy has a memory");
+    let end = at + module[at..].find(" 0)").expect("it is empty");
+    let module = format!("{} 1){}", &module[..end], &module[end + " 0)".len()..]);
+    let module =
+        exporting(&with_fields(&module, &data), &provider("list-providers"), "(result i32) i32.const 16");
+    // What it is told is never looked at.
+    exporting(&module, "cabi_realloc", "(param i32 i32 i32 i32) (result i32) i32.const 0x8000")
+}
+
+/// Returns the name under which a module exports a function of a provider.
+#[must_use]
+pub fn provider(function: &str) -> String {
+    format!("portcullis:plugin/provider@0.1.0#{function}")
+}
+
 /// A guest with `fields` added to its core module, such as a start function that every instance runs first.
 ///
 /// # Panics

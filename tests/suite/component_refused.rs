@@ -1,15 +1,20 @@
 //! Components that are not run, and why.
 
+use std::error::Error;
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
-use portcullis::contract::{Digest, Kind, LaunchError, PluginName, PluginSpec, chain};
+use portcullis::contract::{
+    Backend, CallError, Digest, Kind, LaunchError, LimitName, Limits, PluginName, PluginSpec, chain,
+};
 use portcullis_tests::{Door, LONG, Scratch, TestResult, assert_matches, fixtures, generous};
 use test_case::test_case;
 
 use crate::person::{Person, fails, stderr};
 
 /// Writes a file and returns the whole chain of why it is refused as a plugin of a kind.
-async fn refusal_as(kind: Kind, bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
+async fn refusal_as(kind: Kind, bytes: &[u8]) -> Result<String, Box<dyn Error>> {
     let scratch = Scratch::new()?;
     let path = scratch.path().join("plugin.wasm");
     fs::write(&path, bytes)?;
@@ -22,7 +27,7 @@ async fn refusal_as(kind: Kind, bytes: &[u8]) -> Result<String, Box<dyn std::err
     Ok(chain(&refused.expect_err("it is not fit to run")))
 }
 
-async fn refusal(bytes: &[u8]) -> Result<String, Box<dyn std::error::Error>> {
+async fn refusal(bytes: &[u8]) -> Result<String, Box<dyn Error>> {
     refusal_as(Kind::Provider, bytes).await
 }
 
@@ -180,6 +185,65 @@ async fn a_component_that_begins_with_4_gib_reaches_its_memory_limit() -> TestRe
     });
     let refusal = refusal(&component).await?;
     assert!(refusal.contains("limit memory reached") && refusal.contains("64MiB"), "{refusal}");
+    Ok(())
+}
+
+/// What never ends, whatever it is asked. Each of its instances may compute for that long.
+fn spinning(most: Duration, module: impl FnOnce(String) -> String) -> Result<Launched, Box<dyn Error>> {
+    let scratch = Scratch::new()?;
+    let path = scratch.path().join("plugin.wasm");
+    fs::write(&path, fixtures::trapping_provider(module))?;
+    let mut spec = PluginSpec::new(PluginName::new("plugin"), path);
+    spec.limits = Limits { cpu: Some(most), ..Limits::default() };
+    Ok(Launched {
+        backend: fixtures::backend(Door::Component, scratch.path(), LONG),
+        spec,
+        _scratch: scratch,
+    })
+}
+
+struct Launched {
+    backend: Arc<dyn Backend>,
+    spec: PluginSpec,
+    _scratch: Scratch,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_never_says_what_it_offers_is_not_waited_for_longer_than_for_a_call() -> TestResult {
+    let Launched { backend, mut spec, _scratch } = spinning(LONG, |module| {
+        fixtures::exporting(
+            &module,
+            &fixtures::provider("list-providers"),
+            "(result i32) (loop br 0) unreachable",
+        )
+    })?;
+    spec.limits.wall = Some(Duration::from_millis(300));
+    let refused = generous(backend.launch_provider(spec)).await.map(drop).expect_err("it never says");
+    assert!(chain(&refused).contains("limit wall reached"), "{}", chain(&refused));
+    Ok(())
+}
+
+/// With an instance for each of them, they would take more than three minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_breaks_off_at_every_provider_is_asked_for_a_few() -> TestResult {
+    const COUNT: u32 = 1_000;
+    let Launched { backend, spec, _scratch } = spinning(Duration::from_millis(200), |module| {
+        let spin = "(param i32 i32) (result i32) (loop br 0) unreachable";
+        fixtures::exporting(&fixtures::naming(&module, COUNT), &fixtures::provider("describe"), spin)
+    })?;
+    let plugin = generous(backend.launch_provider(spec)).await?;
+    assert_eq!(plugin.providers().len(), 1_000);
+    for name in plugin.providers() {
+        let why = plugin.descriptor(name).expect_err("it never describes one");
+        assert_matches!(why, CallError::Limit { which: LimitName::Cpu, .. });
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_offers_thousands_is_refused() -> TestResult {
+    let refusal = refusal(&fixtures::trapping_provider(|module| fixtures::naming(&module, 1_001))).await?;
+    assert!(refusal.contains("it offers 1001 under different names, and no more than 1000"), "{refusal}");
     Ok(())
 }
 

@@ -59,7 +59,7 @@ pub use names::{
     AuthCapability, BackendName, Capability, Digest, DigestError, Flow, HandlerName, Kind, PluginName,
     ProviderName,
 };
-pub use plugin::{Amount, CallError, LimitName, Plugin, PluginInfo, StopReason};
+pub use plugin::{Amount, CallError, LimitName, MOST_OFFERED, Plugin, PluginInfo, StopReason};
 pub use plugin_error::PluginError;
 pub use prints::{PrintStream, Prints};
 pub use provider::{

@@ -96,6 +96,10 @@ pub enum CallError {
     Gone,
 }
 
+/// The most providers or auth handlers that one plugin may offer. A guess: known ones offer a few, and each takes
+/// kilobytes of memory and a question of its own.
+pub const MOST_OFFERED: usize = 1_000;
+
 impl CallError {
     /// Wraps the reason why an answer breaks the contract.
     #[must_use]
@@ -114,6 +118,17 @@ impl CallError {
         }
         let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
         Err(Self::Limit { which, asked, allowed })
+    }
+
+    /// Refuses a plugin that offers more providers or auth handlers than [`MOST_OFFERED`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Contract`].
+    pub fn check_offered(count: usize) -> Result<(), Self> {
+        let told =
+            || format!("it offers {count} under different names, and no more than {MOST_OFFERED} are taken");
+        if count <= MOST_OFFERED { Ok(()) } else { Err(Self::contract(told())) }
     }
 
     /// Returns the error of [`Provider::descriptor`](crate::Provider::descriptor) for a name that the plugin does not

@@ -102,7 +102,9 @@ impl ComponentAuth {
             })
         });
         let handlers: Vec<wit::HandlerInfo> = asked.await.map_err(LaunchError::Undescribed)?;
-        fits(handlers_size(&handlers), limit).map_err(LaunchError::Undescribed)?;
+        fits(handlers_size(&handlers), limit)
+            .and_then(|()| CallError::check_offered(handlers.len()))
+            .map_err(LaunchError::Undescribed)?;
         this.handlers = each(handlers);
         Ok(this)
     }

@@ -20,7 +20,6 @@ use crate::component::convert::{
 };
 use crate::component::guest::{Function, Guest, Interface, Signature};
 use crate::component::instances::{Ask, Instances};
-use crate::component::limit::LimitHit;
 use crate::component::message::Budget;
 use crate::component::state::{Reader, State};
 use crate::component::streaming::Streaming;
@@ -63,61 +62,41 @@ impl ComponentProvider {
     pub(crate) async fn launch(info: PluginInfo, instances: Arc<Instances>) -> Result<Self, LaunchError> {
         // Made first, so that everything ends with it when this future is dropped.
         let mut this = Self { info, names: Vec::new(), descriptors: BTreeMap::new(), instances };
-        let call = Call::default();
-        let first = this.instances.first().await.map_err(LaunchError::failed)?;
-        let limit = this.instances.description_limit();
+        let (call, limit) = (Call::default(), this.instances.description_limit());
         let told = Arc::new(Mutex::new(Told::new(Budget::new(limit))));
-        let question = tell_all(Arc::clone(&told), limit);
-        let asked = this.instances.ask_in(Some(first), &call, None, None, question).await;
-        let Told { mut budget, names, repeated, mut descriptors } = lock(&told).take();
-        // If the instance ended early, the first missing descriptor gets the reason, and the others are asked for anew.
-        let mut end = asked.err();
-        if names.is_none()
-            && let Some(error) = end
-        {
-            return Err(LaunchError::Undescribed(error));
+        let mut live = Some(this.instances.first().await.map_err(LaunchError::failed)?);
+        for tries_left in (0..TRIES).rev() {
+            let question = tell_all(Arc::clone(&told), limit);
+            let asked = this.instances.ask_in(live.take(), &call, None, None, question).await;
+            let Err(error) = asked else { break };
+            let mut told = lock(&told);
+            if told.names.is_none() {
+                return Err(LaunchError::Undescribed(error));
+            }
+            // It broke off at the first that is left. Of the others it may still tell.
+            let broken = if tries_left == 0 { usize::MAX } else { 1 };
+            for name in told.left().into_iter().take(broken) {
+                told.descriptors.insert(name, Err(error.again()));
+            }
         }
+        let Told { names, repeated, mut descriptors, .. } = lock(&told).take();
         if repeated > 0 {
             tracing::warn!(plugin = %this.info.name, repeated, "the plugin names providers more than once");
         }
-        for name in names.unwrap_or_default().into_iter().map(ProviderName::new) {
-            let descriptor = match (descriptors.remove(name.as_str()), end.take()) {
-                (Some(told), later) => {
-                    end = later;
-                    told.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?))
-                }
-                (None, Some(error)) => Err(error),
-                (None, None) => this.describe(&call, &name, &mut budget).await,
-            };
+        for name in names.unwrap_or_default() {
+            // Each has one by now, or why there is none.
+            let Some(descriptor) = descriptors.remove(&name) else { continue };
+            let name = ProviderName::new(name);
             this.descriptors.insert(name.clone(), descriptor);
             this.names.push(name);
         }
         Ok(this)
     }
-
-    /// Asks for one descriptor in an instance of its own, and takes its bytes from what is left for all of them.
-    async fn describe(
-        &self,
-        call: &Call,
-        name: &ProviderName,
-        budget: &mut Budget,
-    ) -> Result<Descriptor, CallError> {
-        let provider = name.as_str().to_owned();
-        let limit = self.instances.description_limit();
-        let told = self.instances.ask(call, None, None, move |guest| {
-            Box::pin(async move {
-                State::let_say(&mut guest.store, limit);
-                guest.call(DESCRIBE, (provider.as_str(),)).await.map(Ok)
-            })
-        });
-        let told: Described = told.await?;
-        budget.take(described_size(&told))?;
-        Ok(Descriptor::try_from(told?)?)
-    }
 }
 
-/// A descriptor, or why there is none.
-type Described = Result<types::Descriptor, PluginError>;
+/// In how many instances a plugin may tell what it offers. A guess: one that breaks off in each of them will not do
+/// better, and each may take all the processor time of a call.
+const TRIES: usize = 4;
 
 /// What a plugin has told of itself so far. Kept outside of its instance, which may end early.
 struct Told {
@@ -126,7 +105,8 @@ struct Told {
     names: Option<Vec<String>>,
     /// How many names there were besides.
     repeated: usize,
-    descriptors: BTreeMap<String, Described>,
+    /// Each descriptor, or why there is none.
+    descriptors: BTreeMap<String, Result<Descriptor, CallError>>,
 }
 
 impl Told {
@@ -134,14 +114,21 @@ impl Told {
         Self { budget, names: None, repeated: 0, descriptors: BTreeMap::new() }
     }
 
-    /// Takes the names in, and returns each once, for a plugin may repeat one as often as it likes.
-    fn take_names(&mut self, mut names: Vec<String>) -> Result<Vec<String>, LimitHit> {
+    /// Takes the names in, each once, for a plugin may repeat one as often as it likes.
+    fn take_names(&mut self, mut names: Vec<String>) -> wasmtime::Result<()> {
         self.budget.take(names_size(&names))?;
         let (all, mut seen) = (names.len(), HashSet::new());
         names.retain(|name| seen.insert(name.clone()));
+        CallError::check_offered(names.len())?;
         self.repeated = all - names.len();
-        self.names = Some(names.clone());
-        Ok(names)
+        self.names = Some(names);
+        Ok(())
+    }
+
+    /// Returns the providers of which nothing has been told.
+    fn left(&self) -> Vec<String> {
+        let names = self.names.iter().flatten();
+        names.filter(|name| !self.descriptors.contains_key(*name)).cloned().collect()
     }
 
     fn take(&mut self) -> Self {
@@ -149,30 +136,32 @@ impl Told {
     }
 }
 
-/// Asks for the names and all descriptors in one instance: making one for each costs more than they do.
+/// Asks for the names and all descriptors, or for those that are left, in one instance: making one for each costs more
+/// than they do.
 fn tell_all(told: Arc<Mutex<Told>>, limit: u64) -> impl Ask<()> {
     move |guest: &mut Guest| {
         Box::pin(async move {
             State::let_say(&mut guest.store, limit);
             guest.check(|store, instance| ProviderPlugin::new(store, instance))?;
-            let names: Vec<String> = match guest.call(LIST_PROVIDERS, ()).await? {
-                Ok(names) => names,
-                Err(error) => return Ok(Err(error)),
-            };
-            let names = lock(&told).take_names(names)?;
-            for name in names {
-                let described: Described = guest.call(DESCRIBE, (name.as_str(),)).await?;
+            if lock(&told).names.is_none() {
+                match guest.call(LIST_PROVIDERS, ()).await? {
+                    Ok(names) => lock(&told).take_names(names)?,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            let left = lock(&told).left();
+            for name in left {
+                let described: Result<types::Descriptor, PluginError> =
+                    guest.call(DESCRIBE, (name.as_str(),)).await?;
                 let mut told = lock(&told);
-                told.budget.take(described_size(&described))?;
-                told.descriptors.insert(name, described);
+                told.budget.take(described.as_ref().map_or_else(refusal_size, descriptor_size))?;
+                let descriptor =
+                    described.map_err(CallError::from).and_then(|told| Ok(Descriptor::try_from(told)?));
+                told.descriptors.insert(name, descriptor);
             }
             Ok(Ok(()))
         })
     }
-}
-
-fn described_size(described: &Described) -> u64 {
-    described.as_ref().map_or_else(refusal_size, descriptor_size)
 }
 
 impl Drop for ComponentProvider {
@@ -327,7 +316,7 @@ mod tests {
     fn a_provider_is_asked_for_once_however_often_it_is_named() {
         let mut told = Told::new(Budget::new(1000));
         let names = ["a", "b", "a", "a"].map(str::to_owned).into();
-        assert_eq!(told.take_names(names).unwrap(), ["a", "b"]);
-        assert_eq!(told.repeated, 2);
+        told.take_names(names).unwrap();
+        assert_eq!((told.left(), told.repeated), (vec!["a".to_owned(), "b".to_owned()], 2));
     }
 }

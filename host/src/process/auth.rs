@@ -47,6 +47,7 @@ impl ProcessAuth {
             .await
             .map_err(LaunchError::Undescribed)?
             .handlers;
+        CallError::check_offered(handlers.len()).map_err(LaunchError::Undescribed)?;
         let handlers = handlers.into_iter().map(HandlerInfo::from).collect();
         Ok(Self { info, handlers, channel, host, child })
     }

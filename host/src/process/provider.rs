@@ -50,6 +50,7 @@ impl ProcessProvider {
         let (all, mut seen) = (names.len(), HashSet::new());
         // The same one may be there as often as the plugin likes.
         names.retain(|name| seen.insert(name.clone()));
+        CallError::check_offered(names.len()).map_err(LaunchError::Undescribed)?;
         let repeated = all - names.len();
         if repeated > 0 {
             tracing::warn!(plugin = %info.name, repeated, "the plugin names providers more than once");
