@@ -320,6 +320,7 @@ async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult
 #[test_case("http-headers", 10, 100_000, false; "large headers")]
 #[test_case("http-methods", 100, 1_000, true; "some methods")]
 #[test_case("http-methods", 1, 20_000, false; "a large method")]
+#[test_case("http-methods", 300, 10, false; "many requests")]
 #[test_case("http-authorities", 100, 1_000, true; "some authorities")]
 #[test_case("http-authorities", 1, 20_000, false; "a large authority")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,6 +37,9 @@ const TALKATIVE: [&str; 10] = [
     "wasmtime",
 ];
 
+/// What a guest does makes this warn, as often as it likes. What there is to say of its requests is said by us, bounded.
+const HEARSAY: &str = "wasmtime_wasi_http";
+
 /// What these warn of also stands in the error that ends the command.
 const TOLD_BY_ERRORS: [&str; 1] = ["portcullis::supervise"];
 
@@ -78,7 +81,8 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, reader: Reader) {
     let targets = Targets::new()
         .with_default(level)
         .with_targets(TALKATIVE.map(|target| (target, level.min(LevelFilter::WARN))))
-        .with_targets(TOLD_BY_ERRORS.map(|target| (target, told_by_errors(level))));
+        .with_targets(TOLD_BY_ERRORS.map(|target| (target, told_by_errors(level))))
+        .with_target(HEARSAY, level.min(LevelFilter::ERROR));
     let registry = tracing_subscriber::registry();
     // A second subscriber is refused, and the first one goes on.
     let _ = match format {

@@ -240,6 +240,11 @@ impl Meter {
         result
     }
 
+    /// Charges the guest with processor time that another thread spent on its behalf.
+    pub(crate) fn add(&self, spent: Duration) {
+        self.used.fetch_add(nanos(spent), ORDER);
+    }
+
     /// Answers a guest that noticed the count.
     pub(crate) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
         let stretch = Duration::from_nanos(self.face.now().saturating_sub(self.since.load(ORDER)));
@@ -312,6 +317,13 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.leave();
     }
+}
+
+/// Returns what some work returns, and the processor time that it took on this thread.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = thread_time();
+    let done = work();
+    (done, Duration::from_nanos(thread_time().saturating_sub(begun)))
 }
 
 fn thread_time() -> u64 {

@@ -12,9 +12,10 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use portcullis_contract::chain;
@@ -24,23 +25,23 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::p2::bindings::http::types::{
-    ErrorCode, HostOutgoingRequest as _, Method, OutgoingRequest,
-};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::component::reserve::leaves_reserve;
-use crate::component::state::{Ground, State};
+use crate::component::state::Ground;
 use crate::names::shown;
 
 mod body;
+mod requests;
 mod target;
+mod terse;
 
 use body::{Capped, Paced};
+pub(crate) use requests::{Unsent, bound_requests};
 use target::Target;
+use terse::Terse;
 
 /// The most requests of one store at a time. A guess; past it a guest is told that the limit is reached.
 const CONNECTIONS: usize = 16;
@@ -53,48 +54,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The most bytes of a response before its body. A guess: hardly any server sends as many, and a guest may keep a
 /// thousand responses with a buffer of this size.
 const HEAD: usize = 64 << 10;
-/// The most bytes of a method or an authority. No host name is nearly as long, and a guest may keep a thousand
-/// requests.
-const TEXT: usize = 8 << 10;
-/// What wasmtime calls the interface that requests are made with.
-const TYPES: &str = "wasi:http/types@0.2.12";
-
-/// Replaces two of wasmtime's calls, which keep texts of any length in our memory, where no limit counts them.
-pub(crate) fn limit_texts(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    type Set<T> = (Resource<OutgoingRequest>, T);
-
-    linker.allow_shadowing(true);
-    let mut types = linker.instance(TYPES)?;
-    types.func_wrap(
-        "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, State>, (request, method): Set<Method>| match &method {
-            Method::Other(text) if text.len() > TEXT => Ok((Err(()),)),
-            _ => Ok((store.data_mut().http().set_method(request, method)?,)),
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-authority",
-        |mut store: StoreContextMut<'_, State>, (request, authority): Set<Option<String>>| match &authority {
-            Some(text) if text.len() > TEXT => Ok((Err(()),)),
-            _ => Ok((store.data_mut().http().set_authority(request, authority)?,)),
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
+/// The most bytes that a server may say before it answers: the head, interim answers, and what is read along with them.
+const PREFACE: usize = 2 * HEAD;
 
 /// The HTTP client of one store.
 #[derive(Debug)]
 pub(crate) struct Egress {
     ground: Arc<Ground>,
     connections: Option<Arc<Semaphore>>,
+    pub(crate) unsent: Unsent,
 }
 
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Egress {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
-        Self { ground, connections: None }
+        Self { ground, connections: None, unsent: Unsent::default() }
     }
 
     /// Logs that a request is not sent, and what would have allowed it, if it was denied.
@@ -160,7 +135,7 @@ impl WasiHttpHooks for Egress {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        64 << 10
+        16 << 10
     }
 }
 
@@ -237,9 +212,15 @@ impl Exchange {
             Uri::builder().path_and_query(path).build().map_err(|_| Error::HttpRequestUriInvalid)?;
         let host = HeaderValue::from_str(&self.target.authority).map_err(|_| Error::HttpRequestUriInvalid)?;
         request.headers_mut().insert(HOST, host);
+        // Without this a body of unknown length is left out where a method mostly has none.
+        if request.body().size_hint().exact().is_none() && !request.headers().contains_key(CONTENT_LENGTH) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let most = self.most;
         let request = request.map(|body| Capped { body, left: most, excess: Error::HttpRequestBodySize });
 
+        let stream = Terse::new(stream, PREFACE);
+        let preface = stream.left();
         let mut wire = http1::Builder::new();
         let (mut sender, connection) = wire.max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
         let mut connection = Box::pin(connection);
@@ -258,6 +239,7 @@ impl Exchange {
             })
             .await?
         };
+        preface.lift();
         let (permit, pause) = (self.permit, self.options.between_bytes_timeout);
         let response = response.map(|body| {
             let body = Paced::new(body.map_err(Error::from), pause);
@@ -378,6 +360,9 @@ mod tests {
         };
         assert!(answer(head(HEAD / 2), None).await.is_ok());
         assert!(answer(head(2 * HEAD), None).await.is_err());
+        let interim = |times: usize| format!("{}{}", "HTTP/1.1 100 Continue\r\n\r\n".repeat(times), head(1));
+        assert!(answer(interim(100), None).await.is_ok());
+        assert!(answer(interim(10_000), None).await.is_err());
     }
 
     #[tokio::test]

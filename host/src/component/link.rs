@@ -15,7 +15,7 @@ use crate::component::bindings::ProviderPlugin;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::files::replace_calls;
 #[cfg(feature = "http")]
-use crate::component::http::limit_texts;
+use crate::component::http::bound_requests;
 use crate::component::state::State;
 
 type Add = fn(&mut Linker<State>) -> wasmtime::Result<()>;
@@ -82,7 +82,7 @@ fn add_filesystem(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 #[cfg(feature = "http")]
 fn add_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    limit_texts(linker)
+    bound_requests(linker)
 }
 
 fn add_random(linker: &mut Linker<State>) -> wasmtime::Result<()> {

@@ -33,7 +33,7 @@ use crate::component::ending::Ending;
 use crate::component::engine::EngineKit;
 use crate::component::files::Listings;
 #[cfg(feature = "http")]
-use crate::component::http::{Egress, LOOKUPS};
+use crate::component::http::{Egress, LOOKUPS, Unsent};
 use crate::component::limit::LimitHit;
 use crate::component::output::Printed;
 #[cfg(feature = "http")]
@@ -281,6 +281,12 @@ impl State {
     /// Returns the listings of directories that are open, and the table that tells which still are.
     pub(crate) fn listings(&mut self) -> (&mut Listings, &ResourceTable) {
         (&mut self.listings, &self.table)
+    }
+
+    /// Returns the HTTP requests that are not sent, and the table that tells which still are.
+    #[cfg(feature = "http")]
+    pub(crate) fn unsent(&mut self) -> (&mut Unsent, &ResourceTable) {
+        (&mut self.egress.unsent, &self.table)
     }
 
     pub(crate) fn printed(&self) -> &Printed {

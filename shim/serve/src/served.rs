@@ -30,6 +30,9 @@ use crate::{auth, provider};
 /// The target under which our backends log a plugin's own lines.
 const GUEST: &str = "portcullis::plugin";
 
+/// What a guest does makes this warn, as often as it likes. What there is to say of its requests is said by us, bounded.
+const HEARSAY: &str = "wasmtime_wasi_http";
+
 /// The crates that carry calls, which log every frame below a warning, and what runs guests, which logs the texts that
 /// they pass, secrets in addresses among them.
 const CARRIERS: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "wasmtime"];
@@ -168,6 +171,7 @@ impl Served {
         let levels = Targets::new()
             .with_default(log)
             .with_targets(CARRIERS.map(|name| (name, log.min(LevelFilter::WARN))))
+            .with_target(HEARSAY, log.min(LevelFilter::ERROR))
             .with_target(GUEST, guest_log);
         let lines = lines.rewriting(as_the_plugin_logged_it);
         let subscriber = tracing_subscriber::registry().with(lines).with(levels);
