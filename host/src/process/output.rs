@@ -69,14 +69,13 @@ fn log_print(plugin: &PluginName, stream: PrintStream, line: &str) {
 /// Tells whether a line on stderr is print: it has neither the form of a log entry nor a level of its own. (That a
 /// panic is an error was guessed from its words.)
 fn is_print(entry: &Entry) -> bool {
-    let Entry { level, message, target, timestamp, fields, .. } = entry;
-    let bare = target.is_none() && timestamp.is_none() && fields.is_empty();
+    let Entry { level, message, .. } = entry;
     let tag = match level {
         Level::Debug => "[DEBUG]",
         Level::Error => "[ERROR]",
         Level::Trace | Level::Info | Level::Warn => return false,
     };
-    bare && !message.starts_with(tag)
+    !entry.is_structured && !message.starts_with(tag)
 }
 
 impl Sink for Words {
@@ -205,6 +204,7 @@ mod tests {
             "[WARN] logged\n",
             "[ERROR] logged\n",
             "{\"@level\":\"debug\",\"@message\":\"logged\",\"@timestamp\":\"2026-01-01T00:00:00.000000Z\"}\n",
+            "{\"@level\":\"error\",\"@message\":\"logged\"}\n",
             "{\"level\":\"of another log\"}\n",
             "panic: printed\n",
             "\tand what follows\n",

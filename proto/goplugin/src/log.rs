@@ -51,6 +51,8 @@ pub struct Entry {
     pub timestamp: Option<String>,
     /// Its other fields, `@caller` included.
     pub fields: Vec<(String, Value)>,
+    /// Whether the line was an object with a level, as hclog writes it, and no plain text.
+    pub is_structured: bool,
     /// Whether the line was too long to be read whole, and goes on in the next entry.
     pub goes_on: bool,
 }
@@ -59,8 +61,9 @@ impl Entry {
     /// Makes an entry that says no more than this.
     #[must_use]
     pub fn plain(level: Level, message: impl Into<String>) -> Self {
-        let (target, timestamp, fields, goes_on) = (None, None, Vec::new(), false);
-        Self { level, message: message.into(), target, timestamp, fields, goes_on }
+        let (is_structured, goes_on) = (false, false);
+        let (target, timestamp, fields) = (None, None, Vec::new());
+        Self { level, message: message.into(), target, timestamp, fields, is_structured, goes_on }
     }
 }
 
@@ -159,7 +162,8 @@ fn structured(line: &str) -> Option<Entry> {
         None => None,
     };
     let fields = fields.into_iter().collect();
-    Some(Entry { level, message: message.unwrap_or_default(), target, timestamp, fields, goes_on: false })
+    let entry = Entry::plain(level, message.unwrap_or_default());
+    Some(Entry { target, timestamp, fields, is_structured: true, ..entry })
 }
 
 fn named_level(name: &str) -> Option<Level> {
@@ -252,6 +256,7 @@ mod tests {
                 ("left".to_owned(), json!(9_007_199_254_740_993_u64)),
                 ("of".to_owned(), json!([1])),
             ],
+            is_structured: true,
             goes_on: false,
         };
         assert_eq!(entries(1000, &[line, b"\n"]), [expected]);

@@ -120,7 +120,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let written = entry("a \"line\"\nand more", &[("count", json!(3)), ("path", json!("/tmp"))]);
         let timestamp = Some("1970-01-01T00:00:00.000000Z".to_owned());
-        assert_eq!(read(&written), Entry { timestamp, ..written });
+        assert_eq!(read(&written), Entry { timestamp, is_structured: true, ..written });
     }
 
     #[test]
