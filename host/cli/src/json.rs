@@ -284,9 +284,16 @@ impl<'a> Raw<'a> {
                 Ok('\t') => out.push_str("\\t"),
                 Ok('\u{8}') => out.push_str("\\b"),
                 Ok('\u{c}') => out.push_str("\\f"),
-                // There are controls past ASCII, too. Upstream prints them, but terminals obey them.
+                // There are controls past ASCII, too, and those that turn the direction of a line around. Upstream prints
+                // them, but terminals obey them.
                 Ok(
-                    c @ ('\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}'),
+                    c @ ('\0'..='\u{1f}'
+                    | '\u{7f}'..='\u{9f}'
+                    | '<'
+                    | '>'
+                    | '&'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2066}'..='\u{2069}'),
                 ) => {
                     out.push_str(&format!("\\u{:04x}", u32::from(c)));
                 }
@@ -392,6 +399,7 @@ mod tests {
         check(r#""a<b>&c""#, r#""a\u003cb\u003e\u0026c""#);
         check(r#""\/\u0041\"\\""#, r#""/A\"\\""#);
         check("\"\\u2028\u{2029}\"", r#""\u2028\u2029""#);
+        check("\"\u{202e}\u{2066}\u{200f}\"", "\"\\u202e\\u2066\u{200f}\"");
         check(r#""\ud83d\ude00""#, "\"\u{1f600}\"");
         check(r#""\u0000\u001f\u007f""#, r#""\u0000\u001f\u007f""#);
         check("\"\u{9b}\u{a0}\"", "\"\\u009b\u{a0}\"");

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use portcullis_contract::{Digest, Kind, LaunchError};
+use portcullis_contract::{Digest, Kind, LaunchError, visible_line};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmparser::{Chunk, Parser, Payload};
@@ -95,14 +95,14 @@ enum Unfit {
     TooManyNames,
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
-    #[error("it imports {0}, which no plugin gets: {1}")]
+    #[error("it imports {}, which no plugin gets: {}", visible_line(.0), .1)]
     Import(String, Hint),
     #[error(
         "it exports no interface of portcullis:plugin: call `export!` or `export_auth_handler!` of the SDK, or build it for \
          one of the worlds provider-plugin and auth-handler-plugin"
     )]
     NoWorld,
-    #[error("it exports {0}, which is not known here: build it for portcullis:plugin@0.1.0")]
+    #[error("it exports {}, which is not known here: build it for portcullis:plugin@0.1.0", visible_line(.0))]
     UnknownWorld(String),
     #[error("it exports both {0} and {1}: a plugin is a provider or an auth handler")]
     BothWorlds(String, String),
