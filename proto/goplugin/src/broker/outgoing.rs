@@ -1,7 +1,7 @@
 //! The messages that wait to be sent to the other side, and the stream that sends them now.
 //!
-//! Messages may come before there is a stream, and a plugin may see several streams, one after another. So the
-//! queue belongs to the broker, and a stream takes from it only until the next stream comes.
+//! Messages may come before there is a stream, and a plugin may see several streams, one after another or, if a second
+//! host attaches to it, at a time. So the queue belongs to the broker. Of several streams the latest takes from it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -27,17 +27,18 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Waiting {
     messages: mpsc::Receiver<ConnInfo>,
-    /// The number of the stream that takes them now.
-    turn: u64,
-    /// Tells that stream that its turn is over.
-    waker: Option<Waker>,
+    /// The streams that there are, by their numbers. The last one takes the messages; each earlier one waits for it to end,
+    /// and has this to be woken by.
+    streams: Vec<(u64, Option<Waker>)>,
+    /// The number of the next stream.
+    next: u64,
 }
 
 impl Queue {
     /// Starts with none.
     pub(crate) fn new() -> Self {
         let (sender, messages) = mpsc::channel(ROOM);
-        Self { sender, waiting: Arc::new(Mutex::new(Waiting { messages, turn: 0, waker: None })) }
+        Self { sender, waiting: Arc::new(Mutex::new(Waiting { messages, streams: Vec::new(), next: 0 })) }
     }
 
     /// Adds a message; waits while there is no room.
@@ -55,23 +56,19 @@ impl Queue {
         self.sender.try_reserve().ok()
     }
 
-    /// Returns what takes the messages from now on, until `closed` or the next call of this.
+    /// Returns what takes the messages from now on, until `closed` or, while there is a later one, after that.
     pub(crate) fn outgoing(&self, closed: impl Future<Output = ()> + Send + Sync + 'static) -> Outgoing {
         let mut waiting = lock(&self.waiting);
-        waiting.turn = waiting.turn.wrapping_add(1);
-        let (turn, earlier) = (waiting.turn, waiting.waker.take());
-        // Whoever is woken may look at once.
-        drop(waiting);
-        if let Some(earlier) = earlier {
-            earlier.wake();
-        }
-        Outgoing { turn, waiting: Arc::clone(&self.waiting), closed: Some(Box::pin(closed)) }
+        let number = waiting.next;
+        waiting.next = number.wrapping_add(1);
+        waiting.streams.push((number, None));
+        Outgoing { number, waiting: Arc::clone(&self.waiting), closed: Some(Box::pin(closed)) }
     }
 }
 
 /// The messages for the other side, as they come.
 pub(crate) struct Outgoing {
-    turn: u64,
+    number: u64,
     waiting: Arc<Mutex<Waiting>>,
     /// `None` once it has come.
     closed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -87,12 +84,30 @@ impl Stream for Outgoing {
             return Poll::Ready(None);
         }
         let mut waiting = lock(&self.waiting);
-        // Under the lock: a stream whose turn is over must not be woken in place of the next.
-        if waiting.turn != self.turn {
-            return Poll::Ready(None);
+        let Waiting { messages, streams, .. } = &mut *waiting;
+        let latest = streams.last().is_some_and(|(number, _)| *number == self.number);
+        // Under the lock: a stream that is not the latest must not be woken in place of that.
+        if latest {
+            return messages.poll_recv(cx);
         }
-        waiting.waker = Some(cx.waker().clone());
-        waiting.messages.poll_recv(cx)
+        if let Some((_, waker)) = streams.iter_mut().find(|(number, _)| *number == self.number) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Lets the stream before it take the messages again, if it was the latest.
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.streams.retain(|(number, _)| *number != self.number);
+        let earlier = waiting.streams.last_mut().and_then(|(_, waker)| waker.take());
+        // Whoever is woken may look at once.
+        drop(waiting);
+        if let Some(earlier) = earlier {
+            earlier.wake();
+        }
     }
 }
 
@@ -123,17 +138,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_later_stream_takes_over() {
+    async fn a_later_stream_takes_over_until_it_ends() {
         let queue = Queue::new();
         let mut first = queue.outgoing(pending());
         assert_eq!(first.next().now_or_never(), None);
         let mut second = queue.outgoing(pending());
         queue.send(info(1)).await.unwrap();
-        assert_eq!(first.next().await, None);
+        assert_eq!(first.next().now_or_never(), None);
         assert_eq!(second.next().await, Some(info(1))); // P-55
         drop(second);
         queue.send(info(2)).await.unwrap();
-        assert_eq!(queue.outgoing(pending()).next().await, Some(info(2)));
+        assert_eq!(first.next().await, Some(info(2)));
+        drop(first);
+        queue.send(info(3)).await.unwrap();
+        assert_eq!(queue.outgoing(pending()).next().await, Some(info(3)));
     }
 
     #[derive(Default)]
@@ -163,7 +181,7 @@ mod tests {
                     Poll::Pending
                 }))
             };
-            assert_eq!(first.next().now_or_never().flatten(), None);
+            assert_eq!(first.next().now_or_never(), None);
             queue.send(info(1)).await.unwrap();
             assert!(woken.0.load(Ordering::Relaxed));
         }
@@ -184,9 +202,10 @@ mod tests {
         let queue = Queue::new();
         let looking = Arc::new(Looking(Arc::downgrade(&queue.waiting), AtomicBool::default()));
         let mut first = queue.outgoing(pending());
+        let second = queue.outgoing(pending());
         let waker = Waker::from(Arc::clone(&looking));
         assert!(first.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
-        let _second = queue.outgoing(pending());
+        drop(second);
         assert!(looking.1.load(Ordering::Relaxed));
     }
 

@@ -54,31 +54,51 @@ impl fmt::Display for End {
 
 /// The end of a plugin, to be triggered or waited for. Clones mean the same end.
 #[derive(Clone, Debug)]
-pub(super) struct Ending(Arc<watch::Sender<Option<End>>>);
+pub(super) struct Ending(Arc<watch::Sender<Course>>);
+
+/// How far a plugin is on its way to the end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Course {
+    end: Option<End>,
+    /// Whether nobody finds it any more.
+    is_hidden: bool,
+}
 
 impl Ending {
     pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+        Self(Arc::new(watch::Sender::new(Course::default())))
     }
 
     /// Triggers the end, unless something has before.
     pub(super) fn bring(&self, end: End) {
-        self.0.send_if_modified(|found| {
-            let first = found.is_none();
-            found.get_or_insert(end);
+        self.0.send_if_modified(|course| {
+            let first = course.end.is_none();
+            course.end.get_or_insert(end);
             first
         });
     }
 
     /// Waits for the end and returns how it came.
     pub(super) fn wait(&self) -> impl Future<Output = End> + Send + Sync + use<> {
-        let (keep, mut end) = (Arc::clone(&self.0), self.0.subscribe());
+        let (keep, mut course) = (Arc::clone(&self.0), self.0.subscribe());
         async move {
-            let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+            let end = course.wait_for(|course| course.end.is_some()).await.ok().and_then(|course| course.end);
             drop(keep);
             // The sender lives as long as this future, so there is an end when it is over.
             end.unwrap_or(End::Stopped)
         }
+    }
+
+    /// Notes that the socket's file is gone.
+    pub(super) fn hide(&self) {
+        self.0.send_modify(|course| course.is_hidden = true);
+    }
+
+    /// Waits until the socket's file is gone.
+    pub(super) async fn hidden(&self) {
+        let mut course = self.0.subscribe();
+        // The sender is ours, so there is no error.
+        let _course = course.wait_for(|course| course.is_hidden).await;
     }
 }
 

@@ -196,6 +196,8 @@ impl Running {
             () = &mut self.server => End::Disconnected,
         };
         self.session.ending.bring(end);
+        self.place.0.clear();
+        self.session.ending.hide();
         self.close(end).await;
         end
     }

@@ -5,10 +5,12 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, once, pending};
 use http_body::Body;
+use tokio::time::timeout;
 use tonic::codegen::StdError;
 use tonic::server::Grpc;
 use tonic::service::Routes;
@@ -134,6 +136,9 @@ where
     }
 }
 
+/// How long the answer to the request to end waits for the socket's file to be removed, which takes no time.
+const HIDING: Duration = Duration::from_millis(100);
+
 /// Ends the plugin when the host says so.
 struct ControllerService(Ending);
 
@@ -142,6 +147,8 @@ impl GrpcController for ControllerService {
     async fn shutdown(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
         // Connections last long enough for the answer.
         self.0.bring(End::Asked);
+        // A host that asks a second time meanwhile kills this process, and then nobody could remove its file.
+        let _stuck = timeout(HIDING, self.0.hidden()).await;
         Ok(Response::new(Empty {}))
     }
 }

@@ -74,6 +74,8 @@ async fn asked_to_end_it_answers_and_ends_whatever_is_open() -> TestResult {
 
     let begun = Instant::now();
     GrpcControllerClient::new(channel).shutdown(Empty {}).await?; // P-33, P-64
+    // A host that asks twice at a time kills it about now.
+    assert!(!plugin.socket().exists());
     assert_eq!(plugin.end().await.code(), Some(0)); // P-65
     assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed()); // P-63
     assert_eq!(entries(directory.path()), 0); // P-21, P-70

@@ -105,6 +105,27 @@ async fn hosts_come_and_go_and_the_next_one_finds_everything() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_host_still_reaches_the_broker_beside_a_later_one() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let plugin = Plugin::start(&mut invited(directory.path(), &[]));
+    let (first, _told) = broker(&plugin).await?;
+    let mut peer = PeerClient::new(plugin.connect().await);
+    let (_second, mut announced) = broker(&plugin).await?; // P-55
+    peer.offer(Nothing {}).await?;
+    timeout(LONG, announced.message()).await??.ok_or("the later one is told")?;
+
+    let path = directory.path().join("callback");
+    let listener = tokio::net::UnixListener::bind(&path)?;
+    let address = path.display().to_string();
+    first.send(ConnInfo { service_id: 4711, network: "unix".to_owned(), address, knock: None }).await?;
+    tokio::select! {
+        dialled = listener.accept() => drop(dialled?),
+        refused = peer.call_back(Number { value: 4711 }) => return Err(format!("{refused:?}").into()),
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_announcement_waits_for_the_stream() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &[]));
