@@ -122,15 +122,17 @@ impl ProcessBackend {
         let path = spec.path.clone();
         let program = blocking(move || load::open(&path)).await?;
         let reading = program.executable.clone();
-        let digest = blocking(move || load::verify(&reading, spec.digest));
+        let expected = spec.digest;
+        let digest = blocking(move || load::verify(&reading, expected));
         let limits = spec.limits.resolve(BackendName::Process);
-        let launch = self.launch(&spec, kind, program.to_start(spec.digest));
+        let launch = self.launch(&spec, kind, program.to_start());
         let start = async { launch.start().await.map_err(|error| not_started(error, kind)) };
         // A file that may be run whatever it contains is read while it starts.
         let (digest, connection) = match spec.digest {
             Some(_) => (digest.await?, start.await?),
             None => futures_util::future::try_join(digest, start).await?,
         };
+        blocking(move || program.verify_started(expected)).await?;
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
         let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };

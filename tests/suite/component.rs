@@ -406,18 +406,3 @@ async fn a_launch_apart_that_is_given_up_leaves_nothing_while_its_file_is_made()
     assert!(!names.iter().any(|name| name.as_encoded_bytes().starts_with(b"portcullis-apart-")), "{names:?}");
     Ok(())
 }
-
-/// A script finds in its `$0` what it was started by: a name, for which anything may stand by then, or what was checked.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrapped_to_run_apart_is_started_by_its_content() -> TestResult {
-    let host = TestHost::new(Door::Component);
-    let told = host.scratch().join("told");
-    let script = format!("#!/bin/sh\necho \"$0\" > '{}'\nexit 3\n", told.display());
-    let shim = ShimSource::new(move || Ok(script.clone().into_bytes()));
-    let (component, spec) = apart(&host, shim)?;
-    let launched = generous(component.launch_provider(spec)).await;
-    assert!(launched.is_err());
-    let by = fs::read_to_string(told)?;
-    assert!(!by.contains("portcullis-apart-"), "{by}");
-    Ok(())
-}

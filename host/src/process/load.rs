@@ -2,7 +2,8 @@
 //!
 //! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused
 //! here in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel.
-//! The digest is that of the very file that is then run, whatever its path leads to by then.
+//! The digest is that of the very file that is then run, whatever its path leads to by then; of a script, which is run
+//! by its path, that is looked at before and after.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -41,15 +42,24 @@ pub(super) enum Form {
 }
 
 impl Program {
-    /// Returns what to start.
-    ///
-    /// A script whose digest is required is run from the opened file, so its `$0` is a descriptor. Any other script is
-    /// run by its path, so that it finds the files beside it.
-    pub(super) fn to_start(&self, expected: Option<Digest>) -> Executable {
-        match (self.form, expected) {
-            (Form::Script, None) => Executable::at(self.executable.path()),
-            (Form::Script, Some(_)) | (Form::Image, _) => self.executable.clone(),
+    /// Returns what to start: the opened file or, of a script, its path. That is its `$0`, by which many a script finds
+    /// the program beside it.
+    pub(super) fn to_start(&self) -> Executable {
+        match self.form {
+            Form::Script => Executable::at(self.executable.path()),
+            Form::Image => self.executable.clone(),
         }
+    }
+
+    /// Checks what was started once more, if it is a script: its interpreter has opened what its path led to. (Whoever may
+    /// replace it there could do so for just that moment. Only the permissions of its directory prevent that.) Blocks.
+    pub(super) fn verify_started(&self, expected: Option<Digest>) -> Result<(), LaunchError> {
+        if self.form == Form::Image || expected.is_none() {
+            return Ok(());
+        }
+        let path = self.executable.path();
+        let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
+        verify(&Executable::open(path).map_err(unreadable)?, expected).map(drop)
     }
 }
 
@@ -94,8 +104,8 @@ pub(super) fn verify(executable: &Executable, expected: Option<Digest>) -> Resul
     Ok(found)
 }
 
-/// How many bytes say what a file is: an ELF header up to its machine, or the start of a script.
-const HEAD: u64 = 20;
+/// How many bytes say what a file is: an ELF header up to where it begins to run, or the start of a script.
+const HEAD: u64 = 32;
 
 /// Why a file can never be run as a child.
 #[derive(Debug, Error)]
@@ -127,6 +137,8 @@ pub(super) enum Misfit {
     CutShort,
     #[error("it is an ELF file, but no program")]
     NotAProgram,
+    #[error("it is a shared library, and no program; for a component, build with --target wasm32-wasip2")]
+    Library,
     #[error("it is neither a program nor a script with an interpreter (`#!`)")]
     Neither,
 }
@@ -146,9 +158,9 @@ fn recognise(head: &[u8]) -> Result<Form, Misfit> {
     }
 }
 
-/// Judges an ELF header: its byte order, and far behind that its type and machine.
+/// Judges an ELF header: its byte order, and far behind that its type, its machine, and where it begins to run.
 fn elf(head: &[u8]) -> Result<(), Misfit> {
-    let [_, _, _, _, _class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1] = head else {
+    let [_, _, _, _, _class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1, behind @ ..] = head else {
         return Err(Misfit::Damaged);
     };
     let number = |bytes| match order {
@@ -156,12 +168,21 @@ fn elf(head: &[u8]) -> Result<(), Misfit> {
         2 => Ok(u16::from_be_bytes(bytes)),
         _ => Err(Misfit::Damaged),
     };
-    // 2 is a program at a fixed address, 3 one that can be moved (or a library, which looks the same).
-    if !matches!(number([*k0, *k1])?, 2 | 3) {
+    // 2 is a program at a fixed address, 3 one that can be moved, or a library.
+    let kind = number([*k0, *k1])?;
+    if !matches!(kind, 2 | 3) {
         return Err(Misfit::NotAProgram);
     }
     let machine = Machine(number([*m0, *m1])?);
-    if machine.runs_here() { Ok(()) } else { Err(Misfit::Machine { machine }) }
+    if !machine.runs_here() {
+        return Err(Misfit::Machine { machine });
+    }
+    // Only a library has no place to begin at. What stands there in a file of 32 bits is part of that place, too.
+    let entry = behind.get(4..).unwrap_or_default();
+    if kind == 3 && !entry.is_empty() && entry.iter().take(4).all(|byte| *byte == 0) {
+        return Err(Misfit::Library);
+    }
+    Ok(())
 }
 
 /// A processor, by its number in ELF.
@@ -296,6 +317,15 @@ mod tests {
     fn a_program_for_this_machine_is_fit_and_others_are_named() {
         check(&header(1, 2, Machine::OURS.0), "fit");
         check(&header(1, 3, Machine::OURS.0), "fit");
+        let beginning_at = |place: u32| {
+            let version = [1, 0, 0, 0];
+            [&header(1, 3, Machine::OURS.0)[..], &version, &place.to_le_bytes(), &[0; 4]].concat()
+        };
+        check(&beginning_at(0x1040), "fit");
+        check(
+            &beginning_at(0),
+            "it is a shared library, and no program; for a component, build with --target wasm32-wasip2",
+        );
         check(&header(1, 1, Machine::OURS.0), "it is an ELF file, but no program");
         check(&header(1, 4, Machine::OURS.0), "it is an ELF file, but no program");
         check(&header(3, 2, Machine::OURS.0), "it is a damaged or unfinished ELF file");
@@ -348,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_started_by_what_was_opened_and_a_script_by_its_path() {
+        let started = |executable, form| format!("{:?}", Program { executable, form }.to_start());
+        let own = || Executable::open("/proc/self/exe").expect("we run");
+        assert!(started(own(), Form::Image).contains("opened: Some"));
+        assert!(started(own(), Form::Script).contains("opened: None"));
+    }
+
+    #[test]
     fn a_file_is_what_it_was_when_it_was_opened_or_it_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("file");
@@ -367,6 +405,8 @@ mod tests {
         assert!(
             matches!(error, LaunchError::Changed { expected, found, .. } if expected == digest && found != digest)
         );
+        let swapped = Program { executable: opened, form: Form::Script }.verify_started(Some(digest));
+        assert!(matches!(swapped, Err(LaunchError::Changed { found, .. }) if found != digest));
     }
 
     #[test]
