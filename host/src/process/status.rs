@@ -7,6 +7,7 @@ use std::error::Error;
 
 use portcullis_contract::proto::{FAILURE, read_failure};
 use portcullis_contract::{Amount, CallError};
+use portcullis_goplugin::is_unknown_call;
 use tonic::{Code, Status};
 
 /// What a status means to the contract.
@@ -37,9 +38,9 @@ impl Meaning {
             Code::Cancelled if made_here && is_timeout(status) => Self::Late,
             Code::DeadlineExceeded => Self::Late,
             _ if made_here => Self::Broken,
-            Code::Unimplemented => Self::Unimplemented,
-            // gRPC libraries on both sides say so of bytes that are no message.
-            Code::Internal => Self::Garbled,
+            Code::Unimplemented if is_unknown_call(status) => Self::Unimplemented,
+            // gRPC libraries on both sides say so of bytes that are no message, and ours of what is compressed.
+            Code::Internal | Code::Unimplemented => Self::Garbled,
             _ => Self::Refused,
         }
     }
@@ -127,6 +128,9 @@ mod tests {
         check(Status::internal("failed to decode Protobuf message"), Meaning::Garbled);
         check(Status::deadline_exceeded("late"), Meaning::Late);
         check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
+        check(Status::unimplemented(""), Meaning::Unimplemented);
+        let compressed = "Content is compressed with `gzip` which isn't supported";
+        check(Status::unimplemented(compressed), Meaning::Garbled);
         check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
         check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
         check(Status::cancelled("the author's own"), Meaning::Refused);

@@ -225,6 +225,13 @@ pub fn normalized(status: Status) -> Status {
     )
 }
 
+/// Returns whether the other side does not know a call. tonic says the same of an answer that is compressed, which it
+/// cannot read.
+#[must_use]
+pub fn is_unknown_call(status: &Status) -> bool {
+    status.code() == Code::Unimplemented && !status.message().starts_with("Content is compressed with")
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;

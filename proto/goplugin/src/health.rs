@@ -9,7 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::Channel;
+use crate::{Channel, is_unknown_call};
 
 /// The name under which every go-plugin plugin reports its health.
 pub(crate) const SERVICE: &str = "plugin";
@@ -37,7 +37,7 @@ pub(crate) async fn check(channel: Channel, service: &str, limit: Duration) -> R
         }),
         Ok(Err(status)) => match status.code() {
             Code::NotFound => Ok(Health::NoSuchService),
-            Code::Unimplemented => Err(PingError::Absent),
+            _ if is_unknown_call(&status) => Err(PingError::Absent),
             _ => Err(PingError::Failed(Box::new(status))),
         },
         Err(_elapsed) => Err(PingError::TimedOut { limit }),

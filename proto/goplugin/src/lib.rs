@@ -73,7 +73,7 @@ pub use self::broker::{Broker, BrokerError, Serving};
 pub use self::certificate::Certificate;
 #[cfg(feature = "x509")]
 pub use self::certificate::CertificateFacts;
-pub use self::channel::{Channel, ChannelBody, normalized};
+pub use self::channel::{Channel, ChannelBody, is_unknown_call, normalized};
 pub use self::client::{
     Asked, Attach, AttachError, Checksum, ChecksumError, Connection, Encryption, Ending, Environment,
     Evidence, Executable, Exit, Gone, Launch, StartError, Stdin, Streams, stop_all,

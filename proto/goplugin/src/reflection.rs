@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::{Channel, timeout};
+use crate::{Channel, is_unknown_call, timeout};
 
 /// How many names are kept. No plugin has nearly as many.
 const NAMES: usize = 1000;
@@ -78,7 +78,7 @@ pub(crate) async fn services(
     let until = timeout::end(Instant::now(), limit);
     let asked = timeout_at(until, v1::ask(channel.clone(), message_limit)).await;
     let (reflection, asked) = match asked {
-        Ok(Err(status)) if status.code() == Code::Unimplemented => {
+        Ok(Err(status)) if is_unknown_call(&status) => {
             ("v1alpha", timeout_at(until, v1alpha::ask(channel, message_limit)).await)
         }
         asked => ("v1", asked),
@@ -90,7 +90,7 @@ pub(crate) async fn services(
             Ok(Some(ServiceList { reflection, names }))
         }
         Ok(Ok(Answer::Refused(words))) => Err(ReflectionError::Refused { words }),
-        Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(None),
+        Ok(Err(status)) if is_unknown_call(&status) => Ok(None),
         Ok(Err(status)) => Err(ReflectionError::Failed(Box::new(status))),
         Err(_elapsed) => Err(ReflectionError::TimedOut { limit }),
     }
