@@ -242,6 +242,20 @@ fn who_is_asked_to_end_ends_and_everything_it_started() -> TestResult {
     Ok(())
 }
 
+/// What the provider printed last was on stderr, which does not end the line on stdout.
+#[test]
+fn a_table_begins_in_a_line_of_its_own_behind_what_was_streamed() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let stream = ["run", "acrobat", "-o", "table", "operation=stream", "chunks=2", "size=4", "stderrEvery=1"];
+    let output = person.types(&stream)?;
+    let (streamed, table) =
+        stdout(&output).split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unzip();
+    assert!(streamed.is_some_and(|line| !line.contains("KEY")), "{}", stdout(&output));
+    assert!(table.is_some_and(|table| table.starts_with("KEY")), "{}", stdout(&output));
+    Ok(())
+}
+
 /// As `nohup` has it.
 #[test]
 fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult {

@@ -1,9 +1,10 @@
 //! What a person at a terminal sees of a plugin's own prints.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::{Output, Stdio};
 
-use portcullis_tests::TestResult;
+use portcullis_tests::{TestResult, cli};
 use serde_json::json;
 
 use crate::person::{Person, answer, fails, stderr, stdout};
@@ -34,6 +35,33 @@ fn what_a_component_prints_goes_to_stderr_under_its_name_and_data_to_stdout() ->
         assert_eq!(answer(&output), json!({ "data": { "bytes": 14 } }));
         assert_eq!(stderr(&output), "acrobat: two\nacrobat: lines \\u{1b}[2J\n");
     }
+    Ok(())
+}
+
+/// A terminal would obey the rest: one sequence clears the screen, the other fills the clipboard.
+#[test]
+fn what_a_provider_streams_to_a_terminal_may_colour_it_and_no_more() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let text = "\u{1b}[31mred\u{1b}[0m \u{1b}[2J\u{1b}]52;c;aGk=\u{7}";
+    let input = json!({ "operation": "stream-text", "text": text });
+    fs::write(person.path("in.json"), input.to_string())?;
+    let arguments = ["run", "acrobat", "@in.json", "-o", "table"];
+    let piped = person.types(&arguments)?;
+    assert!(stdout(&piped).starts_with(text), "{:?}", stdout(&piped));
+
+    let (mut screen, terminal) = cli::terminal()?;
+    let mut command = person.command(&arguments);
+    let mut child = command.stdout(terminal.try_clone()?).stderr(terminal).spawn()?;
+    // It has the terminal as well.
+    drop(command);
+    let mut shown = Vec::new();
+    // A terminal that nobody else has ends with an error.
+    let _nobody = screen.read_to_end(&mut shown);
+    child.wait()?;
+    let shown = String::from_utf8(shown)?;
+    let expected = "\u{1b}[31mred\u{1b}[0m \\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}\u{1b}[0m\r\n";
+    assert!(shown.contains(expected), "{shown:?}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //! | `count` | | `{"count":n}`: the calls of `count` that this instance has seen |
 //! | `fail` | `message`, `exitCode`, `diagnostics` | an error of just that |
 //! | `stream` | `chunks`, `size`, `stderrEvery`, `pauseMillis` | `{"chunks":n,"bytes":n}`, `streamed`; see `stream` below |
+//! | `stream-text` | `text` | streams it, then `{}`; not the native peer |
 //! | `stream-fail` | | one chunk `before the end`, then the error `failed after a chunk` |
 //! | `slow` | `millis` | sleeps, then `{"millis":n}` |
 //! | `time-left` | | `{"millis":n}`, or `{"millis":null}` when nothing limits the call |
@@ -214,6 +215,12 @@ impl Acrobat {
             "count" => json!({ "count": self.counted.fetch_add(1, Ordering::Relaxed) + 1 }),
             "fail" => return Err(fail(input)),
             "stream" => return stream(&input, sink),
+            "stream-text" => {
+                if let Some(sink) = sink {
+                    sink.stdout(input.text.as_bytes())?;
+                }
+                json!({})
+            }
             "stream-fail" => {
                 if let Some(sink) = sink {
                     sink.stdout("before the end")?;

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal, stderr, stdin};
+use std::io::{self, IsTerminal, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use crate::path;
@@ -28,6 +28,8 @@ pub(crate) struct Environment {
     pub(crate) no_color: bool,
     /// Whether a person can be asked on stdin.
     pub(crate) stdin_is_terminal: bool,
+    /// Whether a person reads what goes to stdout.
+    pub(crate) stdout_is_terminal: bool,
     /// Whether a person reads what goes to stderr.
     pub(crate) stderr_is_terminal: bool,
     /// All variables: what plugins get is taken from them.
@@ -60,6 +62,7 @@ impl Environment {
     pub(crate) fn read() -> Self {
         let mut environment = Self::from_variables(std::env::vars_os().collect());
         environment.stdin_is_terminal = stdin().is_terminal();
+        environment.stdout_is_terminal = stdout().is_terminal();
         environment.stderr_is_terminal = stderr().is_terminal();
         environment
     }
@@ -94,6 +97,7 @@ impl Environment {
             log_format: text("PORTCULLIS_LOG_FORMAT"),
             no_color: get("NO_COLOR").is_some() || get("TERM").is_some_and(|term| term == "dumb"),
             stdin_is_terminal: false,
+            stdout_is_terminal: false,
             stderr_is_terminal: false,
             variables,
         }

@@ -25,6 +25,7 @@ use crate::{Session, duration, ending, errors, inputs, path, profile, setup};
 mod directory;
 mod result;
 mod streams;
+mod tame;
 
 use directory::Made;
 use result::Outcome;
@@ -99,11 +100,11 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     no_stream: bool,
 
-    /// What a native plugin sees of the environment
+    /// What a native plugin sees of the environment (default: what the policy says, else usual)
     #[arg(long, value_name = "WHAT")]
     env: Option<EnvArg>,
 
-    /// What a native plugin reads from stdin
+    /// What a native plugin reads from stdin (default: what the policy says, else null)
     #[arg(long, value_name = "WHAT")]
     stdin: Option<StdinArg>,
 
@@ -134,7 +135,8 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let host = setup::host(session, &args.plugins, &personal(session, &args, format))?;
     signals.listen()?;
     let nobody_reads = Arc::new(Notify::new());
-    let mut streams = Streams::new(format, Arc::clone(&nobody_reads));
+    let terminals = [session.environment.stdout_is_terminal, session.environment.stderr_is_terminal];
+    let mut streams = Streams::new(format, terminals, Arc::clone(&nobody_reads));
     let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
     // If the signal wins, the run is dropped and so abandoned; the plugin is stopped below.
     let ended = tokio::select! {
@@ -146,9 +148,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let more_follows = session.environment.stderr_is_terminal || matches!(ended, Ended::ByItself(Err(_)));
     let finished = async {
         streams.end_stdout_line().await;
-        if more_follows {
-            streams.end_stderr_line().await;
-        }
+        streams.end_stderr(more_follows).await;
     };
     let ended = tokio::select! {
         () = finished => ended,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use portcullis::host::Sink;
 use tokio::sync::Notify;
 
+use super::tame::Tame;
 use crate::output::{Format, complain_aside, print};
 use crate::stderr;
 
@@ -16,8 +17,10 @@ use crate::stderr;
 pub(super) struct Streams {
     stdout: Place,
     stderr: Place,
-    /// Where the last line has no end yet.
-    unfinished: Option<Place>,
+    /// Where the last line has no end yet: on stdout, and on stderr.
+    unfinished: [bool; 2],
+    /// What passes to them, where they are terminals.
+    tame: [Option<Tame>; 2],
     nobody_reads: Arc<Notify>,
     /// Why stdout took no more, if it is not that its reader has gone.
     failed: Option<anyhow::Error>,
@@ -31,14 +34,16 @@ enum Place {
 }
 
 impl Streams {
-    /// Makes the streams that go with a form. `nobody_reads` is told when stdout takes no more.
-    pub(super) fn new(format: Format, nobody_reads: Arc<Notify>) -> Self {
+    /// Makes the streams that go with a form, where stdout and stderr may be terminals. `nobody_reads` is told when stdout
+    /// takes no more.
+    pub(super) fn new(format: Format, terminals: [bool; 2], nobody_reads: Arc<Notify>) -> Self {
         let (stdout, stderr) = match format {
             Format::Table => (Place::Stdout, Place::Stderr),
             Format::Json | Format::Yaml => (Place::Stderr, Place::Stderr),
             Format::Quiet => (Place::Nowhere, Place::Nowhere),
         };
-        Self { stdout, stderr, unfinished: None, nobody_reads, failed: None }
+        let tame = terminals.map(|is_terminal| is_terminal.then(Tame::default));
+        Self { stdout, stderr, unfinished: [false; 2], tame, nobody_reads, failed: None }
     }
 
     /// Returns why something that was to be shown is lost, once. That somebody stopped reading is no such reason.
@@ -48,23 +53,57 @@ impl Streams {
 
     /// Ends the last line on stdout, if it has no end: what follows there is a table.
     pub(super) async fn end_stdout_line(&mut self) {
-        if self.unfinished == Some(Place::Stdout) {
-            self.show(Place::Stdout, Bytes::from_static(b"\n")).await;
+        self.end(Place::Stdout).await;
+        if self.unfinished[0] {
+            self.write(Place::Stdout, Bytes::from_static(b"\n")).await;
         }
     }
 
-    /// Ends the last line on stderr, if it has no end. The log may have ended it already.
-    pub(super) async fn end_stderr_line(&self) {
-        if self.unfinished == Some(Place::Stderr) {
+    /// Ends what was shown on stderr and, if more follows there, its last line. The log may have ended that already.
+    pub(super) async fn end_stderr(&mut self, more_follows: bool) {
+        self.end(Place::Stderr).await;
+        if more_follows && self.unfinished[1] {
             let _gone = stderr::shared().end_line().await;
         }
     }
 
+    /// Shows what is left of a stream, of which no more comes.
+    async fn end(&mut self, place: Place) {
+        if let Some(left) = self.tame(place).map(Tame::end) {
+            // What only changes colours begins no line.
+            let unfinished = left.starts_with('\u{1b}').then_some(self.unfinished);
+            self.write(place, left.into()).await;
+            self.unfinished = unfinished.unwrap_or(self.unfinished);
+        }
+    }
+
+    fn tame(&mut self, place: Place) -> Option<&mut Tame> {
+        let [stdout, stderr] = &mut self.tame;
+        match place {
+            Place::Stdout => stdout.as_mut(),
+            Place::Stderr => stderr.as_mut(),
+            Place::Nowhere => None,
+        }
+    }
+
     async fn show(&mut self, place: Place, bytes: Bytes) {
+        let tamed = self.tame(place).map(|tame| tame.take(&bytes).into());
+        self.write(place, tamed.unwrap_or(bytes)).await;
+    }
+
+    async fn write(&mut self, place: Place, bytes: Bytes) {
         let Some(last) = bytes.last() else { return };
-        let unfinished = (*last != b'\n').then_some(place);
+        let is_unfinished = *last != b'\n';
+        let [stdout, stderr] = self.unfinished;
+        // The end of a line on a screen is that of every line there.
+        let apart = !matches!(self.tame, [Some(_), Some(_)]);
+        let unfinished = match place {
+            Place::Nowhere => return,
+            Place::Stdout => [is_unfinished, stderr && apart],
+            Place::Stderr => [stdout && apart, is_unfinished],
+        };
         // Stays unset if this is dropped: a reader who is stuck here would not read the end of the line either.
-        self.unfinished = None;
+        self.unfinished = [false; 2];
         match place {
             Place::Nowhere => {}
             Place::Stdout => {
