@@ -47,13 +47,14 @@
 //! portcullis_sdk::export!(Greeter);
 //! ```
 //!
-//! A plugin is a library of its own. After `rustup target add wasm32-wasip2`, the command `cargo build --release
-//! --target wasm32-wasip2` makes a component of it. Two settings cannot come from a dependency and belong in your own
+//! A plugin is a library of its own (`cargo new --lib greet`). After `rustup target add wasm32-wasip2`, the command `cargo build
+//! --release --target wasm32-wasip2` makes a component of it. Two settings cannot come from a dependency and belong in your own
 //! workspace: a profile for small, quick plugins, and the size of the guest's stack, without which every call costs
-//! twice as much.
+//! twice as much. A call that needs more stack than that, for deep recursion or large local arrays, ends with the trap
+//! `out of bounds memory access`: raise the number then.
 //!
 //! ```toml
-//! # Cargo.toml
+//! # Cargo.toml, behind [package]
 //! [lib]
 //! crate-type = ["cdylib"]
 //!
@@ -86,9 +87,11 @@
 //! - the module `native`, with the feature of that name (`cargo doc --features native` shows it), makes a native go-plugin program of the same type.
 //!
 //! There is no ambient state: the host is an argument of every call that may need it. Outside of
-//! wasm a plugin is an ordinary type, and its tests are ordinary tests: they make a [`Host`] from a
+//! wasm a plugin is an ordinary type, and its tests are ordinary tests in the library itself: they make a [`Host`] from a
 //! `HostService` of their own, or from `Unavailable`, which offers nothing, and call the methods. The test of a
 //! login makes its [`Prompts`] from a `PromptService` in the same way.
+//!
+//! What a plugin prints on its own is shown line by line; flush what has no line end, or it is lost with the instance.
 //!
 //! Files, variables, the clock and sleep come from `std`. A component has no threads and no sockets; it speaks HTTP by
 //! `wasi:http`, for which there are crates (`waki`, for instance). What a policy does not grant fails as an ordinary error.

@@ -82,7 +82,7 @@ struct Common {
     #[arg(long, value_name = "NAME", value_parser = profile::parse)]
     profile: Option<String>,
 
-    /// What a native plugin sees of the environment
+    /// What a native plugin sees of the environment (default: what the policy says, else usual)
     #[arg(long, value_name = "WHAT")]
     env: Option<EnvArg>,
 }

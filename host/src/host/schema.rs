@@ -253,9 +253,19 @@ fn compile_value(mut schema: Value, extent: Extent) -> Result<Compiled, String> 
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(&schema)
-        .map_err(|error| match error.instance().as_str().and_then(|given| patterns.get(given)) {
-            Some(written) => error.masked_with(text::quoted(written)).to_string(),
-            None => error.to_string(),
+        .map_err(|error| {
+            let written = |given: &str| patterns.get(given).map(String::as_str);
+            let said = match error.instance().as_str().and_then(written) {
+                Some(written) => error.masked_with(text::quoted(written)).to_string(),
+                None => error.to_string(),
+            };
+            let path = error.instance_path().to_string();
+            // A pattern may be a key.
+            let steps = path
+                .split('/')
+                .map(|step| written(&step.replace("~1", "/").replace("~0", "~")).unwrap_or(step));
+            let at = steps.collect::<Vec<_>>().join("/");
+            if at.is_empty() { said } else { format!("{said}, at {}", sentences::quote(&at)) }
         })?;
     Ok(Compiled { validator, schema, extent, references, patterns })
 }

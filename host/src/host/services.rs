@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, PluginName, PromptError,
-    ResponseRequest, SecretGrant, Token, TokenRequest, chain,
+    AuthHandlers, Claims, Grants, HostError, HostService, IdentityGrant, NamePattern, PluginName,
+    PromptError, ResponseRequest, SecretGrant, Token, TokenRequest, chain,
 };
 use thiserror::Error;
 
@@ -150,7 +150,7 @@ impl Services {
     fn store(&self) -> Result<&dyn SecretStore, HostError> {
         self.secrets.as_deref().ok_or_else(|| {
             if self.warnings.one_more(&self.plugin) {
-                tracing::warn!(plugin = %self.plugin, "it asks for a secret, and this host has no store of secrets");
+                tracing::warn!(plugin = %self.plugin, "it asks for a secret, and this host has no store of secrets; the command's is named by --secrets-file");
             }
             HostError::NO_SECRETS
         })
@@ -169,11 +169,7 @@ impl Services {
         if self.secret_scope.contains(name, access) {
             return Ok(store);
         }
-        let key = match access {
-            Access::Read => "read",
-            Access::Write => "write",
-        };
-        self.denied(call, name, || format!("secrets = {{ {key} = [{name:?}] }}"));
+        self.denied(call, name, || self.secret_scope.and(access, name));
         Err(HostError::Denied("secret name outside allowed scope".to_owned()))
     }
 
@@ -183,21 +179,17 @@ impl Services {
         let source = self.identity.as_deref().filter(|source| source.offers(service));
         let source = source.ok_or(service.unavailable())?;
         if !self.handler_scope.contains(handler) {
-            self.denied(service.call(), handler, || {
-                let (name, token) = (shown(handler), service == IdentityService::Token);
-                match handler {
-                    "" => "a call that names its auth handler; the default one is granted by name, too"
-                        .to_owned(),
-                    _ => format!("identity = {{ handlers = [{name:?}], token = {token} }}"),
+            self.denied(service.call(), handler, || match handler {
+                "" => {
+                    "a call that names its auth handler; the default one is granted by name, too".to_owned()
                 }
+                _ => self.handler_scope.and(handler, service == IdentityService::Token),
             });
             let text = format!("auth handler {} is not in the allowed set", quoted(handler));
             return Err(HostError::Denied(text));
         }
         if service == IdentityService::Token && !self.handler_scope.allows_tokens() {
-            self.denied(service.call(), handler, || {
-                format!("identity = {{ handlers = [{:?}], token = true }}", shown(handler))
-            });
+            self.denied(service.call(), handler, || self.handler_scope.and(handler, true));
             let text = format!("access tokens of auth handler {} were not granted", quoted(handler));
             return Err(HostError::Denied(text));
         }
@@ -333,6 +325,22 @@ enum Access {
 }
 
 impl SecretScope {
+    /// Returns the line of a policy that grants a secret beside what is granted already.
+    fn and(&self, access: Access, name: &str) -> String {
+        let granted = |patterns: &[NamePattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (mut read, mut write) = match self {
+            Self::Granted(SecretGrant { read, write }) => (granted(read), granted(write)),
+            Self::Prefix(_) => (Vec::new(), Vec::new()),
+        };
+        match access {
+            Access::Read => read.push(name.to_owned()),
+            Access::Write => write.push(name.to_owned()),
+        }
+        let lists = [("read", read), ("write", write)].into_iter().filter(|(_, names)| !names.is_empty());
+        let lists: Vec<_> = lists.map(|(key, names)| format!("{key} = {names:?}")).collect();
+        format!("secrets = {{ {} }}", lists.join(", "))
+    }
+
     fn contains(&self, name: &str, access: Access) -> bool {
         match (self, access) {
             (Self::Granted(grant), Access::Read) => grant.may_read(name),
@@ -343,6 +351,19 @@ impl SecretScope {
 }
 
 impl HandlerScope {
+    /// Returns the line of a policy that grants a handler beside what is granted already.
+    fn and(&self, handler: &str, token: bool) -> String {
+        let granted = match self {
+            Self::Granted(Some(grant)) => grant.clone(),
+            Self::Granted(None) | Self::Allowlist(_) => IdentityGrant { handlers: Vec::new(), token: false },
+        };
+        let mut handlers = granted.handlers;
+        if !handlers.iter().any(|granted| granted == handler) {
+            handlers.push(shown(handler).to_string());
+        }
+        format!("identity = {{ handlers = {handlers:?}, token = {} }}", granted.token || token)
+    }
+
     fn contains(&self, handler: &str) -> bool {
         match self {
             Self::Granted(grant) => grant.as_ref().is_some_and(|grant| grant.covers(handler)),

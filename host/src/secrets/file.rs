@@ -110,7 +110,14 @@ impl FileStore {
     }
 
     fn open_fresh_for(path: &Path, fresh_for: Duration) -> Result<Self, FileError> {
-        let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |source: io::Error| {
+            let missing = "there is no such file; make one that only you may read, with {} in it";
+            let source = match source.kind() {
+                io::ErrorKind::NotFound => io::Error::new(source.kind(), missing),
+                _ => source,
+            };
+            FileError::Unreadable { path: path.to_owned(), source }
+        };
         // What a shell puts in the place of `<(...)` leads nowhere that a path could name.
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(FileError::NotAFile { path: path.to_owned() });

@@ -201,7 +201,11 @@ fn text(prompt: &DeviceCodePrompt) -> String {
         ("", "") => format!("To log in:\n{message}"),
         ("", uri) => format!("To log in, open {uri}\n{message}"),
         (code, "") => format!("To log in, enter the code {code}\n{message}"),
-        (code, uri) => format!("To log in, open {uri}\nand enter the code {code}\n"),
+        // Most messages say the same once more, in a sentence.
+        (code, uri) => {
+            let message = if message.contains(code) || message.contains(uri) { "" } else { &message };
+            format!("To log in, open {uri}\nand enter the code {code}\n{message}")
+        }
     }
 }
 
@@ -215,7 +219,10 @@ mod tests {
             let [user_code, verification_uri, message] = [code, uri, message].map(str::to_owned);
             text(&DeviceCodePrompt { user_code, verification_uri, message })
         };
-        let shown = prompt("ABCD", "https://door.example", "words");
+        let page = "https://door.example";
+        let shown = prompt("ABCD", page, "words");
+        assert_eq!(shown, "To log in, open https://door.example\nand enter the code ABCD\n  words\n");
+        let shown = prompt("ABCD", page, "open https://door.example and enter ABCD");
         assert_eq!(shown, "To log in, open https://door.example\nand enter the code ABCD\n");
         assert_eq!(prompt("", "", "words\nlogged in"), "To log in:\n  words\n  logged in\n");
         assert_eq!(prompt("", "u", "words"), "To log in, open u\n  words\n");

@@ -27,7 +27,7 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     account: AccountArgs,
 
-    /// End with 1 if nobody is logged in with one of them, or if one of them cannot tell
+    /// End with 1 if any of them has nobody logged in, or cannot tell
     #[arg(long)]
     exit_code: bool,
 

@@ -25,8 +25,8 @@ pub(crate) struct TokenArgs {
     #[command(flatten)]
     common: Common,
 
-    /// What the token is for; may be given several times (needed exactly with the capability
-    /// scopes_on_token_request)
+    /// What the token is for; may be given several times (required with the capability scopes_on_token_request, refused
+    /// without it)
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     scopes: Vec<String>,
 
@@ -83,11 +83,14 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
     let mut scopes = given(&args.scopes);
     let problem = match (scopes.is_empty(), wants_scope) {
         (true, true) => Some(anyhow!("--scope is required for the {name:?} auth handler")),
-        (false, false) => Some(anyhow!(
-            "the {name:?} auth handler does not support per-request scopes; scopes are fixed at login time. Use \
-             'portcullis auth login {} --scope <scope>' to change scopes",
-            visible_line(name)
-        )),
+        (false, false) => {
+            let scope = if handler.has(&AuthCapability::SCOPES_ON_LOGIN) { " --scope <scope>" } else { "" };
+            Some(anyhow!(
+                "the {name:?} auth handler does not support per-request scopes; scopes are fixed at login time. Use \
+                 'portcullis auth login {}{scope}' to change scopes",
+                visible_line(name)
+            ))
+        }
         _ => None,
     };
     if let Some(problem) = problem {

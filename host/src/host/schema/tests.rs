@@ -339,11 +339,15 @@ fn patterns_mean_what_they_mean_upstream() {
 
 #[test]
 fn what_is_no_pattern_is_told_as_it_was_written() {
-    for (schema, pattern) in [
-        (r#"{"properties":{"a":{"pattern":"(\\s"}}}"#, r#""(\\s""#),
-        (r#"{"patternProperties":{"([[:alpha:]]":true}}"#, r#""([[:alpha:]]""#),
+    for (schema, pattern, at) in [
+        (r#"{"properties":{"a":{"pattern":"(\\s"}}}"#, r#""(\\s""#, ", at \"/properties/a/pattern\""),
+        (
+            r#"{"patternProperties":{"([[:alpha:]]":true}}"#,
+            r#""([[:alpha:]]""#,
+            ", at \"/patternProperties/([[:alpha:]]\"",
+        ),
     ] {
-        let said = format!("failed to resolve inputs schema: {pattern} is not a \"regex\"");
+        let said = format!("failed to resolve inputs schema: {pattern} is not a \"regex\"{at}");
         check(schema, r#"{"a":"b"}"#, &said);
     }
 }

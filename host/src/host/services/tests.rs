@@ -443,16 +443,20 @@ fn a_denial_is_logged_with_what_would_allow_it_and_never_with_a_value() {
     };
     check(
         Ask::Secret("github.token"),
-        &["plugin=github", "get_secret", "secrets = { read = [\\\"github.token\\\"] }"],
+        &[
+            "plugin=github",
+            "get_secret",
+            r#"secrets = { read = [\"a\", \"github.token\"], write = [\"b\"] }"#,
+        ],
     );
     check(
         Ask::Set("github.token", "hunter3"),
-        &["set_secret", "secrets = { write = [\\\"github.token\\\"] }"],
+        &["set_secret", r#"secrets = { read = [\"a\"], write = [\"b\", \"github.token\"] }"#],
     );
     check(Ask::Delete("github.token"), &["delete_secret", "write"]);
     check(
         Ask::Identity("gitlab"),
-        &["auth_identity", "identity = { handlers = [\\\"gitlab\\\"], token = false }"],
+        &["auth_identity", r#"identity = { handlers = [\"entra\", \"gitlab\"], token = false }"#],
     );
     check(Ask::Groups(""), &["auth_groups", "names its auth handler"]);
     check(Ask::Token("entra"), &["auth_token", "identity = { handlers = [\\\"entra\\\"], token = true }"]);
