@@ -51,12 +51,9 @@ impl Program {
         }
     }
 
-    /// Checks what was started once more, if it is a script: its interpreter has opened what its path led to. (Whoever may
-    /// replace it there could do so for just that moment. Only the permissions of its directory prevent that.) Blocks.
+    /// Checks a script that was started once more: its interpreter has opened what its path led to. (Whoever may replace it
+    /// there could do so for just that moment. Only the permissions of its directory prevent that.) Blocks.
     pub(super) fn verify_started(&self, expected: Option<Digest>) -> Result<(), LaunchError> {
-        if self.form == Form::Image || expected.is_none() {
-            return Ok(());
-        }
         let path = self.executable.path();
         let unreadable = |source| LaunchError::Unreadable { path: path.to_owned(), source };
         verify(&Executable::open(path).map_err(unreadable)?, expected).map(drop)

@@ -105,7 +105,13 @@ fn hold_all(leader: Pid, bytes: u64) -> Result<(), std::io::Error> {
                 && group(pid) == Some(leader)
                 && held.insert(pid)
             {
-                hold_memory(pid, bytes)?;
+                match hold_memory(pid, bytes) {
+                    Err(Errno::PERM) => warn!(
+                        pid = pid.as_raw_nonzero(),
+                        "this process of a native plugin is another user's, and cannot be limited"
+                    ),
+                    held => held?,
+                }
             }
         }
         if held.len() == before {

@@ -27,8 +27,8 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Waiting {
     messages: mpsc::Receiver<ConnInfo>,
-    /// The streams that there are, by their numbers. The last one takes the messages; each earlier one waits for it to end,
-    /// and has this to be woken by.
+    /// The streams that there are, by their numbers, with what wakes them. The last one takes the messages; each earlier one
+    /// waits for it to end.
     streams: Vec<(u64, Option<Waker>)>,
     /// The number of the next stream.
     next: u64,
@@ -85,15 +85,15 @@ impl Stream for Outgoing {
         }
         let mut waiting = lock(&self.waiting);
         let Waiting { messages, streams, .. } = &mut *waiting;
-        let latest = streams.last().is_some_and(|(number, _)| *number == self.number);
-        // Under the lock: a stream that is not the latest must not be woken in place of that.
-        if latest {
-            return messages.poll_recv(cx);
-        }
+        // The latest as well: it may be an earlier one before it is polled again.
         if let Some((_, waker)) = streams.iter_mut().find(|(number, _)| *number == self.number) {
             *waker = Some(cx.waker().clone());
         }
-        Poll::Pending
+        // Under the lock: a stream that is not the latest must not be woken in place of that.
+        match streams.last() {
+            Some((latest, _)) if *latest == self.number => messages.poll_recv(cx),
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -202,9 +202,10 @@ mod tests {
         let queue = Queue::new();
         let looking = Arc::new(Looking(Arc::downgrade(&queue.waiting), AtomicBool::default()));
         let mut first = queue.outgoing(pending());
-        let second = queue.outgoing(pending());
         let waker = Waker::from(Arc::clone(&looking));
         assert!(first.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let mut second = queue.outgoing(pending());
+        assert!(second.poll_next_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
         drop(second);
         assert!(looking.1.load(Ordering::Relaxed));
     }
