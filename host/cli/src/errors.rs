@@ -18,10 +18,14 @@ use portcullis_contract::{
 use crate::exit::{Exit, Failure};
 use crate::{describe, progress};
 
+/// What is wrong where nothing can be found.
+pub(crate) const NO_DIRECTORY: &str =
+    "no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR";
+
 /// Returns how the command ends when something was not found or cannot be used.
 pub(crate) fn find(error: FindError) -> Failure {
     match error {
-        FindError::NotFound { name, left_out } => {
+        FindError::NotFound { name, left_out, searched } => {
             let mut text = format!(
                 "provider {} not found (use 'portcullis list' to list available providers)",
                 quoted(&name)
@@ -30,6 +34,7 @@ pub(crate) fn find(error: FindError) -> Failure {
                 text += &format!("; there is a file of that name: to mean it, write ./{name}");
             }
             text += &left_out_text("; ", &left_out);
+            text += &nowhere_text(searched.as_deref());
             Failure { exit: Exit::NotFound, problem: anyhow!(text) }
         }
         FindError::Launch { source: LaunchError::Unreadable { ref source, .. }, .. }
@@ -38,12 +43,13 @@ pub(crate) fn find(error: FindError) -> Failure {
             Failure { exit: Exit::NotFound, problem: error.into() }
         }
         // Upstream takes the name of a handler for an input like any other.
-        FindError::NoHandler { name, known, left_out } => {
+        FindError::NoHandler { name, known, left_out, searched } => {
             let mut text = match known.as_slice() {
                 [] => format!("unknown auth handler: {name} (no handlers registered)"),
                 known => format!("unknown auth handler: {name} (registered: [{}])", joined(known, " ")),
             };
             text += &left_out_text("; ", &left_out);
+            text += &nowhere_text(searched.as_deref());
             Failure { exit: Exit::InvalidInput, problem: anyhow!(text) }
         }
         FindError::NotOffered { plugin, name, names } => {
@@ -94,6 +100,17 @@ pub(crate) fn left_out_text(before: &str, left_out: &[PathBuf]) -> String {
     format!(
         "{before}nobody knows what these native plugins offer, and --describe would start them to ask: {files}"
     )
+}
+
+/// Says which of the directories that were searched there are not.
+fn nowhere_text(searched: Option<&[PathBuf]>) -> String {
+    let Some(searched) = searched else { return String::new() };
+    let missing: Vec<_> = searched.iter().filter(|dir| !dir.is_dir()).map(|dir| dir.display()).collect();
+    match (searched, &missing[..]) {
+        ([], _) => format!("; {NO_DIRECTORY}"),
+        (_, []) => String::new(),
+        (_, missing) => format!("; there is no directory {}", listed(missing)),
+    }
 }
 
 /// Joins names that others chose.
@@ -203,15 +220,40 @@ mod tests {
     #[test]
     fn every_failure_has_upstreams_code() {
         check(
-            RunError::Find(FindError::NotFound { name: "nosuch".to_owned(), left_out: vec![] }),
+            RunError::Find(FindError::NotFound {
+                name: "nosuch".to_owned(),
+                left_out: vec![],
+                searched: None,
+            }),
             Exit::NotFound,
             "provider \"nosuch\" not found (use 'portcullis list' to list available providers)",
         );
         check(
-            RunError::Find(FindError::NotFound { name: "nosuch".to_owned(), left_out: vec!["d/x".into()] }),
+            RunError::Find(FindError::NotFound {
+                name: "nosuch".to_owned(),
+                left_out: vec!["d/x".into()],
+                searched: Some(vec!["/".into()]),
+            }),
             Exit::NotFound,
             "provider \"nosuch\" not found (use 'portcullis list' to list available providers); nobody knows what \
              these native plugins offer, and --describe would start them to ask: d/x",
+        );
+        let nowhere = |searched: &[&str]| FindError::NotFound {
+            name: "nosuch".to_owned(),
+            left_out: vec![],
+            searched: Some(searched.iter().map(PathBuf::from).collect()),
+        };
+        check(
+            RunError::Find(nowhere(&[])),
+            Exit::NotFound,
+            "provider \"nosuch\" not found (use 'portcullis list' to list available providers); no directory to look \
+             in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR",
+        );
+        check(
+            RunError::Find(nowhere(&["/", "/no/where"])),
+            Exit::NotFound,
+            "provider \"nosuch\" not found (use 'portcullis list' to list available providers); there is no directory \
+             /no/where",
         );
         let names = vec!["one\nlogged in".to_owned(), "two".to_owned()];
         let several =

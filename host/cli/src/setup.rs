@@ -20,6 +20,7 @@ use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
 use portcullis_contract::{Configuration, Digest, Environment, HostService, Kind, Prints, RunAs, quoted};
 
+use crate::errors::NO_DIRECTORY;
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::Shown;
 use crate::{COMPILE_WORKER, Session, progress, shim, wrapped};
@@ -106,7 +107,7 @@ impl PluginArgs {
     /// Says that nothing was found, and where.
     pub(crate) fn nothing_found(&self, session: &Session, what: &str) -> String {
         match &self.directories(session)[..] {
-            [] => "no directory to look in; name one with --plugin-dir or PORTCULLIS_PLUGIN_DIR".to_owned(),
+            [] => NO_DIRECTORY.to_owned(),
             directories => {
                 let named = |dir: &PathBuf| match dir.is_dir() {
                     true => dir.display().to_string(),

@@ -175,7 +175,7 @@ impl Rooms {
                 }
                 let located = self.search(Kind::Provider, name, describe, Purpose::Run).await?;
                 let provider = located.started.and_then(|started| started.provider(name));
-                provider.ok_or_else(|| FindError::nobody(Kind::Provider, name, Vec::new(), Vec::new()))
+                provider.ok_or_else(|| self.nobody(Kind::Provider, name, Vec::new()))
             }
             Wanted::File(path, provider) => {
                 let file = look_at(path).await?;
@@ -199,13 +199,13 @@ impl Rooms {
                     Ok(located) => located
                         .started
                         .and_then(|started| started.handler(&name))
-                        .ok_or_else(|| FindError::nobody(Kind::AuthHandler, text, Vec::new(), Vec::new())),
-                    Err(FindError::NoHandler { name, left_out, .. }) => {
+                        .ok_or_else(|| self.nobody(Kind::AuthHandler, text, Vec::new())),
+                    Err(FindError::NoHandler { name, left_out, searched, .. }) => {
                         let known = self.known_handlers(describe).await?.files;
                         let mut known: Vec<_> = known.into_iter().flat_map(|(names, _)| names).collect();
                         known.sort();
                         known.dedup();
-                        Err(FindError::NoHandler { name, known, left_out })
+                        Err(FindError::NoHandler { name, known, left_out, searched })
                     }
                     Err(error) => Err(error),
                 }
@@ -381,7 +381,12 @@ impl Rooms {
             let errors = visible_list(unasked.iter());
             tracing::warn!(%kind, name, errors, "plugins that may offer it could not be asked");
         }
-        Err(failure.unwrap_or_else(|| FindError::nobody(kind, name, Vec::new(), left_out)))
+        Err(failure.unwrap_or_else(|| self.nobody(kind, name, left_out)))
+    }
+
+    /// Says that nobody in the directories offers something.
+    fn nobody(&self, kind: Kind, name: &str, left_out: Vec<PathBuf>) -> FindError {
+        FindError::nobody(kind, name, Vec::new(), left_out, Some(self.setup.directories.clone()))
     }
 
     /// Warns of files that were passed over though they have the name, too: any component may claim that of another

@@ -190,7 +190,7 @@ fn choose<T: Offered>(
                 }
                 Kind::AuthHandler => {
                     let known = known.into_iter().map(HandlerName::new).collect();
-                    FindError::nobody(kind, name, known, Vec::new())
+                    FindError::nobody(kind, name, known, Vec::new(), None)
                 }
             })
         }

@@ -24,6 +24,8 @@ pub enum FindError {
         name: String,
         /// Native programs that were not started to find out what they offer.
         left_out: Vec<PathBuf>,
+        /// The directories that were searched; `None` where a file was named.
+        searched: Option<Vec<PathBuf>>,
     },
     /// Nobody offers an auth handler of the name.
     #[error("auth handler not found: {name}{}", left_out_text(left_out))]
@@ -34,6 +36,8 @@ pub enum FindError {
         known: Vec<HandlerName>,
         /// Native programs that nobody asked what they offer.
         left_out: Vec<PathBuf>,
+        /// The directories that were searched; `None` where a file was named.
+        searched: Option<Vec<PathBuf>>,
     },
     /// The plugin that was meant offers other providers.
     #[error("{plugin} offers no provider {name:?} that can be used, but {}", names.join(", "))]
@@ -112,17 +116,19 @@ impl FindError {
         Self::Launch { file: Box::new(file.clone()), source }
     }
 
-    /// Says that nobody offers something of that kind, which auth handlers there are, and which programs were not asked.
+    /// Says that nobody offers something of that kind, which auth handlers there are, which programs were not asked, and
+    /// which directories were searched.
     pub(in super::super) fn nobody(
         kind: Kind,
         name: &str,
         known: Vec<HandlerName>,
         left_out: Vec<PathBuf>,
+        searched: Option<Vec<PathBuf>>,
     ) -> Self {
         let name = name.to_owned();
         match kind {
-            Kind::Provider => Self::NotFound { name, left_out },
-            Kind::AuthHandler => Self::NoHandler { name, known, left_out },
+            Kind::Provider => Self::NotFound { name, left_out, searched },
+            Kind::AuthHandler => Self::NoHandler { name, known, left_out, searched },
         }
     }
 }
