@@ -12,10 +12,9 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use portcullis_contract::chain;
@@ -212,10 +211,6 @@ impl Exchange {
             Uri::builder().path_and_query(path).build().map_err(|_| Error::HttpRequestUriInvalid)?;
         let host = HeaderValue::from_str(&self.target.authority).map_err(|_| Error::HttpRequestUriInvalid)?;
         request.headers_mut().insert(HOST, host);
-        // Without this a body of unknown length is left out where a method mostly has none.
-        if request.body().size_hint().exact().is_none() && !request.headers().contains_key(CONTENT_LENGTH) {
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
         let most = self.most;
         let request = request.map(|body| Capped { body, left: most, excess: Error::HttpRequestBodySize });
 

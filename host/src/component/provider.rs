@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract::{
-    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, Output, Plugin,
+    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output, Plugin,
     PluginInfo, Provider, ProviderName,
 };
 
@@ -73,10 +73,8 @@ impl ComponentProvider {
             if told.names.is_none() {
                 return Err(LaunchError::Undescribed(error));
             }
-            // It broke off at the first that is left. Of the others it may still tell.
-            let broken = if tries_left == 0 { usize::MAX } else { 1 };
-            for name in told.left().into_iter().take(broken) {
-                told.descriptors.insert(name, Err(error.again()));
+            if told.broke_off(&error, tries_left) {
+                break;
             }
         }
         let Told { names, repeated, mut descriptors, .. } = lock(&told).take();
@@ -123,6 +121,25 @@ impl Told {
         self.repeated = all - names.len();
         self.names = Some(names);
         Ok(())
+    }
+
+    /// Notes why an instance broke off: at the first provider that is left. Returns whether no more is to be asked, because
+    /// all have been, the budget is spent, or no tries are left.
+    fn broke_off(&mut self, error: &CallError, tries_left: usize) -> bool {
+        let left = self.left();
+        let Some((broken, others)) = left.split_first() else { return true };
+        self.descriptors.insert(broken.clone(), Err(error.again()));
+        let is_spent = matches!(error, CallError::Limit { which: LimitName::Message, .. });
+        if tries_left > 0 && !is_spent {
+            return others.is_empty();
+        }
+        for other in others {
+            let reason =
+                || CallError::contract(format!("it was not asked: the plugin broke off at {TRIES} others"));
+            let why = if is_spent { error.again() } else { reason() };
+            self.descriptors.insert(other.clone(), Err(why));
+        }
+        true
     }
 
     /// Returns the providers of which nothing has been told.
@@ -318,5 +335,31 @@ mod tests {
         let names = ["a", "b", "a", "a"].map(str::to_owned).into();
         told.take_names(names).unwrap();
         assert_eq!((told.left(), told.repeated), (vec!["a".to_owned(), "b".to_owned()], 2));
+    }
+
+    #[test]
+    fn who_was_not_asked_is_not_blamed_for_who_broke_off() {
+        let told = || {
+            let mut told = Told::new(Budget::new(1000));
+            told.take_names(["a", "b", "c"].map(str::to_owned).into()).unwrap();
+            told
+        };
+        let why = |told: &Told, name: &str| told.descriptors[name].as_ref().unwrap_err().again();
+
+        let mut tries = told();
+        assert!(!tries.broke_off(&CallError::Gone, 1));
+        assert_eq!(tries.left(), ["b", "c"]);
+        assert!(tries.broke_off(&CallError::Gone, 0));
+        assert!(matches!(why(&tries, "b"), CallError::Gone));
+        assert!(matches!(why(&tries, "c"), CallError::Contract(_)));
+
+        let mut all = told();
+        assert!(!all.broke_off(&CallError::Gone, 3) && !all.broke_off(&CallError::Gone, 2));
+        assert!(all.broke_off(&CallError::Gone, 1));
+
+        let mut spent = told();
+        let hit = CallError::check_bytes(LimitName::Message, 2, 1).unwrap_err();
+        assert!(spent.broke_off(&hit, 3));
+        assert!(matches!(why(&spent, "c"), CallError::Limit { which: LimitName::Message, .. }));
     }
 }
