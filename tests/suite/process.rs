@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use portcullis::contract::{LaunchError, chain};
-use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, fixtures, generous};
+use portcullis::contract::{Digest, LaunchError, PluginName, PluginSpec, chain};
+use portcullis_tests::{Door, LONG, SOON, Scratch, TestHost, TestResult, assert_matches, fixtures, generous};
 use test_case::test_case;
 
 /// Returns the whole chain of why a child did not start.
@@ -67,6 +67,35 @@ async fn a_launch_that_is_dropped_leaves_nothing() -> TestResult {
         let mut host = TestHost::new(Door::Process);
         let rogue = fixtures::rogue(way, host.scratch());
         assert!(tokio::time::timeout(SOON, host.launch_file(rogue)).await.is_err(), "{way} never starts");
+    }
+    Ok(())
+}
+
+/// It was what it had to be when it was looked at first, and what runs now may be another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_is_replaced_while_it_starts_is_not_used() -> TestResult {
+    let scratch = Scratch::new()?;
+    let path = scratch.path().join("script");
+    let echo = fixtures::native("echo");
+    let replaced =
+        format!("#!/bin/sh\necho >> \"$0.new\"\nmv \"$0.new\" \"$0\"\nexec '{}'\n", echo.display());
+    for (script, is_used) in [(format!("#!/bin/sh\nexec '{}'\n", echo.display()), true), (replaced, false)] {
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let backend = fixtures::backend(Door::Process, scratch.path(), LONG);
+        let mut spec = PluginSpec::new(PluginName::new("script"), &path);
+        // Nothing is started that has another digest.
+        spec.digest = Some(Digest::from_sha256([7; 32]));
+        let Err(LaunchError::Changed { found, .. }) = generous(backend.launch_provider(spec.clone())).await
+        else {
+            return Err("it has another digest".into());
+        };
+        spec.digest = Some(found);
+        let launched = generous(backend.launch_provider(spec)).await.map(drop);
+        match is_used {
+            true => launched?,
+            false => assert_matches!(launched, Err(LaunchError::Changed { .. })),
+        }
     }
     Ok(())
 }

@@ -269,6 +269,7 @@ impl Session {
     }
 
     fn execute(&self, command: Command) -> Result<Exit, Failure> {
+        signals::unblock()?;
         raise_open_files();
         room_for_files()?;
         room_for_a_thread()?;

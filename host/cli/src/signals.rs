@@ -36,13 +36,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Starts to listen, on this thread. Until then each of these signals ends the process, unless it is blocked.
+    /// Starts to listen. Until then each of these signals ends the process.
     pub(crate) fn listen(&mut self) -> io::Result<()> {
         let listen = |kind| (!is_ignored(kind)).then(|| signal(kind)).transpose();
         self.interrupt = listen(SignalKind::interrupt())?;
         self.terminate = listen(SignalKind::terminate())?;
         self.hang_up = listen(SignalKind::hangup())?;
-        SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock()?;
         Ok(())
     }
 
@@ -72,6 +71,11 @@ impl Signals {
         }
         exit
     }
+}
+
+/// Has the signals that ask the command to end reach this thread, if they were blocked when we were started.
+pub(crate) fn unblock() -> io::Result<()> {
+    Ok(SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock()?)
 }
 
 /// Has the kernel keep the exit status of children, which it does not where SIGCHLD was ignored when we were started.

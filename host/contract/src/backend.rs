@@ -42,7 +42,8 @@ pub struct PluginSpec {
     pub name: PluginName,
     /// Its file.
     pub path: PathBuf,
-    /// The digest that the file must have; `None` accepts any content.
+    /// The digest that the file must have; `None` accepts any content. A script has to have it before and after it starts:
+    /// it is run by its path, and who may write to its directory could replace it for that moment.
     pub digest: Option<Digest>,
     /// What it may touch.
     pub grants: Grants,

@@ -157,7 +157,7 @@ fn recognise(head: &[u8]) -> Result<Form, Misfit> {
 
 /// Judges an ELF header: its byte order, and far behind that its type, its machine, and where it begins to run.
 fn elf(head: &[u8]) -> Result<(), Misfit> {
-    let [_, _, _, _, _class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1, behind @ ..] = head else {
+    let [_, _, _, _, class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1, behind @ ..] = head else {
         return Err(Misfit::Damaged);
     };
     let number = |bytes| match order {
@@ -174,9 +174,9 @@ fn elf(head: &[u8]) -> Result<(), Misfit> {
     if !machine.runs_here() {
         return Err(Misfit::Machine { machine });
     }
-    // Only a library has no place to begin at. What stands there in a file of 32 bits is part of that place, too.
-    let entry = behind.get(4..).unwrap_or_default();
-    if kind == 3 && !entry.is_empty() && entry.iter().take(4).all(|byte| *byte == 0) {
+    // Only a library has no place to begin at. That takes 8 bytes in a file of 64 bits, and 4 in one of 32.
+    let entry = behind.get(4..).and_then(|behind| behind.get(..if *class == 2 { 8 } else { 4 }));
+    if kind == 3 && entry.is_some_and(|entry| entry.iter().all(|byte| *byte == 0)) {
         return Err(Misfit::Library);
     }
     Ok(())
@@ -314,13 +314,14 @@ mod tests {
     fn a_program_for_this_machine_is_fit_and_others_are_named() {
         check(&header(1, 2, Machine::OURS.0), "fit");
         check(&header(1, 3, Machine::OURS.0), "fit");
-        let beginning_at = |place: u32| {
-            let version = [1, 0, 0, 0];
-            [&header(1, 3, Machine::OURS.0)[..], &version, &place.to_le_bytes(), &[0; 4]].concat()
+        let beginning_at = |order: u8, place: u64| {
+            let place = if order == 2 { place.to_be_bytes() } else { place.to_le_bytes() };
+            [&header(order, 3, Machine::OURS.0)[..], &[1, 0, 0, 0], &place].concat()
         };
-        check(&beginning_at(0x1040), "fit");
+        check(&beginning_at(1, 0x1040), "fit");
+        check(&beginning_at(2, 0x1040), "fit");
         check(
-            &beginning_at(0),
+            &beginning_at(1, 0),
             "it is a shared library, and no program; for a component, build with --target wasm32-wasip2",
         );
         check(&header(1, 1, Machine::OURS.0), "it is an ELF file, but no program");

@@ -1,7 +1,8 @@
 //! Serving, from the listener to the end.
 //!
-//! The end has this order. First go-plugin's own streams end, because connections cannot end before them. Then nothing
-//! more is accepted, and the socket files are removed. Calls under way have their grace, and then connections are cut.
+//! The end has this order. First the socket files are removed, so that a second request to end, upon which hosts kill,
+//! leaves none. Then go-plugin's own streams end, because connections cannot end before them. Then nothing more is
+//! accepted. Calls under way have their grace, and then connections are cut.
 //! A graceful stop alone would wait for the host to close its streams, which no host does (protocol spec 26).
 
 use std::future::pending;
