@@ -60,7 +60,7 @@ fn what_a_provider_streams_to_a_terminal_may_colour_it_and_no_more() -> TestResu
     let _nobody = screen.read_to_end(&mut shown);
     child.wait()?;
     let shown = String::from_utf8(shown)?;
-    let expected = "\u{1b}[31mred\u{1b}[0m \\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}\u{1b}[0m\r\n";
+    let expected = "\u{1b}[31mred\u{1b}[0m \\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}\r\n";
     assert!(shown.contains(expected), "{shown:?}");
     Ok(())
 }

@@ -35,7 +35,9 @@ impl Tame {
             match sequence(part) {
                 Sequence::Passes(length) => {
                     let (sequence, rest) = part.split_at(length);
-                    self.is_coloured = sequence.ends_with('m') || self.is_coloured;
+                    if sequence.ends_with('m') {
+                        self.is_coloured = !matches!(sequence, "[m" | "[0m");
+                    }
                     out.push(ESCAPE);
                     out.push_str(sequence);
                     out.push_str(&plain(rest));
@@ -124,7 +126,7 @@ mod tests {
     fn colours_and_lines_that_are_drawn_anew_pass() {
         check("10 %\r20 %\u{1b}[K\n", "10 %\r20 %\u{1b}[K\n");
         check("a\tb \u{e9}\u{1f600} /\u{8}-", "a\tb \u{e9}\u{1f600} /\u{8}-");
-        check("\u{1b}[1;31mred\u{1b}[0m\n", "\u{1b}[1;31mred\u{1b}[0m\n\u{1b}[0m");
+        check("\u{1b}[1;31mred\u{1b}[0m\n", "\u{1b}[1;31mred\u{1b}[0m\n");
         check("\u{1b}[38:5:1mred", "\u{1b}[38:5:1mred\u{1b}[0m");
     }
 
@@ -133,7 +135,7 @@ mod tests {
         check("\u{1b}[2J\u{1b}[H", "\\u{1b}[2J\\u{1b}[H");
         check("\u{1b}[?25l", "\\u{1b}[?25l");
         check("\u{1b}]52;c;aGk=\u{7}", "\\u{1b}]52;c;aGk=\\u{7}");
-        check("\u{1b}\u{1b}[m", "\\u{1b}\u{1b}[m\u{1b}[0m");
+        check("\u{1b}\u{1b}[m", "\\u{1b}\u{1b}[m");
         check("\u{9b}2J\u{202e}\u{0}", "\\u{9b}2J\\u{202e}\\u{0}");
         check("\u{1b}", "\\u{1b}");
         check("\u{1b}[1", "\\u{1b}[1");
