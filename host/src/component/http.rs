@@ -81,7 +81,9 @@ impl Egress {
         if matches!(error, Error::HttpRequestDenied) {
             let asked = format!("{scheme}://{authority}");
             let asked: &str = &shown(&asked);
-            let allow = format!("http = [{asked:?}]");
+            let mut granted: Vec<_> = self.ground.grants.http.iter().map(ToString::to_string).collect();
+            granted.push(asked.to_owned());
+            let allow = format!("http = {granted:?}");
             tracing::warn!(%plugin, asked, allow, "HTTP request denied; the plugin's table in the policy can allow it");
         } else {
             // The part before the host may be a password.
@@ -314,6 +316,13 @@ mod tests {
         };
         let denied = said("https://api.example.com:8443/path");
         assert!(denied.contains(r#"http = [\"https://api.example.com:8443\"]"#), "{denied}");
+        let mut spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
+        spec.grants.http = vec!["https://a.example".parse().unwrap()];
+        let limits = spec.limits.resolve(BackendName::Component);
+        let granted = Egress::new(Arc::new(Ground::new(&spec, limits, Vec::new(), Vec::new())));
+        let uri = Uri::from_static("https://b.example/");
+        let beside = Log::of(|| granted.refused(&uri, &Error::HttpRequestDenied)).concat();
+        assert!(beside.contains(r#"http = [\"https://a.example\", \"https://b.example\"]"#), "{beside}");
         let invalid = said("https://me:hunter2@api.example.com/path");
         assert!(invalid.contains("api.example.com") && !invalid.contains("hunter2"), "{invalid}");
         for _ in 0..100 {
