@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    Amount, AuthHandler, Backend, BackendName, CallError, Digest, Instances as Reuse, Isolation, Kind,
-    LaunchError, LimitName, PluginInfo, PluginSpec, Provider,
+    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, PluginInfo,
+    PluginSpec, Provider,
 };
 use thiserror::Error;
 use tokio::time::timeout;
@@ -70,6 +70,7 @@ use engine::{Code, Engines};
 use guest::{Function, Interface};
 use homes::{Compilation, Homes};
 use instances::Instances;
+use limit::LimitHit;
 use load::Source;
 use provider::ComponentProvider;
 use state::{Ground, open_directories};
@@ -318,16 +319,15 @@ impl Backend for ComponentBackend {
     }
 }
 
-/// Waits for what a component says of itself no longer than for a call.
+/// Waits for what a component says of itself no longer than for a call. Only here is it known when compiling has ended and
+/// the component begins; whoever waits for the whole launch gives it minutes.
 async fn within<T>(
     wall: Option<Duration>,
     launch: impl Future<Output = Result<T, LaunchError>>,
 ) -> Result<T, LaunchError> {
     let Some(wall) = wall else { return launch.await };
-    timeout(wall, launch).await.unwrap_or_else(|_elapsed| {
-        let (which, asked, allowed) = (LimitName::Wall, Amount::Unknown, Amount::Time(wall));
-        Err(LaunchError::Undescribed(CallError::Limit { which, asked, allowed }))
-    })
+    let launched = timeout(wall, launch).await;
+    launched.unwrap_or_else(|_elapsed| Err(LaunchError::Undescribed(LimitHit::wall(wall).into())))
 }
 
 /// A component that was found fit to run.

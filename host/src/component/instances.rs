@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portcullis_contract::{Amount, Call, CallError, Instances as Reuse, LimitName, StopReason, chain};
+use portcullis_contract::{Call, CallError, Instances as Reuse, StopReason, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
@@ -22,6 +22,7 @@ use crate::component::ending::Watch;
 use crate::component::engine::Class;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
+use crate::component::limit::LimitHit;
 use crate::component::state::{Errand, Ground, Reader, State};
 use crate::lock::lock;
 
@@ -284,11 +285,11 @@ impl Instances {
         let whom = lock(&ahead.whom).clone();
         let deadline = self.end_of_wall();
         let prepared = self.prepare_in(place, whom, deadline);
-        let live = match deadline {
+        let live = match self.ground.limits.wall.zip(deadline) {
             // What is given up is dropped, and its slot with it.
-            Some(deadline) => match timeout_at(deadline.into(), prepared).await {
+            Some((wall, deadline)) => match timeout_at(deadline.into(), prepared).await {
                 Ok(prepared) => prepared?,
-                Err(_elapsed) => return Err(self.past_the_wall()),
+                Err(_elapsed) => return Err(LimitHit::wall(wall).into()),
             },
             None => prepared.await?,
         };
@@ -319,11 +320,6 @@ impl Instances {
     fn end_of_wall(&self) -> Option<Instant> {
         // A wall that is too far off to compute never comes.
         self.ground.limits.wall.and_then(|wall| Instant::now().checked_add(wall))
-    }
-
-    fn past_the_wall(&self) -> CallError {
-        let allowed = self.ground.limits.wall.map_or(Amount::Unknown, Amount::Time);
-        CallError::Limit { which: LimitName::Wall, asked: Amount::Unknown, allowed }
     }
 
     /// Puts an instance into a place, unless the plugin is ending. Returns whether it did.

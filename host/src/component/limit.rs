@@ -1,5 +1,7 @@
 //! A limit that a guest went past, on its way through the engine.
 
+use std::time::Duration;
+
 use portcullis_contract::{Amount, CallError, LimitName};
 use thiserror::Error;
 
@@ -20,6 +22,11 @@ impl LimitHit {
         }
         let [asked, allowed] = [asked, allowed].map(Amount::Bytes);
         Err(Self { which, asked, allowed })
+    }
+
+    /// Says that something took longer than a call may. How long it would have taken nobody knows.
+    pub(crate) fn wall(allowed: Duration) -> Self {
+        Self { which: LimitName::Wall, asked: Amount::Unknown, allowed: Amount::Time(allowed) }
     }
 }
 
