@@ -1,7 +1,7 @@
 //! The command as a child of a test, with an environment that holds nothing of the machine's own.
 
 use std::fs::{self, File};
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
@@ -105,6 +105,23 @@ pub fn terminal() -> io::Result<(File, File)> {
     unlockpt(&person)?;
     let command = ioctl_tiocgptpeer(&person, flags)?;
     Ok((person.into(), command.into()))
+}
+
+/// Runs a command whose stdout and stderr are a terminal, and returns what that shows.
+///
+/// # Errors
+///
+/// When there is no terminal, or the command does not start.
+pub fn on_a_terminal(mut command: Command) -> io::Result<Vec<u8>> {
+    let (mut screen, terminal) = terminal()?;
+    let mut child = command.stdout(terminal.try_clone()?).stderr(terminal).spawn()?;
+    // It has the terminal as well.
+    drop(command);
+    let mut shown = Vec::new();
+    // A terminal that nobody else has ends with an error.
+    let _nobody = screen.read_to_end(&mut shown);
+    child.wait()?;
+    Ok(shown)
 }
 
 /// Returns every file below a directory.

@@ -1,7 +1,6 @@
 //! What a person sees who types `portcullis`.
 
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use portcullis_tests::{TestResult, cli, fixtures};
@@ -110,17 +109,9 @@ fn words_that_stand_for_nothing_have_an_exit_code_of_their_own() -> TestResult {
 fn who_wants_no_colours_sees_none() -> TestResult {
     let person = Person::new()?;
     let shown = |arguments: &[&str]| -> Result<Vec<u8>, std::io::Error> {
-        let (mut screen, terminal) = cli::terminal()?;
         let mut command = person.command(arguments);
-        let mut child =
-            command.env("TERM", "xterm").stdout(terminal.try_clone()?).stderr(terminal).spawn()?;
-        // It has the terminal as well.
-        drop(command);
-        let mut shown = Vec::new();
-        // A terminal that nobody else has ends with an error.
-        let _nobody = screen.read_to_end(&mut shown);
-        child.wait()?;
-        Ok(shown)
+        command.env("TERM", "xterm");
+        cli::on_a_terminal(command)
     };
     for arguments in [&["run", "--help"][..], &["run", "--fly"], &["run", "nobody"]] {
         assert!(shown(arguments)?.contains(&b'\x1b'), "{arguments:?}");

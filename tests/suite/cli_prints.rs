@@ -1,7 +1,6 @@
 //! What a person at a terminal sees of a plugin's own prints.
 
 use std::fs;
-use std::io::Read as _;
 use std::process::{Output, Stdio};
 
 use portcullis_tests::{TestResult, cli};
@@ -50,16 +49,7 @@ fn what_a_provider_streams_to_a_terminal_may_colour_it_and_no_more() -> TestResu
     let piped = person.types(&arguments)?;
     assert!(stdout(&piped).starts_with(text), "{:?}", stdout(&piped));
 
-    let (mut screen, terminal) = cli::terminal()?;
-    let mut command = person.command(&arguments);
-    let mut child = command.stdout(terminal.try_clone()?).stderr(terminal).spawn()?;
-    // It has the terminal as well.
-    drop(command);
-    let mut shown = Vec::new();
-    // A terminal that nobody else has ends with an error.
-    let _nobody = screen.read_to_end(&mut shown);
-    child.wait()?;
-    let shown = String::from_utf8(shown)?;
+    let shown = String::from_utf8(cli::on_a_terminal(person.command(&arguments))?)?;
     let expected = "\u{1b}[31mred\u{1b}[0m \\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}\r\n";
     assert!(shown.contains(expected), "{shown:?}");
     Ok(())
