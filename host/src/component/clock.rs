@@ -367,5 +367,13 @@ mod tests {
         meter.restart(Some(Duration::ZERO), None);
         let hit = run().unwrap_err().downcast::<LimitHit>().unwrap();
         assert_eq!(hit.which, LimitName::Cpu);
+
+        // Whatever another thread spent for it counts as well.
+        const HOUR: Duration = Duration::from_secs(3600);
+        meter.restart(Some(HOUR), None);
+        assert!(run().is_ok());
+        meter.add(HOUR);
+        let hit = run().unwrap_err().downcast::<LimitHit>().unwrap();
+        assert_eq!(hit.which, LimitName::Cpu);
     }
 }
