@@ -63,7 +63,11 @@
 //! Turning a Cargo feature off removes something and changes nothing else. `process` and `component` are the two
 //! backends, `http` is HTTP for components, `compile` is the compiler of components, and `rooms` is the [`Host`].
 //! Without `rooms` there is what a program needs to run a single plugin: a backend, [`supervise`] around it, and
-//! [`Narrowed`] for a host that is not our own.
+//! [`Narrowed`] for a host that is not our own. [`log_level`], [`make_private`] and [`open_regular`] are what a command
+//! line around all that needs, too.
+//!
+//! *Upstream* is scafctl, the Go program whose plugins these are; the page of [`contract`] says what the numbers behind
+//! "contract spec" are.
 
 #[cfg(feature = "rooms")]
 pub use portcullis_bundle as bundle;

@@ -130,12 +130,12 @@ async fn on_host(
     ending::printed(signals).await.map_or(ended, Ok)
 }
 
-/// Returns the value of an option. An empty one counts as none, as upstream.
+/// Returns the value of an option. An empty one counts as none, as it does upstream.
 fn said(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// Reads the value of `-o`. A wrong one ends the command with the code of any other wrong argument here, as upstream.
+/// Reads the value of `-o`. A wrong one ends the command with the code of any other wrong argument here, as it does upstream.
 fn format(text: Option<&str>) -> anyhow::Result<Format> {
     Format::parse(text, Format::Table).map_err(|Failure { problem, .. }| problem)
 }

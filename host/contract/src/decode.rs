@@ -1,8 +1,8 @@
 //! How a plugin reads the JSON that it is given, and writes what it answers.
 //!
-//! A host leaves JSON as it came; a plugin has to look into it. The errors are what it may return for that. But for those of
-//! [`Json::parse`], which are the parser's own, they say what was expected and not what was there, which may be a secret: such
-//! an error gets to a log, or to whoever asked.
+//! A host leaves JSON as it came; a plugin has to look into it, and may return the errors of that. Except for those of
+//! [`Json::parse`], which come from the parser, an error says what was expected and never what was there: that may be a
+//! secret, and the error may reach a log.
 
 use std::collections::BTreeMap;
 

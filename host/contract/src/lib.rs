@@ -9,12 +9,15 @@
 //!   and *why was it refused*;
 //! - [`Grants`] and [`Limits`] say what a plugin may touch, and how much of it.
 //!
-//! The same types are what the author of a plugin works with, by way of the SDK; for them it can be read what is in them
-//! ([`Json::decode`] and its like).
+//! Authors of plugins use the same types through the SDK; [`Json::decode`] and the methods like it read JSON into types of
+//! their own.
 //!
 //! There is no I/O here, no clock and no runtime: traits and plain types alone. With the feature
 //! `proto` the types convert to and from the messages of the wire (`From` for what leaves us,
 //! `TryFrom` for what comes in).
+//!
+//! *Upstream* is scafctl, the Go program whose plugins these are, and its plugin SDK. "Contract spec 4.7" and the like
+//! number the rules in the project's notes on them; the test that carries such a number states its rule.
 
 mod auth;
 mod backend;

@@ -6,7 +6,7 @@ pub type UnixSeconds = i64;
 /// The zero value of Go's type for times, the beginning of the year 1, as moments are counted.
 pub(crate) const GO_ZERO: UnixSeconds = -62_135_596_800;
 
-/// Reads a moment of somebody else's. The values by which languages say "no time" are none (contract spec 7.4).
+/// Reads a moment of somebody else's. `None` for the values that languages use for "no time" (contract spec 7.4).
 #[must_use]
 pub fn moment(seconds: UnixSeconds) -> Option<UnixSeconds> {
     (seconds != 0 && seconds != GO_ZERO).then_some(seconds)

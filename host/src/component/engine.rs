@@ -106,7 +106,7 @@ fn in_common(config: &mut Config) {
 
 /// Compiles for every x86-64 processor since about 2009 (x86-64-v2), and not for the one that happens to compile.
 /// What is compiled here can then run elsewhere: in a wrapped file, or from a home directory that machines share.
-/// Guests' own loops lose next to nothing by it (spec of the single file, section 1).
+/// Guests' own loops lose next to nothing by it.
 #[cfg(all(feature = "compile", target_arch = "x86_64"))]
 fn for_any_processor(config: &mut Config) {
     let target =

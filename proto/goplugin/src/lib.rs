@@ -37,6 +37,9 @@
 //!   old limit.
 //!
 //! Only Linux is supported so far: parent-death signals and pidfds keep children from outliving us.
+//!
+//! "Protocol spec 26" and the like number the rules in the project's notes on go-plugin, and "P-63" the items of their
+//! checklist; the test that carries such a number states its rule.
 
 pub mod log;
 pub mod timeout;

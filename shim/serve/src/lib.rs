@@ -22,7 +22,7 @@
 //!
 //! - [`Served`] describes a plugin to be served: [`run`](Served::run) is the whole of a `main`,
 //!   [`serve`](Served::serve) does the same within a runtime, [`serve_in_test`](Served::serve_in_test) beside a test.
-//! - [`Options`] change how it is served. The defaults are upstream's, except that the plugin ends with its host.
+//! - [`Options`] change how it is served. The defaults are those of scafctl's SDK, except that the plugin ends with its host.
 //! - [`Surroundings`] are what the process offers to its plugin: the host to call back, two outputs, the log, and ways
 //!   to end.
 //! - [`Outcome`] is how it ended, for `main` to return.
