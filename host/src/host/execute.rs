@@ -134,7 +134,7 @@ impl From<JudgeError> for ExecuteError {
     }
 }
 
-/// A request that was checked.
+/// A request that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// What is sent.
@@ -162,52 +162,64 @@ pub(super) async fn prepare(provider: &Arc<Registered>, run: Run) -> Result<Prep
 
 fn prepare_now(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
     let Run { input, capability, mut context, input_check, .. } = run;
-    let checked = input_check == InputCheck::Full;
+    let is_checked = input_check == InputCheck::Full;
     let input = match input {
         Some(input) => input,
-        None if checked => Json::from_text("{}"),
+        None if is_checked => Json::from_text("{}"),
         // Upstream's other path sends what it has, which is no map at all.
         None => Json::null(),
     };
-    let name = provider.name();
     let given = match text::members(input.as_str()) {
-        Ok(given) => given,
-        Err(_) if !checked && input == Json::null() => text::Members::default(),
-        // What is in a secret field is not told by its keys either.
-        Err(text::TextError::Duplicate(_)) if !provider.descriptor.sensitive_fields.is_empty() => {
-            let told = "a key is given more than once in one object; give it once";
-            return Err(RunError::Request(format!("{name}: {told}")));
-        }
-        Err(error) => return Err(RunError::Request(format!("{name}: {error}"))),
+        Err(_) if !is_checked && input == Json::null() => text::Members::default(),
+        given => given.map_err(|error| unreadable(provider, &error))?,
     };
 
-    if checked {
-        inputs::check_keys(name, provider.schema.as_ref(), &given).map_err(RunError::Request)?;
+    if is_checked {
+        inputs::check_keys(provider.name(), provider.schema.as_ref(), &given).map_err(RunError::Request)?;
     }
     let operation = inputs::operation(&given);
     let capability = choose(provider, capability.as_deref(), operation.as_deref())?;
-    let sensitive = &provider.descriptor.sensitive_fields;
-    let text = if checked {
-        let schema = provider.schema.as_ref();
-        let resolved = inputs::resolve(&input, &given, schema, sensitive, context.context.as_ref())
-            .map_err(|e| RunError::Execution(e.into()))?;
-        protect(provider, &capability, resolved.operation.as_deref()).map_err(RunError::Execution)?;
-        if let Some(schema) = schema {
-            schema
-                .judge(resolved.text.as_str(), resolved.depth, sensitive)
-                .map_err(|e| RunError::Execution(e.into()))?;
-        }
-        resolved.text
+    let input = if is_checked {
+        check(provider, &capability, &input, &given, context.context.as_ref())
     } else {
-        protect(provider, &capability, operation.as_deref()).map_err(RunError::Execution)?;
-        input
+        protect(provider, &capability, operation.as_deref()).map(|()| input)
     };
+    let input = input.map_err(RunError::Execution)?;
 
     // Upstream sends the directory with actions only (contract spec 10.4).
     context.output_directory = context.output_directory.filter(|_| capability == Capability::ACTION);
     context.mode = Some(capability.clone());
-    let request = Execute { provider: provider.advertised.clone(), input: text, context };
+    let request = Execute { provider: provider.advertised.clone(), input, context };
     Ok(Prepared { request, capability })
+}
+
+/// Says why an input is no object. What is in a secret field is not told by its keys either.
+fn unreadable(provider: &Registered, error: &text::TextError) -> RunError {
+    let name = provider.name();
+    let is_secretive = !provider.descriptor.sensitive_fields.is_empty();
+    RunError::Request(match error {
+        text::TextError::Duplicate(_) if is_secretive => {
+            format!("{name}: a key is given more than once in one object; give it once")
+        }
+        error => format!("{name}: {error}"),
+    })
+}
+
+/// Returns an input with its values resolved and coerced, if it may be sent in that capability and fits the schema.
+fn check(
+    provider: &Registered,
+    capability: &Capability,
+    input: &Json,
+    given: &text::Members<'_>,
+    context: Option<&Json>,
+) -> Result<Json, ExecuteError> {
+    let (schema, sensitive) = (provider.schema.as_ref(), &provider.descriptor.sensitive_fields);
+    let resolved = inputs::resolve(input, given, schema, sensitive, context)?;
+    protect(provider, capability, resolved.operation.as_deref())?;
+    if let Some(schema) = schema {
+        schema.judge(resolved.text.as_str(), resolved.depth, sensitive)?;
+    }
+    Ok(resolved.text)
 }
 
 /// Chooses the capability: the one that was asked for; else, for an operation that changes something, one
