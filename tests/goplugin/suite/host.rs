@@ -55,6 +55,15 @@ async fn everything(version: &str, mode: Mode) -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_status_may_have_megabytes() -> Outcome {
+    let scene = scene("1.8", Plain);
+    let (_plugin, peer) = scene.start().await?;
+    let status = peer.call::<_, ()>("Fail", 6 << 20).await.expect_err("it fails by request");
+    assert_eq!((status.code(), status.message().len()), (Code::Internal, 6 << 20)); // H-46
+    Ok(())
+}
+
 #[test_matrix(["1.8", "1.6"], [Plain, Tls, Mux, Both])]
 #[tokio::test]
 async fn everything_works_in_every_mode(version: &str, mode: Mode) -> Outcome {

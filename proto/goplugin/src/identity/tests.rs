@@ -90,32 +90,42 @@ async fn another_certificate_with_the_same_name_is_refused_in_either_role() {
     assert!(is_rejection(&error));
 }
 
+/// Go's own peers settle on TLS 1.3; a thief would not.
 #[tokio::test]
-async fn a_certificate_without_its_key_is_worth_nothing() {
+async fn a_certificate_without_its_key_is_worth_nothing_in_any_version() {
     let (host, plugin, thief) = (identity(), identity(), identity());
-    let key = provider().key_provider.load_private_key(PrivateKeyDer::from(thief.key.clone_key())).unwrap();
-    let stolen = |certificate: &CertificateDer<'static>| {
-        Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate.clone()], Arc::clone(&key))))
-    };
-    let tls = |victim: &Identity, other: &Identity| {
-        let pin = Arc::new(Pin::new(vec![other.certificate.clone()], &provider()));
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&pin) as _)
-            .with_client_cert_resolver(stolen(&victim.certificate));
-        let server = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(pin)
-            .with_cert_resolver(stolen(&victim.certificate));
-        Tls::new(client, server, ServerName::try_from(NAME).unwrap())
-    };
-    let (dialled, _) = talk(&host.trusts(&plugin), &tls(&plugin, &host)).await;
-    assert!(dialled.is_err()); // H-40
-    let (dialled, accepted) = talk(&tls(&host, &plugin), &plugin.trusts(&host)).await;
-    assert!(dialled.is_err() && accepted.is_err());
+    for version in [&version::TLS12, &version::TLS13] {
+        // Shows the certificate of the first with the key of the second, and trusts the third.
+        let tls = |shown: &Identity, owner: &Identity, other: &Identity| {
+            let key = PrivateKeyDer::from(owner.key.clone_key());
+            let key = provider().key_provider.load_private_key(key).unwrap();
+            let shown = CertifiedKey::new(vec![shown.certificate.clone()], key);
+            let shown = Arc::new(SingleCertAndKey::from(shown));
+            let pin = Arc::new(Pin::new(vec![other.certificate.clone()], &provider()));
+            let client = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::clone(&pin) as _)
+                .with_client_cert_resolver(Arc::clone(&shown) as _);
+            let server = ServerConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_client_cert_verifier(pin)
+                .with_cert_resolver(shown);
+            Tls::new(client, server, ServerName::try_from(NAME).unwrap())
+        };
+        // H-40
+        let (dialled, _) = talk(&host.trusts(&plugin), &tls(&plugin, &thief, &host)).await;
+        assert!(dialled.is_err());
+        let (dialled, accepted) = talk(&tls(&host, &thief, &plugin), &plugin.trusts(&host)).await;
+        assert!(dialled.is_err() && accepted.is_err());
+        // P-28
+        let honest = talk(&host.trusts(&plugin), &tls(&plugin, &plugin, &host)).await;
+        assert!(matches!(honest, (Ok(_), Ok(_))));
+        let honest = talk(&tls(&host, &host, &plugin), &plugin.trusts(&host)).await;
+        assert!(matches!(honest, (Ok(_), Ok(_))));
+    }
 }
 
 #[tokio::test]
@@ -139,6 +149,19 @@ fn every_launch_has_its_own() {
     let (one, other) = (identity(), identity());
     assert_ne!(one.certificate, other.certificate); // H-37
     assert_ne!(one.key.secret_pkcs8_der(), other.key.secret_pkcs8_der());
+}
+
+#[cfg(feature = "x509")]
+#[test]
+fn a_certificate_says_what_go_asks_for() {
+    let facts = crate::Certificate::from(identity().certificate).facts().unwrap();
+    // H-37, P-24
+    assert_eq!((facts.names, facts.key), (vec!["localhost".to_owned()], "ECDSA P-256".to_owned()));
+    assert!(facts.authority && facts.server && facts.client);
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    assert!(facts.not_before <= now - 30 && facts.not_before > now - 90, "{} at {now}", facts.not_before);
+    let years = (facts.not_after - now) / (365 * 24 * 60 * 60);
+    assert_eq!(years, 30);
 }
 
 #[test]

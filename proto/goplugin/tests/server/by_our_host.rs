@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::poll;
-use portcullis_goplugin::{Address, Connection, Cookie, Encryption, Launch, Serving, Sink, Stdio, Versions};
+use portcullis_goplugin::{
+    Address, Asked, Connection, Cookie, Encryption, Launch, PingError, Serving, Sink, Stdio, Versions,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -282,6 +284,22 @@ async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else(
     let both = async { tokio::join!(plugin.stop(10 * LONG), plugin.stop(Duration::ZERO)) };
     let (patient, _) = tokio::time::timeout(LONG, both).await?;
     assert_eq!(patient.to_string(), "signal: 9 (SIGKILL)");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_neither_answers_nor_ends_is_waited_for_as_long_as_was_said() -> TestResult {
+    let Scene { plugin, base, .. } = Scene::start(PLAIN, &[]).await?;
+    let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
+    kill_process(pid, Signal::STOP)?;
+
+    let short = Duration::from_millis(200);
+    let answer = tokio::time::timeout(LONG, plugin.ping(short)).await?; // H-52
+    assert!(matches!(answer, Err(PingError::TimedOut { limit }) if limit == short), "{answer:?}");
+    let ending = tokio::time::timeout(LONG, plugin.stop_and_tell(short)).await?; // H-67
+    assert_eq!((&ending.asked, ending.killed), (&Asked::Unanswered, true));
+    assert_eq!(ending.exit.to_string(), "signal: 9 (SIGKILL)");
+    assert_eq!(entries(base.path()), 0);
     Ok(())
 }
 

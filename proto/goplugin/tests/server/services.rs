@@ -190,6 +190,16 @@ async fn a_message_over_the_limit_is_refused_as_go_refuses_it() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_call_may_have_a_megabyte_of_headers() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let plugin = Plugin::start(&mut invited(directory.path(), &[]));
+    let mut request = Request::new(data(b""));
+    request.metadata_mut().insert("x-large", "x".repeat(1 << 20).parse()?);
+    PeerClient::new(plugin.connect().await).echo(request).await?; // P-40
+    Ok(())
+}
+
+#[tokio::test]
 async fn many_calls_at_once_are_served() -> TestResult {
     let directory = tempfile::tempdir()?;
     let plugin = Plugin::start(&mut invited(directory.path(), &[]));
