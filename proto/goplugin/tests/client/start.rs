@@ -110,6 +110,22 @@ async fn stdin_of_ours_leaves_the_child_in_our_group() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_file_that_we_were_started_with_is_not_the_childs() -> TestResult {
+    let scene = scene(&["serve"]);
+    let secret = tempfile::NamedTempFile::new()?;
+    rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty())?;
+    let plugin = scene.launch.start().await?;
+    let open = |process: &str| -> std::io::Result<bool> {
+        let all = fs::read_dir(format!("/proc/{process}/fd"))?;
+        Ok(all.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file == secret.path())))
+    };
+    assert_eq!((open("self")?, open(&plugin.pid().to_string())?), (true, false));
+    plugin.stop(Duration::ZERO).await;
+    scene.expect_nothing_left();
+    Ok(())
+}
+
+#[tokio::test]
 async fn nothing_of_how_we_take_signals_is_left_in_a_child() -> TestResult {
     let scene = scene(&["serve"]);
     let plugin = scene.launch.start().await?;
