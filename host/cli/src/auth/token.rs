@@ -58,7 +58,7 @@ pub(crate) struct TokenArgs {
 /// Runs the command.
 pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signals) -> Result<Exit, Failure> {
     let format = format(args.output.as_deref())?;
-    on_host(session, &args.common, None, signals, async |host| {
+    on_host(session, &args.common, Some(&args.target), None, signals, async |host| {
         let clock = Clock::start(args.timeout);
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;
@@ -67,7 +67,7 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
             .await
             .map_err(|error| failed(&handler, &clock, error, "failed to get token"))?;
         let text = if args.raw {
-            token.access_token + "\n"
+            raw(token.access_token, session.environment.stdout_is_terminal)
         } else {
             format.show(&TokenRow::new(&handler.info, &token, moment::now()))?
         };
@@ -75,6 +75,13 @@ pub(super) async fn main(session: &Session, args: TokenArgs, signals: &mut Signa
         Ok(Exit::Done)
     })
     .await
+}
+
+/// Returns a token alone on its line. A program gets every byte of it; a terminal would obey some.
+fn raw(token: String, is_terminal: bool) -> String {
+    let mut line = if is_terminal { visible_line(&token) } else { token };
+    line.push('\n');
+    line
 }
 
 fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessRequest, Failure> {
@@ -108,4 +115,16 @@ fn request(args: &TokenArgs, handler: &RegisteredHandler) -> Result<AccessReques
         hostname,
         ..AccessRequest::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_drives_a_terminal() {
+        let clearing = "tok\u{1b}[2J";
+        assert_eq!(raw(clearing.to_owned(), false), "tok\u{1b}[2J\n");
+        assert_eq!(raw(clearing.to_owned(), true), "tok\\u{1b}[2J\n");
+    }
 }

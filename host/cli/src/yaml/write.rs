@@ -214,9 +214,14 @@ fn is_blank(c: char) -> bool {
 }
 
 /// Returns whether a character stands for itself. Past the first plane none does, as upstream has it;
-/// the line breaks that only some know are escaped, too.
+/// the line breaks that only some know are escaped, too, and so is what turns a line's direction around.
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
+    matches!(c, '\n'
+        | ' '..='~'
+        | '\u{a0}'..='\u{2027}'
+        | '\u{202f}'..='\u{2065}'
+        | '\u{206a}'..='\u{fefe}'
+        | '\u{ff00}'..='\u{fffd}')
 }
 
 fn literal_lines(text: &str, indent: usize) -> String {
@@ -364,6 +369,7 @@ mod tests {
         }
         check_text("\u{1f600}", "\"\\U0001F600\"");
         check_text("a\tb\u{1b}", "\"a\\tb\\e\"");
+        check_text("\u{202e}\u{2066}", "\"\\u202E\\u2066\"");
     }
 
     #[test]
