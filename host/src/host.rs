@@ -53,7 +53,7 @@ use plugins::Plugins;
 use registry::Registry;
 pub use run::{InputCheck, Ran, Run, RunError, Sink};
 use services::IdentityError;
-pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup};
+pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, WantedBy};
 use waits::Waits;
 pub use wrapped::{KnownWrapped, Origin, Wrapped};
 

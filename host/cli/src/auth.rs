@@ -22,7 +22,7 @@ use portcullis_contract::{
 
 use crate::exit::{self, Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_aside};
-use crate::setup::{EnvArg, Personal, PluginArgs, SecretsFile, wanted_of};
+use crate::setup::{EnvArg, GrantedTo, Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
 use crate::{Session, ending, errors, profile, setup};
@@ -109,16 +109,20 @@ impl AccountArgs {
     }
 }
 
-/// Makes a host, works with it and ends it, however the work ends.
+/// Makes a host, works with the handler that was named or with all of them, and ends it, however the work ends.
 async fn on_host(
     session: &Session,
     common: &Common,
+    named: Option<&OsStr>,
     person: Option<Arc<dyn Person>>,
     signals: &mut Signals,
     work: impl AsyncFnOnce(&Host) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    let secrets = common.secrets_file.clone();
-    let secrets = secrets.map(|path| SecretsFile { path, granted_to: Kind::AuthHandler });
+    let granted_to = match named {
+        Some(_) => GrantedTo::Named(Kind::AuthHandler),
+        None => GrantedTo::AuthHandlers,
+    };
+    let secrets = common.secrets_file.clone().map(|path| SecretsFile { path, granted_to });
     let prints = (!session.quiet).then(|| Arc::new(PluginPrints) as Arc<dyn Prints>);
     let profile = common.profile();
     let environment = common.env.map(Environment::from);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::output::{Format, complain_or_end, print_or_end};
-use crate::setup::{EnvArg, Personal, PluginArgs, SecretsFile, wanted_of};
+use crate::setup::{EnvArg, GrantedTo, Personal, PluginArgs, SecretsFile, wanted_of};
 use crate::signals::Signals;
 use crate::stderr::PluginPrints;
 use crate::{Session, duration, ending, errors, inputs, path, profile, setup};
@@ -190,7 +190,7 @@ enum Ended {
 fn personal(session: &Session, args: &RunArgs, format: Format) -> Personal {
     let secrets = args.secrets_file.clone();
     Personal {
-        secrets: secrets.map(|path| SecretsFile { path, granted_to: Kind::Provider }),
+        secrets: secrets.map(|path| SecretsFile { path, granted_to: GrantedTo::Named(Kind::Provider) }),
         person: None,
         prints: (format != Format::Quiet && !session.quiet)
             .then(|| Arc::new(PluginPrints) as Arc<dyn Prints>),

@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentOptions};
 use portcullis::host::services::{Person, Services};
-use portcullis::host::{Asker, Describe, PluginSettings, PolicyLookup, ServiceFactory, Setup, Wanted};
+use portcullis::host::{Asker, Describe, PluginSettings, ServiceFactory, Setup, Wanted, WantedBy};
 use portcullis::policy::{Policy, every_secret};
 use portcullis::process::ProcessOptions;
 use portcullis::secrets::{FileStore, SecretStore};
 use portcullis::{Host, Options};
-use portcullis_contract::{Configuration, Digest, Environment, HostService, Kind, Prints, RunAs, quoted};
+use portcullis_contract::{Configuration, Environment, HostService, Kind, Prints, quoted};
 
 use crate::errors::NO_DIRECTORY;
 use crate::exit::{Exit, Failure, OrExit as _};
@@ -79,12 +79,30 @@ pub(crate) struct Personal {
     pub(crate) stdin: Option<portcullis_contract::Stdin>,
 }
 
-/// A file of secrets, and whom all of them are granted to. To plugins of the other kind, which are started
-/// only because these ask for something, it is a store like any other.
+/// A file of secrets, and whom all of them are granted to. To other plugins, which are started only because these ask
+/// for something, it is a store like any other.
 #[derive(Clone, Debug)]
 pub(crate) struct SecretsFile {
     pub(crate) path: PathBuf,
-    pub(crate) granted_to: Kind,
+    pub(crate) granted_to: GrantedTo,
+}
+
+/// Whom a file of secrets is granted to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GrantedTo {
+    /// The plugin of this kind that was named.
+    Named(Kind),
+    /// Every auth handler: none was named.
+    AuthHandlers,
+}
+
+impl GrantedTo {
+    fn includes(self, asker: &Asker<'_>) -> bool {
+        match self {
+            Self::Named(kind) => asker.kind == kind && asker.wanted_by == WantedBy::Caller,
+            Self::AuthHandlers => asker.kind == Kind::AuthHandler,
+        }
+    }
 }
 
 impl PluginArgs {
@@ -136,7 +154,8 @@ pub(crate) fn host(session: &Session, plugins: &PluginArgs, personal: &Personal)
     policy.trusted_dirs().clone_into(&mut setup.trusted);
     setup.labels = policy.labels();
     setup.descriptors = environment.cache.as_ref().map(|cache| cache.join("descriptors"));
-    setup.policy = lookup(policy, personal);
+    setup.policy = Arc::new(move |digest| PluginSettings::of(&policy, digest));
+    (setup.environment, setup.stdin) = (personal.environment, personal.stdin);
     setup.services = services(store.map(|store| Arc::new(store) as Arc<dyn SecretStore>), personal);
     setup.configuration = Configuration {
         quiet: session.quiet,
@@ -179,24 +198,13 @@ pub(crate) fn backends(session: &Session) -> Options {
     }
 }
 
-fn lookup(policy: Policy, personal: &Personal) -> PolicyLookup {
-    let (environment, stdin) = (personal.environment, personal.stdin);
-    Arc::new(move |digest: &Digest| {
-        let mut settings = PluginSettings::of(&policy, digest);
-        let RunAs { environment: own_environment, stdin: own_stdin, .. } = &mut settings.run_as;
-        *own_environment = environment.unwrap_or(*own_environment);
-        *own_stdin = stdin.unwrap_or(*own_stdin);
-        settings
-    })
-}
-
 /// Every plugin gets a host service, so that one without grants is told the same by both backends.
 fn services(store: Option<Arc<dyn SecretStore>>, personal: &Personal) -> ServiceFactory {
     let granted_to = personal.secrets.as_ref().map(|file| file.granted_to);
     let person = personal.person.clone();
     Arc::new(move |asker: &Asker<'_>| {
         let mut grants = asker.spec.grants.clone();
-        if granted_to == Some(asker.kind) {
+        if granted_to.is_some_and(|whom| whom.includes(asker)) {
             grants.secrets = every_secret();
         }
         let identity = Arc::clone(&asker.identity);
@@ -263,35 +271,26 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_a_person_types_wins_over_the_policy() {
-        let digest = Digest::from_sha256([7; 32]);
-        let text = format!("[plugin.a]\ndigests = [\"{digest}\"]\nenvironment = \"inherit\"\n");
-        let policy = Policy::parse(&text, std::path::Path::new("policy.toml")).unwrap();
-
-        let said = lookup(policy.clone(), &Personal::default())(&digest);
-        assert_eq!(said.label.as_deref(), Some("a"));
-        assert_eq!(said.run_as.environment, Environment::Inherit);
-
-        let usual = Some(Environment::Usual);
-        let said = lookup(policy, &Personal { environment: usual, ..Personal::default() })(&digest);
-        assert_eq!(said.run_as.environment, Environment::Usual);
-    }
-
     #[tokio::test]
     async fn naming_a_secrets_file_grants_it_to_whom_it_was_named_for() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "{\"x\":\"1\"}").unwrap();
-        let store = FileStore::open(file.path()).unwrap();
-        let secrets = Some(SecretsFile { path: file.path().to_owned(), granted_to: Kind::Provider });
-        let personal = Personal { secrets, ..Personal::default() };
-        let factory = services(Some(Arc::new(store)), &personal);
         let spec = PluginSpec::new(PluginName::new("p"), "/nowhere");
-        for (kind, expected) in [(Kind::Provider, true), (Kind::AuthHandler, false)] {
-            let asker = Asker { spec: &spec, kind, identity: Arc::new(Nobody) };
+        let check = async |granted_to: GrantedTo, kind, wanted_by, expected: bool| {
+            let store = FileStore::open(file.path()).unwrap();
+            let secrets = Some(SecretsFile { path: file.path().to_owned(), granted_to });
+            let factory = services(Some(Arc::new(store)), &Personal { secrets, ..Personal::default() });
+            let asker = Asker { spec: &spec, kind, wanted_by, identity: Arc::new(Nobody) };
             let host = factory(&asker).unwrap();
-            assert_eq!(host.get_secret("x").await.is_ok(), expected, "{kind}");
-        }
+            let is_granted = host.get_secret("x").await.is_ok();
+            assert_eq!(is_granted, expected, "{granted_to:?}: {kind}, {wanted_by:?}");
+        };
+        check(GrantedTo::Named(Kind::Provider), Kind::Provider, WantedBy::Caller, true).await;
+        check(GrantedTo::Named(Kind::Provider), Kind::AuthHandler, WantedBy::Plugin, false).await;
+        check(GrantedTo::Named(Kind::AuthHandler), Kind::AuthHandler, WantedBy::Caller, true).await;
+        check(GrantedTo::Named(Kind::AuthHandler), Kind::AuthHandler, WantedBy::Plugin, false).await;
+        check(GrantedTo::AuthHandlers, Kind::AuthHandler, WantedBy::Plugin, true).await;
+        check(GrantedTo::AuthHandlers, Kind::Provider, WantedBy::Caller, false).await;
     }
 
     /// A host on which nobody is logged in.

@@ -1,6 +1,7 @@
 //! Components in processes of their own: wrapped on the spot, and then run as any native plugin is.
 //!
-//! A bug in the engine, or a guest that exploits one, then costs one child and nothing else. What the component may
+//! A crash of the engine then costs one child and nothing else. (A guest that broke out of the engine would have the
+//! rights of that child, which are its user's.) What the component may
 //! touch and how much it may use is in the wrapped file and enforced by the child; what it asks of us is granted here,
 //! as always. The file is removed as soon as the child runs, or by the next such launch if the host was killed. The
 //! [`PluginInfo`](portcullis_contract::PluginInfo) of such a plugin is that of a child.

@@ -29,7 +29,7 @@ use super::handlers::RegisteredHandler;
 use super::registry::Registered;
 use super::started::Started;
 use super::wrapped::Examined;
-use super::{Host, Misfit, Rooms};
+use super::{Host, Misfit, Rooms, WantedBy};
 use crate::blocking::blocking;
 
 mod error;
@@ -179,7 +179,9 @@ impl Rooms {
             }
             Wanted::File(path, provider) => {
                 let file = look_at(path).await?;
-                self.start(&file, Kind::Provider).await?.choose_provider(provider.as_deref())
+                self.start(&file, Kind::Provider, WantedBy::Caller)
+                    .await?
+                    .choose_provider(provider.as_deref())
             }
         }
     }
@@ -212,7 +214,9 @@ impl Rooms {
             }
             Wanted::File(path, handler) => {
                 let file = look_at(path).await?;
-                self.start(&file, Kind::AuthHandler).await?.choose_handler(handler.as_deref())
+                self.start(&file, Kind::AuthHandler, WantedBy::Caller)
+                    .await?
+                    .choose_handler(handler.as_deref())
             }
         }
     }
@@ -220,7 +224,7 @@ impl Rooms {
     async fn auth_handlers(&self, describe: Describe) -> Result<FoundHandlers, FindError> {
         let KnownHandlers { files, left_out, mut failed } = self.known_handlers(describe).await?;
         for (_, file) in files {
-            if let Err(error) = self.start(&file, Kind::AuthHandler).await {
+            if let Err(error) = self.start(&file, Kind::AuthHandler, WantedBy::Caller).await {
                 failed.push(error);
             }
         }
@@ -279,7 +283,7 @@ impl Rooms {
             Ok(discover::executables(directories)?.into_iter().map(candidate).collect::<Vec<_>>())
         };
         for file in self.look(look).await? {
-            match self.start(&file, kind).await {
+            match self.start(&file, kind, WantedBy::Caller).await {
                 Ok(started) => all.push(started),
                 Err(error) => tracing::debug!(error = chain(&error), "file passed over"),
             }
@@ -431,7 +435,7 @@ impl Rooms {
     ) -> Result<Option<Located>, FindError> {
         let (offers, started) = match purpose {
             Purpose::Run => {
-                let started = self.start(&examined.file, kind).await?;
+                let started = self.start(&examined.file, kind, WantedBy::Caller).await?;
                 (started.offers(name), Some(started))
             }
             Purpose::Look => {

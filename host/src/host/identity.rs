@@ -21,7 +21,7 @@ use super::find::{Describe, FindError};
 use super::handlers::RegisteredHandler;
 use super::services::{IdentityError, IdentityService, IdentitySource};
 use super::waits::Wait;
-use super::{Rooms, sentences::quote};
+use super::{Rooms, WantedBy, sentences::quote};
 use crate::supervise::Life;
 use crate::warnings::Warnings;
 
@@ -185,7 +185,7 @@ impl Rooms {
         let file = located.map_err(not_there)?;
         // Noted before it is started, for it may ask something itself at once.
         let wait = self.waits.begin(&asker.file, &file.path).ok_or_else(circle)?;
-        let started = self.start(&file, Kind::AuthHandler).await.map_err(not_there)?;
+        let started = self.start(&file, Kind::AuthHandler, WantedBy::Plugin).await.map_err(not_there)?;
         let handler = started.handler(&name);
         let handler = handler.ok_or_else(|| IdentityError(format!("auth handler not found: {name}")))?;
         Ok((handler, wait))

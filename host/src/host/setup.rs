@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_contract::{
-    Backend, Configuration, Digest, Grants, HandlerName, HostService, Kind, Limits, PluginSpec, Prints,
-    RunAs, Settings,
+    Backend, Configuration, Digest, Environment, Grants, HandlerName, HostService, Kind, Limits, PluginSpec,
+    Prints, RunAs, Settings, Stdin,
 };
 
 use super::services::{IdentitySource, Services};
@@ -28,6 +28,10 @@ pub struct Setup {
     pub descriptors: Option<PathBuf>,
     /// Returns what a policy has for a file, by its digest.
     pub policy: PolicyLookup,
+    /// What native plugins see of the environment, whatever their policies say; those that a plugin asks for excepted.
+    pub environment: Option<Environment>,
+    /// What native plugins read, whatever their policies say; those that a plugin asks for excepted.
+    pub stdin: Option<Stdin>,
     /// The labels of the policy's entries. A plugin that is called like one of them, and that no entry is for, is warned
     /// of when it starts: it may be an update, and nothing that was said of the earlier file holds.
     pub labels: Vec<String>,
@@ -72,6 +76,8 @@ impl Setup {
             trusted: Vec::new(),
             descriptors: None,
             policy: Arc::new(|_| PluginSettings::default()),
+            environment: None,
+            stdin: None,
             labels: Vec::new(),
             services: Arc::new(|asker| Some(Arc::new(Services::granted(asker, None)))),
             configuration: Configuration::default(),
@@ -105,9 +111,20 @@ pub struct Asker<'s> {
     pub spec: &'s PluginSpec,
     /// What it is started as.
     pub kind: Kind,
+    /// Who wants it to be started.
+    pub wanted_by: WantedBy,
     /// The identities of this host's auth handlers. Made for this one plugin: it starts a handler when it is first
     /// asked for, and refuses a question that would lead back to the asker.
     pub identity: Arc<dyn IdentitySource>,
+}
+
+/// Who wants a plugin to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedBy {
+    /// Whoever uses the host.
+    Caller,
+    /// Another plugin, which asks for an auth handler. What a caller grants to what they named is not for this one.
+    Plugin,
 }
 
 /// What a policy has for one plugin. The default grants nothing.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use portcullis_contract::{
     AuthHandler, Backend, BackendName, Call, CallError, Configuration, Digest, HandlerInfo, HeldBy, Kind,
-    LaunchError, Limits, PluginInfo, PluginSpec, Provider, chain,
+    LaunchError, Limits, PluginInfo, PluginSpec, Provider, RunAs, chain,
 };
 use tokio::time::Instant;
 use tracing::field::display;
@@ -24,34 +24,45 @@ use super::plugins::Entry;
 use super::registry::Registered;
 use super::started::{Refused, Started, Up};
 use super::wrapped::Examined;
-use super::{Asker, Rooms};
+use super::{Asker, Rooms, WantedBy};
 use crate::lock::lock;
 use crate::supervise::{self, AuthHandlerKind, Life, PluginKind, ProviderKind, Supervised};
 use crate::warnings::Warnings;
 
 impl Rooms {
     /// Starts the plugin in a file as one of a kind, unless it is up already.
-    pub(super) async fn start(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+    pub(super) async fn start(
+        &self,
+        file: &Candidate,
+        kind: Kind,
+        wanted_by: WantedBy,
+    ) -> Result<Started, FindError> {
         let entry = self.entry(&file.path, Purpose::Run);
         if entry.up.get().is_some_and(Started::is_introduced) {
-            let started = self.bring_up(&entry, file, kind).await?;
+            let started = self.bring_up(&entry, file, kind, wanted_by).await?;
             return if self.is_stopping() { Err(FindError::Stopping) } else { Ok(started) };
         }
         drop(entry);
         let whole = file.clone();
         self.see_through(&file.path, Purpose::Run, move |rooms, entry| async move {
-            rooms.bring_up(&entry, &whole, kind).await
+            rooms.bring_up(&entry, &whole, kind, wanted_by).await
         })
         .await
     }
 
-    async fn bring_up(&self, entry: &Entry, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+    async fn bring_up(
+        &self,
+        entry: &Entry,
+        file: &Candidate,
+        kind: Kind,
+        wanted_by: WantedBy,
+    ) -> Result<Started, FindError> {
         let mut is_new = false;
         let started = entry
             .up
             .get_or_try_init(|| {
                 is_new = true;
-                self.start_anew(file, kind)
+                self.start_anew(file, kind, wanted_by)
             })
             .await?;
         // One that was up before is being stopped with the others, with their grace.
@@ -75,15 +86,20 @@ impl Rooms {
         *self.life.borrow() != Life::Up
     }
 
-    async fn start_anew(&self, file: &Candidate, kind: Kind) -> Result<Started, FindError> {
+    async fn start_anew(
+        &self,
+        file: &Candidate,
+        kind: Kind,
+        wanted_by: WantedBy,
+    ) -> Result<Started, FindError> {
         match kind {
             Kind::Provider => {
-                let (digest, plugin) = self.launch_granted::<ProviderKind>(file).await?;
+                let (digest, plugin) = self.launch_granted::<ProviderKind>(file, wanted_by).await?;
                 self.keep(&digest, &Told::of_providers(&plugin)).await;
                 Ok(self.register_providers(file, plugin))
             }
             Kind::AuthHandler => {
-                let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file).await?;
+                let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file, wanted_by).await?;
                 self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec())).await;
                 Ok(take_handlers(file, plugin))
             }
@@ -190,14 +206,15 @@ impl Rooms {
     async fn launch_granted<K: PluginKind>(
         &self,
         file: &Candidate,
+        wanted_by: WantedBy,
     ) -> Result<(Digest, Arc<Supervised<K>>), FindError> {
         let mut digest = self.digest(file).await?.digest;
-        let mut plugin = self.launch_under::<K>(file, digest).await;
+        let mut plugin = self.launch_under::<K>(file, digest, wanted_by).await;
         if let Err(LaunchError::Changed { .. }) = plugin {
             // The remembered digest was out of date, or the file was replaced just now.
             self.descriptors.forget(&file.path);
             digest = self.digest(file).await?.digest;
-            plugin = self.launch_under::<K>(file, digest).await;
+            plugin = self.launch_under::<K>(file, digest, wanted_by).await;
         }
         if let Err(LaunchError::OtherKind { .. }) = plugin {
             // A script may start another program by now. The next time, it is asked again what it offers.
@@ -215,6 +232,7 @@ impl Rooms {
         &self,
         file: &Candidate,
         digest: Digest,
+        wanted_by: WantedBy,
     ) -> Result<Supervised<K>, LaunchError> {
         let settings = (self.setup.policy)(&digest);
         if settings.label.is_none() {
@@ -228,7 +246,12 @@ impl Rooms {
             prints: self.setup.prints.clone(),
             ..PluginSpec::new(file.name.clone(), &file.path)
         };
-        let asker = Asker { spec: &spec, kind: K::KIND, identity: self.identities(file) };
+        if wanted_by == WantedBy::Caller {
+            let RunAs { environment, stdin, .. } = &mut spec.run_as;
+            *environment = self.setup.environment.unwrap_or(*environment);
+            *stdin = self.setup.stdin.unwrap_or(*stdin);
+        }
+        let asker = Asker { spec: &spec, kind: K::KIND, wanted_by, identity: self.identities(file) };
         spec.host = (self.setup.services)(&asker);
         self.launch(file, spec).await
     }

@@ -76,7 +76,7 @@ pub(super) async fn main(session: &Session, args: LoginArgs, signals: &mut Signa
     let environment = &session.environment;
     let is_there = environment.stdin_is_terminal && environment.stderr_is_terminal;
     let person = is_there.then(|| Arc::new(AtTerminal::default()) as Arc<dyn Person>);
-    on_host(session, &args.common, person, signals, async |host| {
+    on_host(session, &args.common, Some(&args.target), person, signals, async |host| {
         let clock = Clock::start(args.limit());
         let handler = find(host, &args.common, &args.target, &clock).await?;
         let request = request(&args, &handler)?;

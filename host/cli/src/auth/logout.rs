@@ -54,8 +54,8 @@ pub(super) async fn main(
     args: LogoutArgs,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
-    on_host(session, &args.common, None, signals, async |host| {
-        let target = args.target.as_deref();
+    let target = args.target.as_deref();
+    on_host(session, &args.common, target, None, signals, async |host| {
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;
         if args.all && !(args.yes || args.force || args.dry_run) {

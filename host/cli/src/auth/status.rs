@@ -52,8 +52,8 @@ pub(super) async fn main(
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
     let format = format(args.output.as_deref())?;
-    on_host(session, &args.common, None, signals, async |host| {
-        let target = args.target.as_deref();
+    let target = args.target.as_deref();
+    on_host(session, &args.common, target, None, signals, async |host| {
         let Found { handlers, time, mut failures } =
             find_some(session, host, &args.common, target, args.timeout).await?;
         let mut all = Vec::new();

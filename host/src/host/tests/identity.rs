@@ -1,7 +1,8 @@
 //! What plugins are told of who is logged in, by handlers of the same host.
 
 use portcullis_contract::{
-    Call, HandlerName, HostService, IdentityGrant, Isolation, SecretGrant, TokenRequest,
+    Call, Environment, HandlerName, HostService, IdentityGrant, Isolation, RunAs, SecretGrant, Stdin,
+    TokenRequest,
 };
 
 use super::super::failures::PAUSE;
@@ -298,4 +299,29 @@ async fn a_question_does_not_keep_a_host_that_was_dropped() {
     let mut log = house.world.log();
     log.sort();
     assert_eq!(log, ["drop a", "drop one"]);
+}
+
+#[tokio::test]
+async fn what_is_said_for_the_plugin_that_was_named_is_not_for_a_handler_that_it_asks_for() {
+    let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side"), ("one.wasm", "one")]);
+    let mut setup = host(&house).rooms.setup.clone();
+    setup.environment = Some(Environment::Inherit);
+    setup.stdin = Some(Stdin::Inherit);
+    let (services, started) = (Arc::clone(&setup.services), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&started);
+    setup.services = Arc::new(move |asker: &Asker<'_>| {
+        let RunAs { environment, stdin, .. } = asker.spec.run_as;
+        let name = asker.spec.name.to_string();
+        seen.lock().unwrap().push((name, asker.wanted_by, environment, stdin));
+        services(asker)
+    });
+    let host = Host::new(setup);
+    let asker = asker(&house, &host).await;
+    assert!(token(asker.as_ref(), "door", "").await.is_ok());
+    let side = Wanted::Named("side".to_owned());
+    assert!(host.find_auth_handler(&side, Describe::Trusted).await.is_ok());
+
+    let by_caller = |name: &str| (name.to_owned(), WantedBy::Caller, Environment::Inherit, Stdin::Inherit);
+    let by_plugin = ("a".to_owned(), WantedBy::Plugin, Environment::Usual, Stdin::Null);
+    assert_eq!(*started.lock().unwrap(), [by_caller("one"), by_plugin, by_caller("b")]);
 }
