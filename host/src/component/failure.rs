@@ -1,5 +1,9 @@
 //! Why a guest gave no answer: by its own doing, by a limit, or because the machine lacks something.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use portcullis_contract::{Amount, CallError, LimitName, StopReason};
 use rustix::io::Errno;
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
@@ -9,6 +13,25 @@ use crate::component::engine::{advice, errno};
 use crate::component::instances::Instances;
 use crate::component::limit::LimitHit;
 use crate::component::state::{Refused, State};
+
+/// The panic of something of ours that a guest called: the host service, say, or whoever takes its prints.
+#[derive(Debug, thiserror::Error)]
+#[error("the host panicked under the call: {0}")]
+struct HostPanic(String);
+
+impl HostPanic {
+    fn of(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self(text.unwrap_or("a value that is no text").to_owned())
+    }
+}
+
+/// Waits for a guest. A panic of ours, which the panic hook has reported, ends this one call, and the instance with it.
+pub(crate) async fn contained<T>(work: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(HostPanic::of(&*panic).into()))
+}
 
 impl Instances {
     /// Returns what a guest answered, or why it did not. `None` means that the plugin was ended meanwhile.
@@ -32,6 +55,9 @@ impl Instances {
         let state = store.data();
         if let Some(hit) = error.downcast_ref::<LimitHit>() {
             return hit.clone().into();
+        }
+        if let Some(panic) = error.downcast_ref::<HostPanic>() {
+            return CallError::Stopped(StopReason::Lost { reason: panic.to_string() });
         }
         let (exit, trap) = (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>());
         // A guest that is refused memory mostly gives up, by a trap or an exit, and only we know why. If it took less

@@ -20,6 +20,7 @@ use crate::component::bindings::portcullis::plugin::types::{Configuration, Plugi
 use crate::component::clock::Meter;
 use crate::component::ending::Watch;
 use crate::component::engine::Class;
+use crate::component::failure::contained;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
 use crate::component::limit::LimitHit;
@@ -138,7 +139,7 @@ impl Instances {
             }
             question(&mut live.guest).await
         };
-        let result = Watch::new(&meter, &self.ground.ending, pin!(work)).await;
+        let result = Watch::new(&meter, &self.ground.ending, pin!(contained(work))).await;
         live.guest.store.data_mut().end();
         let answer = self.outcome(result, &live.guest.store)?;
         self.put_back(live);
@@ -239,7 +240,7 @@ impl Instances {
             .map_err(|error| CallError::Stopped(StopReason::Lost { reason: chain(&error) }))?;
         State::begin(&mut store, errand, self.ground.limits.cpu);
         let result = {
-            let work = pin!(home.pre.instantiate_async(&mut store));
+            let work = pin!(contained(home.pre.instantiate_async(&mut store)));
             Watch::new(&meter, &self.ground.ending, work).await
         };
         let instance = self.outcome(result, &store)?;
@@ -309,7 +310,7 @@ impl Instances {
         State::go_on(&mut live.guest.store, errand());
         let meter = Arc::clone(&live.meter);
         let result = {
-            let work = pin!(live.guest.configure(self.configure, &name, remembered));
+            let work = pin!(contained(live.guest.configure(self.configure, &name, remembered)));
             Watch::new(&meter, &self.ground.ending, work).await
         };
         self.outcome(result, &live.guest.store)?;

@@ -31,6 +31,7 @@ impl IdentitySource for Accounts {
     }
 
     async fn identity(&self, handler: &str, scope: &str) -> Result<Option<Claims>, IdentityError> {
+        assert_ne!(scope, "nowhere", "there is no such place");
         let claims = Claims {
             issuer: format!("https://{handler}.example"),
             subject: scope.to_owned(),
@@ -255,5 +256,21 @@ async fn many_callbacks_at_once_get_their_own_answers(door: Door) -> TestResult 
         let (answer, scope) = answer?;
         assert_matches!(answer, Ok(claims) if claims["claims"]["subject"] == scope.as_str());
     }
+    Ok(())
+}
+
+/// A fault of ours, in what a plugin asks.
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_the_host_ends_one_call_and_says_so(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = keeper(&mut host).await?;
+    let identity = |scope: &str| json!({"operation": "identity", "handler": "github", "scope": scope});
+    let said = chain(&ask(&plugin, identity("nowhere")).await.expect_err("the host panics"));
+    assert!(said.contains("panic") && said.contains("there is no such place"), "{said}");
+    assert_eq!(ask(&plugin, identity("me")).await?["claims"]["subject"], "me");
     Ok(())
 }
