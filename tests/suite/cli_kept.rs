@@ -40,7 +40,7 @@ fn what_a_script_offers_is_what_it_offered_when_it_was_last_started() -> TestRes
     let person = Person::new()?;
     let own = person.path("own");
     person.has_program("plugins/scafctl-plugin-echo", format!("#!/bin/sh\nexec '{}'\n", own.display()))?;
-    for (guest, succeeds) in [("echo", true), ("keeper", false)] {
+    for (guest, succeeds) in [("echo", true), ("keeper", false), ("echo", true)] {
         let _earlier = fs::remove_file(&own);
         symlink(fixtures::native(guest), &own)?;
         let mut run = person.command(&["run", "echo", "message=hello"]);

@@ -74,6 +74,14 @@ impl Rooms {
         self.notes(move |notes| notes.get(&digest)).await
     }
 
+    /// Forgets what the plugin in a file said of itself, so that it is asked again. Returns whether there was anything to
+    /// forget: what a wrapped file says stands in it.
+    pub(super) async fn forget_what_it_told(&self, file: &Candidate, kind: Kind) -> bool {
+        let path = file.path.clone();
+        self.notes(move |notes| notes.digest(&path).is_some_and(|digest| notes.forget_kind(&digest, kind)))
+            .await
+    }
+
     /// Asks what is kept of plugins, or keeps something of them.
     pub(super) async fn notes<T: Send + 'static>(
         &self,

@@ -58,7 +58,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Providers(_) => Kind::Provider,
             Self::AuthHandlers(_) => Kind::AuthHandler,
@@ -157,11 +157,13 @@ impl Descriptors {
         Ok(digest)
     }
 
-    /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind.
-    pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) {
-        if self.get(digest).is_some_and(|told| told.kind() == kind) {
+    /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind. Returns whether it was.
+    pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) -> bool {
+        let is_known = self.get(digest).is_some_and(|told| told.kind() == kind);
+        if is_known {
             self.remove(&description_name(digest));
         }
+        is_known
     }
 
     /// Forgets which digest a path had.

@@ -3,10 +3,11 @@
 //! Looking is not running. What a plugin offers is known from an earlier run, or found out by asking it as one kind and
 //! then as the other. A name is searched for in this order:
 //!
-//! - files that are known from earlier runs;
-//! - components, asked in their sandbox;
-//! - native programs whose file has that name, started because they were asked for;
-//! - other native programs, where that was allowed.
+//! - files that are known from earlier runs to offer it, and in front of the first of them, in upstream's order of files,
+//!   what is unknown and may be asked: components, in their sandbox, and native programs whose file has that name;
+//! - if there is none, all components, then the native programs whose file has that name, then other native programs,
+//!   where that was allowed;
+//! - native programs that offered something else when they were last asked, if their file has that name.
 //!
 //! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the
 //! first in upstream's order of files wins, and the log warns of the others.
@@ -14,25 +15,23 @@
 //! A file's digest decides what it is granted. It may come from a note of how the file looked earlier; the backend
 //! checks it.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_contract::{BackendName, HandlerName, Kind, chain, visible_list};
+use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
-use super::describe::Asking;
 use super::descriptors::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::registry::Registered;
 use super::started::Started;
 use super::wrapped::Examined;
-use super::{Host, Misfit, Rooms, WantedBy};
+use super::{Host, Rooms, WantedBy};
 use crate::blocking::blocking;
 
 mod error;
+mod search;
 
 pub use error::FindError;
 
@@ -82,13 +81,6 @@ pub(super) struct KnownHandlers {
 pub(super) enum Purpose {
     Run,
     Look,
-}
-
-/// A file whose plugin offers what was searched for.
-struct Located {
-    file: Candidate,
-    /// The plugin, which is up, if the search was to run it.
-    started: Option<Started>,
 }
 
 impl Host {
@@ -290,176 +282,6 @@ impl Rooms {
         }
         Ok(all)
     }
-
-    /// Finds the file whose plugin offers something, and starts nothing that stays.
-    pub(super) async fn locate(
-        &self,
-        kind: Kind,
-        name: &str,
-        describe: Describe,
-    ) -> Result<Candidate, FindError> {
-        self.search(kind, name, describe, Purpose::Look).await.map(|located| located.file)
-    }
-
-    /// Looks for who offers something, and warns if another file could have been meant.
-    async fn search(
-        &self,
-        kind: Kind,
-        name: &str,
-        describe: Describe,
-        purpose: Purpose,
-    ) -> Result<Located, FindError> {
-        let found = self.look(discover::candidates).await?;
-        let files = found.candidates.clone();
-        let located = self.search_among(found, kind, name, describe, purpose).await?;
-        self.warn_of_others(&located.file, files, kind, name).await;
-        Ok(located)
-    }
-
-    async fn search_among(
-        &self,
-        found: discover::Found,
-        kind: Kind,
-        name: &str,
-        describe: Describe,
-        purpose: Purpose,
-    ) -> Result<Located, FindError> {
-        // Why a plugin that should offer it cannot be used: told if no other offers it.
-        let mut failure = None;
-        let mut unknown = Vec::new();
-        for file in found.candidates {
-            let mut examined = Examined::new(file);
-            match self.known_of(&examined).await {
-                Some(told) if told.offers(kind, name) => {
-                    match self.offers(&mut examined, kind, name, purpose).await {
-                        Ok(Some(located)) => return Ok(located),
-                        Ok(None) => {}
-                        Err(error) => {
-                            tracing::debug!(error = chain(&error), "file passed over");
-                            failure = failure.or(Some(error));
-                        }
-                    }
-                }
-                Some(_) => {}
-                None => unknown.push(examined),
-            }
-        }
-        // Components first. Most plugins are called like what they offer, so asking by name first asks the fewest.
-        unknown.sort_by_key(|Examined { file, .. }| {
-            (file.backend != BackendName::Component, !file.is_meant_by(name))
-        });
-        let (mut left_out, mut unasked) = (Vec::new(), Vec::new());
-        for mut examined in unknown {
-            let is_meant = examined.file.is_meant_by(name);
-            if !is_meant && self.asking(&examined, describe).await == Asking::Forbidden {
-                left_out.push(examined.file.path);
-                continue;
-            }
-            // A file's name proves nothing: a plugin is granted something only after it said that it offers this.
-            let (offered, should_have_it) = match self.offers(&mut examined, kind, name, Purpose::Look).await
-            {
-                Ok(Some(_)) => (self.offers(&mut examined, kind, name, purpose).await, true),
-                // It says so itself, and nothing more.
-                Err(undescribed @ FindError::Undescribed { .. }) => (Err(undescribed), true),
-                looked => (looked, is_meant),
-            };
-            match offered {
-                Ok(Some(located)) => return Ok(located),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "file passed over");
-                    if should_have_it || matches!(error, FindError::Stopping) {
-                        failure = failure.or(Some(error));
-                    } else {
-                        unasked.push(chain(&error));
-                    }
-                }
-            }
-        }
-        for Misfit { path, reason } in found.misfits {
-            if Candidate::new(path.clone(), BackendName::Component).is_meant_by(name) {
-                failure = failure.or(Some(FindError::Misfit { path, reason }));
-            }
-        }
-        if failure.is_none() && !unasked.is_empty() {
-            let errors = visible_list(unasked.iter());
-            tracing::warn!(%kind, name, errors, "plugins that may offer it could not be asked");
-        }
-        Err(failure.unwrap_or_else(|| self.nobody(kind, name, left_out)))
-    }
-
-    /// Says that nobody in the directories offers something.
-    fn nobody(&self, kind: Kind, name: &str, left_out: Vec<PathBuf>) -> FindError {
-        FindError::nobody(kind, name, Vec::new(), left_out, Some(self.setup.directories.clone()))
-    }
-
-    /// Warns of files that were passed over though they have the name, too: any component may claim that of another
-    /// plugin. Of a file that nobody has asked, its own name counts. A link to the one that answers is no other.
-    async fn warn_of_others(&self, answers: &Candidate, mut files: Vec<Candidate>, kind: Kind, name: &str) {
-        if let [_] = files[..] {
-            return;
-        }
-        let (answers_at, wanted) = (answers.path.clone(), name.to_owned());
-        let others = self.notes(move |notes| {
-            let answering = inode(&answers_at);
-            files.retain(|file| inode(&file.path) != answering);
-            files.retain(|file| match notes.digest(&file.path).and_then(|digest| notes.get(&digest)) {
-                Some(told) => told.offers(kind, &wanted),
-                None => file.is_meant_by(&wanted),
-            });
-            files
-        });
-        let others: Vec<_> = others.await.iter().map(|file| file.path.display().to_string()).collect();
-        if !others.is_empty() {
-            let (file, passed_over) = (answers.path.display(), others.join(", "));
-            tracing::warn!(%kind, name, %file, %passed_over, "several plugins may have this name, and one answers");
-        }
-    }
-
-    /// Returns what is known of a file without asking anybody.
-    async fn known_of(&self, examined: &Examined) -> Option<Told> {
-        let path = examined.file.path.clone();
-        match self.notes(move |notes| notes.get(&notes.digest(&path)?)).await {
-            kept @ Some(_) => kept,
-            None => self.genuinely_wrapped(examined).await?.told(),
-        }
-    }
-
-    /// Returns a file if its plugin offers something.
-    async fn offers(
-        &self,
-        examined: &mut Examined,
-        kind: Kind,
-        name: &str,
-        purpose: Purpose,
-    ) -> Result<Option<Located>, FindError> {
-        let (offers, started) = match purpose {
-            Purpose::Run => {
-                let started = self.start(&examined.file, kind, WantedBy::Caller).await?;
-                (started.offers(name), Some(started))
-            }
-            Purpose::Look => {
-                let mut known = self.digest(&examined.file).await?;
-                let told = self.described(examined, &mut known, Asking::Allowed, kind).await?;
-                let offers = told.as_ref().is_some_and(|told| told.offers(kind, name));
-                if kind == Kind::Provider
-                    && !offers
-                    && let Some(why) = told.as_ref().and_then(|told| told.failure_of(name))
-                {
-                    let (plugin, name) = (examined.file.name.clone(), name.to_owned());
-                    return Err(FindError::Undescribed { plugin, name, reason: why.to_owned() });
-                }
-                (offers, None)
-            }
-        };
-        Ok(offers.then(|| Located { file: examined.file.clone(), started }))
-    }
-}
-
-/// Returns what is the same for all paths to a file; nothing for one that is gone.
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    let about = fs::metadata(path).ok()?;
-    Some((about.dev(), about.ino()))
 }
 
 /// Looks at one file that was named.

@@ -335,3 +335,17 @@ async fn what_is_logged_of_a_start_stands_in_the_span_of_who_asked_for_it() {
     let seen = std::mem::take(&mut *spans.0.lock().unwrap());
     assert_eq!(seen, [("portcullis::host::discover", asked), ("portcullis::host::start", asked)]);
 }
+
+/// As of two builds of one plugin in two directories, the first of which was just made.
+#[tokio::test]
+async fn what_is_unknown_and_comes_first_is_asked_before_what_is_known_is_used() {
+    let house = House::new(&[("z-one", "one")]);
+    assert!(house.run(&house.host(), "one").await.is_ok());
+    house.launches();
+
+    house.write("a-two", "two");
+    house.write("b.wasm", "three");
+    house.write("y-one", "one two");
+    assert!(house.run(&house.host(), "one").await.is_ok());
+    assert_eq!(house.launches(), ["launch b", "launch y-one", "launch y-one"]);
+}
