@@ -127,7 +127,7 @@ mod peers {
     };
     use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous};
 
-    use crate::person::{Person, answer, stderr};
+    use crate::person::{Person, answer, fails, stderr};
 
     /// Contract spec 4.7: what an older plugin lacks, its host does without.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,6 +166,20 @@ mod peers {
         let schema: serde_json::Value = serde_json::from_str(schema.as_str())?;
         assert_eq!(schema["type"], "object");
         assert!(schema["properties"].is_object(), "{schema}");
+        Ok(())
+    }
+
+    /// As of an exception in a plugin in another language.
+    #[test]
+    fn what_a_plugins_library_refuses_is_told_as_it_is_upstream() -> TestResult {
+        let person = Person::new()?;
+        person.has_peer("acrobat")?;
+        let run = ["run", "./plugins/acrobat", "--provider", "acrobat", "operation=break", "message=no"];
+        let status = "rpc error: code = Unknown desc = no";
+        let streamed = format!("provider execution failed: acrobat: stream receive error: {status}\n");
+        fails(&person.types(&run)?, 1, &streamed);
+        let whole = person.types(&[&run[..], &["--no-stream"]].concat())?;
+        fails(&whole, 1, &format!("provider execution failed: acrobat: {status}\n"));
         Ok(())
     }
 

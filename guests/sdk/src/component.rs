@@ -117,7 +117,7 @@ impl From<Error> for wit::PluginError {
     fn from(error: Error) -> Self {
         match error {
             Error::Unimplemented => Self::Unimplemented,
-            Error::Refused(Refusal { message, exit_code, diagnostics }) => {
+            Error::Refused(Refusal { message, exit_code, diagnostics, .. }) => {
                 Self::Failed(wit::Failure { message, exit_code, diagnostics: all(diagnostics) })
             }
         }

@@ -77,7 +77,7 @@ fn answer<T>(
         return Ok(Answer(Ok(value(diagnostics)?)));
     }
     let exit_code = (exit_code != 0).then_some(exit_code);
-    Ok(Answer(Err(Refusal { message: error, exit_code, diagnostics })))
+    Ok(Answer(Err(Refusal { message: error, exit_code, diagnostics, by_library: false })))
 }
 
 impl<T: Default> Answer<T> {

@@ -85,6 +85,7 @@ impl fmt::Display for FailedCall {
         match &self.error {
             CallError::Refused(refusal) => match refusal.error_diagnostics() {
                 Some(diagnostics) => write!(f, "{provider}: {diagnostics}"),
+                None if refusal.by_library => write!(f, "{provider}: {}", refusal.message),
                 None => write!(f, "{provider}: provider execution failed: {}", refusal.message),
             },
             _ => f.write_str(provider),

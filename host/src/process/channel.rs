@@ -206,7 +206,9 @@ impl<C: Client> Pending<C> {
             Meaning::Garbled => return CallError::contract(sentence(&status)),
             Meaning::Broken => return self.broken(status).await,
             // One that comes before our deadline is the plugin's own, for something else.
-            Meaning::Late | Meaning::Refused => CallError::Refused(Refusal::new(sentence(&status))),
+            Meaning::Late | Meaning::Refused => {
+                CallError::Refused(Refusal { by_library: true, ..Refusal::new(sentence(&status)) })
+            }
         };
         self.settle(error).await
     }
@@ -266,8 +268,9 @@ pub(super) fn or_nothing_to_do(answer: Result<(), CallError>) -> Result<(), Call
 /// Puts upstream's words before a status that ended a stream.
 pub(super) fn in_stream(words: &str, error: CallError) -> CallError {
     match error {
-        CallError::Refused(Refusal { message, .. }) => {
-            CallError::Refused(Refusal::new(format!("{words}: {message}")))
+        CallError::Refused(refusal) => {
+            let message = format!("{words}: {}", refusal.message);
+            CallError::Refused(Refusal { message, ..refusal })
         }
         other => other,
     }

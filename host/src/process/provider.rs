@@ -18,7 +18,7 @@ use portcullis_proto as proto;
 use tonic::Streaming;
 
 use super::Started;
-use super::channel::{Budget, Channel, Pending, ProviderClient, or_nothing_to_do};
+use super::channel::{Budget, Channel, Pending, ProviderClient, in_stream, or_nothing_to_do};
 use super::host_service::HostDoor;
 use super::state::Child;
 
@@ -197,6 +197,9 @@ impl Provider for ProcessProvider {
     }
 }
 
+/// What upstream puts before a status that ends a stream, even if nothing came before it.
+const BROKEN: &str = "stream receive error";
+
 /// Where a streaming execution stands.
 enum Running {
     /// Nothing was sent.
@@ -228,7 +231,7 @@ impl Running {
                             let progress = Progress::new(provider, pending.output_limit());
                             Self::Answering { pending, items: Box::new(items), progress }
                         }
-                        Err(error) => return Some((Err(error), Self::Over)),
+                        Err(error) => return Some((Err(in_stream(BROKEN, error)), Self::Over)),
                     }
                 }
                 Self::Answering { pending, mut items, mut progress } => match items.message().await {
@@ -241,7 +244,7 @@ impl Running {
                     },
                     Ok(None) => return Some((Ok(Chunk::Result(progress.end())), Self::Over)),
                     Err(status) => {
-                        let error = pending.failed_stream("stream receive error", status).await;
+                        let error = pending.failed_stream(BROKEN, status).await;
                         return Some((Err(error), Self::Over));
                     }
                 },

@@ -64,6 +64,12 @@ func (Plain) Stop(context.Context, string) error { return nil }
 // ErrNoStreaming is returned by ExecuteStream of a provider that cannot stream.
 var ErrNoStreaming = errors.New("streaming execution not supported")
 
+// Breakdown is the error of an execution that goes on the wire as a status, as libraries in other languages
+// make one of an exception.
+type Breakdown string
+
+func (b Breakdown) Error() string { return string(b) }
+
 // UnknownProvider is the error for a name that the plugin does not know.
 func UnknownProvider(name string) error { return errors.New("unknown provider: " + name) }
 

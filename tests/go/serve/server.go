@@ -78,6 +78,9 @@ func (s *server) ExecuteProvider(
 	}
 	ctx = context.WithValue(s.withHost(ctx), requestKey{}, request)
 	output, err := s.plugin.Execute(ctx, wire.GetProviderName(), input)
+	if broken := breakdown(err); broken != nil {
+		return nil, broken
+	}
 	return answer(output, err), nil
 }
 
@@ -95,8 +98,19 @@ func (s *server) ExecuteProviderStream(
 	switch {
 	case errors.Is(err, ErrNoStreaming):
 		return status.Error(codes.Unimplemented, ErrNoStreaming.Error())
+	case breakdown(err) != nil:
+		return breakdown(err)
 	case err != nil:
 		forward.send(Chunk{Err: err})
+	}
+	return nil
+}
+
+// breakdown returns the status of a [Breakdown], and nil for every other error.
+func breakdown(err error) error {
+	var broken Breakdown
+	if errors.As(err, &broken) {
+		return status.Error(codes.Unknown, broken.Error())
 	}
 	return nil
 }

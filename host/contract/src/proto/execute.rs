@@ -383,7 +383,7 @@ mod tests {
     fn refusal() -> Refusal {
         let diagnostic =
             Diagnostic { severity: Severity::Warning, summary: "w".to_owned(), ..Default::default() };
-        Refusal { message: "no".to_owned(), exit_code: None, diagnostics: vec![diagnostic] }
+        Refusal { diagnostics: vec![diagnostic], ..Refusal::new("no") }
     }
 
     fn check<M, T>(contract: Answer<T>)

@@ -236,6 +236,7 @@ mod tests {
             message: "no".to_owned(),
             exit_code: Some(-7),
             diagnostics: vec![Diagnostic { severity: Severity::Error, ..Diagnostic::default() }],
+            by_library: false,
         };
         let message = proto::ExecuteProviderResponse::from(Answer(Err(refusal.clone())));
         let back = Answer::<Output>::try_from(message.clone()).expect("what leaves us can be read");

@@ -19,7 +19,7 @@ impl From<types::Failure> for Refusal {
         let types::Failure { message, exit_code, diagnostics } = from;
         // A refusal that names success names nothing; on the wire, too, 0 is "not said".
         let exit_code = exit_code.filter(|code| *code != 0);
-        let mut refusal = Self { message, exit_code, diagnostics: each(diagnostics) };
+        let mut refusal = Self { message, exit_code, diagnostics: each(diagnostics), by_library: false };
         if refusal.message.is_empty() {
             // On the wire an empty message would mean success, so there it becomes these words; here, too.
             refusal.message = refusal.error_diagnostics().unwrap_or_else(|| "no reason given".to_owned());

@@ -120,7 +120,7 @@ impl Player {
 pub(crate) fn full() -> Refusal {
     let diagnostic =
         Diagnostic { severity: Severity::Warning, summary: "flat".to_owned(), ..Diagnostic::default() };
-    Refusal { message: "not this one".to_owned(), exit_code: Some(7), diagnostics: vec![diagnostic] }
+    Refusal::new("not this one").exit_code(7).diagnostic(diagnostic)
 }
 
 /// Tells when a call is dropped.

@@ -14,6 +14,7 @@
 //	| count            |                               | {"count":n}: calls of count so far        |
 //	| fail             | message, exitCode,            | an error of just that                     |
 //	|                  | diagnostics                   |                                           |
+//	| break            | message                       | the library says so, with a status        |
 //	| stream           | chunks, size, stderrEvery,    | {"chunks":n,"bytes":n}, streamed; see     |
 //	|                  | pauseMillis                   | stream.go                                 |
 //	| stream-fail      |                               | one chunk `before the end`, then the      |
@@ -48,7 +49,7 @@
 // DescribeWhatIf answers `Would OPERATION`; nothing for quiet-what-if; the error `what-if failed` for
 // fail-what-if. ExtractDependencies returns the text of every rslvr in the inputs, the keys of an object
 // in the order of their bytes. A setting refuse makes the configuration fail with its text. The guest of
-// the same name does the same, but for fork and stream-no-result, which only a child can do.
+// the same name does the same, but for fork, break and stream-no-result, which only a child can do.
 package main
 
 import (
@@ -207,6 +208,8 @@ func (a *acrobat) perform(
 		}, nil
 	case "fail":
 		return nil, fail(&in)
+	case "break":
+		return nil, serve.Breakdown(in.Message)
 	case "stream":
 		return stream(ctx, &in, send)
 	case "stream-fail":

@@ -153,7 +153,7 @@ fn every_field_of_every_answer_survives_both_ways() {
 
 fn refusal() -> Refusal {
     let diagnostic = Diagnostic { severity: Severity::Warning, summary: text("w"), ..Default::default() };
-    Refusal { message: text("no"), exit_code: None, diagnostics: vec![diagnostic] }
+    Refusal { diagnostics: vec![diagnostic], ..Refusal::new(text("no")) }
 }
 
 #[test]
