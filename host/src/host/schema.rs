@@ -250,6 +250,9 @@ fn compile_value(mut schema: Value, extent: Extent) -> Result<Compiled, String> 
     let validator = jsonschema::options()
         .with_draft(draft)
         .should_validate_formats(false)
+        // Upstream takes them for remarks, as it does formats.
+        .without_content_encoding_support("base64")
+        .without_content_media_type_support("application/json")
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE))
         .build(&schema)

@@ -367,14 +367,24 @@ fn patterns_of_names_mean_what_they_mean_upstream_and_values_are_none() {
 }
 
 #[test]
+fn what_upstream_takes_for_a_remark_judges_nothing() {
+    let seven = |rest: &str| format!(r#"{{"$schema":"http://json-schema.org/draft-07/schema#",{rest}}}"#);
+    let encoded =
+        r#""properties":{"a":{"contentEncoding":"base64"},"b":{"contentMediaType":"application/json"}}"#;
+    check(&seven(encoded), r#"{"a":"not base64!","b":"oops"}"#, "");
+    check(r#"{"dependencies":{"a":["b"]}}"#, r#"{"a":1}"#, "");
+    assert!(judged(&seven(r#""dependencies":{"a":["b"]}"#), r#"{"a":1}"#).is_err());
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_ends() {
-    for schema in [
-        r##"{"$ref":"#"}"##,
-        r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}]}"##,
-        r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
-        r##"{"not":{"$ref":"#"}}"##,
+    for (schema, expected) in [
+        (r##"{"$ref":"#"}"##, ""),
+        (r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}]}"##, ""),
+        (r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##, ""),
+        (r##"{"not":{"$ref":"#"}}"##, "inputs: validating root: the properties do not fit"),
     ] {
-        let _ = judged(schema, r#"{"a":1}"#);
+        check(schema, r#"{"a":1}"#, expected);
     }
 }
 
