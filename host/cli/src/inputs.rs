@@ -237,7 +237,7 @@ fn content_of(file: &str) -> anyhow::Result<String> {
 }
 
 /// Says what the system said, in upstream's form.
-fn system(error: &io::Error, call: &str, file: &str) -> anyhow::Error {
+pub(crate) fn system(error: &io::Error, call: &str, file: &str) -> anyhow::Error {
     let text = error.to_string().to_lowercase();
     let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
     anyhow::anyhow!("{call} {file}: {text}")

@@ -29,8 +29,9 @@ impl Format {
     /// Reads the value of `-o`; without one, the command's default holds.
     pub(crate) fn parse(text: Option<&str>, default: Self) -> Result<Self, Failure> {
         match text {
-            None | Some("") => Ok(default),
-            Some("table" | "auto") => Ok(Self::Table),
+            None => Ok(default),
+            // An empty one is `auto`, as upstream.
+            Some("" | "table" | "auto") => Ok(Self::Table),
             Some("json") => Ok(Self::Json),
             Some("yaml") => Ok(Self::Yaml),
             Some("quiet") => Ok(Self::Quiet),
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_output_type_is_one_of_a_few() {
-        check("", Some(Format::Json));
+        check("", Some(Format::Table));
         check("json", Some(Format::Json));
         check("yaml", Some(Format::Yaml));
         check("auto", Some(Format::Table));

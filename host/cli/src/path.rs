@@ -1,10 +1,14 @@
 //! Directories, named as Go names them: by the way that led there, and not by where links lead.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::anyhow;
+use portcullis_contract::quoted;
+
+use crate::inputs::system;
 
 /// Returns whether a path is one of the directory that we are in. A shell has `PWD` be one: the way by which a person got
 /// there.
@@ -18,8 +22,23 @@ pub(crate) fn enter(directory: &Path, here: impl FnOnce() -> io::Result<PathBuf>
     let whole = whole(directory, here)?;
     // Who may not search what lies above can go down all the same, but up only by the whole name: a link leads away.
     let down = directory.is_relative() && directory.components().all(|part| part != Component::ParentDir);
-    std::env::set_current_dir(if down { directory } else { Path::new(&whole) })?;
-    Ok(whole)
+    let target = if down { directory } else { Path::new(&whole) };
+    match std::env::set_current_dir(target) {
+        Ok(()) => Ok(whole),
+        Err(error) => Err(not_entered(&error, &whole)),
+    }
+}
+
+/// Says why a directory cannot be gone to, in upstream's form.
+fn not_entered(error: &io::Error, whole: &str) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::NotADirectory => anyhow!("path {} is not a directory", quoted(whole)),
+        ErrorKind::NotFound => {
+            let why = system(error, "stat", whole);
+            anyhow!("directory {} does not exist: {why}", quoted(whole))
+        }
+        _ => system(error, "chdir", whole),
+    }
 }
 
 /// Returns a path from the root on, without `.` and `..`; what is relative starts `here`. Each `..` takes away the name

@@ -31,8 +31,8 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     exit_code: bool,
 
-    /// End with 1 if a login ends within that time, for instance 10m, or if one of them cannot tell
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    /// End with 1 if a login ends within that time, for instance 10m, or if one of them cannot tell; 0 is as good as none
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_or_zero)]
     warn_within: Option<Duration>,
 
     /// Form of the output: table, json, yaml, quiet (default: table)
@@ -43,6 +43,12 @@ pub(crate) struct StatusArgs {
     /// time, and then have one each
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
+}
+
+impl StatusArgs {
+    fn warning(&self) -> Option<Duration> {
+        self.warn_within.filter(|within| !within.is_zero())
+    }
 }
 
 /// Runs the command.
@@ -69,7 +75,7 @@ pub(super) async fn main(
         }
         // One that cannot tell does not keep the others from being shown.
         print(format.show_rows(&all)?).await?;
-        if args.exit_code || args.warn_within.is_some() {
+        if args.exit_code || args.warning().is_some() {
             // A script that asks whether all is well is not told so by silence.
             last_of(failures).await?;
         } else {
@@ -94,7 +100,7 @@ fn judge(args: &StatusArgs, all: &[StatusRow]) -> Result<Exit, Failure> {
     if args.exit_code && all.iter().any(|row| !row.is_authenticated()) {
         return Err(anyhow!("one or more auth handlers are not authenticated").into());
     }
-    if let Some(within) = args.warn_within {
+    if let Some(within) = args.warning() {
         let seconds = i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
         let end = moment::now().saturating_add(seconds);
         if all.iter().any(|row| row.ends_before(end)) {

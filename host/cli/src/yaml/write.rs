@@ -122,7 +122,7 @@ impl Writer<'_, '_> {
                 Some(text) => text,
                 None => return,
             },
-            Node::Object(keys) => match self.enter(id, keys, Place::Field(indent), place) {
+            Node::Object(keys) => match self.enter(id, self.distinct(&keys), Place::Field(indent), place) {
                 Some(text) => text,
                 None => return,
             },
@@ -131,6 +131,14 @@ impl Writer<'_, '_> {
             self.out.push(' ');
         }
         self.out.push_str(&text);
+    }
+
+    /// Returns the keys of an object, of equal ones the last alone: YAML has each key once.
+    fn distinct(&self, keys: &[Id]) -> Vec<Id> {
+        let name = |key: &Id| self.document.field(*key).0.text();
+        let followed = keys.iter().zip(keys.iter().skip(1).map(Some).chain([None]));
+        let last = followed.filter(|(key, next)| next.is_none_or(|next| name(next) != name(key)));
+        last.map(|(key, _)| *key).collect()
     }
 
     /// Opens a list or an object, to be written line by line; returns it as text where that would be too deep or too long.
@@ -322,6 +330,12 @@ mod tests {
         let again = super::super::to_json(&yaml).unwrap();
         let parse = |text: &str| Document::parse(text).unwrap().to_pretty();
         assert_eq!(parse(&again), document.to_pretty(), "{yaml}");
+    }
+
+    #[test]
+    fn of_keys_that_are_equal_the_last_is_written() {
+        let document = Document::parse(r#"{"b":1,"a":2,"b":{"c":3,"\u0063":4}}"#).unwrap();
+        assert_eq!(from_json(&document), "a: 2\nb:\n    c: 4\n\n");
     }
 
     #[test]
