@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead as _, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -99,7 +99,8 @@ pub(crate) enum CompileError {
 impl Worker {
     /// Compiles a component into a file. Dropping the future ends the worker.
     pub(crate) async fn compile(&self, wasm: &[u8], into: &File) -> Result<(), CompileError> {
-        let start = |source| CompileError::Start { program: self.program.clone(), source };
+        let start =
+            |source| CompileError::Start { program: self.program.clone(), source: self.explained(source) };
         let into = into.try_clone().map_err(start)?;
         #[expect(
             clippy::disallowed_methods,
@@ -112,6 +113,15 @@ impl Worker {
         match timeout(WALL, converse(&mut child, wasm)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(CompileError::TooSlow),
+        }
+    }
+
+    /// Says so if the worker is not found because /proc is not there, in which a program finds itself.
+    fn explained(&self, error: io::Error) -> io::Error {
+        let in_proc = self.program.starts_with("/proc") && !Path::new("/proc/self").exists();
+        match error.kind() {
+            io::ErrorKind::NotFound if in_proc => io::Error::new(error.kind(), "/proc is not there"),
+            _ => error,
         }
     }
 }

@@ -8,7 +8,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};
+use std::mem::MaybeUninit;
 use std::process::ExitCode;
+use std::ptr::null_mut;
 use std::time::SystemTime;
 
 use portcullis_contract::{Kind, visible_line};
@@ -26,6 +28,7 @@ use own::{Own, Refusal};
 /// The one place that reads arguments and environment.
 fn main() -> ExitCode {
     share_heaps();
+    unblock_signals();
     raise_open_files();
     outlive_large_files();
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -52,6 +55,22 @@ fn share_heaps() {
     #[expect(unsafe_code, reason = "a setting of the allocator has no safe form")]
     // SAFETY: the call takes two numbers, and is made before there is another thread.
     let _set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+}
+
+/// Has the signals that we rely on reach us, if whoever started us has blocked them: SIGTERM, by which hosts end us, and
+/// those by which the engine learns of a guest's traps. A blocked one of these would end the process.
+fn unblock_signals() {
+    let needed = [libc::SIGTERM, libc::SIGILL, libc::SIGSEGV, libc::SIGFPE, libc::SIGBUS];
+    let mut all = MaybeUninit::uninit();
+    #[expect(unsafe_code, reason = "what signals do has no safe form")]
+    // SAFETY: the set is made before it is used, and there is no other thread yet.
+    unsafe {
+        libc::sigemptyset(all.as_mut_ptr());
+        for signal in needed {
+            libc::sigaddset(all.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, all.as_ptr(), null_mut());
+    }
 }
 
 /// Has a file that a component makes larger than `ulimit -f` fail like a full disk, instead of ending us by SIGXFSZ.

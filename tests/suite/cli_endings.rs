@@ -267,23 +267,57 @@ fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult
     Ok(())
 }
 
-/// As a program starts others that reads its own signals from a descriptor.
-#[test]
+/// Has a command start with every signal blocked, as a program starts others that reads its own from a descriptor.
 #[expect(unsafe_code, reason = "what a child blocks has no safe form")]
-fn a_signal_that_a_command_was_started_to_block_ends_it() -> TestResult {
-    let person = Person::new()?;
-    person.has_guest("acrobat")?;
-    let mut run = person.command(&ENDLESS);
+fn deafened(mut command: Command) -> Command {
     // SAFETY: these are two system calls, between fork and exec, and the set is filled before it is used.
     unsafe {
-        run.pre_exec(|| {
+        command.pre_exec(|| {
             let mut all = MaybeUninit::uninit();
             libc::sigfillset(all.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
             Ok(())
         });
     }
-    assert_eq!(cli::end_by(Signal::TERM, begun(run)?)?, Some(143));
+    command
+}
+
+#[test]
+fn a_signal_that_a_command_was_started_to_block_ends_it() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    assert_eq!(cli::end_by(Signal::TERM, begun(deafened(person.command(&ENDLESS)))?)?, Some(143));
+    Ok(())
+}
+
+/// The engine learns of a trap by a signal. If that is blocked, the kernel ends the process.
+#[test]
+fn a_trap_is_told_by_who_was_started_to_block_every_signal() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    let trap = ["operation=panic", "message=oh dear"];
+    let own = deafened(person.command(&[&["run", "acrobat"][..], &trap].concat())).output()?;
+    fails(&own, 1, "oh dear");
+
+    // A wrapped file has to see to it itself.
+    person.has_wrapped("acrobat", "plugins/plugin", "")?;
+    let deafening = fixtures::rogue("deafened", &person.path("plugins")).display().to_string();
+    let run = ["run", &deafening, "--provider", "acrobat"];
+    fails(&person.types(&[&run[..], &trap].concat())?, 1, "oh dear");
+    Ok(())
+}
+
+/// Nobody may ever write to it. As the first process of a container a command has to listen: the kernel then ends it by
+/// no signal that it does not take.
+#[test]
+fn a_command_that_waits_for_its_inputs_takes_signals() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    cli::make_pipe(&person.path("in.json"))?;
+    let run = person.command(&["run", "echo", "@in.json"]).stdout(Stdio::null()).spawn()?;
+    // Opened once somebody reads.
+    let _writer = fs::OpenOptions::new().write(true).open(person.path("in.json"))?;
+    assert_eq!(cli::end_by(Signal::TERM, run)?, Some(143));
     Ok(())
 }
 

@@ -11,7 +11,9 @@ use std::process::{Output, Stdio};
 use portcullis::component::FINGERPRINT;
 use portcullis_tests::{TestResult, fixtures};
 
-use crate::kernel::{forbid_memory_files, forbid_new_code, forbid_what_is_new};
+use crate::kernel::{
+    forbid_exclusive_names, forbid_memory_files, forbid_new_code, forbid_what_is_new, without_privileges,
+};
 use crate::person::{Person, answer, fails, say_hi, stderr};
 
 /// For each memory the engine reserves a little more than 4 GiB, and for a pool of them many times as much.
@@ -86,6 +88,47 @@ fn where_what_is_new_is_refused_native_plugins_run() -> TestResult {
     let mut command = person.command(&say_hi(&native));
     // SAFETY: it makes two system calls, between fork and exec.
     unsafe { command.pre_exec(forbid_what_is_new) };
+    answer(&command.output()?);
+    Ok(())
+}
+
+/// As on file systems of networks and FUSE, some of which can only replace.
+#[test]
+#[expect(unsafe_code, reason = "what a child may ask for has no safe form")]
+fn where_no_name_can_be_taken_only_if_it_is_free_files_are_written_all_the_same() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let run = |arguments: &[&str]| {
+        let mut command = person.alone(arguments);
+        // SAFETY: it makes two system calls, between fork and exec.
+        unsafe { command.pre_exec(forbid_exclusive_names) };
+        command.output()
+    };
+    let wrap = ["wrap", "plugins/echo.wasm", "-o", "wrapped"];
+    let wrapped = run(&wrap)?;
+    assert!(wrapped.status.success() && !stderr(&wrapped).contains("cache"), "{}", stderr(&wrapped));
+    answer(&run(&say_hi("./wrapped"))?);
+    fails(&run(&wrap)?, 3, "exists");
+    assert!(person.path("data/component-cache.key").exists());
+    Ok(())
+}
+
+/// One that takes from the owner the right to enter, which only matters to whom the kernel does not let in anyway.
+#[test]
+#[expect(unsafe_code, reason = "what a child is allowed has no safe form")]
+fn under_any_umask_a_component_runs_in_a_process_of_its_own() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let policy = person.has_policy(&fixtures::guest("echo"), "isolation = \"process\"")?;
+    let mut command = person.alone(&[&say_hi("./plugins/echo.wasm")[..], &["--policy", &policy]].concat());
+    // SAFETY: it makes system calls alone, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::umask(0o177);
+            without_privileges();
+            Ok(())
+        });
+    }
     answer(&command.output()?);
     Ok(())
 }

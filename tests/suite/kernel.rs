@@ -51,6 +51,18 @@ pub(crate) fn forbid_memory_files() -> io::Result<()> {
     ])
 }
 
+/// Has the kernel refuse to give a file a name only if that is free, as file systems of networks and FUSE do.
+pub(crate) fn forbid_exclusive_names() -> io::Result<()> {
+    filter([
+        step(LOAD, CALL, 0, 0),
+        step(EQUALS, number(libc::SYS_renameat2)?, 2, 0),
+        step(EQUALS, number(libc::SYS_linkat)?, 1, 0),
+        step(EQUALS, number(libc::SYS_link)?, 0, 1),
+        step(ANSWER, REFUSED, 0, 0),
+        step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ])
+}
+
 /// Has the kernel kill whoever is about to change the mode of a file that it has open.
 pub(crate) fn die_of_changing_modes() -> io::Result<()> {
     filter([
@@ -59,6 +71,17 @@ pub(crate) fn die_of_changing_modes() -> io::Result<()> {
         step(ANSWER, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
         step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
     ])
+}
+
+/// Takes from root the right to read and to enter what its mode forbids. Who is not root does not have it.
+#[expect(unsafe_code, reason = "what a process may do has no safe form")]
+pub(crate) fn without_privileges() {
+    /// To do to files what their modes forbid, and to read them and search directories.
+    const CAPABILITIES: [libc::c_ulong; 2] = [1, 2];
+    for capability in CAPABILITIES {
+        // SAFETY: it is a system call that concerns this process alone.
+        let _none_to_drop = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
 }
 
 fn number(call: libc::c_long) -> io::Result<u32> {

@@ -15,10 +15,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
 use portcullis_contract::visible;
 use portcullis_goplugin::raise_open_files;
+use rustix::io::Errno;
 
 mod auth;
 mod describe;
@@ -133,7 +134,7 @@ enum Command {
     /// Execute a provider once
     Run(Box<run::RunArgs>),
     /// Log in and out with auth handlers, and use what they give
-    #[command(subcommand)]
+    #[command(subcommand, alias = "authenticate")]
     Auth(Box<auth::AuthCommand>),
     /// Make a native plugin of a component, for hosts that know no components
     Wrap(wrap::WrapArgs),
@@ -251,10 +252,7 @@ impl Session {
         logging::start(level, format, reader);
         environment.correct_pwd();
         let cwd = global.cwd.as_deref().filter(|directory| !directory.is_empty()).map(Path::new);
-        let entered = cwd.map(|directory| {
-            let entered = path::enter(directory, || environment.here());
-            entered.with_context(|| format!("--cwd: {}", directory.display()))
-        });
+        let entered = cwd.map(|directory| path::enter(directory, || environment.here()).context("--cwd"));
         let working_directory = entered.transpose()?;
         if let Some(directory) = &working_directory {
             environment.set("PWD", directory);
@@ -313,14 +311,22 @@ impl Session {
 fn room_for_files() -> anyhow::Result<()> {
     // All of them are open at once.
     let pairs: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
-    pairs.map(drop).context("no command can do with so few open files; `ulimit -n` allows more")
+    pairs.map(drop).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::MFILE | Errno::NFILE) => {
+            anyhow!(error).context("no command can do with so few open files; `ulimit -n` allows more")
+        }
+        _ => anyhow!(error).context("no command can do without pairs of sockets"),
+    })
 }
 
 /// Fails if no thread can be started.
 fn room_for_a_thread() -> anyhow::Result<()> {
     let thread = thread::Builder::new().spawn(|| ());
-    let thread = thread
-        .context("no command can do without a second thread; `ulimit -u` or `ulimit -v` may allow one")?;
+    let thread = thread.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::AGAIN | Errno::NOMEM) => anyhow!(error)
+            .context("no command can do without a second thread; `ulimit -u` or `ulimit -v` may allow one"),
+        _ => anyhow!(error).context("no command can do without a second thread"),
+    })?;
     // What it does cannot panic.
     let _ended = thread.join();
     Ok(())

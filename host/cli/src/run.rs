@@ -53,7 +53,7 @@ pub(crate) struct RunArgs {
     provider: Option<String>,
 
     /// Provider input parameters (key=value or @file.yaml); may be given several times
-    #[arg(long = "input", value_name = "KEY=VALUE|@FILE")]
+    #[arg(long = "input", value_name = "KEY=VALUE|@FILE", allow_hyphen_values = true)]
     inputs: Vec<String>,
 
     /// Capability to execute (default: one that may write for a write operation, else the first declared)
@@ -130,10 +130,14 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let format = Format::parse(args.output.as_deref(), Format::Json)?;
     let wanted = wanted_of(&args.target, "--provider", args.provider.as_deref())?;
     let began = Instant::now();
-    let (mut request, made) = request(session, &args).await?;
+    signals.listen()?;
+    // Inputs may come from a pipe that nobody writes to.
+    let (mut request, made) = tokio::select! {
+        request = request(session, &args) => request?,
+        exit = signals.next() => return Ok(exit),
+    };
     request.timeout = args.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
     let host = setup::host(session, &args.plugins, &personal(session, &args, format))?;
-    signals.listen()?;
     let nobody_reads = Arc::new(Notify::new());
     let terminals = [session.environment.stdout_is_terminal, session.environment.stderr_is_terminal];
     let mut streams = Streams::new(format, terminals, Arc::clone(&nobody_reads));
@@ -274,6 +278,7 @@ fn output_directory(
         // For as long as it runs: a plugin that was granted it does not start without.
         true => made.unwrap_or_default(),
         false => made
+            .map_err(|error| inputs::system(&error, "mkdir", &whole))
             .with_context(|| format!("failed to create output directory {}", quoted(&whole)))
             .or_exit(Exit::InvalidInput)?,
     };

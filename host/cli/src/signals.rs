@@ -2,7 +2,8 @@
 //!
 //! A signal that was ignored when we were started stays ignored: `nohup` and background jobs of shells rely
 //! on that. SIGCHLD is the exception, as nobody ignores it with us in mind. A signal that was blocked then is heard: a
-//! program that reads its own from a descriptor may forget to give them back to what it starts.
+//! program that reads its own from a descriptor may forget to give them back to what it starts. So are those by which the
+//! engine learns of a guest's traps, and the runtime of the end of a child.
 //!
 //! One signal is enough, whatever the command is doing. The command may still say what it has done, but from then on it
 //! waits only a moment for readers.
@@ -13,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::Signal::{SIGBUS, SIGCHLD, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGSEGV, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -73,9 +74,10 @@ impl Signals {
     }
 }
 
-/// Has the signals that ask the command to end reach this thread, if they were blocked when we were started.
+/// Has the signals that we rely on reach this thread, and those that it starts, if they were blocked when we were started.
 pub(crate) fn unblock() -> io::Result<()> {
-    Ok(SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock()?)
+    let needed = [SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGILL, SIGSEGV, SIGFPE, SIGBUS];
+    Ok(SigSet::from_iter(needed).thread_unblock()?)
 }
 
 /// Has the kernel keep the exit status of children, which it does not where SIGCHLD was ignored when we were started.

@@ -145,7 +145,7 @@ impl Isolating {
             let program = shim.0()?;
             let parts = Parts { program: &program, image: &compiled.image, manifest: &manifest };
             let written =
-                write(&place, &parts, Existing::Keep, Durability::Passing).map_err(io::Error::other)?;
+                write(&place, &parts, Existing::Replace, Durability::Passing).map_err(io::Error::other)?;
             check_that_it_runs(&place)?;
             Ok::<_, io::Error>(written.file)
         });
@@ -179,7 +179,9 @@ impl Directory {
     fn create(base: &Path) -> io::Result<Self> {
         sweep(base);
         let ours = Permissions::from_mode(0o700);
-        let made = tempfile::Builder::new().prefix(PREFIX).permissions(ours).tempdir_in(base)?;
+        let made = tempfile::Builder::new().prefix(PREFIX).permissions(ours.clone()).tempdir_in(base)?;
+        // A umask may have taken the right to enter from us, too.
+        std::fs::set_permissions(made.path(), ours)?;
         let lock = File::open(made.path())?;
         // Where locks do not work, no other launch can lock it either, and so none removes it.
         let _held = lock.try_lock();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use portcullis_contract::Digest;
 use sha2::{Digest as _, Sha256};
+use tempfile::{PathPersistError, TempPath};
 use thiserror::Error;
 
 use crate::layout::{Layout, Trailer};
@@ -155,9 +156,9 @@ pub fn write(
     let file = file.into_temp_path();
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| unwritable(error.error))?,
-        Existing::Keep => file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        Existing::Keep => persist_as_new(file, path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
-            _ => unwritable(error.error),
+            _ => unwritable(error),
         })?,
     }
     if durability == Durability::Lasting {
@@ -166,6 +167,23 @@ pub fn write(
         let _lasting = File::open(directory).and_then(|directory| directory.sync_all());
     }
     Ok(written)
+}
+
+/// Gives a file its name, unless there is one of that name.
+fn persist_as_new(file: TempPath, path: &Path) -> io::Result<()> {
+    let PathPersistError { error, path: file } = match file.persist_noclobber(path) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Err(error);
+    }
+    // Some file systems of networks and FUSE can only replace: an empty file keeps the name for us.
+    let _claim = File::create_new(path)?;
+    file.persist(path).map_err(|PathPersistError { error, .. }| {
+        let _left_empty = std::fs::remove_file(path);
+        error
+    })
 }
 
 /// Returns whether a name is that of a file that is still being written, or whose writer was killed.

@@ -8,7 +8,9 @@
 //! parent: no child may outlive its host, and that is the host's to see to and to be tested for.
 
 use std::io::{self, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -43,6 +45,9 @@ fn misbehave(way: &str) -> io::Result<ExitCode> {
         "half" => say("1|1|unix|/tmp/plu"),
         // Prints a second line after a good one, whose socket nobody serves.
         "two-lines" => say("1|1|unix|/nowhere/at/all|grpc|\n1|1|unix|/nowhere/else|grpc|\n"),
+        // Becomes the file `plugin` beside it, with every signal blocked, as whoever reads its own from a descriptor
+        // may start others.
+        "deafened" => return Err(deafened()),
         // Says nothing at all.
         "nothing-exit0" => return Ok(ExitCode::SUCCESS),
         // Says why on stderr.
@@ -113,6 +118,27 @@ fn serve(after: &str, to: impl Fn(&mut UnixStream) -> io::Result<()>) -> io::Res
         open.push(stream);
     }
     Ok(())
+}
+
+/// Becomes another program, or returns why not.
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "what a program blocks has no safe form; it is none of ours"
+)]
+fn deafened() -> io::Error {
+    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let mut other = Command::new(name.with_file_name("plugin"));
+    // SAFETY: these are two system calls, and the set is filled before it is used.
+    unsafe {
+        other.pre_exec(|| {
+            let mut all = MaybeUninit::uninit();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    other.exec()
 }
 
 #[expect(clippy::disallowed_methods, reason = "leaving a child behind is what this way is about")]

@@ -1,12 +1,14 @@
 //! The key to the cache: made once, and for our user alone to read.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use blake3::Hasher;
 use portcullis_contract::Digest;
+use tempfile::PersistError;
 
 use crate::component::engine::FINGERPRINT;
 use crate::regular;
@@ -37,12 +39,18 @@ impl Key {
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
         file.write_all(&key)?;
+        // A umask may have taken the right to read from us, too.
+        file.as_file().set_permissions(Permissions::from_mode(0o600))?;
         file.as_file().sync_all()?;
         // Whoever comes second uses the key of whoever came first.
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(Self(key)),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Self::read(&path),
-            Err(error) => Err(error.error),
+            // Some file systems of networks and FUSE can only replace. What was compiled under the key of whoever came
+            // first is compiled anew.
+            Err(PersistError { file, .. }) => {
+                file.persist(&path).map(|_| Self(key)).map_err(|error| error.error)
+            }
         }
     }
 
@@ -76,8 +84,7 @@ fn useless(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{Permissions, set_permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs::set_permissions;
 
     use super::*;
 
