@@ -38,6 +38,7 @@ mod setup;
 mod start;
 mod started;
 mod text;
+mod told;
 mod waits;
 mod wrapped;
 
@@ -63,10 +64,11 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// dropped. Calls may overlap. Dropping the host ends every plugin at once, except those whose provider or handler
 /// somebody still holds.
 ///
-/// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended: the new file is
-/// for another host.
+/// When its file is replaced, a plugin runs on as it was, and is not started again once it has ended. To change to the
+/// new file, shut the plugin down ([`Plugin::shutdown`](crate::contract::Plugin::shutdown) of what [`find`](Self::find)
+/// returns): whoever wants it next has the new one started.
 ///
-/// A native plugin lives in the tokio runtime of the call that started it, and so does every start. It answers nobody
+/// It needs a tokio runtime with I/O and time. A native plugin lives in that of the call that started it, and so does every start. It answers nobody
 /// while that runtime is blocked, and ends with it, which uses up one of its
 /// [restarts](crate::supervise::RESTARTS): call a long-lived host from a long-lived runtime. A plugin that has used up
 /// its restarts is in quarantine until that is [lifted](Self::lift_quarantine).

@@ -4,17 +4,17 @@
 //! started as the likely one first, and then as the other.
 
 use portcullis_contract::{
-    AuthHandler, BackendName, Descriptor, Digest, Kind, LaunchError, Plugin as _, PluginSpec, Provider,
-    ProviderName, chain,
+    AuthHandler as _, BackendName, Digest, Kind, LaunchError, Plugin as _, PluginSpec,
 };
 
 use super::Rooms;
-use super::descriptors::{Descriptors, Told};
+use super::descriptors::Descriptors;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, Purpose};
+use super::told::Told;
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::blocking::blocking;
-use crate::supervise::{AuthHandlerKind, ProviderKind, Supervised};
+use crate::supervise::{AuthHandlerKind, ProviderKind};
 
 /// The reason for a plugin that is of neither kind.
 const ELSEWHERE: &str = "it is for another host, and neither a provider nor an auth-handler";
@@ -205,31 +205,5 @@ impl Rooms {
             }
         };
         self.notes(keep).await;
-    }
-}
-
-impl Told {
-    pub(super) fn of_providers(plugin: &Supervised<ProviderKind>) -> Self {
-        let describe = |name: &ProviderName| plugin.descriptor(name).cloned().map_err(|e| chain(e));
-        Self::Providers(plugin.providers().iter().map(|name| (name.clone(), describe(name))).collect())
-    }
-
-    /// Returns why it cannot be told what it says of a provider that it advertises, if that is so.
-    pub(super) fn failure_of(&self, name: &str) -> Option<&str> {
-        let Self::Providers(all) = self else { return None };
-        let (_, described) = all.iter().find(|(advertised, _)| advertised.as_str() == name)?;
-        described.as_ref().err().map(String::as_str)
-    }
-
-    pub(super) fn offers(&self, kind: Kind, name: &str) -> bool {
-        match self {
-            Self::Providers(all) => {
-                let named = |d: &Result<Descriptor, String>| d.as_ref().is_ok_and(|d| d.name == name);
-                kind == Kind::Provider && all.iter().any(|(_, d)| named(d))
-            }
-            Self::AuthHandlers(all) => {
-                kind == Kind::AuthHandler && all.iter().any(|info| info.name.as_str() == name)
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@
 //! Beside the descriptors are notes of which digest a path had, with its size and times. A note is a hint and no proof:
 //! a launch names the digest, and the backend checks the content.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -18,22 +18,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName};
+use portcullis_contract::{Digest, Kind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 mod kept;
+mod memory;
 
+use super::told::Told;
 use crate::lock::lock;
 use crate::{leftovers, regular};
 use kept::{Kept, KeptFile, Looks, VERSION};
+use memory::Memory;
 
 /// A folder of descriptors, or none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descriptors {
     dir: Option<PathBuf>,
     /// Without a folder, the files that would lie in it.
-    memory: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    memory: Arc<Mutex<Memory>>,
     /// Set once the folder was swept, which takes longer the larger it is.
     swept: Arc<OnceLock<()>>,
 }
@@ -48,41 +51,8 @@ const NOTE: &str = "path-";
 /// mounted have to be asked again.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What a plugin said of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// Its providers: the name each is advertised under, and what it says of itself, or why that could not be read.
-    Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
-    /// Its auth handlers.
-    AuthHandlers(Vec<HandlerInfo>),
-}
-
-impl Told {
-    pub(super) fn kind(&self) -> Kind {
-        match self {
-            Self::Providers(_) => Kind::Provider,
-            Self::AuthHandlers(_) => Kind::AuthHandler,
-        }
-    }
-
-    /// Returns it as text, to be kept elsewhere; that of nothing, unless all of it could be read.
-    pub(super) fn to_text(&self) -> serde_json::Result<String> {
-        serde_json::to_string(&Kept::of(self))
-    }
-
-    /// Reads such a text, unless another version wrote it.
-    pub(super) fn from_text(text: &str) -> Option<Self> {
-        serde_json::from_str::<Kept>(text).ok()?.into_told()
-    }
-}
-
 /// The largest file that is hashed. A sparse file can be larger than anybody would wait for.
 const LARGEST: u64 = 1 << 30;
-
-/// The largest file that is kept in memory, and the most of them. Guesses: hardly any descriptor is larger, and the
-/// plugin of one that is, is asked again; no host has nearly as many plugins.
-const LARGEST_IN_MEMORY: usize = 256 << 10;
-const MOST_IN_MEMORY: usize = 1000;
 
 impl Descriptors {
     /// Uses a folder, which is made when something is first kept. A folder that others may write to is not used, nor an
@@ -175,7 +145,7 @@ impl Descriptors {
         match &self.dir {
             // It is no error if the file does not exist.
             Some(dir) => drop(fs::remove_file(dir.join(name))),
-            None => drop(lock(&self.memory).remove(name)),
+            None => lock(&self.memory).remove(name),
         }
     }
 
@@ -207,15 +177,7 @@ impl Descriptors {
 
     fn keep_in_memory<T: Serialize>(&self, name: &str, value: &T) {
         let Ok(text) = serde_json::to_vec(value) else { return };
-        if text.len() > LARGEST_IN_MEMORY {
-            return;
-        }
-        let mut memory = lock(&self.memory);
-        // Little is lost: most of it is notes of files that were replaced since.
-        if memory.len() >= MOST_IN_MEMORY && !memory.contains_key(name) {
-            memory.clear();
-        }
-        memory.insert(name.to_owned(), text);
+        lock(&self.memory).insert(name, text);
     }
 }
 
@@ -278,7 +240,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use portcullis_contract::{
-        AuthCapability, Capability, Contact, Example, Flow, HandlerName, Json, Link, Operation,
+        AuthCapability, Capability, Contact, Descriptor, Example, Flow, HandlerInfo, HandlerName, Json, Link,
+        Operation, ProviderName,
     };
 
     use super::*;
@@ -486,15 +449,7 @@ mod tests {
         cache.forget(file.path());
         assert_eq!(cache.digest(file.path()), None);
 
-        for n in 0..MOST_IN_MEMORY {
-            cache.write(&n.to_string(), &"x");
-        }
-        let large = "x".repeat(LARGEST_IN_MEMORY);
-        for (name, value) in [("0", "again"), ("large", large.as_str())] {
-            cache.write(name, &value);
-            assert_eq!(lock(&cache.memory).len(), MOST_IN_MEMORY, "{name}");
-        }
         cache.put(&digest, &described());
-        assert_eq!((cache.get(&digest), lock(&cache.memory).len()), (Some(described()), 1));
+        assert_eq!(cache.get(&digest), Some(described()));
     }
 }

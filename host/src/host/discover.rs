@@ -59,6 +59,7 @@ pub struct Found {
 
 /// Why the directories could not be searched.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum DiscoverError {
     /// What is under its path cannot be found out.
     #[error("failed to stat plugin directory {}", dir.display())]

@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
-use super::descriptors::Told;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
 use super::registry::Registered;
 use super::started::Started;
+use super::told::Told;
 use super::wrapped::Examined;
 use super::{Host, Rooms, WantedBy};
 use crate::blocking::blocking;
@@ -159,7 +159,7 @@ impl Rooms {
     ) -> Result<Arc<Registered>, FindError> {
         match wanted {
             Wanted::Named(name) => {
-                if let Some(provider) = self.registry.get(name) {
+                if let Some(provider) = self.registry.get(name).filter(|found| found.plugin.is_running()) {
                     if !provider.configured.initialized() {
                         self.see_configured(&provider).await?;
                     }
@@ -186,7 +186,9 @@ impl Rooms {
         match wanted {
             Wanted::Named(text) => {
                 let name = HandlerName::new(text);
-                if let Ok(handler) = self.auth_registry.get(&name) {
+                if let Ok(handler) = self.auth_registry.get(&name)
+                    && handler.plugin.is_running()
+                {
                     return Ok(handler);
                 }
                 match self.search(Kind::AuthHandler, text, describe, Purpose::Run).await {

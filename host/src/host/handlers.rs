@@ -91,11 +91,11 @@ impl AuthRegistry {
     ///
     /// # Errors
     ///
-    /// [`AuthRegistryError::Taken`]; the handler that has the name keeps it.
+    /// [`AuthRegistryError::Taken`]; the handler that has the name keeps it, unless its plugin was shut down.
     pub fn register(&self, handler: Arc<RegisteredHandler>) -> Result<(), AuthRegistryError> {
         let mut handlers = lock(&self.handlers);
         let name = handler.info.name.clone();
-        if handlers.contains_key(&name) {
+        if handlers.get(&name).is_some_and(|first| first.plugin.is_running()) {
             return Err(AuthRegistryError::Taken(name));
         }
         handlers.insert(name, handler);
@@ -124,7 +124,8 @@ impl AuthRegistry {
         lock(&self.handlers).keys().cloned().collect()
     }
 
-    /// Removes the handler of a name, and returns it.
+    /// Removes the handler of a name, and returns it. Its plugin runs on, and only a plugin that is started after it was
+    /// shut down takes the name.
     pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
         lock(&self.handlers).remove(name)
     }

@@ -164,7 +164,9 @@ impl Rooms {
                  something of it"
             ))
         };
-        if let Ok(handler) = self.auth_registry.get(&name) {
+        if let Ok(handler) = self.auth_registry.get(&name)
+            && handler.plugin.is_running()
+        {
             let wait = self.waits.begin(&asker.file, &handler.plugin.info().path).ok_or_else(circle)?;
             return Ok((handler, wait));
         }

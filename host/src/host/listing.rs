@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
 
 use super::describe::Asking;
-use super::descriptors::Told;
 use super::discover::{self, Candidate};
 use super::find::look_at;
+use super::told::Told;
 use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 

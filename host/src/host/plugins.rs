@@ -31,6 +31,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Returns whether its plugin, if it is up, was not shut down by somebody who holds it.
+    fn is_of_use(&self) -> bool {
+        self.up.get().is_none_or(|started| started.plugin.is_running())
+    }
+
     /// Ends the plugin, and waits for the work under way, which was told to end.
     pub(super) async fn end(&self, grace: Duration) {
         if let Some(started) = self.up.get() {
@@ -74,11 +79,12 @@ impl Rooms {
     /// Returns what is known of the plugin in a file.
     pub(super) fn entry(&self, file: &Path, purpose: Purpose) -> Arc<Entry> {
         let (mut all, key) = (lock(&self.plugins), (file.to_owned(), purpose));
-        if let Some(entry) = all.get(&key) {
+        if let Some(entry) = all.get(&key).filter(|entry| entry.is_of_use()) {
             return Arc::clone(entry);
         }
-        // Entries of plugins that are neither up nor starting hold nothing.
-        all.retain(|_, entry| entry.up.initialized() || Arc::strong_count(entry) > 1);
+        all.remove(&key);
+        // Entries of plugins that are neither up nor starting are of no use.
+        all.retain(|_, entry| entry.up.initialized() && entry.is_of_use() || Arc::strong_count(entry) > 1);
         Arc::clone(all.entry(key).or_default())
     }
 }

@@ -126,11 +126,11 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegisterError::Taken`]; the provider that has the name keeps it.
+    /// [`RegisterError::Taken`]; the provider that has the name keeps it, unless its plugin was shut down.
     pub fn register(&self, provider: Arc<Registered>) -> Result<(), RegisterError> {
         let mut names = lock(&self.names);
         let name = provider.descriptor.name.clone();
-        if let Some(first) = names.providers.get(&name) {
+        if let Some(first) = names.providers.get(&name).filter(|first| first.plugin.is_running()) {
             return Err(RegisterError::Taken { name, version: first.version.clone() });
         }
         names.providers.insert(name, provider);
@@ -177,7 +177,8 @@ impl Registry {
         all
     }
 
-    /// Removes the provider of a name, and returns it.
+    /// Removes the provider of a name, and returns it. Its plugin runs on, and only a plugin that is started after it was
+    /// shut down takes the name.
     pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
         lock(&self.names).providers.remove(name)
     }

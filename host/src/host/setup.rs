@@ -28,9 +28,10 @@ pub struct Setup {
     pub descriptors: Option<PathBuf>,
     /// Returns what a policy has for a file, by its digest.
     pub policy: PolicyLookup,
-    /// What native plugins see of the environment, whatever their policies say; those that a plugin asks for excepted.
+    /// What native plugins see of the environment, whatever their policies say; those excepted that are started because a
+    /// plugin asks for them. (One that is up already stays as it is, whoever wants it next.)
     pub environment: Option<Environment>,
-    /// What native plugins read, whatever their policies say; those that a plugin asks for excepted.
+    /// What native plugins read, whatever their policies say; with the same exception.
     pub stdin: Option<Stdin>,
     /// The labels of the policy's entries. A plugin that is called like one of them, and that no entry is for, is warned
     /// of when it starts: it may be an update, and nothing that was said of the earlier file holds.
@@ -118,7 +119,7 @@ pub struct Asker<'s> {
     pub identity: Arc<dyn IdentitySource>,
 }
 
-/// Who wants a plugin to be started.
+/// Who wants a plugin to be started, first of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantedBy {
     /// Whoever uses the host.

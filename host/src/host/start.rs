@@ -15,7 +15,6 @@ use portcullis_contract::{
 use tokio::time::Instant;
 use tracing::field::display;
 
-use super::descriptors::Told;
 use super::discover::Candidate;
 use super::find::{FindError, Purpose};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
@@ -23,6 +22,7 @@ use super::identity::Identities;
 use super::plugins::Entry;
 use super::registry::Registered;
 use super::started::{Refused, Started, Up};
+use super::told::Told;
 use super::wrapped::Examined;
 use super::{Asker, Rooms, WantedBy};
 use crate::lock::lock;

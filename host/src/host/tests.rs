@@ -11,7 +11,7 @@ use portcullis_contract::{
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::descriptors::Told;
+use super::told::Told;
 use super::*;
 use crate::fake::{Answer, FakeBackend, Log, World};
 use crate::policy::Policy;

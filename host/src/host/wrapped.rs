@@ -13,8 +13,8 @@ use portcullis_contract::{BackendName, chain};
 use tokio::sync::OnceCell;
 
 use super::Rooms;
-use super::descriptors::Told;
 use super::discover::Candidate;
+use super::told::Told;
 use crate::blocking::blocking;
 use crate::regular;
 

@@ -135,7 +135,7 @@ impl AuthHandler for ProcessAuth {
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
         let request = proto::LoginRequest::from(For::new(name, request));
         let start = Running::Asked { pending: self.channel.pending(call), request: Box::new(request) };
-        stream::unfold(start, |running| running.next()).boxed()
+        stream::unfold(start, |running| running.next()).fuse().boxed()
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {

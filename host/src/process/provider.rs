@@ -149,7 +149,7 @@ impl Provider for ProcessProvider {
         let request = proto::ExecuteProviderRequest::from(request);
         let pending = self.channel.pending(call);
         let start = Running::Asked { pending, request: Box::new(request) };
-        stream::unfold(start, |running| running.next()).boxed()
+        stream::unfold(start, |running| running.next()).fuse().boxed()
     }
 
     async fn describe_what_if(

@@ -101,7 +101,7 @@ impl<K: PluginKind> Shared<K> {
                 }
             }
         });
-        steps.boxed()
+        steps.fuse().boxed()
     }
 
     /// Begins a stream: waits for a turn, and for the plugin.

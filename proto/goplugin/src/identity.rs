@@ -14,6 +14,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,7 +32,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig, version};
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 use self::pin::Pin;
 use crate::tls::Tls;
@@ -76,8 +77,8 @@ impl Identity {
         curve: &'static SignatureAlgorithm,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, IdentityError> {
-        let key = KeyPair::generate_for(curve)?;
-        let certificate = profile(&provider)?.self_signed(&key)?;
+        let key = KeyPair::generate_for(curve).map_err(not_made)?;
+        let certificate = profile(&provider)?.self_signed(&key).map_err(not_made)?;
         Ok(Self {
             certificate: certificate.into(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
@@ -174,9 +175,13 @@ fn checked(certificate: CertificateDer<'static>) -> Result<CertificateDer<'stati
     }
 }
 
+fn not_made(error: rcgen::Error) -> IdentityError {
+    IdentityError::Certificate(Box::new(error))
+}
+
 /// Says what Go's peers expect of a certificate. They accept any curve, and P-256 is what every provider has.
 fn profile(provider: &CryptoProvider) -> Result<CertificateParams, IdentityError> {
-    let mut profile = CertificateParams::new([NAME.to_owned()])?;
+    let mut profile = CertificateParams::new([NAME.to_owned()]).map_err(not_made)?;
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "HashiCorp");
     name.push(DnType::CommonName, NAME);
@@ -204,12 +209,12 @@ fn profile(provider: &CryptoProvider) -> Result<CertificateParams, IdentityError
 }
 
 /// Why AutoMTLS cannot be set up.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// The certificate cannot be made.
     #[error("cannot make a certificate")]
-    Certificate(#[from] rcgen::Error),
+    Certificate(#[source] Box<dyn Error + Send + Sync>),
     /// There are no random numbers.
     #[error("cannot make a certificate: there are no random numbers")]
     Random,
@@ -222,7 +227,7 @@ pub enum IdentityError {
 }
 
 /// Why a certificate cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// It is not in base64, as in a plugin's line.

@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
 
 use crate::log::Entry;
 
 /// Takes what a plugin logs and prints.
 ///
 /// Every method is called from the task that reads the stream in question, in the order of that stream. Nothing
-/// more is read while it runs, so a slow sink slows the plugin down and costs no memory. A method must not block
+/// more is read while it runs, so a slow sink slows the plugin down and costs no memory. If one panics, what it was given
+/// is lost, and the rest is read on. A method must not block
 /// for long, because it holds up a thread of the runtime; a sink that passes things on to something slower lets
 /// [`room`](Self::room) wait. By default a method discards what it gets.
 pub trait Sink: Send + Sync + 'static {
@@ -68,6 +73,42 @@ pub enum Stdio {
 pub struct Discard;
 
 impl Sink for Discard {}
+
+/// A sink whose panics, which the panic hook reports, do not keep a plugin's output from being read.
+pub(crate) struct Contained(pub(crate) Arc<dyn Sink>);
+
+impl Contained {
+    fn give(&self, give: impl FnOnce(&dyn Sink)) {
+        let _lost = catch_unwind(AssertUnwindSafe(|| give(self.0.as_ref())));
+    }
+}
+
+impl Sink for Contained {
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let room = AssertUnwindSafe(async { self.0.room().await }).catch_unwind();
+        Box::pin(room.map(|_lost| ()))
+    }
+
+    fn first_line(&self, line: &str) {
+        self.give(|sink| sink.first_line(line));
+    }
+
+    fn raw_stdout(&self, piece: &[u8]) {
+        self.give(|sink| sink.raw_stdout(piece));
+    }
+
+    fn log(&self, entry: Entry) {
+        self.give(|sink| sink.log(entry));
+    }
+
+    fn stdio(&self, stdio: Stdio, piece: &[u8]) {
+        self.give(|sink| sink.stdio(stdio, piece));
+    }
+
+    fn raw_stderr(&self, piece: &[u8]) {
+        self.give(|sink| sink.raw_stderr(piece));
+    }
+}
 
 impl fmt::Debug for dyn Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

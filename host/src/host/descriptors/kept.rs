@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use portcullis_contract::{Descriptor, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
 
-use super::Told;
+use super::super::told::Told;
 
 /// Changes with the form of what is kept.
 pub(super) const VERSION: u32 = 2;
@@ -29,6 +29,18 @@ enum KeptOffers {
 struct KeptProvider {
     advertised: ProviderName,
     descriptor: Descriptor,
+}
+
+impl Told {
+    /// Returns it as text, to be kept elsewhere; that of nothing, unless all of it could be read.
+    pub(in super::super) fn to_text(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Kept::of(self))
+    }
+
+    /// Reads such a text, unless another version wrote it.
+    pub(in super::super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str::<Kept>(text).ok()?.into_told()
+    }
 }
 
 impl Kept {

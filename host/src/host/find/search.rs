@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use portcullis_contract::{BackendName, Kind, chain, visible_list};
 
 use super::super::describe::Asking;
-use super::super::descriptors::Told;
 use super::super::discover::{self, Candidate};
 use super::super::started::Started;
+use super::super::told::Told;
 use super::super::wrapped::Examined;
 use super::super::{Misfit, Rooms, WantedBy};
 use super::{Describe, FindError, Purpose};

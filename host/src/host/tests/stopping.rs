@@ -73,3 +73,48 @@ fn who_looks_through_directories_while_the_runtime_ends_waits_for_its_end() {
     let host = House::new(&[]).host();
     assert!(host.list(Describe::Trusted).now_or_never().is_none());
 }
+
+#[test]
+fn who_waits_from_outside_for_a_runtime_that_has_ended_is_not_left_waiting() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let host = House::new(&[]).host();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ended_by_a_panic = tell.clone();
+        tell.send(handle.block_on(host.list(Describe::Trusted)).is_ok())
+    });
+    assert_eq!(told.recv_timeout(60 * SECOND), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+}
+
+/// As whoever replaces the file of a plugin does.
+#[tokio::test]
+async fn what_was_shut_down_is_started_anew_for_whoever_wants_it_next() {
+    let house = House::new(&[("a.wasm", "one"), ("b.wasm", "auth:door")]);
+    let host = house.host();
+    let (one, door) = (Wanted::Named("one".to_owned()), Wanted::Named("door".to_owned()));
+    let old = host.find(&one, Describe::Trusted).await.unwrap();
+    let old_door = host.find_auth_handler(&door, Describe::Trusted).await.unwrap();
+    house.write("a.wasm", "one two");
+
+    old.plugin.shutdown(SECOND).await;
+    old_door.plugin.shutdown(SECOND).await;
+
+    let new = host.find(&one, Describe::Trusted).await.unwrap();
+    assert_ne!(new.plugin.info().digest, old.plugin.info().digest);
+    assert!(house.run(&host, "two").await.is_ok());
+    assert!(Arc::ptr_eq(&host.registry().get("one").unwrap(), &new));
+    let file = Wanted::File(house.path("b.wasm"), None);
+    let new_door = host.find_auth_handler(&file, Describe::Trusted).await.unwrap();
+    assert!(new_door.plugin.is_running());
+    assert!(Arc::ptr_eq(&host.auth_registry().get(new_door.name()).unwrap(), &new_door));
+
+    host.stop_all().await;
+    for wanted in [one, Wanted::File(house.path("a.wasm"), Some("one".to_owned()))] {
+        assert!(
+            matches!(host.find(&wanted, Describe::Trusted).await, Err(FindError::Stopping)),
+            "{wanted:?}"
+        );
+    }
+}

@@ -20,6 +20,7 @@ use super::{Connection, Exit, Gone};
 use crate::broker::{Medium, Queue};
 use crate::log::chain;
 use crate::pidfd::watched;
+use crate::sink::Contained;
 use crate::task::Task;
 use crate::timeout::within;
 use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
@@ -72,7 +73,7 @@ impl Attach {
         let broker = Broker::new(Queue::new(), medium, None, ended.clone());
         let channel = Channel::open(link, route, ended);
         let handshake = Handshake::known(version, address);
-        let sink = Arc::clone(&self.sink);
+        let sink = Arc::new(Contained(Arc::clone(&self.sink)));
         Ok(Connection::open(Box::new(attached), handshake, channel, broker, sink, self.message_limit))
     }
 }

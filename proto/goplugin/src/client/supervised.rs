@@ -20,6 +20,7 @@ use super::output::{FirstLine, Tail, read_stderr, read_stdout};
 use super::{Connected, Connection, Evidence, Exit, Gone, Launch};
 use crate::broker::{Medium, Queue};
 use crate::log::chain;
+use crate::sink::Contained;
 use crate::transport::{Ended, Place, Socket, SocketDir, Strays};
 use crate::{Address, Broker, Sink};
 
@@ -50,10 +51,11 @@ impl Supervised {
         let (tell, told) = watch::channel(None);
         // Weakly: a broker that somebody keeps must not keep the child.
         let of = Arc::downgrade(&leash);
+        let sink: Arc<dyn Sink> = Arc::new(Contained(Arc::clone(&launch.sink)));
         let supervised = Self {
             leash: Arc::clone(&leash),
             message_limit: launch.message_limit,
-            sink: Arc::clone(&launch.sink),
+            sink: Arc::clone(&sink),
             sockets: Arc::clone(&sockets),
             strays: Arc::new(Strays::new(move |pid| of.upgrade().is_some_and(|leash| leash.reaches(pid)))),
             requested: Arc::default(),
@@ -61,7 +63,6 @@ impl Supervised {
             gone: Gone(told),
             tail: Tail::default(),
         };
-        let sink = Arc::clone(&launch.sink);
         let readers = [
             tokio::spawn(read_stdout(stdout, ended.clone(), first, Arc::clone(&sink))),
             tokio::spawn(read_stderr(stderr, ended, launch.log_line_limit, sink, supervised.tail.clone())),

@@ -209,6 +209,42 @@ async fn who_has_no_certificate_is_kept_out_and_disturbs_nobody() -> TestResult 
     Ok(())
 }
 
+/// Breaks at the first piece of each output, and counts the rest.
+#[derive(Default)]
+struct Clumsy {
+    rooms: AtomicUsize,
+    pieces: AtomicUsize,
+}
+
+impl Sink for Clumsy {
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let first = self.rooms.fetch_add(1, Ordering::Relaxed) == 0;
+        Box::pin(async move { assert!(!first, "there is no room") })
+    }
+
+    fn stdio(&self, _: Stdio, _: &[u8]) {
+        assert_ne!(self.pieces.fetch_add(1, Ordering::Relaxed), 0, "it falls");
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_loses_what_it_was_given_and_the_rest_is_read_on() -> TestResult {
+    let sink = Arc::new(Clumsy::default());
+    let mut launch = Launch::new(PEER, Cookie::new("GOPLUGIN_PEER", "hello"), Versions::from([1, 3]));
+    launch.start_timeout = LONG;
+    launch.sink = Arc::clone(&sink) as _;
+    let plugin = launch.start().await?;
+    let mut peer = PeerClient::new(plugin.channel());
+    // More than lies between a plugin and its host: it would stand still in the second call.
+    for _ in 0..8 {
+        let print = peer.print(Text { value: "x".repeat(100_000) });
+        tokio::time::timeout(LONG, print).await??;
+    }
+    assert_eq!(plugin.stop(LONG).await.to_string(), "exit status: 0");
+    assert!(sink.pieces.load(Ordering::Relaxed) >= 16);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_dead_host_takes_its_plugin_along_without_being_asked() -> TestResult {
     let scene = Scene::start(MULTIPLEXED, &[]).await?;
