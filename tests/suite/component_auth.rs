@@ -2,16 +2,18 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
-    Account, Call, CallError, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitName, Limits,
-    LoginEvent, LoginResult, StopReason,
+    AccessRequest, Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances,
+    LimitName, Limits, LoginEvent, LoginRequest, LoginResult, StopReason, Token,
 };
 use portcullis_tests::auth::{Household, login};
 use portcullis_tests::{A_WHILE, Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
+use serde_json::{Value, json};
+use test_case::test_case;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -211,5 +213,73 @@ async fn a_shutdown_ends_a_login_and_sends_away_who_waits_for_it() -> TestResult
     assert_matches!(waited, Err(CallError::Gone));
     assert_matches!(generous(under_way).await?.1, Err(CallError::Stopped(StopReason::Lost { .. })));
     assert_matches!(doorman.status("door").await, Err(CallError::Gone));
+    Ok(())
+}
+
+/// Each of its forms is written out for each way that it goes.
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_field_of_what_a_handler_is_asked_and_answers_arrives(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let doorman = host.launch_auth("doorman").await?;
+    let some = |text: &str| Some(text.to_owned());
+    let request = LoginRequest {
+        scopes: vec!["a".to_owned(), "b".to_owned()],
+        timeout: Some(Duration::from_secs(90)),
+        profile: some("work"),
+        hostname: some("host"),
+        callback_port: Some(8400),
+        ..login("pat", "echo")
+    };
+    let LoginResult { claims, expires_at } = doorman.login("door", request).await.1?;
+    let (now, later) = (Some(1_700_000_000), Some(1_700_003_600));
+    let Claims { name, .. } = claims.clone().ok_or("it knows who was asked for")?;
+    let expected = Claims {
+        issuer: "issuer".to_owned(),
+        subject: "subject".to_owned(),
+        tenant_id: "tenant".to_owned(),
+        object_id: "object".to_owned(),
+        client_id: "client".to_owned(),
+        email: "email".to_owned(),
+        name: name.clone(),
+        username: "username".to_owned(),
+        issued_at: now,
+        expires_at: later,
+    };
+    assert_eq!((claims, expires_at), (Some(expected), now));
+    let expected = json!({
+        "tenant": "echo", "scopes": ["a", "b"], "flow": "pat", "seconds": 90, "profile": "work", "hostname": "host",
+        "port": 8400,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&name)?, expected);
+
+    let request = AccessRequest {
+        scope: "echo".to_owned(),
+        min_valid_for: Duration::from_secs(60),
+        force_refresh: true,
+        profile: some("work"),
+        server_context: some("delegated"),
+        caller: some("user"),
+        assertion: some("bearer"),
+        hostname: some("host"),
+    };
+    let token = doorman.access("door", request).await?;
+    let expected = json!({
+        "scope": "echo", "seconds": 60, "force": true, "profile": "work", "context": "delegated", "caller": "user",
+        "assertion": "bearer", "hostname": "host",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&token.access_token)?, expected);
+    let expected = Token {
+        access_token: token.access_token.clone(),
+        token_type: "type".to_owned(),
+        expires_at: later,
+        scope: "scope".to_owned(),
+        cached_at: now,
+        flow: "flow".to_owned(),
+        session_id: "session".to_owned(),
+    };
+    assert!(token == expected, "{token:?}");
     Ok(())
 }

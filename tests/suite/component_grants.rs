@@ -175,3 +175,16 @@ async fn a_granted_name_that_leads_to_a_private_address_leads_nowhere() -> TestR
     assert_eq!(came.load(Ordering::SeqCst), 0);
     Ok(())
 }
+
+/// It could be turned elsewhere before the plugin's next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_no_directory_to_grant() -> TestResult {
+    let mut host = TestHost::new(Door::Component);
+    let (directory, link) = (host.scratch().join("files"), host.scratch().join("link"));
+    fs::create_dir(&directory)?;
+    symlink(&directory, &link)?;
+    host.grants.fs = vec![FsGrant { host: link, guest: "/data".to_owned(), access: Access::Read }];
+    let refused = chain(&host.launch("acrobat").await.err().ok_or("it is a link")?);
+    assert!(refused.ends_with("it is a symbolic link; grant the directory that it leads to"), "{refused}");
+    Ok(())
+}

@@ -21,6 +21,7 @@
 //! | `refuse` | `login refused` |
 //! | `remark` | the same, with a remark that is an error: `nobody is home: ring twice` |
 //! | `crash` | the whole plugin ends, with the words `the door fell on me` |
+//! | `echo` | whoever was asked for; see `echo.rs`, also for a token of the scope `echo` |
 //!
 //! A token is `token-N-SCOPE`, where N counts what the handler issued; one of the scope `forever` never
 //! expires, those whose scope begins with `old` have expired already. A setting `fail` that is `true`, or the
@@ -39,6 +40,8 @@ use portcullis_sdk::{
     LoginRequest, LoginResult, Prompts, Refusal, ResponseRequest, Token, UnixSeconds,
 };
 use serde_json::{Map, Value};
+
+mod echo;
 
 /// When everything happens.
 const NOW: UnixSeconds = 1_700_000_000;
@@ -127,6 +130,9 @@ impl AuthHandler for Doorman {
         handler: &str,
         request: LoginRequest,
     ) -> Result<LoginResult, Error> {
+        if request.tenant_id == "echo" {
+            return Ok(LoginResult { claims: Some(echo::claims(&request)), expires_at: Some(NOW) });
+        }
         let asks = self.at(handler, |door| door.configuration.prompts_for_response)?;
         let flow = request.flow.unwrap_or(Flow::DEVICE_CODE).into_string();
         let username = match flow.as_str() {
@@ -196,6 +202,9 @@ impl AuthHandler for Doorman {
     }
 
     fn token(&self, _: &Host<'_>, handler: &str, request: AccessRequest) -> Result<Token, Error> {
+        if request.scope == "echo" {
+            return Ok(echo::token(&request));
+        }
         self.at(handler, |door| {
             let Some(visitor) = &door.visitor else { return Err(Error::new("not authenticated")) };
             let known = door.tokens.iter().find(|token| token.scope == request.scope);

@@ -274,7 +274,7 @@ mod tests {
     use std::future::pending;
 
     use bytes::Bytes;
-    use http_body_util::Empty;
+    use http_body_util::Full;
     use portcullis_contract::{BackendName, PluginName, PluginSpec};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -331,8 +331,22 @@ mod tests {
         assert_eq!(said("https://api.example.com/"), "");
     }
 
+    fn body(length: usize) -> WasiBody {
+        let whole = Full::new(Bytes::from(vec![b'x'; length]));
+        whole.map_err(|never: Infallible| match never {}).boxed_unsync()
+    }
+
     /// Gets an answer of which no more comes than this, for a guest that waits so long for more.
     async fn answer(
+        text: String,
+        between_bytes_timeout: Option<Duration>,
+    ) -> Result<(Response<WasiBody>, Sent), Error> {
+        answer_to(body(0), text, between_bytes_timeout).await
+    }
+
+    /// Sends a body, and gets such an answer.
+    async fn answer_to(
+        sent: WasiBody,
         text: String,
         between_bytes_timeout: Option<Duration>,
     ) -> Result<(Response<WasiBody>, Sent), Error> {
@@ -343,9 +357,36 @@ mod tests {
             pending::<()>().await;
         });
         let exchange = exchange(RequestOptions { between_bytes_timeout, ..RequestOptions::default() });
-        let nothing: WasiBody =
-            Empty::<Bytes>::new().map_err(|never: Infallible| match never {}).boxed_unsync();
-        exchange.exchange(ours, Request::new(nothing)).await
+        exchange.exchange(ours, Request::new(sent)).await
+    }
+
+    /// Behind one address there may be servers of many names.
+    #[tokio::test]
+    async fn a_server_is_told_the_authority_that_was_granted_whatever_its_guest_says() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let request = Request::get("http://elsewhere.example/path?q=1").header(HOST, "elsewhere.example");
+        let exchange = exchange(RequestOptions::default());
+        let mut head = [0; 1024];
+        let length = tokio::select! {
+            _ = exchange.exchange(ours, request.body(body(0)).unwrap()) => panic!("nobody answers"),
+            length = theirs.read(&mut head) => length.unwrap(),
+        };
+        let head = String::from_utf8_lossy(&head[..length]);
+        assert!(head.starts_with("GET /path?q=1 HTTP/1.1\r\n") && head.contains("host: a\r\n"), "{head}");
+        assert!(!head.contains("elsewhere"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_sent_and_answered_than_a_message_may_have() {
+        let ok = |length: usize| {
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{}", "x".repeat(length))
+        };
+        for (length, may) in [(100, true), (101, false)] {
+            let (response, rest) = answer(ok(length), None).await.unwrap();
+            tokio::spawn(Box::into_pin(rest));
+            assert_eq!(response.into_body().collect().await.is_ok(), may, "{length}");
+            assert_eq!(answer_to(body(length), ok(0), None).await.is_ok(), may, "{length}");
+        }
     }
 
     async fn half_an_answer(between_bytes_timeout: Option<Duration>) -> Response<WasiBody> {

@@ -203,6 +203,7 @@ impl AuthHandler for FakeAuthHandler {
     ) -> Result<Token, CallError> {
         self.asked.lock().unwrap().push(format!("{request:?}"));
         let refuse = |text: String| Err(CallError::Refused(Refusal::new(text)));
+        let token_type = if request.scope == "bound" { "DPoP".to_owned() } else { String::new() };
         let access_token = match request.scope.split_once(' ') {
             Some(("via", other)) => {
                 let request = TokenRequest { handler: other.to_owned(), ..TokenRequest::default() };
@@ -218,7 +219,7 @@ impl AuthHandler for FakeAuthHandler {
             _ if request.scope == "hang" => std::future::pending().await,
             _ => format!("token of {name}"),
         };
-        Ok(Token { access_token, ..Token::default() })
+        Ok(Token { access_token, token_type, ..Token::default() })
     }
 
     async fn list_cached_tokens(

@@ -146,6 +146,20 @@ async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: 
     Ok(())
 }
 
+/// Contract item 23. The libraries of gRPC would take 4 MiB.
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_may_be_larger_than_is_usual(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.launch("acrobat").await?;
+    let answer = plugin.execute("acrobat", r#"{"operation":"big","bytes":5000000}"#).await?;
+    assert_eq!(answer.data.as_str().len(), 5_000_002);
+    Ok(())
+}
+
 #[cfg_attr(go_peers, test_case(Door::Process; "process"))]
 #[test_case(Door::Native; "native")]
 #[test_case(Door::Component; "component")]

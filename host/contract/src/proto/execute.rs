@@ -380,6 +380,15 @@ mod tests {
         );
     }
 
+    /// Contract item 107.
+    #[test]
+    fn an_exit_code_without_an_error_says_nothing() {
+        let output = "{\"data\":1}".into();
+        let response = proto::ExecuteProviderResponse { output, exit_code: 7, ..Default::default() };
+        let Ok(Answer(Ok(output))) = Answer::<Output>::try_from(response) else { panic!("it is an answer") };
+        assert_eq!(output.data.as_str(), "1");
+    }
+
     fn refusal() -> Refusal {
         let diagnostic =
             Diagnostic { severity: Severity::Warning, summary: "w".to_owned(), ..Default::default() };

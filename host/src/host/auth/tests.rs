@@ -113,6 +113,8 @@ async fn a_request_is_given_the_token_as_its_server_wants_it() {
     // item 131
     let header = handler.inject_auth(&Call::default(), access("")).await.unwrap();
     assert_eq!(header, "Bearer token of door");
+    let header = handler.inject_auth(&Call::default(), access("bound")).await.unwrap();
+    assert_eq!(header, "DPoP token of door");
     // item 132
     let said = handler.inject_auth(&Call::default(), access("refuse")).await.unwrap_err();
     let get_token = "plugin auth handler door get-token: not authenticated";
