@@ -213,7 +213,7 @@ fn work() -> Result<(), Failure> {
     // Never joined: it ends the process or ends with it.
     let watch = std::thread::Builder::new().stack_size(STACK).spawn(move || {
         drop(io::copy(&mut stdin, &mut io::sink()));
-        std::process::exit(1);
+        std::process::exit(FAILED.into());
     });
     watch.map_err(failed("start a thread, which `ulimit -u` may allow"))?;
     let unfit = |error: wasmtime::Error| Failure { code: BAD_COMPONENT, text: format!("{error:#}") };

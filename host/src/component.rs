@@ -1,6 +1,6 @@
 //! The component backend: plugins as WASI 0.2 components, in a sandbox of our own process.
 //!
-//! A component passes several steps. [`load`](inspect) reads its file and refuses what can never run. A
+//! A component passes several steps. [`inspect`] reads its file, as every launch does, and refuses what can never run. A
 //! [`Worker`](crate::compile::Worker) compiles it, once, and the cache keeps the result. An engine maps that and makes
 //! instances, and a provider calls them. What an instance may touch is in its store and nowhere else, and the clock
 //! bounds how long it may run.
@@ -23,37 +23,46 @@ use portcullis_contract::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-mod ahead;
-mod auth;
+// From a file to what runs.
 mod bindings;
 mod cache;
-mod clock;
 #[cfg(feature = "compile")]
 mod compiling;
-mod convert;
-mod ending;
 pub(crate) mod engine;
-mod failure;
-mod files;
+mod image;
+mod link;
+mod load;
+#[cfg(feature = "compile")]
+mod precompile;
+
+// Instances, and where they come from.
+mod ahead;
 mod guest;
 mod homes;
+mod instances;
+mod reserve;
+mod state;
+
+// What ends a call.
+mod clock;
+mod ending;
+mod failure;
+mod limit;
+mod message;
+
+// What a guest asks of its host.
+mod files;
 mod host_service;
 #[cfg(feature = "http")]
 mod http;
-mod image;
-mod instances;
-mod limit;
-mod link;
-mod load;
-mod message;
 mod output;
-#[cfg(feature = "compile")]
-mod precompile;
 mod prompts;
+
+// What a plugin answers.
+mod auth;
+mod convert;
 mod provider;
 mod queue;
-mod reserve;
-mod state;
 mod streaming;
 
 pub use cache::CacheOptions;

@@ -68,7 +68,7 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// new file, shut the plugin down ([`Plugin::shutdown`](crate::contract::Plugin::shutdown) of what [`find`](Self::find)
 /// returns): whoever wants it next has the new one started.
 ///
-/// It needs a tokio runtime with I/O and time. A native plugin lives in that of the call that started it, and so does every start. It answers nobody
+/// It needs a tokio runtime with I/O and time, and a call panics whose runtime ends before it. A native plugin lives in that of the call that started it, and so does every start. It answers nobody
 /// while that runtime is blocked, and ends with it, which uses up one of its
 /// [restarts](crate::supervise::RESTARTS): call a long-lived host from a long-lived runtime. A plugin that has used up
 /// its restarts is in quarantine until that is [lifted](Self::lift_quarantine).

@@ -48,6 +48,7 @@ impl TestAuth {
                     Err(error) => end = Some(Err(error)),
                 }
             }
+            assert!(events.next().await.is_none(), "what is over stays over");
             (prompts, end.expect("a login ends with a result or an error"))
         })
         .await

@@ -251,6 +251,7 @@ impl TestPlugin {
                     Err(error) => return (chunks, Some(error)),
                 }
             }
+            assert!(stream.next().await.is_none(), "what is over stays over");
             (chunks, None)
         })
         .await

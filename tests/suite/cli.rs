@@ -75,6 +75,8 @@ fn inputs_are_coerced_validated_and_given_their_defaults() -> TestResult {
     assert_eq!(output["data"], json!({"times": 3, "tags": ["a", "b"], "flag": true}));
 
     fails(&person.types(&["run", "echo", "times=many"])?, 1, "times");
+    // A value may look like an option.
+    fails(&person.types(&["run", "echo", "--input", "-x=1"])?, 3, r#"does not accept input "-x""#);
     fails(
         &person.types(&["run", "echo", "surplus=1"])?,
         3,

@@ -263,6 +263,9 @@ fn a_status_has_all_of_upstreams_keys(door: Door) -> TestResult {
     assert!(stdout(&judged).contains("door") && !stdout(&judged).contains("side"));
     assert!(stderr(&judged).contains("one or more auth handlers are not authenticated"));
     assert!(person.auth(&["status", "--warn-within", "1h"])?.status.success());
+    // As good as none, and the older name of the command.
+    let named_so = person.types(&["authenticate", "status", "--warn-within", "0"])?;
+    assert_eq!((named_so.status.code(), stdout(&named_so)), (Some(0), stdout(&table)));
     Ok(())
 }
 

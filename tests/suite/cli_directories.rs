@@ -62,7 +62,7 @@ fn a_directory_that_is_no_text_is_refused() -> TestResult {
     person.has_guest("echo")?;
     fs::create_dir(person.path("").join(OsStr::from_bytes(b"\xff")))?;
     for (option, code, sentence) in
-        [("--output-dir", 3, "failed to resolve output directory"), ("--cwd", 1, "/\u{fffd} is not UTF-8\n")]
+        [("--output-dir", 3, "failed to resolve output directory"), ("--cwd", 1, "--cwd: ")]
     {
         let mut run = person.command(&["run", "echo", "message=hi", option]);
         fails(&run.arg(OsStr::from_bytes(b"\xff")).output()?, code, sentence);

@@ -113,7 +113,7 @@ fn where_no_name_can_be_taken_only_if_it_is_free_files_are_written_all_the_same(
     Ok(())
 }
 
-/// One that takes from the owner the right to enter, which only matters to whom the kernel does not let in anyway.
+/// Root may enter any directory, and so gives that up first.
 #[test]
 #[expect(unsafe_code, reason = "what a child is allowed has no safe form")]
 fn under_any_umask_a_component_runs_in_a_process_of_its_own() -> TestResult {

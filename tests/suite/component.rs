@@ -31,7 +31,8 @@ async fn a_component_that_was_joined_from_several_runs() -> TestResult {
     let path = host.scratch().join("joined.wasm");
     fs::write(&path, fixtures::joined(&fixtures::guest("echo")))?;
     let plugin = host.launch_file(path).await?;
-    plugin.execute("echo", r#"{"message":"hi"}"#).await?;
+    let answer = plugin.execute("echo", r#"{"message":"hi"}"#).await?;
+    assert!(answer.data.as_str().contains(r#""message":"hi""#), "{answer:?}");
     Ok(())
 }
 

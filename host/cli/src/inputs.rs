@@ -12,10 +12,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use portcullis_contract::{Json, quoted};
+use portcullis_contract::{Json, json_string, quoted};
 use serde_json::value::RawValue;
 
-use crate::{json, yaml};
+use crate::yaml;
 
 mod fields;
 mod pairs;
@@ -105,7 +105,7 @@ impl<R: Read> Inputs<R> {
             } else {
                 content_of(file)?
             };
-            self.add(key.to_owned(), Value::One(json::string(&content)));
+            self.add(key.to_owned(), Value::One(json_string(&content)));
         } else {
             let pairs =
                 pairs::parse(text).with_context(|| format!("failed to parse parameter {}", quoted(text)))?;
@@ -114,7 +114,7 @@ impl<R: Read> Inputs<R> {
                     1 => Value::One(values.remove(0)),
                     _ => Value::Several(values),
                 };
-                self.add(key, value.map(|text| json::string(&text)));
+                self.add(key, value.map(|text| json_string(&text)));
             }
         }
         Ok(())
@@ -141,7 +141,7 @@ impl<R: Read> Inputs<R> {
                 Value::One(text) => text.clone(),
                 Value::Several(parts) => format!("[{}]", parts.join(",")),
             };
-            let _ = write!(out, "{comma}{}:{value}", json::string(key));
+            let _ = write!(out, "{comma}{}:{value}", json_string(key));
         }
         out.push('}');
         Json::from_text(out)

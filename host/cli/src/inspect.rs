@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use clap::Args;
 use portcullis::component;
 use portcullis::host::{Listed, Offers, Origin, Wanted, Wrapped};
-use portcullis_contract::{BackendName, visible, visible_line};
+use portcullis_contract::{BackendName, json_string, visible, visible_line};
 use tokio::task::spawn_blocking;
 
 use crate::describe::{self, Handler, Plugin, Provider, WrappedBy};
@@ -120,11 +120,11 @@ fn page(plugin: &Plugin<'_>) -> String {
         let _ = writeln!(out, "  offers  {} as well", visible_line(&plugin.also_offers.join(", ")));
     }
     if let Some(asks) = &plugin.could_ask_for {
-        section(&mut out, "What it could ask for", asks, "nothing");
+        section(&mut out, "What it could ask for", asks);
     }
-    section(&mut out, "What holds for it", &plugin.may, "nothing");
+    section(&mut out, "What holds for it", &plugin.may);
     if !plugin.not_held.is_empty() {
-        section(&mut out, "What cannot be held for it", &plugin.not_held, "nothing");
+        section(&mut out, "What cannot be held for it", &plugin.not_held);
     }
     out.push_str("\nLimits\n");
     for (name, amount) in &plugin.limits {
@@ -225,10 +225,10 @@ fn write_handler(out: &mut String, handler: &Handler<'_>) {
     out.push('\n');
 }
 
-fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>], none: &str) {
+fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>]) {
     let _ = writeln!(out, "\n{title}");
     if lines.is_empty() {
-        let _ = writeln!(out, "  {none}");
+        out.push_str("  nothing\n");
     }
     for line in lines {
         let _ = writeln!(out, "  - {}", visible_line(line.as_ref()));
@@ -238,7 +238,7 @@ fn section(out: &mut String, title: &str, lines: &[impl AsRef<str>], none: &str)
 /// Returns a name as the key of a table.
 fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if bare { name.to_owned() } else { crate::json::string(name) }
+    if bare { name.to_owned() } else { json_string(name) }
 }
 
 #[cfg(test)]

@@ -360,11 +360,6 @@ impl Units<'_> {
     }
 }
 
-/// Writes a text as a JSON string.
-pub(crate) fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use portcullis_fuzz::in_time;

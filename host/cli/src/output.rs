@@ -30,7 +30,7 @@ impl Format {
     pub(crate) fn parse(text: Option<&str>, default: Self) -> Result<Self, Failure> {
         match text {
             None => Ok(default),
-            // An empty one is `auto`, as upstream.
+            // An empty one is `auto`, as upstream has it.
             Some("" | "table" | "auto") => Ok(Self::Table),
             Some("json") => Ok(Self::Json),
             Some("yaml") => Ok(Self::Yaml),

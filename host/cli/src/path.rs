@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use portcullis_contract::quoted;
 
 use crate::inputs::system;
@@ -23,21 +23,25 @@ pub(crate) fn enter(directory: &Path, here: impl FnOnce() -> io::Result<PathBuf>
     // Who may not search what lies above can go down all the same, but up only by the whole name: a link leads away.
     let down = directory.is_relative() && directory.components().all(|part| part != Component::ParentDir);
     let target = if down { directory } else { Path::new(&whole) };
-    match std::env::set_current_dir(target) {
-        Ok(()) => Ok(whole),
-        Err(error) => Err(not_entered(&error, &whole)),
+    match fs::metadata(target) {
+        Ok(meta) if !meta.is_dir() => bail!("path {} is not a directory", quoted(&whole)),
+        Ok(_) => std::env::set_current_dir(target).map_err(|error| system(&error, "chdir", &whole))?,
+        Err(error) => {
+            let why = system(&error, "stat", &whole);
+            bail!("directory {} does not exist: {why}", quoted(&whole))
+        }
     }
+    Ok(whole)
 }
 
-/// Says why a directory cannot be gone to, in upstream's form.
-fn not_entered(error: &io::Error, whole: &str) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::NotADirectory => anyhow!("path {} is not a directory", quoted(whole)),
-        ErrorKind::NotFound => {
-            let why = system(error, "stat", whole);
-            anyhow!("directory {} does not exist: {why}", quoted(whole))
-        }
-        _ => system(error, "chdir", whole),
+/// Says why a directory cannot be made, in upstream's form: by the first part of its path that is none.
+pub(crate) fn not_made(whole: &Path, error: &io::Error) -> anyhow::Error {
+    let parts: Vec<_> = whole.ancestors().collect();
+    let first = parts.into_iter().rev().find(|part| !part.is_dir()).unwrap_or(whole);
+    let named = first.display().to_string();
+    match first.exists() {
+        true => system(&ErrorKind::NotADirectory.into(), "mkdir", &named),
+        false => system(error, "mkdir", &named),
     }
 }
 
@@ -72,6 +76,32 @@ mod tests {
         check("/a/../..//b/", "/b");
         check(".", "/home/lnk");
         assert_eq!(whole(Path::new("../out"), || Ok("/home/..".into())).unwrap(), "/out");
+    }
+
+    /// Where it fails nobody has gone anywhere.
+    #[test]
+    fn what_is_no_directory_is_told_in_upstreams_words() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name).display().to_string();
+        fs::write(at("file"), "").unwrap();
+        let refused = |path: &str| enter(Path::new(path), || unreachable!()).unwrap_err().to_string();
+        assert_eq!(refused(&at("file")), format!("path {:?} is not a directory", at("file")));
+        let (gone, under) = (at("gone"), at("file/x"));
+        let missing = format!("directory {gone:?} does not exist: stat {gone}: no such file or directory");
+        assert_eq!(refused(&gone), missing);
+        assert_eq!(
+            refused(&under),
+            format!("directory {under:?} does not exist: stat {under}: not a directory")
+        );
+
+        let error = fs::create_dir_all(&under).unwrap_err();
+        let unmade = not_made(Path::new(&under), &error).to_string();
+        assert_eq!(unmade, format!("mkdir {}: not a directory", at("file")));
+        let error = fs::create_dir_all("/proc/x/y").unwrap_err();
+        assert_eq!(
+            not_made(Path::new("/proc/x/y"), &error).to_string(),
+            "mkdir /proc/x: no such file or directory"
+        );
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn output_directory(
         // For as long as it runs: a plugin that was granted it does not start without.
         true => made.unwrap_or_default(),
         false => made
-            .map_err(|error| inputs::system(&error, "mkdir", &whole))
+            .map_err(|error| path::not_made(Path::new(&whole), &error))
             .with_context(|| format!("failed to create output directory {}", quoted(&whole)))
             .or_exit(Exit::InvalidInput)?,
     };

@@ -62,7 +62,7 @@ impl Json {
     fn as_json(&self) -> Cow<'_, str> {
         match self.check() {
             Ok(()) => Cow::Borrowed(&self.text),
-            Err(_) => Cow::Owned(quoted(&self.text)),
+            Err(_) => Cow::Owned(json_string(&self.text)),
         }
     }
 
@@ -80,7 +80,7 @@ impl Json {
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(&quoted(name));
+            text.push_str(&json_string(name));
             text.push(':');
             text.push_str(&value.as_json());
         }
@@ -101,7 +101,9 @@ impl Json {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// Writes a text as a JSON string.
+#[must_use]
+pub fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

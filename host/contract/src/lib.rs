@@ -55,7 +55,7 @@ pub use grants::{
 pub use host_service::{
     AuthHandlers, Claims, HostError, HostService, PromptError, ResponseRequest, Token, TokenRequest,
 };
-pub use json::Json;
+pub use json::{Json, json_string};
 pub use limits::{Limits, Resolved};
 pub use moment::{UnixSeconds, moment};
 pub use names::{

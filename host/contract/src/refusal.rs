@@ -20,7 +20,7 @@ pub struct Refusal {
     pub exit_code: Option<i32>,
     /// Its remarks. Those that are errors are shown in place of the message.
     pub diagnostics: Vec<Diagnostic>,
-    /// Whether the plugin's library refused the call in place of the plugin, as in other languages it does when the
+    /// Whether the plugin's library refused the call in place of the plugin, as libraries in other languages do when the
     /// plugin's code breaks. No plugin says this itself. Upstream has other words around it.
     pub by_library: bool,
 }

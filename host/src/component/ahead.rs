@@ -222,11 +222,11 @@ mod tests {
     fn a_signal_is_seen_in_one_runtime_after_another() {
         let ahead = Ahead::new(Class::Small);
         for _ in 0..2 {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let waiting = ahead.signal.waiting().unwrap();
                 drop(ahead.begun(None, |_signal| std::future::ready(())));
-                waiting.given().await.unwrap();
+                timeout(Duration::from_secs(60), waiting.given()).await.unwrap().unwrap();
             });
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct KnownDigest {
 pub(super) enum Asking {
     Allowed,
     Forbidden,
+    /// Allowed, whatever is kept of it: it may offer something else by now.
+    Anew,
 }
 
 impl Rooms {
@@ -74,14 +76,6 @@ impl Rooms {
         self.notes(move |notes| notes.get(&digest)).await
     }
 
-    /// Forgets what the plugin in a file said of itself, so that it is asked again. Returns whether there was anything to
-    /// forget: what a wrapped file says stands in it.
-    pub(super) async fn forget_what_it_told(&self, file: &Candidate, kind: Kind) -> bool {
-        let path = file.path.clone();
-        self.notes(move |notes| notes.digest(&path).is_some_and(|digest| notes.forget_kind(&digest, kind)))
-            .await
-    }
-
     /// Asks what is kept of plugins, or keeps something of them.
     pub(super) async fn notes<T: Send + 'static>(
         &self,
@@ -121,12 +115,13 @@ impl Rooms {
         asking: Asking,
         likely: Kind,
     ) -> Result<Option<Told>, FindError> {
-        if let Some(kept) = self.kept(digest).await {
+        if let Some(kept) = self.kept(digest).await.filter(|_| asking != Asking::Anew) {
             return Ok(Some(kept));
         }
         // A wrapped file may carry the description of its plugin, which then need not be started.
         let wrapped = self.wrapped(examined).await;
-        let believed = wrapped.filter(|wrapped| asking == Asking::Allowed || wrapped.origin == Origin::Known);
+        let believed =
+            wrapped.filter(|wrapped| asking != Asking::Forbidden || wrapped.origin == Origin::Known);
         if let Some(told) = believed.and_then(Wrapped::told) {
             return Ok(Some(told));
         }
@@ -135,14 +130,20 @@ impl Rooms {
         }
         let (file, digest) = (examined.file.clone(), *digest);
         let asked = self.see_through(&examined.file.path, Purpose::Look, move |rooms, _| async move {
-            rooms.ask_once(&file, &digest, likely).await
+            rooms.ask_once(&file, &digest, asking, likely).await
         });
         asked.await.map(Some)
     }
 
     /// Asks a plugin what it offers, as one of the `likely` kind first, unless somebody just has.
-    async fn ask_once(&self, file: &Candidate, digest: &Digest, likely: Kind) -> Result<Told, FindError> {
-        if let Some(kept) = self.kept(digest).await {
+    async fn ask_once(
+        &self,
+        file: &Candidate,
+        digest: &Digest,
+        asking: Asking,
+        likely: Kind,
+    ) -> Result<Told, FindError> {
+        if let Some(kept) = self.kept(digest).await.filter(|_| asking != Asking::Anew) {
             return Ok(kept);
         }
         // Every plugin that asks for the auth handlers has all files described.

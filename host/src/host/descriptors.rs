@@ -127,13 +127,11 @@ impl Descriptors {
         Ok(digest)
     }
 
-    /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind. Returns whether it was.
-    pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) -> bool {
-        let is_known = self.get(digest).is_some_and(|told| told.kind() == kind);
-        if is_known {
+    /// Forgets what the plugin in a file of that digest said of itself, if that was of this kind.
+    pub(super) fn forget_kind(&self, digest: &Digest, kind: Kind) {
+        if self.get(digest).is_some_and(|told| told.kind() == kind) {
             self.remove(&description_name(digest));
         }
-        is_known
     }
 
     /// Forgets which digest a path had.

@@ -3,11 +3,12 @@
 //! Looking is not running. What a plugin offers is known from an earlier run, or found out by asking it as one kind and
 //! then as the other. A name is searched for in this order:
 //!
-//! - files that are known from earlier runs to offer it, and in front of the first of them, in upstream's order of files,
-//!   what is unknown and may be asked: components, in their sandbox, and native programs whose file has that name;
-//! - if there is none, all components, then the native programs whose file has that name, then other native programs,
-//!   where that was allowed;
-//! - native programs that offered something else when they were last asked, if their file has that name.
+//! - files that are known from earlier runs to offer it, and in front of them those that are unknown, have that name, and
+//!   come before them in upstream's order of files;
+//! - if there is none, components, asked in their sandbox, then native programs whose file has that name, started because
+//!   they were asked for, then other native programs, where that was allowed;
+//! - native programs that offered something else when they were last asked, if their file has that name or all may be
+//!   asked.
 //!
 //! All are asked with nothing granted; only the plugin that offers the name is then started to stay. Among equals, the
 //! first in upstream's order of files wins, and the log warns of the others.
@@ -223,7 +224,8 @@ impl Rooms {
             }
         }
         let names = self.auth_registry.names();
-        let handlers = names.iter().filter_map(|name| self.auth_registry.get(name).ok()).collect();
+        let handlers = names.iter().filter_map(|name| self.auth_registry.get(name).ok());
+        let handlers = handlers.filter(|handler| handler.plugin.is_running()).collect();
         Ok(FoundHandlers { handlers, left_out, failed })
     }
 

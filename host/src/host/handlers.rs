@@ -124,8 +124,8 @@ impl AuthRegistry {
         lock(&self.handlers).keys().cloned().collect()
     }
 
-    /// Removes the handler of a name, and returns it. Its plugin runs on, and only a plugin that is started after it was
-    /// shut down takes the name.
+    /// Removes the handler of a name, and returns it. Its plugin runs on and is not registered again; the
+    /// next plugin that starts with the name takes it.
     pub fn forget(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
         lock(&self.handlers).remove(name)
     }

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use portcullis_contract::Json;
+use portcullis_contract::{Json, json_string};
 use thiserror::Error;
 
 use super::schema::{InputSchema, Property};
@@ -77,7 +77,7 @@ pub(super) fn resolve(
     }
     for (name, default) in schema.map_or(Ok(Vec::new()), |schema| defaults(schema, given))? {
         changed = true;
-        kept.push((text::quoted(name).into(), default.into()));
+        kept.push((json_string(name).into(), default.into()));
     }
     if !changed {
         return Ok(Inputs { text: whole.clone(), depth: given.depth, operation: operation(given) });

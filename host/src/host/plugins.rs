@@ -79,7 +79,9 @@ impl Rooms {
     /// Returns what is known of the plugin in a file.
     pub(super) fn entry(&self, file: &Path, purpose: Purpose) -> Arc<Entry> {
         let (mut all, key) = (lock(&self.plugins), (file.to_owned(), purpose));
-        if let Some(entry) = all.get(&key).filter(|entry| entry.is_of_use()) {
+        // While all are stopped, nothing is started in their place.
+        let stays = |entry: &&Arc<Entry>| entry.is_of_use() || *self.life.borrow() != Life::Up;
+        if let Some(entry) = all.get(&key).filter(stays) {
             return Arc::clone(entry);
         }
         all.remove(&key);

@@ -177,8 +177,8 @@ impl Registry {
         all
     }
 
-    /// Removes the provider of a name, and returns it. Its plugin runs on, and only a plugin that is started after it was
-    /// shut down takes the name.
+    /// Removes the provider of a name, and returns it. Its plugin runs on and is not registered again; the
+    /// next plugin that starts with the name takes it.
     pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
         lock(&self.names).providers.remove(name)
     }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use jsonschema::{Draft, PatternOptions, Validator};
-use portcullis_contract::{Json, tree};
+use portcullis_contract::{Json, json_string, tree};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -259,7 +259,7 @@ fn compile_value(mut schema: Value, extent: Extent) -> Result<Compiled, String> 
         .map_err(|error| {
             let written = |given: &str| patterns.get(given).map(String::as_str);
             let said = match error.instance().as_str().and_then(written) {
-                Some(written) => error.masked_with(text::quoted(written)).to_string(),
+                Some(written) => error.masked_with(json_string(written)).to_string(),
                 None => error.to_string(),
             };
             let path = error.instance_path().to_string();

@@ -178,11 +178,6 @@ fn number(text: &str) -> Number {
     Number::from_f64(float).unwrap_or_else(|| Number::from(0))
 }
 
-/// Writes a text as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
 /// Returns what a string says. Only for the text of a string that a reader has accepted.
 pub(super) fn unquote(text: &str) -> String {
     let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use portcullis_contract::proto::{Answer, ConvertError};
 use portcullis_contract::{BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason};
-use portcullis_goplugin::{Connection, Gone, normalized};
+use portcullis_goplugin::{Connection, Gone, go_sentence, normalized};
 use portcullis_proto::auth_handler_service_client::AuthHandlerServiceClient;
 use portcullis_proto::plugin_service_client::PluginServiceClient;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
-use super::status::{Meaning, lost, reported, sentence};
+use super::status::{Meaning, lost, reported};
 
 /// The client of a provider's calls, over a connection of go-plugin.
 pub(super) type ProviderClient = PluginServiceClient<portcullis_goplugin::Channel>;
@@ -203,11 +203,11 @@ impl<C: Client> Pending<C> {
             Meaning::TooLarge { asked, allowed } => {
                 return CallError::Limit { which: LimitName::Message, asked, allowed };
             }
-            Meaning::Garbled => return CallError::contract(sentence(&status)),
+            Meaning::Garbled => return CallError::contract(go_sentence(&status)),
             Meaning::Broken => return self.broken(status).await,
             // One that comes before our deadline is the plugin's own, for something else.
             Meaning::Late | Meaning::Refused => {
-                CallError::Refused(Refusal { by_library: true, ..Refusal::new(sentence(&status)) })
+                CallError::Refused(Refusal { by_library: true, ..Refusal::new(go_sentence(&status)) })
             }
         };
         self.settle(error).await

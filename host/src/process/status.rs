@@ -51,11 +51,6 @@ pub(super) fn lost(status: &Status) -> String {
     chain(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
-/// Returns what upstream's client prints of a status, in whatever language it came.
-pub(super) fn sentence(status: &Status) -> String {
-    format!("rpc error: code = {} desc = {}", name(status.code()), status.message())
-}
-
 /// Takes the author's words out of the sentence of an ordinary error, before which the plugin's library puts the call
 /// and the name of the handler. `None` for a status of any other code.
 pub(super) fn authors_words<'s>(sentence: &'s str, call: &str, name: &str) -> Option<&'s str> {
@@ -93,20 +88,12 @@ fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(status.source(), |error| (*error).source())
 }
 
-/// Returns a code's name as Go has it.
-fn name(code: Code) -> String {
-    match code {
-        Code::Ok => "OK".to_owned(),
-        Code::Cancelled => "Canceled".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use portcullis_contract::LimitName;
+    use portcullis_goplugin::go_sentence;
 
     use super::*;
 
@@ -168,18 +155,11 @@ mod tests {
         check(Status::unknown("found 5000000 bytes, the limit is: 4194304 bytes"), Meaning::Refused);
     }
 
-    #[test]
-    fn a_status_reads_as_it_does_upstream() {
-        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
-        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
-        assert_eq!(sentence(&Status::permission_denied("x")), "rpc error: code = PermissionDenied desc = x");
-    }
-
     /// Contract item 139.
     #[test]
     fn an_ordinary_error_is_told_in_its_authors_words_and_another_as_it_came() {
         let check = |status: Status, expected: Option<&str>| {
-            assert_eq!(authors_words(&sentence(&status), "Logout", "door"), expected, "{status:?}");
+            assert_eq!(authors_words(&go_sentence(&status), "Logout", "door"), expected, "{status:?}");
         };
         check(Status::unknown("Logout \"door\": no"), Some("no"));
         check(Status::unknown("no"), Some("no"));

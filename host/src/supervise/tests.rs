@@ -91,6 +91,7 @@ async fn a_stream_that_is_always_ahead_of_its_reader_meets_its_wall_too() {
         last = Some(chunk);
         tokio::time::advance(SECOND).await;
     }
+    assert!(chunks.next().await.is_none(), "what is over stays over");
     let said = last.unwrap().unwrap_err().to_string();
     assert_eq!((read, said.as_str()), (6, "limit wall reached: asked more, allowed 5s"));
 }

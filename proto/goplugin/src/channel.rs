@@ -203,35 +203,6 @@ fn ends_connection(error: &(dyn StdError + 'static)) -> bool {
     causes.any(|error| error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_go_away))
 }
 
-/// Returns `status` with the code that grpc-go has for the same failure.
-///
-/// tonic has other codes for two of its own failures: for a message over the limit `OutOfRange` instead of
-/// `ResourceExhausted`, and for a deadline that passed `Cancelled` instead of `DeadlineExceeded`. Both are
-/// raised where no channel sees them: in the client's decoder, or in a peer's server.
-#[must_use]
-pub fn normalized(status: Status) -> Status {
-    let code = match (status.code(), status.message()) {
-        (Code::OutOfRange, message) if message.contains("message length too large") => {
-            Code::ResourceExhausted
-        }
-        (Code::Cancelled, "Timeout expired") => Code::DeadlineExceeded,
-        _ => return status,
-    };
-    Status::with_details_and_metadata(
-        code,
-        status.message(),
-        Bytes::copy_from_slice(status.details()),
-        status.metadata().clone(),
-    )
-}
-
-/// Returns whether the other side does not know a call. tonic says the same of an answer that is compressed, which it
-/// cannot read.
-#[must_use]
-pub fn is_unknown_call(status: &Status) -> bool {
-    status.code() == Code::Unimplemented && !status.message().starts_with("Content is compressed with")
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -249,8 +220,8 @@ mod tests {
     use tonic_prost::ProstCodec;
 
     use super::*;
-    use crate::Address;
     use crate::transport::Socket;
+    use crate::{Address, normalized};
 
     /// Returns a channel, the other end of its one connection, and what would end that.
     fn channel() -> (Channel, UnixStream, watch::Sender<bool>) {
@@ -374,25 +345,6 @@ mod tests {
             () = calling => {}
             _ = serving => panic!("the server has ended"),
         }
-    }
-
-    fn check(code: Code, message: &str, expected: Code) {
-        let found = normalized(Status::new(code, message));
-        assert_eq!((found.code(), found.message()), (expected, message));
-    }
-
-    #[test]
-    fn what_tonic_names_differently_gets_the_name_that_go_uses() {
-        let over = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
-        check(Code::OutOfRange, over, Code::ResourceExhausted);
-        check(Code::Cancelled, "Timeout expired", Code::DeadlineExceeded);
-    }
-
-    #[test]
-    fn what_a_plugin_says_is_left_as_it_is() {
-        check(Code::OutOfRange, "index 7", Code::OutOfRange);
-        check(Code::Cancelled, "not today", Code::Cancelled);
-        check(Code::Unknown, "transport error", Code::Unknown);
     }
 
     #[test]

@@ -65,6 +65,7 @@ mod server;
 mod serving;
 mod sink;
 mod standing;
+mod status;
 mod stdio;
 mod task;
 mod tls;
@@ -76,7 +77,7 @@ pub use self::broker::{Broker, BrokerError, Serving};
 pub use self::certificate::Certificate;
 #[cfg(feature = "x509")]
 pub use self::certificate::CertificateFacts;
-pub use self::channel::{Channel, ChannelBody, is_unknown_call, normalized};
+pub use self::channel::{Channel, ChannelBody};
 pub use self::client::{
     Asked, Attach, AttachError, Checksum, ChecksumError, Connection, Encryption, Ending, Environment,
     Evidence, Executable, Exit, Gone, Launch, StartError, Stdin, Streams, stop_all,
@@ -94,6 +95,7 @@ pub use self::server::{
 pub use self::serving::contained_stream;
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::standing::Standing;
+pub use self::status::{go_sentence, is_unknown_call, normalized};
 pub use self::tls::{Tls, TlsSession};
 pub use self::transport::{Address, AddressError, Ports, SocketDirError, temporary_dir};
 

@@ -33,9 +33,10 @@ pub use self::contained::contained_stream;
 use self::contained::{Contained, contained};
 pub(crate) use self::placement::Placement;
 pub(crate) use self::weighed::Room;
-use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST, normalized};
+use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST};
 use crate::log::chain;
 use crate::paced::Paced;
+use crate::status::normalized;
 use crate::timeout;
 use crate::transport::{Tethered, gathered};
 

@@ -14,13 +14,11 @@ use portcullis_contract::proto::HostAnswer;
 use portcullis_contract::{
     AuthHandlers, Claims, HostError, HostService, PromptError, ResponseRequest, Token, TokenRequest,
 };
-use portcullis_goplugin::{Broker, BrokerError, Channel};
+use portcullis_goplugin::{Broker, BrokerError, Channel, go_sentence};
 use portcullis_proto as proto;
 use portcullis_proto::host_service_client::HostServiceClient;
 use tokio::sync::OnceCell;
 use tonic::{Code, Response, Status};
-
-use crate::status::sentence;
 
 /// The client of what a host offers.
 type Client = HostServiceClient<Channel>;
@@ -141,7 +139,7 @@ where
 {
     match response {
         Ok(response) => HostAnswer::from(response.into_inner()).0,
-        Err(status) => Err(HostError::Failed(sentence(&status))),
+        Err(status) => Err(HostError::Failed(go_sentence(&status))),
     }
 }
 
@@ -179,7 +177,7 @@ impl HostService for RemoteHost {
         match client.list_auth_handlers(proto::ListAuthHandlersRequest {}).await {
             Ok(response) => response.into_inner().into(),
             Err(status) => {
-                tracing::warn!(status = %sentence(&status), "the host does not list its auth handlers");
+                tracing::warn!(status = %go_sentence(&status), "the host does not list its auth handlers");
                 AuthHandlers::default()
             }
         }
@@ -208,7 +206,7 @@ impl HostService for RemoteHost {
                 Code::Unimplemented => PromptError::Unimplemented,
                 Code::Cancelled => PromptError::Cancelled(status.message().to_owned()),
                 Code::Unavailable => PromptError::Unavailable(status.message().to_owned()),
-                _ => PromptError::Unavailable(sentence(&status)),
+                _ => PromptError::Unavailable(go_sentence(&status)),
             }),
         }
     }

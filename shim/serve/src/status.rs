@@ -32,16 +32,6 @@ pub(crate) fn unimplemented(method: &str) -> Status {
     Status::unimplemented(format!("method {method} not implemented"))
 }
 
-/// Returns what Go's client prints of a status.
-pub(crate) fn sentence(status: &Status) -> String {
-    let code = match status.code() {
-        Code::Ok => "OK".to_owned(),
-        Code::Cancelled => "Canceled".to_owned(),
-        other => format!("{other:?}"),
-    };
-    format!("rpc error: code = {code} desc = {}", status.message())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -76,11 +66,5 @@ mod tests {
         check(late, Code::DeadlineExceeded, "no answer within 5ms", None);
         check(CallError::Busy { with: "login" }, Code::Unavailable, "busy: login", Some("busy login"));
         check(CallError::Gone, Code::Unavailable, "the plugin is shut down", None);
-    }
-
-    #[test]
-    fn a_status_reads_as_go_has_it() {
-        assert_eq!(sentence(&Status::unknown("no")), "rpc error: code = Unknown desc = no");
-        assert_eq!(sentence(&Status::cancelled("")), "rpc error: code = Canceled desc = ");
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis::host::Ran;
-use portcullis_contract::visible_line;
+use portcullis_contract::{json_string, visible_line};
 
 use crate::duration;
-use crate::json::{self, Document, Node};
+use crate::json::{Document, Node};
 use crate::output::Format;
 
 /// What is shown of a result besides itself, and what is not.
@@ -37,7 +37,7 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
     let data = if shown.redacted { &ran.redacted() } else { &output.data };
     let mut text = format!("{{\"data\":{}", data.as_str());
     if !output.warnings.is_empty() {
-        let warnings: Vec<_> = output.warnings.iter().map(|warning| json::string(warning)).collect();
+        let warnings: Vec<_> = output.warnings.iter().map(|warning| json_string(warning)).collect();
         write!(text, ",\"warnings\":[{}]", warnings.join(","))?;
     }
     if let Some(metadata) = &output.metadata {
@@ -53,8 +53,8 @@ fn envelope(ran: &Ran, shown: Shown) -> anyhow::Result<String> {
         write!(
             text,
             ",\"__execution\":{{\"provider\":{},\"duration\":{},\"dryRun\":{}}}",
-            json::string(&ran.provider),
-            json::string(&duration::to_text(ran.took)),
+            json_string(&ran.provider),
+            json_string(&duration::to_text(ran.took)),
             ran.dry_run
         )?;
     }

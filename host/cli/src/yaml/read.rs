@@ -9,10 +9,8 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use anyhow::bail;
-use portcullis_contract::quoted;
+use portcullis_contract::{json_string, quoted};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
-
-use crate::json;
 
 /// Deeper than anybody writes by hand, and shallow enough to recurse. What an alias stands for counts as if it were written.
 const DEEPEST: usize = 500;
@@ -75,7 +73,7 @@ impl Value {
                     if at > 0 {
                         out.push(',');
                     }
-                    write!(out, "{}:", json::string(key))?;
+                    write!(out, "{}:", json_string(key))?;
                     value.write(out)?;
                 }
                 out.push('}');
@@ -149,7 +147,7 @@ impl Reader {
                     let merges = text == "<<" && style == ScalarStyle::Plain && tag.is_none();
                     *key = Some(if merges { Key::Merge } else { Key::Named(text.clone().into_owned()) });
                     if anchor > 0 {
-                        self.anchors.insert(anchor, (Rc::new(Value::Scalar(json::string(&text))), 0));
+                        self.anchors.insert(anchor, (Rc::new(Value::Scalar(json_string(&text))), 0));
                     }
                 } else {
                     let value = Value::Scalar(scalar(&text, style, tag.as_deref())?);
@@ -275,7 +273,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<String, S
         }
         (Some(_), _) => None,
     };
-    Ok(resolved.unwrap_or_else(|| json::string(text)))
+    Ok(resolved.unwrap_or_else(|| json_string(text)))
 }
 
 /// Returns the JSON of a plain scalar that is more than text.

@@ -319,6 +319,8 @@ fn is_time(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_contract::json_string;
+
     use super::*;
 
     fn check(json: &str, expected: &str) {
@@ -358,7 +360,7 @@ mod tests {
     }
 
     fn check_text(text: &str, expected: &str) {
-        check(&format!("{{\"a\":{}}}", crate::json::string(text)), &format!("a: {expected}"));
+        check(&format!("{{\"a\":{}}}", json_string(text)), &format!("a: {expected}"));
     }
 
     #[test]
@@ -398,7 +400,7 @@ mod tests {
 
     #[test]
     fn what_nests_deep_and_is_wide_is_no_flood() {
-        for inner in ["1,".repeat(10_000) + "1", crate::json::string(&"a\n".repeat(10_000))] {
+        for inner in ["1,".repeat(10_000) + "1", json_string(&"a\n".repeat(10_000))] {
             let json = format!("{}{inner}{}", "[".repeat(450), "]".repeat(450));
             let yaml = from_json(&Document::parse(&json).unwrap());
             assert!(yaml.len() < 2 << 20, "{} bytes", yaml.len());

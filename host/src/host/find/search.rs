@@ -57,7 +57,7 @@ impl Rooms {
     ) -> Result<Located, FindError> {
         let found = self.look(discover::candidates).await?;
         let files = found.candidates.clone();
-        let search = Search {
+        let mut search = Search {
             rooms: self,
             kind,
             name,
@@ -67,7 +67,10 @@ impl Rooms {
             unasked: Vec::new(),
             left_out: Vec::new(),
         };
-        let located = search.through(found).await?;
+        let Some(located) = search.through(found).await else { return Err(search.in_vain()) };
+        if let Some(error) = &search.failure {
+            tracing::warn!(%kind, name, error = chain(error), "a plugin that should have this name cannot be used");
+        }
         self.warn_of_others(&located.file, files, kind, name).await;
         Ok(located)
     }
@@ -111,48 +114,54 @@ impl Rooms {
 }
 
 impl Search<'_> {
-    async fn through(mut self, found: discover::Found) -> Result<Located, FindError> {
+    async fn through(&mut self, found: discover::Found) -> Option<Located> {
         let (mut unknown, mut outdated) = (Vec::new(), Vec::new());
         for file in found.candidates {
             let mut examined = Examined::new(file);
             match self.rooms.known_of(&examined).await {
                 Some(told) if told.offers(self.kind, self.name) => {
                     // An earlier file may have the name, too, and nobody has asked it yet: it was built anew, say.
-                    let (earlier, later): (Vec<_>, Vec<_>) =
-                        unknown.into_iter().partition(|file| self.may_be_asked(file));
-                    unknown = later;
-                    for mut earlier in earlier {
-                        if let Some(located) = self.ask(&mut earlier).await {
-                            return Ok(located);
+                    let (called_so, others): (Vec<_>, Vec<_>) =
+                        unknown.into_iter().partition(|file| self.is_called_so(file));
+                    unknown = others;
+                    for mut earlier in called_so {
+                        let located = self.ask(&mut earlier, Asking::Allowed).await;
+                        if located.is_some() {
+                            return located;
                         }
                     }
-                    if let Some(located) = self.take(&mut examined).await {
-                        return Ok(located);
+                    let offered = self.offers(&mut examined, self.purpose, Asking::Allowed).await;
+                    let located = self.note(offered, true);
+                    if located.is_some() {
+                        return located;
                     }
                 }
-                Some(told) => outdated.push((examined, told.kind())),
+                Some(_) => outdated.push(examined),
                 None => unknown.push(examined),
             }
         }
         // Components first. Most plugins are called like what they offer, so asking by name first asks the fewest.
-        unknown.sort_by_key(|Examined { file, .. }| {
-            (file.backend != BackendName::Component, !file.is_meant_by(self.name))
+        unknown.sort_by_key(|examined| {
+            (examined.file.backend != BackendName::Component, !self.is_called_so(examined))
         });
         for mut examined in unknown {
-            let may_be_asked = self.may_be_asked(&examined)
+            let may_be_asked = self.is_called_so(&examined)
                 || self.rooms.asking(&examined, self.describe).await == Asking::Allowed;
             if !may_be_asked {
                 self.left_out.push(examined.file.path);
-            } else if let Some(located) = self.ask(&mut examined).await {
-                return Ok(located);
+                continue;
+            }
+            let located = self.ask(&mut examined, Asking::Allowed).await;
+            if located.is_some() {
+                return located;
             }
         }
-        for (mut examined, kind) in outdated {
-            if self.may_offer_more(&examined)
-                && self.rooms.forget_what_it_told(&examined.file, kind).await
-                && let Some(located) = self.ask(&mut examined).await
-            {
-                return Ok(located);
+        for mut examined in outdated {
+            if self.may_offer_more(&examined) {
+                let located = self.ask(&mut examined, Asking::Anew).await;
+                if located.is_some() {
+                    return located;
+                }
             }
         }
         for Misfit { path, reason } in found.misfits {
@@ -160,35 +169,28 @@ impl Search<'_> {
                 self.failure.get_or_insert(FindError::Misfit { path, reason });
             }
         }
-        Err(self.in_vain())
+        None
     }
 
-    /// Returns whether a file may be started because of how it is called, or because nothing can come of it.
-    fn may_be_asked(&self, Examined { file, .. }: &Examined) -> bool {
-        file.backend == BackendName::Component || file.is_meant_by(self.name)
+    fn is_called_so(&self, examined: &Examined) -> bool {
+        examined.file.is_meant_by(self.name)
     }
 
     /// Returns whether a plugin may offer what it did not when it was last asked, though its file is the same: that of
     /// a script tells nothing of what it starts.
-    fn may_offer_more(&self, Examined { file, .. }: &Examined) -> bool {
-        file.backend == BackendName::Process
-            && (file.is_meant_by(self.name) || self.describe == Describe::All)
+    fn may_offer_more(&self, examined: &Examined) -> bool {
+        examined.file.backend == BackendName::Process
+            && (self.is_called_so(examined) || self.describe == Describe::All)
     }
 
-    /// Uses a plugin that is known to offer it.
-    async fn take(&mut self, examined: &mut Examined) -> Option<Located> {
-        let offered = self.offers(examined, self.purpose).await;
-        self.note(offered, true)
-    }
-
-    /// Asks a plugin of which nothing is known.
-    async fn ask(&mut self, examined: &mut Examined) -> Option<Located> {
+    /// Asks a plugin what it offers, and uses it if it offers this.
+    async fn ask(&mut self, examined: &mut Examined, asking: Asking) -> Option<Located> {
         // A file's name proves nothing: a plugin is granted something only after it said that it offers this.
-        let (offered, should_have_it) = match self.offers(examined, Purpose::Look).await {
-            Ok(Some(_)) => (self.offers(examined, self.purpose).await, true),
+        let (offered, should_have_it) = match self.offers(examined, Purpose::Look, asking).await {
+            Ok(Some(_)) => (self.offers(examined, self.purpose, Asking::Allowed).await, true),
             // It says so itself, and nothing more.
             Err(undescribed @ FindError::Undescribed { .. }) => (Err(undescribed), true),
-            looked => (looked, examined.file.is_meant_by(self.name)),
+            looked => (looked, self.is_called_so(examined)),
         };
         self.note(offered, should_have_it)
     }
@@ -208,7 +210,12 @@ impl Search<'_> {
     }
 
     /// Returns a file if its plugin offers it.
-    async fn offers(&self, examined: &mut Examined, purpose: Purpose) -> Result<Option<Located>, FindError> {
+    async fn offers(
+        &self,
+        examined: &mut Examined,
+        purpose: Purpose,
+        asking: Asking,
+    ) -> Result<Option<Located>, FindError> {
         let Self { rooms, kind, name, .. } = *self;
         let (offers, started) = match purpose {
             Purpose::Run => {
@@ -217,7 +224,7 @@ impl Search<'_> {
             }
             Purpose::Look => {
                 let mut known = rooms.digest(&examined.file).await?;
-                let told = rooms.described(examined, &mut known, Asking::Allowed, kind).await?;
+                let told = rooms.described(examined, &mut known, asking, kind).await?;
                 let offers = told.as_ref().is_some_and(|told| told.offers(kind, name));
                 if kind == Kind::Provider
                     && !offers

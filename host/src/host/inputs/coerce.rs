@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use portcullis_contract::json_string;
+
 use super::super::schema::on_stack;
 use super::super::sentences::{self, quote};
 use super::super::text;
@@ -21,7 +23,7 @@ pub(super) fn coerce(value: &str, kind: &str) -> Result<Option<String>, String> 
         ("string", Some(_)) => Ok(None),
         ("string", None) => {
             let shown = if value.starts_with(['{', '[']) { printed(value)? } else { value.to_owned() };
-            Ok(Some(text::quoted(&shown)))
+            Ok(Some(json_string(&shown)))
         }
         ("integer", Some(said)) => integer(&said).map(Some).map_err(|why| {
             let said = quote(&said);
@@ -44,7 +46,7 @@ pub(super) fn coerce(value: &str, kind: &str) -> Result<Option<String>, String> 
         ("boolean", None) if matches!(value, "true" | "false") => Ok(None),
         ("array", Some(said)) if said.is_empty() => Ok(Some("[]".to_owned())),
         ("array", Some(said)) => {
-            let items: Vec<_> = said.split(',').map(|item| text::quoted(item.trim())).collect();
+            let items: Vec<_> = said.split(',').map(|item| json_string(item.trim())).collect();
             Ok(Some(format!("[{}]", items.join(","))))
         }
         ("array", None) if value.starts_with('[') => Ok(None),

@@ -325,3 +325,20 @@ async fn what_is_said_for_the_plugin_that_was_named_is_not_for_a_handler_that_it
     let by_plugin = ("a".to_owned(), WantedBy::Plugin, Environment::Usual, Stdin::Null);
     assert_eq!(*started.lock().unwrap(), [by_caller("one"), by_plugin, by_caller("b")]);
 }
+
+#[tokio::test]
+async fn what_a_person_says_of_a_plugin_wins_over_its_policy() {
+    let house = House::new(&[("one.wasm", "one")]);
+    let check = async |said: Option<Environment>, expected: Environment| {
+        let mut setup = host(&house).rooms.setup.clone();
+        let run_as = RunAs { environment: Environment::Inherit, ..RunAs::default() };
+        setup.policy =
+            Arc::new(move |_| PluginSettings { run_as: run_as.clone(), ..PluginSettings::default() });
+        setup.environment = said;
+        asker(&house, &Host::new(setup)).await;
+        let specs = house.world.specs.lock().unwrap();
+        assert_eq!(specs.last().unwrap().run_as.environment, expected, "{said:?}");
+    };
+    check(None, Environment::Inherit).await;
+    check(Some(Environment::Usual), Environment::Usual).await;
+}

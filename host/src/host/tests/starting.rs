@@ -345,7 +345,9 @@ async fn what_is_unknown_and_comes_first_is_asked_before_what_is_known_is_used()
 
     house.write("a-two", "two");
     house.write("b.wasm", "three");
+    house.write("x-one", "");
     house.write("y-one", "one two");
+    house.write("zz-one", "one");
     assert!(house.run(&house.host(), "one").await.is_ok());
-    assert_eq!(house.launches(), ["launch b", "launch y-one", "launch y-one"]);
+    assert_eq!(house.launches(), ["launch x-one", "launch y-one", "launch y-one"]);
 }

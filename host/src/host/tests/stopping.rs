@@ -81,10 +81,7 @@ fn who_waits_from_outside_for_a_runtime_that_has_ended_is_not_left_waiting() {
     runtime.shutdown_background();
     let host = House::new(&[]).host();
     let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let _ended_by_a_panic = tell.clone();
-        tell.send(handle.block_on(host.list(Describe::Trusted)).is_ok())
-    });
+    std::thread::spawn(move || tell.send(handle.block_on(host.list(Describe::Trusted)).is_ok()));
     assert_eq!(told.recv_timeout(60 * SECOND), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
 }
 
@@ -117,4 +114,18 @@ async fn what_was_shut_down_is_started_anew_for_whoever_wants_it_next() {
             "{wanted:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_plugin_that_is_being_stopped_does_not_hide_it_from_a_second_stop() {
+    let house = House::new(&[("a.wasm", "a")]);
+    let host = Host::new(Setup { patience: Patience::default(), ..house.setup() });
+    let wanted = Wanted::File(house.path("a.wasm"), None);
+    host.find(&wanted, Describe::Trusted).await.unwrap();
+    let mut stopping = std::pin::pin!(host.stop_all());
+    assert!(futures_util::poll!(stopping.as_mut()).is_pending());
+    assert!(matches!(host.find(&wanted, Describe::Trusted).await, Err(FindError::Stopping)));
+    let begun = Instant::now();
+    tokio::join!(stopping, host.stop_all());
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waits for its grace");
 }

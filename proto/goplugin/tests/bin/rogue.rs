@@ -1,7 +1,7 @@
 //! A plugin that keeps the protocol, or breaks it in the way that its first argument names.
 //!
 //! It is built without any of the library's own code for plugins, so that a fault there cannot hide one
-//! in the host. What it can do is a line of `main` each.
+//! in the host. What it can do is an arm of the `match` in `main` each.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a plugin does")]
 #![expect(
