@@ -11,6 +11,7 @@
 
 mod auth;
 mod channel;
+mod environment;
 mod host_service;
 mod load;
 mod output;
@@ -42,7 +43,7 @@ use state::{Child, Reading};
 /// Returns the variables that a child gets by default: those of `ours` that most programs need.
 #[must_use]
 pub fn usual_environment(ours: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
-    load::environment(ours, contract::Environment::Usual, &contract::Grants::default())
+    environment::seen(ours, contract::Environment::Usual, &contract::Grants::default())
 }
 
 /// The options of all child processes.
@@ -167,9 +168,9 @@ impl ProcessBackend {
         let (variable, value) = kind.cookie();
         let (cookie, versions) = (Cookie::new(variable, value), kind.versions().iter().copied().collect());
         let mut environment =
-            load::environment(&self.options.environment, spec.run_as.environment, &spec.grants);
+            environment::seen(&self.options.environment, spec.run_as.environment, &spec.grants);
         if spec.held_by == HeldBy::Itself {
-            load::tell_limits(&spec.limits, &mut environment);
+            environment::tell_limits(&spec.limits, &mut environment);
         }
         Launch {
             environment: Environment::Only(environment),

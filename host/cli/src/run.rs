@@ -152,7 +152,10 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let more_follows = session.environment.stderr_is_terminal || matches!(ended, Ended::ByItself(Err(_)));
     let finished = async {
         streams.end_stdout_line().await;
-        streams.end_stderr(more_follows).await;
+        match more_follows {
+            true => streams.end_stderr_line().await,
+            false => streams.end_stderr().await,
+        }
     };
     let ended = tokio::select! {
         () = finished => ended,

@@ -26,7 +26,7 @@ use crate::component::convert::{
     login_size, said, status_size, token_size,
 };
 use crate::component::guest::{Function, Guest, Interface};
-use crate::component::instances::{Ask, Instances};
+use crate::component::instances::{Ask, Inquiry, Instances};
 use crate::component::message::fits;
 use crate::component::queue::Queue;
 use crate::component::state::{Reader, State};
@@ -94,7 +94,7 @@ impl ComponentAuth {
         let instances = &this.desk.instances;
         let first = instances.first().await.map_err(LaunchError::failed)?;
         let (call, limit) = (Call::default(), instances.description_limit());
-        let asked = instances.ask_in(Some(first), &call, None, None, move |guest: &mut Guest| {
+        let asked = instances.ask_in(Some(first), Inquiry::of(&call), move |guest: &mut Guest| {
             Box::pin(async move {
                 State::let_say(&mut guest.store, limit);
                 guest.check(|store, instance| AuthHandlerPlugin::new(store, instance))?;
@@ -167,7 +167,7 @@ impl Desk {
         T: Send + 'static,
     {
         let told = lock(&self.told).clone();
-        let answer = self.instances.ask(call, None, reader, move |guest: &mut Guest| {
+        let answer = self.instances.ask(Inquiry::of(call).read_by(reader), move |guest: &mut Guest| {
             Box::pin(async move {
                 for (name, configuration) in told {
                     guest.configure(CONFIGURE, name.as_str(), configuration).await?;

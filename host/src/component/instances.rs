@@ -35,6 +35,29 @@ impl<T, F> Ask<T> for F where F: for<'a> FnOnce(&'a mut Guest) -> Asked<'a, T> +
 /// The answer to come.
 pub(crate) type Asked<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, PluginError>>>;
 
+/// For whom a guest is asked.
+pub(crate) struct Inquiry<'a> {
+    call: &'a Call,
+    /// The provider or handler that an instance has to be configured for.
+    name: Option<&'a str>,
+    /// Who reads what comes before the answer.
+    reader: Option<Reader>,
+}
+
+impl<'a> Inquiry<'a> {
+    pub(crate) fn of(call: &'a Call) -> Self {
+        Self { call, name: None, reader: None }
+    }
+
+    pub(crate) fn named(self, name: impl Into<Option<&'a str>>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    pub(crate) fn read_by(self, reader: impl Into<Option<Reader>>) -> Self {
+        Self { reader: reader.into(), ..self }
+    }
+}
+
 /// The instances of one plugin.
 pub(crate) struct Instances {
     pub(crate) ground: Arc<Ground>,
@@ -98,15 +121,13 @@ impl Instances {
         Self { ground, homes, configure, turns, at_once, configurations: RwLock::default(), supply }
     }
 
-    /// Asks a guest, in an instance that is configured for that provider or handler.
+    /// Asks a guest, in an instance that is configured for whoever was named.
     pub(crate) async fn ask<T>(
         self: &Arc<Self>,
-        call: &Call,
-        name: Option<&str>,
-        reader: Option<Reader>,
+        inquiry: Inquiry<'_>,
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
-        let answer = self.ask_in(None, call, name, reader, question).await;
+        let answer = self.ask_in(None, inquiry, question).await;
         answer.map_err(|error| self.fitting(error))
     }
 
@@ -114,9 +135,7 @@ impl Instances {
     pub(crate) async fn ask_in<T>(
         self: &Arc<Self>,
         live: Option<Live>,
-        call: &Call,
-        name: Option<&str>,
-        reader: Option<Reader>,
+        Inquiry { call, name, reader }: Inquiry<'_>,
         question: impl Ask<T>,
     ) -> Result<T, CallError> {
         self.open()?;

@@ -19,7 +19,7 @@ use crate::component::convert::{
     descriptor_size, execution_size, names_size, output_size, refusal_size, texts_size,
 };
 use crate::component::guest::{Function, Guest, Interface, Signature};
-use crate::component::instances::{Ask, Instances};
+use crate::component::instances::{Ask, Inquiry, Instances};
 use crate::component::message::Budget;
 use crate::component::state::{Reader, State};
 use crate::component::streaming::Streaming;
@@ -67,7 +67,7 @@ impl ComponentProvider {
         let mut live = Some(this.instances.first().await.map_err(LaunchError::failed)?);
         for tries_left in (0..TRIES).rev() {
             let question = tell_all(Arc::clone(&told), limit);
-            let asked = this.instances.ask_in(live.take(), &call, None, None, question).await;
+            let asked = this.instances.ask_in(live.take(), Inquiry::of(&call), question).await;
             let Err(error) = asked else { break };
             let mut told = lock(&told);
             if told.names.is_none() {
@@ -225,7 +225,7 @@ impl Provider for ComponentProvider {
         // Without a name, so that the old configuration is not replayed first.
         let configuration = Arc::new(configuration);
         let (provider, told) = (name.clone(), Arc::clone(&configuration));
-        let answer = self.instances.ask(call, None, None, move |guest| {
+        let answer = self.instances.ask(Inquiry::of(call), move |guest| {
             Box::pin(async move { guest.configure_anew(CONFIGURE, provider.as_str(), told).await })
         });
         match answer.await {
@@ -255,7 +255,7 @@ impl Provider for ComponentProvider {
     ) -> Result<String, CallError> {
         self.instances.texts_fit(&[input.as_str()])?;
         let (provider, input) = (name.as_str().to_owned(), input.into_string());
-        let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
+        let answer = self.instances.ask(Inquiry::of(call).named(name.as_str()), move |guest| {
             Box::pin(async move { guest.call(DESCRIBE_WHAT_IF, (provider.as_str(), input.as_str())).await })
         });
         let description: String = answer.await?;
@@ -271,7 +271,7 @@ impl Provider for ComponentProvider {
     ) -> Result<Vec<String>, CallError> {
         self.instances.texts_fit(&[inputs.as_str()])?;
         let (provider, inputs) = (name.as_str().to_owned(), inputs.into_string());
-        let answer = self.instances.ask(call, Some(name.as_str()), None, move |guest| {
+        let answer = self.instances.ask(Inquiry::of(call).named(name.as_str()), move |guest| {
             Box::pin(
                 async move { guest.call(EXTRACT_DEPENDENCIES, (provider.as_str(), inputs.as_str())).await },
             )
@@ -283,9 +283,10 @@ impl Provider for ComponentProvider {
 
     async fn stop(&self, call: &Call, name: Option<&ProviderName>) -> Result<(), CallError> {
         let provider = name.map(|name| name.as_str().to_owned());
-        let answer = self.instances.ask(call, name.map(ProviderName::as_str), None, move |guest| {
-            Box::pin(async move { guest.call(STOP, (provider.as_deref(),)).await })
-        });
+        let answer =
+            self.instances.ask(Inquiry::of(call).named(name.map(ProviderName::as_str)), move |guest| {
+                Box::pin(async move { guest.call(STOP, (provider.as_deref(),)).await })
+            });
         match answer.await {
             Err(CallError::Unimplemented) => Ok(()),
             answer => answer,
@@ -314,7 +315,8 @@ async fn execute(
     instances.fits(execution_size(input, context))?;
     let name = provider.as_str().to_owned();
     let execute = if reader.is_some() { EXECUTE_STREAM } else { EXECUTE };
-    let answer = instances.ask(call, Some(provider.as_str()), reader, move |guest| {
+    let inquiry = Inquiry::of(call).named(provider.as_str()).read_by(reader);
+    let answer = instances.ask(inquiry, move |guest| {
         Box::pin(async move {
             let (input, context) = &*asked;
             guest.call_as::<Executes>(execute, (name.as_str(), input.as_str(), context)).await

@@ -1,25 +1,23 @@
-//! Checks that a file is a program, and chooses what a child is started with.
+//! Checks that a file is a program.
 //!
 //! A file is judged by its first bytes before anything runs it. What the kernel would refuse in four words is refused
 //! here in a sentence, and what nobody meant to run (a component, a text with an execute bit) never reaches the kernel.
 //! The digest is that of the very file that is then run, whatever its path leads to by then; of a script, which is run
 //! by its path, that is looked at before and after.
 
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use portcullis_contract::{Digest, Environment, Grants, LaunchError, Limits};
+use portcullis_contract::{Digest, LaunchError};
 use portcullis_goplugin::Executable;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::magic::Magic;
-use crate::policy;
 
 mod segments;
 
@@ -68,23 +66,23 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
     let kind = file.metadata().map_err(unreadable)?.file_type();
     if kind.is_dir() {
-        return Err(LaunchError::unfit(Misfit::Directory));
+        return Err(LaunchError::unfit(Unfit::Directory));
     }
     if !kind.is_file() {
-        return Err(LaunchError::unfit(Misfit::Special));
+        return Err(LaunchError::unfit(Unfit::Special));
     }
     let mut head = Vec::new();
     (&file).take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
     let form = recognise(&head).map_err(LaunchError::unfit)?;
     if form == Form::Image && !segments::are_whole(&file).map_err(unreadable)? {
-        return Err(LaunchError::unfit(Misfit::CutShort));
+        return Err(LaunchError::unfit(Unfit::CutShort));
     }
     // Only the kernel knows of mounts, access lists and who we are. If an old filter of a container refuses this
     // call, the answer shows when the program is started.
     if let Err(error) = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
         && error != Errno::PERM
     {
-        return Err(LaunchError::unfit(Misfit::NotExecutable { source: error.into() }));
+        return Err(LaunchError::unfit(Unfit::NotExecutable { source: error.into() }));
     }
     // Opened a second time: what was read so far only chooses the error.
     let executable = Executable::open(path).map_err(unreadable)?;
@@ -106,7 +104,7 @@ const HEAD: u64 = 32;
 
 /// Why a file can never be run as a child.
 #[derive(Debug, Error)]
-pub(super) enum Misfit {
+pub(super) enum Unfit {
     #[error("it is a directory")]
     Directory,
     #[error("it is not a regular file")]
@@ -141,43 +139,43 @@ pub(super) enum Misfit {
 }
 
 /// Tells from its first bytes how the kernel runs a file, if it does.
-fn recognise(head: &[u8]) -> Result<Form, Misfit> {
+fn recognise(head: &[u8]) -> Result<Form, Unfit> {
     match Magic::of(head) {
         Magic::Script => Ok(Form::Script),
         Magic::Elf => elf(head).map(|()| Form::Image),
-        Magic::Component => Err(Misfit::Component),
-        Magic::CoreModule => Err(Misfit::CoreModule),
-        Magic::UnknownWasm | Magic::CutWasm => Err(Misfit::OtherWasm),
-        Magic::Windows => Err(Misfit::Foreign { system: "Windows" }),
-        Magic::MacOs => Err(Misfit::Foreign { system: "macOS" }),
-        Magic::Blank => Err(Misfit::Blank),
-        Magic::Other => Err(Misfit::Neither),
+        Magic::Component => Err(Unfit::Component),
+        Magic::CoreModule => Err(Unfit::CoreModule),
+        Magic::UnknownWasm | Magic::CutWasm => Err(Unfit::OtherWasm),
+        Magic::Windows => Err(Unfit::Foreign { system: "Windows" }),
+        Magic::MacOs => Err(Unfit::Foreign { system: "macOS" }),
+        Magic::Blank => Err(Unfit::Blank),
+        Magic::Other => Err(Unfit::Neither),
     }
 }
 
 /// Judges an ELF header: its byte order, and far behind that its type, its machine, and where it begins to run.
-fn elf(head: &[u8]) -> Result<(), Misfit> {
+fn elf(head: &[u8]) -> Result<(), Unfit> {
     let [_, _, _, _, class, order, _, _, _, _, _, _, _, _, _, _, k0, k1, m0, m1, behind @ ..] = head else {
-        return Err(Misfit::Damaged);
+        return Err(Unfit::Damaged);
     };
     let number = |bytes| match order {
         1 => Ok(u16::from_le_bytes(bytes)),
         2 => Ok(u16::from_be_bytes(bytes)),
-        _ => Err(Misfit::Damaged),
+        _ => Err(Unfit::Damaged),
     };
     // 2 is a program at a fixed address, 3 one that can be moved, or a library.
     let kind = number([*k0, *k1])?;
     if !matches!(kind, 2 | 3) {
-        return Err(Misfit::NotAProgram);
+        return Err(Unfit::NotAProgram);
     }
     let machine = Machine(number([*m0, *m1])?);
     if !machine.runs_here() {
-        return Err(Misfit::Machine { machine });
+        return Err(Unfit::Machine { machine });
     }
     // Only a library has no place to begin at. That takes 8 bytes in a file of 64 bits, and 4 in one of 32.
     let entry = behind.get(4..).and_then(|behind| behind.get(..if *class == 2 { 8 } else { 4 }));
     if kind == 3 && entry.is_some_and(|entry| entry.iter().all(|byte| *byte == 0)) {
-        return Err(Misfit::Library);
+        return Err(Unfit::Library);
     }
     Ok(())
 }
@@ -225,71 +223,6 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Variables that most programs need, those by which a login opens a browser, and those that say where a file is which
-/// a plugin would otherwise change somewhere else. The last one only narrows what a wrapped component may do.
-const USUAL: [&str; 24] = [
-    "PATH",
-    "PWD",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "TZ",
-    "TERM",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "BROWSER",
-    "KUBECONFIG",
-    "DOCKER_CONFIG",
-    policy::DENY,
-];
-
-/// The same, by how their names begin.
-const USUAL_FAMILIES: [&str; 4] = ["LC_", "XDG_", "SSL_CERT_", policy::LIMIT];
-
-/// Returns what a child sees of our environment.
-pub(super) fn environment(
-    ours: &[(OsString, OsString)],
-    how: Environment,
-    grants: &Grants,
-) -> Vec<(OsString, OsString)> {
-    let seen = |name: &OsStr| match how {
-        Environment::Inherit => true,
-        Environment::Usual => {
-            USUAL.iter().any(|usual| name == *usual)
-                || USUAL_FAMILIES.iter().any(|f| name.as_encoded_bytes().starts_with(f.as_bytes()))
-                || grants.env.iter().any(|granted| name == granted.as_str())
-        }
-    };
-    ours.iter().filter(|(name, _)| seen(name)).cloned().collect()
-}
-
-/// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names
-/// stays beside ours; the lower of the two holds.
-pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
-    let memory = limits.memory.map(|bytes| format!("{bytes}B"));
-    let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));
-    for (limit, amount) in [("MEMORY", memory), ("CPU", cpu)] {
-        let Some(amount) = amount else { continue };
-        let name = format!("{}{limit}", policy::LIMIT);
-        match environment.iter_mut().find(|(known, _)| *known == *name) {
-            Some((_, told)) if told.is_empty() => *told = amount.into(),
-            Some((_, told)) => told.push(format!(",{amount}")),
-            None => environment.push((name.into(), amount.into())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -297,7 +230,7 @@ mod tests {
     use super::*;
 
     fn check(head: &[u8], expected: &str) {
-        let found = recognise(head).map_or_else(|misfit| misfit.to_string(), |_| "fit".to_owned());
+        let found = recognise(head).map_or_else(|unfit| unfit.to_string(), |_| "fit".to_owned());
         assert_eq!(found, expected, "{head:?}");
     }
 
@@ -405,24 +338,5 @@ mod tests {
         );
         let swapped = Program { executable: opened, form: Form::Script }.verify_started(Some(digest));
         assert!(matches!(swapped, Err(LaunchError::Changed { found, .. }) if found != digest));
-    }
-
-    #[test]
-    fn a_child_sees_what_is_usual_and_what_was_granted() {
-        let names = |how, granted: &[&str]| {
-            let ours = "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY AWS_KEY A".split(' ');
-            let ours: Vec<_> = ours.map(|name| (OsString::from(name), OsString::from("v"))).collect();
-            let grants =
-                Grants { env: granted.iter().map(|g| (*g).to_owned()).collect(), ..Grants::default() };
-            let seen = environment(&ours, how, &grants).into_iter();
-            seen.map(|(name, _)| name.into_string().expect("it is text")).collect::<Vec<_>>().join(" ")
-        };
-        let usual = "PATH LC_ALL XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY";
-        assert_eq!(names(Environment::Usual, &[]), usual);
-        assert_eq!(names(Environment::Usual, &["A", "B"]), format!("{usual} A"));
-        assert_eq!(
-            names(Environment::Inherit, &[]),
-            "PATH LC_ALL LC XDG_DATA_HOME SSL_CERT_FILE https_proxy DISPLAY AWS_KEY A"
-        );
     }
 }

@@ -15,12 +15,12 @@ use crate::stderr;
 /// forms all of it goes to stderr.
 #[derive(Debug)]
 pub(super) struct Streams {
+    /// Where what it prints to its two outputs goes.
     stdout: Place,
     stderr: Place,
-    /// Where the last line has no end yet: on stdout, and on stderr.
-    unfinished: [bool; 2],
-    /// What passes to them, where they are terminals.
-    tame: [Option<Tame>; 2],
+    /// Our own two.
+    out: Screen,
+    err: Screen,
     nobody_reads: Arc<Notify>,
     /// Why stdout took no more, if it is not that its reader has gone.
     failed: Option<anyhow::Error>,
@@ -33,6 +33,21 @@ enum Place {
     Nowhere,
 }
 
+/// One of our outputs.
+#[derive(Debug)]
+struct Screen {
+    /// Whether its last line has no end yet.
+    is_unfinished: bool,
+    /// What passes to it, if it is a terminal.
+    tame: Option<Tame>,
+}
+
+impl Screen {
+    fn new(is_terminal: bool) -> Self {
+        Self { is_unfinished: false, tame: is_terminal.then(Tame::default) }
+    }
+}
+
 impl Streams {
     /// Makes the streams that go with a form, where stdout and stderr may be terminals. `nobody_reads` is told when stdout
     /// takes no more.
@@ -42,8 +57,8 @@ impl Streams {
             Format::Json | Format::Yaml => (Place::Stderr, Place::Stderr),
             Format::Quiet => (Place::Nowhere, Place::Nowhere),
         };
-        let tame = terminals.map(|is_terminal| is_terminal.then(Tame::default));
-        Self { stdout, stderr, unfinished: [false; 2], tame, nobody_reads, failed: None }
+        let [out, err] = terminals.map(Screen::new);
+        Self { stdout, stderr, out, err, nobody_reads, failed: None }
     }
 
     /// Returns why something that was to be shown is lost, once. That somebody stopped reading is no such reason.
@@ -54,34 +69,46 @@ impl Streams {
     /// Ends the last line on stdout, if it has no end: what follows there is a table.
     pub(super) async fn end_stdout_line(&mut self) {
         self.end(Place::Stdout).await;
-        if self.unfinished[0] {
+        if self.out.is_unfinished {
             self.write(Place::Stdout, Bytes::from_static(b"\n")).await;
         }
     }
 
-    /// Ends what was shown on stderr and, if more follows there, its last line. The log may have ended that already.
-    pub(super) async fn end_stderr(&mut self, more_follows: bool) {
-        self.end(Place::Stderr).await;
-        if more_follows && self.unfinished[1] {
+    /// Ends what was shown on stderr, and its last line, because more follows there. The log may have ended that already.
+    pub(super) async fn end_stderr_line(&mut self) {
+        self.end_stderr().await;
+        if self.err.is_unfinished {
             let _gone = stderr::shared().end_line().await;
         }
+    }
+
+    /// Ends what was shown on stderr.
+    pub(super) async fn end_stderr(&mut self) {
+        self.end(Place::Stderr).await;
     }
 
     /// Shows what is left of a stream, of which no more comes.
     async fn end(&mut self, place: Place) {
         if let Some(left) = self.tame(place).map(Tame::end) {
             // What only changes colours begins no line.
-            let unfinished = left.starts_with('\u{1b}').then_some(self.unfinished);
+            let before = left.starts_with('\u{1b}').then_some(self.unfinished());
             self.write(place, left.into()).await;
-            self.unfinished = unfinished.unwrap_or(self.unfinished);
+            self.set_unfinished(before.unwrap_or(self.unfinished()));
         }
     }
 
+    fn unfinished(&self) -> [bool; 2] {
+        [self.out.is_unfinished, self.err.is_unfinished]
+    }
+
+    fn set_unfinished(&mut self, [out, err]: [bool; 2]) {
+        (self.out.is_unfinished, self.err.is_unfinished) = (out, err);
+    }
+
     fn tame(&mut self, place: Place) -> Option<&mut Tame> {
-        let [stdout, stderr] = &mut self.tame;
         match place {
-            Place::Stdout => stdout.as_mut(),
-            Place::Stderr => stderr.as_mut(),
+            Place::Stdout => self.out.tame.as_mut(),
+            Place::Stderr => self.err.tame.as_mut(),
             Place::Nowhere => None,
         }
     }
@@ -94,16 +121,16 @@ impl Streams {
     async fn write(&mut self, place: Place, bytes: Bytes) {
         let Some(last) = bytes.last() else { return };
         let is_unfinished = *last != b'\n';
-        let [stdout, stderr] = self.unfinished;
-        // The end of a line on a screen is that of every line there.
-        let apart = !matches!(self.tame, [Some(_), Some(_)]);
+        let [out, err] = self.unfinished();
+        // The end of a line on a terminal is that of every line there.
+        let apart = self.out.tame.is_none() || self.err.tame.is_none();
         let unfinished = match place {
             Place::Nowhere => return,
-            Place::Stdout => [is_unfinished, stderr && apart],
-            Place::Stderr => [stdout && apart, is_unfinished],
+            Place::Stdout => [is_unfinished, err && apart],
+            Place::Stderr => [out && apart, is_unfinished],
         };
         // Stays unset if this is dropped: a reader who is stuck here would not read the end of the line either.
-        self.unfinished = [false; 2];
+        self.set_unfinished([false; 2]);
         match place {
             Place::Nowhere => {}
             Place::Stdout => {
@@ -116,7 +143,7 @@ impl Streams {
             // Waiting for it keeps the order, and a slow reader slows the plugin.
             Place::Stderr => complain_aside(bytes).await,
         }
-        self.unfinished = unfinished;
+        self.set_unfinished(unfinished);
     }
 }
 
