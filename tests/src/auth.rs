@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -123,6 +124,36 @@ impl TestAuth {
 pub fn login(flow: &str, tenant: &str) -> LoginRequest {
     let flow = (!flow.is_empty()).then(|| Flow::new(flow));
     LoginRequest { flow, tenant_id: tenant.to_owned(), ..LoginRequest::default() }
+}
+
+/// Makes a request to log in that says something in every field.
+#[must_use]
+pub fn whole_login(tenant: &str) -> LoginRequest {
+    LoginRequest {
+        scopes: vec!["a".to_owned(), "b".to_owned()],
+        // The wire has whole seconds.
+        timeout: Some(Duration::from_millis(90_999)),
+        profile: Some("work".to_owned()),
+        hostname: Some("host".to_owned()),
+        callback_port: Some(8400),
+        ..login("pat", tenant)
+    }
+}
+
+/// Makes a request for a token that says something in every field.
+#[must_use]
+pub fn whole_access(scope: &str) -> AccessRequest {
+    let some = |text: &str| Some(text.to_owned());
+    AccessRequest {
+        scope: scope.to_owned(),
+        min_valid_for: Duration::from_millis(60_999),
+        force_refresh: true,
+        profile: some("work"),
+        server_context: some("delegated"),
+        caller: some("user"),
+        assertion: some("bearer"),
+        hostname: some("host"),
+    }
 }
 
 /// Returns what a plugin said when it declined.

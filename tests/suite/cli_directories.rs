@@ -61,8 +61,9 @@ fn a_directory_that_is_no_text_is_refused() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
     fs::create_dir(person.path("").join(OsStr::from_bytes(b"\xff")))?;
+    let unspeakable = format!("--cwd: {}\u{fffd} is not UTF-8\n", person.path("").display());
     for (option, code, sentence) in
-        [("--output-dir", 3, "failed to resolve output directory"), ("--cwd", 1, "--cwd: ")]
+        [("--output-dir", 3, "failed to resolve output directory"), ("--cwd", 1, &unspeakable)]
     {
         let mut run = person.command(&["run", "echo", "message=hi", option]);
         fails(&run.arg(OsStr::from_bytes(b"\xff")).output()?, code, sentence);

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -267,26 +266,17 @@ fn a_signal_that_a_command_was_started_to_ignore_does_not_end_it() -> TestResult
     Ok(())
 }
 
-/// Has a command start with every signal blocked, as a program starts others that reads its own from a descriptor.
-#[expect(unsafe_code, reason = "what a child blocks has no safe form")]
-fn deafened(mut command: Command) -> Command {
-    // SAFETY: these are two system calls, between fork and exec, and the set is filled before it is used.
-    unsafe {
-        command.pre_exec(|| {
-            let mut all = MaybeUninit::uninit();
-            libc::sigfillset(all.as_mut_ptr());
-            libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
-            Ok(())
-        });
-    }
-    command
+/// Makes a command that is started with every signal blocked.
+fn deafened(person: &Person, arguments: &[&str]) -> Command {
+    let _deafening = fixtures::rogue("deafened", person.scratch());
+    person.after("set -- ./rogue-deafened \"$@\"", arguments)
 }
 
 #[test]
 fn a_signal_that_a_command_was_started_to_block_ends_it() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
-    assert_eq!(cli::end_by(Signal::TERM, begun(deafened(person.command(&ENDLESS)))?)?, Some(143));
+    assert_eq!(cli::end_by(Signal::TERM, begun(deafened(&person, &ENDLESS))?)?, Some(143));
     Ok(())
 }
 
@@ -296,7 +286,7 @@ fn a_trap_is_told_by_who_was_started_to_block_every_signal() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
     let trap = ["operation=panic", "message=oh dear"];
-    let own = deafened(person.command(&[&["run", "acrobat"][..], &trap].concat())).output()?;
+    let own = deafened(&person, &[&["run", "acrobat"][..], &trap].concat()).output()?;
     fails(&own, 1, "oh dear");
 
     // A wrapped file has to see to it itself.

@@ -2,15 +2,15 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
-    AccessRequest, Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances,
-    LimitName, Limits, LoginEvent, LoginRequest, LoginResult, StopReason, Token,
+    Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitName,
+    Limits, LoginEvent, LoginResult, StopReason, Token,
 };
-use portcullis_tests::auth::{Household, login};
+use portcullis_tests::auth::{Household, login, whole_access, whole_login};
 use portcullis_tests::{A_WHILE, Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
 use serde_json::{Value, json};
 use test_case::test_case;
@@ -224,16 +224,7 @@ async fn a_shutdown_ends_a_login_and_sends_away_who_waits_for_it() -> TestResult
 async fn every_field_of_what_a_handler_is_asked_and_answers_arrives(door: Door) -> TestResult {
     let mut host = TestHost::new(door);
     let doorman = host.launch_auth("doorman").await?;
-    let some = |text: &str| Some(text.to_owned());
-    let request = LoginRequest {
-        scopes: vec!["a".to_owned(), "b".to_owned()],
-        timeout: Some(Duration::from_secs(90)),
-        profile: some("work"),
-        hostname: some("host"),
-        callback_port: Some(8400),
-        ..login("pat", "echo")
-    };
-    let LoginResult { claims, expires_at } = doorman.login("door", request).await.1?;
+    let LoginResult { claims, expires_at } = doorman.login("door", whole_login("echo")).await.1?;
     let (now, later) = (Some(1_700_000_000), Some(1_700_003_600));
     let Claims { name, .. } = claims.clone().ok_or("it knows who was asked for")?;
     let expected = Claims {
@@ -255,17 +246,7 @@ async fn every_field_of_what_a_handler_is_asked_and_answers_arrives(door: Door) 
     });
     assert_eq!(serde_json::from_str::<Value>(&name)?, expected);
 
-    let request = AccessRequest {
-        scope: "echo".to_owned(),
-        min_valid_for: Duration::from_secs(60),
-        force_refresh: true,
-        profile: some("work"),
-        server_context: some("delegated"),
-        caller: some("user"),
-        assertion: some("bearer"),
-        hostname: some("host"),
-    };
-    let token = doorman.access("door", request).await?;
+    let token = doorman.access("door", whole_access("echo")).await?;
     let expected = json!({
         "scope": "echo", "seconds": 60, "force": true, "profile": "work", "context": "delegated", "caller": "user",
         "assertion": "bearer", "hostname": "host",

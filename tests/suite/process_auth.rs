@@ -2,14 +2,11 @@
 
 #[cfg(go_peers)]
 mod peers {
-    use std::time::Duration;
-
     use futures_util::StreamExt as _;
     use portcullis::contract::{
-        AccessRequest, Account, Call, CallError, Configuration, HandlerName, Json, LoginEvent, LoginRequest,
-        PromptError,
+        Account, Call, CallError, Configuration, HandlerName, Json, LoginEvent, PromptError,
     };
-    use portcullis_tests::auth::{Household, login, refusal};
+    use portcullis_tests::auth::{Household, login, refusal, whole_access, whole_login};
     use portcullis_tests::{Door, TestAuth, TestHost, TestResult, assert_matches, generous};
     use serde_json::{Value, json};
 
@@ -155,15 +152,8 @@ mod peers {
         let some = |text: &str| Some(text.to_owned());
         let parsed = |text: &str| serde_json::from_str::<Value>(text);
 
-        let request = LoginRequest {
-            scopes: vec!["a".to_owned(), "b".to_owned()],
-            timeout: Some(Duration::from_millis(90_999)),
-            profile: some("work"),
-            hostname: some("host"),
-            callback_port: Some(8400),
-            ..login("pat", "t-1")
-        };
-        let claims = trickster.login("trickster", request).await.1?.claims.expect("a trickster has a name");
+        let claims =
+            trickster.login("trickster", whole_login("t-1")).await.1?.claims.expect("a trickster has a name");
         let expected = json!({
             "handlerName": "trickster", "tenantId": "t-1", "scopes": ["a", "b"], "flow": "pat",
             "timeoutSeconds": "90", // item 129
@@ -177,17 +167,7 @@ mod peers {
         let expected = json!({"handlerName": "trickster", "profile": "work", "hostname": "host"});
         assert_eq!(parsed(&status.reason)?, expected);
 
-        let request = AccessRequest {
-            scope: "s".to_owned(),
-            min_valid_for: Duration::from_millis(60_999),
-            force_refresh: true,
-            profile: some("work"),
-            server_context: some("delegated"),
-            caller: some("user"),
-            assertion: some("bearer"),
-            hostname: some("host"),
-        };
-        let token = trickster.access("trickster", request).await?;
+        let token = trickster.access("trickster", whole_access("s")).await?;
         let expected = json!({
             "handlerName": "trickster", "scope": "s", "forceRefresh": true, "profile": "work",
             "minValidForSeconds": "60", // item 133

@@ -1,10 +1,10 @@
 //! Components in processes of their own: wrapped on the spot, and then run as any native plugin is.
 //!
 //! A crash of the engine then costs one child and nothing else. (A guest that broke out of the engine would have the
-//! rights of that child, which are its user's.) What the component may
-//! touch and how much it may use is in the wrapped file and enforced by the child; what it asks of us is granted here,
-//! as always. The file is removed as soon as the child runs, or by the next such launch if the host was killed. The
-//! [`PluginInfo`](portcullis_contract::PluginInfo) of such a plugin is that of a child.
+//! rights of that child, which are its user's.) What the component may touch and how much it may use is in the wrapped
+//! file and enforced by the child; what it asks of us is granted here, as always. The file is removed as soon as the
+//! child runs, or by the next such launch if the host was killed. The [`PluginInfo`](portcullis_contract::PluginInfo) of
+//! such a plugin is that of a child.
 
 use std::fmt;
 use std::fs::{File, Permissions};

@@ -45,8 +45,8 @@ fn misbehave(way: &str) -> io::Result<ExitCode> {
         "half" => say("1|1|unix|/tmp/plu"),
         // Prints a second line after a good one, whose socket nobody serves.
         "two-lines" => say("1|1|unix|/nowhere/at/all|grpc|\n1|1|unix|/nowhere/else|grpc|\n"),
-        // Becomes the file `plugin` beside it, with every signal blocked, as whoever reads its own from a descriptor
-        // may start others.
+        // Becomes the program that its arguments name, or else the file `plugin` beside it, with every signal blocked:
+        // so may whoever reads its own signals from a descriptor start others.
         "deafened" => return Err(deafened()),
         // Says nothing at all.
         "nothing-exit0" => return Ok(ExitCode::SUCCESS),
@@ -127,8 +127,10 @@ fn serve(after: &str, to: impl Fn(&mut UnixStream) -> io::Result<()>) -> io::Res
     reason = "what a program blocks has no safe form; it is none of ours"
 )]
 fn deafened() -> io::Error {
-    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let mut other = Command::new(name.with_file_name("plugin"));
+    let mut arguments = std::env::args_os();
+    let beside = arguments.next().map(|name| PathBuf::from(name).with_file_name("plugin").into());
+    let mut other = Command::new(arguments.next().or(beside).unwrap_or_default());
+    other.args(arguments);
     // SAFETY: these are two system calls, and the set is filled before it is used.
     unsafe {
         other.pre_exec(|| {
