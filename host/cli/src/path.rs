@@ -94,9 +94,11 @@ mod tests {
             format!("directory {under:?} does not exist: stat {under}: not a directory")
         );
 
-        let error = fs::create_dir_all(&under).unwrap_err();
-        let unmade = not_made(Path::new(&under), &error).to_string();
-        assert_eq!(unmade, format!("mkdir {}: not a directory", at("file")));
+        for unmade in [at("file"), under] {
+            let error = fs::create_dir_all(&unmade).unwrap_err();
+            let told = not_made(Path::new(&unmade), &error).to_string();
+            assert_eq!(told, format!("mkdir {}: not a directory", at("file")));
+        }
         let error = fs::create_dir_all("/proc/x/y").unwrap_err();
         assert_eq!(
             not_made(Path::new("/proc/x/y"), &error).to_string(),
