@@ -300,7 +300,7 @@ async fn serve(
     };
     let links = incoming(listener, broker.0.tls.clone(), CONNECTIONS, over);
     let terms = Terms { calls: Some(CALLS), room, ..Terms::default() };
-    serving::serve(links, routes, terms, broker.closed()).await;
+    serving::serve(links, serving::or_unknown(routes), terms, broker.closed()).await;
 }
 
 /// Returns the message that tells the other side where the server `id` listens.

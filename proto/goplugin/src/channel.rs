@@ -4,6 +4,7 @@
 //! tell "the plugin is gone" from "the plugin refused". [`Channel`] corrects the code (protocol spec 29.3).
 
 mod exchange;
+mod framing;
 mod reconnect;
 
 use std::error::Error as StdError;
@@ -17,12 +18,14 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use tokio::time::Instant;
 use tonic::body::Body as TonicBody;
 use tonic::{Code, Status, TimeoutExpired};
 use tower_service::Service;
 
 use self::exchange::Incoming;
+use self::framing::Framing;
 use self::reconnect::Reconnect;
 use crate::identity::FORGIVING;
 use crate::paced::Paced;
@@ -97,8 +100,8 @@ impl Service<http::Request<TonicBody>> for Channel {
             let answer = connection.call(request, until).await;
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
             // An answer that is a status alone has it here.
-            forget_unreadable_details(answer.headers_mut());
-            Ok(answer.map(|body| ChannelBody { body: Paced(body), until }))
+            mend_status(answer.headers_mut());
+            Ok(answer.map(|body| ChannelBody { body: Paced(body), framing: Framing::default(), until }))
         }))
     }
 }
@@ -124,6 +127,7 @@ impl Future for Answer {
 #[derive(Debug)]
 pub struct ChannelBody {
     body: Paced<Incoming>,
+    framing: Framing,
     /// When the time of the call is over.
     until: Option<Instant>,
 }
@@ -139,10 +143,17 @@ impl Body for ChannelBody {
         let until = self.until;
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         let mut frame = ready!(frame.map_err(|error| lost_by(until, error)));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(end) = frame.trailers_mut()
-        {
-            forget_unreadable_details(end);
+        if let Some(Ok(frame)) = &mut frame {
+            if let Some(piece) = frame.data_ref() {
+                self.framing.follow(piece);
+            }
+            if let Some(end) = frame.trailers_mut() {
+                // tonic would drop what it has of a message without a word. Whoever ends with another status says why.
+                if self.framing.is_inside_a_message() && is_success(end) {
+                    return Poll::Ready(Some(Err(Status::internal(CUT_OFF))));
+                }
+                mend_status(end);
+            }
         }
         Poll::Ready(frame)
     }
@@ -156,17 +167,36 @@ impl Body for ChannelBody {
     }
 }
 
-/// Removes the details of a status from the end of an answer, if they are not in base64: tonic panics over them.
-fn forget_unreadable_details(end: &mut HeaderMap) {
+/// Returns whether the end of an answer says that all went well.
+fn is_success(end: &HeaderMap) -> bool {
+    end.get(Status::GRPC_STATUS).is_some_and(|code| code == "0")
+}
+
+/// Makes the status at the end of an answer one that tonic can read: it panics over details that are not in base64, and
+/// takes a message that is no text for a failure of its own, without the code that came with it.
+fn mend_status(end: &mut HeaderMap) {
     let details = end.get(Status::GRPC_STATUS_DETAILS);
     if details.is_some_and(|details| FORGIVING.decode(details).is_err()) {
         end.remove(Status::GRPC_STATUS_DETAILS);
     }
+    let Some(message) = end.get(Status::GRPC_MESSAGE) else { return };
+    let bytes: Vec<u8> = percent_decode(message.as_bytes()).collect();
+    if std::str::from_utf8(&bytes).is_err() {
+        let text = String::from_utf8_lossy(&bytes);
+        let mended = utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string();
+        // What is encoded can be written.
+        if let Ok(mended) = mended.parse() {
+            end.insert(Status::GRPC_MESSAGE, mended);
+        }
+    }
 }
 
+/// grpc-go's words for an answer that ends inside a message.
+const CUT_OFF: &str = "unexpected EOF";
 const ENDED: &str = "the plugin has ended";
-const REJECTED: &str = "the plugin does not accept our certificate";
-const LOST: &str = "the connection to the plugin is lost";
+// Either side calls the other over channels.
+const REJECTED: &str = "the other side does not accept our certificate";
+const LOST: &str = "the connection is lost";
 
 /// Returns the status that grpc-go has for a failure of the transport.
 ///
@@ -184,7 +214,9 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Status {
     if !whole && status.code() != Code::Unknown {
         return status;
     }
-    let mut unavailable = Status::unavailable(LOST);
+    let innermost = successors(status.source(), |error| (*error).source()).last();
+    let cause = innermost.map_or_else(|| status.message().to_owned(), ToString::to_string);
+    let mut unavailable = Status::unavailable(format!("{LOST}: {cause}"));
     unavailable.set_source(Arc::new(status));
     unavailable
 }
@@ -211,6 +243,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::poll;
+    use http::HeaderName;
     use http::uri::PathAndQuery;
     use tokio::net::UnixStream;
     use tokio::sync::{oneshot, watch};
@@ -231,51 +264,96 @@ mod tests {
         (Channel::open(Link::Plain(Socket::Unix(ours)), nowhere, ended), theirs, has_ended)
     }
 
-    /// Calls what answers with a status with these details, which comes alone or behind the head of an answer.
-    async fn check_details(details: &str, expected: &[u8]) {
-        let mut end = HeaderMap::new();
-        for (name, value) in [
-            (Status::GRPC_STATUS, "10"),
-            (Status::GRPC_MESSAGE, "not now"),
-            (Status::GRPC_STATUS_DETAILS, details),
-        ] {
-            end.insert(name, value.parse().unwrap());
-        }
+    /// Returns the end of an answer, in trailers.
+    fn end(of: &[(HeaderName, &str)]) -> HeaderMap {
+        of.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    /// Calls what answers with these bytes and this end, and with the end alone if there are no bytes. Returns what comes
+    /// of a call with one answer, and of one with a stream of them.
+    async fn answered(bytes: &'static [u8], end: HeaderMap) -> [Result<usize, Status>; 2] {
         let (channel, theirs, _has_ended) = channel();
         let serving = async {
             let mut server = h2::server::handshake(theirs).await.unwrap();
             while let Some(call) = server.accept().await {
                 let (request, mut respond) = call.unwrap();
                 let mut head = http::Response::new(());
-                if request.uri().path().ends_with("/Alone") {
+                if request.uri().path().ends_with("/Alone") && bytes.is_empty() {
                     head.headers_mut().clone_from(&end);
                     respond.send_response(head, true).unwrap();
                 } else {
-                    respond.send_response(head, false).unwrap().send_trailers(end.clone()).unwrap();
+                    let mut body = respond.send_response(head, false).unwrap();
+                    body.send_data(Bytes::from_static(bytes), false).unwrap();
+                    body.send_trailers(end.clone()).unwrap();
                 }
             }
         };
         let calling = async {
-            for path in ["/a.Service/Alone", "/a.Service/Behind"] {
-                let mut client = Grpc::new(channel.clone());
-                client.ready().await.unwrap();
-                let (path, codec) = (PathAndQuery::from_static(path), ProstCodec::<(), ()>::default());
-                let status = client.unary(tonic::Request::new(()), path, codec).await.unwrap_err();
-                assert_eq!((status.code(), status.message()), (Code::Aborted, "not now"));
-                assert_eq!(status.details(), expected);
-            }
+            let mut client = Grpc::new(channel.clone());
+            client.ready().await.unwrap();
+            let (path, codec) =
+                (PathAndQuery::from_static("/a.Service/Alone"), ProstCodec::<(), ()>::default());
+            let one = client.unary(tonic::Request::new(()), path, codec).await.map(|_| 1);
+            client.ready().await.unwrap();
+            let (path, codec) =
+                (PathAndQuery::from_static("/a.Service/Behind"), ProstCodec::<(), ()>::default());
+            let several = async {
+                let answers = client.server_streaming(tonic::Request::new(()), path, codec).await?;
+                let (mut answers, mut count) = (answers.into_inner(), 0);
+                while let Some(()) = answers.message().await? {
+                    count += 1;
+                }
+                Ok(count)
+            };
+            [one, several.await]
         };
         tokio::select! {
-            () = calling => {}
+            answered = calling => answered,
             () = serving => panic!("the server has ended"),
         }
     }
 
+    /// Checks a status that comes alone, and behind the head of an answer.
+    async fn check_status(of: &[(HeaderName, &str)], message: &str, details: &[u8]) {
+        for answer in answered(b"", end(of)).await {
+            let status = answer.unwrap_err();
+            assert_eq!((status.code(), status.message()), (Code::Aborted, message));
+            assert_eq!(status.details(), details);
+        }
+    }
+
     #[tokio::test]
-    async fn a_status_counts_also_if_nobody_can_read_its_details() {
-        check_details("AAE", &[0, 1]).await;
-        check_details("AAE=,AAE=", b"").await;
-        check_details("in plain words", b"").await;
+    async fn a_status_counts_also_if_nobody_can_read_all_of_it() {
+        for (text, details) in [("AAE", &[0, 1][..]), ("AAE=,AAE=", b""), ("in plain words", b"")] {
+            let end = [
+                (Status::GRPC_STATUS, "10"),
+                (Status::GRPC_MESSAGE, "not now"),
+                (Status::GRPC_STATUS_DETAILS, text),
+            ];
+            check_status(&end, "not now", details).await;
+        }
+        for (text, message) in
+            [("not%20now", "not now"), ("caf%C3%A9 100%", "café 100%"), ("caf%E9 %2525", "caf\u{fffd} %25")]
+        {
+            check_status(&[(Status::GRPC_STATUS, "10"), (Status::GRPC_MESSAGE, text)], message, b"").await;
+        }
+    }
+
+    /// As in grpc-go. tonic alone would take what came before for all there is.
+    #[tokio::test]
+    async fn an_answer_that_is_cut_off_is_none_whatever_its_status_says() {
+        let outcomes = async |bytes, code| {
+            let answers = answered(bytes, end(&[(Status::GRPC_STATUS, code)])).await;
+            answers.map(|answer| answer.map_err(|status| (status.code(), status.message().to_owned())))
+        };
+        for cut in [&b"\0\0\0\0\0\0\0"[..], b"\0\0\0\0\0\0\0\0\0\x02\x08"] {
+            let unexpected = || Err((Code::Internal, "unexpected EOF".to_owned()));
+            assert_eq!(outcomes(cut, "0").await, [unexpected(), unexpected()], "{cut:?}");
+        }
+        assert_eq!(outcomes(b"\0\0\0\0\0", "0").await, [Ok(1), Ok(1)]);
+        // One that says of itself why it ends need not be corrected.
+        let [_, stream] = outcomes(b"\0\0\0\0\0\0", "10").await;
+        assert_eq!(stream, Err((Code::Aborted, String::new())));
     }
 
     #[tokio::test]
@@ -350,7 +428,10 @@ mod tests {
     #[test]
     fn a_broken_transport_is_unavailable() {
         let status = lost(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert_eq!((status.code(), status.message()), (Code::Unavailable, LOST));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unavailable, "the connection is lost: broken pipe")
+        );
         assert!(status.source().is_some());
     }
 

@@ -10,7 +10,7 @@ mod weighed;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::pin::pin;
 
@@ -26,6 +26,7 @@ use tokio::time::timeout as limited;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
+use tower::service_fn;
 use tower_service::Service as _;
 
 use self::authority::Legible;
@@ -179,7 +180,20 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
     }
 }
 
-/// Names the service or method that is not served, in Go's words. tonic's own status does not name it.
+/// Adds that whatever else is called is refused in Go's words.
+pub(crate) fn or_unknown(routes: Routes) -> Routes {
+    let unknown = service_fn(|request: http::Request<_>| {
+        let path = request.uri().path();
+        let message = match path.strip_prefix('/').unwrap_or(path).rsplit_once('/') {
+            Some((service, _method)) => format!("unknown service {service}"),
+            None => format!("malformed method name: {path:?}"),
+        };
+        ready(Ok::<_, Infallible>(Status::unimplemented(message).into_http::<Body>()))
+    });
+    routes.into_axum_router().fallback_service(unknown).into()
+}
+
+/// Names the method that a service does not have, in Go's words. tonic's own status does not name it.
 fn name_what_is_unknown(answer: &mut HeaderMap, called: &Uri) {
     const UNIMPLEMENTED: &str = "12";
 

@@ -5,8 +5,9 @@
 //! HTTP/2 by the task that makes it.
 
 use std::error::Error as StdError;
-use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{fmt, io};
 
 use http::header::{HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -35,19 +36,47 @@ pub(super) struct Reconnect {
     opening: tokio::sync::Mutex<Opening>,
 }
 
+/// For how long at most no connection is opened after one could not be. grpc-go's first pause is as long.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 struct Opening {
     /// The first link, which may be the only one that there ever is. A call that is dropped while it opens does not
     /// lose it: HTTP/2 begins without waiting, because its first bytes wait in memory.
     first: Option<Link>,
     route: Route,
     ended: Ended,
+    /// The last attempt, if it failed.
+    failed: Option<Failed>,
+}
+
+/// An attempt to open a connection that failed.
+struct Failed {
+    why: Unopened,
+    /// Calls that began before this share the failure: they have waited for it, or would wait as long for the next.
+    until: Instant,
+}
+
+/// Why a connection could not be opened, for all who waited for it.
+#[derive(Clone, Debug)]
+struct Unopened(Arc<dyn StdError + Send + Sync>);
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no connection could be opened")
+    }
+}
+
+impl StdError for Unopened {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
 }
 
 impl Reconnect {
     /// Makes one of `link`, and of what `route` leads to once that is lost.
     pub(super) fn new(link: Link, route: Route, ended: Ended) -> Arc<Self> {
         let scheme = if route.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
-        let opening = Opening { first: Some(link), route, ended };
+        let opening = Opening { first: Some(link), route, ended, failed: None };
         Arc::new(Self { scheme, open: Mutex::default(), opening: opening.into() })
     }
 
@@ -100,17 +129,36 @@ impl Reconnect {
     }
 
     async fn open(&self) -> Result<Sender, Failure> {
+        let asked = Instant::now();
         let mut opening = self.opening.lock().await;
         if let Some(sender) = self.sender() {
             return Ok(sender);
         }
-        let sender = opening.connect().await?;
+        let sender = opening.attempt(asked).await?;
         *lock(&self.open) = Some(sender.clone());
         Ok(sender)
     }
 }
 
 impl Opening {
+    /// Opens a connection for a call that asked for one then. Each call would otherwise wait anew, after all others, for
+    /// a server that answers none of them: over a session, five seconds each.
+    async fn attempt(&mut self, asked: Instant) -> Result<Sender, Unopened> {
+        if let Some(failed) = self.failed.as_ref().filter(|failed| asked < failed.until) {
+            return Err(failed.why.clone());
+        }
+        let began = Instant::now();
+        let error = match self.connect().await {
+            Ok(sender) => return Ok(sender),
+            Err(error) => error,
+        };
+        let (why, now) = (Unopened(error.into()), Instant::now());
+        // One that fails at once may be tried at once.
+        let until = now + (now - began).min(LONGEST_REST);
+        self.failed = Some(Failed { why: why.clone(), until });
+        Err(why)
+    }
+
     /// Speaks HTTP/2 over the first link, or over what the route leads to.
     async fn connect(&mut self) -> Result<Sender, Failure> {
         let link = match self.first.take() {
@@ -145,11 +193,11 @@ fn address(request: &mut http::Request<TonicBody>, scheme: Scheme) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::future::{pending, poll_fn};
     use std::pin::Pin;
-    use std::time::Duration;
 
     use bytes::Bytes;
+    use futures_util::future::join_all;
     use futures_util::{FutureExt as _, StreamExt as _, stream};
     use http_body::Body as _;
     use tokio::io::AsyncReadExt as _;
@@ -158,7 +206,9 @@ mod tests {
 
     use super::*;
     use crate::Address;
+    use crate::broker::Queue;
     use crate::identity::{Identity, provider};
+    use crate::mux::{Mux, PATIENCE, Role};
     use crate::transport::Socket;
 
     /// Generous: it is only ever waited out by a test that fails.
@@ -291,7 +341,33 @@ mod tests {
         yield_now().await;
         has_ended.send_replace(true);
         let answer = tokio::time::timeout(LONG, call).await.expect("it is given up");
-        assert_eq!(answer.unwrap_err().to_string(), ENDED);
+        assert_eq!(chain(&*answer.unwrap_err()), format!("no connection could be opened: {ENDED}"));
+    }
+
+    /// As with a host that has stopped the service that its plugin calls.
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_for_one_connection_share_its_failure() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let queue = Queue::new();
+        let (mux, _main) = Mux::new(Socket::Unix(ours), Role::Plugin, queue.clone());
+        let mut knocks = queue.outgoing(pending());
+        let (_has_ended, ended) = Ended::new();
+        let connection = lost(Route::to_server(mux, 7, None), ended).await;
+        // Returns how long some calls at once take, of which none is answered.
+        let take = async |calls: usize| {
+            let begun = Instant::now();
+            let calls = (0..calls).map(|_| connection.call(request(), None));
+            for answer in join_all(calls).await {
+                assert!(chain(&*answer.unwrap_err()).contains("no answer to the knock"));
+            }
+            begun.elapsed()
+        };
+        assert_eq!(take(6).await, PATIENCE);
+        assert_eq!(take(2).await, Duration::ZERO);
+        tokio::time::advance(LONGEST_REST).await;
+        assert_eq!(take(3).await, PATIENCE);
+        assert!(knocks.next().now_or_never().is_some() && knocks.next().now_or_never().is_some());
+        assert!(knocks.next().now_or_never().is_none());
     }
 
     #[test]

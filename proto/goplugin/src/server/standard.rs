@@ -28,6 +28,7 @@ use super::{ServeError, Session};
 use crate::Broker;
 use crate::broker::Outgoing;
 use crate::health::SERVICE;
+use crate::serving::or_unknown;
 use crate::wire::grpc_broker_server::{GrpcBroker, GrpcBrokerServer};
 use crate::wire::grpc_controller_server::{GrpcController, GrpcControllerServer};
 use crate::wire::grpc_stdio_server::{GrpcStdio, GrpcStdioServer};
@@ -57,7 +58,7 @@ pub(super) fn join(
         };
         ours = ours.add_service(configured().build_v1()?).add_service(configured().build_v1alpha()?);
     }
-    let ours = ours.into_axum_router().route_service(LIST, ListService);
+    let ours = or_unknown(ours).into_axum_router().route_service(LIST, ListService);
     // The application's services are matched first: their calls are the ones that have to be fast.
     Ok(application.into_axum_router().fallback_service(ours).into())
 }

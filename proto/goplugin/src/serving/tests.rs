@@ -459,16 +459,30 @@ async fn a_panic_ends_one_call_and_says_why() {
 
 #[tokio::test]
 async fn what_is_not_served_is_named() {
-    // What an application says of itself is left as it is.
-    let own = || -> Answer { Box::pin(ready(Ok(Status::unimplemented("not in this version").into_http()))) };
+    let application = Application::looking(|request| {
+        let answer = match request.uri().path().rsplit('/').next() {
+            // What an application says of itself is left as it is.
+            Some("Bow") => Status::unimplemented("not in this version"),
+            _ => Status::unimplemented(""),
+        };
+        Box::pin(ready(Ok(answer.into_http())))
+    });
     let calling = |mut requests| -> LocalBoxFuture<'_, _> {
         Box::pin(async move {
-            let (_, unknown) = call_at("http://localhost/a.Stranger/Wave", &mut requests).await;
-            let (_, known) = call(&mut requests).await;
-            [unknown, known].map(|status| (status.code(), status.message().to_owned()))
+            let mut told = Vec::new();
+            for path in ["an.Application/Wave", "an.Application/Bow", "a.Stranger/Wave", "a.Stranger"] {
+                let (_, status) = call_at(&format!("http://localhost/{path}"), &mut requests).await;
+                assert_eq!(status.code(), Code::Unimplemented);
+                told.push(status.message().to_owned());
+            }
+            told
         })
     };
-    let expected = ["unknown method Wave for service a.Stranger", "not in this version"];
-    let expected = expected.map(|message| (Code::Unimplemented, message.to_owned()));
-    assert_eq!(on_a_connection(own, calling).await, expected);
+    let expected = [
+        "unknown method Wave for service an.Application",
+        "not in this version",
+        "unknown service a.Stranger",
+        "malformed method name: \"/a.Stranger\"",
+    ];
+    assert_eq!(on_a_connection_to(or_unknown(application), calling).await, expected);
 }
