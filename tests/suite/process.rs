@@ -175,11 +175,16 @@ mod peers {
         let person = Person::new()?;
         person.has_peer("acrobat")?;
         let run = ["run", "./plugins/acrobat", "--provider", "acrobat", "operation=break", "message=no"];
-        let status = "rpc error: code = Unknown desc = no";
-        let streamed = format!("provider execution failed: acrobat: stream receive error: {status}\n");
-        fails(&person.types(&run)?, 1, &streamed);
-        let whole = person.types(&[&run[..], &["--no-stream"]].concat())?;
-        fails(&whole, 1, &format!("provider execution failed: acrobat: {status}\n"));
+        for (code, name) in [(2, "Unknown"), (12, "Unimplemented"), (13, "Internal")] {
+            let code = format!("code={code}");
+            let status = format!("rpc error: code = {name} desc = no\n");
+            // One that is called unimplemented is executed without a stream then.
+            let stream = if name == "Unimplemented" { "" } else { "stream receive error: " };
+            let streamed = person.types(&[&run[..], &[&code]].concat())?;
+            fails(&streamed, 1, &format!("provider execution failed: acrobat: {stream}{status}"));
+            let whole = person.types(&[&run[..], &[&code, "--no-stream"]].concat())?;
+            fails(&whole, 1, &format!("provider execution failed: acrobat: {status}"));
+        }
         Ok(())
     }
 

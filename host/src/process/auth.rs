@@ -116,7 +116,8 @@ impl AuthHandler for ProcessAuth {
         let request = proto::ConfigureAuthHandlerRequest::from(configure);
         let answer = self
             .channel
-            .ask(call, request, async |mut client, request| client.configure_auth_handler(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.configure_auth_handler(request).await)
             .await;
         match &answer {
             // Later libraries drop the way to us when an author refuses to be configured.
@@ -210,7 +211,8 @@ impl AuthHandler for ProcessAuth {
         };
         let answer = self
             .channel
-            .ask(call, request, async |mut client, request| client.stop_auth_handler(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.stop_auth_handler(request).await)
             .await;
         or_nothing_to_do(answer)?;
         // The plugin's library has now forgotten us for all of its handlers.
@@ -225,14 +227,16 @@ impl AuthHandler for ProcessAuth {
     ) -> Result<Vec<FlowAvailability>, CallError> {
         let request = proto::DetectAvailableFlowsRequest::from(For::new(name, ()));
         self.channel
-            .ask(call, request, async |mut client, request| client.detect_available_flows(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.detect_available_flows(request).await)
             .await
     }
 
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
         let request = proto::ActivateServerModeRequest { settings: settings.into_string().into() };
         self.channel
-            .ask(call, request, async |mut client, request| client.activate_server_mode(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.activate_server_mode(request).await)
             .await
     }
 }

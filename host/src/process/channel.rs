@@ -109,7 +109,13 @@ impl<C: Client> Channel<C> {
 
     /// Prepares a call that is sent later. Its time runs from now.
     pub(super) fn pending(&self, call: &Call) -> Pending<C> {
-        Pending { channel: self.clone(), deadline: call.deadline, began: Instant::now() }
+        let (deadline, began) = (call.deadline, Instant::now());
+        Pending { channel: self.clone(), deadline, began, declining: Declining::Fails }
+    }
+
+    /// Prepares a call that its host does without where the plugin declines it.
+    pub(super) fn optional(&self, call: &Call) -> Pending<C> {
+        Pending { declining: Declining::IsAllowed, ..self.pending(call) }
     }
 
     /// Makes one call and waits for its answer.
@@ -120,25 +126,6 @@ impl<C: Client> Channel<C> {
         send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<R, CallError> {
         self.pending(call).send(request, send).await
-    }
-
-    /// Makes one call and waits for what the plugin answers.
-    pub(super) async fn ask<Q: Message, R, T>(
-        &self,
-        call: &Call,
-        request: Q,
-        send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
-    ) -> Result<T, CallError>
-    where
-        Answer<T>: TryFrom<R, Error = ConvertError>,
-    {
-        let pending = self.pending(call);
-        let response = pending.send(request, send).await?;
-        match Answer::try_from(response) {
-            Ok(Answer(Ok(value))) => Ok(value),
-            Ok(Answer(Err(refusal))) => Err(pending.settle(CallError::Refused(refusal)).await),
-            Err(error) => Err(CallError::contract(error)),
-        }
     }
 }
 
@@ -164,12 +151,39 @@ pub(super) struct Pending<C> {
     channel: Channel<C>,
     deadline: Option<Instant>,
     began: Instant,
+    declining: Declining,
+}
+
+/// What it means that a plugin's author declines a call in words of their own, with the code for a call that is not
+/// there. The fallbacks of upstream go by the code alone (contract spec 4.7).
+#[derive(Clone, Copy, Debug)]
+enum Declining {
+    /// The call fails, in those words.
+    Fails,
+    /// The same as a call that the plugin does not know.
+    IsAllowed,
 }
 
 impl<C: Client> Pending<C> {
     /// Returns how many bytes the call may print.
     pub(super) fn output_limit(&self) -> u64 {
         self.channel.limits.output.unwrap_or(u64::MAX)
+    }
+
+    /// Sends the request, and waits for what the plugin answers.
+    pub(super) async fn ask<Q: Message, R, T>(
+        &self,
+        request: Q,
+        send: impl AsyncFnOnce(C, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<T, CallError>
+    where
+        Answer<T>: TryFrom<R, Error = ConvertError>,
+    {
+        match Answer::try_from(self.send(request, send).await?) {
+            Ok(Answer(Ok(value))) => Ok(value),
+            Ok(Answer(Err(refusal))) => Err(self.settle(CallError::Refused(refusal)).await),
+            Err(error) => Err(CallError::contract(error)),
+        }
     }
 
     /// Sends the request, unless it is too large, and waits for the answer or its beginning.
@@ -200,13 +214,16 @@ impl<C: Client> Pending<C> {
         }
         let error = match Meaning::of(&status) {
             Meaning::Unimplemented => return CallError::Unimplemented,
+            Meaning::Declined if matches!(self.declining, Declining::IsAllowed) => {
+                return CallError::Unimplemented;
+            }
             Meaning::TooLarge { asked, allowed } => {
                 return CallError::Limit { which: LimitName::Message, asked, allowed };
             }
             Meaning::Garbled => return CallError::contract(go_sentence(&status)),
             Meaning::Broken => return self.broken(status).await,
             // One that comes before our deadline is the plugin's own, for something else.
-            Meaning::Late | Meaning::Refused => {
+            Meaning::Late | Meaning::Declined | Meaning::Refused => {
                 CallError::Refused(Refusal { by_library: true, ..Refusal::new(go_sentence(&status)) })
             }
         };

@@ -128,7 +128,8 @@ impl Provider for ProcessProvider {
         let request = proto::ConfigureProviderRequest::from(configure);
         let answer = self
             .channel
-            .ask(call, request, async |mut client, request| client.configure_provider(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.configure_provider(request).await)
             .await;
         match &answer {
             Err(CallError::Refused(refusal)) if refusal.message.starts_with(NO_WAY) => self.host.forget(),
@@ -141,13 +142,14 @@ impl Provider for ProcessProvider {
     async fn execute(&self, call: &Call, request: Execute) -> Result<Output, CallError> {
         let request = proto::ExecuteProviderRequest::from(request);
         self.channel
-            .ask(call, request, async |mut client, request| client.execute_provider(request).await)
+            .pending(call)
+            .ask(request, async |mut client, request| client.execute_provider(request).await)
             .await
     }
 
     fn execute_stream(&self, call: &Call, request: Execute) -> BoxStream<'static, Result<Chunk, CallError>> {
         let request = proto::ExecuteProviderRequest::from(request);
-        let pending = self.channel.pending(call);
+        let pending = self.channel.optional(call);
         let start = Running::Asked { pending, request: Box::new(request) };
         stream::unfold(start, |running| running.next()).fuse().boxed()
     }
@@ -163,7 +165,8 @@ impl Provider for ProcessProvider {
             input: input.into_string().into(),
         };
         self.channel
-            .ask(call, request, async |mut client, request| client.describe_what_if(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.describe_what_if(request).await)
             .await
     }
 
@@ -178,7 +181,8 @@ impl Provider for ProcessProvider {
             inputs: inputs.into_string().into(),
         };
         self.channel
-            .ask(call, request, async |mut client, request| client.extract_dependencies(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.extract_dependencies(request).await)
             .await
     }
 
@@ -188,7 +192,8 @@ impl Provider for ProcessProvider {
         };
         let answer = self
             .channel
-            .ask(call, request, async |mut client, request| client.stop_provider(request).await)
+            .optional(call)
+            .ask(request, async |mut client, request| client.stop_provider(request).await)
             .await;
         or_nothing_to_do(answer)?;
         // The plugin's library has now forgotten us for all of its providers (contract spec 3.7).

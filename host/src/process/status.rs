@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 pub(super) enum Meaning {
     /// The plugin does not know the call.
     Unimplemented,
+    /// The plugin's author says that it does not do this.
+    Declined,
     /// A message was too large for one side.
     TooLarge { asked: Amount, allowed: Amount },
     /// The deadline that went with the call has passed.
@@ -38,12 +40,36 @@ impl Meaning {
             Code::Cancelled if made_here && is_timeout(status) => Self::Late,
             Code::DeadlineExceeded => Self::Late,
             _ if made_here => Self::Broken,
-            Code::Unimplemented if is_unknown_call(status) => Self::Unimplemented,
-            // gRPC libraries on both sides say so of bytes that are no message, and ours of what is compressed.
-            Code::Internal | Code::Unimplemented => Self::Garbled,
+            Code::Unimplemented if !is_unknown_call(status) => Self::Garbled,
+            Code::Unimplemented if is_of_a_stub(status.message()) => Self::Unimplemented,
+            Code::Unimplemented => Self::Declined,
+            Code::Internal if is_of_a_library(status.message()) => Self::Garbled,
             _ => Self::Refused,
         }
     }
+}
+
+/// Returns whether the library of a plugin says this by itself of a call that its author left out: in Go, in Rust, in
+/// Python, and in C#. Of any other, the words are taken for the author's.
+fn is_of_a_stub(words: &str) -> bool {
+    let begins = ["unknown service ", "unknown method "].iter().any(|beginning| words.starts_with(beginning));
+    let is_gos = words.starts_with("method ") && words.ends_with(" not implemented");
+    begins || is_gos || matches!(words, "" | "Method not implemented!" | "Method is unimplemented.")
+}
+
+/// Returns whether the library of gRPC says this, on either side, of bytes that are no message. Authors use the code for
+/// whatever went wrong inside, so that it says nothing by itself.
+fn is_of_a_library(words: &str) -> bool {
+    const BEGINNINGS: [&str; 7] = [
+        "failed to decode Protobuf message",
+        "protocol error: ",
+        "Error decompressing: ",
+        "Missing response message",
+        "Unexpected EOF decoding stream",
+        "grpc: ",
+        "grpc-status header missing",
+    ];
+    words == "unexpected EOF" || BEGINNINGS.iter().any(|beginning| words.starts_with(beginning))
 }
 
 /// Says what was seen of a connection: the innermost cause, for the outer ones say no more than "transport error".
@@ -112,10 +138,15 @@ mod tests {
         check(Status::unimplemented(""), Meaning::Unimplemented);
         check(Status::unknown("GetProviders: no"), Meaning::Refused);
         check(Status::unavailable("later"), Meaning::Refused);
-        check(Status::internal("failed to decode Protobuf message"), Meaning::Garbled);
+        check(Status::internal("failed to decode Protobuf message: invalid wire type"), Meaning::Garbled);
+        check(Status::internal("grpc: error while marshaling: string field is no text"), Meaning::Garbled);
+        check(Status::internal("unexpected EOF"), Meaning::Garbled);
+        check(Status::internal("database down"), Meaning::Refused);
         check(Status::deadline_exceeded("late"), Meaning::Late);
         check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
-        check(Status::unimplemented(""), Meaning::Unimplemented);
+        check(Status::unimplemented("unknown service plugin.PluginService"), Meaning::Unimplemented);
+        check(Status::unimplemented("method StopProvider not implemented"), Meaning::Unimplemented);
+        check(Status::unimplemented("not on a Sunday"), Meaning::Declined);
         let compressed = "Content is compressed with `gzip` which isn't supported";
         check(Status::unimplemented(compressed), Meaning::Garbled);
         check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/portcullis-host/portcullis/tests/go/pluginpb"
 )
@@ -66,9 +67,13 @@ var ErrNoStreaming = errors.New("streaming execution not supported")
 
 // Breakdown is the error of an execution that goes on the wire as a status, as libraries in other languages
 // make one of an exception.
-type Breakdown string
+type Breakdown struct {
+	// Code is that of the status; an exception in another language is Unknown.
+	Code    codes.Code
+	Message string
+}
 
-func (b Breakdown) Error() string { return string(b) }
+func (b Breakdown) Error() string { return b.Message }
 
 // UnknownProvider is the error for a name that the plugin does not know.
 func UnknownProvider(name string) error { return errors.New("unknown provider: " + name) }

@@ -110,7 +110,7 @@ func (s *server) ExecuteProviderStream(
 func breakdown(err error) error {
 	var broken Breakdown
 	if errors.As(err, &broken) {
-		return status.Error(codes.Unknown, broken.Error())
+		return status.Error(broken.Code, broken.Message)
 	}
 	return nil
 }

@@ -14,7 +14,8 @@
 //	| count            |                               | {"count":n}: calls of count so far        |
 //	| fail             | message, exitCode,            | an error of just that                     |
 //	|                  | diagnostics                   |                                           |
-//	| break            | message                       | the library says so, with a status        |
+//	| break            | message, code                 | the library says so, with a status of     |
+//	|                  |                               | that number                               |
 //	| stream           | chunks, size, stderrEvery,    | {"chunks":n,"bytes":n}, streamed; see     |
 //	|                  | pauseMillis                   | stream.go                                 |
 //	| stream-fail      |                               | one chunk `before the end`, then the      |
@@ -65,6 +66,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc/codes"
 
 	"github.com/portcullis-host/portcullis/tests/go/pluginpb"
 	"github.com/portcullis-host/portcullis/tests/go/serve"
@@ -209,7 +211,7 @@ func (a *acrobat) perform(
 	case "fail":
 		return nil, fail(&in)
 	case "break":
-		return nil, serve.Breakdown(in.Message)
+		return nil, serve.Breakdown{Code: codes.Code(in.Code), Message: in.Message}
 	case "stream":
 		return stream(ctx, &in, send)
 	case "stream-fail":
