@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::{LONG, expect_no_process, fixtures};
+use crate::{LONG, expect_no_process, fixtures, shim};
 
 /// What a plugin is made of. To a Go host all are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Made {
     Go,
     /// A guest of this repository, as a native program.
     Rust,
+    /// The same guest as a component, wrapped into a file with a policy that grants all that a host may offer.
+    Wrapped,
 }
 
 impl Made {
@@ -37,6 +39,26 @@ impl Made {
         match self {
             Self::Go => fixtures::peer(name),
             Self::Rust => fixtures::native(name),
+            Self::Wrapped => shim::trusted(name),
+        }
+    }
+
+    /// Returns how the process exits that a plugin was in, once the plugin has exited with 3 in a call. A component ends with
+    /// the call alone.
+    #[must_use]
+    pub fn exit_after_a_crash(self) -> &'static str {
+        match self {
+            Self::Go | Self::Rust => "exit status 3",
+            Self::Wrapped => "exit status 0",
+        }
+    }
+
+    /// Returns how large a request may be, in bytes: as in Go (contract spec 1.7), or as a policy has it by default.
+    #[must_use]
+    pub fn request_limit(self) -> usize {
+        match self {
+            Self::Go | Self::Rust => 4 << 20,
+            Self::Wrapped => 64 << 20,
         }
     }
 
@@ -45,7 +67,7 @@ impl Made {
     pub fn without_a_host(self) -> &'static str {
         match self {
             Self::Go => "host service not available",
-            Self::Rust => "host GetSecret: secret store not available",
+            Self::Rust | Self::Wrapped => "host GetSecret: secret store not available",
         }
     }
 }
@@ -288,6 +310,16 @@ impl GoHost {
             }),
         };
         self.answers.insert(id, answer);
+    }
+
+    /// Kills the host itself, which then ends nothing.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be killed.
+    pub fn die(&mut self) {
+        self.host.kill().expect("it runs");
+        self.host.wait().expect("it is a child");
     }
 
     /// Has the host end the plugin, and returns how that went.

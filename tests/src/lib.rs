@@ -28,6 +28,7 @@ use portcullis::contract::{
 };
 use portcullis::host::services::{IdentitySource, Services};
 use portcullis::secrets::SecretStore;
+use portcullis::supervise::{self, ProviderKind};
 
 /// Fails unless a value matches a pattern; shows the value. The standard library's is not stable yet.
 #[macro_export]
@@ -144,6 +145,19 @@ impl TestHost {
     pub async fn launch(&mut self, name: &str) -> Result<TestPlugin, LaunchError> {
         let path = self.plugin(name);
         self.launch_file(path).await
+    }
+
+    /// Starts one of the plugins that stand behind every door, under supervision, as a host with a registry does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from starting.
+    pub async fn supervise(&mut self, name: &str) -> Result<TestPlugin, LaunchError> {
+        let spec = self.spec(self.plugin(name));
+        let provider = supervise::launch::<ProviderKind>(Arc::clone(&self.backend), spec, LONG).await?;
+        let provider = Arc::new(provider);
+        self.plugins.push(Arc::clone(&provider) as Arc<dyn Plugin>);
+        Ok(TestPlugin { provider })
     }
 
     /// Starts the plugin in a file.

@@ -1,12 +1,38 @@
 //! Guests behind the shim: wrapped by the command, as a person would, with a policy for what a test grants.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use portcullis::contract::{Access, Grants, Instances, Limits, RunAs};
+use portcullis::contract::{Access, Grants, IdentityGrant, Instances, Limits, RunAs};
+use portcullis::policy::every_secret;
 
-use crate::{cli, fixtures};
+use crate::{LONG, cli, fixtures};
+
+/// Wraps a guest with a policy that grants all that a host may offer, once for all tests, and returns the file.
+///
+/// # Panics
+///
+/// When the command does not do it.
+#[must_use]
+pub fn trusted(name: &str) -> PathBuf {
+    static WRAPPED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // What a test that failed has left is whole.
+    let mut wrapped = WRAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let wrap = || {
+        let directory = fixtures::shared_cache().join("wrapped");
+        fs::create_dir_all(&directory).expect("the build's folder takes a directory");
+        let handlers = vec!["github".to_owned()];
+        let identity = Some(IdentityGrant { handlers, token: true });
+        let grants = Grants { secrets: every_secret(), identity, ..Grants::default() };
+        // What is tried is no limit.
+        let limits = Limits { output: Some(1 << 30), cpu: Some(LONG), ..Limits::default() };
+        self::wrapped(name, &directory, &grants, &limits, &RunAs::default())
+    };
+    wrapped.entry(name.to_owned()).or_insert_with(wrap).clone()
+}
 
 /// Wraps a guest into `scratch`, and returns the file. One that is there is replaced: it may be running.
 ///

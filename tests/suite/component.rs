@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::pin::pin;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,15 @@ use futures_util::{StreamExt as _, poll};
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Access, Amount, Backend, BackendName, Call, CallError, FsGrant, Instances, Isolation, LimitName, Limits,
-    PluginName, PluginSpec, ProviderName, StopReason,
+    Access, Amount, Backend, Call, CallError, FsGrant, Instances, LimitName, Limits, PluginName, PluginSpec,
+    ProviderName, StopReason,
 };
 use portcullis::policy::every_secret;
-use portcullis::process::ProcessOptions;
-use portcullis::{Options, ShimSource};
 use portcullis_tests::{
     Door, Empty, Gathering, LONG, SOON, TestHost, TestResult, assert_matches, fixtures, generous, request,
 };
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,41 +366,5 @@ async fn a_single_instance_remembers_until_it_traps() -> TestResult {
         Err(CallError::Stopped(_))
     );
     assert_eq!(count().await?, first);
-    Ok(())
-}
-
-/// Returns what launches components with a shim, and how `echo` is launched apart.
-fn apart(
-    host: &TestHost,
-    shim: ShimSource,
-) -> Result<(Arc<dyn Backend>, PluginSpec), Box<dyn std::error::Error>> {
-    let runtime_dir = Some(host.scratch().to_owned());
-    let process = ProcessOptions { runtime_dir, ..ProcessOptions::default() };
-    let options = Options { process, component: fixtures::component_options(), shim: Some(shim) };
-    let component = portcullis::backends(options)?.into_iter().find(|b| b.name() == BackendName::Component);
-    let mut spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
-    spec.run_as.isolation = Isolation::Process;
-    Ok((component.ok_or("it was compiled in")?, spec))
-}
-
-/// Its process may end before a thread that writes does.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launch_apart_that_is_given_up_leaves_nothing_while_its_file_is_made() -> TestResult {
-    let host = TestHost::new(Door::Component);
-    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Barrier::new(2)));
-    let (says, waits) = (Arc::clone(&begun), Arc::clone(&end));
-    let shim = ShimSource::new(move || {
-        says.notify_one();
-        waits.wait();
-        Ok(Vec::new())
-    });
-    let (component, spec) = apart(&host, shim)?;
-    tokio::select! {
-        launched = component.launch_provider(spec) => panic!("its shim was not read: {launched:?}"),
-        () = generous(begun.notified()) => {}
-    }
-    let names: Vec<_> = fs::read_dir(host.scratch())?.flatten().map(|entry| entry.file_name()).collect();
-    end.wait();
-    assert!(!names.iter().any(|name| name.as_encoded_bytes().starts_with(b"portcullis-apart-")), "{names:?}");
     Ok(())
 }

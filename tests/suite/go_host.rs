@@ -16,3 +16,4 @@ use portcullis_tests::go_host::Made;
 // Tests are called after these.
 const MADE_OF_GO: Made = Made::Go;
 const MADE_OF_RUST: Made = Made::Rust;
+const WRAPPED: Made = Made::Wrapped;

@@ -18,6 +18,7 @@ mod cli_prints;
 mod cli_told;
 mod component;
 mod component_ahead;
+mod component_apart;
 mod component_auth;
 mod component_grants;
 mod component_neighbours;

@@ -1,6 +1,7 @@
 //! What only a native program of ours does: how it is started, by a host and by hand, and how it ends.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use portcullis::contract::{Call, CallError, HandlerName, StopReason};
 use portcullis_tests::auth::login;
 use portcullis_tests::cli::Signal;
 use portcullis_tests::{
-    Door, LONG, Scratch, TestHost, TestResult, assert_matches, cli, fixtures, generous, request,
+    Door, LONG, Scratch, TestHost, TestResult, assert_matches, cli, fixtures, generous, request, shim,
 };
 use test_case::test_case;
 
@@ -102,13 +103,14 @@ fn whoever_prints_the_line_serves() -> TestResult {
 }
 
 /// Hosts give no sign when they die.
-#[test]
+#[test_case(&fixtures::native("echo"); "native")]
+#[test_case(&shim::trusted("echo"); "wrapped")]
 #[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
-fn it_ends_with_the_process_that_started_it() -> TestResult {
+fn it_ends_with_the_process_that_started_it(plugin: &Path) -> TestResult {
     let scratch = Scratch::new()?;
     let mut host = Command::new("/bin/sh");
     let script = "\"$0\" & echo started; read line; exit 0";
-    host.args(["-c", script]).arg(fixtures::native("echo"));
+    host.args(["-c", script]).arg(plugin);
     host.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
     let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (tell, told) = channel();

@@ -10,6 +10,7 @@ mod concurrency;
 mod configuration;
 mod errors;
 mod json;
+mod limits;
 mod log;
 mod prints;
 mod results;

@@ -5,10 +5,10 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about};
 use serde_json::json;
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn every_call_of_an_auth_handler_is_answered(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::auth(version, mode, &made.plugin("doorman"))?;
     // It speaks both versions, and so does the host.
@@ -88,7 +88,7 @@ fn every_call_of_an_auth_handler_is_answered(made: Made, version: &str, mode: Mo
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1", "2", "1,2"])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1", "2", "1,2"])]
 fn each_version_of_the_handshake_is_spoken(made: Made, versions: &str) -> TestResult {
     let plugin = made.plugin("doorman");
     let mut host = GoHost::start("1.8", Mode::Plain, "auth", &plugin, &["-versions", versions])?;
@@ -102,7 +102,7 @@ fn each_version_of_the_handshake_is_spoken(made: Made, versions: &str) -> TestRe
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_host_of_a_version_that_nobody_speaks_is_told_so(made: Made) {
     let plugin = made.plugin("doorman");
     let started = GoHost::start("1.8", Mode::Plain, "auth", &plugin, &["-versions", "3"]);
@@ -111,7 +111,7 @@ fn a_host_of_a_version_that_nobody_speaks_is_told_so(made: Made) {
 }
 
 /// Contract spec 3.1.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn what_a_handler_refuses_is_told_in_the_words_of_its_call(made: Made) -> TestResult {
     let mut host = GoHost::auth("1.8", Mode::Plain, &made.plugin("doorman"))?;
     let unknown =

@@ -7,7 +7,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
 /// Starts the keeper under a host that has these.
 fn keeper(made: Made, version: &str, mode: Mode, has: Value) -> Result<GoHost, Box<dyn std::error::Error>> {
@@ -33,8 +33,8 @@ fn refused(host: &mut GoHost, input: Value) -> String {
     words.expect("the plugin refused it").to_owned()
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn a_go_host_is_asked_for_secrets_and_for_who_somebody_is(
     made: Made,
     version: &str,
@@ -76,7 +76,7 @@ fn a_go_host_is_asked_for_secrets_and_for_who_somebody_is(
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn what_a_go_host_refuses_is_told_in_its_words(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
     for (operation, name, sentence) in [
@@ -99,7 +99,7 @@ fn what_a_go_host_refuses_is_told_in_its_words(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_go_host_that_has_nothing_says_so(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, json!({}))?;
     for (operation, sentence) in [
@@ -116,7 +116,7 @@ fn a_go_host_that_has_nothing_says_so(made: Made) -> TestResult {
 }
 
 /// As with the stock command, which offers no plugin anything.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn without_a_host_service_a_plugin_says_that_there_is_none(made: Made) -> TestResult {
     let plugin = made.plugin("keeper");
     let mut host = GoHost::start("1.8", Mode::Plain, "provider", &plugin, &["-no-service"])?;
@@ -126,7 +126,7 @@ fn without_a_host_service_a_plugin_says_that_there_is_none(made: Made) -> TestRe
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Mux, Mode::Both])]
 fn many_callbacks_at_once_get_their_own_answers(made: Made, mode: Mode) -> TestResult {
     let mut host = keeper(made, "1.8", mode, everything())?;
     let asked: Vec<_> = (0..50)
@@ -142,7 +142,7 @@ fn many_callbacks_at_once_get_their_own_answers(made: Made, mode: Mode) -> TestR
 }
 
 /// Contract spec 3.7: the way to the host is one for the whole process.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_second_configuration_keeps_the_way_to_the_host(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
     host.ask(about("configure", "keeper"))?;

@@ -1,17 +1,18 @@
 //! How a plugin fails, what it leaves in a Go host's log, and how the two part.
 
-use portcullis_tests::TestResult;
 use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute, logged};
+use portcullis_tests::{TestResult, expect_no_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
 fn acrobat(input: Value) -> Value {
     execute("acrobat", input)
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_failure_has_its_exit_code_and_its_diagnostics(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("acrobat"))?;
     let failure = host.ask(acrobat(json!({"operation": "fail", "message": "no luck", "exitCode": 7})));
@@ -29,8 +30,8 @@ fn a_failure_has_its_exit_code_and_its_diagnostics(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn a_log_reaches_the_hosts_log_at_its_level(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::provider(version, mode, &made.plugin("acrobat"))?;
     let levels = ["trace", "debug", "info", "warn", "error"];
@@ -46,15 +47,15 @@ fn a_log_reaches_the_hosts_log_at_its_level(made: Made, version: &str, mode: Mod
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn what_a_plugin_prints_reaches_the_host(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     for stream in ["stdout", "stderr"] {
         host.ask(acrobat(json!({"operation": "print", "stream": stream, "text": format!("to {stream}.")})))?;
     }
-    // What a Rust program prints to standard error is its log.
+    // What a Rust program prints to standard error is its log. A component has neither.
     let (stderr, line) = match made {
-        Made::Go => ("to stderr.", false),
+        Made::Go | Made::Wrapped => ("to stderr.", false),
         Made::Rust => ("", true),
     };
     // It comes on a stream of its own, some time.
@@ -73,18 +74,24 @@ fn what_a_plugin_prints_reaches_the_host(made: Made, mode: Mode) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
-fn a_plugin_that_crashes_fails_its_calls_and_is_gone(made: Made, mode: Mode) -> TestResult {
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
+fn a_plugin_that_crashes_fails_its_calls(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let failure = host.ask(acrobat(json!({"operation": "exit", "code": 3}))).expect_err("nobody answers");
     assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
-    let failure = host.ask(acrobat(json!({"operation": "ok"}))).expect_err("nobody answers");
-    assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
-    assert_eq!(host.kill().exit, "exit status 3");
+    let next = host.ask(acrobat(json!({"operation": "ok"})));
+    match made {
+        Made::Wrapped => assert_eq!(next?["data"]["success"], true),
+        Made::Go | Made::Rust => {
+            let failure = next.expect_err("nobody answers");
+            assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
+        }
+    }
+    assert_eq!(host.kill().exit, made.exit_after_a_crash());
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6", "1.4"])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6", "1.4"])]
 fn the_other_kind_of_plugin_does_not_start(made: Made, version: &str) {
     for (kind, name) in [("auth", "echo"), ("provider", "doorman")] {
         let started = GoHost::start(version, Mode::Plain, kind, &made.plugin(name), &[]);
@@ -93,7 +100,7 @@ fn the_other_kind_of_plugin_does_not_start(made: Made, version: &str) {
     }
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Mux])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Mux])]
 fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let busy: Vec<_> =
@@ -107,7 +114,7 @@ fn a_plugin_that_is_busy_ends_within_the_hosts_patience(made: Made, mode: Mode) 
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
 fn an_orderly_end_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("keeper"))?;
     host.ask(about("configure", "keeper"))?;
@@ -115,5 +122,33 @@ fn an_orderly_end_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
     // With multiplexing nobody in Go removes the one there is (protocol spec 18.6).
     let left = usize::from(made == Made::Go && matches!(mode, Mode::Mux | Mode::Both));
     assert_eq!(std::fs::read_dir(host.scratch())?.count(), left);
+    Ok(())
+}
+
+/// Hosts give no sign when they die. Go's own plugins live on.
+#[test_matrix([MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
+fn a_plugin_whose_host_dies_ends_and_leaves_no_socket(made: Made, mode: Mode) -> TestResult {
+    let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
+    // It is not idle then.
+    host.send(acrobat(json!({"operation": "slow", "millis": 600_000})));
+    host.ask(acrobat(json!({"operation": "ok"})))?;
+    host.die();
+    expect_no_process(host.scratch());
+    assert_eq!(std::fs::read_dir(host.scratch())?.count(), 0);
+    Ok(())
+}
+
+/// Nobody could remove more for it.
+#[test_matrix([MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
+fn a_plugin_that_is_killed_leaves_one_socket_at_most(made: Made, mode: Mode) -> TestResult {
+    let mut host = GoHost::provider("1.8", mode, &made.plugin("keeper"))?;
+    host.ask(about("configure", "keeper"))?;
+    let pid = host.started()["pid"].as_i64().and_then(|pid| pid.try_into().ok());
+    let pid = pid.and_then(Pid::from_raw).ok_or("the number of a process")?;
+    kill_process(pid, Signal::KILL)?;
+    let failure = host.ask(execute("keeper", json!({"operation": "get", "name": "a"})));
+    assert_eq!(failure.expect_err("nobody answers").code.as_deref(), Some("Unavailable"));
+    host.kill();
+    assert!(std::fs::read_dir(host.scratch())?.count() <= 1);
     Ok(())
 }

@@ -5,7 +5,7 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
 /// Starts the doorman under a host that has these.
 fn doorman(made: Made, mode: Mode, has: Value) -> Result<GoHost, Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ fn refused(host: &mut GoHost, request: Value) -> String {
     words.unwrap_or_else(|| panic!("{failure}")).to_owned()
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn prompts_come_while_the_login_waits(made: Made, mode: Mode) -> TestResult {
     let mut host = doorman(made, mode, json!({}))?;
     let id = host.send(login(json!({"tenant_id": "two-prompts"})));
@@ -54,7 +54,7 @@ fn prompts_come_while_the_login_waits(made: Made, mode: Mode) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_flood_of_prompts_is_taken_at_the_hosts_pace(made: Made) -> TestResult {
     let mut host = doorman(made, Mode::Plain, json!({}))?;
     let mut command = login(json!({"tenant_id": "flood"}));
@@ -70,7 +70,7 @@ fn a_flood_of_prompts_is_taken_at_the_hosts_pace(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_login_that_is_refused_is_refused_in_the_plugins_words(made: Made) -> TestResult {
     let mut host = doorman(made, Mode::Plain, json!({}))?;
     assert_eq!(refused(&mut host, json!({"tenant_id": "refuse"})), "login refused");
@@ -82,7 +82,7 @@ fn a_login_that_is_refused_is_refused_in_the_plugins_words(made: Made) -> TestRe
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn a_person_is_asked_by_the_host(made: Made, mode: Mode) -> TestResult {
     let mut host = doorman(made, mode, json!({"prompt": "http://127.0.0.1:8400/?code=lin"}))?;
     let result = host.ask(login(json!({"flow": "interactive", "callback_port": 8400})))?;
@@ -94,7 +94,7 @@ fn a_person_is_asked_by_the_host(made: Made, mode: Mode) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [("unavailable", "nobody is at home"), ("cancelled", "not today")])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [("unavailable", "nobody is at home"), ("cancelled", "not today")])]
 fn a_person_who_does_not_answer_fails_the_login(made: Made, (how, words): (&str, &str)) -> TestResult {
     let mut host = doorman(made, Mode::Plain, json!({"unwilling": how}))?;
     let refused = refused(&mut host, json!({"flow": "interactive"}));
@@ -102,7 +102,7 @@ fn a_person_who_does_not_answer_fails_the_login(made: Made, (how, words): (&str,
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_handler_reads_the_hosts_secrets(made: Made) -> TestResult {
     let mut host = doorman(made, Mode::Plain, json!({"secrets": {"app.pat": "lin"}}))?;
     assert_eq!(host.ask(login(json!({"flow": "pat"})))?["claims"]["username"], "lin");
@@ -114,7 +114,7 @@ fn a_handler_reads_the_hosts_secrets(made: Made) -> TestResult {
 }
 
 /// In the words that upstream's plugins have for a host that offers nothing.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_handler_that_has_no_host_service_says_so(made: Made) -> TestResult {
     let plugin = made.plugin("doorman");
     let mut host = GoHost::start("1.8", Mode::Plain, "auth", &plugin, &["-no-service"])?;
@@ -124,12 +124,12 @@ fn a_handler_that_has_no_host_service_says_so(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn a_crash_in_a_login_ends_it(made: Made, mode: Mode) -> TestResult {
     let mut host = doorman(made, mode, json!({}))?;
     let failure = host.ask(login(json!({"tenant_id": "crash"}))).expect_err("nobody answers");
     assert_eq!(failure.code.as_deref(), Some("Unavailable"), "{failure}");
     assert!(failure.message.starts_with("plugin auth handler door login: login stream error: "), "{failure}");
-    assert_eq!(host.kill().exit, "exit status 3");
+    assert_eq!(host.kill().exit, made.exit_after_a_crash());
     Ok(())
 }

@@ -5,10 +5,10 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, about, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::provider(version, mode, &made.plugin("echo"))?;
     assert_eq!(host.started()["version"], 1);
@@ -36,7 +36,7 @@ fn every_call_of_a_provider_is_answered(made: Made, version: &str, mode: Mode) -
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_descriptor_arrives_whole(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let descriptor = host.ask(about("descriptor", "echo"))?;
@@ -66,7 +66,7 @@ fn a_descriptor_arrives_whole(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_name_that_nobody_knows_is_refused_by_the_plugin(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let failure = host.ask(about("execute", "nobody")).expect_err("nobody knows it");
@@ -82,7 +82,7 @@ fn a_name_that_nobody_knows_is_refused_by_the_plugin(made: Made) -> TestResult {
 }
 
 /// Contract spec 3.3.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn input_is_an_object_or_nothing(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("echo"))?;
     let mut raw = |text: &str| host.ask(json!({"do": "execute", "name": "echo", "raw": text}));
@@ -99,7 +99,7 @@ fn input_is_an_object_or_nothing(made: Made) -> TestResult {
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
     let echo = |n: usize| execute("echo", json!({"n": n, "x": "x".repeat(100 * n)}));
@@ -110,14 +110,13 @@ fn calls_overlap_and_get_their_own_answers(made: Made, mode: Mode) -> TestResult
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn an_answer_may_be_larger_than_a_request(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("echo"))?;
     let mut echo = |length: usize| host.ask(execute("echo", json!({"text": "x".repeat(length)})));
     let answer = echo(3 << 20)?;
     assert_eq!(answer["data"]["text"].as_str().map(str::len), Some(3 << 20));
-    // Contract spec 1.7: 4 MiB are too much for a plugin.
-    let failure = echo(4 << 20).expect_err("it is too large");
+    let failure = echo(made.request_limit()).expect_err("it is too large");
     assert_eq!(failure.code.as_deref(), Some("ResourceExhausted"), "{failure}");
     // And nothing is broken by it.
     assert_eq!(echo(1)?["data"]["text"], "x");

@@ -5,14 +5,14 @@ use portcullis_tests::go_host::{GoHost, Made, Mode, execute};
 use serde_json::{Value, json};
 use test_case::test_matrix;
 
-use super::{MADE_OF_GO, MADE_OF_RUST};
+use super::{MADE_OF_GO, MADE_OF_RUST, WRAPPED};
 
 fn stream(input: Value) -> Value {
     json!({"do": "stream", "name": "acrobat", "input": input})
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], ["1.4"], [Mode::Plain, Mode::Tls])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.8", "1.6"], [Mode::Plain, Mode::Tls, Mode::Mux, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], ["1.4"], [Mode::Plain, Mode::Tls])]
 fn chunks_arrive_in_order_before_the_result(made: Made, version: &str, mode: Mode) -> TestResult {
     let mut host = GoHost::provider(version, mode, &made.plugin("acrobat"))?;
     let id = host.send(stream(json!({"operation": "stream", "chunks": 50, "size": 100, "stderrEvery": 10})));
@@ -29,7 +29,7 @@ fn chunks_arrive_in_order_before_the_result(made: Made, version: &str, mode: Mod
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn a_stream_that_fails_fails_after_its_chunks(made: Made) -> TestResult {
     let mut host = GoHost::provider("1.8", Mode::Plain, &made.plugin("acrobat"))?;
     let id = host.send(stream(json!({"operation": "stream-fail"})));
@@ -40,7 +40,7 @@ fn a_stream_that_fails_fails_after_its_chunks(made: Made) -> TestResult {
 }
 
 /// 64 MiB, of which a host that does not read takes none; a plugin must not lose any of it.
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn a_host_that_reads_late_gets_everything(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let mut command = stream(json!({"operation": "stream", "chunks": 1024, "size": 65536}));
@@ -57,7 +57,7 @@ fn a_host_that_reads_late_gets_everything(made: Made, mode: Mode) -> TestResult 
     Ok(())
 }
 
-#[test_matrix([MADE_OF_GO, MADE_OF_RUST], [Mode::Plain, Mode::Both])]
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED], [Mode::Plain, Mode::Both])]
 fn a_host_that_gives_up_is_let_go(made: Made, mode: Mode) -> TestResult {
     let mut host = GoHost::provider("1.8", mode, &made.plugin("acrobat"))?;
     let mut command = stream(json!({"operation": "stream", "chunks": 1_000_000, "size": 65536}));

@@ -1,0 +1,73 @@
+//! What supervision holds every plugin to: how long a call may take, and how many there may be at once.
+
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use portcullis::contract::{Amount, Call, CallError, LimitName, Limits};
+use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, generous, request};
+use test_case::test_case;
+
+const SLOW: &str = r#"{"operation":"slow","millis":600000}"#;
+/// Shows a chunk, and then nothing for long.
+const ENDLESS: &str = r#"{"operation":"stream","chunks":2,"size":1,"pauseMillis":600000}"#;
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_comes_too_late_is_told_how_long_it_had(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    let plugin = host.supervise("acrobat").await?;
+    let within = || Call { deadline: Some(Instant::now() + SOON) };
+    let late = generous(plugin.provider.execute(&within(), request("acrobat", SLOW))).await;
+    assert_matches!(late, Err(CallError::TimedOut { limit }) if limit <= SOON && limit > SOON / 2);
+    let mut stream = plugin.provider.execute_stream(&within(), request("acrobat", ENDLESS));
+    let late = loop {
+        match generous(stream.next()).await {
+            Some(Ok(_)) => {}
+            end => break end,
+        }
+    };
+    assert_matches!(late, Some(Err(CallError::TimedOut { limit })) if limit <= SOON && limit > SOON / 2);
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_outlasts_its_wall_ends_there(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    host.limits = Limits { wall: Some(SOON), ..Limits::default() };
+    let plugin = host.supervise("acrobat").await?;
+    let stopped = plugin.execute("acrobat", SLOW).await;
+    let Err(CallError::Limit { which, allowed, .. }) = stopped else { panic!("a limit, not {stopped:?}") };
+    assert_eq!((which, allowed), (LimitName::Wall, Amount::Time(SOON)));
+    Ok(())
+}
+
+#[cfg_attr(go_peers, test_case(Door::Process; "process"))]
+#[test_case(Door::Native; "native")]
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_finds_no_turn_waits_for_one(door: Door) -> TestResult {
+    let mut host = TestHost::new(door);
+    host.limits = Limits { concurrency: Some(2), ..Limits::default() };
+    let plugin = host.supervise("acrobat").await?;
+    let begin = async || {
+        let mut stream = plugin.provider.execute_stream(&Call::default(), request("acrobat", ENDLESS));
+        assert_matches!(generous(stream.next()).await, Some(Ok(_)));
+        stream
+    };
+    let (first, _second) = (begin().await, begin().await);
+    let within = Call { deadline: Some(Instant::now() + SOON) };
+    let third = generous(plugin.provider.execute(&within, request("acrobat", r#"{"operation":"ok"}"#))).await;
+    assert_matches!(third, Err(CallError::TimedOut { .. }));
+    drop(first);
+    plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
+    Ok(())
+}
