@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, PluginInfo,
-    PluginSpec, Provider,
+    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, LimitHit,
+    PluginInfo, PluginSpec, Provider,
 };
 use thiserror::Error;
 use tokio::time::timeout;
@@ -47,7 +47,6 @@ mod state;
 mod clock;
 mod ending;
 mod failure;
-mod limit;
 mod message;
 
 // What a guest asks of its host.
@@ -79,7 +78,6 @@ use engine::{Code, Engines};
 use guest::{Function, Interface};
 use homes::{Compilation, Homes};
 use instances::Instances;
-use limit::LimitHit;
 use load::Source;
 use provider::ComponentProvider;
 use state::{Ground, open_directories};

@@ -49,7 +49,7 @@ pub use execute::{ExecuteError, FailedCall, InvalidInput};
 use failures::RecentFailures;
 pub use find::{Describe, FindError, FoundHandlers, Wanted};
 use handlers::AuthRegistry;
-pub use listing::{HandlerOffer, Listed, Listing, Misfit, Offer, Offers};
+pub use listing::{HandlerOffer, Listed, Listing, Offer, Offers, UnusableFile};
 use plugins::Plugins;
 use registry::Registry;
 pub use run::{InputCheck, Ran, Run, RunError, Sink};

@@ -34,18 +34,48 @@ fn that_a_policy_is_for_another_file_of_the_name_is_told() -> TestResult {
     let component = person.path("plugins/acrobat.wasm");
     let policy = person.has_policy(&component, "settings.a = 1")?;
     fs::write(&policy, fs::read_to_string(&policy)?.replace("[plugin.it]", "[plugin.acrobat]"))?;
-    let run = || person.types(&["run", "acrobat", "--policy", &policy, "operation=ok"]);
-    let told = run()?;
-    answer(&told);
-    assert_eq!(stderr(&told), "");
+    let run = ["run", "acrobat", "--policy", &policy, "operation=ok", "-o", "json"];
+    let commands = [
+        &run[..],
+        &["list", "--policy", &policy, "-o", "json"],
+        &["inspect", "acrobat", "--policy", &policy, "-o", "json"],
+    ];
+    for command in commands {
+        let told = person.types(command)?;
+        answer(&told);
+        assert_eq!(stderr(&told), "", "{command:?}");
+    }
 
     // A section that nobody reads, as an update may have one.
     fs::write(&component, [&fs::read(&component)?[..], b"\0\x05\x04new!"].concat())?;
-    let told = run()?;
-    answer(&told);
     let sentence =
         "the policy's table of this name is for another file, and nothing in it holds for this one";
-    assert_eq!(stderr(&told).matches(sentence).count(), 1, "{}", stderr(&told));
+    for command in commands {
+        let told = person.types(command)?;
+        answer(&told);
+        assert_eq!(stderr(&told).matches(sentence).count(), 1, "{command:?}: {}", stderr(&told));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_policy_says_to_no_effect_for_a_component_is_told() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("acrobat")?;
+    for (line, is_told) in
+        [("environment = \"inherit\"", true), ("stdin = \"inherit\"", true), ("stdin = \"null\"", false)]
+    {
+        let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), line)?;
+        let told = person.types(&["run", "acrobat", "--policy", &policy, "operation=ok"])?;
+        answer(&told);
+        let sentence = "`environment` and `stdin` in the policy are for native plugins";
+        assert_eq!(
+            stderr(&told).matches(sentence).count(),
+            usize::from(is_told),
+            "{line}: {}",
+            stderr(&told)
+        );
+    }
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use futures_util::{StreamExt as _, poll};
 use portcullis::compile::Worker;
 use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions, Prepared};
 use portcullis::contract::{
-    Access, Amount, Backend, Call, CallError, FsGrant, Instances, LimitName, Limits, PluginName, PluginSpec,
-    ProviderName, StopReason,
+    Access, Amount, Backend, Call, CallError, FsGrant, Instances, LimitHit, LimitName, Limits, PluginName,
+    PluginSpec, ProviderName, StopReason,
 };
 use portcullis::policy::every_secret;
 use portcullis_tests::{
@@ -39,7 +39,9 @@ async fn a_guest_that_spins_is_stopped_at_its_cpu_limit() -> TestResult {
     host.limits = Limits { cpu: Some(Duration::from_millis(200)), ..Limits::default() };
     let plugin = host.launch("acrobat").await?;
     let stuck = plugin.execute("acrobat", r#"{"operation":"spin"}"#).await;
-    let Err(CallError::Limit { which, allowed, .. }) = stuck else { panic!("a limit, not {stuck:?}") };
+    let Err(CallError::Limit(LimitHit { which, allowed, .. })) = stuck else {
+        panic!("a limit, not {stuck:?}")
+    };
     assert_eq!((which, allowed), (LimitName::Cpu, Amount::Time(Duration::from_millis(200))));
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
     Ok(())
@@ -75,7 +77,7 @@ const TOO_MUCH: &str = "(drop (memory.grow (i32.const 256)))";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_it_takes_to_make_an_instance_counts_in_its_call(input: &str) -> TestResult {
     let fell = execute_greedily(TOO_MUCH, input).await?;
-    let CallError::Limit { which, allowed, .. } = fell else { panic!("a limit, not {fell:?}") };
+    let CallError::Limit(LimitHit { which, allowed, .. }) = fell else { panic!("a limit, not {fell:?}") };
     assert_eq!((which, allowed), (LimitName::Memory, Amount::Bytes(16 << 20)));
     Ok(())
 }
@@ -103,7 +105,7 @@ async fn a_line_of_the_log_takes_a_byte_more_than_its_words() -> TestResult {
     let log = |message: &str| format!(r#"{{"operation":"log","level":"info","message":"{message}"}}"#);
     plugin.execute("acrobat", &log("a")).await?;
     let logged = plugin.execute("acrobat", &log("ab")).await;
-    assert_matches!(logged, Err(CallError::Limit { which: LimitName::Output, .. }));
+    assert_matches!(logged, Err(CallError::Limit(LimitHit { which: LimitName::Output, .. })));
     Ok(())
 }
 
@@ -117,7 +119,9 @@ async fn a_refusal_is_no_larger_than_a_message_may_be() -> TestResult {
     let refused = plugin.execute("acrobat", &unknown(981)).await;
     assert_matches!(refused, Err(CallError::Refused(_)));
     let refused = plugin.execute("acrobat", &unknown(982)).await;
-    let Err(CallError::Limit { which, asked, .. }) = refused else { panic!("a limit, not {refused:?}") };
+    let Err(CallError::Limit(LimitHit { which, asked, .. })) = refused else {
+        panic!("a limit, not {refused:?}")
+    };
     assert_eq!((which, asked), (LimitName::Message, Amount::Bytes(1_001)));
     Ok(())
 }
@@ -293,7 +297,7 @@ async fn one_plugins_deadline_does_not_touch_its_neighbour() -> TestResult {
     let waits = (0..5).map(|_| calm.execute("acrobat", r#"{"operation":"slow","millis":300}"#));
     let (spins, waits) = tokio::join!(join_all(spins), join_all(waits));
     for spin in spins {
-        assert_matches!(spin, Err(CallError::Limit { which: LimitName::Cpu, .. }));
+        assert_matches!(spin, Err(CallError::Limit(LimitHit { which: LimitName::Cpu, .. })));
     }
     for wait in waits {
         assert_matches!(wait, Ok(_));
@@ -307,7 +311,9 @@ async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult
     host.limits = Limits { memory: Some(16 << 20), ..Limits::default() };
     let plugin = host.launch("acrobat").await?;
     let hoard = plugin.execute("acrobat", r#"{"operation":"hoard","mib":64}"#).await;
-    let Err(CallError::Limit { which, allowed, .. }) = hoard else { panic!("a limit, not {hoard:?}") };
+    let Err(CallError::Limit(LimitHit { which, allowed, .. })) = hoard else {
+        panic!("a limit, not {hoard:?}")
+    };
     assert_eq!((which, allowed), (LimitName::Memory, Amount::Bytes(16 << 20)));
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
-    Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitName,
-    Limits, LoginEvent, LoginResult, StopReason, Token,
+    Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitHit,
+    LimitName, Limits, LoginEvent, LoginResult, StopReason, Token,
 };
 use portcullis_tests::auth::{Household, login, whole_access, whole_login};
 use portcullis_tests::{A_WHILE, Door, SOON, TestAuth, TestHost, TestResult, assert_matches, generous};
@@ -44,7 +44,7 @@ async fn no_answer_is_larger_than_a_message_may_be() -> TestResult {
         ("tokens", doorman.tokens("door").await.err()),
     ];
     for (call, error) in answers {
-        assert_matches!(error, Some(CallError::Limit { which: LimitName::Message, .. }), "{call}");
+        assert_matches!(error, Some(CallError::Limit(LimitHit { which: LimitName::Message, .. })), "{call}");
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ async fn what_a_login_asks_is_limited_as_output_is() -> TestResult {
         let doorman = doorman(&mut host, &household).await?;
         household.may_answer.add_permits(1);
         let (_, result) = doorman.login("door", login("interactive", "")).await;
-        let reached = matches!(result, Err(CallError::Limit { which: LimitName::Output, .. }));
+        let reached = matches!(result, Err(CallError::Limit(LimitHit { which: LimitName::Output, .. })));
         assert_eq!((result.is_ok(), reached), (may, !may), "{result:?}");
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::contract::{
-    Backend, CallError, Digest, Kind, LaunchError, LimitName, Limits, PluginName, PluginSpec, chain,
+    Backend, CallError, Digest, Kind, LaunchError, LimitHit, LimitName, Limits, PluginName, PluginSpec, chain,
 };
 use portcullis_tests::{Door, LONG, Scratch, TestResult, assert_matches, fixtures, generous};
 use test_case::test_case;
@@ -236,7 +236,7 @@ async fn a_component_that_breaks_off_at_every_provider_is_asked_for_a_few() -> T
     let whys =
         plugin.providers().iter().map(|name| plugin.descriptor(name).expect_err("it never describes one"));
     let (asked, others): (Vec<_>, Vec<_>) =
-        whys.partition(|why| matches!(why, CallError::Limit { which: LimitName::Cpu, .. }));
+        whys.partition(|why| matches!(why, CallError::Limit(LimitHit { which: LimitName::Cpu, .. })));
     assert_eq!(asked.len(), 4);
     for why in others {
         assert!(chain(why).contains("it was not asked"), "{}", chain(why));

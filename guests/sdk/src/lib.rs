@@ -47,7 +47,7 @@
 //! portcullis_sdk::export!(Greeter);
 //! ```
 //!
-//! A plugin is a library of its own (`cargo new --lib greet`). After `rustup target add wasm32-wasip2`, the command `cargo build
+//! A plugin is a library of its own (`cargo new --lib greet`), for Rust 1.95 or newer. After `rustup target add wasm32-wasip2`, the command `cargo build
 //! --release --target wasm32-wasip2` makes a component of it. Two settings cannot come from a dependency and belong in your own
 //! workspace: a profile for small, quick plugins, and the size of the guest's stack, without which every call costs
 //! twice as much. A call that needs more stack than that, for deep recursion or large local arrays, ends with the trap

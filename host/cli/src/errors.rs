@@ -11,7 +11,7 @@ use portcullis::host::{FailedCall, FindError, RunError};
 use portcullis::open_regular;
 use portcullis_bundle::Bundle;
 use portcullis_contract::{
-    Amount, BackendName, CallError, Kind, LaunchError, LimitName, PluginInfo, quoted, visible_line,
+    Amount, BackendName, CallError, Kind, LaunchError, LimitHit, LimitName, PluginInfo, quoted, visible_line,
     visible_list,
 };
 
@@ -86,7 +86,7 @@ pub(crate) fn find(error: FindError) -> Failure {
         FindError::Discover(_)
         | FindError::DiscoverAuthHandlers(_)
         | FindError::Unreadable { .. }
-        | FindError::Misfit { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
+        | FindError::Unusable { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
         other => limited(other.into(), None).into(),
     }
 }
@@ -147,7 +147,7 @@ pub(crate) fn run(error: RunError) -> Failure {
 /// was the error of a run or a start says itself.
 pub(crate) fn limited(problem: anyhow::Error, plugin: Option<&PluginInfo>) -> anyhow::Error {
     let reached = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<CallError>() {
-        Some(CallError::Limit { which, allowed, .. }) => Some((*which, *allowed)),
+        Some(CallError::Limit(LimitHit { which, allowed, .. })) => Some((*which, *allowed)),
         _ => None,
     };
     let Some((which, allowed)) = problem.chain().find_map(reached) else { return problem };
@@ -193,8 +193,8 @@ fn more(which: LimitName, allowed: Amount, native: Option<&Path>) -> String {
 mod tests {
     use std::time::Duration;
 
-    use portcullis::host::ExecuteError;
     use portcullis::host::discover::Candidate;
+    use portcullis::host::{ExecuteError, UnusableFile};
     use portcullis_contract::{Digest, PluginName, Refusal};
 
     use super::*;
@@ -269,7 +269,7 @@ mod tests {
             "provider execution failed: provider execution failed: echo: provider execution failed: no",
         );
         let [asked, allowed] = [65, 64].map(|mib| Amount::Bytes(mib << 20));
-        let limit = || CallError::Limit { which: LimitName::Memory, asked, allowed };
+        let limit = || CallError::Limit(LimitHit { which: LimitName::Memory, asked, allowed });
         check(
             failed(limit(), BackendName::Component, PathBuf::new()),
             Exit::Failed,
@@ -313,7 +313,7 @@ mod tests {
             launch(LaunchError::failed(CallError::Gone)),
             launch(LaunchError::Unreadable { path: path.clone(), source: gone() }),
             launch(LaunchError::Changed { path: path.clone(), expected: digest, found: digest }),
-            FindError::Misfit { path: path.clone(), reason: "it is empty".to_owned() },
+            UnusableFile { path: path.clone(), reason: "it is empty".to_owned() }.into(),
             FindError::Unreadable { path: path.clone(), source: gone() },
             FindError::Useless {
                 plugin: plugin.clone(),

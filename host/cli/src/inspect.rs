@@ -32,7 +32,7 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     plugins: PluginArgs,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 }

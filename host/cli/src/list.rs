@@ -19,7 +19,7 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     plugins: PluginArgs,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 }
@@ -46,11 +46,8 @@ pub(crate) async fn main(session: &Session, args: ListArgs, signals: &mut Signal
 
 /// Returns what there is to say beside the data, one to a line.
 fn remarks(session: &Session, args: &ListArgs, listing: &Listing) -> String {
-    let mut lines: Vec<_> = listing
-        .misfits
-        .iter()
-        .map(|misfit| format!("{}: {}", misfit.path.display(), misfit.reason))
-        .collect();
+    let mut lines: Vec<_> =
+        listing.unusable.iter().map(|file| format!("{}: {}", file.path.display(), file.reason)).collect();
     if listing.plugins.is_empty() {
         lines.push(args.plugins.nothing_found(session, "plugins"));
     }

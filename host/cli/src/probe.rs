@@ -90,7 +90,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long)]
     no_cookie_check: bool,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 }

@@ -64,7 +64,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Show execution metrics after completion (on stderr)
+    /// Show execution metrics after completion (on stderr, and as `__execution` in the data)
     #[arg(long)]
     show_metrics: bool,
 
@@ -84,7 +84,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     backup: bool,
 
-    /// Form of the output: json, yaml, table, quiet (default: json)
+    /// Form of the output: auto, table, json, yaml, quiet (default: json)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 

@@ -35,7 +35,7 @@ pub(crate) struct WrapArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// The file to write (default: scafctl-plugin- and the component's name)
+    /// The file to write (default: scafctl-plugin- and the name of the component's file)
     #[arg(short, long, value_name = "NAME")]
     output: Option<PathBuf>,
 
@@ -93,8 +93,7 @@ pub(crate) async fn main(session: &Session, args: WrapArgs, signals: &mut Signal
 
 /// Refuses what is no component, without reading all of it.
 fn check_component(path: &Path) -> Result<(), Failure> {
-    let misfit = |reason| errors::find(FindError::Misfit { path: path.to_owned(), reason });
-    let candidate = discover::one(path).map_err(misfit)?;
+    let candidate = discover::examine(path).map_err(|unusable| errors::find(unusable.into()))?;
     if candidate.backend == BackendName::Component {
         return Ok(());
     }

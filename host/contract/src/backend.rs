@@ -213,11 +213,11 @@ impl LaunchError {
     /// Returns a copy of the error if the plugin itself caused it and would fail in the same way again. In the copy a
     /// wrapped cause has become its text.
     #[must_use]
-    pub fn again(&self) -> Option<Self> {
+    pub fn lasting(&self) -> Option<Self> {
         match self {
             Self::Unfit(source) => Some(Self::unfit(chain(source.as_ref()))),
             Self::Failed(source) => Some(Self::failed(chain(source.as_ref()))),
-            Self::Undescribed(error) => Some(Self::Undescribed(error.again())),
+            Self::Undescribed(error) => Some(Self::Undescribed(error.clone())),
             Self::Unreadable { .. } | Self::Changed { .. } | Self::OtherKind { .. } => None,
         }
     }

@@ -27,6 +27,7 @@ mod descriptor;
 mod grants;
 mod host_service;
 mod json;
+mod limit_hit;
 mod limits;
 mod moment;
 mod names;
@@ -56,13 +57,14 @@ pub use host_service::{
     AuthHandlers, Claims, HostError, HostService, PromptError, ResponseRequest, Token, TokenRequest,
 };
 pub use json::{Json, json_string};
+pub use limit_hit::{Amount, LimitHit, LimitName};
 pub use limits::{Limits, Resolved};
 pub use moment::{UnixSeconds, moment};
 pub use names::{
     AuthCapability, BackendName, Capability, Digest, DigestError, Flow, HandlerName, Kind, PluginName,
     ProviderName,
 };
-pub use plugin::{Amount, CallError, LimitName, MOST_OFFERED, Plugin, PluginInfo, StopReason};
+pub use plugin::{CallError, MOST_OFFERED, Plugin, PluginInfo, StopReason};
 pub use plugin_error::PluginError;
 pub use prints::{PrintStream, Prints};
 pub use provider::{

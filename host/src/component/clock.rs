@@ -13,11 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use portcullis_contract::{Amount, LimitName};
+use portcullis_contract::{Amount, LimitHit, LimitName};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, EngineWeak, UpdateDeadline};
 
-use crate::component::limit::LimitHit;
 use crate::lock::lock;
 
 /// How long a guest may run before it yields.

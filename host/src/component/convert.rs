@@ -23,7 +23,7 @@ pub(crate) use size::{
 
 /// What a guest said does not fit the contract.
 #[derive(Debug, Error)]
-pub enum Misfit {
+pub enum ConvertError {
     #[error("{what} is not JSON")]
     NotJson {
         what: &'static str,
@@ -36,9 +36,9 @@ pub enum Misfit {
     Negative(&'static str),
 }
 
-impl From<Misfit> for CallError {
-    fn from(misfit: Misfit) -> Self {
-        Self::contract(misfit)
+impl From<ConvertError> for CallError {
+    fn from(error: ConvertError) -> Self {
+        Self::contract(error)
     }
 }
 
@@ -47,17 +47,17 @@ pub(crate) fn said<T: Default + PartialEq>(what: Option<T>) -> Option<T> {
     what.filter(|what| *what != T::default())
 }
 
-fn json(what: &'static str, text: String) -> Result<Json, Misfit> {
-    Json::read(text).map_err(|source| Misfit::NotJson { what, source })
+fn json(what: &'static str, text: String) -> Result<Json, ConvertError> {
+    Json::read(text).map_err(|source| ConvertError::NotJson { what, source })
 }
 
-fn object(what: &'static str, text: String) -> Result<Json, Misfit> {
+fn object(what: &'static str, text: String) -> Result<Json, ConvertError> {
     let json = json(what, text)?;
     let starts = json.as_str().trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');
-    if starts { Ok(json) } else { Err(Misfit::NotAnObject(what)) }
+    if starts { Ok(json) } else { Err(ConvertError::NotAnObject(what)) }
 }
 
-fn all<A, B: TryFrom<A, Error = Misfit>>(list: Vec<A>) -> Result<Vec<B>, Misfit> {
+fn all<A, B: TryFrom<A, Error = ConvertError>>(list: Vec<A>) -> Result<Vec<B>, ConvertError> {
     list.into_iter().map(B::try_from).collect()
 }
 
@@ -95,6 +95,6 @@ mod tests {
     #[test]
     fn metadata_is_an_object_or_nothing() {
         assert!(object("it", " \n{}".to_owned()).is_ok());
-        assert!(matches!(object("it", "[]".to_owned()), Err(Misfit::NotAnObject("it"))));
+        assert!(matches!(object("it", "[]".to_owned()), Err(ConvertError::NotAnObject("it"))));
     }
 }

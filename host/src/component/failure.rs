@@ -4,14 +4,13 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
-use portcullis_contract::{Amount, CallError, LimitName, StopReason};
+use portcullis_contract::{Amount, CallError, LimitHit, LimitName, StopReason};
 use rustix::io::Errno;
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::component::engine::{advice, errno};
 use crate::component::instances::Instances;
-use crate::component::limit::LimitHit;
 use crate::component::state::{Refused, State};
 
 /// The panic of something of ours that a guest called: the host service, say, or whoever takes its prints.
@@ -83,7 +82,7 @@ impl Instances {
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             // The engine has a type for it and keeps it to itself.
             let allowed = Amount::Bytes(self.ground.limits.message);
-            return CallError::Limit { which: LimitName::Message, asked: Amount::Unknown, allowed };
+            return CallError::Limit(LimitHit { which: LimitName::Message, asked: Amount::Unknown, allowed });
         }
         match lack(error) {
             Some(reason) => CallError::Stopped(StopReason::Lost { reason }),

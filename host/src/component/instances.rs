@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portcullis_contract::{Call, CallError, Instances as Reuse, StopReason, chain};
+use portcullis_contract::{Call, CallError, Instances as Reuse, LimitHit, StopReason, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
@@ -23,7 +23,6 @@ use crate::component::engine::Class;
 use crate::component::failure::contained;
 use crate::component::guest::{Function, Guest};
 use crate::component::homes::{Homes, Place};
-use crate::component::limit::LimitHit;
 use crate::component::state::{Errand, Ground, Reader, State};
 use crate::lock::lock;
 

@@ -1,9 +1,8 @@
 //! How large a message may be, whichever way it goes.
 
-use portcullis_contract::{BackendName, CallError, LimitName, Limits};
+use portcullis_contract::{BackendName, CallError, LimitHit, LimitName, Limits};
 
 use crate::component::instances::Instances;
-use crate::component::limit::LimitHit;
 
 /// Refuses what is larger than it may be.
 pub(crate) fn fits(size: u64, limit: u64) -> Result<(), CallError> {

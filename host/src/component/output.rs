@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use portcullis_contract::{Chunk, LimitName, PluginName, PrintStream, Prints, tree};
+use portcullis_contract::{Chunk, LimitHit, LimitName, PluginName, PrintStream, Prints, tree};
 use serde_json::Value;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -18,7 +18,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::component::bindings::portcullis::plugin::log::{Host as LogHost, Level};
 use crate::component::bindings::portcullis::plugin::output::{Channel, Host as OutputHost, WriteError};
-use crate::component::limit::LimitHit;
 use crate::component::state::State;
 use crate::lock::lock;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use portcullis_contract::{
-    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output, Plugin,
-    PluginInfo, Provider, ProviderName,
+    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitHit, LimitName,
+    Output, Plugin, PluginInfo, Provider, ProviderName,
 };
 
 use crate::component::bindings::ProviderPlugin;
@@ -128,15 +128,15 @@ impl Told {
     fn broke_off(&mut self, error: &CallError, tries_left: usize) -> bool {
         let left = self.left();
         let Some((broken, others)) = left.split_first() else { return true };
-        self.descriptors.insert(broken.clone(), Err(error.again()));
-        let is_spent = matches!(error, CallError::Limit { which: LimitName::Message, .. });
+        self.descriptors.insert(broken.clone(), Err(error.clone()));
+        let is_spent = matches!(error, CallError::Limit(LimitHit { which: LimitName::Message, .. }));
         if tries_left > 0 && !is_spent {
             return others.is_empty();
         }
         for other in others {
             let reason =
                 || CallError::contract(format!("it was not asked: the plugin broke off at {TRIES} others"));
-            let why = if is_spent { error.again() } else { reason() };
+            let why = if is_spent { error.clone() } else { reason() };
             self.descriptors.insert(other.clone(), Err(why));
         }
         true
@@ -346,7 +346,7 @@ mod tests {
             told.take_names(["a", "b", "c"].map(str::to_owned).into()).unwrap();
             told
         };
-        let why = |told: &Told, name: &str| told.descriptors[name].as_ref().unwrap_err().again();
+        let why = |told: &Told, name: &str| told.descriptors[name].as_ref().unwrap_err().clone();
 
         let mut tries = told();
         assert!(!tries.broke_off(&CallError::Gone, 1));
@@ -360,8 +360,8 @@ mod tests {
         assert!(all.broke_off(&CallError::Gone, 1));
 
         let mut spent = told();
-        let hit = CallError::check_bytes(LimitName::Message, 2, 1).unwrap_err();
+        let hit = LimitHit::check(LimitName::Message, 2, 1).unwrap_err().into();
         assert!(spent.broke_off(&hit, 3));
-        assert!(matches!(why(&spent, "c"), CallError::Limit { which: LimitName::Message, .. }));
+        assert!(matches!(why(&spent, "c"), CallError::Limit(LimitHit { which: LimitName::Message, .. })));
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{
-    Access, Chunk, FsGrant, Grants, HostService, LimitName, LoginEvent, PluginName, PluginSpec, Prints,
-    Resolved,
+    Access, Chunk, FsGrant, Grants, HostService, LimitHit, LimitName, LoginEvent, PluginName, PluginSpec,
+    Prints, Resolved,
 };
 use rustix::fs::OFlags;
 use thiserror::Error;
@@ -34,7 +34,6 @@ use crate::component::engine::EngineKit;
 use crate::component::files::Listings;
 #[cfg(feature = "http")]
 use crate::component::http::{Egress, LOOKUPS, Unsent};
-use crate::component::limit::LimitHit;
 use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;

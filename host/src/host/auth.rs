@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use portcullis_contract::{
     AccessRequest, Account, AuthStatus, CachedToken, Call, CallError, Claims, DeviceCodePrompt,
-    FlowAvailability, HandlerName, LimitName, LoginEvent, LoginRequest, LoginResult, NoLoginResult, Refusal,
-    Token,
+    FlowAvailability, HandlerName, LimitHit, LimitName, LoginEvent, LoginRequest, LoginResult, NoLoginResult,
+    Refusal, Token,
 };
 use thiserror::Error;
 
@@ -118,7 +118,7 @@ impl From<CallError> for LoginError {
             // These come before anything is sent; all others may come later, too.
             CallError::Gone
             | CallError::Busy { .. }
-            | CallError::Limit { which: LimitName::Concurrency, .. } => Self::NotAsked(error),
+            | CallError::Limit(LimitHit { which: LimitName::Concurrency, .. }) => Self::NotAsked(error),
             other => Self::Broken(other),
         }
     }

@@ -147,7 +147,7 @@ impl Rooms {
             return Ok(kept);
         }
         // Every plugin that asks for the auth handlers has all files described.
-        if let Some(error) = self.undescribed.recall(digest, LaunchError::again).flatten() {
+        if let Some(error) = self.undescribed.recall(digest, LaunchError::lasting).flatten() {
             return Err(FindError::launch(file, error));
         }
         let other = match likely {
@@ -163,8 +163,8 @@ impl Rooms {
             told => told,
         };
         let told = told.map_err(|source| {
-            if let Some(again) = source.again() {
-                self.undescribed.note(*digest, again);
+            if let Some(lasting) = source.lasting() {
+                self.undescribed.note(*digest, lasting);
             }
             FindError::launch(file, source)
         })?;

@@ -14,7 +14,7 @@ use portcullis_bundle::is_unfinished;
 use portcullis_contract::{BackendName, PluginName};
 use thiserror::Error;
 
-use super::Misfit;
+use super::UnusableFile;
 use crate::magic::{self, Magic};
 use crate::regular;
 
@@ -37,7 +37,7 @@ pub enum Form {
     /// A native program, for this or another machine.
     Executable,
     /// Something that is meant to be a plugin and cannot be one; the text says why, and what to do.
-    Misfit(String),
+    Unusable(String),
     /// Empty, or zeros: what a crash of the machine leaves of a file that had just been written.
     Blank,
     /// None of these.
@@ -54,7 +54,7 @@ pub struct Found {
     /// The files that may be plugins: directories in the order given, files by name.
     pub candidates: Vec<Candidate>,
     /// The files that are meant to be plugins and cannot be, and those that cannot be read.
-    pub misfits: Vec<Misfit>,
+    pub unusable: Vec<UnusableFile>,
 }
 
 /// Why the directories could not be searched.
@@ -98,16 +98,18 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
             Ok(Form::Executable) if may_run(&path, &entry) => {
                 found.candidates.push(Candidate::new(path, BackendName::Process));
             }
-            Ok(Form::Misfit(reason)) => found.misfits.push(Misfit { path, reason }),
+            Ok(Form::Unusable(reason)) => found.unusable.push(UnusableFile { path, reason }),
             // Where the content says nothing, only this tells what it was to be.
             Ok(Form::Blank) if path.extension().is_some_and(|e| e == "wasm") || may_run(&path, &entry) => {
-                found.misfits.push(Misfit { path, reason: BLANK.to_owned() });
+                found.unusable.push(UnusableFile { path, reason: BLANK.to_owned() });
             }
             Ok(Form::Executable | Form::Blank | Form::Other) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::debug!(path = %path.display(), %error, "file passed over");
             }
-            Err(error) => found.misfits.push(Misfit { path, reason: format!("cannot be read: {error}") }),
+            Err(error) => {
+                found.unusable.push(UnusableFile { path, reason: format!("cannot be read: {error}") })
+            }
         }
     }
     Ok(found)
@@ -118,20 +120,21 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
 /// # Errors
 ///
 /// Why it cannot be a plugin, and what to do.
-pub fn one(path: &Path) -> Result<Candidate, String> {
+pub fn examine(path: &Path) -> Result<Candidate, UnusableFile> {
+    let unusable = |reason: &str| Err(UnusableFile { path: path.to_owned(), reason: reason.to_owned() });
     let backend = match form(path) {
         Ok(Form::Component) => BackendName::Component,
         Ok(Form::Executable) => {
             let runs = fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
             if !runs {
-                return Err("a program that may not be executed; chmod +x it to use it".to_owned());
+                return unusable("a program that may not be executed; chmod +x it to use it");
             }
             BackendName::Process
         }
-        Ok(Form::Misfit(reason)) => return Err(reason),
-        Ok(Form::Blank) => return Err(BLANK.to_owned()),
-        Ok(Form::Other) => return Err("neither a component nor a program; name a plugin's file".to_owned()),
-        Err(error) => return Err(error.to_string()),
+        Ok(Form::Unusable(reason)) => return unusable(&reason),
+        Ok(Form::Blank) => return unusable(BLANK),
+        Ok(Form::Other) => return unusable("neither a component nor a program; name a plugin's file"),
+        Err(error) => return unusable(&error.to_string()),
     };
     Ok(Candidate::new(path.to_owned(), backend))
 }
@@ -196,17 +199,17 @@ pub fn form(path: &Path) -> io::Result<Form> {
     }
     let mut head = Vec::new();
     regular::open(path)?.take(magic::LENGTH).read_to_end(&mut head)?;
-    let misfit = |reason: &str| Form::Misfit(reason.to_owned());
+    let unusable = |reason: &str| Form::Unusable(reason.to_owned());
     Ok(match Magic::of(&head) {
         Magic::Component => Form::Component,
-        Magic::CoreModule => misfit(
+        Magic::CoreModule => unusable(
             "a core WebAssembly module, not a component; build it for wasm32-wasip2, or make a component of it with \
              `wasm-tools component new`",
         ),
         Magic::UnknownWasm => {
-            misfit("a WebAssembly file of an unknown version; build it with a current toolchain")
+            unusable("a WebAssembly file of an unknown version; build it with a current toolchain")
         }
-        Magic::CutWasm => misfit("a WebAssembly file that ends after a few bytes; copy it again"),
+        Magic::CutWasm => unusable("a WebAssembly file that ends after a few bytes; copy it again"),
         Magic::Elf | Magic::Script | Magic::Windows | Magic::MacOs => Form::Executable,
         Magic::Blank => Form::Blank,
         Magic::Other => Form::Other,
@@ -296,7 +299,7 @@ mod tests {
             ("z-native", process),
         ];
         assert_eq!(names(&found), expected);
-        let reasons: Vec<_> = found.misfits.iter().map(|m| m.reason.as_str()).collect();
+        let reasons: Vec<_> = found.unusable.iter().map(|m| m.reason.as_str()).collect();
         assert!(reasons[0].contains("not a component; build it for wasm32-wasip2"), "{reasons:?}");
         assert!(reasons[1].contains("ends after a few bytes"), "{reasons:?}");
         assert_eq!(reasons[2..], [BLANK, BLANK]);
@@ -359,9 +362,9 @@ mod tests {
         symlink("keeper", dir.path().join("keeper")).unwrap();
         let found = candidates(&[dir.path()]).unwrap();
         assert_eq!(names(&found), [("a", BackendName::Component)]);
-        let [misfit] = &found.misfits[..] else { panic!("{:?}", found.misfits) };
-        assert_eq!(misfit.path, dir.path().join("keeper"));
-        assert!(misfit.reason.starts_with("cannot be read: "), "{misfit:?}");
+        let [unusable] = &found.unusable[..] else { panic!("{:?}", found.unusable) };
+        assert_eq!(unusable.path, dir.path().join("keeper"));
+        assert!(unusable.reason.starts_with("cannot be read: "), "{unusable:?}");
     }
 
     #[test]

@@ -291,6 +291,5 @@ impl Rooms {
 /// Looks at one file that was named.
 pub(super) async fn look_at(path: &Path) -> Result<Candidate, FindError> {
     let at = path.to_owned();
-    let found = blocking(move || discover::one(&at)).await;
-    found.map_err(|reason| FindError::Misfit { path: path.to_owned(), reason })
+    Ok(blocking(move || discover::examine(&at)).await?)
 }

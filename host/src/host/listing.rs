@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use portcullis_contract::{Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain};
+use portcullis_contract::{
+    Descriptor, Digest, HandlerInfo, Kind, ProviderName, Resolved, chain, visible_line,
+};
+use thiserror::Error;
 
 use super::describe::Asking;
 use super::discover::{self, Candidate};
@@ -22,7 +25,7 @@ pub struct Listing {
     /// The plugins, in the order of the search.
     pub plugins: Vec<Listed>,
     /// Files that are meant to be plugins and cannot be: a core module, for instance, or one that cannot be read.
-    pub misfits: Vec<Misfit>,
+    pub unusable: Vec<UnusableFile>,
 }
 
 /// A file that looks like a plugin.
@@ -108,8 +111,9 @@ pub struct HandlerOffer {
 }
 
 /// A file that cannot be used as a plugin, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}: {reason}", visible_line(&path.display().to_string()))]
+pub struct UnusableFile {
     /// The file.
     pub path: PathBuf,
     /// Why, and what to do.
@@ -126,7 +130,7 @@ impl Host {
     pub async fn list(&self, describe: Describe) -> Result<Listing, FindError> {
         let rooms = &self.rooms;
         let found = rooms.look(discover::candidates).await?;
-        let mut listing = Listing { plugins: Vec::new(), misfits: found.misfits };
+        let mut listing = Listing { plugins: Vec::new(), unusable: found.unusable };
         let mut first = First::default();
         for file in found.candidates {
             let path = file.path.clone();
@@ -139,7 +143,7 @@ impl Host {
                 }
                 // Gone since the directory was read, as what is renamed when it is whole.
                 Err(FindError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                Err(error) => listing.misfits.push(Misfit { path, reason: chain(&error) }),
+                Err(error) => listing.unusable.push(UnusableFile { path, reason: chain(&error) }),
             }
         }
         Ok(listing)
@@ -180,6 +184,7 @@ impl Rooms {
         // Only now, for it may have turned out to be another file than was remembered.
         let digest = known.digest;
         let settings = (self.setup.policy)(&digest);
+        self.warn_of_the_policy(&examined.file, &digest, &settings);
         let wrapped = self.wrapped(&examined).await.cloned();
         let file = examined.file;
         let limits = settings.limits.resolve(file.backend);

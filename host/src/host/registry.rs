@@ -78,7 +78,7 @@ impl Registered {
     /// Why the provider cannot be used.
     pub fn new(plugin: Arc<dyn Provider>, advertised: &ProviderName) -> Result<Self, RegisterError> {
         let descriptor =
-            plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(e.again()))?.clone();
+            plugin.descriptor(advertised).map_err(|e| RegisterError::Unreadable(e.clone()))?.clone();
         let version = rules::version(&descriptor).map_err(RegisterError::Version)?;
         let Judged { version, schema } =
             rules::judge(&descriptor, version).map_err(RegisterError::Invalid)?;

@@ -105,9 +105,9 @@ struct Head<'a> {
 
 /// The input does not fit, in upstream's words: one finding, or all of them in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) struct Misfits(Vec<String>);
+pub(super) struct Findings(Vec<String>);
 
-impl fmt::Display for Misfits {
+impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let [one] = self.0.as_slice() {
             return write!(f, "inputs: {one}");
@@ -122,7 +122,7 @@ impl fmt::Display for Misfits {
 pub(super) enum JudgeError {
     /// It does not.
     #[error(transparent)]
-    Misfits(Misfits),
+    Findings(Findings),
     /// The schema is of no use.
     #[error("failed to resolve inputs schema: {0}")]
     Schema(String),
@@ -291,7 +291,7 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
     } else {
         culprits(validator, value)
     };
-    Err(JudgeError::Misfits(Misfits(found)))
+    Err(JudgeError::Findings(Findings(found)))
 }
 
 /// Counts a value and all that are in it.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Call, CallError, Configuration, Digest, HandlerInfo, HeldBy, Kind,
-    LaunchError, Limits, PluginInfo, PluginSpec, Provider, RunAs, chain,
+    AuthHandler, Backend, BackendName, Call, CallError, Configuration, Digest, Environment, HandlerInfo,
+    HeldBy, Kind, LaunchError, Limits, PluginInfo, PluginSpec, Provider, RunAs, Stdin, chain,
 };
 use tokio::time::Instant;
 use tracing::field::display;
@@ -24,7 +24,7 @@ use super::registry::Registered;
 use super::started::{Refused, Started, Up};
 use super::told::Told;
 use super::wrapped::Examined;
-use super::{Asker, Rooms, WantedBy};
+use super::{Asker, PluginSettings, Rooms, WantedBy};
 use crate::lock::lock;
 use crate::supervise::{self, AuthHandlerKind, Life, PluginKind, ProviderKind, Supervised};
 use crate::warnings::Warnings;
@@ -235,9 +235,7 @@ impl Rooms {
         wanted_by: WantedBy,
     ) -> Result<Supervised<K>, LaunchError> {
         let settings = (self.setup.policy)(&digest);
-        if settings.label.is_none() {
-            self.warn_of_another_file(file, &digest);
-        }
+        self.warn_of_the_policy(file, &digest, &settings);
         let mut spec = PluginSpec {
             digest: Some(digest),
             grants: settings.grants,
@@ -256,7 +254,24 @@ impl Rooms {
         self.launch(file, spec).await
     }
 
-    /// Warns of a plugin whose name is that of a policy's entry which is not for this file.
+    /// Warns of what the policy says and what does not hold for this file: an entry that has its name and is for another one,
+    /// and settings of native programs for a component.
+    pub(super) fn warn_of_the_policy(&self, file: &Candidate, digest: &Digest, settings: &PluginSettings) {
+        let Some(label) = &settings.label else {
+            return self.warn_of_another_file(file, digest);
+        };
+        let RunAs { environment, stdin, .. } = settings.run_as;
+        if file.backend == BackendName::Component
+            && (environment == Environment::Inherit || stdin == Stdin::Inherit)
+        {
+            tracing::warn!(
+                plugin = %file.name, label,
+                "`environment` and `stdin` in the policy are for native plugins, and a component gets nothing by them: name \
+                 the variables that it may see in `env`"
+            );
+        }
+    }
+
     fn warn_of_another_file(&self, file: &Candidate, digest: &Digest) {
         if let Some(label) = self.setup.labels.iter().find(|label| file.is_meant_by(label)) {
             tracing::warn!(

@@ -12,8 +12,8 @@ use futures_util::stream::{self, StreamExt};
 use portcullis_contract::proto::{Answer, ConfigureAuth, For, LoginItem, Purged};
 use portcullis_contract::{
     AccessRequest, Account, AuthHandler, AuthStatus, CachedToken, Call, CallError, Configuration,
-    FlowAvailability, HandlerInfo, HandlerName, Json, LaunchError, LimitName, LoginEvent, LoginRequest,
-    NoLoginResult, PROTOCOL_VERSION, Plugin, PluginInfo, Refusal, Token,
+    FlowAvailability, HandlerInfo, HandlerName, Json, LaunchError, LimitHit, LimitName, LoginEvent,
+    LoginRequest, NoLoginResult, PROTOCOL_VERSION, Plugin, PluginInfo, Refusal, Token,
 };
 use portcullis_proto as proto;
 use prost::Message;
@@ -309,7 +309,7 @@ impl Shown {
         match LoginItem::from(message) {
             LoginItem::Prompt(prompt) => {
                 self.bytes = self.bytes.saturating_add(prompt.size());
-                CallError::check_bytes(LimitName::Output, self.bytes, self.allowed)?;
+                LimitHit::check(LimitName::Output, self.bytes, self.allowed)?;
                 Ok(Some(LoginEvent::Prompt(prompt)))
             }
             LoginItem::Result(Answer(Ok(result))) => Ok(Some(LoginEvent::Result(result))),

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_contract::proto::{Answer, ConvertError};
-use portcullis_contract::{BackendName, Call, CallError, LimitName, Limits, Refusal, Resolved, StopReason};
+use portcullis_contract::{
+    BackendName, Call, CallError, LimitHit, LimitName, Limits, Refusal, Resolved, StopReason,
+};
 use portcullis_goplugin::{Connection, Gone, go_sentence, normalized};
 use portcullis_proto::auth_handler_service_client::AuthHandlerServiceClient;
 use portcullis_proto::plugin_service_client::PluginServiceClient;
@@ -138,10 +140,10 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Takes the bytes of a message. Fails when fewer are left.
-    pub(super) fn take(&mut self, message: &impl Message) -> Result<(), CallError> {
+    pub(super) fn take(&mut self, message: &impl Message) -> Result<(), LimitHit> {
         let size = u64::try_from(message.encoded_len()).unwrap_or(u64::MAX);
         self.used = self.used.saturating_add(size);
-        CallError::check_bytes(LimitName::Message, self.used, self.limit)
+        LimitHit::check(LimitName::Message, self.used, self.limit)
     }
 }
 
@@ -194,7 +196,7 @@ impl<C: Client> Pending<C> {
     ) -> Result<R, CallError> {
         self.channel.open()?;
         let size = request.encoded_len() as u64;
-        CallError::check_bytes(LimitName::Message, size, self.channel.limits.message)?;
+        LimitHit::check(LimitName::Message, size, self.channel.limits.message)?;
         let mut request = Request::new(request);
         if let Some(deadline) = self.deadline {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()).min(LONGEST));
@@ -218,7 +220,7 @@ impl<C: Client> Pending<C> {
                 return CallError::Unimplemented;
             }
             Meaning::TooLarge { asked, allowed } => {
-                return CallError::Limit { which: LimitName::Message, asked, allowed };
+                return CallError::Limit(LimitHit { which: LimitName::Message, asked, allowed });
             }
             Meaning::Garbled => return CallError::contract(go_sentence(&status)),
             Meaning::Broken => return self.broken(status).await,

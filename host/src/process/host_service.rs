@@ -8,7 +8,9 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use portcullis_contract::proto::HostAnswer;
-use portcullis_contract::{CallError, HostError, HostService, LimitName, PromptError, StopReason, chain};
+use portcullis_contract::{
+    CallError, HostError, HostService, LimitHit, LimitName, PromptError, StopReason, chain,
+};
 use portcullis_goplugin::{Broker, BrokerError, Serving};
 use portcullis_proto as proto;
 use portcullis_proto::host_service_server::{self, HostServiceServer};
@@ -180,7 +182,7 @@ impl Served {
     ) -> Result<Response<M>, Status> {
         let message = M::from(HostAnswer(answer));
         let size = message.encoded_len() as u64;
-        Ok(Response::new(match CallError::check_bytes(LimitName::Message, size, self.message_limit) {
+        Ok(Response::new(match LimitHit::check(LimitName::Message, size, self.message_limit) {
             Ok(()) => message,
             Err(limit) => HostAnswer::<T>(Err(HostError::Failed(limit.to_string()))).into(),
         }))

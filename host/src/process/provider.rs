@@ -11,8 +11,8 @@ use futures_core::stream::BoxStream;
 use futures_util::stream::{self, StreamExt};
 use portcullis_contract::proto::{Answer, Configure, StreamItem};
 use portcullis_contract::{
-    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitName, Output,
-    PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName,
+    Call, CallError, Chunk, Configuration, Descriptor, Execute, Json, LaunchError, LimitHit, LimitName,
+    Output, PROTOCOL_VERSION, Plugin, PluginInfo, Provider, ProviderName,
 };
 use portcullis_proto as proto;
 use tonic::Streaming;
@@ -45,7 +45,7 @@ impl ProcessProvider {
             })
             .await
             .map_err(LaunchError::Undescribed)?;
-        budget.take(&told).map_err(LaunchError::Undescribed)?;
+        budget.take(&told).map_err(|hit| LaunchError::Undescribed(hit.into()))?;
         let mut names: Vec<_> = told.provider_names.into_iter().map(ProviderName::new).collect();
         let (all, mut seen) = (names.len(), HashSet::new());
         // The same one may be there as often as the plugin likes.
@@ -294,9 +294,9 @@ impl Progress {
         }
     }
 
-    fn count(&mut self, bytes: usize) -> Result<(), CallError> {
+    fn count(&mut self, bytes: usize) -> Result<(), LimitHit> {
         self.printed = self.printed.saturating_add(bytes as u64);
-        CallError::check_bytes(LimitName::Output, self.printed, self.allowed)
+        LimitHit::check(LimitName::Output, self.printed, self.allowed)
     }
 
     /// Returns the result of a stream that ended cleanly. Without one it is empty, with a warning in the log, as

@@ -118,7 +118,7 @@ fn chain(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
 mod tests {
     use std::sync::Arc;
 
-    use portcullis_contract::LimitName;
+    use portcullis_contract::{LimitHit, LimitName};
     use portcullis_goplugin::go_sentence;
 
     use super::*;
@@ -158,7 +158,7 @@ mod tests {
     fn what_a_plugin_of_ours_says_beside_a_status_goes_before_its_code() {
         let mut status = Status::resource_exhausted("limit cpu reached: asked 2s, allowed 1s");
         status.metadata_mut().insert(FAILURE, "limit cpu 2000000000ns 1000000000ns".parse().unwrap());
-        assert!(matches!(reported(&status), Some(CallError::Limit { which: LimitName::Cpu, .. })));
+        assert!(matches!(reported(&status), Some(CallError::Limit(LimitHit { which: LimitName::Cpu, .. }))));
         status.metadata_mut().insert(FAILURE, "nonsense".parse().unwrap());
         assert!(reported(&status).is_none());
         let mut broken = made_here(Code::Unavailable, std::io::Error::other("reset"));

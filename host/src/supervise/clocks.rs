@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use portcullis_contract::{Amount, Call, CallError, LimitName, Resolved};
+use portcullis_contract::{Amount, Call, CallError, LimitHit, LimitName, Resolved};
 use tokio::time::Instant;
 
 /// A deadline so far off that it never comes, and that no addition overflows.
@@ -67,11 +67,11 @@ impl Clocks {
         match (self.end_of_wall(), self.wall, self.caller) {
             (Some(end), Some(wall), caller) if caller.is_none_or(|caller| end < caller) => match waiting {
                 Waiting::ForTurn => too_many(limits),
-                Waiting::ForAnswer => CallError::Limit {
+                Waiting::ForAnswer => CallError::Limit(LimitHit {
                     which: LimitName::Wall,
                     asked: Amount::Unknown,
                     allowed: Amount::Time(wall),
-                },
+                }),
             },
             (.., caller) => {
                 let limit = caller.unwrap_or(self.begun).saturating_duration_since(self.begun);
@@ -84,9 +84,9 @@ impl Clocks {
 /// Says that a call found no turn.
 pub(super) fn too_many(limits: &Resolved) -> CallError {
     let allowed = u64::from(limits.concurrency);
-    CallError::Limit {
+    CallError::Limit(LimitHit {
         which: LimitName::Concurrency,
         asked: Amount::Count(allowed + 1),
         allowed: Amount::Count(allowed),
-    }
+    })
 }

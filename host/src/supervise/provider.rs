@@ -38,7 +38,7 @@ impl PluginKind for ProviderKind {
 
     fn said(provider: &dyn Provider) -> SaidOfProviders {
         let providers = provider.providers().to_vec();
-        let describe = |name: &ProviderName| provider.descriptor(name).cloned().map_err(CallError::again);
+        let describe = |name: &ProviderName| provider.descriptor(name).cloned().map_err(CallError::clone);
         let descriptors = providers.iter().map(|name| (name.clone(), describe(name))).collect();
         SaidOfProviders { providers, descriptors }
     }

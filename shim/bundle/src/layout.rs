@@ -72,7 +72,7 @@ pub(crate) enum End {
     /// No trailer: it is an ordinary file.
     Plain,
     /// A trailer that does not fit the length of the file.
-    Misfit,
+    WrongLengths,
     /// A trailer that fits. Its digests are not checked yet.
     Trailer(Trailer),
 }
@@ -114,7 +114,7 @@ impl Trailer {
             let trailer = Self { layout, program: *of_program, contents: *of_contents };
             (layout.length() == length).then_some(trailer)
         };
-        parsed().map_or(End::Misfit, End::Trailer)
+        parsed().map_or(End::WrongLengths, End::Trailer)
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn lengths_that_do_not_add_up_are_a_misfit() {
         for length in [0, LAYOUT.length() - 1, LAYOUT.length() + 1, u64::MAX] {
-            assert_eq!(Trailer::read(&trailer(), length), End::Misfit, "{length}");
+            assert_eq!(Trailer::read(&trailer(), length), End::WrongLengths, "{length}");
         }
         // A wrong length of the program that takes the same number of pages fits, too; the digest finds it.
         for at in 2..24 {
@@ -157,7 +157,7 @@ mod tests {
                 let mut bytes = trailer();
                 if bytes[at] != value {
                     bytes[at] = value;
-                    assert_eq!(Trailer::read(&bytes, LAYOUT.length()), End::Misfit, "{at}: {value}");
+                    assert_eq!(Trailer::read(&bytes, LAYOUT.length()), End::WrongLengths, "{at}: {value}");
                 }
             }
         }

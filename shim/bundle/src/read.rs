@@ -22,7 +22,7 @@ pub enum ReadError {
     Unreadable(#[source] io::Error),
     /// The trailer was not written for a file like this one.
     #[error("it is damaged: its parts do not have the lengths that its trailer names")]
-    Misfit,
+    WrongLengths,
     /// The component, the manifest or the trailer is not what was written.
     #[error("it is damaged: the component or its manifest has changed since it was wrapped")]
     Damaged,
@@ -72,13 +72,13 @@ impl Bundle {
         file.read_exact_at(&mut bytes, trailer_at).map_err(ReadError::Unreadable)?;
         let Trailer { layout, program, contents } = match Trailer::read(&bytes, length) {
             End::Plain => return Ok(None),
-            End::Misfit => return Err(ReadError::Misfit),
+            End::WrongLengths => return Err(ReadError::WrongLengths),
             End::Trailer(trailer) => trailer,
         };
 
         let mut hash = Hasher::new();
         digest_into(&mut hash, file, layout.program..layout.manifest_at())?;
-        let length = usize::try_from(layout.manifest).map_err(|_| ReadError::Misfit)?;
+        let length = usize::try_from(layout.manifest).map_err(|_| ReadError::WrongLengths)?;
         let mut text = vec![0; length];
         file.read_exact_at(&mut text, layout.manifest_at()).map_err(ReadError::Unreadable)?;
         hash.update(&text);

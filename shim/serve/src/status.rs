@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 pub(crate) fn of(error: &CallError, words: &str) -> Status {
     let code = match error {
         CallError::Unimplemented => Code::Unimplemented,
-        CallError::Limit { .. } => Code::ResourceExhausted,
+        CallError::Limit(_) => Code::ResourceExhausted,
         CallError::Contract(_) => Code::Internal,
         // What a host sees of a plugin whose process is gone.
         CallError::Stopped(_) | CallError::Busy { .. } | CallError::Gone => Code::Unavailable,
@@ -36,7 +36,7 @@ pub(crate) fn unimplemented(method: &str) -> Status {
 mod tests {
     use std::time::Duration;
 
-    use portcullis_contract::{Amount, LimitName, Refusal, StopReason};
+    use portcullis_contract::{Amount, LimitHit, LimitName, Refusal, StopReason};
 
     use super::*;
 
@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn every_reason_has_the_code_that_upstream_would_have_for_it() {
         check(CallError::Refused(Refusal::new("no")), Code::Unknown, "no", None);
-        let limit = CallError::Limit {
+        let limit = CallError::Limit(LimitHit {
             which: LimitName::Memory,
             asked: Amount::Bytes(2048),
             allowed: Amount::Bytes(1024),
-        };
+        });
         let sentence = "limit memory reached: asked 2KiB, allowed 1KiB";
         check(limit, Code::ResourceExhausted, sentence, Some("limit memory 2048B 1024B"));
         let broken = "the plugin broke the contract: no JSON";

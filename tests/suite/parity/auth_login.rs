@@ -2,7 +2,8 @@
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{
-    Account, Amount, Call, CallError, Claims, HandlerName, LimitName, Limits, LoginEvent, LoginRequest,
+    Account, Amount, Call, CallError, Claims, HandlerName, LimitHit, LimitName, Limits, LoginEvent,
+    LoginRequest,
 };
 use portcullis_tests::auth::{login, refusal};
 use portcullis_tests::{Door, LONG, TestHost, TestResult, assert_matches, generous};
@@ -187,7 +188,7 @@ async fn what_a_login_shows_is_limited_as_output_is(door: Door) -> TestResult {
     let (prompts, result) = doorman.login("door", login("", "flood")).await;
     // Of 46 or so bytes each.
     assert!((1..=22).contains(&prompts.len()), "{}", prompts.len());
-    let Err(CallError::Limit { which: LimitName::Output, asked, allowed }) = result else {
+    let Err(CallError::Limit(LimitHit { which: LimitName::Output, asked, allowed })) = result else {
         panic!("{result:?}")
     };
     assert_eq!(allowed, Amount::Bytes(1_000));
@@ -209,7 +210,10 @@ async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {
     let (prompts, result) = doorman.login("door", request).await;
     assert_matches!(
         (&prompts[..], result),
-        ([], Err(CallError::Limit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. }))
+        (
+            [],
+            Err(CallError::Limit(LimitHit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. }))
+        )
     );
     let (plugin, call, door) = (&doorman.plugin, Call::default(), HandlerName::new("door"));
     let account = Account { profile: Some(long.clone()), hostname: None };
@@ -219,7 +223,7 @@ async fn a_request_that_is_too_large_is_not_sent(door: Door) -> TestResult {
         generous(plugin.list_cached_tokens(&call, &door, Some(&long))).await.err(),
         generous(plugin.purge_expired_tokens(&call, &door, Some(&long))).await.err(),
     ] {
-        assert_matches!(error, Some(CallError::Limit { which: LimitName::Message, .. }));
+        assert_matches!(error, Some(CallError::Limit(LimitHit { which: LimitName::Message, .. })));
     }
     Ok(())
 }
@@ -238,7 +242,7 @@ async fn an_answer_that_is_too_large_is_a_limit(door: Door) -> TestResult {
     let token = doorman.token("door", &"x".repeat(600)).await;
     assert_matches!(
         token,
-        Err(CallError::Limit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. })
+        Err(CallError::Limit(LimitHit { which: LimitName::Message, allowed: Amount::Bytes(1_000), .. }))
     );
     doorman.token("door", "a").await?;
     Ok(())

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{
-    Amount, Call, CallError, Context, Execute, Iteration, Json, LimitName, Limits, Severity, StopReason,
+    Amount, Call, CallError, Context, Execute, Iteration, Json, LimitHit, LimitName, Limits, Severity,
+    StopReason,
 };
 use portcullis_tests::{Door, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
@@ -140,7 +141,9 @@ async fn an_answer_over_the_message_limit_says_what_was_asked_and_allowed(door: 
     host.limits = Limits { message: Some(1 << 20), ..Limits::default() };
     let plugin = host.launch("acrobat").await?;
     let answer = plugin.execute("acrobat", r#"{"operation":"big","bytes":4000000}"#).await;
-    let Err(CallError::Limit { which, allowed, .. }) = answer else { panic!("a limit, not {answer:?}") };
+    let Err(CallError::Limit(LimitHit { which, allowed, .. })) = answer else {
+        panic!("a limit, not {answer:?}")
+    };
     assert_eq!((which, allowed), (LimitName::Message, Amount::Bytes(1 << 20)));
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
     Ok(())
@@ -175,7 +178,9 @@ async fn a_request_over_the_message_limit_never_reaches_the_plugin(door: Door) -
     let context = Context { iteration, ..Context::default() };
     for request in [request("raw", &large), Execute { context, ..request("raw", "{}") }] {
         let answer = plugin.request(request).await;
-        let Err(CallError::Limit { which, allowed, .. }) = answer else { panic!("a limit, not {answer:?}") };
+        let Err(CallError::Limit(LimitHit { which, allowed, .. })) = answer else {
+            panic!("a limit, not {answer:?}")
+        };
         assert_eq!((which, allowed), (LimitName::Message, Amount::Bytes(1 << 20)));
     }
     Ok(())
@@ -191,7 +196,9 @@ async fn a_plugin_that_prints_too_much_reaches_its_limit(door: Door) -> TestResu
     host.limits = Limits { output: Some(10_000), ..Limits::default() };
     let plugin = host.launch("acrobat").await?;
     let (_, error) = plugin.stream("acrobat", r#"{"operation":"stream","chunks":100,"size":1000}"#).await;
-    let Some(CallError::Limit { which, allowed, .. }) = error else { panic!("a limit, not {error:?}") };
+    let Some(CallError::Limit(LimitHit { which, allowed, .. })) = error else {
+        panic!("a limit, not {error:?}")
+    };
     assert_eq!((which, allowed), (LimitName::Output, Amount::Bytes(10_000)));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use portcullis::contract::{Amount, Call, CallError, LimitName, Limits};
+use portcullis::contract::{Amount, Call, CallError, LimitHit, LimitName, Limits};
 use portcullis_tests::{Door, SOON, TestHost, TestResult, assert_matches, generous, request};
 use test_case::test_case;
 
@@ -44,7 +44,9 @@ async fn a_call_that_outlasts_its_wall_ends_there(door: Door) -> TestResult {
     host.limits = Limits { wall: Some(SOON), ..Limits::default() };
     let plugin = host.supervise("acrobat").await?;
     let stopped = plugin.execute("acrobat", SLOW).await;
-    let Err(CallError::Limit { which, allowed, .. }) = stopped else { panic!("a limit, not {stopped:?}") };
+    let Err(CallError::Limit(LimitHit { which, allowed, .. })) = stopped else {
+        panic!("a limit, not {stopped:?}")
+    };
     assert_eq!((which, allowed), (LimitName::Wall, Amount::Time(SOON)));
     Ok(())
 }

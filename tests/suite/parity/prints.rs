@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis::contract::{CallError, LimitName, Limits, PluginName, PrintStream, Prints as _};
+use portcullis::contract::{CallError, LimitHit, LimitName, Limits, PluginName, PrintStream, Prints as _};
 use portcullis_tests::prints::Reader;
 use portcullis_tests::{Door, LONG, SOON, TestHost, TestResult, assert_matches, generous};
 use test_case::test_case;
@@ -157,7 +157,7 @@ async fn the_output_limit_of_a_component_binds_whoever_reads() -> TestResult {
     let plugin = host.launch("acrobat").await?;
     plugin.execute("acrobat", &print("stdout", "x", 10_000)).await?;
     let error = plugin.execute("acrobat", &print("stdout", "x", 10_001)).await;
-    assert_matches!(error, Err(CallError::Limit { which: LimitName::Output, .. }));
+    assert_matches!(error, Err(CallError::Limit(LimitHit { which: LimitName::Output, .. })));
     assert!(reader.most() <= 20_000);
     Ok(())
 }

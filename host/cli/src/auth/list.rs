@@ -41,7 +41,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
     sort: String,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 

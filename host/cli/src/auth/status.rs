@@ -35,7 +35,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_or_zero)]
     warn_within: Option<Duration>,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 

@@ -46,7 +46,7 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_name = "HOST")]
     hostname: Option<String>,
 
-    /// Form of the output: table, json, yaml, quiet (default: table)
+    /// Form of the output: auto, table, json, yaml, quiet (default: table)
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<String>,
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::{Amount, CallError, LimitName, StopReason};
+use crate::{Amount, CallError, LimitHit, LimitName, StopReason};
 
 /// The name of the line in a status's metadata.
 pub const FAILURE: &str = "portcullis-failure";
@@ -18,7 +18,7 @@ pub const FAILURE: &str = "portcullis-failure";
 #[must_use]
 pub fn failure_line(error: &CallError) -> Option<String> {
     match error {
-        CallError::Limit { which, asked, allowed } => {
+        CallError::Limit(LimitHit { which, asked, allowed }) => {
             Some(format!("limit {which} {} {}", amount(asked), amount(allowed)))
         }
         CallError::Contract(_) => Some("contract".to_owned()),
@@ -35,11 +35,11 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
     let error = match words.next()? {
         "limit" => {
             let which = limit(words.next()?)?;
-            CallError::Limit {
+            CallError::Limit(LimitHit {
                 which,
                 asked: read_amount(words.next()?)?,
                 allowed: read_amount(words.next()?)?,
-            }
+            })
         }
         "contract" => caused(sentence, |cause| CallError::contract(cause.to_owned())),
         "stopped" => caused(sentence, |cause| {
@@ -118,7 +118,7 @@ mod tests {
             (LimitName::Concurrency, Amount::Count(9), Amount::Count(8)),
         ];
         for (which, asked, allowed) in limits {
-            check(CallError::Limit { which, asked, allowed });
+            check(CallError::Limit(LimitHit { which, asked, allowed }));
         }
         check(CallError::contract("no JSON"));
         check(CallError::Stopped(StopReason::Lost { reason: "gone".to_owned() }));

@@ -3,7 +3,7 @@
 use portcullis_contract::{CallError, Diagnostic, Json, Output, Refusal, Severity};
 
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::{Misfit, each, json, object};
+use crate::component::convert::{ConvertError, each, json, object};
 
 impl From<types::PluginError> for CallError {
     fn from(from: types::PluginError) -> Self {
@@ -41,9 +41,9 @@ impl From<types::Diagnostic> for Diagnostic {
 }
 
 impl TryFrom<types::Output> for Output {
-    type Error = Misfit;
+    type Error = ConvertError;
 
-    fn try_from(from: types::Output) -> Result<Self, Misfit> {
+    fn try_from(from: types::Output) -> Result<Self, ConvertError> {
         let types::Output { data, warnings, metadata, streamed, diagnostics } = from;
         Ok(Self {
             data: json("the data of the output", data)?,

@@ -9,7 +9,7 @@ use portcullis_contract::{
 use crate::component::bindings::auth::exports::portcullis::plugin::auth_handler as wit;
 use crate::component::bindings::auth::portcullis::plugin::prompts;
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::{Misfit, said};
+use crate::component::convert::{ConvertError, said};
 
 /// Whole seconds, as the wire has them.
 fn seconds(duration: std::time::Duration) -> i64 {
@@ -17,8 +17,8 @@ fn seconds(duration: std::time::Duration) -> i64 {
 }
 
 /// Reads how many tokens a guest says it has forgotten.
-pub(crate) fn count(purged: i32) -> Result<u32, Misfit> {
-    u32::try_from(purged).map_err(|_| Misfit::Negative("the number of purged tokens"))
+pub(crate) fn count(purged: i32) -> Result<u32, ConvertError> {
+    u32::try_from(purged).map_err(|_| ConvertError::Negative("the number of purged tokens"))
 }
 
 // Outwards.
@@ -257,6 +257,6 @@ mod tests {
     #[test]
     fn less_than_nothing_cannot_have_been_purged() {
         assert_eq!(count(i32::MAX).unwrap(), 2_147_483_647);
-        assert!(matches!(count(-1), Err(Misfit::Negative(_))));
+        assert!(matches!(count(-1), Err(ConvertError::Negative(_))));
     }
 }

@@ -3,12 +3,12 @@
 use portcullis_contract::{Capability, Contact, Descriptor, Example, Link, Operation};
 
 use crate::component::bindings::portcullis::plugin::types;
-use crate::component::convert::{Misfit, all, each, json};
+use crate::component::convert::{ConvertError, all, each, json};
 
 impl TryFrom<types::Descriptor> for Descriptor {
-    type Error = Misfit;
+    type Error = ConvertError;
 
-    fn try_from(from: types::Descriptor) -> Result<Self, Misfit> {
+    fn try_from(from: types::Descriptor) -> Result<Self, ConvertError> {
         let types::Descriptor {
             name,
             display_name,
@@ -43,7 +43,10 @@ impl TryFrom<types::Descriptor> for Descriptor {
             capabilities: capabilities.into_iter().map(Capability::new).collect(),
             api_version,
             schema: schema.map(|text| json("the schema of the input", text)).transpose()?,
-            output_schemas: output_schemas.into_iter().map(output_schema).collect::<Result<_, Misfit>>()?,
+            output_schemas: output_schemas
+                .into_iter()
+                .map(output_schema)
+                .collect::<Result<_, ConvertError>>()?,
             sensitive_fields,
             write_operations,
             operations: all(operations)?,
@@ -60,9 +63,9 @@ impl TryFrom<types::Descriptor> for Descriptor {
 }
 
 impl TryFrom<types::Operation> for Operation {
-    type Error = Misfit;
+    type Error = ConvertError;
 
-    fn try_from(from: types::Operation) -> Result<Self, Misfit> {
+    fn try_from(from: types::Operation) -> Result<Self, ConvertError> {
         let types::Operation {
             name,
             display_name,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use portcullis_contract::{HandlerName, Kind, LaunchError, PluginName, visible_line, visible_list};
 use thiserror::Error;
 
+use super::super::UnusableFile;
 use super::super::discover::{Candidate, DiscoverError};
 
 /// Why a plugin or provider was not found, or cannot be used.
@@ -60,13 +61,8 @@ pub enum FindError {
         names: Vec<String>,
     },
     /// The file can never be a plugin.
-    #[error("{}: {reason}", visible_line(&path.display().to_string()))]
-    Misfit {
-        /// The file.
-        path: PathBuf,
-        /// Why, and what to do.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unusable(#[from] UnusableFile),
     /// The file cannot be read.
     #[error("cannot read {}", visible_line(&path.display().to_string()))]
     Unreadable {

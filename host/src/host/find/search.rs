@@ -11,7 +11,7 @@ use super::super::discover::{self, Candidate};
 use super::super::started::Started;
 use super::super::told::Told;
 use super::super::wrapped::Examined;
-use super::super::{Misfit, Rooms, WantedBy};
+use super::super::{Rooms, WantedBy};
 use super::{Describe, FindError, Purpose};
 
 /// A file whose plugin offers what was searched for.
@@ -164,9 +164,9 @@ impl Search<'_> {
                 }
             }
         }
-        for Misfit { path, reason } in found.misfits {
-            if Candidate::new(path.clone(), BackendName::Component).is_meant_by(self.name) {
-                self.failure.get_or_insert(FindError::Misfit { path, reason });
+        for file in found.unusable {
+            if Candidate::new(file.path.clone(), BackendName::Component).is_meant_by(self.name) {
+                self.failure.get_or_insert(file.into());
             }
         }
         None

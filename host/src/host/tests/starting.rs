@@ -192,7 +192,7 @@ async fn a_file_that_goes_while_another_is_asked_is_none_that_cannot_be_read() {
 
     let listing = listing.unwrap();
     assert_eq!(offers(&listing), ["a: a"]);
-    assert!(listing.misfits.is_empty(), "{:?}", listing.misfits);
+    assert!(listing.unusable.is_empty(), "{:?}", listing.unusable);
 
     let house = House::new(&[("a.wasm", "auth:door"), ("b.wasm", "auth:side")]);
     let host = house.host();

@@ -44,7 +44,7 @@ fn read(path: &Path) -> Result<Option<Bundle>, ReadError> {
 /// Returns what is wrong with a file, looking at all of it.
 fn verify(path: &Path) -> Result<(), ReadError> {
     let file = File::open(path).unwrap();
-    Bundle::read(&file)?.ok_or(ReadError::Misfit)?.seal().verify_program(&file)
+    Bundle::read(&file)?.ok_or(ReadError::WrongLengths)?.seal().verify_program(&file)
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn every_changed_byte_is_noticed() {
         match verify(&path).unwrap_err() {
             ReadError::ProgramDamaged => assert!(at < PROGRAM.len(), "{at}"),
             ReadError::Damaged => assert!((PROGRAM.len()..magic).contains(&at), "{at}"),
-            ReadError::Misfit => assert!(at >= image.end as usize, "{at}"),
+            ReadError::WrongLengths => assert!(at >= image.end as usize, "{at}"),
             other => panic!("{at}: {other}"),
         }
     }
@@ -110,7 +110,7 @@ fn a_file_that_was_cut_or_added_to_holds_nothing() {
     assert!(read(&path).unwrap().is_none());
     // Cut out of the middle, its end is still there, and fits nothing.
     std::fs::write(&path, &good[1..]).unwrap();
-    assert!(matches!(read(&path), Err(ReadError::Misfit)));
+    assert!(matches!(read(&path), Err(ReadError::WrongLengths)));
 }
 
 #[test]

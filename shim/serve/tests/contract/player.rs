@@ -10,8 +10,8 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use portcullis_contract::{
     Amount, BackendName, Call, CallError, Chunk, Configuration, Descriptor, Diagnostic, Digest, Execute,
-    Json, Kind, LimitName, Output, Plugin, PluginInfo, PluginName, Provider, ProviderName, Refusal, Severity,
-    StopReason,
+    Json, Kind, LimitHit, LimitName, Output, Plugin, PluginInfo, PluginName, Provider, ProviderName, Refusal,
+    Severity, StopReason,
 };
 use portcullis_serve::Surroundings;
 use tokio::sync::{Barrier, mpsc};
@@ -95,11 +95,11 @@ impl Player {
                 let (reason, stderr) = ("unreachable".to_owned(), String::new());
                 Err(CallError::Stopped(StopReason::Trapped { reason, stderr }))
             }
-            "limit" => Err(CallError::Limit {
+            "limit" => Err(CallError::Limit(LimitHit {
                 which: LimitName::Cpu,
                 asked: Amount::Unknown,
                 allowed: Amount::Time(Duration::from_secs(1)),
-            }),
+            })),
             "panic" => panic!("out of tune"),
             "hang" => {
                 let _left = Left(self.seen.hanging.clone());
