@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_contract::{
-    AuthHandler, Backend, BackendName, Digest, Instances as Reuse, Isolation, Kind, LaunchError, LimitHit,
+    AuthHandler, Backend, BackendName, Digest, InstanceReuse, Isolation, Kind, LaunchError, LimitHit,
     PluginInfo, PluginSpec, Provider,
 };
 use thiserror::Error;
@@ -98,12 +98,12 @@ pub struct ComponentOptions {
     /// The environment. Each plugin sees those of these variables that it was granted.
     pub environment: BTreeMap<String, String>,
     /// Which components have instances made before a call comes for them.
-    pub prepared: Prepared,
+    pub prepared: PrepareAhead,
 }
 
 /// Whose fresh instances are made before a call comes for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Prepared {
+pub enum PrepareAhead {
     /// Those that are slow to start. Instances of others are made in less time than this would save.
     #[default]
     SlowOnes,
@@ -152,7 +152,7 @@ impl Default for ComponentOptions {
             worker: None,
             on_compile: None,
             environment: BTreeMap::new(),
-            prepared: Prepared::default(),
+            prepared: PrepareAhead::default(),
         }
     }
 }
@@ -189,7 +189,7 @@ pub struct ComponentBackend {
 #[error(
     "cannot start the clock of the component backend, which takes a thread; `ulimit -u` or `ulimit -v` may allow one"
 )]
-pub struct SetupError(#[source] std::io::Error);
+pub struct ClockError(#[source] std::io::Error);
 
 impl ComponentBackend {
     /// Sets the backend up. If the cache cannot be used, that is logged, and there is none.
@@ -197,7 +197,7 @@ impl ComponentBackend {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn new(options: ComponentOptions) -> Result<Self, SetupError> {
+    pub fn new(options: ComponentOptions) -> Result<Self, ClockError> {
         let cache = options.cache.as_ref().and_then(|places| match Cache::open(places) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
@@ -205,7 +205,7 @@ impl ComponentBackend {
                 None
             }
         });
-        let engines = Arc::new(Engines::new(options.slots, Code::Files).map_err(SetupError)?);
+        let engines = Arc::new(Engines::new(options.slots, Code::Files).map_err(ClockError)?);
         Ok(Self { options, engines, cache, image: None })
     }
 
@@ -215,8 +215,8 @@ impl ComponentBackend {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn of_image(image: Image, options: ComponentOptions) -> Result<Self, SetupError> {
-        let engines = Arc::new(Engines::new(options.slots, Code::Image).map_err(SetupError)?);
+    pub fn of_image(image: Image, options: ComponentOptions) -> Result<Self, ClockError> {
+        let engines = Arc::new(Engines::new(options.slots, Code::Image).map_err(ClockError)?);
         Ok(Self { options, engines, cache: None, image: Some(image) })
     }
 
@@ -317,7 +317,7 @@ impl Backend for ComponentBackend {
 
     /// Starts the one instance that an auth handler has, whatever the specification says of instances.
     async fn launch_auth_handler(&self, mut spec: PluginSpec) -> Result<Arc<dyn AuthHandler>, LaunchError> {
-        spec.run_as.instances = Reuse::Single;
+        spec.run_as.instances = InstanceReuse::Single;
         let mut launching = self.begin(Kind::AuthHandler, spec).await?;
         // A login has no wall.
         let wall = launching.ground.limits.wall.take();
@@ -350,11 +350,11 @@ struct Launching {
     info: PluginInfo,
     ground: Ground,
     homes: Arc<Homes>,
-    reuse: Reuse,
+    reuse: InstanceReuse,
 }
 
 impl Launching {
-    fn settle(self, configure: Function, prepared: Prepared) -> (PluginInfo, Arc<Instances>) {
+    fn settle(self, configure: Function, prepared: PrepareAhead) -> (PluginInfo, Arc<Instances>) {
         let Self { info, ground, homes, reuse } = self;
         (info, Arc::new(Instances::new(Arc::new(ground), homes, configure, reuse, prepared)))
     }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 pub mod auth;
 mod describe;
+mod description;
 mod descriptors;
 pub mod discover;
 mod execute;
@@ -38,7 +39,6 @@ mod setup;
 mod start;
 mod started;
 mod text;
-mod told;
 mod waits;
 mod wrapped;
 
@@ -52,7 +52,7 @@ use handlers::AuthRegistry;
 pub use listing::{HandlerOffer, Listed, Listing, Offer, Offers, UnusableFile};
 use plugins::Plugins;
 use registry::Registry;
-pub use run::{InputCheck, Ran, Run, RunError, Sink};
+pub use run::{InputCheck, OutputSink, Ran, Run, RunError};
 use services::IdentityError;
 pub use setup::{Asker, Patience, PluginSettings, PolicyLookup, ServiceFactory, Setup, WantedBy};
 use waits::Waits;
@@ -68,10 +68,10 @@ pub use wrapped::{KnownWrapped, Origin, Wrapped};
 /// new file, shut the plugin down ([`Plugin::shutdown`](crate::contract::Plugin::shutdown) of what [`find`](Self::find)
 /// returns): whoever wants it next has the new one started.
 ///
-/// It needs a tokio runtime with I/O and time, and a call panics whose runtime ends before it. A native plugin lives in that of the call that started it, and so does every start. It answers nobody
-/// while that runtime is blocked, and ends with it, which uses up one of its
-/// [restarts](crate::supervise::RESTARTS): call a long-lived host from a long-lived runtime. A plugin that has used up
-/// its restarts is in quarantine until that is [lifted](Self::lift_quarantine).
+/// It needs a tokio runtime with I/O and time, and a call panics whose runtime ends before it. A native plugin lives in that
+/// of the call that started it, and so does every start. It answers nobody while that runtime is blocked, and ends with it,
+/// which uses up one of its [restarts](crate::supervise::RESTARTS): call a long-lived host from a long-lived runtime. A
+/// plugin that has used up its restarts is in quarantine until that is [lifted](Self::lift_quarantine).
 pub struct Host {
     rooms: Arc<Rooms>,
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use portcullis::policy::{self, Line};
 use portcullis_bundle::Manifest;
-use portcullis_contract::{BackendName, Instances, Kind, RunAs, visible_line};
+use portcullis_contract::{BackendName, InstanceReuse, Kind, RunAs, visible_line};
 
 use crate::mark;
 use crate::own::Own;
@@ -114,9 +114,11 @@ fn may(own: &Own, before: &str) -> String {
     let lines = policy::sentences(kind, &own.grants, &own.limits, &run_as, BackendName::Component);
     let mut text: String = lines.into_iter().map(|Line { text, .. }| format!("{before}{text}\n")).collect();
     let kept = match (kind, instances) {
-        (Kind::Provider, Instances::PerCall) => "has a fresh instance for every call",
-        (Kind::Provider, Instances::Pooled(_)) => "has instances that are kept, and remember",
-        (Kind::Provider, Instances::Single) | (Kind::AuthHandler, _) => "has one instance, which remembers",
+        (Kind::Provider, InstanceReuse::PerCall) => "has a fresh instance for every call",
+        (Kind::Provider, InstanceReuse::Pooled(_)) => "has instances that are kept, and remember",
+        (Kind::Provider, InstanceReuse::Single) | (Kind::AuthHandler, _) => {
+            "has one instance, which remembers"
+        }
     };
     let _ = writeln!(text, "{before}{kept}");
     for taken in &own.narrowed {

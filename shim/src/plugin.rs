@@ -8,12 +8,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
+use portcullis::component::{ComponentBackend, ComponentOptions, PrepareAhead};
 use portcullis::supervise::{AuthHandlerKind, ProviderKind, launch};
 use portcullis::{Narrowed, log_level};
 use portcullis_bundle::Manifest;
 use portcullis_contract::{
-    AuthHandler, BackendName, CallError, Instances, Kind, LaunchError, PluginSpec, Provider, RunAs,
+    AuthHandler, BackendName, CallError, InstanceReuse, Kind, LaunchError, PluginSpec, Provider, RunAs,
     StopReason, chain,
 };
 use portcullis_serve::{Calls, Outcome, Served, Surroundings};
@@ -100,7 +100,7 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
     let options = ComponentOptions {
         slots: slots(instances(manifest), limits.resolve(BackendName::Component).concurrency),
         environment: granted.filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect(),
-        prepared: Prepared::Always,
+        prepared: PrepareAhead::Always,
         ..ComponentOptions::default()
     };
     let image = own.image().map_err(LaunchError::failed)?;
@@ -119,26 +119,26 @@ fn prepare(own: &Own, around: &Surroundings) -> Result<(ComponentBackend, Plugin
 }
 
 /// Returns how instances are used. An auth handler has one, whatever its policy says.
-fn instances(manifest: &Manifest) -> Instances {
+fn instances(manifest: &Manifest) -> InstanceReuse {
     match manifest.kind {
         Kind::Provider => manifest.instances,
-        Kind::AuthHandler => Instances::Single,
+        Kind::AuthHandler => InstanceReuse::Single,
     }
 }
 
 /// Returns which threads calls run on: any, if instances are made beside them that would hold up the one for all.
 fn calls(own: &Own) -> Calls {
     let slow = own.image().is_ok_and(|image| image.starts_slowly());
-    if slow && instances(own.manifest()) == Instances::PerCall { Calls::Spread } else { Calls::Together }
+    if slow && instances(own.manifest()) == InstanceReuse::PerCall { Calls::Spread } else { Calls::Together }
 }
 
 /// Returns how many threads calls are spread over: no more than can run at once, and [`MOST_THREADS`] at most. Each costs
 /// time at the start, and memory.
-fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
+fn threads(instances: InstanceReuse, concurrency: u32) -> NonZeroUsize {
     let calls = match instances {
-        Instances::PerCall => concurrency,
-        Instances::Pooled(instances) => concurrency.min(instances.into()),
-        Instances::Single => 1,
+        InstanceReuse::PerCall => concurrency,
+        InstanceReuse::Pooled(instances) => concurrency.min(instances.into()),
+        InstanceReuse::Single => 1,
     };
     let calls = usize::try_from(calls).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
     if calls == NonZeroUsize::MIN {
@@ -149,12 +149,12 @@ fn threads(instances: Instances, concurrency: u32) -> NonZeroUsize {
 }
 
 /// Returns how many slots the pool needs: setting up unused slots would take longer than anything else at a start.
-fn slots(instances: Instances, concurrency: u32) -> u16 {
+fn slots(instances: InstanceReuse, concurrency: u32) -> u16 {
     match instances {
-        Instances::PerCall => {
+        InstanceReuse::PerCall => {
             u16::try_from(concurrency.saturating_add(WAITING)).unwrap_or(u16::MAX).min(1_000)
         }
         // Instances that are kept are allocated outside of the pools.
-        Instances::Single | Instances::Pooled(_) => 0,
+        InstanceReuse::Single | InstanceReuse::Pooled(_) => 0,
     }
 }

@@ -43,8 +43,8 @@ impl Made {
         }
     }
 
-    /// Returns how the process exits that a plugin was in, once the plugin has exited with 3 in a call. A component ends with
-    /// the call alone.
+    /// Returns the exit status of the plugin's process, after the plugin exited with 3 in a call. With a component that ends
+    /// the call alone, and its process ends later, in order.
     #[must_use]
     pub fn exit_after_a_crash(self) -> &'static str {
         match self {

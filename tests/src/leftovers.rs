@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before looking again at what the system does not announce.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A directory of one test. Dropping it waits for what is ending, and fails the test over a process or a socket that
-/// stays.
+/// A directory of one test. Dropping it waits for what is ending, and fails the test over a process, a socket or a
+/// program of ours that stays.
 #[derive(Debug)]
 pub struct Scratch(TempDir);
 
@@ -54,11 +54,11 @@ fn expect_nothing_left(scratch: &Path) {
     expect_no_process(scratch);
     let until = Instant::now() + PATIENCE;
     loop {
-        let sockets: Vec<_> = files_below(scratch).into_iter().filter(|p| is_socket(p)).collect();
-        if sockets.is_empty() {
+        let left: Vec<_> = files_below(scratch).into_iter().filter(|p| is_socket(p) || is_apart(p)).collect();
+        if left.is_empty() {
             return;
         }
-        assert!(Instant::now() < until, "sockets are left: {sockets:?}");
+        assert!(Instant::now() < until, "files are left: {left:?}");
         // Whoever reaps a child removes its sockets, a moment later and on another thread.
         std::thread::park_timeout(LOOK_AGAIN);
     }
@@ -100,6 +100,11 @@ fn wait_for_end(pid: Pid, left: Duration) -> bool {
 fn command_line(pid: Pid) -> String {
     let bytes = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// Returns whether it is the program of a component in a process of its own, which is removed once it runs.
+fn is_apart(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"portcullis-apart-"))
 }
 
 fn is_socket(path: &Path) -> bool {

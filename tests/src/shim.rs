@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use portcullis::contract::{Access, Grants, IdentityGrant, Instances, Limits, RunAs};
+use portcullis::contract::{Access, Grants, IdentityGrant, InstanceReuse, Limits, RunAs};
 use portcullis::policy::every_secret;
 
 use crate::{LONG, cli, fixtures};
@@ -29,7 +29,12 @@ pub fn trusted(name: &str) -> PathBuf {
         let grants = Grants { secrets: every_secret(), identity, ..Grants::default() };
         // What is tried is no limit.
         let limits = Limits { output: Some(1 << 30), cpu: Some(LONG), ..Limits::default() };
-        self::wrapped(name, &directory, &grants, &limits, &RunAs::default())
+        // Another run of the tests may be at it, too.
+        let own = tempfile::tempdir_in(&directory).expect("the build's folder takes a directory");
+        let made = self::wrapped(name, own.path(), &grants, &limits, &RunAs::default());
+        let file = directory.join(name);
+        fs::rename(made, &file).expect("a file may be moved within a folder");
+        file
     };
     wrapped.entry(name.to_owned()).or_insert_with(wrap).clone()
 }
@@ -79,9 +84,9 @@ fn table(component: &Path, grants: &Grants, limits: &Limits, run_as: &RunAs) -> 
     line("fs", format!("[{}]", fs.collect::<Vec<_>>().join(", ")));
     line("env", list(grants.env.iter().map(String::as_str)));
     let instances = match run_as.instances {
-        Instances::PerCall => "per-call".to_owned(),
-        Instances::Single => "single".to_owned(),
-        Instances::Pooled(count) => format!("pooled:{count}"),
+        InstanceReuse::PerCall => "per-call".to_owned(),
+        InstanceReuse::Single => "single".to_owned(),
+        InstanceReuse::Pooled(count) => format!("pooled:{count}"),
     };
     line("instances", format!("{instances:?}"));
     for (name, bytes) in [("memory", limits.memory), ("message", limits.message), ("output", limits.output)] {

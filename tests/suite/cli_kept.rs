@@ -233,3 +233,24 @@ fn two_that_compile_the_same_component_at_once_both_succeed() -> TestResult {
     }
     Ok(())
 }
+
+/// Each would take all processors for as long.
+#[test]
+fn what_two_commands_want_at_once_is_compiled_by_one() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("keeper")?;
+    let list = || {
+        let mut list = person.alone(&["list", "-o", "json", "--log-level", "debug"]);
+        list.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let (mut compiled, mut waited) = (0, 0);
+    for list in [list()?, list()?] {
+        let listed = list.wait_with_output()?;
+        assert_eq!(answer(&listed)[0]["name"], "keeper");
+        compiled += stderr(&listed).matches("component compiled").count();
+        waited += stderr(&listed).matches("another process has compiled the component meanwhile").count();
+    }
+    // One that waits has it compiled, too, by the other; one that comes when all is done has nothing to wait for.
+    assert_eq!(compiled - waited, 1, "{compiled} {waited}");
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! What plugins are told before they are called: what a policy has for them, and what the person who types means.
 
 use std::fs;
+use std::io::{self, Write as _};
 
 use portcullis_tests::{Door, TestResult, fixtures};
 use serde_json::{Value, json};
@@ -59,22 +60,23 @@ fn that_a_policy_is_for_another_file_of_the_name_is_told() -> TestResult {
 }
 
 #[test]
-fn what_a_policy_says_to_no_effect_for_a_component_is_told() -> TestResult {
+fn settings_that_have_no_effect_on_a_component_are_told() -> TestResult {
     let person = Person::new()?;
     person.has_guest("acrobat")?;
+    let sentence = "`environment` and `stdin` in the policy are for native plugins";
     for (line, is_told) in
         [("environment = \"inherit\"", true), ("stdin = \"inherit\"", true), ("stdin = \"null\"", false)]
     {
         let policy = person.has_policy(&person.path("plugins/acrobat.wasm"), line)?;
-        let told = person.types(&["run", "acrobat", "--policy", &policy, "operation=ok"])?;
-        answer(&told);
-        let sentence = "`environment` and `stdin` in the policy are for native plugins";
-        assert_eq!(
-            stderr(&told).matches(sentence).count(),
-            usize::from(is_told),
-            "{line}: {}",
-            stderr(&told)
-        );
+        let run = ["run", "acrobat", "--policy", &policy, "operation=ok"];
+        for command in
+            [&run[..], &["list", "--policy", &policy], &["inspect", "acrobat", "--policy", &policy]]
+        {
+            let told = person.types(command)?;
+            assert!(told.status.success(), "{}", stderr(&told));
+            let times = stderr(&told).matches(sentence).count();
+            assert_eq!(times, usize::from(is_told), "{line}: {command:?}: {}", stderr(&told));
+        }
     }
     Ok(())
 }
@@ -158,5 +160,20 @@ fn a_native_auth_handler_sees_the_whole_environment_of_whoever_says_so(door: Doo
     assert_eq!(token_file(&["--env", "inherit"])?, "/run/token");
     assert_eq!(token_file(&["--env", "usual"])?, "");
     assert_eq!(token_file(&[])?, "");
+    Ok(())
+}
+
+#[test]
+fn a_native_plugin_reads_from_stdin_only_where_that_was_wanted() -> TestResult {
+    let person = Person::new()?;
+    person.has_native("acrobat")?;
+    for (options, text) in [(&[][..], ""), (&["--stdin", "null"], ""), (&["--stdin", "inherit"], "typed")] {
+        let (stdin, mut typing) = io::pipe()?;
+        typing.write_all(b"typed")?;
+        drop(typing);
+        let run = ["run", "acrobat", "operation=read", "path=/dev/stdin"];
+        let read = person.command(&[&run[..], options].concat()).stdin(stdin).output()?;
+        assert_eq!(answer(&read)["data"]["text"], text, "{options:?}");
+    }
     Ok(())
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, select_all};
 use futures_util::{StreamExt as _, poll};
 use portcullis::compile::Worker;
-use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions, Prepared};
+use portcullis::component::{CacheOptions, ComponentBackend, ComponentOptions, PrepareAhead};
 use portcullis::contract::{
-    Access, Amount, Backend, Call, CallError, FsGrant, Instances, LimitHit, LimitName, Limits, PluginName,
-    PluginSpec, ProviderName, StopReason,
+    Access, Amount, Backend, Call, CallError, FsGrant, InstanceReuse, LimitHit, LimitName, Limits,
+    PluginName, PluginSpec, ProviderName, StopReason,
 };
 use portcullis::policy::every_secret;
 use portcullis_tests::{
@@ -160,7 +160,8 @@ async fn one_thread_fills_every_slot_that_there_is() -> TestResult {
 /// What a call leaves behind keeps its slot until somebody clears up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
-    let options = ComponentOptions { slots: 1, prepared: Prepared::Always, ..fixtures::component_options() };
+    let options =
+        ComponentOptions { slots: 1, prepared: PrepareAhead::Always, ..fixtures::component_options() };
     let backend = ComponentBackend::new(options)?;
     let spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
     let plugin = generous(backend.launch_provider(spec)).await?;
@@ -174,7 +175,8 @@ async fn one_slot_is_enough_where_instances_are_made_ahead() -> TestResult {
 /// It need not wait for whoever clears up, who has no time here. (A guest that is slow gives way now and then.)
 #[tokio::test(flavor = "current_thread")]
 async fn a_call_takes_the_slot_of_the_one_before() -> TestResult {
-    let options = ComponentOptions { slots: 1, prepared: Prepared::Always, ..fixtures::component_options() };
+    let options =
+        ComponentOptions { slots: 1, prepared: PrepareAhead::Always, ..fixtures::component_options() };
     let backend = ComponentBackend::new(options)?;
     let spec = PluginSpec::new(PluginName::new("echo"), fixtures::guest("echo"));
     let plugin = generous(backend.launch_provider(spec)).await?;
@@ -214,14 +216,14 @@ async fn where_every_disk_is_full_a_component_runs_all_the_same() -> TestResult 
 }
 
 /// A stream that nobody reads keeps them all.
-#[test_case(1, 64, Instances::PerCall; "turn")]
-#[test_case(8, 1, Instances::PerCall; "slot")]
-#[test_case(8, 64, Instances::Single; "kept instance")]
+#[test_case(1, 64, InstanceReuse::PerCall; "turn")]
+#[test_case(8, 1, InstanceReuse::PerCall; "slot")]
+#[test_case(8, 64, InstanceReuse::Single; "kept instance")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_learns_that_the_plugin_has_ended(
     turns: u32,
     slots: u16,
-    instances: Instances,
+    instances: InstanceReuse,
 ) -> TestResult {
     let backend = ComponentBackend::new(ComponentOptions { slots, ..fixtures::component_options() })?;
     let limits = Limits { concurrency: Some(turns), ..Limits::default() };
@@ -361,7 +363,7 @@ async fn nothing_of_one_call_is_left_to_the_next() -> TestResult {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_instance_remembers_until_it_traps() -> TestResult {
     let mut host = TestHost::new(Door::Component);
-    host.run_as.instances = Instances::Single;
+    host.run_as.instances = InstanceReuse::Single;
     let plugin = host.launch("acrobat").await?;
     let count =
         async || Ok::<_, CallError>(plugin.execute("acrobat", r#"{"operation":"count"}"#).await?.data);

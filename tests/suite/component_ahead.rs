@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis::component::{ComponentBackend, ComponentOptions, Prepared};
+use portcullis::component::{ComponentBackend, ComponentOptions, PrepareAhead};
 use portcullis::contract::{
     Backend as _, Call, Configuration, Grants, Json, Limits, PluginName, PluginSpec, ProviderName,
 };
@@ -59,7 +59,7 @@ async fn an_instance_made_ahead_that_never_gets_ready_ends_at_its_wall() -> Test
         host: Some(Arc::new(services)),
         ..PluginSpec::new(name, fixtures::guest("acrobat"))
     };
-    let options = ComponentOptions { prepared: Prepared::Always, ..fixtures::component_options() };
+    let options = ComponentOptions { prepared: PrepareAhead::Always, ..fixtures::component_options() };
     let plugin = generous(ComponentBackend::new(options)?.launch_provider(spec)).await?;
     let (call, acrobat) = (Call::default(), ProviderName::new("acrobat"));
 

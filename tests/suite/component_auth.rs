@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use portcullis::contract::{
-    Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, Instances, LimitHit,
+    Account, Call, CallError, Claims, Configuration, DeviceCodePrompt, HandlerName, InstanceReuse, LimitHit,
     LimitName, Limits, LoginEvent, LoginResult, StopReason, Token,
 };
 use portcullis_tests::auth::{Household, login, whole_access, whole_login};
@@ -81,7 +81,7 @@ async fn username(doorman: &TestAuth) -> Result<Option<String>, CallError> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_auth_handler_has_one_instance_whatever_is_said_of_instances() -> TestResult {
-    for instances in [Instances::PerCall, Instances::Pooled(4)] {
+    for instances in [InstanceReuse::PerCall, InstanceReuse::Pooled(4)] {
         let mut host = TestHost::new(Door::Component);
         host.run_as.instances = instances;
         let doorman = doorman(&mut host, &Household::hesitant("lin")).await?;

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use portcullis::contract::{Call, CallError, HandlerName, StopReason};
@@ -76,16 +75,23 @@ fn a_host_reads_one_line_and_a_signal_ends_it(
     Ok(())
 }
 
+/// Makes a command of a shell that does something with a provider plugin, which has `scratch` for its sockets.
+#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
+fn shell(script: &str, plugin: &Path, scratch: &Scratch) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", script]).arg(plugin);
+    shell.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
+    shell
+}
+
 /// For want of files. With fewer than four no program finds its own.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
 fn whoever_prints_the_line_serves() -> TestResult {
     let mut served = 0;
     for most in 4..=24 {
         let scratch = Scratch::new()?;
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(fixtures::native("echo"));
-        shell.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
+        let script = format!("ulimit -n {most}; exec \"$0\"");
+        let mut shell = shell(&script, &fixtures::native("echo"), &scratch);
         let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (first, _rest) = line(&mut child)?;
         let mut stderr = child.stderr.take().expect("it was asked for");
@@ -105,13 +111,9 @@ fn whoever_prints_the_line_serves() -> TestResult {
 /// Hosts give no sign when they die.
 #[test_case(&fixtures::native("echo"); "native")]
 #[test_case(&shim::trusted("echo"); "wrapped")]
-#[expect(clippy::disallowed_methods, reason = "it does what somebody else's host does")]
 fn it_ends_with_the_process_that_started_it(plugin: &Path) -> TestResult {
     let scratch = Scratch::new()?;
-    let mut host = Command::new("/bin/sh");
-    let script = "\"$0\" & echo started; read line; exit 0";
-    host.args(["-c", script]).arg(plugin);
-    host.env_clear().env("TMPDIR", scratch.path()).env(PROVIDER.0, PROVIDER.1);
+    let mut host = shell("\"$0\" & echo started; read line; exit 0", plugin, &scratch);
     let mut host = host.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (tell, told) = channel();
     let stdout = BufReader::new(host.stdout.take().expect("it was asked for"));
@@ -191,20 +193,5 @@ async fn calls_that_do_not_heed_that_nobody_waits_are_in_no_others_way() -> Test
         assert!(generous(chunks.next()).await.is_some_and(|chunk| chunk.is_ok()));
     }
     plugin.execute("acrobat", r#"{"operation":"ok"}"#).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_knows_how_long_it_may_take() -> TestResult {
-    let mut host = TestHost::new(Door::Native);
-    let plugin = host.launch("acrobat").await?;
-    let ask = || request("acrobat", r#"{"operation":"time-left"}"#);
-    let output = plugin.request(ask()).await?;
-    assert_eq!(output.data.as_str(), r#"{"millis":null}"#);
-    let call = Call { deadline: Some(Instant::now() + LONG) };
-    let output = plugin.provider.execute(&call, ask()).await?;
-    let left: serde_json::Value = serde_json::from_str(output.data.as_str())?;
-    let left = Duration::from_millis(left["millis"].as_u64().expect("a number"));
-    assert!(left <= LONG && left > LONG / 2, "{left:?}");
     Ok(())
 }

@@ -47,11 +47,11 @@
 //! portcullis_sdk::export!(Greeter);
 //! ```
 //!
-//! A plugin is a library of its own (`cargo new --lib greet`), for Rust 1.95 or newer. After `rustup target add wasm32-wasip2`, the command `cargo build
-//! --release --target wasm32-wasip2` makes a component of it. Two settings cannot come from a dependency and belong in your own
-//! workspace: a profile for small, quick plugins, and the size of the guest's stack, without which every call costs
-//! twice as much. A call that needs more stack than that, for deep recursion or large local arrays, ends with the trap
-//! `out of bounds memory access`: raise the number then.
+//! A plugin is a library of its own (`cargo new --lib greet`), for Rust 1.95 or newer. After `rustup target add
+//! wasm32-wasip2`, the command `cargo build --release --target wasm32-wasip2` makes a component of it. Two settings cannot
+//! come from a dependency and belong in your own workspace: a profile for small, quick plugins, and the size of the guest's
+//! stack, without which every call costs twice as much. A call that needs more stack than that, for deep recursion or large
+//! local arrays, ends with the trap `out of bounds memory access`: raise the number then.
 //!
 //! ```toml
 //! # Cargo.toml, behind [package]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use portcullis::host::{HandlerOffer, Listed, Offers, Origin, Wrapped};
 use portcullis::policy::{self, Line};
 use portcullis_contract::{
-    Amount, AuthCapability, BackendName, Environment, Flow, Grants, Instances, Isolation, Kind, Limits,
+    Amount, AuthCapability, BackendName, Environment, Flow, Grants, InstanceReuse, Isolation, Kind, Limits,
     Resolved, RunAs, Stdin, chain,
 };
 use serde::Serialize;
@@ -184,7 +184,7 @@ pub(crate) fn plugin<'a>(
     let (mut providers, mut auth_handlers, mut problem): (Vec<Provider<'_>>, Vec<Handler<'_>>, _) =
         (Vec::new(), Vec::new(), None);
     match &listed.offers {
-        Offers::Known(offers) => providers = offers.iter().map(Provider::new).collect(),
+        Offers::Providers(offers) => providers = offers.iter().map(Provider::new).collect(),
         Offers::AuthHandlers(offers) => auth_handlers = offers.iter().map(Handler::new).collect(),
         Offers::NotYetDescribed => problem = Some("not yet described".to_owned()),
         Offers::Failed(error) => problem = Some(chain(error)),
@@ -253,9 +253,9 @@ fn run_as(run_as: &RunAs, backend: BackendName, kind: Kind) -> String {
         }
         BackendName::Component => {
             let instances = match run_as.instances {
-                Instances::PerCall => "a fresh instance for every call".to_owned(),
-                Instances::Single => "one instance for all calls".to_owned(),
-                Instances::Pooled(count) => format!("{count} instances that are kept"),
+                InstanceReuse::PerCall => "a fresh instance for every call".to_owned(),
+                InstanceReuse::Single => "one instance for all calls".to_owned(),
+                InstanceReuse::Pooled(count) => format!("{count} instances that are kept"),
             };
             format!("a sandboxed component, {instances}{}", apart(run_as))
         }

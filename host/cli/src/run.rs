@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
-use portcullis::host::{ExecuteError, InputCheck, Ran, Run, RunError, Sink};
+use portcullis::host::{ExecuteError, InputCheck, OutputSink, Ran, Run, RunError};
 use portcullis_contract::{Capability, Context, Environment, Json, Kind, Prints, Stdin, quoted};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -141,7 +141,7 @@ pub(crate) async fn main(session: &Session, args: RunArgs, signals: &mut Signals
     let nobody_reads = Arc::new(Notify::new());
     let terminals = [session.environment.stdout_is_terminal, session.environment.stderr_is_terminal];
     let mut streams = Streams::new(format, terminals, Arc::clone(&nobody_reads));
-    let sink = (!args.no_stream).then_some(&mut streams as &mut dyn Sink);
+    let sink = (!args.no_stream).then_some(&mut streams as &mut dyn OutputSink);
     // If the signal wins, the run is dropped and so abandoned; the plugin is stopped below.
     let ended = tokio::select! {
         outcome = host.run(&wanted, args.plugins.describe(), request, sink) => Ended::ByItself(outcome),

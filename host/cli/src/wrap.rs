@@ -185,7 +185,7 @@ fn manifest(
 /// Returns what a plugin offers, each in a few words.
 fn offers(listed: &Listed) -> Vec<String> {
     match &listed.offers {
-        Offers::Known(offers) => {
+        Offers::Providers(offers) => {
             let described = offers.iter().filter_map(|offer| offer.descriptor.as_ref().ok());
             described.map(|d| format!("{} {}", d.name, d.version).trim().to_owned()).collect()
         }

@@ -91,7 +91,7 @@ pub enum HeldBy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunAs {
     /// How a component's instances are used.
-    pub instances: Instances,
+    pub instances: InstanceReuse,
     /// Where a component runs.
     pub isolation: Isolation,
     /// Which variables of our environment a child process gets.
@@ -102,7 +102,7 @@ pub struct RunAs {
 
 /// How a component's instances are used. A child process is one instance, whatever this says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Instances {
+pub enum InstanceReuse {
     /// A fresh one for every call: no call leaves anything to the next.
     #[default]
     PerCall,
@@ -210,8 +210,8 @@ impl LaunchError {
         }
     }
 
-    /// Returns a copy of the error if the plugin itself caused it and would fail in the same way again. In the copy a
-    /// wrapped cause has become its text.
+    /// Returns a copy of the error if the plugin itself caused it and would fail in the same way again. In the copy the cause
+    /// of [`Unfit`](Self::Unfit) and [`Failed`](Self::Failed) has become its text.
     #[must_use]
     pub fn lasting(&self) -> Option<Self> {
         match self {

@@ -147,7 +147,7 @@ impl Output {
 fn setting<'a, T: Deserialize<'a>>(settings: &'a Settings, name: &str) -> Result<Option<T>, PluginError> {
     let found = settings.get(name).map(Json::parse).transpose();
     found.map_err(|error| {
-        let said = misfit(&error);
+        let said = expectation(&error);
         // Where it is in its own text tells nobody where it was set.
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _place)| said);
         PluginError::new(format!("failed to decode setting {name:?}: {said}"))
@@ -155,11 +155,11 @@ fn setting<'a, T: Deserialize<'a>>(settings: &'a Settings, name: &str) -> Result
 }
 
 fn unread(what: &str, error: &serde_json::Error) -> PluginError {
-    PluginError::new(format!("failed to decode {what}: {}", misfit(error)))
+    PluginError::new(format!("failed to decode {what}: {}", expectation(error)))
 }
 
 /// Says what was expected, and not what was there.
-pub(crate) fn misfit(error: &serde_json::Error) -> String {
+pub(crate) fn expectation(error: &serde_json::Error) -> String {
     let said = error.to_string();
     match said.rsplit_once(", expected ") {
         Some((_found, expected)) if error.is_data() => format!("expected {expected}"),
@@ -223,9 +223,9 @@ mod tests {
         let settings = Json::from_text(r#"{"a":"text","b":2}"#).fields("settings").expect("it is an object");
         let context = Context { settings: settings.clone(), ..Context::default() };
         let configuration = Configuration { settings, ..Configuration::default() };
-        let misfit = PluginError::new(r#"failed to decode setting "a": expected u8"#);
-        assert_eq!(configuration.setting::<u8>("a"), Err(misfit.clone()));
-        assert_eq!(context.setting::<u8>("a"), Err(misfit));
+        let wrong = PluginError::new(r#"failed to decode setting "a": expected u8"#);
+        assert_eq!(configuration.setting::<u8>("a"), Err(wrong.clone()));
+        assert_eq!(context.setting::<u8>("a"), Err(wrong));
         assert_eq!([configuration.setting("b"), context.setting("b")], [Ok(Some(2)), Ok(Some(2))]);
         assert_eq!(configuration.setting::<u8>("c"), Ok(None));
     }

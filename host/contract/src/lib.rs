@@ -46,7 +46,7 @@ pub use auth::{
     HandlerInfo, LoginEvent, LoginRequest, LoginResult, NoLoginResult,
 };
 pub use backend::{
-    Backend, Environment, HeldBy, Instances, Isolation, LaunchError, PluginSpec, RunAs, Stdin,
+    Backend, Environment, HeldBy, InstanceReuse, Isolation, LaunchError, PluginSpec, RunAs, Stdin,
 };
 pub use chain::chain;
 pub use descriptor::{Contact, Descriptor, Example, Link, Operation};

@@ -53,7 +53,7 @@ impl Instances {
     fn explain(&self, error: &wasmtime::Error, store: &Store<State>) -> CallError {
         let state = store.data();
         if let Some(hit) = error.downcast_ref::<LimitHit>() {
-            return hit.clone().into();
+            return (*hit).into();
         }
         if let Some(panic) = error.downcast_ref::<HostPanic>() {
             return CallError::Stopped(StopReason::Lost { reason: panic.to_string() });
@@ -63,7 +63,7 @@ impl Instances {
         // memory after that, its reason may have been another.
         let gave_up = trap.is_some() || exit.is_some_and(|exit| exit.0 != 0);
         let before = match state.refused_memory().filter(|_| gave_up) {
-            Some(Refused { hit, made_do: false }) => return hit.clone().into(),
+            Some(Refused { hit, made_do: false }) => return (*hit).into(),
             Some(Refused { hit: LimitHit { asked, allowed, .. }, made_do: true }) => {
                 format!("; before that it was refused memory: asked {asked:#}, allowed {allowed}")
             }

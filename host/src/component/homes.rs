@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::select_all;
-use portcullis_contract::{CallError, Instances as Reuse, LaunchError};
+use portcullis_contract::{CallError, InstanceReuse, LaunchError};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Component, InstancePre};
 
@@ -118,14 +118,14 @@ impl Homes {
     /// Maps a compiled component into the engine where its instances will live.
     pub(crate) fn load(
         engines: &Arc<Engines>,
-        reuse: Reuse,
+        reuse: InstanceReuse,
         compiled: Compilation,
         interface: &'static Interface,
     ) -> Result<Self, LoadError> {
         let pooled = match reuse {
-            Reuse::PerCall => compiled.class(),
+            InstanceReuse::PerCall => compiled.class(),
             // A slot that is never given back is no use to a pool.
-            Reuse::Single | Reuse::Pooled(_) => Class::Anywhere,
+            InstanceReuse::Single | InstanceReuse::Pooled(_) => Class::Anywhere,
         };
         let classes: &[Class] = match pooled {
             Class::Small => &[Class::Small, Class::Large, Class::Anywhere],

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portcullis_contract::{Call, CallError, Instances as Reuse, LimitHit, StopReason, chain};
+use portcullis_contract::{Call, CallError, InstanceReuse, LimitHit, StopReason, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
-use crate::component::Prepared;
+use crate::component::PrepareAhead;
 use crate::component::ahead::{Ahead, Signal, Whom};
 use crate::component::bindings::portcullis::plugin::types::{Configuration, PluginError};
 use crate::component::clock::Meter;
@@ -100,21 +100,23 @@ impl Instances {
         ground: Arc<Ground>,
         homes: Arc<Homes>,
         configure: Function,
-        reuse: Reuse,
-        prepared: Prepared,
+        reuse: InstanceReuse,
+        prepared: PrepareAhead,
     ) -> Self {
         let most = match reuse {
-            Reuse::PerCall => u32::MAX,
-            Reuse::Single => 1,
-            Reuse::Pooled(n) => n.into(),
+            InstanceReuse::PerCall => u32::MAX,
+            InstanceReuse::Single => 1,
+            InstanceReuse::Pooled(n) => n.into(),
         };
         let at_once = ground.limits.concurrency.min(most).max(1);
         let supply = match reuse {
-            Reuse::PerCall if homes.first.kit.class == Class::Large || prepared == Prepared::Always => {
+            InstanceReuse::PerCall
+                if homes.first.kit.class == Class::Large || prepared == PrepareAhead::Always =>
+            {
                 Supply::Ahead(Ahead::new(homes.first.kit.class))
             }
-            Reuse::PerCall => Supply::Fresh,
-            Reuse::Single | Reuse::Pooled(_) => Supply::Kept(Mutex::default()),
+            InstanceReuse::PerCall => Supply::Fresh,
+            InstanceReuse::Single | InstanceReuse::Pooled(_) => Supply::Kept(Mutex::default()),
         };
         let turns = Semaphore::new(usize::try_from(at_once).unwrap_or(usize::MAX));
         Self { ground, homes, configure, turns, at_once, configurations: RwLock::default(), supply }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_contract::{Digest, Instances as Reuse, Kind, LaunchError};
+use portcullis_contract::{Digest, InstanceReuse, Kind, LaunchError};
 
 use crate::blocking::blocking;
 use crate::component::cache::Compiled;
@@ -84,6 +84,6 @@ fn take(engines: &Arc<Engines>, compiled: Compiled, kind: Kind) -> Result<(Vec<u
     let image = compiled.read().map_err(|error| LoadError::Stale(error.into()))?;
     let class = compiled.class.encode();
     // What does not load here would not load there.
-    Homes::load(engines, Reuse::Single, Compilation::File(compiled), interface(kind))?;
+    Homes::load(engines, InstanceReuse::Single, Compilation::File(compiled), interface(kind))?;
     Ok((image, class))
 }

@@ -8,10 +8,10 @@ use portcullis_contract::{
 };
 
 use super::Rooms;
+use super::description::Description;
 use super::descriptors::Descriptors;
 use super::discover::Candidate;
 use super::find::{Describe, FindError, Purpose};
-use super::told::Told;
 use super::wrapped::{Examined, Origin, Wrapped};
 use crate::blocking::blocking;
 use crate::supervise::{AuthHandlerKind, ProviderKind};
@@ -71,7 +71,7 @@ impl Rooms {
     }
 
     /// Returns what is kept of the plugin in a file of that digest.
-    async fn kept(&self, digest: &Digest) -> Option<Told> {
+    async fn kept(&self, digest: &Digest) -> Option<Description> {
         let digest = *digest;
         self.notes(move |notes| notes.get(&digest)).await
     }
@@ -94,7 +94,7 @@ impl Rooms {
         known: &mut KnownDigest,
         asking: Asking,
         likely: Kind,
-    ) -> Result<Option<Told>, FindError> {
+    ) -> Result<Option<Description>, FindError> {
         match self.described_under(examined, &known.digest, asking, likely).await {
             // As at a start, the remembered digest was out of date, and this is tried once more. A file that is
             // replaced again is not asked: the permission to ask was for the file before.
@@ -114,7 +114,7 @@ impl Rooms {
         digest: &Digest,
         asking: Asking,
         likely: Kind,
-    ) -> Result<Option<Told>, FindError> {
+    ) -> Result<Option<Description>, FindError> {
         if let Some(kept) = self.kept(digest).await.filter(|_| asking != Asking::Anew) {
             return Ok(Some(kept));
         }
@@ -129,7 +129,7 @@ impl Rooms {
             return Ok(None);
         }
         let (file, digest) = (examined.file.clone(), *digest);
-        let asked = self.see_through(&examined.file.path, Purpose::Look, move |rooms, _| async move {
+        let asked = self.run_to_end(&examined.file.path, Purpose::Look, move |rooms, _| async move {
             rooms.ask_once(&file, &digest, asking, likely).await
         });
         asked.await.map(Some)
@@ -142,7 +142,7 @@ impl Rooms {
         digest: &Digest,
         asking: Asking,
         likely: Kind,
-    ) -> Result<Told, FindError> {
+    ) -> Result<Description, FindError> {
         if let Some(kept) = self.kept(digest).await.filter(|_| asking != Asking::Anew) {
             return Ok(kept);
         }
@@ -173,7 +173,7 @@ impl Rooms {
     }
 
     /// Starts a plugin as one of a kind, with nothing granted, to ask it what it offers.
-    async fn ask(&self, file: &Candidate, digest: &Digest, kind: Kind) -> Result<Told, LaunchError> {
+    async fn ask(&self, file: &Candidate, digest: &Digest, kind: Kind) -> Result<Description, LaunchError> {
         let mut spec = PluginSpec::new(file.name.clone(), &file.path);
         spec.digest = Some(*digest);
         let settings = (self.setup.policy)(digest);
@@ -183,13 +183,13 @@ impl Rooms {
         match kind {
             Kind::Provider => {
                 let plugin = self.launch::<ProviderKind>(file, spec).await?;
-                let told = Told::of_providers(&plugin);
+                let told = Description::of_providers(&plugin);
                 plugin.shutdown(grace).await;
                 Ok(told)
             }
             Kind::AuthHandler => {
                 let plugin = self.launch::<AuthHandlerKind>(file, spec).await?;
-                let told = Told::AuthHandlers(plugin.handlers().to_vec());
+                let told = Description::AuthHandlers(plugin.handlers().to_vec());
                 plugin.shutdown(grace).await;
                 Ok(told)
             }
@@ -198,7 +198,7 @@ impl Rooms {
 
     /// Keeps what a plugin said of itself, if all of it could be read. It may differ from before under the same digest:
     /// that of a script tells nothing of what it starts.
-    pub(super) async fn keep(&self, digest: &Digest, told: &Told) {
+    pub(super) async fn keep(&self, digest: &Digest, told: &Description) {
         let (digest, told) = (*digest, told.clone());
         let keep = move |notes: &Descriptors| {
             if notes.get(&digest).as_ref() != Some(&told) {

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 mod kept;
 mod memory;
 
-use super::told::Told;
+use super::description::Description;
 use crate::lock::lock;
 use crate::{leftovers, regular};
 use kept::{Kept, KeptFile, Looks, VERSION};
@@ -73,12 +73,12 @@ impl Descriptors {
     }
 
     /// Returns what the plugin in a file of that digest said of itself.
-    pub(super) fn get(&self, digest: &Digest) -> Option<Told> {
+    pub(super) fn get(&self, digest: &Digest) -> Option<Description> {
         self.read::<Kept>(&description_name(digest))?.into_told()
     }
 
     /// Keeps what the plugin in a file of that digest said of itself, if all of it could be read.
-    pub(super) fn put(&self, digest: &Digest, told: &Told) {
+    pub(super) fn put(&self, digest: &Digest, told: &Description) {
         if let Some(kept) = Kept::of(told) {
             self.write(&description_name(digest), &kept);
         }
@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn described() -> Told {
+    fn described() -> Description {
         let text = |t: &str| t.to_owned();
         let example = Example { name: text("e"), description: text("ed"), yaml: text("a: 1\n") };
         let operation = Operation {
@@ -282,11 +282,11 @@ mod tests {
             deprecated: true,
             beta: true,
         };
-        Told::Providers(vec![(ProviderName::new("advertised"), Ok(descriptor))])
+        Description::Providers(vec![(ProviderName::new("advertised"), Ok(descriptor))])
     }
 
-    fn described_handlers() -> Told {
-        Told::AuthHandlers(vec![HandlerInfo {
+    fn described_handlers() -> Description {
+        Description::AuthHandlers(vec![HandlerInfo {
             name: HandlerName::new("door"),
             display_name: "Door".to_owned(),
             flows: vec![Flow::DEVICE_CODE, Flow::new("secret_knock")],

@@ -107,12 +107,14 @@ pub fn candidates(dirs: &[PathBuf]) -> Result<Found, DiscoverError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::debug!(path = %path.display(), %error, "file passed over");
             }
-            Err(error) => {
-                found.unusable.push(UnusableFile { path, reason: format!("cannot be read: {error}") })
-            }
+            Err(error) => found.unusable.push(UnusableFile { path, reason: unreadable(&error) }),
         }
     }
     Ok(found)
+}
+
+fn unreadable(error: &io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 /// Examines one file that was named.
@@ -134,7 +136,7 @@ pub fn examine(path: &Path) -> Result<Candidate, UnusableFile> {
         Ok(Form::Unusable(reason)) => return unusable(&reason),
         Ok(Form::Blank) => return unusable(BLANK),
         Ok(Form::Other) => return unusable("neither a component nor a program; name a plugin's file"),
-        Err(error) => return unusable(&error.to_string()),
+        Err(error) => return unusable(&unreadable(&error)),
     };
     Ok(Candidate::new(path.to_owned(), backend))
 }

@@ -18,11 +18,11 @@ use portcullis_contract::{
 use thiserror::Error;
 
 use super::inputs::{self, ResolveError};
-use super::registry::Registered;
+use super::registry::RegisteredProvider;
 use super::schema::JudgeError;
 use super::sentences::quote;
 use super::text;
-use super::{InputCheck, Run, RunError, Sink};
+use super::{InputCheck, OutputSink, Run, RunError};
 use crate::blocking::blocking;
 
 /// The capabilities that may change something, most general first. The last two are of upstream's later hosts.
@@ -137,7 +137,7 @@ impl From<JudgeError> for ExecuteError {
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct ReadyRequest {
     /// What is sent.
     pub(super) request: Execute,
     /// The capability in which it is sent.
@@ -149,7 +149,7 @@ pub(super) struct Prepared {
 /// # Errors
 ///
 /// What does not fit.
-pub(super) async fn prepare(provider: &Arc<Registered>, run: Run) -> Result<Prepared, RunError> {
+pub(super) async fn prepare(provider: &Arc<RegisteredProvider>, run: Run) -> Result<ReadyRequest, RunError> {
     // The input may take values from the context.
     let parts = [&run.input, &run.context.context];
     let length = parts.into_iter().flatten().map(|part| part.as_str().len()).sum();
@@ -161,7 +161,7 @@ pub(super) async fn prepare(provider: &Arc<Registered>, run: Run) -> Result<Prep
     blocking(move || prepare_now(&provider, run)).await
 }
 
-fn prepare_now(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
+fn prepare_now(provider: &RegisteredProvider, run: Run) -> Result<ReadyRequest, RunError> {
     let Run { input, capability, mut context, input_check, .. } = run;
     let is_checked = input_check == InputCheck::Full;
     let input = match input {
@@ -191,11 +191,11 @@ fn prepare_now(provider: &Registered, run: Run) -> Result<Prepared, RunError> {
     context.output_directory = context.output_directory.filter(|_| capability == Capability::ACTION);
     context.mode = Some(capability.clone());
     let request = Execute { provider: provider.advertised.clone(), input, context };
-    Ok(Prepared { request, capability })
+    Ok(ReadyRequest { request, capability })
 }
 
 /// Says why an input is no object. What is in a secret field is not told by its keys either.
-fn unreadable(provider: &Registered, error: &text::TextError) -> RunError {
+fn unreadable(provider: &RegisteredProvider, error: &text::TextError) -> RunError {
     let name = provider.name();
     let is_secretive = !provider.descriptor.sensitive_fields.is_empty();
     RunError::Request(match error {
@@ -208,7 +208,7 @@ fn unreadable(provider: &Registered, error: &text::TextError) -> RunError {
 
 /// Returns an input with its values resolved and coerced, if it may be sent in that capability and fits the schema.
 fn check(
-    provider: &Registered,
+    provider: &RegisteredProvider,
     capability: &Capability,
     input: &Json,
     given: &text::Members<'_>,
@@ -226,7 +226,7 @@ fn check(
 /// Chooses the capability: the one that was asked for; else, for an operation that changes something, one
 /// that allows it; else the provider's first.
 fn choose(
-    provider: &Registered,
+    provider: &RegisteredProvider,
     asked: Option<&str>,
     operation: Option<&str>,
 ) -> Result<Capability, RunError> {
@@ -260,7 +260,11 @@ fn choose(
 
 /// Refuses an operation that changes something, unless it is called in a capability that allows it
 /// (contract spec 6.5).
-fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) -> Result<(), ExecuteError> {
+fn protect(
+    provider: &RegisteredProvider,
+    mode: &Capability,
+    operation: Option<&str>,
+) -> Result<(), ExecuteError> {
     match operation.filter(|o| !WRITING.contains(mode) && provider.writes(o)) {
         Some(operation) => Err(ExecuteError::Write { operation: operation.to_owned(), mode: mode.clone() }),
         None => Ok(()),
@@ -273,16 +277,23 @@ fn protect(provider: &Registered, mode: &Capability, operation: Option<&str>) ->
 ///
 /// What the call said.
 pub(super) async fn call(
-    provider: &Registered,
+    provider: &RegisteredProvider,
     call: &Call,
     request: Execute,
-    sink: Option<&mut dyn Sink>,
+    sink: Option<&mut dyn OutputSink>,
 ) -> Result<(Output, Duration), ExecuteError> {
     let begun = Instant::now();
     let answer = match sink {
         Some(sink) if provider.may_stream() => match streamed(provider, call, request.clone(), sink).await {
-            Err(CallError::Unimplemented) => provider.plugin.execute(call, request).await,
-            answer => answer,
+            Err(BrokenOff { error: CallError::Unimplemented, has_begun }) => {
+                let answer = provider.plugin.execute(call, request).await;
+                // One that declines this request, and not to stream, declines it again.
+                if !has_begun && is_the_authors(&answer) {
+                    provider.does_not_stream();
+                }
+                answer
+            }
+            answer => answer.map_err(|broken| broken.error),
         },
         _ => provider.plugin.execute(call, request).await,
     };
@@ -295,34 +306,49 @@ pub(super) async fn call(
     Ok((output, took))
 }
 
-/// Calls a provider and shows what it streams. One that does not know the call is not asked to stream again; one that
-/// says so after a first chunk does know it, and has failed in another way (contract item 97).
+/// Returns whether the plugin's author answers, with success or not.
+fn is_the_authors(answer: &Result<Output, CallError>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(CallError::Refused(refusal)) => !refusal.by_library,
+        Err(_) => false,
+    }
+}
+
+/// A stream that came to no end.
+struct BrokenOff {
+    error: CallError,
+    /// Whether something came before. Whoever declines to stream then knows the call, and has failed in another way
+    /// (contract item 97).
+    has_begun: bool,
+}
+
+/// Calls a provider and shows what it streams.
 async fn streamed(
-    provider: &Registered,
+    provider: &RegisteredProvider,
     call: &Call,
     request: Execute,
-    sink: &mut dyn Sink,
-) -> Result<Output, CallError> {
+    sink: &mut dyn OutputSink,
+) -> Result<Output, BrokenOff> {
     let mut chunks = provider.plugin.execute_stream(call, request);
     let mut result = None;
-    let mut streams = false;
+    let mut has_begun = false;
     while let Some(chunk) = chunks.next().await {
-        if !streams && matches!(chunk, Err(CallError::Unimplemented)) {
-            provider.does_not_stream();
-        }
-        streams = true;
-        match chunk? {
+        let chunk = chunk.map_err(|error| BrokenOff { error, has_begun })?;
+        has_begun = true;
+        match chunk {
             Chunk::Stdout(bytes) => sink.stdout(bytes).await,
             Chunk::Stderr(bytes) => sink.stderr(bytes).await,
             Chunk::Result(output) => result = Some(output),
         }
     }
-    result.ok_or_else(|| CallError::contract("it ended its stream without a result"))
+    let without = || CallError::contract("it ended its stream without a result");
+    result.ok_or_else(|| BrokenOff { error: without(), has_begun })
 }
 
 /// Logs a plugin's remarks on a success or a refusal. Remarks of a plugin with sensitive inputs may quote them, so only
 /// their number is logged.
-fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
+fn log_remarks(provider: &RegisteredProvider, answer: &Result<Output, CallError>) {
     let name = provider.name();
     let remarks: Vec<_> = match answer {
         Ok(output) => output.diagnostics.iter().collect(),
@@ -343,7 +369,7 @@ fn log_remarks(provider: &Registered, answer: &Result<Output, CallError>) {
     }
 }
 
-impl Registered {
+impl RegisteredProvider {
     /// Says in words what a request would do: in the plugin's words, or in upstream's general ones if the plugin
     /// has none or fails.
     pub async fn what_if(&self, call: &Call, input: Json) -> String {

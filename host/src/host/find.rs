@@ -22,11 +22,11 @@ use std::sync::Arc;
 
 use portcullis_contract::{BackendName, HandlerName, Kind, chain};
 
+use super::description::Description;
 use super::discover::{self, Candidate, DiscoverError};
 use super::handlers::RegisteredHandler;
-use super::registry::Registered;
+use super::registry::RegisteredProvider;
 use super::started::Started;
-use super::told::Told;
 use super::wrapped::Examined;
 use super::{Host, Rooms, WantedBy};
 use crate::blocking::blocking;
@@ -90,7 +90,11 @@ impl Host {
     /// # Errors
     ///
     /// Why it was not found or cannot be used.
-    pub async fn find(&self, wanted: &Wanted, describe: Describe) -> Result<Arc<Registered>, FindError> {
+    pub async fn find(
+        &self,
+        wanted: &Wanted,
+        describe: Describe,
+    ) -> Result<Arc<RegisteredProvider>, FindError> {
         self.rooms.find(wanted, describe).await
     }
 
@@ -123,12 +127,13 @@ impl Host {
     /// # Errors
     ///
     /// [`FindError::Discover`], when a directory cannot be read.
-    pub async fn start_everything(&self) -> Result<Vec<Arc<Registered>>, FindError> {
+    pub async fn start_everything(&self) -> Result<Vec<Arc<RegisteredProvider>>, FindError> {
         let rooms = &self.rooms;
         let mut all = Vec::new();
         for started in rooms.start_all(Kind::Provider).await? {
-            let registered =
-                |p: &Arc<Registered>| rooms.registry.get(p.name()).is_some_and(|r| Arc::ptr_eq(&r, p));
+            let registered = |p: &Arc<RegisteredProvider>| {
+                rooms.registry.get(p.name()).is_some_and(|r| Arc::ptr_eq(&r, p))
+            };
             all.extend(started.into_providers().into_iter().filter(registered));
         }
         Ok(all)
@@ -157,7 +162,7 @@ impl Rooms {
         &self,
         wanted: &Wanted,
         describe: Describe,
-    ) -> Result<Arc<Registered>, FindError> {
+    ) -> Result<Arc<RegisteredProvider>, FindError> {
         match wanted {
             Wanted::Named(name) => {
                 if let Some(provider) = self.registry.get(name).filter(|found| found.plugin.is_running()) {
@@ -240,11 +245,11 @@ impl Rooms {
                 self.described(&mut examined, &mut known, asking, Kind::AuthHandler).await
             };
             match described.await {
-                Ok(Some(Told::AuthHandlers(infos))) => {
+                Ok(Some(Description::AuthHandlers(infos))) => {
                     let names = infos.into_iter().map(|info| info.name);
                     all.files.push((names.filter(|name| !name.as_str().is_empty()).collect(), examined.file));
                 }
-                Ok(Some(Told::Providers(_))) => {}
+                Ok(Some(Description::Providers(_))) => {}
                 Ok(None) => all.left_out.push(examined.file.path),
                 // As in a listing.
                 Err(FindError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => {}

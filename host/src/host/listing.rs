@@ -13,9 +13,9 @@ use portcullis_contract::{
 use thiserror::Error;
 
 use super::describe::Asking;
+use super::description::Description;
 use super::discover::{self, Candidate};
 use super::find::look_at;
-use super::told::Told;
 use super::wrapped::Examined;
 use super::{Describe, FindError, Host, PluginSettings, Rooms, Wanted, Wrapped, rules};
 
@@ -53,20 +53,20 @@ impl Listed {
     /// Why a part of it could not be read, or that it offers nothing that can be used.
     pub fn description(&self) -> Result<String, String> {
         let told = match &self.offers {
-            Offers::Known(offers) => {
+            Offers::Providers(offers) => {
                 let mut all = Vec::new();
                 for Offer { advertised, descriptor, .. } in offers {
                     let descriptor = descriptor.clone().map_err(|e| format!("provider {advertised}: {e}"))?;
                     all.push((advertised.clone(), Ok(descriptor)));
                 }
-                Told::Providers(all)
+                Description::Providers(all)
             }
             Offers::AuthHandlers(offers) => {
                 let whole = |offer: &HandlerOffer| match &offer.problem {
                     Some(problem) => Err(format!("auth handler {}: {problem}", offer.info.name)),
                     None => Ok(offer.info.clone()),
                 };
-                Told::AuthHandlers(offers.iter().map(whole).collect::<Result<_, _>>()?)
+                Description::AuthHandlers(offers.iter().map(whole).collect::<Result<_, _>>()?)
             }
             Offers::NotYetDescribed => return Err("nobody has asked it yet".to_owned()),
             Offers::Failed(error) => return Err(chain(error)),
@@ -79,7 +79,7 @@ impl Listed {
 #[derive(Debug)]
 pub enum Offers {
     /// These providers.
-    Known(Vec<Offer>),
+    Providers(Vec<Offer>),
     /// These auth handlers.
     AuthHandlers(Vec<HandlerOffer>),
     /// A native program that was never started, so that this is not known.
@@ -174,8 +174,8 @@ impl Rooms {
     async fn listed(&self, mut examined: Examined, asking: Asking) -> Result<Listed, FindError> {
         let mut known = self.digest(&examined.file).await?;
         let offers = match self.described(&mut examined, &mut known, asking, Kind::Provider).await {
-            Ok(Some(Told::Providers(all))) => Offers::Known(all.into_iter().map(offer).collect()),
-            Ok(Some(Told::AuthHandlers(all))) => {
+            Ok(Some(Description::Providers(all))) => Offers::Providers(all.into_iter().map(offer).collect()),
+            Ok(Some(Description::AuthHandlers(all))) => {
                 Offers::AuthHandlers(all.into_iter().map(handler_offer).collect())
             }
             Ok(None) => Offers::NotYetDescribed,
@@ -226,7 +226,7 @@ impl First {
             }
         };
         match &mut listed.offers {
-            Offers::Known(offers) => {
+            Offers::Providers(offers) => {
                 for offer in offers {
                     let Ok(descriptor) = &offer.descriptor else { continue };
                     offer.taken_by = taken_by(&mut self.providers, &descriptor.name);

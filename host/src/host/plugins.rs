@@ -49,7 +49,7 @@ impl Entry {
 impl Rooms {
     /// Does work on the plugin in a file, after other work of the same purpose, and to its end even if the caller is
     /// dropped.
-    pub(super) async fn see_through<T, Fut>(
+    pub(super) async fn run_to_end<T, Fut>(
         &self,
         file: &Path,
         purpose: Purpose,

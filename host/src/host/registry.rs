@@ -26,12 +26,12 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Names {
-    providers: BTreeMap<String, Arc<Registered>>,
+    providers: BTreeMap<String, Arc<RegisteredProvider>>,
     known: BTreeSet<String>,
 }
 
 /// A provider with a valid descriptor.
-pub struct Registered {
+pub struct RegisteredProvider {
     /// The name under which its plugin takes calls for it.
     pub advertised: ProviderName,
     /// Its descriptor.
@@ -70,7 +70,7 @@ pub enum RegisterError {
     },
 }
 
-impl Registered {
+impl RegisteredProvider {
     /// Checks the descriptor of one provider, without registering it.
     ///
     /// # Errors
@@ -111,9 +111,9 @@ impl Registered {
     }
 }
 
-impl fmt::Debug for Registered {
+impl fmt::Debug for RegisteredProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registered")
+        f.debug_struct("RegisteredProvider")
             .field("name", &self.descriptor.name)
             .field("version", &self.version)
             .field("plugin", &self.plugin.info().name)
@@ -127,7 +127,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`RegisterError::Taken`]; the provider that has the name keeps it, unless its plugin was shut down.
-    pub fn register(&self, provider: Arc<Registered>) -> Result<(), RegisterError> {
+    pub fn register(&self, provider: Arc<RegisteredProvider>) -> Result<(), RegisterError> {
         let mut names = lock(&self.names);
         let name = provider.descriptor.name.clone();
         if let Some(first) = names.providers.get(&name).filter(|first| first.plugin.is_running()) {
@@ -144,7 +144,7 @@ impl Registry {
 
     /// Returns the provider of a name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
+    pub fn get(&self, name: &str) -> Option<Arc<RegisteredProvider>> {
         lock(&self.names).providers.get(name).cloned()
     }
 
@@ -157,13 +157,13 @@ impl Registry {
 
     /// Returns all providers, by name.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<Registered>> {
+    pub fn all(&self) -> Vec<Arc<RegisteredProvider>> {
         lock(&self.names).providers.values().cloned().collect()
     }
 
     /// Returns the providers with a capability, by name.
     #[must_use]
-    pub fn with_capability(&self, capability: &Capability) -> Vec<Arc<Registered>> {
+    pub fn with_capability(&self, capability: &Capability) -> Vec<Arc<RegisteredProvider>> {
         let mut all = self.all();
         all.retain(|p| p.descriptor.capabilities.contains(capability));
         all
@@ -171,7 +171,7 @@ impl Registry {
 
     /// Returns the providers of a category, by name.
     #[must_use]
-    pub fn with_category(&self, category: &str) -> Vec<Arc<Registered>> {
+    pub fn with_category(&self, category: &str) -> Vec<Arc<RegisteredProvider>> {
         let mut all = self.all();
         all.retain(|p| p.descriptor.category == category);
         all
@@ -179,12 +179,12 @@ impl Registry {
 
     /// Removes the provider of a name, and returns it. Its plugin runs on and is not registered again; the
     /// next plugin that starts with the name takes it.
-    pub fn forget(&self, name: &str) -> Option<Arc<Registered>> {
+    pub fn forget(&self, name: &str) -> Option<Arc<RegisteredProvider>> {
         lock(&self.names).providers.remove(name)
     }
 
     /// Forgets everything, and returns all providers.
-    pub(super) fn take_all(&self) -> Vec<Arc<Registered>> {
+    pub(super) fn take_all(&self) -> Vec<Arc<RegisteredProvider>> {
         let names = std::mem::take(&mut *lock(&self.names));
         names.providers.into_values().collect()
     }
@@ -200,7 +200,7 @@ mod tests {
     use crate::fake::{FakeProvider, World, descriptor};
 
     /// Returns the provider of that name, which is of a category and can do these things.
-    fn provider(name: &str, category: &str, capabilities: &[Capability]) -> Arc<Registered> {
+    fn provider(name: &str, category: &str, capabilities: &[Capability]) -> Arc<RegisteredProvider> {
         let world = Arc::new(World::default());
         let schemas = capabilities.iter().map(|capability| (capability.clone(), Json::from_text("{}")));
         let descriptor = Descriptor {
@@ -219,7 +219,7 @@ mod tests {
         let names = vec![ProviderName::new(name)];
         let (descriptors, dead) = (vec![descriptor], AtomicBool::new(false));
         let plugin = FakeProvider { info, providers: names.clone(), descriptors, world, dead };
-        Arc::new(Registered::new(Arc::new(plugin), &names[0]).unwrap())
+        Arc::new(RegisteredProvider::new(Arc::new(plugin), &names[0]).unwrap())
     }
 
     /// Contract spec 6.1.
@@ -233,7 +233,8 @@ mod tests {
         ] {
             registry.register(provider(name, category, capabilities)).unwrap();
         }
-        let names = |found: Vec<Arc<Registered>>| -> String { found.iter().map(|p| p.name()).collect() };
+        let names =
+            |found: Vec<Arc<RegisteredProvider>>| -> String { found.iter().map(|p| p.name()).collect() };
         assert_eq!(names(registry.all()), "abc");
         assert_eq!(names(registry.with_category("files")), "ab");
         assert_eq!(names(registry.with_category("file")), "");

@@ -66,7 +66,7 @@ impl Ran {
 
 /// Takes the output of a provider while it runs.
 #[async_trait]
-pub trait Sink: Send {
+pub trait OutputSink: Send {
     /// Takes a piece of its standard output, cut anywhere.
     async fn stdout(&mut self, bytes: Bytes);
 
@@ -121,7 +121,7 @@ impl Host {
         wanted: &Wanted,
         describe: Describe,
         request: Run,
-        sink: Option<&mut dyn Sink>,
+        sink: Option<&mut dyn OutputSink>,
     ) -> Result<Ran, RunError> {
         // A limit that is too far off to compute never comes.
         let limited = request.timeout.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
@@ -146,7 +146,7 @@ impl Host {
         wanted: &Wanted,
         describe: Describe,
         request: Run,
-        sink: Option<&mut dyn Sink>,
+        sink: Option<&mut dyn OutputSink>,
     ) -> Result<Ran, RunError> {
         let provider = self.rooms.find(wanted, describe).await.map_err(RunError::Find)?;
         let dry_run = request.context.dry_run;

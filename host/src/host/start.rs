@@ -15,14 +15,14 @@ use portcullis_contract::{
 use tokio::time::Instant;
 use tracing::field::display;
 
+use super::description::Description;
 use super::discover::Candidate;
 use super::find::{FindError, Purpose};
 use super::handlers::{AuthRegistryError, RegisteredHandler};
 use super::identity::Identities;
 use super::plugins::Entry;
-use super::registry::Registered;
-use super::started::{Refused, Started, Up};
-use super::told::Told;
+use super::registry::RegisteredProvider;
+use super::started::{Refused, Started, Usable};
 use super::wrapped::Examined;
 use super::{Asker, PluginSettings, Rooms, WantedBy};
 use crate::lock::lock;
@@ -44,7 +44,7 @@ impl Rooms {
         }
         drop(entry);
         let whole = file.clone();
-        self.see_through(&file.path, Purpose::Run, move |rooms, entry| async move {
+        self.run_to_end(&file.path, Purpose::Run, move |rooms, entry| async move {
             rooms.bring_up(&entry, &whole, kind, wanted_by).await
         })
         .await
@@ -95,12 +95,12 @@ impl Rooms {
         match kind {
             Kind::Provider => {
                 let (digest, plugin) = self.launch_granted::<ProviderKind>(file, wanted_by).await?;
-                self.keep(&digest, &Told::of_providers(&plugin)).await;
+                self.keep(&digest, &Description::of_providers(&plugin)).await;
                 Ok(self.register_providers(file, plugin))
             }
             Kind::AuthHandler => {
                 let (digest, plugin) = self.launch_granted::<AuthHandlerKind>(file, wanted_by).await?;
-                self.keep(&digest, &Told::AuthHandlers(plugin.handlers().to_vec())).await;
+                self.keep(&digest, &Description::AuthHandlers(plugin.handlers().to_vec())).await;
                 Ok(take_handlers(file, plugin))
             }
         }
@@ -109,7 +109,7 @@ impl Rooms {
     fn register_providers(&self, file: &Candidate, plugin: Arc<Supervised<ProviderKind>>) -> Started {
         let (mut providers, mut refused, warnings) = (Vec::new(), Refused::default(), Warnings::default());
         for name in plugin.providers() {
-            match Registered::new(Arc::clone(&plugin) as _, name) {
+            match RegisteredProvider::new(Arc::clone(&plugin) as _, name) {
                 Ok(provider) => {
                     let provider = Arc::new(provider);
                     if let Err(error) = self.registry.register(Arc::clone(&provider))
@@ -129,19 +129,19 @@ impl Rooms {
                 }
             }
         }
-        Started { plugin, offers: Up::Providers(providers), refused }
+        Started { plugin, offers: Usable::Providers(providers), refused }
     }
 
     /// Configures what a plugin offers, unless that was done, and registers its auth handlers.
     async fn introduce(&self, started: &Started) {
         let introduction = self.introduction();
         match &started.offers {
-            Up::Providers(all) => {
+            Usable::Providers(all) => {
                 for provider in all {
                     self.configure(provider, &introduction).await;
                 }
             }
-            Up::AuthHandlers(all) => {
+            Usable::AuthHandlers(all) => {
                 for handler in all {
                     handler.configured.get_or_init(|| self.register_handler(handler, &introduction)).await;
                 }
@@ -150,9 +150,9 @@ impl Rooms {
     }
 
     /// Configures a provider that was found before that was done, once its plugin's start is over.
-    pub(super) async fn see_configured(&self, provider: &Arc<Registered>) -> Result<(), FindError> {
+    pub(super) async fn see_configured(&self, provider: &Arc<RegisteredProvider>) -> Result<(), FindError> {
         let whole = Arc::clone(provider);
-        self.see_through(&provider.plugin.info().path, Purpose::Run, move |rooms, _| async move {
+        self.run_to_end(&provider.plugin.info().path, Purpose::Run, move |rooms, _| async move {
             rooms.configure(&whole, &rooms.introduction()).await;
             Ok(())
         })
@@ -160,8 +160,8 @@ impl Rooms {
     }
 
     /// Configures a provider, unless that was done; waits for whoever is at it.
-    async fn configure(&self, provider: &Registered, introduction: &Introduction) {
-        let Registered { plugin, advertised, configured, .. } = provider;
+    async fn configure(&self, provider: &RegisteredProvider, introduction: &Introduction) {
+        let RegisteredProvider { plugin, advertised, configured, .. } = provider;
         let configure = || async {
             let told = self.configuration(plugin.info());
             let answer = introduction.in_time(plugin.configure(&introduction.call, advertised, &told)).await;
@@ -266,8 +266,8 @@ impl Rooms {
         {
             tracing::warn!(
                 plugin = %file.name, label,
-                "`environment` and `stdin` in the policy are for native plugins, and a component gets nothing by them: name \
-                 the variables that it may see in `env`"
+                "`environment` and `stdin` in the policy are for native plugins, and a component gets nothing by them (the \
+                 variables that it may see are named in `env`)"
             );
         }
     }
@@ -335,7 +335,7 @@ fn take_handlers(file: &Candidate, plugin: Arc<Supervised<AuthHandlerKind>>) -> 
             }
         }
     }
-    Started { plugin, offers: Up::AuthHandlers(handlers), refused }
+    Started { plugin, offers: Usable::AuthHandlers(handlers), refused }
 }
 
 /// A plugin on its way to being configured, with all that it offers, however much that is.

@@ -8,7 +8,7 @@ use portcullis_contract::{HandlerName, Kind, Plugin, PluginName};
 
 use super::find::FindError;
 use super::handlers::RegisteredHandler;
-use super::registry::Registered;
+use super::registry::RegisteredProvider;
 use crate::supervise::{PluginKind, Supervised};
 
 /// A plugin under supervision, whichever its kind.
@@ -28,7 +28,7 @@ impl<K: PluginKind> Watched for Supervised<K> {
 pub(super) struct Started {
     pub(super) plugin: Arc<dyn Watched>,
     /// What of it was found good.
-    pub(super) offers: Up,
+    pub(super) offers: Usable,
     /// Why the rest was not.
     pub(super) refused: Refused,
 }
@@ -66,24 +66,24 @@ impl fmt::Display for Refused {
 
 /// What a plugin offers that was found good.
 #[derive(Clone, Debug)]
-pub(super) enum Up {
-    Providers(Vec<Arc<Registered>>),
+pub(super) enum Usable {
+    Providers(Vec<Arc<RegisteredProvider>>),
     AuthHandlers(Vec<Arc<RegisteredHandler>>),
 }
 
 impl Started {
     pub(super) fn kind(&self) -> Kind {
         match self.offers {
-            Up::Providers(_) => Kind::Provider,
-            Up::AuthHandlers(_) => Kind::AuthHandler,
+            Usable::Providers(_) => Kind::Provider,
+            Usable::AuthHandlers(_) => Kind::AuthHandler,
         }
     }
 
     /// Returns whether all that it offers was configured.
     pub(super) fn is_introduced(&self) -> bool {
         match &self.offers {
-            Up::Providers(all) => all.iter().all(|provider| provider.configured.initialized()),
-            Up::AuthHandlers(all) => all.iter().all(|handler| handler.configured.initialized()),
+            Usable::Providers(all) => all.iter().all(|provider| provider.configured.initialized()),
+            Usable::AuthHandlers(all) => all.iter().all(|handler| handler.configured.initialized()),
         }
     }
 
@@ -95,39 +95,39 @@ impl Started {
     /// Returns whether it offers something under a name.
     pub(super) fn offers(&self, name: &str) -> bool {
         match &self.offers {
-            Up::Providers(all) => all.iter().any(|p| p.name() == name),
-            Up::AuthHandlers(all) => all.iter().any(|h| h.name().as_str() == name),
+            Usable::Providers(all) => all.iter().any(|p| p.name() == name),
+            Usable::AuthHandlers(all) => all.iter().any(|h| h.name().as_str() == name),
         }
     }
 
     /// Returns its provider of a name.
-    pub(super) fn provider(&self, name: &str) -> Option<Arc<Registered>> {
-        let Up::Providers(all) = &self.offers else { return None };
+    pub(super) fn provider(&self, name: &str) -> Option<Arc<RegisteredProvider>> {
+        let Usable::Providers(all) = &self.offers else { return None };
         all.iter().find(|p| p.name() == name).cloned()
     }
 
     /// Returns its auth handler of a name.
     pub(super) fn handler(&self, name: &HandlerName) -> Option<Arc<RegisteredHandler>> {
-        let Up::AuthHandlers(all) = &self.offers else { return None };
+        let Usable::AuthHandlers(all) = &self.offers else { return None };
         all.iter().find(|h| h.name() == name).cloned()
     }
 
-    pub(super) fn into_providers(self) -> Vec<Arc<Registered>> {
+    pub(super) fn into_providers(self) -> Vec<Arc<RegisteredProvider>> {
         match self.offers {
-            Up::Providers(all) => all,
-            Up::AuthHandlers(_) => Vec::new(),
+            Usable::Providers(all) => all,
+            Usable::AuthHandlers(_) => Vec::new(),
         }
     }
 
     pub(super) fn into_handlers(self) -> Vec<Arc<RegisteredHandler>> {
         match self.offers {
-            Up::Providers(_) => Vec::new(),
-            Up::AuthHandlers(all) => all,
+            Usable::Providers(_) => Vec::new(),
+            Usable::AuthHandlers(all) => all,
         }
     }
 
     /// Returns the provider that is meant: the only one, or the one of a name.
-    pub(super) fn choose_provider(self, name: Option<&str>) -> Result<Arc<Registered>, FindError> {
+    pub(super) fn choose_provider(self, name: Option<&str>) -> Result<Arc<RegisteredProvider>, FindError> {
         let (plugin, refused) = (self.plugin.info().name.clone(), self.refused.to_string());
         choose(plugin, refused, &self.into_providers(), name)
     }
@@ -150,7 +150,7 @@ trait Offered {
     }
 }
 
-impl Offered for Registered {
+impl Offered for RegisteredProvider {
     const KIND: Kind = Kind::Provider;
 
     fn name(&self) -> &str {

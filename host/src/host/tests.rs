@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use portcullis_contract::{
-    Access, Backend, BackendName, Digest, FsGrant, Grants, HostError, Instances, Json, Kind, Limits,
+    Access, Backend, BackendName, Digest, FsGrant, Grants, HostError, InstanceReuse, Json, Kind, Limits,
     PluginName, PluginSpec, SecretGrant, chain,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::told::Told;
+use super::description::Description;
 use super::*;
 use crate::fake::{Answer, FakeBackend, Log, World};
 use crate::policy::Policy;
@@ -90,7 +90,7 @@ fn offers(listing: &Listing) -> Vec<String> {
                 let problem = o.problem.as_deref().map(|p| format!(" {p}")).unwrap_or_default();
                 format!("{name}: auth {}{taken}{problem}", o.info.name)
             })),
-            Offers::Known(offers) => all.extend(offers.iter().map(|o| {
+            Offers::Providers(offers) => all.extend(offers.iter().map(|o| {
                 let taken = if o.taken_by.is_some() { " taken" } else { "" };
                 match &o.descriptor {
                     Ok(descriptor) => format!("{name}: {}{taken}", descriptor.name),

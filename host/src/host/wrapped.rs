@@ -13,8 +13,8 @@ use portcullis_contract::{BackendName, chain};
 use tokio::sync::OnceCell;
 
 use super::Rooms;
+use super::description::Description;
 use super::discover::Candidate;
-use super::told::Told;
 use crate::blocking::blocking;
 use crate::regular;
 
@@ -51,8 +51,8 @@ impl fmt::Debug for Wrapped {
 
 impl Wrapped {
     /// Returns what the plugin says of itself, if that is in a form that is read here.
-    pub(super) fn told(&self) -> Option<Told> {
-        Told::from_text(&self.manifest.description)
+    pub(super) fn told(&self) -> Option<Description> {
+        Description::from_text(&self.manifest.description)
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use portcullis_contract::{
-    Access, BackendName, Environment, FsGrant, IdentityGrant, Instances, Isolation, Kind, Stdin,
+    Access, BackendName, Environment, FsGrant, IdentityGrant, InstanceReuse, Isolation, Kind, Stdin,
 };
 
 use super::*;
@@ -120,13 +120,13 @@ fn how_a_plugin_is_run_stands_in_the_same_table() {
         "instances = \"pooled:16\"\nisolation = \"sandbox\"\nenvironment = \"inherit\"\nstdin = \"inherit\"",
     );
     let expected = RunAs {
-        instances: Instances::Pooled(16),
+        instances: InstanceReuse::Pooled(16),
         isolation: Isolation::Sandbox,
         environment: Environment::Inherit,
         stdin: Stdin::Inherit,
     };
     assert_eq!(found.run_as, expected);
-    assert_eq!(plugin("instances = \"single\"").run_as.instances, Instances::Single);
+    assert_eq!(plugin("instances = \"single\"").run_as.instances, InstanceReuse::Single);
     assert_eq!(plugin("environment = \"usual\"\nstdin = \"null\"").run_as, RunAs::default());
 
     for bad in ["pooled", "pooled:", "pooled:0", "pooled:65536", "pooled:+1", "pooled: 1", "Single", ""] {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use portcullis_contract::{Instances, NamePattern};
+use portcullis_contract::{InstanceReuse, NamePattern};
 use serde_json::Number;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -38,14 +38,14 @@ impl Found {
     }
 }
 
-pub(super) fn instances(value: &Value<'_>) -> Result<Instances, Found> {
+pub(super) fn instances(value: &Value<'_>) -> Result<InstanceReuse, Found> {
     let written = text(value)?;
     let number = written.strip_prefix("pooled:");
     let pooled = number.filter(|n| n.bytes().all(|b| b.is_ascii_digit())).and_then(|n| n.parse().ok());
     match (written, pooled) {
-        ("per-call", _) => Ok(Instances::PerCall),
-        ("single", _) => Ok(Instances::Single),
-        (_, Some(number)) if number > 0 => Ok(Instances::Pooled(number)),
+        ("per-call", _) => Ok(InstanceReuse::PerCall),
+        ("single", _) => Ok(InstanceReuse::Single),
+        (_, Some(number)) if number > 0 => Ok(InstanceReuse::Pooled(number)),
         _ => Err(Found::new(
             value.span(),
             format!(

@@ -235,7 +235,7 @@ impl AuthHandler for ProcessAuth {
     async fn activate_server_mode(&self, call: &Call, settings: Json) -> Result<(), CallError> {
         let request = proto::ActivateServerModeRequest { settings: settings.into_string().into() };
         self.channel
-            .optional(call)
+            .pending(call)
             .ask(request, async |mut client, request| client.activate_server_mode(request).await)
             .await
     }

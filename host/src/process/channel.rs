@@ -157,7 +157,7 @@ pub(super) struct Pending<C> {
 }
 
 /// What it means that a plugin's author declines a call in words of their own, with the code for a call that is not
-/// there. The fallbacks of upstream go by the code alone (contract spec 4.7).
+/// there. The fallbacks of upstream, and ours for later calls, go by the code alone (contract spec 4.7).
 #[derive(Clone, Copy, Debug)]
 enum Declining {
     /// The call fails, in those words.

@@ -292,7 +292,7 @@ mod tests {
         let path = dir.path().join("file");
         let found = |path: &Path| match open(path) {
             Ok(_) => "fit".to_owned(),
-            Err(LaunchError::Unfit(misfit)) => misfit.to_string(),
+            Err(LaunchError::Unfit(why)) => why.to_string(),
             Err(error) => error.to_string(),
         };
         assert_eq!(found(&path), format!("cannot read {}", path.display()));

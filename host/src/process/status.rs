@@ -7,7 +7,7 @@ use std::error::Error;
 
 use portcullis_contract::proto::{FAILURE, read_failure};
 use portcullis_contract::{Amount, CallError};
-use portcullis_goplugin::is_unknown_call;
+use portcullis_goplugin::{is_cut_off, is_unknown_call};
 use tonic::{Code, Status};
 
 /// What a status means to the contract.
@@ -34,6 +34,9 @@ impl Meaning {
         if let Some((asked, allowed)) = sizes(status) {
             return Self::TooLarge { asked, allowed };
         }
+        if is_cut_off(status) {
+            return Self::Garbled;
+        }
         // Only a status that was made on this side, of an error, has a source.
         let made_here = status.source().is_some();
         match status.code() {
@@ -52,24 +55,33 @@ impl Meaning {
 /// Returns whether the library of a plugin says this by itself of a call that its author left out: in Go, in Rust, in
 /// Python, and in C#. Of any other, the words are taken for the author's.
 fn is_of_a_stub(words: &str) -> bool {
-    let begins = ["unknown service ", "unknown method "].iter().any(|beginning| words.starts_with(beginning));
+    const BEGINNINGS: [&str; 3] = ["unknown service ", "unknown method ", "malformed method name: "];
+    const WHOLE: [&str; 5] = [
+        "",
+        "Method not implemented!",
+        "Method not found!",
+        "Method is unimplemented.",
+        "Service is unimplemented.",
+    ];
     let is_gos = words.starts_with("method ") && words.ends_with(" not implemented");
-    begins || is_gos || matches!(words, "" | "Method not implemented!" | "Method is unimplemented.")
+    is_gos || WHOLE.contains(&words) || BEGINNINGS.iter().any(|beginning| words.starts_with(beginning))
 }
 
-/// Returns whether the library of gRPC says this, on either side, of bytes that are no message. Authors use the code for
-/// whatever went wrong inside, so that it says nothing by itself.
+/// Returns whether the library of gRPC says this, on either side, of what is no message or no answer. Authors use the code
+/// for whatever went wrong inside, so that it says nothing by itself.
 fn is_of_a_library(words: &str) -> bool {
-    const BEGINNINGS: [&str; 7] = [
+    const BEGINNINGS: [&str; 9] = [
         "failed to decode Protobuf message",
         "protocol error: ",
         "Error decompressing: ",
+        "Missing request message",
         "Missing response message",
         "Unexpected EOF decoding stream",
         "grpc: ",
         "grpc-status header missing",
+        "Exception deserializing request!",
     ];
-    words == "unexpected EOF" || BEGINNINGS.iter().any(|beginning| words.starts_with(beginning))
+    BEGINNINGS.iter().any(|beginning| words.starts_with(beginning))
 }
 
 /// Says what was seen of a connection: the innermost cause, for the outer ones say no more than "transport error".
@@ -138,20 +150,46 @@ mod tests {
         check(Status::unimplemented(""), Meaning::Unimplemented);
         check(Status::unknown("GetProviders: no"), Meaning::Refused);
         check(Status::unavailable("later"), Meaning::Refused);
-        check(Status::internal("failed to decode Protobuf message: invalid wire type"), Meaning::Garbled);
-        check(Status::internal("grpc: error while marshaling: string field is no text"), Meaning::Garbled);
-        check(Status::internal("unexpected EOF"), Meaning::Garbled);
+        check(Status::internal("unexpected EOF"), Meaning::Refused);
         check(Status::internal("database down"), Meaning::Refused);
         check(Status::deadline_exceeded("late"), Meaning::Late);
         check(made_here(Code::Unknown, std::io::Error::other("reset")), Meaning::Broken);
-        check(Status::unimplemented("unknown service plugin.PluginService"), Meaning::Unimplemented);
-        check(Status::unimplemented("method StopProvider not implemented"), Meaning::Unimplemented);
         check(Status::unimplemented("not on a Sunday"), Meaning::Declined);
         let compressed = "Content is compressed with `gzip` which isn't supported";
         check(Status::unimplemented(compressed), Meaning::Garbled);
         check(made_here(Code::Unimplemented, std::io::Error::other("reset")), Meaning::Broken);
         check(made_here(Code::Cancelled, tonic::TimeoutExpired(())), Meaning::Late);
         check(Status::cancelled("the author's own"), Meaning::Refused);
+    }
+
+    /// The texts of the libraries as they are today.
+    #[test]
+    fn what_a_library_says_by_itself_is_told_from_its_authors_words() {
+        for words in [
+            "unknown service plugin.PluginService",
+            "unknown method StopProvider for service plugin.PluginService",
+            "malformed method name: \"/x\"",
+            "method StopProvider not implemented",
+            "Method not implemented!",
+            "Method not found!",
+            "Method is unimplemented.",
+            "Service is unimplemented.",
+        ] {
+            check(Status::unimplemented(words), Meaning::Unimplemented);
+        }
+        for words in [
+            "failed to decode Protobuf message: invalid wire type",
+            "protocol error: received message with invalid compression flag: 7",
+            "Error decompressing: corrupt deflate stream",
+            "Missing request message.",
+            "Missing response message.",
+            "Unexpected EOF decoding stream.",
+            "grpc: error while marshaling: string field contains invalid UTF-8",
+            "grpc-status header missing, mapped from HTTP status code 400",
+            "Exception deserializing request!",
+        ] {
+            check(Status::internal(words), Meaning::Garbled);
+        }
     }
 
     #[test]

@@ -11,12 +11,12 @@ use tracing::Instrument as _;
 
 use super::call_log::CallLog;
 use super::clocks::{Clocks, Waiting, too_many};
-use super::restarts::Up;
+use super::restarts::Launched;
 use super::{Life, PluginKind, Shared};
 
 /// A plugin at the moment of a call, and the turn that the call has.
 struct Turn<K: PluginKind> {
-    up: Up<K>,
+    up: Launched<K>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -110,7 +110,7 @@ impl<K: PluginKind> Shared<K> {
         clocks: Clocks,
         make: impl FnOnce(&K::Plugin, &Call) -> BoxStream<'static, Result<T, CallError>> + Send,
     ) -> Result<Streaming<T>, CallError> {
-        let Turn { up: Up { plugin, launch }, _permit } = self.turn(clocks).await?;
+        let Turn { up: Launched { plugin, launch }, _permit } = self.turn(clocks).await?;
         Ok(Streaming { pieces: make(&plugin, &clocks.call()), launch, _permit })
     }
 

@@ -67,11 +67,7 @@ impl Clocks {
         match (self.end_of_wall(), self.wall, self.caller) {
             (Some(end), Some(wall), caller) if caller.is_none_or(|caller| end < caller) => match waiting {
                 Waiting::ForTurn => too_many(limits),
-                Waiting::ForAnswer => CallError::Limit(LimitHit {
-                    which: LimitName::Wall,
-                    asked: Amount::Unknown,
-                    allowed: Amount::Time(wall),
-                }),
+                Waiting::ForAnswer => LimitHit::wall(wall).into(),
             },
             (.., caller) => {
                 let limit = caller.unwrap_or(self.begun).saturating_duration_since(self.begun);

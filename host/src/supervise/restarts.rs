@@ -110,7 +110,7 @@ fn not_again(why: &str) -> StopReason {
 }
 
 /// A plugin that is up, and which launch it came of.
-pub(super) struct Up<K: PluginKind> {
+pub(super) struct Launched<K: PluginKind> {
     pub(super) plugin: Arc<K::Plugin>,
     pub(super) launch: u64,
 }
@@ -121,7 +121,7 @@ impl<K: PluginKind> Shared<K> {
     }
 
     /// Returns the plugin, started again if it is down.
-    pub(super) async fn plugin(self: &Arc<Self>) -> Result<Up<K>, CallError> {
+    pub(super) async fn plugin(self: &Arc<Self>) -> Result<Launched<K>, CallError> {
         loop {
             if let Some(running) = self.running().await? {
                 return Ok(running);
@@ -167,7 +167,7 @@ impl<K: PluginKind> Shared<K> {
 
     /// Returns the plugin, unless it is down. One that died between two calls is noticed here, so that it costs a
     /// restart and no call.
-    async fn running(&self) -> Result<Option<Up<K>>, CallError> {
+    async fn running(&self) -> Result<Option<Launched<K>>, CallError> {
         let launch = self.state().launch;
         self.end(launch, &StopReason::Lost { reason: "it ended between two calls".to_owned() }).await;
         if *self.life.borrow() != Life::Up {
@@ -175,7 +175,7 @@ impl<K: PluginKind> Shared<K> {
         }
         let state = self.state();
         if let Some(running) = &state.running {
-            return Ok(Some(Up { plugin: Arc::clone(running), launch: state.launch }));
+            return Ok(Some(Launched { plugin: Arc::clone(running), launch: state.launch }));
         }
         match state.quarantine() {
             Some(reason) => Err(CallError::Stopped(StopReason::Lost { reason })),

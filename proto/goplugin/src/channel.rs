@@ -1,7 +1,8 @@
 //! The channel that calls go through, and the codes of its failures.
 //!
 //! tonic reports a lost connection as `Unknown`. Every peer of go-plugin expects `Unavailable`, by which callers
-//! tell "the plugin is gone" from "the plugin refused". [`Channel`] corrects the code (protocol spec 29.3).
+//! tell "the plugin is gone" from "the plugin refused". [`Channel`] corrects the code (protocol spec 29.3). It also refuses
+//! an answer whose end is missing, and makes statuses legible that tonic could not read.
 
 mod exchange;
 mod framing;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use thiserror::Error;
 use tokio::time::Instant;
 use tonic::body::Body as TonicBody;
 use tonic::{Code, Status, TimeoutExpired};
@@ -99,9 +101,12 @@ impl Service<http::Request<TonicBody>> for Channel {
             let until = limit.map(|limit| timeout::end(Instant::now(), limit));
             let answer = connection.call(request, until).await;
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
-            // An answer that is a status alone has it here.
+            // An answer that is a status alone has it here. What is no answer of gRPC's is told by its own code.
             mend_status(answer.headers_mut());
-            Ok(answer.map(|body| ChannelBody { body: Paced(body), framing: Framing::default(), until }))
+            let ends_with_status = answer.status() == http::StatusCode::OK
+                && !answer.headers().contains_key(Status::GRPC_STATUS);
+            let framing = Framing::default();
+            Ok(answer.map(|body| ChannelBody { body: Paced(body), framing, ends_with_status, until }))
         }))
     }
 }
@@ -128,6 +133,8 @@ impl Future for Answer {
 pub struct ChannelBody {
     body: Paced<Incoming>,
     framing: Framing,
+    /// Whether a status has to come yet.
+    ends_with_status: bool,
     /// When the time of the call is over.
     until: Option<Instant>,
 }
@@ -143,17 +150,31 @@ impl Body for ChannelBody {
         let until = self.until;
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         let mut frame = ready!(frame.map_err(|error| lost_by(until, error)));
-        if let Some(Ok(frame)) = &mut frame {
-            if let Some(piece) = frame.data_ref() {
-                self.framing.follow(piece);
-            }
-            if let Some(end) = frame.trailers_mut() {
-                // tonic would drop what it has of a message without a word. Whoever ends with another status says why.
-                if self.framing.is_inside_a_message() && is_success(end) {
-                    return Poll::Ready(Some(Err(Status::internal(CUT_OFF))));
+        match &mut frame {
+            Some(Ok(frame)) => {
+                if let Some(piece) = frame.data_ref() {
+                    self.framing.follow(piece);
                 }
-                mend_status(end);
+                if let Some(end) = frame.trailers_mut() {
+                    self.ends_with_status = false;
+                    // tonic would drop what it has of a message without a word. Another status already says why.
+                    if self.framing.is_inside_a_message() && is_success(end) {
+                        return Poll::Ready(Some(Err(CutOff::InsideAMessage.into())));
+                    }
+                    mend_status(end);
+                }
             }
+            Some(Err(_)) => self.ends_with_status = false,
+            None if self.ends_with_status => {
+                self.ends_with_status = false;
+                let cut_off = if self.framing.is_inside_a_message() {
+                    CutOff::InsideAMessage
+                } else {
+                    CutOff::WithoutAStatus
+                };
+                return Poll::Ready(Some(Err(cut_off.into())));
+            }
+            None => {}
         }
         Poll::Ready(frame)
     }
@@ -191,8 +212,23 @@ fn mend_status(end: &mut HeaderMap) {
     }
 }
 
-/// grpc-go's words for an answer that ends inside a message.
-const CUT_OFF: &str = "unexpected EOF";
+/// An answer whose end is missing, in grpc-go's words.
+#[derive(Debug, Error)]
+pub(crate) enum CutOff {
+    #[error("unexpected EOF")]
+    InsideAMessage,
+    #[error("server closed the stream without sending trailers")]
+    WithoutAStatus,
+}
+
+impl From<CutOff> for Status {
+    fn from(cut_off: CutOff) -> Self {
+        let mut status = Self::internal(cut_off.to_string());
+        status.set_source(Arc::new(cut_off));
+        status
+    }
+}
+
 const ENDED: &str = "the plugin has ended";
 // Either side calls the other over channels.
 const REJECTED: &str = "the other side does not accept our certificate";
@@ -254,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::transport::Socket;
-    use crate::{Address, normalized};
+    use crate::{Address, is_cut_off, normalized};
 
     /// Returns a channel, the other end of its one connection, and what would end that.
     fn channel() -> (Channel, UnixStream, watch::Sender<bool>) {
@@ -283,8 +319,10 @@ mod tests {
                     respond.send_response(head, true).unwrap();
                 } else {
                     let mut body = respond.send_response(head, false).unwrap();
-                    body.send_data(Bytes::from_static(bytes), false).unwrap();
-                    body.send_trailers(end.clone()).unwrap();
+                    body.send_data(Bytes::from_static(bytes), end.is_empty()).unwrap();
+                    if !end.is_empty() {
+                        body.send_trailers(end.clone()).unwrap();
+                    }
                 }
             }
         };
@@ -339,21 +377,32 @@ mod tests {
         }
     }
 
-    /// As in grpc-go. tonic alone would take what came before for all there is.
+    /// tonic alone would take what came before for all there is. grpc-go does not look at another status, and 1.81 takes
+    /// an end inside a head for an orderly one.
     #[tokio::test]
-    async fn an_answer_that_is_cut_off_is_none_whatever_its_status_says() {
-        let outcomes = async |bytes, code| {
-            let answers = answered(bytes, end(&[(Status::GRPC_STATUS, code)])).await;
-            answers.map(|answer| answer.map_err(|status| (status.code(), status.message().to_owned())))
+    async fn an_answer_whose_end_is_missing_is_none_unless_its_status_says_why() {
+        let outcomes = async |bytes, status: &[_]| {
+            let answers = answered(bytes, end(status)).await;
+            answers.map(|answer| {
+                answer.map_err(|status| {
+                    assert_eq!(is_cut_off(&status), status.code() == Code::Internal);
+                    (status.code(), status.message().to_owned())
+                })
+            })
         };
+        let [success, aborted] = ["0", "10"].map(|code| [(Status::GRPC_STATUS, code)]);
         for cut in [&b"\0\0\0\0\0\0\0"[..], b"\0\0\0\0\0\0\0\0\0\x02\x08"] {
             let unexpected = || Err((Code::Internal, "unexpected EOF".to_owned()));
-            assert_eq!(outcomes(cut, "0").await, [unexpected(), unexpected()], "{cut:?}");
+            assert_eq!(outcomes(cut, &success).await, [unexpected(), unexpected()], "{cut:?}");
+            let aborted = outcomes(cut, &aborted).await;
+            assert_eq!(aborted, [(); 2].map(|()| Err((Code::Aborted, String::new()))), "{cut:?}");
+            assert_eq!(outcomes(cut, &[]).await, [unexpected(), unexpected()], "{cut:?}");
         }
-        assert_eq!(outcomes(b"\0\0\0\0\0", "0").await, [Ok(1), Ok(1)]);
-        // One that says of itself why it ends need not be corrected.
-        let [_, stream] = outcomes(b"\0\0\0\0\0\0", "10").await;
-        assert_eq!(stream, Err((Code::Aborted, String::new())));
+        let whole = b"\0\0\0\0\0";
+        assert_eq!(outcomes(whole, &success).await, [Ok(1), Ok(1)]);
+        let missing =
+            || Err((Code::Internal, "server closed the stream without sending trailers".to_owned()));
+        assert_eq!(outcomes(whole, &[]).await, [missing(), missing()]);
     }
 
     #[tokio::test]

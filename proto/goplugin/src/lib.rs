@@ -95,7 +95,7 @@ pub use self::server::{
 pub use self::serving::contained_stream;
 pub use self::sink::{Discard, Sink, Stdio};
 pub use self::standing::Standing;
-pub use self::status::{go_sentence, is_unknown_call, normalized};
+pub use self::status::{go_sentence, is_cut_off, is_unknown_call, normalized};
 pub use self::tls::{Tls, TlsSession};
 pub use self::transport::{Address, AddressError, Ports, SocketDirError, temporary_dir};
 

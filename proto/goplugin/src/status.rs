@@ -1,7 +1,11 @@
 //! Statuses of gRPC as Go has them.
 
+use std::error::Error as _;
+
 use bytes::Bytes;
 use tonic::{Code, Status};
+
+use crate::channel::CutOff;
 
 /// Returns `status` with the code that grpc-go has for the same failure.
 ///
@@ -30,6 +34,13 @@ pub fn normalized(status: Status) -> Status {
 #[must_use]
 pub fn is_unknown_call(status: &Status) -> bool {
     status.code() == Code::Unimplemented && !status.message().starts_with("Content is compressed with")
+}
+
+/// Returns whether the answer to a call lacks its end, though the connection lives: a message is cut off, or no status
+/// follows the last one.
+#[must_use]
+pub fn is_cut_off(status: &Status) -> bool {
+    status.source().is_some_and(|source| source.is::<CutOff>())
 }
 
 /// Returns what Go's client prints of a status, and what Go's errors therefore say.

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_do_not_add_up_are_a_misfit() {
+    fn lengths_that_do_not_add_up_are_wrong() {
         for length in [0, LAYOUT.length() - 1, LAYOUT.length() + 1, u64::MAX] {
             assert_eq!(Trailer::read(&trailer(), length), End::WrongLengths, "{length}");
         }

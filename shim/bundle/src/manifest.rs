@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use portcullis_contract::{
-    Access, Digest, FsGrant, Grants, HttpAuthority, IdentityGrant, Instances, Kind, Limits, NamePattern,
+    Access, Digest, FsGrant, Grants, HttpAuthority, IdentityGrant, InstanceReuse, Kind, Limits, NamePattern,
     PluginName, SecretGrant,
 };
 use serde::de::Error as _;
@@ -33,7 +33,7 @@ pub struct Manifest {
     /// The class of the component, by the component backend's number.
     pub class: u8,
     /// How its instances are used.
-    pub instances: Instances,
+    pub instances: InstanceReuse,
     /// What it may touch.
     pub grants: Grants,
     /// How much it may use.
@@ -66,7 +66,7 @@ struct Written {
     engine: String,
     class: u8,
     #[serde(with = "InstancesWord")]
-    instances: Instances,
+    instances: InstanceReuse,
     grants: WrittenGrants,
     limits: WrittenLimits,
     offers: Vec<String>,
@@ -81,7 +81,7 @@ enum KindWord {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Instances", rename_all = "kebab-case")]
+#[serde(remote = "InstanceReuse", rename_all = "kebab-case")]
 enum InstancesWord {
     PerCall,
     Single,
@@ -257,7 +257,7 @@ mod tests {
             imports: vec!["wasi:cli/environment@0.2.0".to_owned()],
             engine: "an engine".to_owned(),
             class: 2,
-            instances: Instances::Pooled(3),
+            instances: InstanceReuse::Pooled(3),
             grants: Grants {
                 secrets: SecretGrant {
                     read: vec!["a.*".parse().unwrap()],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis::contract::Instances;
+use portcullis::contract::InstanceReuse;
 use portcullis_tests::{Door, fixtures};
 use tokio::runtime::Runtime;
 
@@ -17,11 +17,11 @@ const PEER: usize = 0;
 pub(crate) fn measure(report: &mut Report) {
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let [fresh, kept] =
-        [Instances::PerCall, Instances::Pooled(64)].map(|instances| wrapped(scratch.path(), instances));
+    let [fresh, kept] = [InstanceReuse::PerCall, InstanceReuse::Pooled(64)]
+        .map(|instances| wrapped(scratch.path(), instances));
     let mut contenders = vec![
         Contender::under_go("Go plugin, Go host", &fixtures::peer("echo")),
-        Contender::in_our_host("Go plugin, our host", &runtime, Door::Process, Instances::PerCall),
+        Contender::in_our_host("Go plugin, our host", &runtime, Door::Process, InstanceReuse::PerCall),
         Contender::under_go("Rust program, Go host", &fixtures::native("echo")),
         Contender::under_go("component behind the shim, Go host, fresh instance", &fresh),
         Contender::under_go("component behind the shim, Go host, kept instance", &kept),
@@ -29,13 +29,13 @@ pub(crate) fn measure(report: &mut Report) {
             "component, our host, fresh instance",
             &runtime,
             Door::Component,
-            Instances::PerCall,
+            InstanceReuse::PerCall,
         ),
         Contender::in_our_host(
             "component, our host, kept instance",
             &runtime,
             Door::Component,
-            Instances::Pooled(64),
+            InstanceReuse::Pooled(64),
         ),
     ];
     let sandboxes = [("Extism, fresh instance", "fresh"), ("Extism, kept instance", "kept")];

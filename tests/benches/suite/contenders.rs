@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis::contract::{Call, Execute, Grants, Instances, Json, Limits, Provider, ProviderName, RunAs};
+use portcullis::contract::{
+    Call, Execute, Grants, InstanceReuse, Json, Limits, Provider, ProviderName, RunAs,
+};
 use portcullis_tests::go_host::{GoHost, Mode};
 use portcullis_tests::{Door, TestHost, shim};
 use serde_json::json;
@@ -49,7 +51,7 @@ impl Contender {
         name: &'static str,
         runtime: &Arc<Runtime>,
         door: Door,
-        instances: Instances,
+        instances: InstanceReuse,
     ) -> Self {
         let mut host = TestHost::new(door);
         host.run_as.instances = instances;
@@ -165,7 +167,7 @@ impl Drop for Extism {
 }
 
 /// Wraps the guest `echo` into a directory of its own, as a user would.
-pub(crate) fn wrapped(scratch: &Path, instances: Instances) -> PathBuf {
+pub(crate) fn wrapped(scratch: &Path, instances: InstanceReuse) -> PathBuf {
     let own = tempfile::tempdir_in(scratch).expect("a temporary directory").keep();
     let run_as = RunAs { instances, ..RunAs::default() };
     shim::wrapped("echo", &own, &Grants::default(), &Limits::default(), &run_as)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis::component::{ComponentBackend, ComponentOptions};
 use portcullis::contract::{
-    Backend as _, Call, Execute, Grants, Instances, Json, Limits, PluginName, PluginSpec, ProviderName,
+    Backend as _, Call, Execute, Grants, InstanceReuse, Json, Limits, PluginName, PluginSpec, ProviderName,
 };
 use portcullis::host::services::Services;
 use portcullis::policy::every_secret;
@@ -27,7 +27,7 @@ pub(crate) fn measure(report: &mut Report) {
     let programs = [
         ("Go plugin", fixtures::peer("echo")),
         ("Rust program", fixtures::native("echo")),
-        ("component behind the shim", wrapped(scratch.path(), Instances::PerCall)),
+        ("component behind the shim", wrapped(scratch.path(), InstanceReuse::PerCall)),
     ];
     let mut rows = Vec::new();
     for (name, program) in programs {

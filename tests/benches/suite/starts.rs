@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use portcullis::contract::Instances;
+use portcullis::contract::InstanceReuse;
 use portcullis_tests::go_host::{GoHost, Mode};
 use portcullis_tests::{cli, fixtures};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::report::{Report, figure};
 
 pub(crate) fn measure(report: &mut Report) {
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let shim = wrapped(scratch.path(), Instances::PerCall);
+    let shim = wrapped(scratch.path(), InstanceReuse::PerCall);
     let mut programs = [
         ("Go plugin", fixtures::peer("echo")),
         ("Rust program", fixtures::native("echo")),

@@ -68,7 +68,7 @@ var ErrNoStreaming = errors.New("streaming execution not supported")
 // Breakdown is the error of an execution that goes on the wire as a status, as libraries in other languages
 // make one of an exception.
 type Breakdown struct {
-	// Code is that of the status; an exception in another language is Unknown.
+	// Code is that of the status; 0 stands for Unknown, which an exception in another language is.
 	Code    codes.Code
 	Message string
 }

@@ -110,6 +110,9 @@ func (s *server) ExecuteProviderStream(
 func breakdown(err error) error {
 	var broken Breakdown
 	if errors.As(err, &broken) {
+		if broken.Code == codes.OK {
+			broken.Code = codes.Unknown
+		}
 		return status.Error(broken.Code, broken.Message)
 	}
 	return nil

@@ -80,10 +80,10 @@ pub(crate) fn rows(listed: &Listed) -> Vec<Row> {
                 row(offer.info.name.as_str(), Some(Kind::AuthHandler), "", note)
             })
             .collect(),
-        Offers::Known(offers) if offers.is_empty() => {
+        Offers::Providers(offers) if offers.is_empty() => {
             the_plugin(Some(Kind::Provider), "offers nothing".to_owned())
         }
-        Offers::Known(offers) => offers
+        Offers::Providers(offers) => offers
             .iter()
             .map(|offer| match &offer.descriptor {
                 Ok(descriptor) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use portcullis::host::Sink;
+use portcullis::host::OutputSink;
 use tokio::sync::Notify;
 
 use super::tame::Tame;
@@ -148,7 +148,7 @@ impl Streams {
 }
 
 #[async_trait]
-impl Sink for Streams {
+impl OutputSink for Streams {
     async fn stdout(&mut self, bytes: Bytes) {
         self.show(self.stdout, bytes).await;
     }

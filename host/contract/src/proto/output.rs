@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{Answer, ConvertError, answer, error_text, to_messages};
-use crate::decode::misfit;
+use crate::decode::expectation;
 use crate::{Diagnostic, Json, Output};
 
 impl TryFrom<proto::ExecuteProviderResponse> for Answer<Output> {
@@ -67,7 +67,7 @@ fn decode(bytes: &[u8], diagnostics: Vec<Diagnostic>) -> Result<Output, Box<dyn 
     }
     // Without `end()`, trailing bytes are accepted.
     let record = Record::deserialize(&mut serde_json::Deserializer::from_slice(bytes));
-    let record = record.map_err(|error| misfit(&error))?;
+    let record = record.map_err(|error| expectation(&error))?;
     Ok(Output {
         data: record.data.map_or_else(Json::null, json),
         warnings: record.warnings,
@@ -122,7 +122,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
 impl<'a> Record<'a> {
     /// Takes one field in; of several with the same name the last one counts.
     fn set(&mut self, key: &str, value: &'a RawValue) -> Result<(), String> {
-        let wrong = |error: serde_json::Error| format!("{key}: {}", misfit(&error));
+        let wrong = |error: serde_json::Error| format!("{key}: {}", expectation(&error));
         if key.eq_ignore_ascii_case("data") {
             self.data = Some(value);
         } else if key.eq_ignore_ascii_case("warnings") {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use portcullis_contract::{Descriptor, HandlerInfo, ProviderName};
 use serde::{Deserialize, Serialize};
 
-use super::super::told::Told;
+use super::super::description::Description;
 
 /// Changes with the form of what is kept.
 pub(super) const VERSION: u32 = 2;
@@ -31,7 +31,7 @@ struct KeptProvider {
     descriptor: Descriptor,
 }
 
-impl Told {
+impl Description {
     /// Returns it as text, to be kept elsewhere; that of nothing, unless all of it could be read.
     pub(in super::super) fn to_text(&self) -> serde_json::Result<String> {
         serde_json::to_string(&Kept::of(self))
@@ -45,28 +45,28 @@ impl Told {
 
 impl Kept {
     /// Returns what is to be kept: nothing, unless all of it could be read.
-    pub(super) fn of(told: &Told) -> Option<Self> {
+    pub(super) fn of(told: &Description) -> Option<Self> {
         let offers = match told.clone() {
-            Told::Providers(all) => {
+            Description::Providers(all) => {
                 let all = all.into_iter().map(|(advertised, told)| {
                     let descriptor = told.ok()?;
                     Some(KeptProvider { advertised, descriptor })
                 });
                 KeptOffers::Providers(all.collect::<Option<_>>()?)
             }
-            Told::AuthHandlers(all) => KeptOffers::AuthHandlers(all),
+            Description::AuthHandlers(all) => KeptOffers::AuthHandlers(all),
         };
         Some(Self { version: VERSION, offers })
     }
 
     /// Returns what was kept, unless another version wrote it.
-    pub(super) fn into_told(self) -> Option<Told> {
+    pub(super) fn into_told(self) -> Option<Description> {
         let Self { version, offers } = self;
         (version == VERSION).then(|| match offers {
             KeptOffers::Providers(all) => {
-                Told::Providers(all.into_iter().map(|p| (p.advertised, Ok(p.descriptor))).collect())
+                Description::Providers(all.into_iter().map(|p| (p.advertised, Ok(p.descriptor))).collect())
             }
-            KeptOffers::AuthHandlers(all) => Told::AuthHandlers(all),
+            KeptOffers::AuthHandlers(all) => Description::AuthHandlers(all),
         })
     }
 }
@@ -111,7 +111,7 @@ mod tests {
     fn what_could_not_all_be_read_is_not_kept() {
         let told = [Ok(Descriptor::default()), Err("it was gone".to_owned())];
         let told = told.map(|told| (ProviderName::new("p"), told));
-        assert!(Kept::of(&Told::Providers(told.into())).is_none());
+        assert!(Kept::of(&Description::Providers(told.into())).is_none());
     }
 
     /// Links, examples and maintainers were lists at first.
@@ -119,10 +119,10 @@ mod tests {
     fn what_was_kept_in_an_earlier_form_is_read() {
         let link = Link { name: "l".to_owned(), url: "u".to_owned() };
         let descriptor = Descriptor { links: vec![link], ..Descriptor::default() };
-        let told = Told::Providers(vec![(ProviderName::new("p"), Ok(descriptor))]);
+        let told = Description::Providers(vec![(ProviderName::new("p"), Ok(descriptor))]);
         let now = told.to_text().unwrap();
         let earlier = now.replace(r#"{"name":"l","url":"u"}"#, r#"["l","u"]"#);
         assert_ne!(earlier, now);
-        assert_eq!(Told::from_text(&earlier), Some(told));
+        assert_eq!(Description::from_text(&earlier), Some(told));
     }
 }

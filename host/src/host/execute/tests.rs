@@ -18,7 +18,7 @@ use crate::fake::{Answer, FakeProvider, Log, World, descriptor};
 const WRITES: &str = r#"{"properties":{"operation":{"type":"string"},"n":{"type":"integer","maximum":9},
     "pin":{"type":"string","maxLength":3},"x":{}}}"#;
 
-fn provider(change: impl FnOnce(&mut Descriptor)) -> (Arc<World>, Registered) {
+fn provider(change: impl FnOnce(&mut Descriptor)) -> (Arc<World>, RegisteredProvider) {
     let world = Arc::new(World::default());
     let mut descriptor = descriptor("gh", &world);
     descriptor.capabilities = vec![Capability::FROM, Capability::ACTION];
@@ -42,7 +42,7 @@ fn provider(change: impl FnOnce(&mut Descriptor)) -> (Arc<World>, Registered) {
         world: Arc::clone(&world),
         dead: std::sync::atomic::AtomicBool::new(false),
     };
-    (world, Registered::new(Arc::new(plugin), &advertised).unwrap())
+    (world, RegisteredProvider::new(Arc::new(plugin), &advertised).unwrap())
 }
 
 fn with_input(input: &str) -> Run {
@@ -65,7 +65,7 @@ fn a_request_goes_out_under_the_advertised_name_with_what_surrounds_it() {
     let (_world, provider) = provider(|_| {});
     let context = Context { dry_run: true, backup: true, ..Context::default() };
     let run = Run { context: context.clone(), ..with_input("{ }") };
-    let Prepared { request, .. } = prepare_now(&provider, run).unwrap();
+    let ReadyRequest { request, .. } = prepare_now(&provider, run).unwrap();
     assert_eq!(request.provider.as_str(), "gh-advertised");
     assert_eq!(request.input.as_str(), "{ }");
     assert_eq!(request.context, Context { mode: Some(Capability::FROM), ..context });
@@ -202,7 +202,7 @@ fn inputs_are_checked_unless_the_caller_says_otherwise() {
 struct Seen(Vec<String>);
 
 #[async_trait]
-impl Sink for Seen {
+impl OutputSink for Seen {
     async fn stdout(&mut self, bytes: Bytes) {
         self.0.push(format!("out {}", String::from_utf8_lossy(&bytes)));
     }
@@ -212,8 +212,11 @@ impl Sink for Seen {
     }
 }
 
-async fn called(provider: &Registered, sink: Option<&mut dyn Sink>) -> Result<Output, ExecuteError> {
-    let Prepared { request, .. } = prepare_now(provider, with_input("{}")).unwrap();
+async fn called(
+    provider: &RegisteredProvider,
+    sink: Option<&mut dyn OutputSink>,
+) -> Result<Output, ExecuteError> {
+    let ReadyRequest { request, .. } = prepare_now(provider, with_input("{}")).unwrap();
     call(provider, &Call::default(), request, sink).await.map(|(output, _took)| output)
 }
 
@@ -246,6 +249,15 @@ async fn a_provider_that_does_not_stream_is_asked_once() {
     assert!(called(&provider, Some(&mut seen)).await.is_ok());
     assert!(called(&provider, Some(&mut seen)).await.is_ok());
     assert_eq!(world.log(), ["stream"]);
+
+    // It was that request, and not the stream, that it declined.
+    let (world, provider) = self::provider(|_| {});
+    let declined =
+        Refusal { by_library: true, ..Refusal::new("rpc error: code = Unimplemented desc = not that") };
+    world.next([Answer::Unimplemented, Answer::Refuse(declined)]);
+    assert!(called(&provider, Some(&mut seen)).await.is_err());
+    assert!(called(&provider, Some(&mut seen)).await.is_ok());
+    assert_eq!(world.log(), ["stream", "stream"]);
 
     // It had begun to: the next call may stream again.
     let (world, provider) = self::provider(|_| {});

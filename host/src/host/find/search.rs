@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use portcullis_contract::{BackendName, Kind, chain, visible_list};
 
 use super::super::describe::Asking;
+use super::super::description::Description;
 use super::super::discover::{self, Candidate};
 use super::super::started::Started;
-use super::super::told::Told;
 use super::super::wrapped::Examined;
 use super::super::{Rooms, WantedBy};
 use super::{Describe, FindError, Purpose};
@@ -104,7 +104,7 @@ impl Rooms {
     }
 
     /// Returns what is known of a file without asking anybody.
-    async fn known_of(&self, examined: &Examined) -> Option<Told> {
+    async fn known_of(&self, examined: &Examined) -> Option<Description> {
         let path = examined.file.path.clone();
         match self.notes(move |notes| notes.get(&notes.digest(&path)?)).await {
             kept @ Some(_) => kept,

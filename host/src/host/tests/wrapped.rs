@@ -19,11 +19,11 @@ fn wrap(path: &Path) {
         imports: Vec::new(),
         engine: String::new(),
         class: 0,
-        instances: Instances::PerCall,
+        instances: InstanceReuse::PerCall,
         grants: Grants::default(),
         limits: Limits::default(),
         offers: Vec::new(),
-        description: Told::Providers(Vec::new()).to_text().unwrap(),
+        description: Description::Providers(Vec::new()).to_text().unwrap(),
     };
     let parts = Parts { program: PROGRAM, image: b"compiled", manifest: &manifest };
     write(path, &parts, Existing::Keep, Durability::Passing).unwrap();

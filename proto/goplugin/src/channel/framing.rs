@@ -3,7 +3,7 @@
 /// How long the head of a message is: a flag, and the length of what follows, in big endian.
 const HEAD: usize = 5;
 
-/// Where the bytes that have come stand among the messages that they are part of (protocol spec 29).
+/// Where the bytes that have come stand among the messages that they are part of.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     head: [u8; HEAD],

@@ -82,7 +82,7 @@ impl Reconnect {
 
     /// Begins HTTP/2 over the first link. It does not wait for the other side.
     pub(super) async fn begin(self: &Arc<Self>) {
-        // The first bytes wait in memory, so this does not fail. If it did, the next call would open another link.
+        // The first bytes wait in memory, so this does not fail. If it did, the next call would try again.
         if let Err(error) = self.opened().await {
             tracing::debug!(error = chain(&*error), "a connection did not begin");
         }
@@ -142,9 +142,11 @@ impl Reconnect {
 
 impl Opening {
     /// Opens a connection for a call that asked for one then. Each call would otherwise wait anew, after all others, for
-    /// a server that answers none of them: over a session, five seconds each.
+    /// a server that answers none of them: over a session, five seconds each. An attempt that its call gives up counts for
+    /// nobody.
     async fn attempt(&mut self, asked: Instant) -> Result<Sender, Unopened> {
-        if let Some(failed) = self.failed.as_ref().filter(|failed| asked < failed.until) {
+        let shared = self.failed.as_ref().filter(|failed| asked < failed.until && !self.ended.has_come());
+        if let Some(failed) = shared {
             return Err(failed.why.clone());
         }
         let began = Instant::now();
@@ -344,6 +346,27 @@ mod tests {
         assert_eq!(chain(&*answer.unwrap_err()), format!("no connection could be opened: {ENDED}"));
     }
 
+    #[tokio::test]
+    async fn what_fails_at_once_is_tried_again_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let (_has_ended, ended) = Ended::new();
+        let connection = lost(Route::to_address(Address::Unix(path.clone()), None), ended).await;
+        assert!(connection.call(request(), None).await.is_err());
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = async {
+            let (link, _) = listener.accept().await.unwrap();
+            let mut server = h2::server::handshake(link).await.unwrap();
+            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+            respond.send_response(http::Response::new(()), true).unwrap();
+            server.accept().await.is_some()
+        };
+        tokio::select! {
+            answer = connection.call(request(), None) => drop(answer.unwrap()),
+            _ = server => panic!("the server has ended"),
+        }
+    }
+
     /// As with a host that has stopped the service that its plugin calls.
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_for_one_connection_share_its_failure() {
@@ -351,7 +374,7 @@ mod tests {
         let queue = Queue::new();
         let (mux, _main) = Mux::new(Socket::Unix(ours), Role::Plugin, queue.clone());
         let mut knocks = queue.outgoing(pending());
-        let (_has_ended, ended) = Ended::new();
+        let (has_ended, ended) = Ended::new();
         let connection = lost(Route::to_server(mux, 7, None), ended).await;
         // Returns how long some calls at once take, of which none is answered.
         let take = async |calls: usize| {
@@ -368,6 +391,9 @@ mod tests {
         assert_eq!(take(3).await, PATIENCE);
         assert!(knocks.next().now_or_never().is_some() && knocks.next().now_or_never().is_some());
         assert!(knocks.next().now_or_never().is_none());
+        has_ended.send_replace(true);
+        let answer = connection.call(request(), None).await;
+        assert!(chain(&*answer.unwrap_err()).contains(ENDED));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::SystemTime;
 
-use portcullis_contract::{Grants, Instances, Kind, Limits, PluginName};
+use portcullis_contract::{Grants, InstanceReuse, Kind, Limits, PluginName};
 
 use super::*;
 use crate::{Bundle, ReadError};
@@ -17,7 +17,7 @@ fn manifest() -> Manifest {
         imports: Vec::new(),
         engine: "an engine".to_owned(),
         class: 1,
-        instances: Instances::PerCall,
+        instances: InstanceReuse::PerCall,
         grants: Grants::default(),
         limits: Limits::default(),
         offers: Vec::new(),

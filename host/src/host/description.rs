@@ -6,14 +6,14 @@ use crate::supervise::{ProviderKind, Supervised};
 
 /// What a plugin said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Description {
     /// Its providers: the name each is advertised under, and what it says of itself, or why that could not be read.
     Providers(Vec<(ProviderName, Result<Descriptor, String>)>),
     /// Its auth handlers.
     AuthHandlers(Vec<HandlerInfo>),
 }
 
-impl Told {
+impl Description {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Providers(_) => Kind::Provider,
