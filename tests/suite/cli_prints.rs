@@ -162,3 +162,25 @@ fn what_a_child_prints_goes_to_stderr_under_its_name_and_data_to_stdout() -> Tes
     }
     Ok(())
 }
+
+/// It may take seconds, and what takes seconds is not to look stuck.
+#[test]
+fn that_a_component_is_compiled_is_shown_on_a_terminal_and_there_alone() -> TestResult {
+    let person = Person::new()?;
+    person.has_guest("echo")?;
+    let says = "compiling ";
+    let list = || {
+        let mut list = person.alone(&["list"]);
+        list.env("TERM", "xterm");
+        list
+    };
+    let shown = || cli::on_a_terminal(list()).map(|shown| String::from_utf8_lossy(&shown).into_owned());
+    let first = shown()?;
+    assert!(first.contains(says) && first.contains("echo.wasm") && first.contains(", once"), "{first:?}");
+    let next = shown()?;
+    assert!(next.contains("echo") && !next.contains(says), "{next:?}");
+    fs::remove_dir_all(person.path("cache"))?;
+    let piped = list().output()?;
+    assert_eq!(stderr(&piped), "");
+    Ok(())
+}

@@ -10,7 +10,7 @@ use futures_util::poll;
 use portcullis_goplugin::{
     Address, Asked, Connection, Cookie, Encryption, Launch, PingError, Serving, Sink, Stdio, Versions,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use test_case::test_case;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -314,8 +314,7 @@ async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else(
     let printed = Printed::start(1).await?;
     let plugin = &printed.plugin;
     // So that it does not end when it is asked.
-    let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
-    kill_process(pid, Signal::STOP)?;
+    freeze(plugin.pid())?;
 
     let both = async { tokio::join!(plugin.stop(10 * LONG), plugin.stop(Duration::ZERO)) };
     let (patient, _) = tokio::time::timeout(LONG, both).await?;
@@ -323,11 +322,18 @@ async fn who_kills_a_plugin_waits_for_its_prints_no_longer_and_lets_nobody_else(
     Ok(())
 }
 
+/// Stops a plugin, and waits until all its threads stand still.
+fn freeze(plugin: u32) -> TestResult {
+    let pid = Pid::from_raw(plugin.cast_signed()).ok_or("a child has a number")?;
+    kill_process(pid, Signal::STOP)?;
+    waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT)?.ok_or("it was waited for")?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_plugin_that_neither_answers_nor_ends_is_waited_for_as_long_as_was_said() -> TestResult {
     let Scene { plugin, base, .. } = Scene::start(PLAIN, &[]).await?;
-    let pid = Pid::from_raw(plugin.pid().cast_signed()).ok_or("a child has a number")?;
-    kill_process(pid, Signal::STOP)?;
+    freeze(plugin.pid())?;
 
     let short = Duration::from_millis(200);
     let answer = tokio::time::timeout(LONG, plugin.ping(short)).await?; // H-52
