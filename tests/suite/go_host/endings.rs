@@ -53,7 +53,7 @@ fn what_a_plugin_prints_reaches_the_host(made: Made, mode: Mode) -> TestResult {
     for stream in ["stdout", "stderr"] {
         host.ask(acrobat(json!({"operation": "print", "stream": stream, "text": format!("to {stream}.")})))?;
     }
-    // What a Rust program prints to standard error is its log. A component has neither.
+    // What a native program of ours prints to standard error is its log.
     let (stderr, line) = match made {
         Made::Go | Made::Wrapped => ("to stderr.", false),
         Made::Rust => ("", true),
