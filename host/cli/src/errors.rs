@@ -86,7 +86,7 @@ pub(crate) fn find(error: FindError) -> Failure {
         FindError::Discover(_)
         | FindError::DiscoverAuthHandlers(_)
         | FindError::Unreadable { .. }
-        | FindError::Unusable { .. } => Failure { exit: Exit::NotFound, problem: error.into() },
+        | FindError::Unusable(_) => Failure { exit: Exit::NotFound, problem: error.into() },
         other => limited(other.into(), None).into(),
     }
 }

@@ -103,10 +103,10 @@ impl Service<http::Request<TonicBody>> for Channel {
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
             // An answer that is a status alone has it here. What is no answer of gRPC's is told by its own code.
             mend_status(answer.headers_mut());
-            let ends_with_status = answer.status() == http::StatusCode::OK
+            let awaits_status = answer.status() == http::StatusCode::OK
                 && !answer.headers().contains_key(Status::GRPC_STATUS);
             let framing = Framing::default();
-            Ok(answer.map(|body| ChannelBody { body: Paced(body), framing, ends_with_status, until }))
+            Ok(answer.map(|body| ChannelBody { body: Paced(body), framing, awaits_status, until }))
         }))
     }
 }
@@ -134,7 +134,7 @@ pub struct ChannelBody {
     body: Paced<Incoming>,
     framing: Framing,
     /// Whether a status has to come yet.
-    ends_with_status: bool,
+    awaits_status: bool,
     /// When the time of the call is over.
     until: Option<Instant>,
 }
@@ -156,7 +156,7 @@ impl Body for ChannelBody {
                     self.framing.follow(piece);
                 }
                 if let Some(end) = frame.trailers_mut() {
-                    self.ends_with_status = false;
+                    self.awaits_status = false;
                     // tonic would drop what it has of a message without a word. Another status already says why.
                     if self.framing.is_inside_a_message() && is_success(end) {
                         return Poll::Ready(Some(Err(CutOff::InsideAMessage.into())));
@@ -164,9 +164,9 @@ impl Body for ChannelBody {
                     mend_status(end);
                 }
             }
-            Some(Err(_)) => self.ends_with_status = false,
-            None if self.ends_with_status => {
-                self.ends_with_status = false;
+            Some(Err(_)) => self.awaits_status = false,
+            None if self.awaits_status => {
+                self.awaits_status = false;
                 let cut_off = if self.framing.is_inside_a_message() {
                     CutOff::InsideAMessage
                 } else {

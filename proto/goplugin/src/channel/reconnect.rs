@@ -263,14 +263,7 @@ mod tests {
             first.graceful_shutdown();
             // It comes after the word that there can be no more calls.
             body.send_data(Bytes::from_static(b"more"), false).unwrap();
-            let second = async {
-                let (link, _) = listener.accept().await.unwrap();
-                let mut second = h2::server::handshake(link).await.unwrap();
-                let (_request, mut respond) = second.accept().await.unwrap().unwrap();
-                respond.send_response(http::Response::new(()), true).unwrap();
-                second.accept().await.is_some()
-            };
-            tokio::join!(first.accept(), second).1
+            tokio::join!(first.accept(), serve_one(&listener)).1
         };
 
         let route = Route::to_address(Address::Unix(path), None);
@@ -284,8 +277,17 @@ mod tests {
         };
         tokio::select! {
             () = client => {}
-            _ = server => panic!("the server has ended"),
+            () = server => panic!("the server has ended"),
         }
+    }
+
+    /// Answers one call on the next connection, and waits for its end.
+    async fn serve_one(listener: &UnixListener) {
+        let (link, _) = listener.accept().await.unwrap();
+        let mut server = h2::server::handshake(link).await.unwrap();
+        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        respond.send_response(http::Response::new(()), true).unwrap();
+        assert!(server.accept().await.is_none());
     }
 
     fn request() -> http::Request<TonicBody> {
@@ -312,18 +314,11 @@ mod tests {
 
         let mut unread = Box::pin(connection.call(request(), None));
         assert!((&mut unread).now_or_never().is_none());
-        let server = async {
-            let (link, _) = listener.accept().await.unwrap();
-            let mut server = h2::server::handshake(link).await.unwrap();
-            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
-            respond.send_response(http::Response::new(()), true).unwrap();
-            server.accept().await.is_some()
-        };
         tokio::select! {
             answer = tokio::time::timeout(LONG, connection.call(request(), None)) => {
                 drop(answer.expect("it is kept from it").unwrap());
             }
-            _ = server => panic!("the server has ended"),
+            () = serve_one(&listener) => panic!("the server has ended"),
         }
     }
 
@@ -354,16 +349,9 @@ mod tests {
         let connection = lost(Route::to_address(Address::Unix(path.clone()), None), ended).await;
         assert!(connection.call(request(), None).await.is_err());
         let listener = UnixListener::bind(&path).unwrap();
-        let server = async {
-            let (link, _) = listener.accept().await.unwrap();
-            let mut server = h2::server::handshake(link).await.unwrap();
-            let (_request, mut respond) = server.accept().await.unwrap().unwrap();
-            respond.send_response(http::Response::new(()), true).unwrap();
-            server.accept().await.is_some()
-        };
         tokio::select! {
             answer = connection.call(request(), None) => drop(answer.unwrap()),
-            _ = server => panic!("the server has ended"),
+            () = serve_one(&listener) => panic!("the server has ended"),
         }
     }
 
