@@ -141,7 +141,7 @@ impl ProcessBackend {
         let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };
         let limits = match spec.held_by {
             HeldBy::Kernel => limits,
-            HeldBy::Itself => Resolved { memory: None, cpu: None, ..limits },
+            HeldBy::Itself => Resolved { memory: None, cpu: None, handles: None, ..limits },
         };
         let child =
             Child::hold(connection, &spec.name, &limits, prints).await.map_err(LaunchError::failed)?;

@@ -2,15 +2,15 @@
 //!
 //! `PORTCULLIS_DENY` takes grants away, by the keys that a policy has for them: `fs`, `env`, `http`, `identity`,
 //! `identity.token`, `secrets`, `secrets.read`, `secrets.write`, or `all`, with commas between.
-//! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT` and `_CONCURRENCY` lower a limit. One that is
-//! higher than the file's changes nothing; of several, with commas between, the lowest holds. A value that is not
-//! understood is refused, because it was meant to restrict something.
+//! `PORTCULLIS_LIMIT_MEMORY`, `_CPU`, `_WALL`, `_MESSAGE`, `_OUTPUT`, `_HANDLES` and `_CONCURRENCY` lower a limit. One
+//! that is higher than the file's changes nothing; of several, with commas between, the lowest holds. A value that is
+//! not understood is refused, because it was meant to restrict something.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use portcullis::policy::{self, DENY, LIMIT};
-use portcullis_contract::{BackendName, Grants, Limits};
+use portcullis_contract::{BackendName, Grants, LimitName, Limits};
 use thiserror::Error;
 
 /// Everything that can be taken away.
@@ -32,7 +32,7 @@ pub(crate) enum NarrowError {
         word: String,
     },
     /// There is no limit of that name.
-    #[error("{name} is not a limit; these are: MEMORY, CPU, WALL, MESSAGE, OUTPUT and CONCURRENCY")]
+    #[error("{name} is not a limit; these are: {}", LimitName::ALL.map(LimitName::key).join(", ").to_uppercase())]
     UnknownLimit {
         /// The variable.
         name: String,
@@ -107,25 +107,29 @@ fn take(word: &str, grants: &mut Grants) -> Result<(), NarrowError> {
     Ok(())
 }
 
+/// Returns the lower of a limit that may hold and one that is asked for.
+fn least<T: Ord>(now: Option<T>, asked: T) -> Option<T> {
+    now.into_iter().chain([asked]).min()
+}
+
 fn lower(name: &str, value: &str, limits: &mut Limits) -> Result<(), NarrowError> {
     let no_amount = |reason: String| NarrowError::BadAmount { name: name.to_owned(), reason };
     let size = || policy::parse_size(value).map_err(no_amount);
     let time = || policy::parse_duration(value).map_err(no_amount);
+    let count = || {
+        let count = value.parse().ok().filter(|count| *count > 0);
+        count.ok_or_else(|| no_amount(format!("{value:?} is no number from 1 on")))
+    };
     // Where the file sets no limit the default holds, and can be lowered.
     let now = limits.resolve(BackendName::Component);
-    let least_size = |now: Option<u64>, value: u64| Some(now.map_or(value, |now| now.min(value)));
-    let least_time = |now: Option<Duration>, value: Duration| Some(now.map_or(value, |now| now.min(value)));
     match name.strip_prefix(LIMIT).unwrap_or_default() {
-        "MEMORY" => limits.memory = least_size(now.memory, size()?),
-        "CPU" => limits.cpu = least_time(now.cpu, time()?),
-        "WALL" => limits.wall = least_time(now.wall, time()?),
+        "MEMORY" => limits.memory = least(now.memory, size()?),
+        "CPU" => limits.cpu = least(now.cpu, time()?),
+        "WALL" => limits.wall = least(now.wall, time()?),
         "MESSAGE" => limits.message = Some(now.message.min(size()?)),
-        "OUTPUT" => limits.output = least_size(now.output, size()?),
-        "CONCURRENCY" => {
-            let count = value.parse().ok().filter(|count| *count > 0);
-            let count: u32 = count.ok_or_else(|| no_amount(format!("{value:?} is no number from 1 on")))?;
-            limits.concurrency = Some(now.concurrency.min(count));
-        }
+        "OUTPUT" => limits.output = least(now.output, size()?),
+        "HANDLES" => limits.handles = least(now.handles, count()?),
+        "CONCURRENCY" => limits.concurrency = Some(now.concurrency.min(count()?)),
         _ => return Err(NarrowError::UnknownLimit { name: name.to_owned() }),
     }
     Ok(())
@@ -197,6 +201,9 @@ mod tests {
         let count = |count| Limits { concurrency: count, ..Limits::default() };
         check_limit("CONCURRENCY", "1", count(None), count(Some(1)));
         check_limit("CONCURRENCY", "100", count(None), count(Some(8)));
+        let handles = |count| Limits { handles: count, ..Limits::default() };
+        check_limit("HANDLES", "10", handles(Some(20)), handles(Some(10)));
+        check_limit("HANDLES", "2000", handles(None), handles(Some(1_000)));
     }
 
     fn check_refused(name: &str, value: &str, expected: &str) {
@@ -211,7 +218,8 @@ mod tests {
         check_refused("PORTCULLIS_LIMIT_MEMORY", "16MiB,", "a size is a whole number");
         check_refused("PORTCULLIS_LIMIT_CPU", "fast", "a duration is a whole number");
         check_refused("PORTCULLIS_LIMIT_CONCURRENCY", "0", "no number from 1 on");
-        check_refused("PORTCULLIS_LIMIT_GPU", "1", "is not a limit");
+        let known = "is not a limit; these are: MEMORY, CPU, WALL, MESSAGE, OUTPUT, HANDLES, CONCURRENCY";
+        check_refused("PORTCULLIS_LIMIT_GPU", "1", known);
     }
 
     #[test]

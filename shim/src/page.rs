@@ -83,7 +83,7 @@ fn help(own: &Own, program: &str) -> String {
         text,
         "\nTo ask it something: {} --version, --policy or --verify\n\
          To take from what it may: PORTCULLIS_DENY=fs,env,http,identity,secrets (or all), and\n\
-         PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT and _CONCURRENCY, in its environment\n\
+         PORTCULLIS_LIMIT_MEMORY, _CPU, _WALL, _MESSAGE, _OUTPUT, _HANDLES and _CONCURRENCY, in its environment\n\
          To have its host's log tell of each call: PORTCULLIS_LOG_LEVEL=debug, there too\n",
         visible_line(program)
     );

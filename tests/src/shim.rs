@@ -99,8 +99,10 @@ fn table(component: &Path, grants: &Grants, limits: &Limits, run_as: &RunAs) -> 
             line(&format!("limits.{name}"), format!("\"{}ms\"", time.as_millis()));
         }
     }
-    if let Some(count) = limits.concurrency {
-        line("limits.concurrency", count.to_string());
+    for (name, count) in [("handles", limits.handles), ("concurrency", limits.concurrency)] {
+        if let Some(count) = count {
+            line(&format!("limits.{name}"), count.to_string());
+        }
     }
     text
 }

@@ -42,6 +42,25 @@ fn a_soft_limit_on_open_files_is_passed_on_and_keeps_no_component_from_more() ->
     Ok(())
 }
 
+#[test]
+fn a_policy_says_how_many_files_a_native_program_opens() -> TestResult {
+    let person = Person::new()?;
+    let native = fixtures::native("acrobat");
+    let file = native.display().to_string();
+    let digest = answer(&person.types(&["inspect", &file, "-o", "json"])?)["digest"].clone();
+    fs::write(
+        person.path("policy.toml"),
+        format!("[plugin.it]\ndigests = [{digest}]\nlimits.handles = 32\n"),
+    )?;
+    let run = ["run", &file, "--policy", "policy.toml", "--provider", "acrobat"];
+    let told = answer(&person.types(&[&run[..], &["operation=read", "path=/proc/self/limits"]].concat())?);
+    let limits = told["data"]["text"].as_str().unwrap_or_default();
+    let open = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let open: Option<Vec<_>> = open.map(|line| line.split_whitespace().take(2).collect());
+    assert_eq!(open, Some(vec!["32", "32"]), "{limits}");
+    Ok(())
+}
+
 /// To write the secrets anew takes files of the host's own.
 #[test]
 fn a_guest_that_opens_all_files_that_it_may_leaves_the_host_some() -> TestResult {

@@ -1,5 +1,6 @@
 //! What only a component can do to us, or for us.
 
+use std::error::Error;
 use std::fs;
 use std::pin::pin;
 use std::sync::Arc;
@@ -322,7 +323,7 @@ async fn a_guest_that_hoards_memory_is_told_how_much_it_may_have() -> TestResult
 
 /// Parts of requests lie with the host, and take none of the guest's own memory.
 #[test_case("http-headers", 100, 1_000, None; "some headers")]
-#[test_case("http-headers", 2_000, 10, Some("store handle limit exceeded"); "many lists of headers")]
+#[test_case("http-headers", 2_000, 10, Some("limit handles reached"); "many lists of headers")]
 #[test_case("http-headers", 10, 100_000, Some("total size of fields exceeds limit"); "large headers")]
 #[test_case("http-methods", 100, 1_000, None; "some methods")]
 #[test_case("http-methods", 1, 20_000, Some("no such request"); "a large method")]
@@ -345,6 +346,25 @@ async fn a_guest_hoards_no_requests(
         (Err(said), Some(words)) => assert!(said.contains(words), "{said}"),
         _ => panic!("{kept:?}"),
     }
+    Ok(())
+}
+
+#[test_case(Door::Component; "component")]
+#[test_case(Door::Shim; "shim")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_says_how_much_a_guest_keeps_open(door: Door) -> TestResult {
+    let keep = async |handles, lists| {
+        let mut host = TestHost::new(door);
+        host.limits = Limits { handles: Some(handles), ..Limits::default() };
+        let input = format!(r#"{{"operation":"http-headers","chunks":{lists},"size":1}}"#);
+        host.launch("acrobat").await?.execute("acrobat", &input).await.map_err(Box::<dyn Error>::from)
+    };
+    let kept = keep(100, 200).await.expect_err("it may keep a hundred");
+    let Some(CallError::Limit(LimitHit { which, allowed, .. })) = kept.downcast_ref() else {
+        panic!("a limit, not {kept:?}")
+    };
+    assert_eq!((*which, *allowed), (LimitName::Handles, Amount::Count(100)));
+    keep(3_000, 2_000).await?;
     Ok(())
 }
 

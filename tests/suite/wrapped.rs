@@ -100,6 +100,14 @@ fn a_policy_of_the_host_lowers_the_limits_of_the_file() -> TestResult {
     answer(&run("hoard", "4")?);
     fails(&run("hoard", "32")?, 1, "allowed 16MiB; a policy can allow more: memory, in [plugin.NAME.limits]");
     fails(&run("spin", "1")?, 1, "limit cpu reached");
+    policy("limits.handles = 100")?;
+    let keep = ["run", "acrobat", "operation=http-headers", "chunks=200", "size=1", "--policy", "host.toml"];
+    fails(
+        &person.types(&keep)?,
+        1,
+        "limit handles reached: asked more, allowed 100; a policy can allow more",
+    );
+    policy("limits.memory = \"16MiB\"")?;
     let page = person.types(&["inspect", "acrobat", "--policy", "host.toml"])?;
     assert!(stdout(&page).contains("may use 16MiB of memory in an instance"), "{}", stdout(&page));
 

@@ -61,6 +61,7 @@ fn lower(inside: Resolved, outside: &Resolved) -> Limits {
         wall: least(inside.wall, outside.wall),
         message: Some(inside.message.min(outside.message)),
         output: least(inside.output, outside.output),
+        handles: least(inside.handles, outside.handles),
         concurrency: Some(inside.concurrency.min(outside.concurrency)),
     }
 }
@@ -289,6 +290,7 @@ pub(crate) fn limits(limits: &Resolved) -> BTreeMap<&'static str, String> {
         ("wall", or_none(limits.wall.map(Time))),
         ("message", Bytes(limits.message).to_string()),
         ("output", or_none(limits.output.map(Bytes))),
+        ("handles", or_none(limits.handles.map(|count| Count(count.into())))),
         ("concurrency", Count(limits.concurrency.into()).to_string()),
     ])
 }

@@ -52,20 +52,35 @@ pub enum LimitName {
     Message,
     /// Bytes that one call prints.
     Output,
+    /// Files, streams and requests that an instance has open, or open files of a process of a child.
+    Handles,
     /// Calls at the same time.
     Concurrency,
 }
 
-impl fmt::Display for LimitName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl LimitName {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 7] =
+        [Self::Memory, Self::Cpu, Self::Wall, Self::Message, Self::Output, Self::Handles, Self::Concurrency];
+
+    /// Returns its key in a policy.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
             Self::Memory => "memory",
             Self::Cpu => "cpu",
             Self::Wall => "wall",
             Self::Message => "message",
             Self::Output => "output",
+            Self::Handles => "handles",
             Self::Concurrency => "concurrency",
-        })
+        }
+    }
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
     }
 }
 

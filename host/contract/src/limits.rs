@@ -20,6 +20,8 @@ pub struct Limits {
     pub message: Option<u64>,
     /// Bytes that one call prints, stdout and stderr together.
     pub output: Option<u64>,
+    /// Files, streams and requests that an instance has open at a time; open files of a process of a child.
+    pub handles: Option<u32>,
     /// Calls at the same time; more wait for their turn.
     pub concurrency: Option<u32>,
 }
@@ -34,6 +36,7 @@ impl Limits {
     /// | wall | 30 s | none |
     /// | message | 64 MiB | 64 MiB |
     /// | output | 1 MiB | none |
+    /// | handles | 1,000 | none |
     /// | concurrency | 8 | 64 |
     #[must_use]
     pub fn resolve(&self, backend: BackendName) -> Resolved {
@@ -44,6 +47,8 @@ impl Limits {
             wall: self.wall.or(component.then_some(Duration::from_secs(30))),
             message: self.message.unwrap_or(64 << 20),
             output: self.output.or(component.then_some(1 << 20)),
+            // A guess, and about what the system lets a process open. Each takes memory of ours that no limit counts.
+            handles: self.handles.or(component.then_some(1_000)),
             concurrency: self.concurrency.unwrap_or(if component { 8 } else { 64 }),
         }
     }
@@ -62,6 +67,8 @@ pub struct Resolved {
     pub message: u64,
     /// See [`Limits::output`].
     pub output: Option<u64>,
+    /// See [`Limits::handles`].
+    pub handles: Option<u32>,
     /// See [`Limits::concurrency`].
     pub concurrency: u32,
 }

@@ -297,6 +297,7 @@ mod tests {
         check(message(128 << 20), 129 << 20);
         check(message(1 << 10), 65 << 20);
         let cpu = Some(Duration::from_secs(1));
-        check(Limits { memory: Some(1 << 20), cpu, concurrency: Some(1), ..Limits::default() }, 65 << 20);
+        let (memory, one) = (Some(1 << 20), Some(1));
+        check(Limits { memory, cpu, handles: one, concurrency: one, ..Limits::default() }, 65 << 20);
     }
 }

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use portcullis_contract::{Amount, CallError, LimitHit, LimitName, StopReason};
 use rustix::io::Errno;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -78,10 +79,16 @@ impl Instances {
         if let Some(trap) = trap {
             return CallError::Stopped(StopReason::Trapped { reason: format!("{trap}{before}"), stderr });
         }
-        let root = error.root_cause().to_string();
+        // The engine has types for limits of its own and keeps some to itself.
+        let (root, limits) = (error.root_cause().to_string(), &self.ground.limits);
+        if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full)))
+            || root.contains("store handle limit exceeded")
+        {
+            let allowed = limits.handles.map_or(Amount::Unknown, |count| Amount::Count(count.into()));
+            return CallError::Limit(LimitHit { which: LimitName::Handles, asked: Amount::Unknown, allowed });
+        }
         if root.contains("fuel allocated for hostcalls has been exhausted") {
-            // The engine has a type for it and keeps it to itself.
-            let allowed = Amount::Bytes(self.ground.limits.message);
+            let allowed = Amount::Bytes(limits.message);
             return CallError::Limit(LimitHit { which: LimitName::Message, asked: Amount::Unknown, allowed });
         }
         match lack(error) {

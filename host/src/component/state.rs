@@ -38,12 +38,8 @@ use crate::component::output::Printed;
 #[cfg(feature = "http")]
 use crate::warnings::Warnings;
 
-/// The most files, streams and requests that a guest may keep open. A guess, and about what the system lets a process
-/// open; too few, and a guest that opens a thousand files at once fails. Each takes memory of ours that no limit
-/// counts.
-const RESOURCES: usize = 1_000;
-/// The most bytes of one list of headers that a guest makes. Hardly any server takes as many, and a guest may keep
-/// [`RESOURCES`] of them.
+/// The most bytes of one list of headers that a guest makes. Hardly any server takes as many, and a guest may keep as
+/// many of them as its limit on handles says.
 #[cfg(feature = "http")]
 const HEADERS: usize = 32 << 10;
 /// Bytes of a table's entry, as we count them against the limit on memory.
@@ -191,7 +187,8 @@ impl State {
             })?;
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES);
+        let handles = limits.handles.and_then(|count| count.try_into().ok()).unwrap_or(usize::MAX);
+        table.set_max_capacity(handles);
         #[cfg(feature = "http")]
         let http = {
             let mut http = WasiHttpCtx::new();
@@ -216,7 +213,7 @@ impl State {
         store.limiter(|state| &mut state.memory);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| meter.tick());
-        store.set_max_component_handles(RESOURCES);
+        store.set_max_component_handles(handles);
         Ok(store)
     }
 

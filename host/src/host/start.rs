@@ -293,8 +293,9 @@ impl Rooms {
         file: &Candidate,
         mut spec: PluginSpec,
     ) -> Result<Supervised<K>, LaunchError> {
-        let Limits { memory, cpu, .. } = spec.limits;
-        if (memory.is_some() || cpu.is_some()) && self.holds_itself(&Examined::new(file.clone())).await {
+        let Limits { memory, cpu, handles, .. } = spec.limits;
+        let of_a_process = memory.is_some() || cpu.is_some() || handles.is_some();
+        if of_a_process && self.holds_itself(&Examined::new(file.clone())).await {
             spec.held_by = HeldBy::Itself;
         }
         let patience = self.setup.patience;

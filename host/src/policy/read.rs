@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use portcullis_contract::{
-    Access, Digest, Environment, FsGrant, IdentityGrant, Isolation, Json, Limits, RunAs, SecretGrant,
-    Settings, Stdin,
+    Access, Digest, Environment, FsGrant, IdentityGrant, Isolation, Json, LimitName, Limits, RunAs,
+    SecretGrant, Settings, Stdin,
 };
 use toml::de::DeTable;
 
@@ -234,15 +234,16 @@ impl Reader<'_> {
     }
 
     fn limits(&mut self, value: &Value<'_>, label: &str, limits: &mut Limits) -> Result<(), Found> {
-        const KEYS: [&str; 6] = ["memory", "cpu", "wall", "message", "output", "concurrency"];
         let place = format!("[{}.limits]", table_name(label));
-        self.keys(table(value)?, &place, &KEYS, |_, key, value| {
+        let known = LimitName::ALL.map(LimitName::key);
+        self.keys(table(value)?, &place, &known, |_, key, value| {
             match key {
                 "memory" => limits.memory = Some(bytes(value)?),
                 "cpu" => limits.cpu = Some(time(value)?),
                 "wall" => limits.wall = Some(time(value)?),
                 "message" => limits.message = Some(bytes(value)?),
                 "output" => limits.output = Some(bytes(value)?),
+                "handles" => limits.handles = Some(count(value)?),
                 _ => limits.concurrency = Some(count(value)?),
             }
             Ok(())

@@ -162,6 +162,13 @@ fn amounts(limits: &Limits, backend: BackendName, lines: &mut Vec<Line>) {
         let what = if component { "a call" } else { "a streamed call" };
         may(format!("may print {} {what}", Amount::Bytes(output)));
     }
+    if let Some(handles) = resolved.handles {
+        may(if component {
+            format!("may have files, streams and requests open, at most {handles}")
+        } else {
+            format!("may have files open, at most {handles} in each process")
+        });
+    }
     may(format!("may send and be sent {} at once", Amount::Bytes(resolved.message)));
     let calls = if resolved.concurrency == 1 { "call" } else { "calls" };
     may(format!("may serve {} {calls} at a time", resolved.concurrency));

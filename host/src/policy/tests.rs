@@ -55,6 +55,7 @@ fn the_policy_of_the_design_means_what_it_says() {
         wall = "30s"
         message = "64MiB"
         output = "1MiB"
+        handles = 1000
         concurrency = 8
         "#
     ))
@@ -79,6 +80,7 @@ fn the_policy_of_the_design_means_what_it_says() {
             wall: Some(Duration::from_secs(30)),
             message: Some(64 << 20),
             output: Some(1 << 20),
+            handles: Some(1_000),
             concurrency: Some(8),
         },
         run_as: RunAs::default(),
@@ -171,7 +173,7 @@ fn an_unknown_key_is_refused_where_it_stands() {
     check(
         &format!("{head}limits.colour = \"red\"\n"),
         &[
-            "3:8: unknown key \"colour\" in [plugin.github.limits]; known are memory, cpu, wall, message, output, concurrency",
+            "3:8: unknown key \"colour\" in [plugin.github.limits]; known are memory, cpu, wall, message, output, handles, concurrency",
         ],
     );
     check("plugins = 1\n", &["1:1: unknown key \"plugins\" in a policy; did you mean \"plugin\"?"]);
@@ -384,7 +386,7 @@ identity = { handlers = ["github"], token = true }
 http = ["https://api.github.com"]
 fs = [{ host = "/srv/in", guest = "/in", access = "read" }, { host = "out", guest = "/out", access = "write" }]
 env = ["LANG"]
-limits = { memory = "1GiB", cpu = "250ms", wall = "2m", output = "3KiB", concurrency = 1 }
+limits = { memory = "1GiB", cpu = "250ms", wall = "2m", output = "3KiB", handles = 32, concurrency = 1 }
 "#;
 
 #[test]
@@ -401,6 +403,7 @@ fn grants_and_limits_are_said_in_sentences() {
             "may compute for 1s a call",
             "may take 30s a call",
             "may print 1MiB a call",
+            "may have files, streams and requests open, at most 1000",
             "may send and be sent 64MiB at once",
             "may serve 8 calls at a time",
         ]
@@ -420,6 +423,7 @@ fn grants_and_limits_are_said_in_sentences() {
             "may compute for 250ms a call",
             "may take 2m a call",
             "may print 3KiB a call",
+            "may have files, streams and requests open, at most 32",
             "may send and be sent 64MiB at once",
             "may serve 1 call at a time",
         ]
@@ -481,6 +485,7 @@ fn what_a_native_plugin_cannot_be_held_to_is_said() {
             "may use 1GiB of address space in each process",
             "may take 2m a call",
             "may print 3KiB a streamed call",
+            "may have files open, at most 32 in each process",
             "may send and be sent 64MiB at once",
             "may serve 1 call at a time",
             "!cannot be held to 250ms of processor time a call",

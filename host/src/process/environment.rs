@@ -55,12 +55,13 @@ pub(super) fn seen(
     ours.iter().filter(|(name, _)| is_seen(name)).cloned().collect()
 }
 
-/// Tells a child the limits on memory and processor time that it holds itself to. One that our own environment names
+/// Tells a child the limits on memory, processor time and handles that it holds itself to. One that our own environment names
 /// stays beside ours; the lower of the two holds.
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));
-    for (limit, amount) in [("MEMORY", memory), ("CPU", cpu)] {
+    let handles = limits.handles.map(|count| count.to_string());
+    for (limit, amount) in [("MEMORY", memory), ("CPU", cpu), ("HANDLES", handles)] {
         let Some(amount) = amount else { continue };
         let name = format!("{}{limit}", policy::LIMIT);
         match environment.iter_mut().find(|(known, _)| *known == *name) {

@@ -3,16 +3,17 @@
 //! | limit | held by |
 //! |---|---|
 //! | memory | the kernel, as address space of each process of the child's group, and of each that one starts |
+//! | handles | the kernel, as open files of each of these processes |
 //! | cpu | nobody: the kernel counts a process, not a call, and cannot take time back |
 //! | wall | whoever makes the call; dropping it cancels it in the child |
 //! | message | the channel, both ways, and what the host is asked |
 //! | output | the stream of the call |
 //! | concurrency | whoever makes the calls |
 //!
-//! A child that is known to be a wrapped component is told the first two and holds itself to them: its engine reserves
+//! A child that is known to be a wrapped component is told the first three and holds itself to them: its engine reserves
 //! far more address space than a policy would allow.
 //!
-//! A child that gets no more memory ends in its own way. It is reported as stopped and not as past a limit, because
+//! A child that gets no more of what the kernel holds fails in its own way. It is not reported as past a limit, because
 //! only the child knows why.
 //!
 //! Of the grants, the environment and what the host does are held. A child reaches files and the
@@ -61,11 +62,12 @@ impl Child {
         limits: &Resolved,
         prints: Reading,
     ) -> Result<Self, std::io::Error> {
-        if let Some(bytes) = limits.memory
+        let bounds = bounds(limits);
+        if !bounds.is_empty()
             && connection.gone().exit().is_none()
             && let Some(pid) = i32::try_from(connection.pid()).ok().and_then(Pid::from_raw)
         {
-            blocking(move || hold_all(pid, bytes)).await?;
+            blocking(move || hold_all(pid, &bounds)).await?;
         }
         let (pid, protocol) = (connection.pid(), connection.negotiated_version());
         tracing::debug!(%plugin, pid, protocol, address = %connection.address(), "a child serves");
@@ -86,16 +88,23 @@ impl Child {
     }
 }
 
-/// Limits the address space of a process and of the others in its group, if it leads one.
+/// Returns what the kernel is to hold each process to.
+fn bounds(limits: &Resolved) -> Vec<(Resource, u64)> {
+    let memory = limits.memory.map(|bytes| (Resource::As, bytes));
+    let handles = limits.handles.map(|count| (Resource::Nofile, count.into()));
+    memory.into_iter().chain(handles).collect()
+}
+
+/// Limits a process and the others in its group, if it leads one.
 ///
 /// What a process of the group starts while the group is looked through may have been started before its parent was
 /// limited. So it is looked through again until nothing new is found.
-fn hold_all(leader: Pid, bytes: u64) -> Result<(), std::io::Error> {
+fn hold_all(leader: Pid, bounds: &[(Resource, u64)]) -> Result<(), std::io::Error> {
     /// What still starts processes by then starts them as fast as it can. Nearly all of those are limited by birth.
     const ROUNDS: usize = 16;
 
     let mut held = HashSet::from([leader]);
-    hold_memory(leader, bytes)?;
+    hold(leader, bounds)?;
     for _ in 0..ROUNDS {
         let before = held.len();
         let Ok(processes) = std::fs::read_dir("/proc") else {
@@ -109,7 +118,7 @@ fn hold_all(leader: Pid, bytes: u64) -> Result<(), std::io::Error> {
                 && group(pid) == Some(leader)
                 && held.insert(pid)
             {
-                match hold_memory(pid, bytes) {
+                match hold(pid, bounds) {
                     Err(Errno::PERM) => warn!(
                         pid = pid.as_raw_nonzero(),
                         "this process of a native plugin is another user's, and cannot be limited"
@@ -134,25 +143,30 @@ fn group(pid: Pid) -> Option<Pid> {
     Pid::from_raw(group.parse().ok()?)
 }
 
-/// Limits the address space of a process, unless it has ended: the next call says how.
+/// Limits a process, unless it has ended: the next call says how.
 ///
 /// A limit that it already has, from us or from a script that became the program, stays where it is lower: only root
 /// could raise it.
-fn hold_memory(pid: Pid, bytes: u64) -> Result<(), Errno> {
-    let bytes = most_memory(pid).map_or(bytes, |most| most.min(bytes));
-    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    match prlimit(Some(pid), Resource::As, limit) {
-        Ok(_) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(error),
+fn hold(pid: Pid, bounds: &[(Resource, u64)]) -> Result<(), Errno> {
+    for (resource, allowed) in bounds {
+        let allowed = most(pid, *resource).map_or(*allowed, |most| most.min(*allowed));
+        let limit = Rlimit { current: Some(allowed), maximum: Some(allowed) };
+        match prlimit(Some(pid), *resource, limit) {
+            Ok(_) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(())
 }
 
-/// Returns how much memory a process can have at most, if that is bounded. Only `/proc` says so of another.
-fn most_memory(pid: Pid) -> Option<u64> {
+/// Returns how much memory or how many open files a process can have at most, if that is bounded. Only `/proc` says so
+/// of another.
+fn most(pid: Pid, resource: Resource) -> Option<u64> {
+    let name = if resource == Resource::As { "Max address space" } else { "Max open files" };
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
-    let space = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    // The soft one comes first, and what is unlimited is no number.
-    space.split_whitespace().nth(1)?.parse().ok()
+    let limit = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    // The soft one comes first, so that the second is the hard one. What is unlimited is no number.
+    limit.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Returns the limits that a policy may ask for and that a child is not held to.
@@ -174,15 +188,16 @@ mod tests {
     fn a_process_that_has_ended_needs_no_limit() {
         // No process has so high a number.
         let ended = Pid::from_raw(i32::MAX).expect("it is not 0");
-        assert_eq!(hold_memory(ended, 1 << 30), Ok(()));
+        assert_eq!(hold(ended, &[(Resource::As, 1 << 30)]), Ok(()));
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "the child is the test's, and ends with its input")]
     fn a_process_keeps_a_lower_limit_of_its_own() {
         const OWN: u64 = 4 << 30;
+        const FILES: u64 = 64;
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "ulimit -v 4194304 && echo lower && read line"]);
+        shell.args(["-c", "ulimit -v 4194304 && ulimit -n 64 && echo lower && read line"]);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
         let mut said = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -190,9 +205,11 @@ mod tests {
         assert_eq!(said, "lower\n");
 
         let pid = Pid::from_child(&child);
-        let held = |bytes| hold_memory(pid, bytes).map(|()| most_memory(pid));
-        assert_eq!(held(2 * OWN), Ok(Some(OWN)));
-        assert_eq!(held(OWN / 2), Ok(Some(OWN / 2)));
+        let held = |resource, amount| hold(pid, &[(resource, amount)]).map(|()| most(pid, resource));
+        assert_eq!(held(Resource::As, 2 * OWN), Ok(Some(OWN)));
+        assert_eq!(held(Resource::As, OWN / 2), Ok(Some(OWN / 2)));
+        assert_eq!(held(Resource::Nofile, 4 * FILES), Ok(Some(FILES)));
+        assert_eq!(held(Resource::Nofile, FILES / 2), Ok(Some(FILES / 2)));
         // Its input ends with this.
         child.wait().expect("it is our child");
     }
@@ -209,8 +226,12 @@ mod tests {
         let started = said.trim().parse().ok().and_then(Pid::from_raw).expect("it has started one");
 
         let leader = Pid::from_child(&child);
-        hold_all(leader, 4 << 30).expect("they are ours");
-        assert_eq!([leader, started].map(most_memory), [Some(4 << 30); 2]);
+        let limits = Limits { memory: Some(4 << 30), handles: Some(32), ..Limits::default() };
+        hold_all(leader, &bounds(&limits.resolve(BackendName::Process))).expect("they are ours");
+        for process in [leader, started] {
+            let held = [Resource::As, Resource::Nofile].map(|resource| most(process, resource));
+            assert_eq!(held, [Some(4 << 30), Some(32)]);
+        }
         // The input of both ends with this.
         child.wait().expect("it is our child");
     }

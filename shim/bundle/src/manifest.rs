@@ -130,6 +130,7 @@ struct WrittenLimits {
     wall_ns: Option<u64>,
     message: Option<u64>,
     output: Option<u64>,
+    handles: Option<u32>,
     concurrency: Option<u32>,
 }
 
@@ -188,6 +189,7 @@ impl From<&Manifest> for Written {
                 wall_ns: limits.wall.map(nanos),
                 message: limits.message,
                 output: limits.output,
+                handles: limits.handles,
                 concurrency: limits.concurrency,
             },
             offers: manifest.offers.clone(),
@@ -236,6 +238,7 @@ impl From<Written> for Manifest {
                 wall: limits.wall_ns.map(Duration::from_nanos),
                 message: limits.message,
                 output: limits.output,
+                handles: limits.handles,
                 concurrency: limits.concurrency,
             },
             offers: written.offers,
@@ -274,6 +277,7 @@ mod tests {
                 wall: None,
                 message: Some(1),
                 output: None,
+                handles: Some(1),
                 concurrency: Some(8),
             },
             offers: vec!["echo 1.2.3".to_owned()],

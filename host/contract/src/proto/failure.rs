@@ -34,7 +34,8 @@ pub fn read_failure(line: &str, sentence: &str) -> Option<CallError> {
     let mut words = line.split(' ');
     let error = match words.next()? {
         "limit" => {
-            let which = limit(words.next()?)?;
+            let name = words.next()?;
+            let which = LimitName::ALL.into_iter().find(|limit| limit.key() == name)?;
             CallError::Limit(LimitHit {
                 which,
                 asked: read_amount(words.next()?)?,
@@ -85,11 +86,6 @@ fn read_amount(text: &str) -> Option<Amount> {
     Some(Amount::Count(text.parse().ok()?))
 }
 
-fn limit(name: &str) -> Option<LimitName> {
-    use LimitName::{Concurrency, Cpu, Memory, Message, Output, Wall};
-    [Memory, Cpu, Wall, Message, Output, Concurrency].into_iter().find(|limit| limit.to_string() == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +111,7 @@ mod tests {
             (LimitName::Wall, Amount::Unknown, Amount::Time(Duration::from_secs(30))),
             (LimitName::Message, Amount::Bytes(2), Amount::Bytes(1)),
             (LimitName::Output, Amount::Bytes(11), Amount::Bytes(10)),
+            (LimitName::Handles, Amount::Unknown, Amount::Count(1_000)),
             (LimitName::Concurrency, Amount::Count(9), Amount::Count(8)),
         ];
         for (which, asked, allowed) in limits {
