@@ -1,8 +1,8 @@
 //! The plugin's side: a program that a host starts says where it listens, and serves until it is told to end.
 //!
 //! [`Serve`] describes it, and mirrors [`crate::Launch`]. The order is upstream's (protocol spec 4): the cookie is
-//! checked before anything else happens, the listener exists before the line is printed, and nothing but the line ever
-//! gets to standard output. A host's wishes come in environment variables, which `server/invitation.rs` reads. Serving
+//! checked before anything else happens, the listener exists before the line is printed, and where standard output is
+//! captured nothing but the line gets to it. A host's wishes come in environment variables, which `server/invitation.rs` reads. Serving
 //! itself is in `server/running.rs`.
 
 mod capture;

@@ -22,16 +22,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
-use tokio::time::timeout as limited;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower::service_fn;
 use tower_service::Service as _;
 
 use self::authority::Legible;
 pub use self::contained::contained_stream;
-use self::contained::{Contained, contained};
+use self::contained::{AnswerBody, contained, late};
 pub(crate) use self::placement::Placement;
 pub(crate) use self::weighed::Room;
 use crate::channel::{FAULTS, GIVEN_UP, HEADER_LIST};
@@ -143,12 +143,12 @@ struct Answers {
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Answers {
-    type Response = http::Response<Contained>;
+    type Response = http::Response<AnswerBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let limit = timeout::of(request.headers());
+        let until = timeout::of(request.headers()).map(|limit| timeout::end(Instant::now(), limit));
         let mut routes = self.routes.clone();
         let called = request.uri().clone();
         let under_way = self.terms.placement.count(called.path());
@@ -165,16 +165,16 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
                     Err(refused) => Ok(refused.into_http()),
                 }
             });
-            let answer = match limit {
+            let answer = match until {
                 None => answer.await,
-                Some(limit) => limited(limit, answer).await.unwrap_or_else(|_elapsed| {
-                    Ok(Status::new(Code::DeadlineExceeded, "Timeout expired").into_http())
-                }),
+                Some(until) => {
+                    timeout_at(until, answer).await.unwrap_or_else(|_elapsed| Ok(late().into_http()))
+                }
             };
             answer.map(|mut answer| {
                 name_what_is_unknown(answer.headers_mut(), &called);
                 normalize(answer.headers_mut());
-                answer.map(|body| Contained::new(body, under_way))
+                answer.map(|body| AnswerBody::new(body, until, under_way))
             })
         })
     }

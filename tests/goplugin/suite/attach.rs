@@ -37,9 +37,15 @@ async fn a_running_plugin_is_called_and_stopped_by_another_host() -> Outcome {
 async fn letting_go_of_a_running_plugin_leaves_it_running() -> Outcome {
     let scene = scene("1.8", Plain);
     let (plugin, peer) = scene.start().await?;
-    drop(Attach::new(told(&plugin, false)).connect().await?);
-    assert_eq!(peer.call::<_, Vec<u8>>("Echo", vec![1_u8]).await?, [1]);
-    assert!(plugin.gone().exit().is_none());
+    let attached = Attach::new(told(&plugin, false)).connect().await?;
+    let (gone, ours) = (attached.gone(), Peer::new(attached.channel()));
+    drop(attached);
+    for peer in [&peer, &ours] {
+        assert_eq!(peer.call::<_, Vec<u8>>("Echo", vec![1_u8]).await?, [1]);
+    }
+    assert!(plugin.gone().exit().is_none() && gone.exit().is_none());
+    plugin.kill();
+    assert!(!tokio::time::timeout(LONG, gone.wait()).await?.requested);
     Ok(())
 }
 

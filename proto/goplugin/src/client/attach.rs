@@ -21,7 +21,6 @@ use crate::broker::{Medium, Queue};
 use crate::log::chain;
 use crate::pidfd::watched;
 use crate::sink::Contained;
-use crate::task::Task;
 use crate::timeout::within;
 use crate::transport::{Ended, Place, Route, SocketDir, SocketDirError};
 use crate::{Address, Broker, Channel, Discard, Handshake, Reattach, Sink};
@@ -126,7 +125,6 @@ struct Attached {
     test: bool,
     requested: Arc<AtomicBool>,
     gone: Gone,
-    _watch: Task,
 }
 
 impl Attached {
@@ -136,16 +134,21 @@ impl Attached {
         let requested = Arc::<AtomicBool>::default();
         let pidfd = watched(process.pidfd.try_clone()?)?;
         let asked = Arc::clone(&requested);
-        let watch = Task::spawn(async move {
-            if let Err(error) = pidfd.readable().await {
-                tracing::warn!(error = chain(&error), "a plugin cannot be watched");
+        // It is watched for as long as anybody wants to know: handles and channels outlive the connection.
+        tokio::spawn(async move {
+            let unwatched = async { tokio::join!(tell.closed(), has_ended.closed()) };
+            tokio::select! {
+                ended = pidfd.readable() => if let Err(error) = ended {
+                    tracing::warn!(error = chain(&error), "a plugin cannot be watched");
+                },
+                _ = unwatched => return,
             }
             has_ended.send_replace(true);
             // Only its parent learns how it ended.
             let exit = Exit { requested: asked.load(Ordering::Relaxed), ..Exit::default() };
             tell.send_replace(Some(exit));
         });
-        Ok((Self { process, test, requested, gone: Gone(told), _watch: watch }, ended))
+        Ok((Self { process, test, requested, gone: Gone(told) }, ended))
     }
 
     fn signal(&self, signal: Signal) {

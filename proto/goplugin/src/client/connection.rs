@@ -327,7 +327,7 @@ impl Gone {
     pub async fn wait(mut self) -> Exit {
         match self.0.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or_default(),
-            // The runtime that watched over it has ended, and the plugin with that.
+            // The runtime that watched over it has ended, and a child with that.
             Err(_closed) => Exit::default(),
         }
     }

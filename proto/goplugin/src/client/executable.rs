@@ -118,7 +118,12 @@ impl Executable {
         if !kind.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { path, opened: Some(Arc::new(Opened { file, checksum: OnceLock::new() })) })
+        Ok(Self::holding(path, file))
+    }
+
+    /// Takes a regular file that is open already, and that was found at `path`; every start runs this opened file.
+    pub fn holding(path: impl Into<PathBuf>, file: File) -> Self {
+        Self { path: path.into(), opened: Some(Arc::new(Opened { file, checksum: OnceLock::new() })) }
     }
 
     /// Returns where the file was found.

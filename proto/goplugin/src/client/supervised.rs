@@ -190,11 +190,7 @@ async fn monitor(mut watched: Watched) {
         match reader.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(pid, error = chain(&error), "a child's output cannot be read"),
-            Err(error) => tracing::warn!(
-                pid,
-                error = chain(&error),
-                "what a child writes is no longer taken, for its sink failed"
-            ),
+            Err(error) => tracing::warn!(pid, error = chain(&error), "what a child writes is no longer read"),
         }
     }
     let mut sockets_left = sockets.left_by_the_plugin();

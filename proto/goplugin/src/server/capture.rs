@@ -1,10 +1,10 @@
 //! Passes what the process itself prints to the host.
 //!
 //! Standard output is a pipe to the host, which takes the handshake from it and discards the rest. Go's plugins replace
-//! it by another pipe once the line is printed, and so does this. The old pipe stays open, because a host may take its
-//! end for the plugin's.
+//! it by another pipe once the line is printed. Here that is done before the services are made, because what makes them
+//! may print, too, and the line goes to the old pipe. That stays open, because a host may take its end for the plugin's.
 
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 use std::time::Duration;
@@ -32,13 +32,6 @@ const READ: usize = 8 << 10;
 /// The stack of the thread that reads. It needs little.
 const STACK: usize = 64 << 10;
 
-/// All that it takes to capture standard output, so that nothing is missing once the line is printed.
-#[derive(Debug)]
-pub(super) struct Capturing {
-    writer: PipeWriter,
-    captured: Captured,
-}
-
 /// A standard output that leads to the host. Dropping it restores the old one.
 #[derive(Debug)]
 pub(super) struct Captured {
@@ -48,9 +41,9 @@ pub(super) struct Captured {
     reading: oneshot::Receiver<()>,
 }
 
-impl Capturing {
-    /// Prepares to capture standard output. Prints may block until the host reads, so the pipe is read on a thread of
-    /// its own, which goes on while others block.
+impl Captured {
+    /// Sends everything that is printed from now on to the host. Prints may block until the host reads, so the pipe is
+    /// read on a thread of its own, which goes on while others block.
     pub(super) fn stdout(to: Output) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let original = io::stdout().as_fd().try_clone_to_owned()?;
@@ -60,17 +53,15 @@ impl Capturing {
             read(reader, &prints);
             drop(alive);
         })?;
-        Ok(Self { writer, captured: Captured { original, to, reading } })
+        dup2_stdout(&writer)?;
+        Ok(Self { original, to, reading })
     }
 
-    /// Sends everything that is printed from now on to the host.
-    pub(super) fn begin(self) -> io::Result<Captured> {
-        dup2_stdout(&self.writer)?;
-        Ok(self.captured)
+    /// Returns the old output.
+    pub(super) fn original(&self) -> &OwnedFd {
+        &self.original
     }
-}
 
-impl Captured {
     /// Restores the old output, and waits for what was printed before.
     pub(super) async fn release(mut self) {
         // A thread may be blocked in a print, and holds the lock of standard output until then.

@@ -199,6 +199,11 @@ impl Prints {
         self.0.tell_freed();
     }
 
+    /// Returns what nobody has taken, when no host will.
+    pub(super) fn rest(&self) -> Vec<u8> {
+        self.state().pieces.drain(..).flat_map(|(_, piece)| piece).collect()
+    }
+
     /// Waits until no stream takes anything any more.
     pub(super) async fn are_taken(&self) {
         self.until(|state| !state.asked_for).await;

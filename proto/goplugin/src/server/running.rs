@@ -6,6 +6,7 @@
 //! A graceful stop alone would wait for the host to close its streams, which no host does (protocol spec 26).
 
 use std::future::pending;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::capture::{Captured, Capturing};
+use super::capture::Captured;
 use super::ending::{End, Ending, Signals, Starter};
 use super::invitation::{self, Invitation, Multiplex};
 use super::line::{self, Line};
@@ -25,7 +26,7 @@ use crate::mux::{Mux, Role};
 use crate::serving::{self, Placement, Terms};
 use crate::tls::Tls;
 use crate::transport::{Ended, Group, Listener, Place, Socket, incoming};
-use crate::{Address, Broker};
+use crate::{Address, Broker, Stdio};
 
 /// How many connections there may be. A guess, and hosts have one; further ones wait to be accepted.
 const CONNECTIONS: usize = 1024;
@@ -64,7 +65,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Listens, makes the services, and prints the line.
+    /// Captures standard output, listens, makes the services, and prints the line.
     pub(super) async fn begin(
         serve: Serve,
         invitation: Invitation,
@@ -81,12 +82,29 @@ impl Running {
             (None, Some(certificate)) => secure(certificate).map(|(field, tls)| (field, Some(tls)))?,
             (None, None) => (String::new(), None),
         };
-        let capture = serve.capture;
+        let prints = Prints::new(serve.output_limit);
+        let captured = match serve.capture {
+            Capture::Nothing => None,
+            Capture::Stdout => {
+                Some(Captured::stdout(prints.output(Stdio::Stdout)).map_err(ServeError::Capture)?)
+            }
+        };
         // Dropping what listens removes its sockets.
-        let mut running = tokio::select! {
-            running = Self::listen(serve, &invitation, tls, placement) => running?,
-            () = signals.terminated() => return Err(ServeError::Ended { end: End::Terminated }),
-            () = orphaned(starter.as_ref()) => return Err(ServeError::Ended { end: End::Orphaned }),
+        let begun = tokio::select! {
+            running = Self::listen(serve, &invitation, tls, prints.clone(), placement) => running,
+            () = signals.terminated() => Err(ServeError::Ended { end: End::Terminated }),
+            () = orphaned(starter.as_ref()) => Err(ServeError::Ended { end: End::Orphaned }),
+        };
+        let mut running = match begun {
+            Ok(running) => Self { captured, ..running },
+            Err(error) => {
+                // No host will ask for what was printed on the way.
+                if let Some(captured) = captured {
+                    captured.release().await;
+                    let _unread = std::io::stderr().write_all(&prints.rest());
+                }
+                return Err(error);
+            }
         };
         let line = Line {
             version: running.session.version,
@@ -94,14 +112,11 @@ impl Running {
             certificate: &certificate,
             multiplex: invitation.multiplex,
         };
-        let capturing = match capture {
-            Capture::Nothing => None,
-            Capture::Stdout => {
-                Some(Capturing::stdout(running.session.stdout()).map_err(ServeError::Capture)?)
-            }
-        };
-        line::print(&line, std::io::stdout()).map_err(ServeError::Announce)?;
-        running.captured = capturing.map(Capturing::begin).transpose().map_err(ServeError::Capture)?;
+        match &running.captured {
+            None => line::print(&line, std::io::stdout()),
+            Some(captured) => line::print(&line, captured.original()),
+        }
+        .map_err(ServeError::Announce)?;
         running.signals = Some(signals);
         running.starter = starter;
         Ok(running)
@@ -112,6 +127,7 @@ impl Running {
         mut serve: Serve,
         invitation: &Invitation,
         tls: Option<Tls>,
+        prints: Prints,
         placement: Placement,
     ) -> Result<Self, ServeError> {
         let version = invitation::choose(serve.versions.keys().copied(), &invitation.versions);
@@ -141,7 +157,7 @@ impl Running {
         let session = Session {
             version,
             broker,
-            prints: Prints::new(serve.output_limit),
+            prints,
             ending: Ending::new(),
             message_limit: serve.message_limit,
             environment: invitation::for_children(&serve.variables, &serve.cookie).into(),
@@ -328,7 +344,7 @@ mod tests {
             ("PLUGIN_UNIX_SOCKET_DIR".into(), directory.path().into()),
         ];
         let invitation = Invitation::read(&variables, &serve.cookie).unwrap();
-        let listening = Running::listen(serve, &invitation, None, Placement::default()).await;
+        let listening = Running::listen(serve, &invitation, None, Prints::new(0), Placement::default()).await;
         assert!(matches!(listening, Err(ServeError::Services(_))));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -1,6 +1,7 @@
 //! A plugin inside a test or a debugger: no host starts it, and one attaches.
 
 use super::invitation::Invitation;
+use super::output::Prints;
 use super::running::Running;
 use super::{End, Serve, ServeError, Session};
 use crate::Reattach;
@@ -24,7 +25,8 @@ impl Serve {
     pub async fn serve_in_test(self) -> Result<TestServing, ServeError> {
         let invitation = Invitation::without_host(&self.variables);
         let tls = self.tls.clone();
-        let running = Running::listen(self, &invitation, tls, Placement::default()).await?;
+        let prints = Prints::new(self.output_limit);
+        let running = Running::listen(self, &invitation, tls, prints, Placement::default()).await?;
         let session = running.session().clone();
         let reattach = Reattach {
             address: running.address().clone(),

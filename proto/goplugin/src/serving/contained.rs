@@ -1,19 +1,20 @@
-//! Contains a panic in a call: that call ends with a status that says so, and other calls go on.
+//! Ends a call that panics or is late: it alone, and with a status that says so.
 //!
-//! Otherwise it would end the task that answers, and the stream would be reset as if the call were cancelled, which is
+//! A panic would otherwise end the task that answers, and the stream would be reset as if the call were cancelled, which is
 //! what hosts then tell their users. In Go the whole plugin dies of a panic.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tonic::Status;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::placement::UnderWay;
 
@@ -36,20 +37,36 @@ pub fn contained_stream<T>(
     AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|panic| Err(broken(&*panic))))
 }
 
-/// The body of an answer, and its call, which is under way until then. A panic in it is the status that it ends with.
+/// What a call that is late ends with.
+pub(super) fn late() -> Status {
+    Status::new(Code::DeadlineExceeded, "Timeout expired")
+}
+
+/// The body of an answer, and its call, which is under way until then.
+///
+/// A panic in it, or that the call's time is over, is the status that it ends with.
 #[derive(Debug)]
-pub(super) struct Contained {
+pub(super) struct AnswerBody {
     body: Option<Body>,
+    /// When the call's time is over, and the wait for that.
+    until: Option<Instant>,
+    over: Option<Pin<Box<Sleep>>>,
     _call: Option<UnderWay>,
 }
 
-impl Contained {
-    pub(super) fn new(body: Body, call: Option<UnderWay>) -> Self {
-        Self { body: Some(body), _call: call }
+impl AnswerBody {
+    pub(super) fn new(body: Body, until: Option<Instant>, call: Option<UnderWay>) -> Self {
+        Self { body: Some(body), until, over: None, _call: call }
+    }
+
+    fn end_with(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.body = None;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
     }
 }
 
-impl http_body::Body for Contained {
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -58,12 +75,16 @@ impl http_body::Body for Contained {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx)));
-        polled.unwrap_or_else(|panic| {
-            self.body = None;
-            let mut trailers = HeaderMap::new();
-            Poll::Ready(Some(broken(&*panic).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
-        })
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+            Ok(Poll::Pending) => {
+                let Some(until) = self.until else { return Poll::Pending };
+                let over = self.over.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                ready!(over.as_mut().poll(cx));
+                Poll::Ready(Some(self.end_with(&late())))
+            }
+            Ok(frame) => frame,
+            Err(panic) => Poll::Ready(Some(self.end_with(&broken(&*panic)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
+use tonic::Code;
 
 use super::*;
 use crate::transport::{Link, Socket};
@@ -62,20 +63,27 @@ impl tower_service::Service<http::Request<Body>> for Application {
     }
 }
 
-/// The body of an answer that breaks off: is it half over?
-struct Halfway(bool);
+/// What a body comes to.
+type Come = Poll<Option<Result<Frame<Bytes>, Status>>>;
+
+/// The body of an answer of which there is a half. What follows is said once that has left.
+struct Halfway(Option<Bytes>, fn() -> Come);
+
+impl Halfway {
+    fn then(rest: fn() -> Come) -> Answer {
+        let body = Body::new(Self(Some(Bytes::from_static(b"half")), rest));
+        Box::pin(ready(Ok(http::Response::new(body))))
+    }
+}
 
 impl http_body::Body for Halfway {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match std::mem::replace(&mut self.0, true) {
-            false => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"half"))))),
-            true => panic!("three"),
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Come {
+        match self.0.take() {
+            Some(half) => Poll::Ready(Some(Ok(Frame::data(half)))),
+            None => (self.1)(),
         }
     }
 }
@@ -118,7 +126,7 @@ async fn on_a_connection_within<T>(
     let terms = Terms { calls: u32::try_from(CALLS).ok(), room, ..Terms::default() };
     let serving = serve(links, routes, terms, pending());
     tokio::select! {
-        came_of_it = limited(LONG, calling) => came_of_it.expect("it is answered"),
+        came_of_it = tokio::time::timeout(LONG, calling) => came_of_it.expect("it is answered"),
         () = serving => panic!("nobody told it to end"),
     }
 }
@@ -214,7 +222,7 @@ async fn check_is_answered(authority: &str) {
     };
     let serving = serve(links, Application::routes(refuses), Terms::default(), pending());
     tokio::select! {
-        answered = limited(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
+        answered = tokio::time::timeout(LONG, calling) => assert_eq!(answered.expect("it is answered"), [1, 3]),
         () = serving => panic!("nobody told it to end"),
     }
 }
@@ -372,6 +380,10 @@ async fn a_call_is_answered_when_its_time_is_over() {
         |mut requests| -> LocalBoxFuture<'_, _> { Box::pin(async move { call(&mut requests).await }) };
     let (_, status) = on_a_connection(silent, calling).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
+
+    let endless = || Halfway::then(|| Poll::Pending);
+    let (length, status) = on_a_connection(endless, calling).await;
+    assert_eq!((length, status.code()), (4, Code::DeadlineExceeded));
 }
 
 #[tokio::test]
@@ -404,7 +416,7 @@ async fn when_it_is_to_end_connections_take_no_more_calls() {
     };
     let refuses = || -> Answer { Box::pin(ready(Ok(Status::aborted("not now").into_http()))) };
     let serving = serve(links, Application::routes(refuses), Terms::default(), async { drop(signal.await) });
-    let both = limited(LONG, async { tokio::join!(serving, calling) }).await;
+    let both = tokio::time::timeout(LONG, async { tokio::join!(serving, calling) }).await;
     assert_eq!(both.expect("it ends"), ((), true));
 }
 
@@ -418,7 +430,7 @@ async fn an_end_is_told_from_a_fault() {
         let answers = Answers { routes: Application::routes(silent).prepare(), terms: Terms::default() };
         (ours, async move {
             let _stop = stop;
-            limited(LONG, serve_one(link, answers, stopped)).await.expect("it ends")
+            tokio::time::timeout(LONG, serve_one(link, answers, stopped)).await.expect("it ends")
         })
     };
 
@@ -453,7 +465,7 @@ async fn told_of(application: fn() -> Answer) -> (usize, String) {
 async fn a_panic_ends_one_call_and_says_why() {
     assert_eq!(told_of(|| panic!("number {}", 1)).await, (0, "panic: number 1".to_owned()));
     assert_eq!(told_of(|| Box::pin(async { panic!("two") })).await, (0, "panic: two".to_owned()));
-    let halfway = || -> Answer { Box::pin(ready(Ok(http::Response::new(Body::new(Halfway(false)))))) };
+    let halfway = || Halfway::then(|| panic!("three"));
     assert_eq!(told_of(halfway).await, (4, "panic: three".to_owned()));
 }
 

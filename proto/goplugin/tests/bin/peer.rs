@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use portcullis_goplugin::log::Level;
 use portcullis_goplugin::{
-    BrokerError, Calls, Capture, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Serving, Session, Tls,
-    normalized,
+    BrokerError, Calls, Capture, Cookie, Listen, Logs, Outcome, Output, Parent, Serve, Services, Serving,
+    Session, Tls, normalized,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -67,6 +67,22 @@ fn main() -> Outcome {
                     tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(3600)));
                     peer(session)
                 });
+            }
+            ("print", _) => {
+                serve.capture = Capture::Stdout;
+                serve = serve.version(3, |session: &Session| {
+                    let _printed = writeln!(std::io::stdout(), "made");
+                    peer(session)
+                });
+            }
+            ("print-and-fail", _) => {
+                serve.capture = Capture::Stdout;
+                let services =
+                    Services::made_by(async |_: Session| -> Result<Routes, Box<dyn Error + Send + Sync>> {
+                        writeln!(std::io::stdout(), "not made")?;
+                        Err("it was not to be".into())
+                    });
+                serve.versions.insert(3, services);
             }
             ("keep-stdout", _) => {
                 serve.capture = Capture::Stdout;

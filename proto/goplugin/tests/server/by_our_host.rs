@@ -184,6 +184,16 @@ async fn a_plugin_on_tcp_is_like_any_other(mode: Mode) -> TestResult {
 }
 
 #[tokio::test]
+async fn what_is_printed_while_services_are_made_goes_where_all_prints_go() -> TestResult {
+    let mut scene = Scene::start(PLAIN, &["print"]).await?;
+    let printed = tokio::time::timeout(LONG, scene.prints.recv()).await?;
+    assert_eq!(printed, Some((Stdio::Stdout, b"made\n".to_vec())));
+    scene.is_called_both_ways().await?;
+    scene.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_plugin_of_which_a_thread_keeps_standard_output_starts_and_ends_like_any_other() -> TestResult {
     let scene = Scene::start(PLAIN, &["keep-stdout"]).await?;
     scene.plugin.ping(LONG).await?;

@@ -119,6 +119,11 @@ fn what_keeps_it_from_serving_is_an_error_in_the_hosts_log() -> TestResult {
     assert!(failure(&["tcp"], "PLUGIN_MAX_PORT", "x").contains("\"x\" is not a port"));
     assert!(failure(&[], "PLUGIN_CLIENT_CERT", "nonsense").contains("certificate")); // P-30
     assert!(failure(&["no-versions"], "X", "").contains("no version"));
+    // Nobody else would show what was printed on the way.
+    let ended = run(&mut invited(directory.path(), &["print-and-fail"]));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    let told = |words| ended.stderr.contains(words);
+    assert!(told("not made\n") && told("it was not to be"), "{}", ended.stderr);
     let odd = directory.path().join("a|b");
     std::fs::create_dir(&odd)?;
     let odd = odd.to_str().ok_or("it is text")?;
