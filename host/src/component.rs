@@ -7,7 +7,8 @@
 //!
 //! A component can also come compiled, within the program that runs it: an [`Image`].
 //!
-//! Nothing here reads the environment or decides a grant, and no type of the engine is public.
+//! Nothing here reads the environment (but for where temporary files lie) or decides a grant, and no type of the engine
+//! is public.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,6 +75,8 @@ pub use precompile::Precompiled;
 use crate::blocking::blocking;
 use auth::ComponentAuth;
 use cache::Cache;
+#[cfg(feature = "compile")]
+use compiling::Unkept;
 use engine::{Code, Engines};
 use guest::{Function, Interface};
 use homes::{Compilation, Homes};
@@ -180,6 +183,8 @@ pub struct ComponentBackend {
     options: ComponentOptions,
     engines: Arc<Engines>,
     cache: Option<Arc<Cache>>,
+    #[cfg(feature = "compile")]
+    unkept: Unkept,
     /// The only component, if it came with the program.
     image: Option<Image>,
 }
@@ -206,7 +211,14 @@ impl ComponentBackend {
             }
         });
         let engines = Arc::new(Engines::new(options.slots, Code::Files).map_err(ClockError)?);
-        Ok(Self { options, engines, cache, image: None })
+        Ok(Self {
+            options,
+            engines,
+            cache,
+            #[cfg(feature = "compile")]
+            unkept: Unkept::default(),
+            image: None,
+        })
     }
 
     /// Sets the backend up for a component that came with the program. Every launch starts this component, whatever
@@ -217,7 +229,14 @@ impl ComponentBackend {
     /// When no thread can be started.
     pub fn of_image(image: Image, options: ComponentOptions) -> Result<Self, ClockError> {
         let engines = Arc::new(Engines::new(options.slots, Code::Image).map_err(ClockError)?);
-        Ok(Self { options, engines, cache: None, image: Some(image) })
+        Ok(Self {
+            options,
+            engines,
+            cache: None,
+            #[cfg(feature = "compile")]
+            unkept: Unkept::default(),
+            image: Some(image),
+        })
     }
 
     /// Makes a component of that kind ready.

@@ -97,11 +97,14 @@ fn a_command_whose_program_is_gone_compiles_all_the_same() -> TestResult {
 fn where_nothing_can_be_written_a_component_runs_all_the_same() -> TestResult {
     let person = Person::new()?;
     person.has_guest("echo")?;
-    let mut command = person.command(&["run", "echo", "message=hello"]);
+    let mut command = person.command(&["run", "echo", "message=hello", "--log-level", "info"]);
     for variable in ["PORTCULLIS_CACHE_DIR", "PORTCULLIS_DATA_DIR", "TMPDIR"] {
         command.env(variable, "/dev/null");
     }
-    assert_eq!(answer(&command.output()?)["data"]["message"], "hello");
+    let ran = command.output()?;
+    assert_eq!(answer(&ran)["data"]["message"], "hello");
+    // It is asked what it offers, and then run.
+    assert_eq!(stderr(&ran).matches("component compiled").count(), 1, "{}", stderr(&ran));
     Ok(())
 }
 

@@ -193,7 +193,8 @@ pub(crate) struct Meter {
     read: AtomicU64,
 }
 
-// Only the thread that polls the guest writes, and whoever hands the guest to another thread orders the accesses.
+// But for what is added to it, only the thread that polls the guest writes, and whoever hands the guest to another thread
+// orders the accesses.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Meter {
@@ -242,6 +243,12 @@ impl Meter {
     /// Charges the guest with processor time that another thread spent on its behalf.
     pub(crate) fn add(&self, spent: Duration) {
         self.used.fetch_add(nanos(spent), ORDER);
+    }
+
+    /// Returns what the call has used so far.
+    #[cfg(all(test, feature = "http"))]
+    pub(crate) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(ORDER))
     }
 
     /// Answers a guest that noticed the count.

@@ -2,10 +2,11 @@
 //!
 //! Nothing depends on the cache: whatever is wrong with it is logged, and the component is compiled without it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portcullis_contract::{Digest, LaunchError};
@@ -17,6 +18,31 @@ use crate::compile::{CompileError, Worker};
 use crate::component::cache::{Cache, Compiled};
 use crate::component::load::Source;
 use crate::component::{CompileListener, Compiling, ComponentBackend};
+use crate::lock::lock;
+
+/// The most bytes of compiled components that are kept open where the cache cannot keep them. A guess: a component with
+/// a whole language in it takes a fifth.
+const UNKEPT: u64 = 256 << 20;
+
+/// What was compiled and could not be kept in a cache: a command asks a component what it offers before it runs it.
+#[derive(Debug, Default)]
+pub(super) struct Unkept(Mutex<HashMap<Digest, Compiled>>);
+
+impl Unkept {
+    fn find(&self, digest: &Digest) -> Option<Compiled> {
+        lock(&self.0).get(digest)?.again().ok()
+    }
+
+    fn add(&self, digest: Digest, compiled: &Compiled) {
+        let mut all = lock(&self.0);
+        let length: u64 = all.values().map(Compiled::length).sum();
+        if let Ok(compiled) = compiled.again()
+            && length.saturating_add(compiled.length()) <= UNKEPT
+        {
+            all.insert(digest, compiled);
+        }
+    }
+}
 
 /// There is nothing to run, and nobody to make it.
 #[derive(Debug, Error)]
@@ -29,6 +55,10 @@ impl ComponentBackend {
         let Some(worker) = &self.options.worker else {
             return Err(LaunchError::failed(NoWorker));
         };
+        let digest = source.inspection.digest;
+        if let Some(compiled) = self.unkept.find(&digest) {
+            return Ok(compiled);
+        }
         let size = u64::try_from(source.bytes.len()).unwrap_or(u64::MAX);
         let progress = Progress::begin(self.options.on_compile.clone(), path, size);
         let compiled = self.compiled(worker, path, source).await;
@@ -57,7 +87,9 @@ impl ComponentBackend {
             }
             compiled => compiled,
         };
-        Compiled::unkept(file.map_err(compile_error)?).map_err(LaunchError::failed)
+        let compiled = Compiled::unkept(file.map_err(compile_error)?).map_err(LaunchError::failed)?;
+        self.unkept.add(source.inspection.digest, &compiled);
+        Ok(compiled)
     }
 }
 
@@ -181,8 +213,6 @@ impl Drop for Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use portcullis_contract::{Backend as _, Kind, PluginName, PluginSpec};
     use tokio::sync::Notify;
 

@@ -28,16 +28,19 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::component::clock::{Meter, timed};
 use crate::component::reserve::leaves_reserve;
 use crate::component::state::Ground;
 use crate::names::shown;
 
 mod body;
+mod reach;
 mod requests;
 mod target;
 mod terse;
 
 use body::{Capped, Paced};
+use reach::first_of;
 pub(crate) use requests::{Unsent, bound_requests};
 use target::Target;
 use terse::Terse;
@@ -60,6 +63,7 @@ const PREFACE: usize = 2 * HEAD;
 #[derive(Debug)]
 pub(crate) struct Egress {
     ground: Arc<Ground>,
+    meter: Arc<Meter>,
     connections: Option<Arc<Semaphore>>,
     pub(crate) unsent: Unsent,
 }
@@ -67,8 +71,8 @@ pub(crate) struct Egress {
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Egress {
-    pub(crate) fn new(ground: Arc<Ground>) -> Self {
-        Self { ground, connections: None, unsent: Unsent::default() }
+    pub(crate) fn new(ground: Arc<Ground>, meter: Arc<Meter>) -> Self {
+        Self { ground, meter, connections: None, unsent: Unsent::default() }
     }
 
     /// Logs that a request is not sent, and what would have allowed it, if it was denied.
@@ -112,9 +116,9 @@ impl WasiHttpHooks for Egress {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         };
         let (most, options) = (self.ground.limits.message, options.unwrap_or_default());
-        let ground = Arc::clone(&self.ground);
-        let exchange = Exchange { target, most, options, permit, ground };
-        Box::new(exchange.run(request))
+        let (ground, meter) = (Arc::clone(&self.ground), Arc::clone(&self.meter));
+        let exchange = Exchange { target, most, options, permit, ground, meter: Arc::clone(&meter) };
+        Box::new(charged(meter, exchange.run(request)))
     }
 
     // What becomes of a connection is logged with it, and of an answer here: the library does not say whose it is.
@@ -148,19 +152,23 @@ struct Exchange {
     options: RequestOptions,
     permit: OwnedSemaphorePermit,
     ground: Arc<Ground>,
+    meter: Arc<Meter>,
 }
 
 impl Exchange {
     async fn run(self, request: Request<WasiBody>) -> Result<(Response<WasiBody>, Sent), Error> {
+        let secured_as = match self.target.scheme == Scheme::HTTP {
+            true => None,
+            // A name that no certificate can have is not looked up either.
+            false => Some(
+                ServerName::try_from(self.target.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
+            ),
+        };
         // From the lookup of the name to the end of the handshake.
         let (begun, patience) = (Instant::now(), self.options.connect_timeout.unwrap_or(PATIENCE));
         let connected = timeout(patience, self.connect()).await.unwrap_or(Err(Error::ConnectionTimeout));
         let stream = connected.inspect_err(|error| self.unreached(error))?;
-        if self.target.scheme == Scheme::HTTP {
-            return self.exchange(stream, request).await;
-        }
-        let name = ServerName::try_from(self.target.host.clone())
-            .map_err(|_| Error::DnsError { rcode: None, info_code: None })?;
+        let Some(name) = secured_as else { return self.exchange(stream, request).await };
         let secured =
             match timeout(patience.saturating_sub(begun.elapsed()), tls()?.connect(name, stream)).await {
                 Ok(secured) => secured.map_err(Error::Tls),
@@ -171,16 +179,8 @@ impl Exchange {
     }
 
     async fn connect(&self) -> Result<TcpStream, Error> {
-        let mut last = Error::DestinationNotFound;
-        for address in self.target.resolve(&self.ground.lookups).await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) if leaves_reserve(&stream) => return Ok(stream),
-                // Another address would leave none either.
-                Ok(_) => return Err(Error::ConnectionLimitReached),
-                Err(error) => last = Error::Connect(error),
-            }
-        }
-        Err(last)
+        let stream = first_of(self.target.resolve(&self.ground.lookups).await?).await?;
+        if leaves_reserve(&stream) { Ok(stream) } else { Err(Error::ConnectionLimitReached) }
     }
 
     /// Logs why a server is not reached.
@@ -237,7 +237,7 @@ impl Exchange {
             .await?
         };
         preface.lift();
-        let (permit, pause) = (self.permit, self.options.between_bytes_timeout);
+        let (permit, meter, pause) = (self.permit, self.meter, self.options.between_bytes_timeout);
         let response = response.map(|body| {
             let body = Paced::new(body.map_err(Error::from), pause);
             Capped { body, left: most, excess: Error::HttpResponseBodySize }.boxed_unsync()
@@ -250,8 +250,19 @@ impl Exchange {
             }
             Ok::<_, Error>(())
         };
-        Ok((response, Box::new(rest)))
+        Ok((response, Box::new(charged(meter, rest))))
     }
+}
+
+/// Does something for a guest beside it, and charges the guest with the processor time that it takes.
+async fn charged<T>(meter: Arc<Meter>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let (polled, spent) = timed(|| work.as_mut().poll(cx));
+        meter.add(spent);
+        polled
+    })
+    .await
 }
 
 fn tls() -> Result<TlsConnector, Error> {
@@ -279,6 +290,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::component::clock::Clock;
     use crate::fake::Log;
 
     fn ground() -> Arc<Ground> {
@@ -291,7 +303,36 @@ mod tests {
         let target =
             Target { scheme: Scheme::HTTP, host: "a".to_owned(), port: 80, authority: "a".to_owned() };
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Exchange { target, most: 100, options, permit, ground: ground() }
+        Exchange { target, most: 100, options, permit, ground: ground(), meter: meter() }
+    }
+
+    fn meter() -> Arc<Meter> {
+        Arc::new(Meter::new(Arc::clone(Clock::start().unwrap().face())))
+    }
+
+    #[tokio::test]
+    async fn what_is_done_for_a_guest_beside_it_counts_as_its_own() {
+        const SOME: Duration = Duration::from_millis(5);
+        let meter = meter();
+        let work = async {
+            for _ in 0..2 {
+                let mut spent = Duration::ZERO;
+                while spent < SOME {
+                    spent += timed(|| std::hint::black_box((0..10_000_u64).sum::<u64>())).1;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        charged(Arc::clone(&meter), work).await;
+        assert!(meter.used() >= 2 * SOME);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_certificate_can_have_is_not_looked_up() {
+        let mut exchange = exchange(RequestOptions::default());
+        (exchange.target.scheme, exchange.target.host) = (Scheme::HTTPS, "a..b".to_owned());
+        let refused = exchange.run(Request::new(body(0))).await;
+        assert!(matches!(refused, Err(Error::HttpRequestUriInvalid)));
     }
 
     #[test]
@@ -308,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_logged_with_what_would_allow_it_and_without_a_password() {
-        let egress = Egress::new(ground());
+        let egress = Egress::new(ground(), meter());
         let said = |uri: &'static str| {
             let uri = Uri::from_static(uri);
             let error = Target::new(&uri, &egress.ground.grants).unwrap_err();
@@ -319,7 +360,7 @@ mod tests {
         let mut spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
         spec.grants.http = vec!["https://a.example".parse().unwrap()];
         let limits = spec.limits.resolve(BackendName::Component);
-        let granted = Egress::new(Arc::new(Ground::new(&spec, limits, Vec::new(), Vec::new())));
+        let granted = Egress::new(Arc::new(Ground::new(&spec, limits, Vec::new(), Vec::new())), meter());
         let uri = Uri::from_static("https://b.example/");
         let beside = Log::of(|| granted.refused(&uri, &Error::HttpRequestDenied)).concat();
         assert!(beside.contains(r#"http = [\"https://a.example\", \"https://b.example\"]"#), "{beside}");
@@ -415,7 +456,7 @@ mod tests {
         let Err(Error::Hyper(error)) = answer("hello\r\n\r\n".to_owned(), None).await else {
             panic!("that is no answer");
         };
-        let logged = Log::of(|| drop(Egress::new(ground()).p2_error_from_hyper(&error))).concat();
+        let logged = Log::of(|| drop(Egress::new(ground(), meter()).p2_error_from_hyper(&error))).concat();
         assert!(logged.contains("no whole HTTP answer: ") && logged.contains("plugin=p"), "{logged}");
     }
 

@@ -264,6 +264,7 @@ impl Instances {
             Watch::new(&meter, &self.ground.ending, work).await
         };
         let instance = self.outcome(result, &store)?;
+        store.data_mut().is_made();
         let guest = Guest::new(store, instance, home.exports.clone());
         Ok(Live { guest, meter, _slot: slot })
     }

@@ -3,6 +3,7 @@
 //! Every store has its own file handles, environment, random numbers, output and memory count. What was not granted
 //! does not exist there: WASI's functions find an empty context.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -48,7 +49,6 @@ const TABLE_ENTRY: u64 = 8;
 const WRAPPING: u64 = 256 << 10;
 
 /// What is the same for all stores of one plugin.
-#[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) name: PluginName,
     pub(crate) grants: Grants,
@@ -67,6 +67,18 @@ pub(crate) struct Ground {
     /// One permit for each name that may be looked up at a time.
     #[cfg(feature = "http")]
     pub(crate) lookups: Arc<Semaphore>,
+}
+
+/// The values of variables are nobody's to see.
+impl fmt::Debug for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, grants, limits, .. } = self;
+        f.debug_struct("Ground")
+            .field("name", name)
+            .field("grants", grants)
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ground {
@@ -200,10 +212,10 @@ impl State {
             #[cfg(feature = "http")]
             http,
             #[cfg(feature = "http")]
-            egress: Egress::new(Arc::clone(ground)),
+            egress: Egress::new(Arc::clone(ground), Arc::clone(&meter)),
             table,
             listings: Listings::default(),
-            memory: Memory { limit: limits.memory.unwrap_or(u64::MAX), used: 0, refused: None },
+            memory: Memory::new(limits.memory.unwrap_or(u64::MAX)),
             printed,
             meter: Arc::clone(&meter),
             now: Errand::default(),
@@ -232,6 +244,11 @@ impl State {
         store.data_mut().now = errand;
         let message = store.data().ground.limits.message;
         Self::let_say(store, message);
+    }
+
+    /// Notes that a guest was made: from now on it may do with less memory than it asks for.
+    pub(crate) fn is_made(&mut self) {
+        self.memory.begins = false;
     }
 
     /// Lets a guest say so many bytes at once, until another call begins.
@@ -330,6 +347,8 @@ impl ControlHost for State {
 struct Memory {
     limit: u64,
     used: u64,
+    /// Whether the guest is still being made.
+    begins: bool,
     /// What was refused last.
     refused: Option<Refused>,
 }
@@ -343,6 +362,10 @@ pub(crate) struct Refused {
 }
 
 impl Memory {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: 0, begins: true, refused: None }
+    }
+
     /// Lets something grow, or not. What a guest starts with is refused by an error; later it is told that there is no
     /// more, and may make do.
     fn grow(&mut self, current: usize, desired: usize, unit: u64) -> wasmtime::Result<bool> {
@@ -356,7 +379,7 @@ impl Memory {
                 }
                 Ok(true)
             }
-            Err(hit) if current == 0 => Err(hit.into()),
+            Err(hit) if self.begins && current == 0 => Err(hit.into()),
             Err(hit) => {
                 self.refused = Some(Refused { hit, made_do: false });
                 Ok(false)
@@ -406,9 +429,10 @@ mod tests {
 
     #[test]
     fn all_memories_and_tables_count_together() {
-        let mut memory = Memory { limit: 300_000, used: 0, refused: None };
+        let mut memory = Memory::new(300_000);
         assert!(memory.memory_growing(0, 131_072, None).unwrap());
         assert!(memory.table_growing(0, 1_000, None).unwrap());
+        memory.begins = false;
         assert!(memory.memory_growing(65_536, 131_072, None).unwrap());
         assert!(!memory.memory_growing(131_072, 262_144, None).unwrap());
         let Refused { hit, .. } = memory.refused.as_ref().unwrap();
@@ -419,9 +443,13 @@ mod tests {
 
     #[test]
     fn what_a_guest_starts_with_has_to_fit() {
-        let mut memory = Memory { limit: 65_536, used: 0, refused: None };
+        let mut memory = Memory::new(65_536);
         let error = memory.memory_growing(0, 4 << 30, None).unwrap_err();
         let hit = error.downcast_ref::<LimitHit>().unwrap();
         assert_eq!(hit.asked, Amount::Bytes(4 << 30));
+        // Later it may do with less, even in a memory that was empty until then.
+        memory.begins = false;
+        assert!(!memory.memory_growing(0, 131_072, None).unwrap());
+        assert!(memory.memory_growing(0, 65_536, None).unwrap());
     }
 }

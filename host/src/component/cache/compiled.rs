@@ -37,6 +37,18 @@ impl Compiled {
         Ok(Self { file, length, class })
     }
 
+    /// Returns the same once more.
+    #[cfg(feature = "compile")]
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        let Self { ref file, length, class } = *self;
+        Ok(Self { file: file.try_clone()?, length, class })
+    }
+
+    #[cfg(feature = "compile")]
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Returns the component as the compiler wrote it.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
