@@ -7,6 +7,7 @@
 //! Looking is not running: a listing starts no native program, and `run` starts only what was asked for by name. What
 //! upstream does instead (contract spec 4.2) is available as a call of its own, [`Host::start_everything`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -89,6 +90,8 @@ struct Rooms {
     unusable: RecentFailures<HandlerName, IdentityError>,
     /// The files that could not be described, by their digests.
     undescribed: RecentFailures<Digest, LaunchError>,
+    /// The files that the log has warned of, because of what the policy says of them.
+    warned: Mutex<HashSet<Digest>>,
     /// Over when the host was dropped.
     life: watch::Sender<Life>,
 }
@@ -123,6 +126,7 @@ impl Host {
             waits: Waits::default(),
             unusable: RecentFailures::default(),
             undescribed: RecentFailures::default(),
+            warned: Mutex::default(),
             life: watch::Sender::new(Life::Up),
         });
         Self { rooms }

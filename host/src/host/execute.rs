@@ -158,7 +158,13 @@ pub(super) async fn prepare(provider: &Arc<RegisteredProvider>, run: Run) -> Res
         return prepare_now(provider, run);
     }
     let provider = Arc::clone(provider);
-    blocking(move || prepare_now(&provider, run)).await
+    let permit = Arc::clone(&provider.judges).acquire_owned().await;
+    let check = move || {
+        // It cannot be cancelled: abandoned by its caller it still has a thread, and so keeps the permit.
+        let _permit = permit;
+        prepare_now(&provider, run)
+    };
+    blocking(check).await
 }
 
 fn prepare_now(provider: &RegisteredProvider, run: Run) -> Result<ReadyRequest, RunError> {

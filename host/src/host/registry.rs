@@ -11,12 +11,16 @@ use std::sync::{Arc, Mutex};
 
 use portcullis_contract::{CallError, Capability, Descriptor, Provider, ProviderName};
 use thiserror::Error;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::rules::{self, InvalidDescriptor, Judged};
 use super::schema::InputSchema;
 use super::sentences::quote;
 use crate::lock::lock;
+
+/// The most requests to one provider that may take long to check and are checked at a time, abandoned ones included. A
+/// guess; fewer, and large requests wait for each other.
+const JUDGES: usize = 4;
 
 /// The providers by name. Calls may overlap; no lock is held across an await.
 #[derive(Debug, Default)]
@@ -41,6 +45,8 @@ pub struct RegisteredProvider {
     /// The plugin that offers it.
     pub plugin: Arc<dyn Provider>,
     pub(super) schema: Option<InputSchema>,
+    /// One permit for each request that may take long to check and is checked at a time.
+    pub(super) judges: Arc<Semaphore>,
     /// Set once it was configured.
     pub(super) configured: OnceCell<()>,
     /// Whether it is known not to stream.
@@ -83,8 +89,8 @@ impl RegisteredProvider {
         let Judged { version, schema } =
             rules::judge(&descriptor, version).map_err(RegisterError::Invalid)?;
         let (advertised, configured) = (advertised.clone(), OnceCell::new());
-        let silent = AtomicBool::new(false);
-        Ok(Self { advertised, descriptor, version, plugin, schema, configured, silent })
+        let (judges, silent) = (Arc::new(Semaphore::new(JUDGES)), AtomicBool::new(false));
+        Ok(Self { advertised, descriptor, version, plugin, schema, judges, configured, silent })
     }
 
     /// Returns the name that it is registered under.

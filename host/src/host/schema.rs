@@ -9,7 +9,7 @@
 mod fuzz;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -281,9 +281,10 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
     }
     let References { finite, places, .. } = compiled.references;
     let found = if finite && places.saturating_mul(values(&value)) <= MOST_JUDGED {
-        // Only those in the input matter, and a plugin may name very many as sensitive.
-        let there: BTreeSet<_> = sensitive.iter().filter(|name| value.get(name.as_str()).is_some()).collect();
-        let sensitive: Vec<_> = there.into_iter().cloned().collect();
+        // Only those in the input matter, at whatever depth, and a plugin may name very many as sensitive.
+        let (named, mut there) = (sensitive.iter().map(String::as_str).collect(), BTreeSet::new());
+        names_within(&value, &named, &mut there);
+        let sensitive: Vec<_> = there.into_iter().map(str::to_owned).collect();
         let Compiled { schema, patterns, .. } = compiled;
         let left = Cell::new(sentences::MOST_TOLD);
         let input = Input { value: &value, sensitive: &sensitive, schema, patterns, left };
@@ -292,6 +293,22 @@ fn judge(compiled: &Compiled, input: &str, sensitive: &[String]) -> Result<(), J
         culprits(validator, value)
     };
     Err(JudgeError::Findings(Findings(found)))
+}
+
+/// Collects those of some names that properties in a value have.
+fn names_within<'v>(value: &'v Value, named: &HashSet<&str>, there: &mut BTreeSet<&'v str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| names_within(item, named, there)),
+        Value::Object(properties) => {
+            for (name, value) in properties {
+                if named.contains(name.as_str()) {
+                    there.insert(name);
+                }
+                names_within(value, named, there);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Counts a value and all that are in it.

@@ -303,35 +303,47 @@ fn pointer(segments: &[String]) -> String {
     segments.iter().map(|s| format!("/{}", s.replace('~', "~0").replace('/', "~1"))).collect()
 }
 
+/// Puts [`MASK`] in the place of every sensitive property, wherever it is.
+fn mask(value: &mut Value, sensitive: &[String]) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, sensitive)),
+        Value::Object(properties) => {
+            for (name, value) in properties {
+                match sensitive.binary_search(name) {
+                    Ok(_) => *value = Value::String(MASK.to_owned()),
+                    Err(_) => mask(value, sensitive),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A value as it may be shown.
 struct Shown<'e> {
     value: &'e Value,
     hidden: bool,
-    /// The sensitive properties, if the value is the whole input.
-    within: &'e [String],
+    /// The names of sensitive properties, which may be in the value.
+    sensitive: &'e [String],
 }
 
 impl<'e> Shown<'e> {
     fn of(error: &'e ValidationError<'_>, sensitive: &'e [String]) -> Self {
         let path = segments(error.instance_path().as_str());
-        let hidden = path.first().is_some_and(|first| sensitive.contains(first));
-        let within = if path.is_empty() { sensitive } else { &[] };
-        Self { value: error.instance().as_ref(), hidden, within }
+        let hidden = path.iter().any(|step| sensitive.binary_search(step).is_ok());
+        Self { value: error.instance().as_ref(), hidden, sensitive }
     }
 
     fn plain(&self) -> String {
-        let is_within = |key: &String| self.within.binary_search(key).is_ok();
-        match self.value {
-            _ if self.hidden => MASK.to_owned(),
-            Value::Object(object) if object.keys().any(is_within) => {
-                let mut object = object.clone();
-                for (_, value) in object.iter_mut().filter(|(key, _)| is_within(key)) {
-                    *value = Value::String(MASK.to_owned());
-                }
-                plain(&Value::Object(object))
-            }
-            value => plain(value),
+        if self.hidden {
+            return MASK.to_owned();
         }
+        if self.sensitive.is_empty() || !(self.value.is_object() || self.value.is_array()) {
+            return plain(self.value);
+        }
+        let mut value = self.value.clone();
+        mask(&mut value, self.sensitive);
+        plain(&value)
     }
 
     fn quoted(&self) -> String {

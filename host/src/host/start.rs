@@ -254,8 +254,8 @@ impl Rooms {
         self.launch(file, spec).await
     }
 
-    /// Warns of what the policy says and what does not hold for this file: an entry that has its name and is for another one,
-    /// and settings of native programs for a component.
+    /// Warns once of what the policy says and what does not hold for this file: an entry that has its name and is for
+    /// another one, and settings of native programs for a component.
     pub(super) fn warn_of_the_policy(&self, file: &Candidate, digest: &Digest, settings: &PluginSettings) {
         let Some(label) = &settings.label else {
             return self.warn_of_another_file(file, digest);
@@ -263,6 +263,7 @@ impl Rooms {
         let RunAs { environment, stdin, .. } = settings.run_as;
         if file.backend == BackendName::Component
             && (environment == Environment::Inherit || stdin == Stdin::Inherit)
+            && lock(&self.warned).insert(*digest)
         {
             tracing::warn!(
                 plugin = %file.name, label,
@@ -273,7 +274,9 @@ impl Rooms {
     }
 
     fn warn_of_another_file(&self, file: &Candidate, digest: &Digest) {
-        if let Some(label) = self.setup.labels.iter().find(|label| file.is_meant_by(label)) {
+        if let Some(label) = self.setup.labels.iter().find(|label| file.is_meant_by(label))
+            && lock(&self.warned).insert(*digest)
+        {
             tracing::warn!(
                 plugin = %file.name, %digest, label,
                 "the policy's table of this name is for another file, and nothing in it holds for this one, settings and \

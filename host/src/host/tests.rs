@@ -459,3 +459,17 @@ async fn patience_may_have_no_end() {
         assert!(house.run(&host, name).await.is_ok(), "{name}");
     }
 }
+
+#[test]
+fn what_a_policy_says_of_another_file_is_told_once_in_the_life_of_a_host() {
+    let house = House::new(&[("a.wasm", "one")]);
+    let logged = Log::of(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let host = Host::new(Setup { labels: vec!["a".to_owned()], ..house.setup() });
+        for _ in 0..2 {
+            assert_eq!(runtime.block_on(host.list(Describe::Trusted)).unwrap().plugins.len(), 1);
+            runtime.block_on(house.run(&host, "one")).unwrap();
+        }
+    });
+    assert_eq!(logged.iter().filter(|line| line.contains("is for another file")).count(), 1);
+}

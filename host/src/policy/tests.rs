@@ -170,12 +170,9 @@ fn an_unknown_key_is_refused_where_it_stands() {
         &format!("{head}limits.memroy = \"1MiB\"\n"),
         &["3:8: unknown key \"memroy\" in [plugin.github.limits]; did you mean \"memory\"?"],
     );
-    check(
-        &format!("{head}limits.colour = \"red\"\n"),
-        &[
-            "3:8: unknown key \"colour\" in [plugin.github.limits]; known are memory, cpu, wall, message, output, handles, concurrency",
-        ],
-    );
+    let known = "known are memory, cpu, wall, message, output, handles, concurrency";
+    let colour = format!("3:8: unknown key \"colour\" in [plugin.github.limits]; {known}");
+    check(&format!("{head}limits.colour = \"red\"\n"), &[&colour]);
     check("plugins = 1\n", &["1:1: unknown key \"plugins\" in a policy; did you mean \"plugin\"?"]);
     // A column counts characters, not bytes.
     check("trusted-dirs = [\"\u{e9}\", 1]\n", &["1:22: expected a text in quotes, found integer"]);

@@ -325,7 +325,7 @@ fn open_with(options: &mut OpenOptions, path: &Path) -> Result<File, FileError> 
         .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
 }
 
-/// Checks an opened file: it must be a regular one of ours that nobody else can read.
+/// Checks an opened file: it must be a regular one, of ours or of root's, that nobody else can read.
 fn stamp(file: &File, path: &Path) -> Result<Stamp, FileError> {
     stamp_as(rustix::process::geteuid().as_raw(), file, path)
 }

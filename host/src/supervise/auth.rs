@@ -69,12 +69,15 @@ impl AuthHandler for Supervised<AuthHandlerKind> {
         request: LoginRequest,
     ) -> BoxStream<'static, Result<LoginEvent, CallError>> {
         let log = self.shared.log_call("login", Some(name));
-        let (login, name) = (self.shared.logins.begin(name), name.clone());
-        let make =
-            move |plugin: &(dyn AuthHandler + 'static), call: &Call| plugin.login(call, &name, request);
+        let (logins, name) = (self.shared.logins.clone(), name.clone());
         let is_end: fn(&LoginEvent) -> bool = |event| matches!(event, LoginEvent::Result(_));
-        let events = self.shared.stream(log, Clocks::of_caller(call), make, is_end);
-        events.inspect(move |_| _ = &login).boxed()
+        let make = move |plugin: &(dyn AuthHandler + 'static), call: &Call| {
+            // From its turn to its result, and no longer: meanwhile the plugin may ask the person.
+            let mut login = Some(logins.begin(&name));
+            let events = plugin.login(call, &name, request);
+            events.inspect(move |event| drop(login.take_if(|_| event.as_ref().map_or(true, is_end)))).boxed()
+        };
+        self.shared.stream(log, Clocks::of_caller(call), make, is_end)
     }
 
     async fn logout(&self, call: &Call, name: &HandlerName, account: &Account) -> Result<(), CallError> {

@@ -422,7 +422,13 @@ fn an_input_that_may_take_long_to_judge_holds_up_no_thread_of_the_runtime() {
                 d.sensitive_fields.clear();
             });
             let run = with_input(input);
-            async move { futures_util::FutureExt::now_or_never(prepare(&Arc::new(provider), run)).is_some() }
+            async move {
+                let (most, provider) = (provider.judges.available_permits(), Arc::new(provider));
+                let is_done = futures_util::FutureExt::now_or_never(prepare(&provider, run)).is_some();
+                // What is given up counts until it is over.
+                assert_eq!(provider.judges.available_permits() < most, !is_done);
+                is_done
+            }
         };
         let plain = r#"{"properties":{"x":{"type":"string"}}}"#.to_owned();
         assert!(at_once(plain.clone(), r#"{"x":"y"}"#).await);

@@ -188,6 +188,11 @@ fn a_sensitive_value_is_never_told() {
         let said = judged(schema, r#"{"secret":"hunter2","b":3}"#).unwrap_err();
         assert!(!said.contains("hunter2"), "{said}");
     }
+    let below = r#"{"properties":{"b":{"properties":{"secret":{"type":"integer"}}},"c":{"const":1},"d":{"items":
+        {"properties":{"secret":{"maxLength":3}}}}}}"#;
+    let input = r#"{"b":{"secret":"hunter2"},"c":[{"secret":"hunter2"}],"d":[{"secret":"hunter2"}]}"#;
+    let said = judged(below, input).unwrap_err();
+    assert!(!said.contains("hunter2") && said.matches(sentences::MASK).count() == 3, "{said}");
     let names = [
         r#"{"additionalProperties":false}"#,
         r#"{"unevaluatedProperties":false}"#,

@@ -327,8 +327,11 @@ async fn a_person_is_asked_while_they_log_in_and_for_that_handler_alone() {
     let asked = || house.world.log().into_iter().filter(|line| line.starts_with("asked")).collect::<Vec<_>>();
     let refused = r#"asked for door: nobody is logging in with "door""#;
 
+    // A login that waits for its turn is none yet.
+    let waits = door.plugin.login(&Call::default(), door.name(), LoginRequest::default());
     door.status(&Call::default(), &account).await.unwrap();
     assert_eq!(asked(), [refused]);
+    drop(waits);
 
     let script = vec![Event::Ask("door"), Event::Ask("side"), Event::Result];
     house.world.logins.lock().unwrap().push_back(script);
