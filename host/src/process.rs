@@ -38,7 +38,7 @@ use channel::{Channel, Client};
 use host_service::HostDoor;
 use output::Words;
 use provider::ProcessProvider;
-use state::{Child, Reading};
+use state::Child;
 
 /// Returns the variables that a child gets by default: those of `ours` that most programs need.
 #[must_use]
@@ -126,7 +126,8 @@ impl ProcessBackend {
         let expected = spec.digest;
         let digest = blocking(move || load::verify(&reading, expected));
         let limits = spec.limits.resolve(BackendName::Process);
-        let launch = self.launch(&spec, kind, program.to_start());
+        let words = Arc::new(Words::new(spec.name.clone(), spec.prints.clone()));
+        let launch = self.launch(&spec, kind, program.to_start(), &words);
         let start = async { launch.start().await.map_err(|error| not_started(error, kind)) };
         // A file that may be run whatever it contains is read while it starts.
         let (digest, connection) = match spec.digest {
@@ -138,13 +139,11 @@ impl ProcessBackend {
         }
         let channel = Channel::new(&connection, limits.clone());
         let host = HostDoor::new(spec.host, connection.broker().clone(), limits.message);
-        let prints = if spec.prints.is_some() { Reading::Somebody } else { Reading::Nobody };
         let limits = match spec.held_by {
             HeldBy::Kernel => limits,
             HeldBy::Itself => Resolved { memory: None, cpu: None, handles: None, ..limits },
         };
-        let child =
-            Child::hold(connection, &spec.name, &limits, prints).await.map_err(LaunchError::failed)?;
+        let child = Child::hold(connection, &spec.name, &limits, words).await.map_err(LaunchError::failed)?;
         let info =
             PluginInfo { name: spec.name, kind, backend: BackendName::Process, path: spec.path, digest };
         Ok(Started { info, channel, host, child })
@@ -164,7 +163,7 @@ impl ProcessBackend {
     }
 
     /// Says how the plugin is started.
-    fn launch(&self, spec: &PluginSpec, kind: Kind, executable: Executable) -> Launch {
+    fn launch(&self, spec: &PluginSpec, kind: Kind, executable: Executable, words: &Arc<Words>) -> Launch {
         let (variable, value) = kind.cookie();
         let (cookie, versions) = (Cookie::new(variable, value), kind.versions().iter().copied().collect());
         let mut environment =
@@ -182,7 +181,7 @@ impl ProcessBackend {
             // The limit on messages is not set here. It would be one on what the plugin prints, which is passed on in
             // pieces and bounded by whoever takes them.
             socket_base: self.options.runtime_dir.clone(),
-            sink: Arc::new(Words::new(spec.name.clone(), spec.prints.clone())),
+            sink: Arc::clone(words) as _,
             ..Launch::new(executable, cookie, versions)
         }
     }

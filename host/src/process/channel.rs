@@ -268,7 +268,8 @@ impl<C: Client> Pending<C> {
                 stderr: exit.stderr,
             }),
             Err(_elapsed) if status.code() == Code::Unavailable => {
-                CallError::Stopped(StopReason::Lost { reason: lost(&status) })
+                let reason = format!("its process goes on, but its connection broke: {}", lost(&status));
+                CallError::Stopped(StopReason::Lost { reason })
             }
             // It lives and speaks, but not HTTP/2 as it should be.
             Err(_elapsed) => CallError::contract(lost(&status)),

@@ -84,9 +84,7 @@ pub(super) fn open(path: &Path) -> Result<Program, LaunchError> {
     {
         return Err(LaunchError::unfit(Unfit::NotExecutable { source: error.into() }));
     }
-    // Opened a second time: what was read so far only chooses the error.
-    let executable = Executable::open(path).map_err(unreadable)?;
-    Ok(Program { executable, form })
+    Ok(Program { executable: Executable::holding(path, file), form })
 }
 
 /// Returns the digest of what is open, and refuses it unless it is what it has to be. Blocks.

@@ -7,13 +7,16 @@
 //! bounded length, and nothing here keeps more than the line that is not finished yet.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{Sink, Stdio};
 use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::field::display;
 use tracing::{debug, error, info, trace, warn};
 
@@ -27,6 +30,10 @@ const TARGET: &str = "portcullis::plugin";
 /// never ends its line costs no more memory than this.
 const LONGEST: usize = 8 << 10;
 
+/// How long no print comes after the last one. A guess, some twenty times what one piece takes; too short, and the last
+/// line is lost.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// The most bytes of a piece that [`Prints`] take.
 const LARGEST: usize = 64 << 10;
 
@@ -35,6 +42,8 @@ const LARGEST: usize = 64 << 10;
 pub(super) struct Words {
     plugin: PluginName,
     prints: Option<Arc<dyn Prints>>,
+    /// Counts the pieces of print.
+    printed: AtomicU64,
     /// What the child writes to its stdout, past its library.
     raw: Mutex<Lines>,
     stdout: Mutex<Lines>,
@@ -44,12 +53,31 @@ pub(super) struct Words {
 impl Words {
     /// Makes a place for the words of one plugin, and for its prints if nobody else takes them.
     pub(super) fn new(plugin: PluginName, prints: Option<Arc<dyn Prints>>) -> Self {
-        Self { plugin, prints, raw: Mutex::default(), stdout: Mutex::default(), stderr: Mutex::default() }
+        let [raw, stdout, stderr] = Default::default();
+        Self { plugin, prints, printed: AtomicU64::default(), raw, stdout, stderr }
+    }
+
+    /// Waits until the child has printed nothing for a moment, or until then. If nobody reads its prints they are only
+    /// logged, and a log may miss a line.
+    pub(super) async fn settle(&self, until: Instant) {
+        let Some(prints) = &self.prints else { return };
+        let settled = async {
+            loop {
+                let before = self.printed.load(Ordering::Relaxed);
+                prints.room().await;
+                sleep(MOMENT).await;
+                if self.printed.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            }
+        };
+        let _late = timeout_at(until, settled).await;
     }
 
     /// Hands a piece of print to who takes it, or logs the lines that it completes.
     fn print(&self, stream: PrintStream, piece: &[u8], unfinished: &Mutex<Lines>) {
-        let Self { plugin, prints, .. } = self;
+        let Self { plugin, prints, printed, .. } = self;
+        printed.fetch_add(1, Ordering::Relaxed);
         match prints {
             Some(prints) => prints.take(plugin, stream, Bytes::copy_from_slice(piece)),
             None => lock(unfinished).take(piece, |line| log_print(plugin, stream, line)),
@@ -192,6 +220,34 @@ mod tests {
         fn take(&self, _: &PluginName, stream: PrintStream, piece: Bytes) {
             self.0.lock().unwrap().push((stream, piece));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_prints_are_those_that_nothing_follows() {
+        let kept = Arc::new(Kept::default());
+        let words = Arc::new(Words::new(PluginName::new("p"), Some(Arc::clone(&kept) as _)));
+        let printing = |times: usize| {
+            let words = Arc::clone(&words);
+            tokio::spawn(async move {
+                for _ in 0..times {
+                    words.stdio(Stdio::Stdout, b"x");
+                    sleep(MOMENT / 2).await;
+                }
+            })
+        };
+        let (begun, long) = (Instant::now(), Duration::from_secs(3600));
+        let some = printing(100);
+        tokio::task::yield_now().await;
+        words.settle(begun + long).await;
+        assert!(some.is_finished() && begun.elapsed() < long);
+        assert_eq!(kept.0.lock().unwrap().len(), 100);
+
+        // One that has no last print is not waited for.
+        let endless = printing(usize::MAX);
+        let until = Instant::now() + MOMENT * 10;
+        words.settle(until).await;
+        assert_eq!(Instant::now(), until);
+        endless.abort();
     }
 
     #[test]

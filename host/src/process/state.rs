@@ -20,34 +20,24 @@
 //! network as its user does, whatever was granted.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_contract::{LimitName, PluginName, Resolved};
 use portcullis_goplugin::Connection;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use tokio::time::sleep;
+use tokio::time::Instant;
 use tracing::warn;
 
+use super::output::Words;
 use crate::blocking::blocking;
-
-/// How long to wait for the last prints of a child before asking it to end: Go's library ends without sending the rest.
-/// A guess, some twenty times what one piece takes; too short, and the last line is lost.
-const LAST_PRINTS: Duration = Duration::from_millis(5);
 
 /// A child that runs under its limits. Dropping it kills the child and its group.
 #[derive(Debug)]
 pub(super) struct Child {
     connection: Connection,
-    prints: Reading,
-}
-
-/// Whether somebody reads what a child prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    Somebody,
-    /// All of it is logged, and a log may miss a line.
-    Nobody,
+    words: Arc<Words>,
 }
 
 impl Child {
@@ -60,7 +50,7 @@ impl Child {
         connection: Connection,
         plugin: &PluginName,
         limits: &Resolved,
-        prints: Reading,
+        words: Arc<Words>,
     ) -> Result<Self, std::io::Error> {
         let bounds = bounds(limits);
         if !bounds.is_empty()
@@ -74,15 +64,16 @@ impl Child {
         for limit in unheld(limits) {
             warn!(%plugin, %limit, "this limit cannot be held for a native plugin");
         }
-        Ok(Self { connection, prints })
+        Ok(Self { connection, words })
     }
 
     /// Asks the child to end and kills it once `grace` has passed.
     pub(super) async fn stop(&self, mut grace: Duration) {
-        if self.prints == Reading::Somebody && self.connection.gone().exit().is_none() {
-            let wait = LAST_PRINTS.min(grace / 2);
-            sleep(wait).await;
-            grace = grace.saturating_sub(wait);
+        if self.connection.gone().exit().is_none() {
+            // Go's library ends without sending the rest.
+            let begun = Instant::now();
+            self.words.settle(begun + grace / 2).await;
+            grace = grace.saturating_sub(begun.elapsed());
         }
         self.connection.stop(grace).await;
     }
