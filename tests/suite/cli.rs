@@ -267,6 +267,9 @@ fn a_directory_that_is_not_there_is_said_to_be_none() -> TestResult {
     let person = Person::new()?;
     let listed = person.types(&["list", "--plugin-dir", "no", "--plugin-dir", "plugins"])?;
     assert_eq!(stderr(&listed), "no plugins in no (there is no such directory), plugins\n");
+    fs::write(person.path("file"), "")?;
+    let listed = person.types(&["list", "--plugin-dir", "file"])?;
+    assert_eq!(stderr(&listed), "no plugins in file (it is no directory)\n");
     Ok(())
 }
 

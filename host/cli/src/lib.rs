@@ -8,7 +8,7 @@
 //! take to start.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
-use portcullis_contract::visible;
+use portcullis_contract::{visible, visible_line};
 use portcullis_goplugin::raise_open_files;
 use rustix::io::Errno;
 
@@ -162,9 +162,10 @@ struct Session {
 /// Does what the command line says. Both binaries call this and nothing else.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match options::parse(&std::env::args_os().collect::<Vec<_>>()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match options::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return explain(&error).into(),
+        Err(error) => return explain(&error, &arguments).into(),
     };
     // A worker reads nothing but the component: it is started with an empty environment.
     if matches!(cli.command, Command::CompileWorker) {
@@ -184,7 +185,16 @@ pub fn main() -> ExitCode {
 }
 
 /// Prints the help that was asked for, or what is wrong with the command line.
-fn explain(error: &clap::Error) -> Exit {
+fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let commands = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        visible_line(&text) != text
+    };
+    if error.use_stderr() && io::stderr().is_terminal() && arguments.iter().any(commands) {
+        // As text it has no colours, neither those of the parser nor those in an argument, which it quotes as it is.
+        output::complain(visible(&error.to_string()).as_bytes());
+        return Exit::Failed;
+    }
     let printed = error.print().and_then(|()| io::stdout().flush());
     if error.use_stderr() {
         return Exit::Failed;

@@ -127,9 +127,10 @@ impl PluginArgs {
         match &self.directories(session)[..] {
             [] => NO_DIRECTORY.to_owned(),
             directories => {
-                let named = |dir: &PathBuf| match dir.is_dir() {
-                    true => dir.display().to_string(),
-                    false => format!("{} (there is no such directory)", dir.display()),
+                let named = |dir: &PathBuf| match (dir.is_dir(), dir.exists()) {
+                    (true, _) => dir.display().to_string(),
+                    (false, true) => format!("{} (it is no directory)", dir.display()),
+                    (false, false) => format!("{} (there is no such directory)", dir.display()),
                 };
                 let directories: Vec<_> = directories.iter().map(named).collect();
                 format!("no {what} in {}", directories.join(", "))

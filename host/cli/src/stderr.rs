@@ -11,12 +11,15 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use portcullis_contract::{PluginName, PrintStream, Prints};
+use tokio::runtime;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::lock::lock;
 use crate::output;
@@ -32,6 +35,10 @@ const ROOM: usize = 256 << 10;
 /// How many bytes may be queued before lines of the log are left out. A guess: far more than plugins may fill, so that
 /// the host's own lines find room behind theirs.
 const LOG_ROOM: usize = 4 * ROOM;
+
+/// How long a line that a plugin has begun waits for its end. A guess: the pieces of a line follow each other within a
+/// millisecond, and nobody minds to see a question so much later.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How much of what a plugin writes to its stderr is remembered. More than a backend keeps for an error.
 const TAIL: usize = 8 << 10;
@@ -278,7 +285,18 @@ fn alone(job: Job) -> Vec<u8> {
 /// Writes one job after the other, and all that are queued at once.
 fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut write: impl FnMut(&[u8])) {
     let mut page = Page::default();
-    while let Some(job) = jobs.blocking_recv() {
+    let clock = runtime::Builder::new_current_thread().enable_time().build();
+    loop {
+        let job = match &clock {
+            Ok(clock) if page.waits() => clock.block_on(async { timeout(PAUSE, jobs.recv()).await }),
+            _ => Ok(jobs.blocking_recv()),
+        };
+        let Ok(job) = job else {
+            page.go_on();
+            write(&page.turn());
+            continue;
+        };
+        let Some(job) = job else { break };
         let (mut taken, mut told) = (0, Vec::new());
         let mut next = Some(job);
         while let Some(job) = next {

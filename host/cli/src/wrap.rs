@@ -178,7 +178,7 @@ fn manifest(
         grants: said.grants.clone(),
         limits: said.limits.clone(),
         offers: offers(listed),
-        description: description.context("the plugin does not say what it offers")?,
+        description: description.with_context(|| format!("{} cannot be wrapped", path.display()))?,
     })
 }
 

@@ -152,6 +152,9 @@ impl FromStr for HttpAuthority {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
+        const MORE: PatternError =
+            PatternError("an authority is a scheme, a host and perhaps a port: no path, user or *");
+
         let (scheme, default, rest) = if let Some(rest) = text.strip_prefix("https://") {
             ("https", 443, rest)
         } else if let Some(rest) = text.strip_prefix("http://") {
@@ -160,6 +163,10 @@ impl FromStr for HttpAuthority {
             return Err(PatternError("an authority starts with \"https://\" or \"http://\""));
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        // What stands before a host may have a colon of its own.
+        if rest.contains(['@', '/']) {
+            return Err(MORE);
+        }
         let (host, port) = host_and_port(rest)?;
         let port = match port {
             None => default,
@@ -174,9 +181,7 @@ impl FromStr for HttpAuthority {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if !host.chars().all(plain) {
-            return Err(PatternError(
-                "an authority is a scheme, a host and perhaps a port: no path, user or *",
-            ));
+            return Err(MORE);
         }
         Ok(Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
     }
@@ -299,5 +304,8 @@ mod tests {
         ] {
             check_authority(bad, None);
         }
+        // It is not the port that is wrong.
+        let error = "https://me:hunter2@a.example".parse::<HttpAuthority>().unwrap_err();
+        assert!(error.to_string().ends_with("no path, user or *"), "{error}");
     }
 }

@@ -29,7 +29,7 @@ pub trait Prints: fmt::Debug + Send + Sync {
 }
 
 /// Which of its two streams a plugin printed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PrintStream {
     /// Standard output.
     Stdout,

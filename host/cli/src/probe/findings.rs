@@ -286,8 +286,8 @@ fn services(report: &Report, to: &mut Findings) {
             to.must(
                 "P-32",
                 "it answers no question",
-                "serve gRPC at the address, without TLS unless PLUGIN_CLIENT_CERT is set; what brings TLS of its \
-                 own is for hosts that know its certificate",
+                "serve gRPC at the address: without TLS unless PLUGIN_CLIENT_CERT is set (what brings TLS of its own is \
+                 for hosts that know its certificate), without compression, and with more than one call at a time",
             );
         } else if health.plugin != "serving" {
             to.must(

@@ -90,7 +90,7 @@ fn plain(text: &str) -> String {
 
 /// What follows an escape.
 enum Sequence {
-    /// So many bytes that change colours, or clear the rest of the line.
+    /// So many bytes that change colours, or clear the line or a part of it.
     Passes(usize),
     /// There may be more to come.
     Unfinished,

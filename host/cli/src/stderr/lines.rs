@@ -5,12 +5,15 @@ use portcullis_contract::{PluginName, visible, visible_line};
 /// The most bytes that an unfinished character can have.
 const LONGEST_BEGINNING: usize = 3;
 
+/// How much of a line waits for the rest. A guess: more, and hardly anybody reads the line as one.
+const LONGEST_WAIT: usize = 8 << 10;
+
 /// Makes lines of pieces, which may be cut anywhere.
 #[derive(Debug)]
 pub(super) struct Lines {
     /// What stands before each line.
     label: String,
-    /// Bytes whose meaning depends on the next piece: a part of a character, or a return that may precede a line feed.
+    /// The beginning of a line whose rest may be in the next piece.
     held: Vec<u8>,
     /// Whether a line has begun and not ended.
     unfinished: bool,
@@ -30,16 +33,34 @@ impl Lines {
         self.unfinished = false;
     }
 
-    /// Adds what can be shown of the next piece.
-    pub(super) fn take(&mut self, piece: &[u8], out: &mut String) {
-        let mut bytes = std::mem::take(&mut self.held);
-        bytes.extend_from_slice(piece);
-        let kept = bytes.len() - undecided(&bytes);
-        self.held = bytes.split_off(kept);
-        self.show(&bytes, out);
+    /// Returns whether something waits that could be shown.
+    pub(super) fn waits(&self) -> bool {
+        self.held.len() > undecided(&self.held)
     }
 
-    /// Adds what is left of an unfinished character, and ends an unfinished line.
+    /// Adds the lines that end in the next piece.
+    pub(super) fn take(&mut self, piece: &[u8], out: &mut String) {
+        self.held.extend_from_slice(piece);
+        let decided = self.held.len() - undecided(&self.held);
+        let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let whole =
+            self.held.get(..decided).and_then(|held| held.iter().rposition(ends)).map_or(0, |at| at + 1);
+        self.show_held(if decided - whole > LONGEST_WAIT { decided } else { whole }, out);
+    }
+
+    /// Adds what waits for the rest of its line, but for what depends on the next piece: a part of a character, or a
+    /// return that may precede a line feed.
+    pub(super) fn go_on(&mut self, out: &mut String) {
+        self.show_held(self.held.len() - undecided(&self.held), out);
+    }
+
+    fn show_held(&mut self, length: usize, out: &mut String) {
+        let rest = self.held.split_off(length);
+        let shown = std::mem::replace(&mut self.held, rest);
+        self.show(&shown, out);
+    }
+
+    /// Adds all that is left, and ends an unfinished line.
     pub(super) fn finish(&mut self, out: &mut String) {
         let held = std::mem::take(&mut self.held);
         self.show(&held, out);
@@ -95,6 +116,24 @@ mod tests {
         check(&[b"one\ntwo\n"], "echo: one\necho: two\n");
         check(&[b"o", b"ne\n\nth", b"ree"], "echo: one\necho: \necho: three\n");
         check(&[], "");
+    }
+
+    #[test]
+    fn a_line_waits_for_its_end_but_not_for_long() {
+        let (mut lines, mut out) = (Lines::of(&PluginName::new("a")), String::new());
+        lines.take(b"one\ntw", &mut out);
+        assert_eq!((out.as_str(), lines.waits()), ("a: one\n", true));
+        lines.take(b"o\nthree\xc3", &mut out);
+        lines.go_on(&mut out);
+        assert_eq!((out.as_str(), lines.waits()), ("a: one\na: two\na: three", false));
+        lines.take(b"\xa9\n", &mut out);
+        assert_eq!(out, "a: one\na: two\na: three\u{e9}\n");
+
+        out.clear();
+        lines.take(&[b'x'; LONGEST_WAIT], &mut out);
+        assert_eq!(out, "");
+        lines.take(b"x", &mut out);
+        assert_eq!(out.len(), LONGEST_WAIT + "a: x".len());
     }
 
     #[test]

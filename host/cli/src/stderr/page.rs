@@ -1,9 +1,10 @@
 //! The text to write next.
 //!
 //! Each line has one author: no line is continued by another author, whatever order the pieces come in. A line that a
-//! plugin begins starts with the plugin's name, and a line of the log is never cut.
+//! plugin begins starts with the plugin's name and waits a little for its end, because pieces are cut anywhere and others
+//! may print meanwhile. A line of the log is never cut.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use portcullis_contract::{PluginName, PrintStream};
 
@@ -16,7 +17,7 @@ pub(super) type Origin = (PluginName, PrintStream);
 #[derive(Debug, Default)]
 pub(super) struct Page {
     text: Vec<u8>,
-    lines: HashMap<Origin, Lines>,
+    lines: BTreeMap<Origin, Lines>,
     /// The author of a line that has begun and not ended.
     unfinished: Option<Author>,
 }
@@ -39,13 +40,40 @@ impl Page {
 
     /// Adds a piece of what a plugin printed.
     pub(super) fn print(&mut self, origin: Origin, piece: &[u8]) {
-        let author = Author::Plugin(origin.clone());
-        self.give_way_to(Some(&author));
-        let lines = self.lines.entry(origin).or_insert_with_key(|(plugin, _)| Lines::of(plugin));
+        let lines = self.lines.entry(origin.clone()).or_insert_with_key(|(plugin, _)| Lines::of(plugin));
         let mut shown = String::new();
         lines.take(piece, &mut shown);
-        self.unfinished = lines.is_unfinished().then_some(author);
+        let goes_on = lines.is_unfinished();
+        self.show(Author::Plugin(origin), &shown, goes_on);
+    }
+
+    /// Returns whether a plugin has begun a line that waits for its end.
+    pub(super) fn waits(&self) -> bool {
+        self.lines.values().any(Lines::waits)
+    }
+
+    /// Adds the lines that have waited for long enough, as far as there is something of them.
+    pub(super) fn go_on(&mut self) {
+        let waiting: Vec<_> =
+            self.lines.iter().filter(|(_, lines)| lines.waits()).map(|(origin, _)| origin.clone()).collect();
+        for origin in waiting {
+            let mut shown = String::new();
+            let goes_on = self.lines.get_mut(&origin).is_some_and(|lines| {
+                lines.go_on(&mut shown);
+                lines.is_unfinished()
+            });
+            self.show(Author::Plugin(origin), &shown, goes_on);
+        }
+    }
+
+    /// Adds what an author has to show, whose last line may go on.
+    fn show(&mut self, author: Author, shown: &str, goes_on: bool) {
+        if shown.is_empty() {
+            return;
+        }
+        self.give_way_to(Some(&author));
         self.text.extend_from_slice(shown.as_bytes());
+        self.unfinished = goes_on.then_some(author);
     }
 
     /// Adds a line of the log.
@@ -81,7 +109,6 @@ impl Page {
             }
             ours => self.unfinished = ours,
         }
-        // The other plugins have at most a part of a character left.
         for lines in self.lines.values_mut() {
             lines.finish(&mut shown);
         }
@@ -120,6 +147,25 @@ mod tests {
         (PluginName::new(name), PrintStream::Stderr)
     }
 
+    #[test]
+    fn what_is_printed_in_pieces_by_several_stays_in_one_piece() {
+        let write = |page: &mut Page| {
+            page.print(origin("a"), b"on");
+            page.print(origin("b"), b"two\nth");
+            page.log(b"WARN x\n");
+            page.print(origin("a"), b"e\nfo");
+            page.print(origin("b"), b"ree\n");
+            assert!(page.waits());
+            page.go_on();
+            assert!(!page.waits());
+            page.print(origin("a"), b"ur\nfi");
+            page.go_on();
+            page.print(origin("b"), b"six\n");
+            page.print(origin("a"), b"ve\n");
+        };
+        check(write, "b: two\nWARN x\na: one\nb: three\na: four\na: fi\nb: six\na: ve\n");
+    }
+
     fn check(write: impl FnOnce(&mut Page), expected: &str) {
         let mut page = Page::default();
         write(&mut page);
@@ -130,6 +176,7 @@ mod tests {
     fn a_line_of_the_log_is_whole_and_lets_no_plugin_begin_one() {
         let write = |page: &mut Page| {
             page.print(origin("a"), b"one");
+            page.go_on();
             page.log(b"WARN two\n");
             page.print(origin("a"), b"ERROR three\n");
             page.log(b"WARN four");
@@ -163,6 +210,7 @@ mod tests {
             page.answered();
             page.log(b"WARN one\n");
             page.print(origin("a"), b"two");
+            page.go_on();
             page.answered();
             page.log(b"WARN three\n");
         };

@@ -55,7 +55,9 @@ fn held() -> (Stderr, blocking::Sender<()>, Arc<Mutex<Vec<u8>>>) {
 
 #[tokio::test]
 async fn things_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
-    let (stderr, shown) = kept();
+    // All of it is there before any is written, so that no line waits for so long that it is shown without its end.
+    let (stderr, read, shown) = held();
+    drop(stderr.text(b"zero\n".to_vec()));
     let both = [PrintStream::Stdout, PrintStream::Stderr];
     stderr.take(&name("a"), both[0], Bytes::from_static(b"one, "));
     stderr.take(&name("a"), both[0], Bytes::from_static(b"two"));
@@ -63,11 +65,25 @@ async fn things_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
     stderr.take(&name("a"), both[1], Bytes::from_static(b"four"));
     stderr.log(b"WARN five\n".to_vec(), note);
     stderr.take(&name("a"), both[0], Bytes::from_static(b"six"));
-    finish(stderr.end_prints()).await;
+    let ended = stderr.end_prints();
+    drop(read);
+    finish(ended).await;
     finish(stderr.text(b"seven\n".to_vec())).await;
     let shown = String::from_utf8(shown.lock().unwrap().clone()).unwrap();
-    assert_eq!(shown, "a: one, two\nb: three\na: four\nWARN five\na: six\nseven\n");
+    assert_eq!(shown, "zero\nb: three\nWARN five\na: one, twosix\na: four\nseven\n");
     assert!(stderr.is_written());
+}
+
+/// A question, say, that the plugin's own user is to answer.
+#[tokio::test]
+async fn a_line_that_does_not_end_is_shown_without_its_end() {
+    let (seen, mut shown) = mpsc::unbounded_channel();
+    let stderr = Stderr::to(move |bytes: &[u8]| drop(seen.send(bytes.to_vec())));
+    stderr.take(&name("a"), PrintStream::Stdout, Bytes::from_static(b"sure? "));
+    let mut all = Vec::new();
+    while all != b"a: sure? " {
+        all.extend(tokio::time::timeout(LONG, shown.recv()).await.unwrap().unwrap());
+    }
 }
 
 #[tokio::test]
