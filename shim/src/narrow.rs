@@ -7,7 +7,6 @@
 //! not understood is refused, because it was meant to restrict something.
 
 use std::ffi::{OsStr, OsString};
-use std::time::Duration;
 
 use portcullis::policy::{self, DENY, LIMIT};
 use portcullis_contract::{BackendName, Grants, LimitName, Limits};
@@ -137,6 +136,8 @@ fn lower(name: &str, value: &str, limits: &mut Limits) -> Result<(), NarrowError
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use portcullis_contract::{Access, FsGrant, IdentityGrant, SecretGrant};
 
     use super::*;

@@ -58,7 +58,7 @@ fn what_a_provider_streams_to_a_terminal_may_colour_it_and_no_more() -> TestResu
 #[test]
 fn what_is_wrong_with_the_command_line_commands_no_terminal() -> TestResult {
     let person = Person::new()?;
-    for arguments in [["list", "--a\u{1b}]0;b\u{7}"], ["list", "--log-level=\u{1b}[2J"]] {
+    for arguments in [["list", "--a\u{1b}]0;b\u{7}"], ["run", "--timeout=\u{1b}[2J"]] {
         let shown = String::from_utf8(cli::on_a_terminal(person.command(&arguments))?)?;
         assert!(shown.contains("error: ") && !shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
     }
