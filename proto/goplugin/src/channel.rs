@@ -94,11 +94,10 @@ impl Service<http::Request<TonicBody>> for Channel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<TonicBody>) -> Answer {
+    fn call(&mut self, mut request: http::Request<TonicBody>) -> Answer {
         let connection = Arc::clone(&self.0);
+        let until = timeout::of_a_call(request.headers_mut());
         Answer(Box::pin(async move {
-            let limit = timeout::of(request.headers());
-            let until = limit.map(|limit| timeout::end(Instant::now(), limit));
             let answer = connection.call(request, until).await;
             let mut answer = answer.map_err(|error| lost_by(until, error))?;
             // An answer that is a status alone has it here. What is no answer of gRPC's is told by its own code.

@@ -158,13 +158,14 @@ impl hyper::service::Service<http::Request<Incoming>> for Answers {
             None => Ok((request.map(Body::new), None)),
         };
         Box::pin(async move {
-            let answer = contained(async {
+            let answer = timeout::answering(until, async {
                 match weighed {
                     // Routes are always ready.
                     Ok((request, _held)) => routes.call(request).await,
                     Err(refused) => Ok(refused.into_http()),
                 }
             });
+            let answer = contained(answer);
             let answer = match until {
                 None => answer.await,
                 Some(until) => {

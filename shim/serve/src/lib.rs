@@ -45,6 +45,7 @@ mod surroundings;
 pub use portcullis_goplugin::log::{Entry, Level};
 pub use portcullis_goplugin::{
     Calls, Capture, End, Outcome, Output, Parent, ServeError, TestServing, raise_open_files,
+    timeout::answering,
 };
 
 pub use self::served::{Options, Served};

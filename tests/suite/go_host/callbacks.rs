@@ -77,6 +77,22 @@ fn a_go_host_is_asked_for_secrets_and_for_who_somebody_is(
 }
 
 #[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
+fn a_go_host_is_told_how_long_a_question_may_take(made: Made) -> TestResult {
+    let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
+    let mut left = |command: Value| {
+        host.ask(command)?;
+        Ok::<_, Box<dyn std::error::Error>>(host.ask(json!({"do": "served"}))?["left"].take())
+    };
+    let mut get = execute("keeper", json!({"operation": "get", "name": "app.one"}));
+    assert_eq!(left(get.clone())?, Value::Null);
+    // As long as the call that it is asked for.
+    get["millis"] = json!(60_000);
+    let limited = left(get)?;
+    assert!(limited.as_i64().is_some_and(|left| (1..=60_000).contains(&left)), "{limited}");
+    Ok(())
+}
+
+#[test_matrix([MADE_OF_GO, MADE_OF_RUST, WRAPPED])]
 fn what_a_go_host_refuses_is_told_in_its_words(made: Made) -> TestResult {
     let mut host = keeper(made, "1.8", Mode::Plain, everything())?;
     for (operation, name, sentence) in [

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_contract as contract;
 use portcullis_contract::Call;
-use portcullis_serve::{Entry, Level as LogLevel, Surroundings};
+use portcullis_serve::{Entry, Level as LogLevel, Surroundings, answering};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -56,6 +56,7 @@ impl Calling {
         let mut waits = self.waits.clone();
         let _within = self.runtime.enter();
         // Within an author's own runtime the turn may be used up, and while this blocks there is no next one.
+        let answer = answering(self.deadline.map(Into::into), answer);
         block_on(unconstrained(async {
             tokio::select! {
                 biased;

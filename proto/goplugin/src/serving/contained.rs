@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::placement::UnderWay;
+use crate::timeout;
 
 /// Waits for an answer, and makes an answer of a panic.
 pub(super) async fn contained<E>(
@@ -74,10 +75,12 @@ impl http_body::Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let until = self.until;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+        let next = || timeout::answering_now(until, || Pin::new(body).poll_frame(cx));
+        match catch_unwind(AssertUnwindSafe(next)) {
             Ok(Poll::Pending) => {
-                let Some(until) = self.until else { return Poll::Pending };
+                let Some(until) = until else { return Poll::Pending };
                 let over = self.over.get_or_insert_with(|| Box::pin(sleep_until(until)));
                 ready!(over.as_mut().poll(cx));
                 Poll::Ready(Some(self.end_with(&late())))

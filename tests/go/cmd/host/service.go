@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -41,6 +42,8 @@ type service struct {
 	id    uint32
 	has   having
 	asked []object
+	// left is how many milliseconds the last question for a secret had; nil is no limit.
+	left *int64
 }
 
 type object = map[string]any
@@ -74,7 +77,7 @@ func (s *service) served() any {
 	for name, value := range s.has.Secrets {
 		secrets[name] = value
 	}
-	return object{"secrets": secrets, "asked": append([]object{}, s.asked...)}
+	return object{"secrets": secrets, "asked": append([]object{}, s.asked...), "left": s.left}
 }
 
 // asks says whether there is a person to ask.
@@ -128,10 +131,15 @@ func first(texts ...string) string {
 }
 
 func (s *service) GetSecret(
-	_ context.Context, request *pluginpb.GetSecretRequest,
+	ctx context.Context, request *pluginpb.GetSecretRequest,
 ) (*pluginpb.GetSecretResponse, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.left = nil
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline).Milliseconds()
+		s.left = &left
+	}
 	name := request.GetName()
 	if refusal := first(s.refusal(name), stored("get", name)); refusal != "" {
 		return &pluginpb.GetSecretResponse{Error: refusal}, nil
