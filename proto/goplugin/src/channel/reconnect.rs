@@ -17,7 +17,7 @@ use tonic::TimeoutExpired;
 use tonic::body::Body as TonicBody;
 
 use super::ENDED;
-use super::exchange::{Incoming, Sender};
+use super::exchange::{Incoming, Sender, Unanswered};
 use crate::lock::lock;
 use crate::log::chain;
 use crate::task::Task;
@@ -35,6 +35,10 @@ pub(super) struct Reconnect {
     /// Held while a connection is being opened, so that one is opened for all who wait.
     opening: tokio::sync::Mutex<Opening>,
 }
+
+/// How often a call is made again that a peer has refused. grpc-go does so once, and waits for the peer's limits before
+/// that. A guess.
+const REFUSALS: usize = 3;
 
 /// For how long at most no connection is opened after one could not be. grpc-go's first pause is as long.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -88,7 +92,8 @@ impl Reconnect {
         }
     }
 
-    /// Makes one call, and waits for the head of its answer until then.
+    /// Makes one call, and waits for the head of its answer until then. A call that its peer has not looked at is made
+    /// again, as grpc-go does.
     pub(super) async fn call(
         self: &Arc<Self>,
         mut request: http::Request<TonicBody>,
@@ -96,11 +101,23 @@ impl Reconnect {
     ) -> Result<http::Response<Incoming>, Failure> {
         address(&mut request, self.scheme.clone());
         let answer = async {
-            let sender = match self.sender() {
-                Some(sender) => sender,
-                None => self.opened().await?,
-            };
-            sender.exchange(request).await
+            let mut refusals = 0;
+            loop {
+                let sender = match self.sender() {
+                    Some(sender) => sender,
+                    None => self.opened().await?,
+                };
+                request = match sender.exchange(request).await {
+                    Ok(answer) => return Ok(answer),
+                    // As often as it takes: it has waited for others that were answered.
+                    Err(Unanswered::Unsent(request)) => *request,
+                    Err(Unanswered::Refused(request, _)) if refusals < REFUSALS => {
+                        refusals += 1;
+                        *request
+                    }
+                    Err(Unanswered::Refused(_, error) | Unanswered::Failed(error)) => return Err(error),
+                };
+            }
         };
         match until {
             None => answer.await,
@@ -192,6 +209,9 @@ fn address(request: &mut http::Request<TonicBody>, scheme: Scheme) {
     let agent = HeaderValue::from_static(concat!("portcullis-goplugin/", env!("CARGO_PKG_VERSION")));
     request.headers_mut().entry(USER_AGENT).or_insert(agent);
 }
+
+#[cfg(test)]
+mod again;
 
 #[cfg(test)]
 mod tests {
@@ -298,8 +318,11 @@ mod tests {
     async fn lost(route: Route, ended: Ended) -> Arc<Reconnect> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let connection = Reconnect::new(Link::Plain(Socket::Unix(ours)), route, ended);
+        connection.begin().await;
         drop(theirs);
-        assert!(connection.call(request(), None).await.is_err());
+        while connection.sender().is_some() {
+            yield_now().await;
+        }
         connection
     }
 

@@ -15,10 +15,10 @@ use super::*;
 const LONG: Duration = Duration::from_secs(60);
 
 /// More than is ever under way here, so that a server never waits for its client to read.
-const PIPE: usize = 4 << 20;
+pub(super) const PIPE: usize = 4 << 20;
 
 /// A server, which does what it does when it is polled.
-type Server = Connection<DuplexStream, Bytes>;
+pub(super) type Server = Connection<DuplexStream, Bytes>;
 
 async fn pair() -> (Sender, Server) {
     let (ours, theirs) = duplex(PIPE);
@@ -26,12 +26,12 @@ async fn pair() -> (Sender, Server) {
     (sender.unwrap(), server.unwrap())
 }
 
-fn request() -> http::Request<TonicBody> {
+pub(super) fn request() -> http::Request<TonicBody> {
     http::Request::builder().uri("http://localhost/a.Service/Call").body(TonicBody::empty()).unwrap()
 }
 
 /// Takes a call, and sends the head of its answer.
-async fn begin_answer(server: &mut Server) -> SendStream<Bytes> {
+pub(super) async fn begin_answer(server: &mut Server) -> SendStream<Bytes> {
     let (_request, mut respond) = server.accept().await.unwrap().unwrap();
     let body = respond.send_response(Response::new(()), false).unwrap();
     write(server);
@@ -39,22 +39,22 @@ async fn begin_answer(server: &mut Server) -> SendStream<Bytes> {
 }
 
 /// Makes a call, and waits for the head of its answer.
-async fn call(sender: &Sender, server: &mut Server) -> (Incoming, SendStream<Bytes>) {
+pub(super) async fn call(sender: &Sender, server: &mut Server) -> (Incoming, SendStream<Bytes>) {
     let (answer, theirs) = tokio::join!(sender.exchange(request()), begin_answer(server));
     (answer.unwrap().into_body(), theirs)
 }
 
 /// Has the server write what it has to say.
-fn write(server: &mut Server) {
+pub(super) fn write(server: &mut Server) {
     assert!(server.accept().now_or_never().is_none(), "the connection has ended, or somebody else calls");
 }
 
-async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, h2::Error>> {
+pub(super) async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, h2::Error>> {
     poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// A request that goes on for ever.
-struct Endless;
+pub(super) struct Endless;
 
 impl Body for Endless {
     type Data = Bytes;
@@ -97,7 +97,7 @@ async fn an_answer_may_be_whole_before_its_request_is() {
 }
 
 /// A request of one piece, which does not say beforehand that no other follows. tonic's do not, either.
-struct Once(Option<Bytes>);
+pub(super) struct Once(pub(super) Option<Bytes>);
 
 impl Body for Once {
     type Data = Bytes;
@@ -278,5 +278,39 @@ async fn calls_that_are_given_up_at_once_leave_the_connection_to_others() {
 
     for _ in 0..2 {
         connected(&mut link, call(&sender, &mut server)).await;
+    }
+}
+
+/// Has the peer end a call in this way, and returns what comes of it.
+async fn ended(reason: Reason) -> Unanswered {
+    let (sender, mut server) = pair().await;
+    let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all of it")))));
+    let ending = async {
+        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        respond.send_reset(reason);
+        server.accept().await.is_some()
+    };
+    tokio::select! {
+        answer = sender.exchange(request) => answer.unwrap_err(),
+        _ = ending => panic!("the connection has ended, or somebody else calls"),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_comes_back_as_it_was() {
+    let Unanswered::Refused(request, _) = ended(Reason::REFUSED_STREAM).await else {
+        panic!("it may have been looked at")
+    };
+    assert_eq!(request.uri().path(), "/a.Service/Call");
+    let mut body = request.into_body();
+    let piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+    assert_eq!(piece.unwrap().unwrap().into_data().unwrap(), "all of it");
+    assert!(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_none());
+}
+
+#[tokio::test]
+async fn a_call_that_is_called_off_does_not_come_back() {
+    for reason in [Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::NO_ERROR] {
+        assert!(matches!(ended(reason).await, Unanswered::Failed(_)), "{reason}");
     }
 }
