@@ -90,8 +90,8 @@ struct Rooms {
     unusable: RecentFailures<HandlerName, IdentityError>,
     /// The files that could not be described, by their digests.
     undescribed: RecentFailures<Digest, LaunchError>,
-    /// The files that the log has warned of, because of what the policy says of them.
-    warned: Mutex<HashSet<Digest>>,
+    /// The files that the log has warned of, because of what the policy says of them, each with the label of that.
+    warned: Mutex<HashSet<(Digest, String)>>,
     /// Over when the host was dropped.
     life: watch::Sender<Life>,
 }

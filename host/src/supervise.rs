@@ -192,7 +192,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Streams hold what is shared, and keep no plugin alive. A call does until it is looked at again, and then ends.
+/// Streams hold what is shared, and keep no plugin alive. A call does until it is polled again, and then ends.
 impl<K: PluginKind> Drop for Supervised<K> {
     fn drop(&mut self) {
         self.shared.life.send_replace(Life::Over);

@@ -102,3 +102,13 @@ fn a_file_may_have_a_name_that_is_no_text() -> TestResult {
     assert!(told.status.success(), "{}", stderr(&told));
     Ok(())
 }
+
+#[test]
+fn what_cannot_be_inspected_is_named() -> TestResult {
+    let person = Person::new()?;
+    let bytes = fs::read(fixtures::guest("echo"))?;
+    fs::write(person.path("part.wasm"), &bytes[..bytes.len() / 2])?;
+    let inspected = person.types(&["inspect", "./part.wasm"])?;
+    fails(&inspected, 1, "plugin part: not a plugin that can be run: it is ");
+    Ok(())
+}

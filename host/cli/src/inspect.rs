@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use clap::Args;
 use portcullis::component;
-use portcullis::host::{Listed, Offers, Origin, Wanted, Wrapped};
+use portcullis::host::{FindError, Listed, Offers, Origin, Wanted, Wrapped};
 use portcullis_contract::{BackendName, json_string, visible, visible_line};
 use tokio::task::spawn_blocking;
 
@@ -74,7 +74,10 @@ async fn imports(listed: &Listed) -> Result<Option<Vec<String>>, Failure> {
     match (listed.file.backend, &listed.wrapped) {
         (BackendName::Component, _) => {
             let path = listed.file.path.clone();
-            let component = spawn_blocking(move || component::inspect(&path)).await??;
+            let inspected = spawn_blocking(move || component::inspect(&path)).await?;
+            let file = || Box::new(listed.file.clone());
+            let component =
+                inspected.map_err(|source| errors::find(FindError::Launch { file: file(), source }))?;
             if component.digest != listed.digest {
                 return Err(anyhow!("{} changed while it was read", listed.file.path.display()).into());
             }

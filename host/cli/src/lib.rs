@@ -186,11 +186,11 @@ pub fn main() -> ExitCode {
 
 /// Prints the help that was asked for, or what is wrong with the command line.
 fn explain(error: &clap::Error, arguments: &[OsString]) -> Exit {
-    let commands = |argument: &OsString| {
+    let has_controls = |argument: &OsString| {
         let text = argument.to_string_lossy();
         visible_line(&text) != text
     };
-    if error.use_stderr() && io::stderr().is_terminal() && arguments.iter().any(commands) {
+    if error.use_stderr() && io::stderr().is_terminal() && arguments.iter().any(has_controls) {
         // As text it has no colours, neither those of the parser nor those in an argument, which it quotes as it is.
         output::complain(visible(&error.to_string()).as_bytes());
         return Exit::Failed;

@@ -19,7 +19,7 @@ use portcullis_contract::{PluginName, PrintStream, Prints};
 use tokio::runtime;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::lock::lock;
 use crate::output;
@@ -287,18 +287,17 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
     let mut page = Page::default();
     let clock = runtime::Builder::new_current_thread().enable_time().build();
     loop {
-        let job = match &clock {
-            Ok(clock) if page.waits() => clock.block_on(async { timeout(PAUSE, jobs.recv()).await }),
-            _ => Ok(jobs.blocking_recv()),
+        let due = page.since().map(|since| Instant::from(since) + PAUSE);
+        let job = match clock.as_ref().ok().zip(due) {
+            Some((clock, due)) => clock.block_on(async { timeout_at(due, jobs.recv()).await }),
+            None => Ok(jobs.blocking_recv()),
         };
-        let Ok(job) = job else {
-            page.go_on();
-            write(&page.turn());
-            continue;
+        let mut next = match job {
+            Ok(None) => break,
+            Ok(job) => job,
+            Err(_elapsed) => None,
         };
-        let Some(job) = job else { break };
         let (mut taken, mut told) = (0, Vec::new());
-        let mut next = Some(job);
         while let Some(job) = next {
             taken += job.size();
             match job {
@@ -323,6 +322,7 @@ fn write_all(mut jobs: mpsc::UnboundedReceiver<Job>, waiting: &Waiting, mut writ
             }
             next = if page.len() < ROOM { jobs.try_recv().ok() } else { None };
         }
+        page.go_on(PAUSE);
         write(&page.turn());
         waiting.take_away(taken);
         for done in told {

@@ -29,7 +29,6 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::component::clock::{Meter, timed};
-use crate::component::reserve::leaves_reserve;
 use crate::component::state::Ground;
 use crate::names::shown;
 
@@ -179,8 +178,7 @@ impl Exchange {
     }
 
     async fn connect(&self) -> Result<TcpStream, Error> {
-        let stream = first_of(self.target.resolve(&self.ground.lookups).await?).await?;
-        if leaves_reserve(&stream) { Ok(stream) } else { Err(Error::ConnectionLimitReached) }
+        first_of(self.target.resolve(&self.ground.lookups).await?).await
     }
 
     /// Logs why a server is not reached.
@@ -254,7 +252,7 @@ impl Exchange {
     }
 }
 
-/// Does something for a guest beside it, and charges the guest with the processor time that it takes.
+/// Runs work that another task does for a guest, and charges the guest with the processor time that it takes.
 async fn charged<T>(meter: Arc<Meter>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {

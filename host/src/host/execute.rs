@@ -158,6 +158,10 @@ pub(super) async fn prepare(provider: &Arc<RegisteredProvider>, run: Run) -> Res
         return prepare_now(provider, run);
     }
     let provider = Arc::clone(provider);
+    if provider.judges.available_permits() == 0 {
+        let (plugin, provider) = (&provider.plugin.info().name, provider.name());
+        tracing::info!(%plugin, provider, "a request waits, because checking others by the plugin's schemas takes long");
+    }
     let permit = Arc::clone(&provider.judges).acquire_owned().await;
     let check = move || {
         // It cannot be cancelled: abandoned by its caller it still has a thread, and so keeps the permit.

@@ -18,7 +18,7 @@ use super::schema::InputSchema;
 use super::sentences::quote;
 use crate::lock::lock;
 
-/// The most requests to one provider that may take long to check and are checked at a time, abandoned ones included. A
+/// The most requests to one plugin that may take long to check and are checked at a time, abandoned ones included. A
 /// guess; fewer, and large requests wait for each other.
 const JUDGES: usize = 4;
 
@@ -45,7 +45,7 @@ pub struct RegisteredProvider {
     /// The plugin that offers it.
     pub plugin: Arc<dyn Provider>,
     pub(super) schema: Option<InputSchema>,
-    /// One permit for each request that may take long to check and is checked at a time.
+    /// One permit for each request to its plugin that may take long to check and is checked at a time.
     pub(super) judges: Arc<Semaphore>,
     /// Set once it was configured.
     pub(super) configured: OnceCell<()>,
@@ -91,6 +91,12 @@ impl RegisteredProvider {
         let (advertised, configured) = (advertised.clone(), OnceCell::new());
         let (judges, silent) = (Arc::new(Semaphore::new(JUDGES)), AtomicBool::new(false));
         Ok(Self { advertised, descriptor, version, plugin, schema, judges, configured, silent })
+    }
+
+    /// Has its requests checked by the judges of another provider of its plugin.
+    pub(super) fn judged_as(self, other: Option<&Arc<Self>>) -> Self {
+        let judges = other.map_or(self.judges, |other| Arc::clone(&other.judges));
+        Self { judges, ..self }
     }
 
     /// Returns the name that it is registered under.

@@ -303,19 +303,17 @@ fn pointer(segments: &[String]) -> String {
     segments.iter().map(|s| format!("/{}", s.replace('~', "~0").replace('/', "~1"))).collect()
 }
 
-/// Puts [`MASK`] in the place of every sensitive property, wherever it is.
-fn mask(value: &mut Value, sensitive: &[String]) {
+/// Copies a value with [`MASK`] in the place of every sensitive property, wherever it is.
+fn masked(value: &Value, sensitive: &[String]) -> Value {
+    let shown = |(name, value): (&String, &Value)| {
+        let is_hidden = sensitive.binary_search(name).is_ok();
+        let value = if is_hidden { Value::String(MASK.to_owned()) } else { masked(value, sensitive) };
+        (name.clone(), value)
+    };
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, sensitive)),
-        Value::Object(properties) => {
-            for (name, value) in properties {
-                match sensitive.binary_search(name) {
-                    Ok(_) => *value = Value::String(MASK.to_owned()),
-                    Err(_) => mask(value, sensitive),
-                }
-            }
-        }
-        _ => {}
+        Value::Array(items) => items.iter().map(|item| masked(item, sensitive)).collect(),
+        Value::Object(properties) => Value::Object(properties.iter().map(shown).collect()),
+        other => other.clone(),
     }
 }
 
@@ -341,9 +339,7 @@ impl<'e> Shown<'e> {
         if self.sensitive.is_empty() || !(self.value.is_object() || self.value.is_array()) {
             return plain(self.value);
         }
-        let mut value = self.value.clone();
-        mask(&mut value, self.sensitive);
-        plain(&value)
+        plain(&masked(self.value, self.sensitive))
     }
 
     fn quoted(&self) -> String {

@@ -111,7 +111,7 @@ impl Rooms {
         for name in plugin.providers() {
             match RegisteredProvider::new(Arc::clone(&plugin) as _, name) {
                 Ok(provider) => {
-                    let provider = Arc::new(provider);
+                    let provider = Arc::new(provider.judged_as(providers.first()));
                     if let Err(error) = self.registry.register(Arc::clone(&provider))
                         && warnings.one_more(&file.name)
                     {
@@ -263,7 +263,7 @@ impl Rooms {
         let RunAs { environment, stdin, .. } = settings.run_as;
         if file.backend == BackendName::Component
             && (environment == Environment::Inherit || stdin == Stdin::Inherit)
-            && lock(&self.warned).insert(*digest)
+            && lock(&self.warned).insert((*digest, label.clone()))
         {
             tracing::warn!(
                 plugin = %file.name, label,
@@ -275,7 +275,7 @@ impl Rooms {
 
     fn warn_of_another_file(&self, file: &Candidate, digest: &Digest) {
         if let Some(label) = self.setup.labels.iter().find(|label| file.is_meant_by(label))
-            && lock(&self.warned).insert(*digest)
+            && lock(&self.warned).insert((*digest, label.clone()))
         {
             tracing::warn!(
                 plugin = %file.name, %digest, label,

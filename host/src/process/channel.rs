@@ -268,7 +268,7 @@ impl<C: Client> Pending<C> {
                 stderr: exit.stderr,
             }),
             Err(_elapsed) if status.code() == Code::Unavailable => {
-                let reason = format!("its process goes on, but its connection broke: {}", lost(&status));
+                let reason = format!("its connection broke: {}", lost(&status));
                 CallError::Stopped(StopReason::Lost { reason })
             }
             // It lives and speaks, but not HTTP/2 as it should be.

@@ -16,7 +16,7 @@ use portcullis_contract::{PluginName, PrintStream, Prints};
 use portcullis_goplugin::log::{Entry, Level};
 use portcullis_goplugin::{Sink, Stdio};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 use tracing::field::display;
 use tracing::{debug, error, info, trace, warn};
 
@@ -57,9 +57,9 @@ impl Words {
         Self { plugin, prints, printed: AtomicU64::default(), raw, stdout, stderr }
     }
 
-    /// Waits until the child has printed nothing for a moment, or until then. If nobody reads its prints they are only
+    /// Waits until the child has printed nothing for a moment, but no longer than this. If nobody reads its prints they are only
     /// logged, and a log may miss a line.
-    pub(super) async fn settle(&self, until: Instant) {
+    pub(super) async fn settle(&self, most: Duration) {
         let Some(prints) = &self.prints else { return };
         let settled = async {
             loop {
@@ -71,7 +71,7 @@ impl Words {
                 }
             }
         };
-        let _late = timeout_at(until, settled).await;
+        let _late = timeout(most, settled).await;
     }
 
     /// Hands a piece of print to who takes it, or logs the lines that it completes.
@@ -205,6 +205,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use portcullis_goplugin::log::LogReader;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::fake::Log;
@@ -238,15 +239,15 @@ mod tests {
         let (begun, long) = (Instant::now(), Duration::from_secs(3600));
         let some = printing(100);
         tokio::task::yield_now().await;
-        words.settle(begun + long).await;
+        words.settle(long).await;
         assert!(some.is_finished() && begun.elapsed() < long);
         assert_eq!(kept.0.lock().unwrap().len(), 100);
 
         // One that has no last print is not waited for.
         let endless = printing(usize::MAX);
-        let until = Instant::now() + MOMENT * 10;
-        words.settle(until).await;
-        assert_eq!(Instant::now(), until);
+        let begun = Instant::now();
+        words.settle(MOMENT * 10).await;
+        assert_eq!(begun.elapsed(), MOMENT * 10);
         endless.abort();
     }
 

@@ -33,6 +33,10 @@ use tracing::warn;
 use super::output::Words;
 use crate::blocking::blocking;
 
+/// How long to wait at most for the last prints of a child, which may have no last one. A guess: by then a reader has taken
+/// megabytes, and nobody minds to wait so long.
+const LAST_PRINTS: Duration = Duration::from_millis(250);
+
 /// A child that runs under its limits. Dropping it kills the child and its group.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -72,7 +76,7 @@ impl Child {
         if self.connection.gone().exit().is_none() {
             // Go's library ends without sending the rest.
             let begun = Instant::now();
-            self.words.settle(begun + grace / 2).await;
+            self.words.settle(LAST_PRINTS.min(grace / 2)).await;
             grace = grace.saturating_sub(begun.elapsed());
         }
         self.connection.stop(grace).await;
@@ -134,14 +138,13 @@ fn group(pid: Pid) -> Option<Pid> {
     Pid::from_raw(group.parse().ok()?)
 }
 
-/// Limits a process, unless it has ended: the next call says how.
-///
-/// A limit that it already has, from us or from a script that became the program, stays where it is lower: only root
-/// could raise it.
+/// Limits a process, unless it has ended: the next call says how. A limit that it already has, from us or from a script
+/// that became the program, stays where it is lower.
 fn hold(pid: Pid, bounds: &[(Resource, u64)]) -> Result<(), Errno> {
     for (resource, allowed) in bounds {
-        let allowed = most(pid, *resource).map_or(*allowed, |most| most.min(*allowed));
-        let limit = Rlimit { current: Some(allowed), maximum: Some(allowed) };
+        let [current, maximum] =
+            limits_of(pid, *resource).map(|own| Some(own.unwrap_or(*allowed).min(*allowed)));
+        let limit = Rlimit { current, maximum };
         match prlimit(Some(pid), *resource, limit) {
             Ok(_) | Err(Errno::SRCH) => {}
             Err(error) => return Err(error),
@@ -150,14 +153,16 @@ fn hold(pid: Pid, bounds: &[(Resource, u64)]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Returns how much memory or how many open files a process can have at most, if that is bounded. Only `/proc` says so
-/// of another.
-fn most(pid: Pid, resource: Resource) -> Option<u64> {
+/// Returns how much memory or how many open files a process can have, and how much it can allow itself, as far as that is
+/// bounded. Only `/proc` says so of another.
+fn limits_of(pid: Pid, resource: Resource) -> [Option<u64>; 2] {
     let name = if resource == Resource::As { "Max address space" } else { "Max open files" };
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
-    let limit = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    // The soft one comes first, so that the second is the hard one. What is unlimited is no number.
-    limit.split_whitespace().nth(1)?.parse().ok()
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).unwrap_or_default();
+    let limit = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    // What is unlimited is no number.
+    let mut both = limit.split_whitespace().map(|bound| bound.parse().ok());
+    [both.next(), both.next()].map(Option::flatten)
 }
 
 /// Returns the limits that a policy may ask for and that a child is not held to.
@@ -188,7 +193,7 @@ mod tests {
         const OWN: u64 = 4 << 30;
         const FILES: u64 = 64;
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "ulimit -v 4194304 && ulimit -n 64 && echo lower && read line"]);
+        shell.args(["-c", "ulimit -v 4194304 && ulimit -n 64 && ulimit -S -n 32 && echo lower && read line"]);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
         let mut said = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -196,11 +201,11 @@ mod tests {
         assert_eq!(said, "lower\n");
 
         let pid = Pid::from_child(&child);
-        let held = |resource, amount| hold(pid, &[(resource, amount)]).map(|()| most(pid, resource));
-        assert_eq!(held(Resource::As, 2 * OWN), Ok(Some(OWN)));
-        assert_eq!(held(Resource::As, OWN / 2), Ok(Some(OWN / 2)));
-        assert_eq!(held(Resource::Nofile, 4 * FILES), Ok(Some(FILES)));
-        assert_eq!(held(Resource::Nofile, FILES / 2), Ok(Some(FILES / 2)));
+        let held = |resource, amount| hold(pid, &[(resource, amount)]).map(|()| limits_of(pid, resource));
+        assert_eq!(held(Resource::As, 2 * OWN), Ok([Some(OWN); 2]));
+        assert_eq!(held(Resource::As, OWN / 2), Ok([Some(OWN / 2); 2]));
+        assert_eq!(held(Resource::Nofile, 4 * FILES), Ok([Some(FILES / 2), Some(FILES)]));
+        assert_eq!(held(Resource::Nofile, FILES / 4), Ok([Some(FILES / 4); 2]));
         // Its input ends with this.
         child.wait().expect("it is our child");
     }
@@ -220,8 +225,8 @@ mod tests {
         let limits = Limits { memory: Some(4 << 30), handles: Some(32), ..Limits::default() };
         hold_all(leader, &bounds(&limits.resolve(BackendName::Process))).expect("they are ours");
         for process in [leader, started] {
-            let held = [Resource::As, Resource::Nofile].map(|resource| most(process, resource));
-            assert_eq!(held, [Some(4 << 30), Some(32)]);
+            let held = [Resource::As, Resource::Nofile].map(|resource| limits_of(process, resource));
+            assert_eq!(held, [[Some(4 << 30); 2], [Some(32); 2]]);
         }
         // The input of both ends with this.
         child.wait().expect("it is our child");

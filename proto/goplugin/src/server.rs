@@ -172,7 +172,8 @@ pub enum Capture {
     Nothing,
     /// Prints to standard output go to the host's standard output, as those of [`Session::stdout`] do; prints of
     /// children are included. Standard error stays as it is, for the log and for the last words of a process that dies.
-    /// While the plugin serves, descriptor 1 of the process is a pipe of ours. A print that is a mebibyte ahead of what
+    /// From before the services are made to the end, descriptor 1 of the process is a pipe of ours. What is printed before
+    /// a host reads is kept for it, up to a mebibyte, and goes to standard error if the plugin does not start. A print that is a mebibyte ahead of what
     /// the host has read waits for the host, for at most five seconds. Not in test mode.
     Stdout,
 }

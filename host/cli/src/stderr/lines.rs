@@ -1,5 +1,7 @@
 //! What one plugin prints to one of its streams, made fit for a terminal.
 
+use std::time::Instant;
+
 use portcullis_contract::{PluginName, visible, visible_line};
 
 /// The most bytes that an unfinished character can have.
@@ -15,13 +17,20 @@ pub(super) struct Lines {
     label: String,
     /// The beginning of a line whose rest may be in the next piece.
     held: Vec<u8>,
+    /// Since when that waits, if it could be shown.
+    since: Option<Instant>,
     /// Whether a line has begun and not ended.
     unfinished: bool,
 }
 
 impl Lines {
     pub(super) fn of(plugin: &PluginName) -> Self {
-        Self { label: format!("{}: ", visible_line(plugin.as_str())), held: Vec::new(), unfinished: false }
+        Self {
+            label: format!("{}: ", visible_line(plugin.as_str())),
+            held: Vec::new(),
+            since: None,
+            unfinished: false,
+        }
     }
 
     pub(super) fn is_unfinished(&self) -> bool {
@@ -33,25 +42,31 @@ impl Lines {
         self.unfinished = false;
     }
 
-    /// Returns whether something waits that could be shown.
-    pub(super) fn waits(&self) -> bool {
-        self.held.len() > undecided(&self.held)
+    /// Returns since when something waits that could be shown.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Adds the lines that end in the next piece.
     pub(super) fn take(&mut self, piece: &[u8], out: &mut String) {
+        // What was held ends no line, but for a return that was its last byte.
+        let looked_at = self.held.len().saturating_sub(1);
         self.held.extend_from_slice(piece);
         let decided = self.held.len() - undecided(&self.held);
         let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let whole =
-            self.held.get(..decided).and_then(|held| held.iter().rposition(ends)).map_or(0, |at| at + 1);
-        self.show_held(if decided - whole > LONGEST_WAIT { decided } else { whole }, out);
+        let end = self.held.get(looked_at..decided).and_then(|new| new.iter().rposition(ends));
+        let whole = end.map_or(0, |at| looked_at + at + 1);
+        let shown = if decided - whole > LONGEST_WAIT { decided } else { whole };
+        self.show_held(shown, out);
+        let earlier = self.since.filter(|_| shown == 0);
+        self.since = (decided > shown).then(|| earlier.unwrap_or_else(Instant::now));
     }
 
     /// Adds what waits for the rest of its line, but for what depends on the next piece: a part of a character, or a
     /// return that may precede a line feed.
     pub(super) fn go_on(&mut self, out: &mut String) {
         self.show_held(self.held.len() - undecided(&self.held), out);
+        self.since = None;
     }
 
     fn show_held(&mut self, length: usize, out: &mut String) {
@@ -62,6 +77,7 @@ impl Lines {
 
     /// Adds all that is left, and ends an unfinished line.
     pub(super) fn finish(&mut self, out: &mut String) {
+        self.since = None;
         let held = std::mem::take(&mut self.held);
         self.show(&held, out);
         if std::mem::take(&mut self.unfinished) {
@@ -122,10 +138,10 @@ mod tests {
     fn a_line_waits_for_its_end_but_not_for_long() {
         let (mut lines, mut out) = (Lines::of(&PluginName::new("a")), String::new());
         lines.take(b"one\ntw", &mut out);
-        assert_eq!((out.as_str(), lines.waits()), ("a: one\n", true));
+        assert_eq!((out.as_str(), lines.since().is_some()), ("a: one\n", true));
         lines.take(b"o\nthree\xc3", &mut out);
         lines.go_on(&mut out);
-        assert_eq!((out.as_str(), lines.waits()), ("a: one\na: two\na: three", false));
+        assert_eq!((out.as_str(), lines.since().is_some()), ("a: one\na: two\na: three", false));
         lines.take(b"\xa9\n", &mut out);
         assert_eq!(out, "a: one\na: two\na: three\u{e9}\n");
 

@@ -5,6 +5,7 @@
 //! may print meanwhile. A line of the log is never cut.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use portcullis_contract::{PluginName, PrintStream};
 
@@ -47,15 +48,16 @@ impl Page {
         self.show(Author::Plugin(origin), &shown, goes_on);
     }
 
-    /// Returns whether a plugin has begun a line that waits for its end.
-    pub(super) fn waits(&self) -> bool {
-        self.lines.values().any(Lines::waits)
+    /// Returns since when a line that a plugin has begun waits for its end.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.lines.values().filter_map(Lines::since).min()
     }
 
-    /// Adds the lines that have waited for long enough, as far as there is something of them.
-    pub(super) fn go_on(&mut self) {
+    /// Adds what there is of the lines that have waited for so long.
+    pub(super) fn go_on(&mut self, for_so_long: Duration) {
+        let waited = |lines: &Lines| lines.since().is_some_and(|since| since.elapsed() >= for_so_long);
         let waiting: Vec<_> =
-            self.lines.iter().filter(|(_, lines)| lines.waits()).map(|(origin, _)| origin.clone()).collect();
+            self.lines.iter().filter(|(_, lines)| waited(lines)).map(|(origin, _)| origin.clone()).collect();
         for origin in waiting {
             let mut shown = String::new();
             let goes_on = self.lines.get_mut(&origin).is_some_and(|lines| {
@@ -88,6 +90,8 @@ impl Page {
     /// Adds text of the command itself, outside of the log. It continues an unfinished line of earlier such text.
     pub(super) fn say(&mut self, text: &[u8]) {
         let Some(last) = text.last() else { return };
+        // It may be about what a plugin has just printed.
+        self.go_on(Duration::ZERO);
         self.give_way_to(Some(&Author::Ourselves));
         self.text.extend_from_slice(text);
         self.unfinished = (*last != b'\n').then_some(Author::Ourselves);
@@ -155,11 +159,11 @@ mod tests {
             page.log(b"WARN x\n");
             page.print(origin("a"), b"e\nfo");
             page.print(origin("b"), b"ree\n");
-            assert!(page.waits());
-            page.go_on();
-            assert!(!page.waits());
+            assert!(page.since().is_some());
+            page.go_on(Duration::ZERO);
+            assert!(page.since().is_none());
             page.print(origin("a"), b"ur\nfi");
-            page.go_on();
+            page.go_on(Duration::ZERO);
             page.print(origin("b"), b"six\n");
             page.print(origin("a"), b"ve\n");
         };
@@ -176,7 +180,7 @@ mod tests {
     fn a_line_of_the_log_is_whole_and_lets_no_plugin_begin_one() {
         let write = |page: &mut Page| {
             page.print(origin("a"), b"one");
-            page.go_on();
+            page.go_on(Duration::ZERO);
             page.log(b"WARN two\n");
             page.print(origin("a"), b"ERROR three\n");
             page.log(b"WARN four");
@@ -210,11 +214,23 @@ mod tests {
             page.answered();
             page.log(b"WARN one\n");
             page.print(origin("a"), b"two");
-            page.go_on();
+            page.go_on(Duration::ZERO);
             page.answered();
             page.log(b"WARN three\n");
         };
         check(write, "sure? WARN one\na: two\nWARN three\n");
+    }
+
+    #[test]
+    fn what_we_say_comes_behind_what_plugins_have_printed() {
+        let write = |page: &mut Page| {
+            page.print(origin("a"), b"one");
+            page.say(b"sure? ");
+            page.go_on(Duration::ZERO);
+            page.answered();
+            page.log(b"WARN two\n");
+        };
+        check(write, "a: one\nsure? WARN two\n");
     }
 
     #[test]

@@ -74,16 +74,20 @@ async fn things_appear_in_order_and_nobodys_line_goes_on_with_anothers() {
     assert!(stderr.is_written());
 }
 
-/// A question, say, that the plugin's own user is to answer.
+/// A question, say, that the plugin's own user is to answer; however much others print meanwhile.
 #[tokio::test]
 async fn a_line_that_does_not_end_is_shown_without_its_end() {
     let (seen, mut shown) = mpsc::unbounded_channel();
     let stderr = Stderr::to(move |bytes: &[u8]| drop(seen.send(bytes.to_vec())));
     stderr.take(&name("a"), PrintStream::Stdout, Bytes::from_static(b"sure? "));
-    let mut all = Vec::new();
-    while all != b"a: sure? " {
-        all.extend(tokio::time::timeout(LONG, shown.recv()).await.unwrap().unwrap());
-    }
+    let mut all = String::new();
+    let asked = async {
+        while !all.contains("a: sure? ") {
+            stderr.take(&name("b"), PrintStream::Stdout, Bytes::from_static(b"more\n"));
+            all += &String::from_utf8(shown.recv().await.unwrap()).unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, asked).await.unwrap();
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ impl Attached {
         let requested = Arc::<AtomicBool>::default();
         let pidfd = watched(process.pidfd.try_clone()?)?;
         let asked = Arc::clone(&requested);
-        // It is watched for as long as anybody wants to know: handles and channels outlive the connection.
+        // Owned by all who want to know, and ends with the last of them: handles and channels outlive the connection.
         tokio::spawn(async move {
             let unwatched = async { tokio::join!(tell.closed(), has_ended.closed()) };
             tokio::select! {

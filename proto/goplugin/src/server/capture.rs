@@ -62,14 +62,14 @@ impl Captured {
         &self.original
     }
 
-    /// Restores the old output, and waits for what was printed before.
-    pub(super) async fn release(mut self) {
+    /// Restores the old output, and waits so long for what was printed before.
+    pub(super) async fn release(mut self, rest: Duration) {
         // A thread may be blocked in a print, and holds the lock of standard output until then.
         self.to.hurry();
         // It is no error that nobody reads any more, or that somebody keeps standard output locked.
         let _unread = timeout(TURN, spawn_blocking(|| io::stdout().flush())).await;
         self.restore();
-        let _somebody_else_prints = timeout(REST, &mut self.reading).await;
+        let _somebody_else_prints = timeout(rest, &mut self.reading).await;
     }
 
     fn restore(&self) {

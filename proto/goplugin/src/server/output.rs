@@ -199,9 +199,13 @@ impl Prints {
         self.0.tell_freed();
     }
 
-    /// Returns what nobody has taken, when no host will.
+    /// Returns what nobody has taken, in whole lines, when no host will.
     pub(super) fn rest(&self) -> Vec<u8> {
-        self.state().pieces.drain(..).flat_map(|(_, piece)| piece).collect()
+        let mut rest: Vec<_> = self.state().pieces.drain(..).flat_map(|(_, piece)| piece).collect();
+        if rest.last().is_some_and(|last| *last != b'\n') {
+            rest.push(b'\n');
+        }
+        rest
     }
 
     /// Waits until no stream takes anything any more.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::capture::Captured;
+use super::capture::{Captured, REST};
 use super::ending::{End, Ending, Signals, Starter};
 use super::invitation::{self, Invitation, Multiplex};
 use super::line::{self, Line};
@@ -40,6 +40,9 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(60);
 /// How long the last bytes of a session's connections may take to its socket, and the last prints to the host. It takes
 /// a moment; a guess.
 const FLUSH: Duration = Duration::from_millis(20);
+
+/// How long the rest of what was printed may take if the plugin does not start, which no host awaits.
+const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// How much grace there can be at most. Hosts kill after two seconds.
 const LONGEST_GRACE: Duration = Duration::from_millis(1500);
@@ -100,7 +103,7 @@ impl Running {
             Err(error) => {
                 // No host will ask for what was printed on the way.
                 if let Some(captured) = captured {
-                    captured.release().await;
+                    captured.release(UNHURRIED).await;
                     let _unread = std::io::stderr().write_all(&prints.rest());
                 }
                 return Err(error);
@@ -223,7 +226,7 @@ impl Running {
     async fn close(self, end: End) {
         let Self { session, mut server, place, grace, captured, mux, cut, goodbye, has_ended, .. } = self;
         if let Some(captured) = captured {
-            captured.release().await;
+            captured.release(REST).await;
         }
         session.prints.close();
         session.broker.close();
@@ -319,7 +322,7 @@ mod tests {
     use tonic::service::Routes;
 
     use super::*;
-    use crate::server::capture::{REST, TURN};
+    use crate::server::capture::TURN;
     use crate::{Cookie, Services};
 
     /// Whatever does not end is waited for no longer than this, one after the other.

@@ -45,7 +45,8 @@ pub(super) fn late() -> Status {
 
 /// The body of an answer, and its call, which is under way until then.
 ///
-/// A panic in it, or that the call's time is over, is the status that it ends with.
+/// A panic in it, or that the call's time is over, is the status that it ends with; while its reader has no room for more of
+/// it, nobody looks.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Option<Body>,
@@ -76,6 +77,10 @@ impl http_body::Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let until = self.until;
+        // One that is always ahead of its reader is never waited for.
+        if self.body.is_some() && until.is_some_and(|until| until <= Instant::now()) {
+            return Poll::Ready(Some(self.end_with(&late())));
+        }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let next = || timeout::answering_now(until, || Pin::new(body).poll_frame(cx));
         match catch_unwind(AssertUnwindSafe(next)) {

@@ -79,7 +79,9 @@ fn main() -> Outcome {
                 serve.capture = Capture::Stdout;
                 let services =
                     Services::made_by(async |_: Session| -> Result<Routes, Box<dyn Error + Send + Sync>> {
-                        writeln!(std::io::stdout(), "not made")?;
+                        let mut stdout = std::io::stdout();
+                        write!(stdout, "not made")?;
+                        stdout.flush()?;
                         Err("it was not to be".into())
                     });
                 serve.versions.insert(3, services);
