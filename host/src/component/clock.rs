@@ -193,8 +193,8 @@ pub(crate) struct Meter {
     read: AtomicU64,
 }
 
-// But for what is added to it, only the thread that polls the guest writes, and whoever hands the guest to another thread
-// orders the accesses.
+// But for what is added to it, only the thread that polls the guest writes, and whoever hands the guest to another
+// thread orders the accesses.
 const ORDER: Ordering = Ordering::Relaxed;
 
 impl Meter {

@@ -20,8 +20,8 @@ use crate::component::load::Source;
 use crate::component::{CompileListener, Compiling, ComponentBackend};
 use crate::lock::lock;
 
-/// The most bytes of compiled components that are kept open where the cache cannot keep them: in a file without a name or,
-/// where there can be none, in memory. A guess: a component with a whole language in it takes a fifth.
+/// The most bytes of compiled components that are kept open where the cache cannot keep them: in a file without a name
+/// or, where there can be none, in memory. A guess: a component with a whole language in it takes a fifth.
 const UNKEPT: u64 = 256 << 20;
 
 /// What was compiled and could not be kept in a cache: a command asks a component what it offers before it runs it.

@@ -55,8 +55,8 @@ pub(super) fn seen(
     ours.iter().filter(|(name, _)| is_seen(name)).cloned().collect()
 }
 
-/// Tells a child the limits on memory, processor time and handles that it holds itself to. One that our own environment names
-/// stays beside ours; the lower of the two holds.
+/// Tells a child the limits on memory, processor time and handles that it holds itself to. One that our own environment
+/// names stays beside ours; the lower of the two holds.
 pub(super) fn tell_limits(limits: &Limits, environment: &mut Vec<(OsString, OsString)>) {
     let memory = limits.memory.map(|bytes| format!("{bytes}B"));
     let cpu = limits.cpu.map(|time| format!("{}ms", time.as_millis().max(1)));

@@ -57,8 +57,8 @@ impl Words {
         Self { plugin, prints, printed: AtomicU64::default(), raw, stdout, stderr }
     }
 
-    /// Waits until the child has printed nothing for a moment, but no longer than this. If nobody reads its prints they are only
-    /// logged, and a log may miss a line.
+    /// Waits until the child has printed nothing for a moment, but no longer than this. If nobody reads its prints they
+    /// are only logged, and a log may miss a line.
     pub(super) async fn settle(&self, most: Duration) {
         let Some(prints) = &self.prints else { return };
         let settled = async {

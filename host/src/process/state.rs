@@ -33,8 +33,8 @@ use tracing::warn;
 use super::output::Words;
 use crate::blocking::blocking;
 
-/// How long to wait at most for the last prints of a child, which may have no last one. A guess: by then a reader has taken
-/// megabytes, and nobody minds to wait so long.
+/// How long to wait at most for the last prints of a child, which may have no last one. A guess: by then a reader has
+/// taken megabytes, and nobody minds to wait so long.
 const LAST_PRINTS: Duration = Duration::from_millis(250);
 
 /// A child that runs under its limits. Dropping it kills the child and its group.
@@ -153,8 +153,8 @@ fn hold(pid: Pid, bounds: &[(Resource, u64)]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Returns how much memory or how many open files a process can have, and how much it can allow itself, as far as that is
-/// bounded. Only `/proc` says so of another.
+/// Returns how much memory or how many open files a process can have, and how much it can allow itself, as far as that
+/// is bounded. Only `/proc` says so of another.
 fn limits_of(pid: Pid, resource: Resource) -> [Option<u64>; 2] {
     let name = if resource == Resource::As { "Max address space" } else { "Max open files" };
     let limits =

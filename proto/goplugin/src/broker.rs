@@ -222,8 +222,8 @@ impl Broker {
 
     /// Returns the messages for the other side.
     ///
-    /// The caller gets them from now on: an earlier stream whose connection was lost may not know that yet when the next
-    /// one begins. If a later one is dropped the earlier goes on. They end when the broker closes.
+    /// The caller gets them from now on: an earlier stream whose connection was lost may not know that yet when the
+    /// next one begins. If a later one is dropped the earlier goes on. They end when the broker closes.
     pub(crate) fn outgoing(&self) -> Outgoing {
         self.0.queue.outgoing(self.closed())
     }

@@ -2,8 +2,8 @@
 //!
 //! [`Serve`] describes it, and mirrors [`crate::Launch`]. The order is upstream's (protocol spec 4): the cookie is
 //! checked before anything else happens, the listener exists before the line is printed, and where standard output is
-//! captured nothing but the line gets to it. A host's wishes come in environment variables, which `server/invitation.rs` reads. Serving
-//! itself is in `server/running.rs`.
+//! captured nothing but the line gets to it. A host's wishes come in environment variables, which
+//! `server/invitation.rs` reads. Serving itself is in `server/running.rs`.
 
 mod capture;
 mod ending;
@@ -172,9 +172,10 @@ pub enum Capture {
     Nothing,
     /// Prints to standard output go to the host's standard output, as those of [`Session::stdout`] do; prints of
     /// children are included. Standard error stays as it is, for the log and for the last words of a process that dies.
-    /// From before the services are made to the end, descriptor 1 of the process is a pipe of ours. What is printed before
-    /// a host reads is kept for it, up to a mebibyte, and goes to standard error if the plugin does not start. A print that is a mebibyte ahead of what
-    /// the host has read waits for the host, for at most five seconds. Not in test mode.
+    /// From before the services are made to the end, descriptor 1 of the process is a pipe of ours. What is printed
+    /// before a host reads is kept for it, up to a mebibyte, and goes to standard error if the plugin does not start. A
+    /// print that is a mebibyte ahead of what the host has read waits for the host, for at most five seconds. Not in
+    /// test mode.
     Stdout,
 }
 

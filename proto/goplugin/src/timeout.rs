@@ -14,9 +14,9 @@ tokio::task_local! {
     static UNTIL: Option<Instant>;
 }
 
-/// Does the work of answering a call whose time is over then. Calls over a [`Channel`](crate::Channel) that are made in it
-/// end by then, too, and tell the other side so, as in Go those do that are made with the handler's context. What it has
-/// others do, tasks and threads, has to be wrapped anew.
+/// Does the work of answering a call whose time is over then. Calls over a [`Channel`](crate::Channel) that are made in
+/// it end by then, too, and tell the other side so, as in Go those do that are made with the handler's context. What it
+/// has others do, tasks and threads, has to be wrapped anew.
 pub fn answering<F: Future>(until: Option<Instant>, work: F) -> impl Future<Output = F::Output> {
     UNTIL.scope(until, work)
 }

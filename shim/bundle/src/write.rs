@@ -1,9 +1,9 @@
 //! Writing a file, whole or not at all.
 //!
 //! It is made under another name beside its place, synced to the disk if it is to last, and renamed. Files that killed
-//! writers left are removed at the next write in the same directory (where a file system
-//! cannot give a name that is new, an empty file takes the name first, and may be what a killed writer leaves). The same parts make the same file, to the byte: it
-//! holds no time, path or machine.
+//! writers left are removed at the next write in the same directory (where a file system cannot give a name that is
+//! new, an empty file takes the name first, and may be what a killed writer leaves). The same parts make the same file,
+//! to the byte: it holds no time, path or machine.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};

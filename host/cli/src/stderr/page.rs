@@ -1,8 +1,8 @@
 //! The text to write next.
 //!
 //! Each line has one author: no line is continued by another author, whatever order the pieces come in. A line that a
-//! plugin begins starts with the plugin's name and waits a little for its end, because pieces are cut anywhere and others
-//! may print meanwhile. A line of the log is never cut.
+//! plugin begins starts with the plugin's name and waits a little for its end, because pieces are cut anywhere and
+//! others may print meanwhile. A line of the log is never cut.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -53,8 +53,8 @@ const SEND_BUFFER: usize = 1 << 20;
 /// How much of a first piece is handed over at once. A guess: a longer one gets a task.
 const FIRST_PIECE: usize = 16 << 20;
 
-/// How many calls leave before the peer has said how many it lets run at once: it would refuse those beyond that. grpc-go
-/// waits with the first, too. What it waits for comes before any answer.
+/// How many calls leave before the peer has said how many it lets run at once: it would refuse those beyond that.
+/// grpc-go waits with the first, too. What it waits for comes before any answer.
 const UNTOLD: usize = 1;
 
 /// Why a call has no answer.
@@ -184,8 +184,8 @@ async fn send(
     Ok(answer.map(|stream| Incoming { stream, data: true, sending, place: Some(place) }))
 }
 
-/// Returns whether the peer says that it has not looked at a call of which nothing has come back: it has refused it, or it
-/// takes no more, and this one came after the last that it took.
+/// Returns whether the peer says that it has not looked at a call of which nothing has come back: it has refused it, or
+/// it takes no more, and this one came after the last that it took.
 fn is_refusal(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     let error = error.downcast_ref::<h2::Error>().filter(|error| error.is_remote());
     error.is_some_and(|error| error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))

@@ -2,7 +2,8 @@
 //!
 //! Standard output is a pipe to the host, which takes the handshake from it and discards the rest. Go's plugins replace
 //! it by another pipe once the line is printed. Here that is done before the services are made, because what makes them
-//! may print, too, and the line goes to the old pipe. That stays open, because a host may take its end for the plugin's.
+//! may print, too, and the line goes to the old pipe. That stays open, because a host may take its end for the
+//! plugin's.
 
 use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};

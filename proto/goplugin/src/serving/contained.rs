@@ -45,8 +45,8 @@ pub(super) fn late() -> Status {
 
 /// The body of an answer, and its call, which is under way until then.
 ///
-/// A panic in it, or that the call's time is over, is the status that it ends with; while its reader has no room for more of
-/// it, nobody looks.
+/// A panic in it, or that the call's time is over, is the status that it ends with; while its reader has no room for
+/// more of it, nobody looks.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Option<Body>,

@@ -1,10 +1,10 @@
 //! Where calls wait while their peer lets no more of them run at once.
 //!
-//! HTTP/2 would have them wait, too, but whoever waits there counts as sent, and fails with the connection. Here nothing
-//! has been said of a call, so that it can be made on the next connection, or given up without a trace.
+//! HTTP/2 would have them wait, too, but whoever waits there counts as sent, and fails with the connection. Here
+//! nothing has been said of a call, so that it can be made on the next connection, or given up without a trace.
 //!
-//! We know less than HTTP/2 does: an answer that has come, and that nobody reads, is over for the peer and not for us. So
-//! who is first in line waits for a place only for a while, and then in HTTP/2.
+//! We know less than HTTP/2 does: an answer that has come, and that nobody reads, is over for the peer and not for us.
+//! So who is first in line waits for a place only for a while, and then in HTTP/2.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Sender;
 
-/// How long who is first in line waits for a place that we know to be free. A guess: if it is too long, a call waits for
-/// answers that are not read, and if it is too short, one more call is lost with a connection that breaks.
+/// How long who is first in line waits for a place that we know to be free. A guess: if it is too long, a call waits
+/// for answers that are not read, and if it is too short, one more call is lost with a connection that breaks.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The calls of one connection.
