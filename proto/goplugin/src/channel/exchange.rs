@@ -191,8 +191,8 @@ fn is_refusal(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     error.is_some_and(|error| error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }
 
-/// A request that is sent again.
-struct Whole(Option<Bytes>);
+/// A request of one piece, which does not say beforehand that no other follows. tonic's do not, either.
+pub(super) struct Whole(pub(super) Option<Bytes>);
 
 impl Body for Whole {
     type Data = Bytes;
@@ -367,4 +367,4 @@ impl Body for Incoming {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -54,7 +54,7 @@ pub(super) async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, h2:
 }
 
 /// A request that goes on for ever.
-pub(super) struct Endless;
+pub(in crate::channel) struct Endless;
 
 impl Body for Endless {
     type Data = Bytes;
@@ -96,25 +96,10 @@ async fn an_answer_may_be_whole_before_its_request_is() {
     assert!(next(&mut ours).await.is_none());
 }
 
-/// A request of one piece, which does not say beforehand that no other follows. tonic's do not, either.
-pub(super) struct Once(pub(super) Option<Bytes>);
-
-impl Body for Once {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.0.take().map(|piece| Ok(Frame::data(piece))))
-    }
-}
-
 #[tokio::test]
 async fn the_last_piece_of_a_request_says_that_it_is() {
     let (sender, mut server) = pair().await;
-    let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all")))));
+    let request = request().map(|_| TonicBody::new(Whole(Some(Bytes::from_static(b"all")))));
     let taking = async {
         let (request, _respond) = server.accept().await.unwrap().unwrap();
         let mut body = request.into_body();
@@ -135,7 +120,7 @@ async fn the_last_piece_of_a_request_says_that_it_is() {
 async fn a_request_leaves_with_its_head() {
     let (ours, mut theirs) = duplex(PIPE);
     let sender = Sender::begin(ours).await.unwrap();
-    let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all of it")))));
+    let request = request().map(|_| TonicBody::new(Whole(Some(Bytes::from_static(b"all of it")))));
     let mut call = Box::pin(sender.exchange(request));
     assert!((&mut call).now_or_never().is_none());
     // The connection's task runs once.
@@ -151,7 +136,7 @@ async fn a_request_goes_on_behind_the_most_that_leaves_at_once() {
     const LENGTH: usize = FIRST_PIECE + (1 << 20);
     let (sender, mut server) = pair().await;
     let piece = Bytes::from(vec![b'x'; LENGTH]);
-    let request = request().map(|_| TonicBody::new(Once(Some(piece))));
+    let request = request().map(|_| TonicBody::new(Whole(Some(piece))));
     let taking = async {
         let (request, _respond) = server.accept().await.unwrap().unwrap();
         let mut body = request.into_body();
@@ -284,7 +269,7 @@ async fn calls_that_are_given_up_at_once_leave_the_connection_to_others() {
 /// Has the peer end a call in this way, and returns what comes of it.
 async fn ended(reason: Reason) -> Unanswered {
     let (sender, mut server) = pair().await;
-    let request = request().map(|_| TonicBody::new(Once(Some(Bytes::from_static(b"all of it")))));
+    let request = request().map(|_| TonicBody::new(Whole(Some(Bytes::from_static(b"all of it")))));
     let ending = async {
         let (_request, mut respond) = server.accept().await.unwrap().unwrap();
         respond.send_reset(reason);

@@ -2,53 +2,26 @@
 
 use std::future::poll_fn;
 use std::path::Path;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
-use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tonic::Status;
 
 use super::*;
 use crate::Address;
+use crate::channel::exchange::Whole;
+use crate::channel::exchange::tests::Endless;
 use crate::transport::Socket;
 
-/// A request of one piece.
-struct Once(Option<Bytes>);
-
-impl Body for Once {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.0.take().map(|piece| Ok(Frame::data(piece))))
-    }
-}
-
-/// A request that goes on for ever.
-struct Endless;
-
-impl Body for Endless {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Pending
-    }
-}
-
 fn request(number: usize) -> http::Request<TonicBody> {
-    let body = TonicBody::new(Once(Some(Bytes::from_static(b"all of it"))));
+    let body = TonicBody::new(Whole(Some(Bytes::from_static(b"all of it"))));
     http::Request::builder().uri(format!("/{number}")).body(body).unwrap()
 }
 
