@@ -442,6 +442,14 @@ mod tests {
     }
 
     #[test]
+    fn the_value_of_a_variable_is_not_for_a_log() {
+        let spec = PluginSpec::new(PluginName::new("p"), "p.wasm");
+        let limits = spec.limits.resolve(portcullis_contract::BackendName::Component);
+        let ground = Ground::new(&spec, limits, vec![("TOKEN".to_owned(), "hunter2".to_owned())], Vec::new());
+        assert!(!format!("{ground:?}").contains("hunter2"));
+    }
+
+    #[test]
     fn what_a_guest_starts_with_has_to_fit() {
         let mut memory = Memory::new(65_536);
         let error = memory.memory_growing(0, 4 << 30, None).unwrap_err();

@@ -113,7 +113,42 @@ fn broken(panic: &(dyn Any + Send)) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
+
     use super::*;
+
+    /// A body that always has more.
+    struct Ahead;
+
+    impl http_body::Body for Ahead {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_always_ahead_of_its_reader_ends_when_its_time_is_over() {
+        let time = std::time::Duration::from_secs(1);
+        let mut answer = AnswerBody::new(Body::new(Ahead), Some(Instant::now() + time), None);
+        let mut next = || {
+            let polled = Pin::new(&mut answer).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+            match polled {
+                Poll::Ready(frame) => frame.map(Result::unwrap),
+                Poll::Pending => panic!("it is always ahead"),
+            }
+        };
+        assert_eq!(next().unwrap().into_data().unwrap(), "more");
+        tokio::time::advance(time).await;
+        let end = next().unwrap().into_trailers().unwrap();
+        assert_eq!(Status::from_header_map(&end).unwrap().code(), Code::DeadlineExceeded);
+        assert!(next().is_none());
+    }
 
     #[tokio::test]
     async fn a_panic_ends_a_stream_after_what_came_before_and_says_why() {
